@@ -1,0 +1,65 @@
+package progress
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Elapsed writes a duration for a person: "0.4s", "12.3s", "4m05s", "1h02m".
+func Elapsed(d time.Duration) string {
+	switch {
+	case d < 100*time.Second:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+}
+
+// Size writes a number of bytes for a person, in powers of 1024: "150.1 MiB".
+func Size(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/1024, 0
+	for value >= 1024 {
+		value, unit = value/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
+}
+
+func bar(done, total int64) string {
+	const width = 24
+	full := int(min(width*done/total, width))
+	return "[" + strings.Repeat("=", full) + strings.Repeat(" ", width-full) + "]"
+}
+
+// printable drops what would move a terminal's cursor or start a GitHub
+// workflow command, and keeps the last of several lines written over each other.
+func printable(line string) string {
+	line = strings.TrimRight(line, "\r \t")
+	line = line[strings.LastIndexByte(line, '\r')+1:]
+	line = strings.Map(func(c rune) rune {
+		switch {
+		case c == '\t':
+			return ' '
+		case unicode.IsPrint(c):
+			return c
+		}
+		return -1
+	}, line)
+	if trimmed := strings.TrimSpace(line); strings.HasPrefix(trimmed, "::") {
+		return ". " + trimmed
+	}
+	return line
+}
+
+func cut(line string, width int) string {
+	if runes := []rune(line); width > 0 && len(runes) > width {
+		return string(runes[:width])
+	}
+	return line
+}

@@ -1,0 +1,211 @@
+// Package progress tells a person or a log what the program is doing: one line
+// for each finished stage with its elapsed time, and in between whatever suits
+// the reader. A terminal gets lines that are repainted in place; a pipe gets a
+// line a minute while a stage is still at work; GitHub Actions gets the log of
+// each stage in a group that folds, and errors as annotations.
+package progress
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Mode says who reads the progress.
+type Mode int
+
+// The readers that progress is written for.
+const (
+	Plain Mode = iota
+	Terminal
+	GitHub
+)
+
+// Reporter writes the progress of one run. It is safe for concurrent use.
+type Reporter struct {
+	out   io.Writer
+	mode  Mode
+	width func() int
+	now   func() time.Time
+
+	mu      sync.Mutex
+	active  []*Stage
+	painted int
+	stop    chan struct{}
+	stopped sync.WaitGroup
+}
+
+// New returns a reporter that writes to out. Width returns the columns of the
+// terminal, and is asked in mode Terminal alone. Close ends it.
+func New(out io.Writer, mode Mode, width func() int) *Reporter {
+	r := &Reporter{out: out, mode: mode, width: width, now: time.Now, stop: make(chan struct{})}
+	every := time.Minute
+	if mode == Terminal {
+		every = 100 * time.Millisecond
+	}
+	r.stopped.Go(func() {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				r.tick()
+			case <-r.stop:
+				return
+			}
+		}
+	})
+	return r
+}
+
+// Close ends the repainting. Stages that are still open leave no line.
+func (r *Reporter) Close() {
+	close(r.stop)
+	r.stopped.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.erase()
+}
+
+// Note writes one line about a subject, such as the name of an asset.
+func (r *Reporter) Note(subject, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.erase()
+	fmt.Fprintf(r.out, "%s  %s\n", subject, text)
+	r.paint()
+}
+
+// Stage begins a stage of work on a subject.
+func (r *Reporter) Stage(subject, name string) *Stage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &Stage{reporter: r, subject: subject, name: name, begin: r.now()}
+	r.active = append(r.active, s)
+	if r.mode == GitHub {
+		fmt.Fprintf(r.out, "::group::%s  %s\n", subject, name)
+	}
+	return s
+}
+
+// Stage is one piece of work. Its methods are safe for concurrent use.
+type Stage struct {
+	reporter      *Reporter
+	subject, name string
+	begin         time.Time
+	status        string
+	done, total   int64
+	partial       []byte
+	ended         bool
+}
+
+// Bytes says how far a transfer is; total is 0 where it is not known.
+func (s *Stage) Bytes(done, total int64) {
+	s.reporter.mu.Lock()
+	defer s.reporter.mu.Unlock()
+	s.done, s.total = done, total
+}
+
+// Write takes the stage's log, of which a terminal shows the latest line and
+// GitHub Actions everything. It never fails.
+func (s *Stage) Write(p []byte) (int, error) {
+	s.reporter.mu.Lock()
+	defer s.reporter.mu.Unlock()
+	s.partial = append(s.partial, p...)
+	for {
+		i := slices.Index(s.partial, '\n')
+		if i < 0 {
+			return len(p), nil
+		}
+		line := printable(string(s.partial[:i]))
+		s.partial = s.partial[i+1:]
+		if line == "" {
+			continue
+		}
+		s.status = line
+		if s.reporter.mode == GitHub {
+			fmt.Fprintln(s.reporter.out, line)
+		}
+	}
+}
+
+// End writes the stage's line: its time, and the detail or the fact that it
+// failed; the error itself is for the caller to report. Only the first call
+// counts.
+func (s *Stage) End(err error, detail string) {
+	r := s.reporter
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.ended = true
+	r.active = slices.DeleteFunc(r.active, func(other *Stage) bool { return other == s })
+	r.erase()
+	if r.mode == GitHub {
+		fmt.Fprintln(r.out, "::endgroup::")
+	}
+	if err != nil {
+		detail = "failed"
+		if r.mode == Terminal {
+			detail = "\x1b[31mfailed\x1b[0m"
+		}
+	}
+	fmt.Fprintln(r.out, s.line(detail))
+	r.paint()
+}
+
+func (s *Stage) line(detail string) string {
+	line := fmt.Sprintf("%s  %-10s %7s", s.subject, s.name, Elapsed(s.reporter.now().Sub(s.begin)))
+	if detail != "" {
+		line += "  " + detail
+	}
+	return line
+}
+
+// tick shows the stages at work.
+func (r *Reporter) tick() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch r.mode {
+	case Terminal:
+		r.erase()
+		r.paint()
+	case Plain:
+		for _, s := range r.active {
+			if r.now().Sub(s.begin) >= time.Minute {
+				fmt.Fprintln(r.out, s.line("... "+s.activity()))
+			}
+		}
+	}
+}
+
+// activity is the state of a transfer, or the latest line of the log.
+func (s *Stage) activity() string {
+	switch {
+	case s.total > 0:
+		return fmt.Sprintf("%s %3d%% of %s", bar(s.done, s.total), 100*s.done/s.total, Size(s.total))
+	case s.done > 0:
+		return Size(s.done)
+	}
+	return s.status
+}
+
+func (r *Reporter) erase() {
+	if r.painted > 0 {
+		fmt.Fprintf(r.out, "\x1b[%dA\x1b[J", r.painted)
+		r.painted = 0
+	}
+}
+
+func (r *Reporter) paint() {
+	if r.mode != Terminal {
+		return
+	}
+	for _, s := range r.active {
+		fmt.Fprintln(r.out, cut(s.line(s.activity()), r.width()-1))
+	}
+	r.painted = len(r.active)
+}

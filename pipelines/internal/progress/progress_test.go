@@ -1,0 +1,101 @@
+package progress
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// clock is a test double of time.Now that moves when told to.
+type clock struct{ now time.Time }
+
+func (c *clock) advance(d time.Duration) { c.now = c.now.Add(d) }
+
+func reporter(t *testing.T, mode Mode, width int) (*Reporter, *bytes.Buffer, *clock) {
+	t.Helper()
+	var out bytes.Buffer
+	c := &clock{now: time.Unix(0, 0)}
+	r := New(&out, mode, func() int { return width })
+	r.mu.Lock()
+	r.now = func() time.Time { return c.now }
+	r.mu.Unlock()
+	return r, &out, c
+}
+
+func TestPlain(t *testing.T) {
+	r, out, c := reporter(t, Plain, 0)
+	s := r.Stage("kernel-debug", "build")
+	c.advance(30 * time.Second)
+	r.tick()
+	s.Write([]byte("  CC  init/main.o\n  CC  half"))
+	c.advance(40 * time.Second)
+	r.tick()
+	s.Bytes(1<<20, 4<<20)
+	r.tick()
+	s.End(nil, "6 files")
+	s.End(errors.New("late"), "")
+	r.Stage("kernel-debug", "pack").End(errors.New("no space"), "")
+	r.Note("kernel-debug", "done")
+	r.Close()
+	want := `kernel-debug  build        70.0s  ...   CC  init/main.o
+kernel-debug  build        70.0s  ... [======                  ]  25% of 4.0 MiB
+kernel-debug  build        70.0s  6 files
+kernel-debug  pack          0.0s  failed
+kernel-debug  done
+`
+	if out.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", out, want)
+	}
+}
+
+func TestGitHub(t *testing.T) {
+	r, out, _ := reporter(t, GitHub, 0)
+	s := r.Stage("qemu", "build")
+	s.Write([]byte("one\n::error::forged\n\x1b[2Jtwo\n"))
+	s.End(nil, "")
+	r.Close()
+	want := "::group::qemu  build\none\n. ::error::forged\n[2Jtwo\n::endgroup::\nqemu  build         0.0s\n"
+	if out.String() != want {
+		t.Errorf("got %q, want %q", out, want)
+	}
+}
+
+func TestTerminalRepaintsInPlace(t *testing.T) {
+	r, out, _ := reporter(t, Terminal, 30)
+	s := r.Stage("qemu", "build")
+	s.Write([]byte(strings.Repeat("x", 200) + "\n"))
+	r.tick()
+	r.tick()
+	s.End(nil, "")
+	r.Close()
+	lines := strings.Split(out.String(), "\n")
+	for _, line := range lines {
+		line = strings.TrimPrefix(line, "\x1b[1A\x1b[J")
+		if len(line) > 30 {
+			t.Errorf("line is wider than the terminal: %q", line)
+		}
+	}
+	if up := strings.Count(out.String(), "\x1b[1A\x1b[J"); up < 2 {
+		t.Errorf("the live line was erased %d times, want at least 2:\n%q", up, out)
+	}
+	if !strings.HasSuffix(out.String(), "qemu  build         0.0s\n") {
+		t.Errorf("no final line: %q", out)
+	}
+}
+
+func TestFormat(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		400 * time.Millisecond: "0.4s", 99 * time.Second: "99.0s", 245 * time.Second: "4m05s", 3720 * time.Second: "1h02m",
+	} {
+		if got := Elapsed(d); got != want {
+			t.Errorf("Elapsed(%v) = %s, want %s", d, got, want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 157422084: "150.1 MiB", 1 << 31: "2.0 GiB"} {
+		if got := Size(n); got != want {
+			t.Errorf("Size(%d) = %s, want %s", n, got, want)
+		}
+	}
+}
