@@ -1,0 +1,174 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// runDir is the engine's part of its private /run; the nested module
+	// compiles these paths into the engine.
+	runDir = "/run/dagger-engine"
+	// cniFolder is where Debian's containernetworking-plugins are.
+	cniFolder = "/usr/lib/cni"
+)
+
+// init is process 1 of the engine's namespaces.
+func (c config) init() error {
+	ready := os.NewFile(readyFD, "ready")
+	if n, err := ready.Read(make([]byte, 1)); n != 1 {
+		return fmt.Errorf("waiting for the network: %w", err)
+	}
+	ready.Close()
+	if err := c.mounts(); err != nil {
+		return fmt.Errorf("laying out the engine's file system: %w", err)
+	}
+	if err := c.Uplink.connect(); err != nil {
+		return fmt.Errorf("setting up the engine's network: %w", err)
+	}
+	engine := filepath.Join(c.Bin, "dagger-engine")
+	process, err := os.StartProcess(engine, []string{engine,
+		"--addr", "unix://" + c.Socket,
+		"--root", c.Root,
+		"--oci-cni-binary-dir", runDir + "/cni",
+	}, &os.ProcAttr{
+		Dir:   "/",
+		Env:   environment(os.Environ()),
+		Files: []*os.File{nil, os.Stdout, os.Stderr},
+	})
+	if err != nil {
+		return fmt.Errorf("starting dagger-engine: %w", err)
+	}
+	return reap(process.Pid)
+}
+
+// reap waits for every process of the namespace and returns when the engine
+// has ended; the kernel then ends what is left.
+func reap(engine int) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		for range signals {
+			syscall.Kill(engine, syscall.SIGTERM)
+		}
+	}()
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return fmt.Errorf("waiting for the engine: %w", err)
+		case pid == engine && status.Signaled():
+			return fmt.Errorf("dagger-engine: %s", status.Signal())
+		case pid == engine && status.ExitStatus() != 0:
+			return fmt.Errorf("dagger-engine: exit status %d", status.ExitStatus())
+		case pid == engine:
+			return nil
+		}
+	}
+}
+
+type mount struct {
+	source, target, kind string
+	flags                uintptr
+	data                 string
+}
+
+// mounts gives the namespace a /proc, /sys, /run and resolv.conf of its own.
+// A fresh sysfs shows the new network namespace, which the engine samples; the
+// cgroup tree is bound back onto it.
+func (c config) mounts() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making mounts private: %w", err)
+	}
+	resolv, err := filepath.EvalSymlinks("/etc/resolv.conf")
+	if err != nil {
+		return err
+	}
+	cgroup, err := os.Open("/sys/fs/cgroup")
+	if err != nil {
+		return err
+	}
+	defer cgroup.Close()
+	for _, m := range []mount{
+		{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+		{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
+		{"tmpfs", cniState, "tmpfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, "mode=0755"},
+		{"sysfs", "/sys", "sysfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
+		{fmt.Sprintf("/proc/self/fd/%d", cgroup.Fd()), "/sys/fs/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
+	} {
+		if err := unix.Mount(m.source, m.target, m.kind, m.flags, m.data); err != nil {
+			return fmt.Errorf("mounting %s: %w", m.target, err)
+		}
+	}
+	for _, dir := range []string{runDir + "/bin", runDir + "/content", runDir + "/cni", filepath.Dir(resolv), c.Root} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := c.helpers(); err != nil {
+		return err
+	}
+	return bindResolv(resolv, c.Resolvers)
+}
+
+// helpers puts runc, init and the CNI plugins where the engine looks for them.
+func (c config) helpers() error {
+	if err := os.Symlink(c.Runc, runDir+"/bin/runc"); err != nil {
+		return err
+	}
+	if err := copyFile(filepath.Join(c.Bin, "dagger-init"), runDir+"/bin/dagger-init"); err != nil {
+		return err
+	}
+	plugins, err := filepath.Glob(filepath.Join(c.CNI, "*"))
+	if err != nil {
+		return err
+	}
+	for _, plugin := range append(plugins, filepath.Join(c.Bin, "dnsname")) {
+		if err := os.Symlink(plugin, filepath.Join(runDir, "cni", filepath.Base(plugin))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bindResolv mounts a resolv.conf over the host's, which the engine rewrites.
+func bindResolv(target string, resolvers []string) error {
+	private := runDir + "/resolv.conf"
+	if err := os.WriteFile(private, []byte(strings.Join(resolvers, "\n")+"\n"), 0o644); err != nil {
+		return err
+	}
+	if _, err := os.Stat(target); errors.Is(err, os.ErrNotExist) {
+		// It was below the host's /run.
+		if err := os.WriteFile(target, nil, 0o644); err != nil {
+			return err
+		}
+	}
+	return unix.Mount(private, target, "", unix.MS_BIND, "")
+}
+
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(target, source); err != nil {
+		target.Close()
+		return err
+	}
+	return target.Close()
+}

@@ -1,0 +1,226 @@
+//go:build integration
+
+package embedded
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test binary be its own supervisor, as the program is.
+func TestMain(m *testing.M) {
+	if os.Getenv(configVariable) != "" {
+		if err := Supervise(context.Background()); err != nil {
+			println(err.Error())
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func manager(t *testing.T) *Manager {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("the embedded engine runs as root alone")
+	}
+	dir := t.TempDir()
+	// The programs are compiled once for all tests of a machine.
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := &Manager{CacheDir: filepath.Join(cache, "kata-pipelines"), ModuleDir: "../../../dagger-engine", Log: t.Output()}
+	bin, err := shared.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &Manager{CacheDir: dir, ModuleDir: shared.ModuleDir, Log: t.Output()}
+	if err := os.MkdirAll(m.dir(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(m.dir(), filepath.Base(bin)), os.DirFS(bin)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			log, _ := os.ReadFile(m.logPath())
+			t.Logf("engine.log:\n%s", log)
+		}
+	})
+	return m
+}
+
+// host is everything that an engine may leave behind.
+func host(t *testing.T) map[string]string {
+	t.Helper()
+	seen := map[string]string{}
+	for name, args := range map[string][]string{
+		"links":     {"ip", "-o", "link", "show"},
+		"tables":    {"nft", "list", "tables"},
+		"processes": {"sh", "-c", "ps -e -o comm= | grep -E 'dagger|dnsmasq|runc' | sort | uniq -c"},
+		"cgroups":   {"sh", "-c", "find /sys/fs/cgroup -type d -name '*buildkit*' | sort"},
+		"forward":   {"cat", forwardingPath},
+		"mounts":    {"cat", "/proc/self/mounts"},
+		"resolv":    {"cat", "/etc/resolv.conf"},
+		"files":     {"sh", "-c", "ls -d /var/lib/cni /run/kata-pipelines* /run/dagger* 2>/dev/null || true"},
+	} {
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		if err != nil && len(out) > 0 {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+		seen[name] = string(out)
+	}
+	// Counters such as qlen and state do not matter, names do.
+	var links []string
+	for line := range strings.Lines(seen["links"]) {
+		links = append(links, strings.Fields(line)[1])
+	}
+	slices.Sort(links)
+	seen["links"] = strings.Join(links, " ")
+	return seen
+}
+
+func compare(t *testing.T, before, after map[string]string) {
+	t.Helper()
+	for name := range before {
+		if before[name] != after[name] {
+			t.Errorf("%s differ after the engine was stopped:\nbefore:\n%s\nafter:\n%s", name, before[name], after[name])
+		}
+	}
+}
+
+func TestStartStopLeavesNothing(t *testing.T) {
+	m := manager(t)
+	before := host(t)
+	var wg sync.WaitGroup
+	running := make([]Running, 4)
+	for i := range running {
+		wg.Go(func() {
+			var err error
+			if running[i], err = m.Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, r := range running[1:] {
+		if r != running[0] {
+			t.Errorf("two engines were started: %+v and %+v", running[0], r)
+		}
+	}
+	status, err := m.Status()
+	if err != nil || status.State != "running" || status.PID != running[0].PID {
+		t.Fatalf("status = %+v, %v", status, err)
+	}
+	if err := m.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, before, host(t))
+	if status, err := m.Status(); err != nil || status.State != "stopped" {
+		t.Errorf("status = %+v, %v", status, err)
+	}
+}
+
+func TestKilledEngineIsReplaced(t *testing.T) {
+	m := manager(t)
+	before := host(t)
+	for _, victim := range []string{"supervisor", "dagger-engine"} {
+		first, err := m.Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid := first.PID
+		if victim == "dagger-engine" {
+			pid = enginePID(t, first.PID)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if !waitFor(10*time.Second, func() bool { s, _ := m.Status(); return s.State != "running" }) {
+			t.Fatalf("the death of the %s was not noticed", victim)
+		}
+		second, err := m.Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second.PID == first.PID {
+			t.Errorf("the dead engine was not replaced after %s was killed", victim)
+		}
+	}
+	if err := m.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, before, host(t))
+
+	// What a killed supervisor could not clear away, stopping does.
+	last, err := m.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(last.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, before, host(t))
+}
+
+func TestTwoCacheDirectories(t *testing.T) {
+	before := host(t)
+	one, two := manager(t), manager(t)
+	for _, m := range []*Manager{one, two} {
+		if _, err := m.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := one.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if status, err := two.Status(); err != nil || status.State != "running" {
+		t.Errorf("the other engine: %+v, %v", status, err)
+	}
+	if data, err := os.ReadFile(forwardingPath); err != nil || string(data) != "1\n" {
+		t.Errorf("the host stopped forwarding for the other engine: %q, %v", data, err)
+	}
+	if err := two.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, before, host(t))
+}
+
+// enginePID finds the engine below the supervisor.
+func enginePID(t *testing.T, supervisor int) int {
+	t.Helper()
+	pid := supervisor
+	for range 2 {
+		out, err := exec.Command("pgrep", "-P", strconv.Itoa(pid)).Output()
+		if err != nil {
+			t.Fatalf("no child of %d: %v", pid, err)
+		}
+		pid = atoi(t, strings.Fields(string(out))[0])
+	}
+	return pid
+}
+
+func atoi(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

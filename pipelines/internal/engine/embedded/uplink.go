@@ -1,0 +1,165 @@
+package embedded
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+const (
+	// linkPrefix begins the names of the host's ends of all engines' links.
+	linkPrefix = "kata-"
+	// innerLink is the other end of the veth pair, in the engine's namespace.
+	innerLink = "uplink0"
+)
+
+// uplink is the engine's way out: a veth pair in a network of two addresses,
+// behind the host's own.
+type uplink struct {
+	Host  netip.Prefix `json:"host"`
+	Inner netip.Prefix `json:"inner"`
+	// Link is the host's end of the veth pair, Table the nft table; engines of
+	// several cache directories can run beside each other.
+	Link  string `json:"link"`
+	Table string `json:"table"`
+}
+
+// chooseUplink picks the first of a few small networks that none of the
+// prefixes in use overlaps. Dagger's containers have 10.87.0.0/16.
+func chooseUplink(cacheDir string, used []netip.Prefix) (uplink, error) {
+	sum := sha256.Sum256([]byte(cacheDir))
+	id := hex.EncodeToString(sum[:4])
+	for i := range 64 {
+		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 86, byte(255 - i), 0}), 30)
+		if !overlaps(network, used) {
+			host := network.Addr().Next()
+			return uplink{
+				Host: netip.PrefixFrom(host, 30), Inner: netip.PrefixFrom(host.Next(), 30),
+				Link: linkPrefix + id, Table: "kata_pipelines_" + id,
+			}, nil
+		}
+	}
+	return uplink{}, errors.New("no free network for the engine in 10.86.192.0/18: the host routes all of it")
+}
+
+func overlaps(network netip.Prefix, used []netip.Prefix) bool {
+	for _, prefix := range used {
+		if prefix.Bits() > 0 && prefix.Overlaps(network) {
+			return true
+		}
+	}
+	return false
+}
+
+// usedPrefixes returns the networks that the host has routes to.
+func usedPrefixes() ([]netip.Prefix, error) {
+	out, err := command("ip", "-4", "route", "show", "table", "all")
+	if err != nil {
+		return nil, err
+	}
+	return parseRoutes(out), nil
+}
+
+// parseRoutes reads the destinations that `ip route show` prints.
+func parseRoutes(out string) []netip.Prefix {
+	var prefixes []netip.Prefix
+	for line := range strings.Lines(out) {
+		for i, field := range strings.Fields(line) {
+			if prefix, err := netip.ParsePrefix(field); err == nil {
+				prefixes = append(prefixes, prefix.Masked())
+			} else if addr, err := netip.ParseAddr(field); err == nil {
+				prefixes = append(prefixes, netip.PrefixFrom(addr, addr.BitLen()))
+			} else if i == 0 {
+				continue // "local", "broadcast", "unreachable" stand before it
+			}
+			break
+		}
+	}
+	return prefixes
+}
+
+// add connects the network namespace of a process to the host.
+func (u uplink) add(pid int) error {
+	rules := fmt.Sprintf(`table ip %[1]s
+delete table ip %[1]s
+table ip %[1]s {
+	chain postrouting {
+		type nat hook postrouting priority srcnat;
+		ip saddr %[2]s oifname != "%[3]s" masquerade
+	}
+}
+`, u.Table, u.Host.Masked(), u.Link)
+	steps := [][]string{
+		{"ip", "link", "add", u.Link, "type", "veth", "peer", "name", innerLink, "netns", fmt.Sprint(pid)},
+		{"ip", "addr", "add", u.Host.String(), "dev", u.Link},
+		{"ip", "link", "set", u.Link, "up"},
+	}
+	for _, step := range steps {
+		if _, err := command(step...); err != nil {
+			return err
+		}
+	}
+	return nft(rules)
+}
+
+// connect sets up the inner end; it runs in the engine's namespace.
+func (u uplink) connect() error {
+	for _, step := range [][]string{
+		{"ip", "link", "set", "lo", "up"},
+		{"ip", "addr", "add", u.Inner.String(), "dev", innerLink},
+		{"ip", "link", "set", innerLink, "up"},
+		{"ip", "route", "add", "default", "via", u.Host.Addr().String()},
+	} {
+		if _, err := command(step...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove takes down what add has set up and is still there.
+func (u uplink) remove() error {
+	if err := nft("table ip " + u.Table + "\ndelete table ip " + u.Table + "\n"); err != nil {
+		return err
+	}
+	// The kernel removes a veth pair itself, some time after the namespace of
+	// one end is gone.
+	if _, err := command("ip", "link", "del", u.Link); err != nil && present(u.Link) {
+		return err
+	}
+	return nil
+}
+
+func present(link string) bool {
+	_, err := os.Stat("/sys/class/net/" + link)
+	return err == nil
+}
+
+func nft(rules string) error {
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(rules)
+	return runCommand(cmd)
+}
+
+func command(args ...string) (string, error) {
+	cmd := exec.Command(args[0], args[1:]...)
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
+	err := runCommand(cmd)
+	return stdout.String(), err
+}
+
+func runCommand(cmd *exec.Cmd) error {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}
