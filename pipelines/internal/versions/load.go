@@ -1,0 +1,193 @@
+package versions
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+)
+
+// Load reads a file. It refuses, each with "file:line:column: what; what to
+// do" and all of them in one error: what is not one UTF-8 YAML document of at
+// most 1 MiB, unknown and repeated keys, aliases and merge keys, numbers and
+// dates where a string belongs, a version without a url, and a place that
+// lacks a hash or is not of exactly one kind.
+//
+// The warnings, in the order of the file, name the entries that a build could
+// not download: in assets or externals, with a url and a version, and without
+// sources. A distribution, which has a name, is no download.
+func Load(path string) (*File, []Warning, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return decode(path, data)
+}
+
+// decode is Load for the content of a file.
+func decode(path string, data []byte) (*File, []Warning, error) {
+	l := loader{file: &File{Path: path, pins: map[string]string{}, sources: map[string]Source{}}}
+	if root := l.parse(data); root != nil {
+		l.document(root)
+	}
+	if err := l.problems.join(path); err != nil {
+		return nil, nil, err
+	}
+	return l.file, l.warnings, nil
+}
+
+// loader fills a file from its nodes.
+type loader struct {
+	problems
+	file     *File
+	warnings []Warning
+}
+
+// inherited is what an entry has from those around it.
+type inherited struct {
+	needsURL, sources bool
+	url               string
+}
+
+func (l *loader) document(root *yaml.Node) {
+	for _, pair := range l.pairs(root, "the file") {
+		switch topKeys[pair.name] {
+		case prose:
+			l.text(pair, "")
+		case entries:
+			l.group(pair)
+		default:
+			l.unknown(pair, "the file", "move it into assets or externals", topKeys)
+		}
+	}
+}
+
+func (l *loader) group(group pair) {
+	for _, pair := range l.pairs(group.value, group.name) {
+		switch {
+		case groupKeys[pair.name] == prose:
+			l.text(pair, group.name)
+		case pair.value.Kind == yaml.ScalarNode && pair.value.ShortTag() != "!!null":
+			l.unknown(pair, group.name, "an entry is a mapping", groupKeys)
+		default:
+			l.entry(group.name, pair, inherited{needsURL: needsURL[group.name]})
+		}
+	}
+}
+
+func (l *loader) entry(parent string, entry pair, from inherited) {
+	path := parent + "." + entry.name
+	if !plainName.MatchString(entry.name) {
+		l.at(entry.key, "%s: the name %q has other characters than letters, digits, - and _; rename it", parent, entry.name)
+	}
+	pairs := l.pairs(entry.value, path)
+	versioned := scalarOf(pairs, versionKeys) != nil
+	if from.needsURL && versioned && from.url == "" && scalarOf(pairs, addressKeys) == nil {
+		l.at(entry.key, "%s has a version but no url; add url: \"https://...\"", path)
+	}
+	// Sources hold what the url beside them has, not what another one has.
+	if own := scalarOf(pairs, []string{"url"}); own != nil && own.Value != from.url {
+		from.url, from.sources = own.Value, false
+	}
+	from.sources = from.sources || slices.ContainsFunc(pairs, func(p pair) bool { return p.name == "sources" })
+	if from.needsURL && versioned && from.url != "" && !from.sources && scalarOf(pairs, []string{"name"}) == nil {
+		l.warnings = append(l.warnings, Warning{l.file.Path, entry.key.Line, path +
+			" has no sources, so it cannot be downloaded; add sources: with a place and its sha256"})
+	}
+	for _, pair := range pairs {
+		l.field(path, pair, from)
+	}
+}
+
+// scalarOf returns the value of the first key that has one of the names and a
+// scalar, or nil.
+func scalarOf(pairs []pair, names []string) *yaml.Node {
+	for _, pair := range pairs {
+		if slices.Contains(names, pair.name) && pair.value.Kind == yaml.ScalarNode {
+			return pair.value
+		}
+	}
+	return nil
+}
+
+// field reads one key of an entry.
+func (l *loader) field(path string, pair pair, from inherited) {
+	kind := entryKeys[pair.name]
+	nested := pair.value.Kind == yaml.MappingNode
+	switch {
+	case kind == prose:
+		l.text(pair, path)
+	case kind == text, kind == either && !nested:
+		l.pin(path, pair)
+	case kind == table:
+		l.table(path+"."+pair.name, pair.value)
+	case kind == sources:
+		l.sources(path, pair)
+	case kind == entries, nested && !l.misspelt(pair):
+		l.entry(path, pair, from)
+	default:
+		l.unknown(pair, path, "further facts go below meta", entryKeys)
+	}
+}
+
+func (l *loader) table(path string, node *yaml.Node) {
+	for _, row := range l.pairs(node, path) {
+		if entryKeys[row.name] == prose {
+			l.text(row, path)
+			continue
+		}
+		l.pin(path, row)
+	}
+}
+
+// misspelt reports whether a mapping that could be an entry is rather one of
+// the known keys, written wrongly: it has nothing that an entry has.
+func (l *loader) misspelt(mapping pair) bool {
+	for i := 0; i+1 < len(mapping.value.Content); i += 2 {
+		if entryKeys[mapping.value.Content[i].Value] != 0 {
+			return false
+		}
+	}
+	return nearest.Of(mapping.name, []string{"architecture", "checksum", "images", "meta", "sources"}) != ""
+}
+
+func (l *loader) pin(path string, pair pair) {
+	if value, ok := l.text(pair, path); ok {
+		l.file.pins[path+"."+pair.name] = value
+	}
+}
+
+func (l *loader) unknown(pair pair, where, advice string, known map[string]kind) {
+	hint := nearest.Hint(pair.name, slices.Sorted(maps.Keys(known)))
+	if hint == "" {
+		hint = "; " + advice + ", known keys are " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+	}
+	l.at(pair.key, "%s: unknown key %q%s", where, pair.name, hint)
+}
+
+// text returns a string that is not empty.
+func (l *loader) text(pair pair, path string) (string, bool) {
+	name := strings.TrimPrefix(path+"."+pair.name, ".")
+	value := pair.value
+	if value.Kind != yaml.ScalarNode {
+		l.at(value, "%s: %s where a string belongs; write %s: \"...\"", name, shape(value), pair.name)
+		return "", false
+	}
+	if value.ShortTag() != "!!str" {
+		advice := fmt.Sprintf("quote it: %s: %q", pair.name, value.Value)
+		if value.Value == "" {
+			advice = fmt.Sprintf("write %s: \"...\"", pair.name)
+		}
+		l.at(value, "%s: %s where a string belongs; %s", name, shape(value), advice)
+		return "", false
+	}
+	if strings.TrimSpace(value.Value) == "" {
+		l.at(value, "%s is empty; write a value or remove the key", name)
+		return "", false
+	}
+	return value.Value, true
+}
