@@ -1,0 +1,193 @@
+// Package catalog reads the assets that can be built, as data: one
+// assets/<family>/assets.yaml per family of assets declares its builder, the
+// steps that build it, and the variants with their pins, sources, options and
+// dependencies. See Load for what is checked.
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+)
+
+// Catalog is every asset of the tree, by name.
+type Catalog struct {
+	// Assets are sorted by name; names are unique.
+	Assets []Asset
+}
+
+// Asset is one thing that can be built: a tarball of a release, or something
+// that another asset needs.
+type Asset struct {
+	// Name is also the name of the tarball, kata-static-<name>.tar.zst.
+	Name        string `yaml:"name"`
+	Description string `yaml:"description"`
+	Arches      []Arch `yaml:"arches"`
+	// Pins maps an environment variable of the steps to a path in
+	// versions.yaml, whose value it gets.
+	Pins map[string]string `yaml:"pins"`
+	// Sources maps a file name below $SOURCES to a source of versions.yaml.
+	Sources map[string]string `yaml:"sources"`
+	// Options are further environment variables of the steps.
+	Options map[string]string `yaml:"options"`
+	// Files are files and folders the steps get, relative to the family's
+	// folder, beside the scripts of the steps.
+	Files []string `yaml:"files"`
+	// Dependencies are assets whose tarballs the steps get, in $DEPENDENCIES.
+	Dependencies []string `yaml:"dependencies"`
+	// Kernel is set for guest kernels alone.
+	Kernel *Kernel `yaml:"kernel"`
+	// Disk is the free space that a build needs, in GiB.
+	Disk int64 `yaml:"disk"`
+
+	// Family, Builder and Steps are those of the file the asset stands in.
+	Family  string  `yaml:"-"`
+	Builder Builder `yaml:"-"`
+	Steps   []Step  `yaml:"-"`
+	// Folder and Pos say where the asset is declared: "assets/kernel" and
+	// "assets/kernel/assets.yaml:12".
+	Folder string `yaml:"-"`
+	Pos    string `yaml:"-"`
+}
+
+// Builder declares the container that the steps of a family run in.
+type Builder struct {
+	// Distribution is "debian", the only one so far.
+	Distribution string `yaml:"distribution"`
+	// Suite is the release of the distribution: "trixie".
+	Suite string `yaml:"suite"`
+	// Image is the base where a container registry answers, by digest:
+	// "debian:trixie-slim@sha256:...". Elsewhere the same suite is
+	// bootstrapped from the distribution's packages.
+	Image string `yaml:"image"`
+	// Epoch is raised by hand to build again with newer packages.
+	Epoch int `yaml:"epoch"`
+	// Packages are installed into the base, with no recommended ones.
+	Packages []string `yaml:"packages"`
+}
+
+// Step is one script that runs in the builder; the steps of an asset run in
+// order in one container, without network.
+type Step struct {
+	Name string `yaml:"name"`
+	// Script is a file in the family's folder.
+	Script string `yaml:"script"`
+	// Config is set where the step leaves the final configuration of a kernel
+	// for the check of requested options: its path in the container.
+	Config string `yaml:"config"`
+}
+
+// Kernel says how a guest kernel is configured.
+type Kernel struct {
+	// Configs are folders of kernel-configs, beside that of the architecture.
+	Configs []string `yaml:"configs"`
+	// Suffix ends the names of the installed files, "" for the main kernel.
+	Suffix string `yaml:"suffix"`
+	// Version is the variable of Pins that holds the kernel's version.
+	Version string `yaml:"version"`
+}
+
+// Load reads assets/*/assets.yaml below the root of a tree. It reports all
+// problems it finds, joined, each with file and line: unknown or repeated
+// fields, missing or malformed values, names given twice, scripts and files
+// that do not exist, dependencies that are unknown, circular, or missing on an
+// architecture.
+func Load(tree fs.FS) (*Catalog, error) {
+	paths, err := fs.Glob(tree, "assets/*/assets.yaml")
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		return nil, errors.New("no assets/*/assets.yaml: is this the root of the repository?")
+	}
+	var assets []Asset
+	var problems []error
+	for _, p := range paths {
+		family, err := loadFamily(tree, p)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		assets = append(assets, family...)
+	}
+	slices.SortStableFunc(assets, func(a, b Asset) int { return strings.Compare(a.Name, b.Name) })
+	c := &Catalog{Assets: assets}
+	problems = append(problems, c.checkNames()...)
+	problems = append(problems, c.checkDependencies()...)
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Names returns the names of all assets, sorted.
+func (c *Catalog) Names() []string {
+	names := make([]string, len(c.Assets))
+	for i, asset := range c.Assets {
+		names[i] = asset.Name
+	}
+	return names
+}
+
+// Find returns the asset of that name. An unknown name and an architecture the
+// asset does not exist on are errors that say what does exist.
+func (c *Catalog) Find(name string, arch Arch) (Asset, error) {
+	for _, asset := range c.Assets {
+		if asset.Name != name {
+			continue
+		}
+		if !slices.Contains(asset.Arches, arch) {
+			return Asset{}, fmt.Errorf("%s does not exist on %s: %s declares it for %s",
+				name, arch, asset.Pos, join(asset.Arches))
+		}
+		return asset, nil
+	}
+	return Asset{}, fmt.Errorf("unknown asset %q%s (`list` prints all assets)", name, nearest.Hint(name, c.Names()))
+}
+
+// Closure returns the named assets and everything they depend on, each once,
+// dependencies first.
+func (c *Catalog) Closure(names []string, arch Arch) ([]Asset, error) {
+	var order []Asset
+	seen := map[string]bool{}
+	var visit func(name string) error
+	visit = func(name string) error {
+		if seen[name] {
+			return nil
+		}
+		seen[name] = true
+		asset, err := c.Find(name, arch)
+		if err != nil {
+			return err
+		}
+		for _, dependency := range asset.Dependencies {
+			if err := visit(dependency); err != nil {
+				return err
+			}
+		}
+		order = append(order, asset)
+		return nil
+	}
+	for _, name := range names {
+		if err := visit(name); err != nil {
+			return nil, err
+		}
+	}
+	return order, nil
+}
+
+// ScriptPath returns the path of the step's script below the root of the tree.
+func (a Asset) ScriptPath(step Step) string { return path.Join(a.Folder, step.Script) }
+
+func join(arches []Arch) string {
+	names := make([]string, len(arches))
+	for i, arch := range arches {
+		names[i] = string(arch)
+	}
+	return strings.Join(names, ", ")
+}

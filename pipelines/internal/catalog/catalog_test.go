@@ -1,0 +1,207 @@
+package catalog
+
+import (
+	"flag"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// good is a family that the cases below break in one place each.
+const good = `family: tiny
+builder:
+  distribution: debian
+  suite: trixie
+  image: debian:trixie-slim@sha256:d7e12182ce18b85b93007c1dedf31f2d29e01ccf3182cc4017c709b6259bc132
+  epoch: 1
+  packages: [gcc, make]
+steps:
+  - name: build
+    script: build.sh
+assets:
+  - name: tiny
+    description: a tiny thing
+    arches: [x86_64, aarch64]
+    pins: {VERSION: assets.tiny.version}
+    options: {COLOUR: red}
+    files: [data]
+  - name: tiny-user
+    description: needs the tiny thing
+    arches: [x86_64]
+    dependencies: [tiny]
+    kernel: {configs: [common], suffix: user, version: V}
+    pins: {V: assets.tiny.version}
+`
+
+func tree(yaml string) fstest.MapFS {
+	return fstest.MapFS{
+		"assets/tiny/assets.yaml":      {Data: []byte(yaml)},
+		"assets/tiny/build.sh":         {Data: []byte("#!/bin/sh\n"), Mode: 0o755},
+		"assets/tiny/data/file":        {Data: []byte("data\n")},
+		"kernel-configs/common/a.conf": {Data: []byte("CONFIG_A=y\n")},
+	}
+}
+
+func TestLoad(t *testing.T) {
+	c, err := Load(tree(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(c.Names(), " "); got != "tiny tiny-user" {
+		t.Errorf("names = %q", got)
+	}
+	a, err := c.Find("tiny-user", X86_64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Pos != "assets/tiny/assets.yaml:18" || a.Folder != "assets/tiny" || a.ScriptPath(a.Steps[0]) != "assets/tiny/build.sh" {
+		t.Errorf("asset = %+v", a)
+	}
+	closure, err := c.Closure([]string{"tiny-user", "tiny"}, X86_64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, a := range closure {
+		names = append(names, a.Name)
+	}
+	if got := strings.Join(names, " "); got != "tiny tiny-user" {
+		t.Errorf("closure = %q, want dependencies first and each once", got)
+	}
+}
+
+func TestFindErrors(t *testing.T) {
+	c, err := Load(tree(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		arch Arch
+		want string
+	}{
+		{"tiny-usr", X86_64, `unknown asset "tiny-usr"; did you mean "tiny-user"? (` + "`list` prints all assets)"},
+		{"tiny-user", AArch64, "tiny-user does not exist on aarch64: assets/tiny/assets.yaml:18 declares it for x86_64"},
+	} {
+		if _, err := c.Find(test.name, test.arch); err == nil || err.Error() != test.want {
+			t.Errorf("Find(%s, %s) = %v, want %s", test.name, test.arch, err, test.want)
+		}
+	}
+}
+
+// bad breaks the good family: the first string is replaced by the second.
+var bad = map[string][2]string{
+	"unknown-field":            {"packages: [gcc, make]", "packages: [gcc, make]\n  colour: red"},
+	"duplicate-key":            {"  suite: trixie", "  suite: trixie\n  suite: sid"},
+	"not-a-list":               {"arches: [x86_64]", "arches: {x86_64: yes}"},
+	"syntax":                   {"steps:", "steps: ]"},
+	"second-document":          {"family: tiny", "family: tiny\n---\nfamily: more"},
+	"wrong-folder":             {"family: tiny", "family: huge"},
+	"distribution":             {"distribution: debian", "distribution: gentoo"},
+	"image-by-tag":             {"debian:trixie-slim@sha256:d7e12182ce18b85b93007c1dedf31f2d29e01ccf3182cc4017c709b6259bc132", "debian:trixie-slim"},
+	"no-suite":                 {"  suite: trixie\n", ""},
+	"epoch":                    {"epoch: 1", "epoch: 0"},
+	"package-twice":            {"[gcc, make]", "[gcc, gcc]"},
+	"package-name":             {"[gcc, make]", "[gcc, --force]"},
+	"no-steps":                 {"steps:\n  - name: build\n    script: build.sh\n", ""},
+	"missing-script":           {"script: build.sh", "script: bulid.sh"},
+	"script-outside":           {"script: build.sh", "script: ../tiny/build.sh"},
+	"asset-name":               {"- name: tiny\n", "- name: Tiny_1\n"},
+	"asset-twice":              {"- name: tiny-user", "- name: tiny"},
+	"no-description":           {"    description: a tiny thing\n", ""},
+	"no-arches":                {"    arches: [x86_64]\n", ""},
+	"unknown-arch":             {"arches: [x86_64]", "arches: [x86-64]"},
+	"go-arch":                  {"arches: [x86_64]", "arches: [amd64]"},
+	"lower-case-variable":      {"{COLOUR: red}", "{colour: red}"},
+	"reserved-variable":        {"{COLOUR: red}", "{DESTDIR: /}"},
+	"pin-and-option":           {"{COLOUR: red}", "{VERSION: red}"},
+	"missing-file":             {"files: [data]", "files: [dota]"},
+	"unknown-dependency":       {"dependencies: [tiny]", "dependencies: [tinny]"},
+	"circular-dependency":      {"files: [data]", "files: [data]\n    dependencies: [tiny-user]"},
+	"dependency-of-other-arch": {"description: needs the tiny thing\n    arches: [x86_64]", "description: needs the tiny thing\n    arches: [s390x]"},
+	"unknown-config-folder":    {"configs: [common]", "configs: [commen]"},
+	"no-config-folders":        {"configs: [common]", "configs: []"},
+	"kernel-version":           {"version: V}", "version: W}"},
+	"negative-disk":            {"files: [data]", "disk: -1"},
+}
+
+func TestLoadErrors(t *testing.T) {
+	var out strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(bad)) {
+		broken := strings.Replace(good, bad[name][0], bad[name][1], 1)
+		if broken == good {
+			t.Errorf("%s changes nothing", name)
+		}
+		_, err := Load(tree(broken))
+		if err == nil {
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		out.WriteString("# " + name + "\n" + err.Error() + "\n\n")
+	}
+	golden(t, "errors.golden", out.String())
+}
+
+func TestLoadOfNothing(t *testing.T) {
+	for name, tree := range map[string]fs.FS{
+		"no assets.yaml":  fstest.MapFS{},
+		"an empty file":   fstest.MapFS{"assets/tiny/assets.yaml": {}},
+		"only a comment":  fstest.MapFS{"assets/tiny/assets.yaml": {Data: []byte("# nothing\n")}},
+		"not a mapping":   fstest.MapFS{"assets/tiny/assets.yaml": {Data: []byte("- a\n")}},
+		"unreadable yaml": fstest.MapFS{"assets/tiny/assets.yaml": {Mode: fs.ModeDir | 0o755}},
+	} {
+		if c, err := Load(tree); err == nil {
+			t.Errorf("%s: loaded %+v", name, c)
+		}
+	}
+}
+
+// TestRepository loads the tree that this test stands in.
+func TestRepository(t *testing.T) {
+	c, err := Load(os.DirFS("../../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Find("kernel-debug", X86_64); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParseArch(t *testing.T) {
+	for name, want := range map[string]Arch{"x86_64": X86_64, "amd64": X86_64, "arm64": AArch64, "ppc64le": PPC64LE} {
+		if got, err := ParseArch(name); err != nil || got != want {
+			t.Errorf("ParseArch(%s) = %s, %v", name, got, err)
+		}
+	}
+	want := `unknown architecture "x8664": known are x86_64, aarch64, s390x, ppc64le, riscv64; did you mean "x86_64"?`
+	if _, err := ParseArch("x8664"); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if got := AArch64.Kernel() + AArch64.GoArch() + PPC64LE.Debian(); got != "arm64arm64ppc64el" {
+		t.Errorf("names = %s", got)
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; got:\n%s", file, got)
+	}
+}

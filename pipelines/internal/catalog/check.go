@@ -1,0 +1,241 @@
+package catalog
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+)
+
+var (
+	validName    = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	validEnv     = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
+	validImage   = regexp.MustCompile(`^[^@\s]+@sha256:[0-9a-f]{64}$`)
+	validPackage = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+)
+
+// ReservedEnv are the variables that the program itself gives to every step;
+// see assets/README.md. Pins and options may not set them.
+var ReservedEnv = []string{
+	"ARCH", "BUILD", "DEPENDENCIES", "DESTDIR", "FILES", "HOME", "JOBS", "KATA_CONFIG_VERSION", "KERNEL_ARCH",
+	"LC_ALL", "PATH", "REQUESTED_CONFIG", "SOURCES", "SOURCE_DATE_EPOCH", "SUFFIX", "TZ",
+}
+
+// checker collects the problems of one assets.yaml.
+type checker struct {
+	tree     fs.FS
+	file     string
+	root     *yaml.Node
+	problems []error
+}
+
+func (c *checker) at(steps ...any) string {
+	return fmt.Sprintf("%s:%d", c.file, lineOf(c.root, steps...))
+}
+
+func (c *checker) problem(where string, format string, args ...any) {
+	c.problems = append(c.problems, fmt.Errorf("%s: "+format, append([]any{where}, args...)...))
+}
+
+func (c *checker) family(f family) {
+	if folder := path.Base(path.Dir(c.file)); f.Family != folder {
+		c.problem(c.at("family"), "family is %q, its folder %q: they must be the same", f.Family, folder)
+	}
+	c.builder(f.Builder)
+	if len(f.Steps) == 0 {
+		c.problem(c.at("steps"), "no steps: name at least one script")
+	}
+	for i, step := range f.Steps {
+		c.step(f, i, step)
+	}
+	if len(f.Assets) == 0 {
+		c.problem(c.at("assets"), "no assets")
+	}
+	for i, asset := range f.Assets {
+		c.asset(i, asset)
+	}
+}
+
+func (c *checker) builder(b Builder) {
+	if b.Distribution != "debian" {
+		c.problem(c.at("builder", "distribution"), "distribution is %q: only debian is known", b.Distribution)
+	}
+	if b.Suite == "" {
+		c.problem(c.at("builder"), "the builder has no suite: name a release of the distribution")
+	}
+	if !validImage.MatchString(b.Image) {
+		c.problem(c.at("builder", "image"), "image is %q: want NAME:TAG@sha256:<64 hex digits>", b.Image)
+	}
+	if b.Epoch < 1 {
+		c.problem(c.at("builder", "epoch"), "epoch is %d: it starts at 1", b.Epoch)
+	}
+	for i, name := range b.Packages {
+		if !validPackage.MatchString(name) {
+			c.problem(c.at("builder", "packages", i), "%q is no package name", name)
+		}
+		if slices.Contains(b.Packages[:i], name) {
+			c.problem(c.at("builder", "packages", i), "package %s stands twice", name)
+		}
+	}
+}
+
+func (c *checker) step(f family, i int, step Step) {
+	where := c.at("steps", i)
+	if !validName.MatchString(step.Name) {
+		c.problem(where, "step name %q: want lower case letters, digits and dashes", step.Name)
+	}
+	if slices.ContainsFunc(f.Steps[:i], func(s Step) bool { return s.Name == step.Name }) {
+		c.problem(where, "step %s stands twice", step.Name)
+	}
+	c.path(where, "script", step.Script)
+}
+
+func (c *checker) asset(i int, a Asset) {
+	where := c.at("assets", i)
+	if !validName.MatchString(a.Name) {
+		c.problem(where, "asset name %q: want lower case letters, digits and single dashes", a.Name)
+	}
+	if a.Description == "" {
+		c.problem(where, "%s has no description", a.Name)
+	}
+	if len(a.Arches) == 0 {
+		c.problem(where, "%s has no arches", a.Name)
+	}
+	for j, arch := range a.Arches {
+		if parsed, err := ParseArch(string(arch)); err != nil {
+			c.problem(c.at("assets", i, "arches", j), "%w", err)
+		} else if parsed != arch {
+			c.problem(c.at("assets", i, "arches", j), "write %s as %s", arch, parsed)
+		}
+		if slices.Contains(a.Arches[:j], arch) {
+			c.problem(c.at("assets", i, "arches", j), "%s stands twice", arch)
+		}
+	}
+	c.environment(i, a)
+	for _, name := range slices.Sorted(maps.Keys(a.Sources)) {
+		if !validName.MatchString(name) {
+			c.problem(c.at("assets", i, "sources", name), "source name %q: want lower case letters, digits and dashes", name)
+		}
+	}
+	for j, file := range a.Files {
+		c.path(c.at("assets", i, "files", j), "file", file)
+	}
+	if a.Disk < 0 {
+		c.problem(c.at("assets", i, "disk"), "disk is %d GiB", a.Disk)
+	}
+	if a.Kernel != nil {
+		c.kernel(i, a)
+	}
+}
+
+func (c *checker) environment(i int, a Asset) {
+	for _, name := range slices.Sorted(maps.Keys(a.Pins)) {
+		c.variable(c.at("assets", i, "pins", name), name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Options)) {
+		where := c.at("assets", i, "options", name)
+		c.variable(where, name)
+		if _, pinned := a.Pins[name]; pinned {
+			c.problem(where, "%s is a pin and an option", name)
+		}
+	}
+}
+
+func (c *checker) variable(where, name string) {
+	switch {
+	case !validEnv.MatchString(name):
+		c.problem(where, "variable %q: want upper case letters, digits and underscores", name)
+	case slices.Contains(ReservedEnv, name):
+		c.problem(where, "variable %s is set by the program itself", name)
+	}
+}
+
+func (c *checker) kernel(i int, a Asset) {
+	where := c.at("assets", i, "kernel")
+	if len(a.Kernel.Configs) == 0 {
+		c.problem(where, "%s names no configs", a.Name)
+	}
+	for j, folder := range a.Kernel.Configs {
+		if slices.Contains(a.Kernel.Configs[:j], folder) {
+			c.problem(c.at("assets", i, "kernel", "configs", j), "folder %s stands twice", folder)
+		}
+		if info, err := fs.Stat(c.tree, path.Join("kernel-configs", folder)); err != nil || !info.IsDir() {
+			c.problem(c.at("assets", i, "kernel", "configs", j), "no folder kernel-configs/%s", folder)
+		}
+	}
+	if a.Kernel.Suffix != "" && !validName.MatchString(a.Kernel.Suffix) {
+		c.problem(c.at("assets", i, "kernel", "suffix"), "suffix %q: want lower case letters, digits and dashes", a.Kernel.Suffix)
+	}
+	if _, ok := a.Pins[a.Kernel.Version]; !ok {
+		c.problem(where, "version is %q: name the pin that holds the kernel's version", a.Kernel.Version)
+	}
+}
+
+// path checks that a declared path stays in the family's folder and exists.
+func (c *checker) path(where, what, name string) {
+	if name == "" || !fs.ValidPath(name) {
+		c.problem(where, "%s %q: want a path inside %s", what, name, path.Dir(c.file))
+		return
+	}
+	if _, err := fs.Stat(c.tree, path.Join(path.Dir(c.file), name)); err != nil {
+		c.problem(where, "%s %s: %w", what, name, cause(err))
+	}
+}
+
+func (c *Catalog) checkNames() []error {
+	var problems []error
+	for i := 1; i < len(c.Assets); i++ {
+		if a, b := c.Assets[i-1], c.Assets[i]; a.Name == b.Name {
+			problems = append(problems, fmt.Errorf("%s: asset %s is declared at %s already", b.Pos, b.Name, a.Pos))
+		}
+	}
+	return problems
+}
+
+// checkDependencies follows every dependency on every architecture.
+func (c *Catalog) checkDependencies() []error {
+	var problems []error
+	for _, asset := range c.Assets {
+		for _, name := range asset.Dependencies {
+			if !slices.Contains(c.Names(), name) {
+				problems = append(problems, fmt.Errorf("%s: %s depends on an unknown asset %q%s",
+					asset.Pos, asset.Name, name, nearest.Hint(name, c.Names())))
+				continue
+			}
+			for _, arch := range asset.Arches {
+				if _, err := c.Find(name, arch); err != nil {
+					problems = append(problems, fmt.Errorf("%s: %s on %s: %w", asset.Pos, asset.Name, arch, err))
+				}
+			}
+		}
+		if cycle := c.cycle(asset.Name, nil); cycle != nil && cycle[0] == asset.Name {
+			problems = append(problems, fmt.Errorf("%s: circular dependency: %s", asset.Pos, strings.Join(cycle, " -> ")))
+		}
+	}
+	return problems
+}
+
+// cycle returns the first circular chain of dependencies reached from name.
+func (c *Catalog) cycle(name string, chain []string) []string {
+	if i := slices.Index(chain, name); i >= 0 {
+		return append(chain[i:], name)
+	}
+	for _, asset := range c.Assets {
+		if asset.Name != name {
+			continue
+		}
+		for _, dependency := range asset.Dependencies {
+			if cycle := c.cycle(dependency, append(slices.Clip(chain), name)); cycle != nil {
+				return cycle
+			}
+		}
+	}
+	return nil
+}
