@@ -1,0 +1,84 @@
+package kconfig
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+var (
+	assignment = regexp.MustCompile(`^(CONFIG_[A-Za-z0-9_]+)=(.*)$`)
+	unset      = regexp.MustCompile(`^# (CONFIG_[A-Za-z0-9_]+) is not set$`)
+	// Linux takes these for comments, and their author did not mean one.
+	almostUnset = regexp.MustCompile(`(?i)^#\s*CONFIG_\w+\s+is\s+not\s+set\W*$`)
+	// Just what Linux writes itself: another escape or a leading zero would not
+	// come back in the final .config as it stands here.
+	validValue = regexp.MustCompile(`^(?:[ymn]|-?(?:0|[1-9][0-9]*)|0[xX][0-9a-fA-F]+|"(?:[^"\\\x00-\x1f]|\\["\\])*")$`)
+	validName  = regexp.MustCompile(`^CONFIG_[A-Za-z0-9_]+$`)
+)
+
+// parse returns the options of a fragment in the order of its lines, and
+// everything that is wrong with it. An option may be there twice.
+func parse(file string, data []byte) ([]Option, []error) {
+	var options []Option
+	var problems []error
+	for number, line := range lines(data) {
+		option := Option{Path: file, Line: number}
+		var ok bool
+		option.Name, option.Value, ok = split(line)
+		switch {
+		case !ok || almostUnset.MatchString(line) && option.Name == "":
+			problems = append(problems, fmt.Errorf("%s: %s is no statement: want CONFIG_NAME=value or # CONFIG_NAME is not set, without blanks around it",
+				option.pos(), quote(line)))
+		case option.Name == "":
+		case !validValue.MatchString(option.Value):
+			problems = append(problems, fmt.Errorf("%s: %s has the value %s: want y, m, n, a number, 0x and hex digits, or a \"string\"",
+				option.pos(), option.Name, quote(option.Value)))
+		default:
+			options = append(options, option)
+		}
+	}
+	return options, problems
+}
+
+// split takes a line of a .config apart. The name is empty for a comment and a
+// blank line; ok is false for what is none of the four kinds of line.
+func split(line string) (name, value string, ok bool) {
+	if m := assignment.FindStringSubmatch(line); m != nil {
+		return m[1], m[2], true
+	}
+	if m := unset.FindStringSubmatch(line); m != nil {
+		return m[1], "n", true
+	}
+	return "", "", strings.TrimSpace(line) == "" || line[0] == '#'
+}
+
+// statement is the line of a .config that sets an option.
+func statement(name, value string) string {
+	if value == "n" {
+		return "# " + name + " is not set"
+	}
+	return name + "=" + value
+}
+
+// lines yields the lines of a file without their ends, numbered from 1.
+func lines(data []byte) func(yield func(int, string) bool) {
+	return func(yield func(int, string) bool) {
+		number := 0
+		for line := range strings.Lines(string(data)) {
+			number++
+			if !yield(number, strings.TrimSuffix(line, "\n")) {
+				return
+			}
+		}
+	}
+}
+
+// quote shows a piece of input, shortened: it may be anything.
+func quote(text string) string {
+	const limit = 60
+	if runes := []rune(text); len(runes) > limit {
+		text = string(runes[:limit]) + "..."
+	}
+	return fmt.Sprintf("%q", text)
+}

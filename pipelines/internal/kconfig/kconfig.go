@@ -1,0 +1,106 @@
+// Package kconfig reads the kernel configuration fragments of kernel-configs/
+// and holds the final configuration of a kernel against them: every requested
+// option is in it by exact name and value, or an exception says why it is not.
+//
+// A fragment is written like a .config of Linux, with one statement a line:
+// CONFIG_NAME=value, "# CONFIG_NAME is not set", a comment, or nothing. Values
+// are y, m, n, a number, 0x and hex digits, or a string in double quotes.
+//
+// Nothing here depends on the order of fragments: an option that stands twice
+// is an error. Paths, in results and in errors, are below the repository root.
+package kconfig
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+)
+
+// Root is the folder of the fragments, below the repository root.
+const Root = "kernel-configs"
+
+// Option is one requested option. Name includes CONFIG_; Value is as in a
+// .config, "n" for an option that must not be set. Path and Line tell where it
+// is requested.
+type Option struct {
+	Name, Value string
+	Path        string
+	Line        int
+}
+
+func (o Option) pos() string { return fmt.Sprintf("%s:%d", o.Path, o.Line) }
+
+// Set is what the fragments of one kernel request together.
+type Set struct {
+	// Files are the paths of the fragments, in the order they were read.
+	Files []string
+	// Options are sorted by name, each there once.
+	Options []Option
+}
+
+// Load reads the fragments of the named folders of kernel-configs/ for an
+// architecture, named as ARCH in a Linux build. From every folder it takes
+// *.conf and then <kernelArch>/*.conf; kernel-configs/<kernelArch>/*.conf, which
+// every kernel of that architecture gets, comes right after the first folder.
+//
+// The error holds a line for each problem: a folder without fragments, a line
+// that is no statement, an option that stands twice.
+func Load(tree fs.FS, folders []string, kernelArch string) (*Set, error) {
+	files, problems := fragments(tree, folders, kernelArch)
+	set := &Set{Files: files}
+	first := map[string]Option{}
+	for _, file := range files {
+		data, err := fs.ReadFile(tree, file)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", file, cause(err)))
+			continue
+		}
+		options, errs := parse(file, data)
+		problems = append(problems, errs...)
+		for _, option := range options {
+			if other, ok := first[option.Name]; ok {
+				problems = append(problems, clash(option, other))
+				continue
+			}
+			first[option.Name] = option
+			set.Options = append(set.Options, option)
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	slices.SortFunc(set.Options, func(a, b Option) int { return strings.Compare(a.Name, b.Name) })
+	return set, nil
+}
+
+func clash(option, other Option) error {
+	if option.Value == other.Value {
+		return fmt.Errorf("%s: %s=%s stands at %s already: remove one of the two",
+			option.pos(), option.Name, option.Value, other.pos())
+	}
+	return fmt.Errorf("%s: %s is set to %s here, but to %s at %s: keep one of the two",
+		option.pos(), option.Name, option.Value, other.Value, other.pos())
+}
+
+// Merged returns all options as the file that KCONFIG_ALLCONFIG of a Linux
+// build names. It depends on names and values alone, not on where they stand.
+func (s *Set) Merged() []byte {
+	var b bytes.Buffer
+	for _, option := range s.Options {
+		b.WriteString(statement(option.Name, option.Value))
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
+
+// cause drops the operation and path of a file error: the path is said anyway.
+func cause(err error) error {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err
+	}
+	return err
+}

@@ -1,0 +1,249 @@
+package kconfig
+
+import (
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+var update = flag.Bool("update", false, "write the goldens in testdata")
+
+// TestCases goes the way of a build with each tree in testdata/cases. The first
+// line of a case holds architecture, version and folders, its file "want" what
+// came out. An error ends a case.
+func TestCases(t *testing.T) {
+	files, err := filepath.Glob("testdata/cases/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no cases", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "want" })
+			golden(t, file, archive, runCase(archive))
+		})
+	}
+}
+
+func golden(t *testing.T, file string, archive *txtar.Archive, got string) {
+	t.Helper()
+	archive.Files = append(archive.Files, txtar.File{Name: "want", Data: []byte(got)})
+	data := txtar.Format(archive)
+	if *update {
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(data)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func runCase(archive *txtar.Archive) string {
+	tree := fstest.MapFS{}
+	var final []byte
+	for _, file := range archive.Files {
+		if file.Name == "final.config" {
+			final = file.Data
+			continue
+		}
+		tree[file.Name] = &fstest.MapFile{Data: file.Data, Mode: 0o644}
+	}
+	line, _, _ := strings.Cut(string(archive.Comment), "\n")
+	fields := strings.Fields(line)
+	arch, version, folders := fields[0], fields[1], fields[2:]
+	set, err := Load(tree, folders, arch)
+	if err != nil {
+		return fmt.Sprintf("Load: %v\n", err)
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "files: %s\n", strings.Join(set.Files, " "))
+	fmt.Fprintf(&out, "merged:\n%s", set.Merged())
+	var exceptions []Exception
+	if _, ok := tree[ExceptionsFile]; ok || final == nil {
+		if exceptions, err = LoadExceptions(tree); err != nil {
+			fmt.Fprintf(&out, "LoadExceptions: %v\n", err)
+			return out.String()
+		}
+		fmt.Fprintf(&out, "tolerated: %v\n", Tolerated(set, exceptions, arch, version))
+	}
+	if final != nil {
+		fmt.Fprintf(&out, "Check: %v\n", set.Check(final, exceptions, arch, version))
+	}
+	return out.String()
+}
+
+func TestLoadKeepsPlaces(t *testing.T) {
+	tree := fstest.MapFS{
+		"kernel-configs/common/base.conf": {Data: []byte("# first\n\nCONFIG_SMP=y\nCONFIG_AIO=n")},
+		"kernel-configs/x86_64/a.conf":    {Data: []byte("# CONFIG_KVM is not set\n")},
+	}
+	set, err := Load(tree, []string{"common"}, "x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Option{
+		{"CONFIG_AIO", "n", "kernel-configs/common/base.conf", 4},
+		{"CONFIG_KVM", "n", "kernel-configs/x86_64/a.conf", 1},
+		{"CONFIG_SMP", "y", "kernel-configs/common/base.conf", 3},
+	}
+	if diff := cmp.Diff(want, set.Options); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What txtar cannot hold: carriage returns, other bytes, an unreadable file.
+func TestLoadRefusesOddBytes(t *testing.T) {
+	for name, data := range map[string]string{
+		"carriage return": "CONFIG_SMP=y\r\n",
+		"not UTF-8":       "CONFIG_SMP=\xff\n",
+		"zero byte":       "CONFIG_SMP=y\x00\n",
+		"tab in a string": "CONFIG_CMDLINE=\"a\tb\"\n",
+		"byte order mark": "\ufeffCONFIG_SMP=y\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, problems := parse("f.conf", []byte(data))
+			if len(problems) != 1 || !strings.HasPrefix(problems[0].Error(), "f.conf:1: ") {
+				t.Errorf("problems are %v, want one at f.conf:1", problems)
+			}
+		})
+	}
+}
+
+func TestLoadNamesUnreadableFiles(t *testing.T) {
+	tree := fstest.MapFS{
+		"kernel-configs/common/base.conf": {Data: []byte("CONFIG_SMP=y\n")},
+		"kernel-configs/x86_64/a.conf":    {Mode: fs.ModeSymlink | 0o777, Data: []byte("nowhere")},
+	}
+	_, err := Load(tree, []string{"common"}, "x86_64")
+	if err == nil || !strings.HasPrefix(err.Error(), "kernel-configs/x86_64/a.conf: ") {
+		t.Errorf("error is %v, want one that begins with the path", err)
+	}
+}
+
+func TestToleratedIsNeverNil(t *testing.T) {
+	for _, version := range []string{"v6.18.15", "none"} {
+		if got := Tolerated(&Set{}, nil, "x86_64", version); got == nil || len(got) != 0 {
+			t.Errorf("with version %s: %#v, want an empty list", version, got)
+		}
+	}
+}
+
+func TestConfigVersion(t *testing.T) {
+	for _, test := range []struct {
+		data string
+		want int
+		err  string
+	}{
+		{"188\n", 188, ""},
+		{"1", 1, ""},
+		{"", 0, `kernel-configs/kata_config_version:1: "" is no positive number: want one such as 188`},
+		{"0\n", 0, `kernel-configs/kata_config_version:1: "0" is no positive number: want one such as 188`},
+		{"+7\n", 0, `kernel-configs/kata_config_version:1: "+7" is no positive number: want one such as 188`},
+		{"188dev\n", 0, `kernel-configs/kata_config_version:1: "188dev" is no positive number: want one such as 188`},
+		{"-", 0, `kernel-configs/kata_config_version: file does not exist: write the number of the configuration into it`},
+	} {
+		tree := fstest.MapFS{}
+		if test.data != "-" {
+			tree[VersionFile] = &fstest.MapFile{Data: []byte(test.data)}
+		}
+		got, err := ConfigVersion(tree)
+		if got != test.want || fmt.Sprint(err) != cmpOr(test.err, "<nil>") {
+			t.Errorf("%q: got %d, %v", test.data, got, err)
+		}
+	}
+}
+
+func cmpOr(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// debugOnly are the options whose cost, or whose view into the guest, no
+// kernel but the debug one may have.
+var debugOnly = regexp.MustCompile(`^CONFIG_(DEBUG_.*|.*_DEBUG(FS)?|KPROBE.*|UPROBE.*|F(UNCTION_.*)?TRACER?|FTRACE_.*|.*_TRACER|DYNAMIC_(FTRACE|DEBUG)|FPROBE.*|IKCONFIG.*|BPF_EVENTS|KALLSYMS_ALL|MAGIC_SYSRQ.*|STACKTRACE|BLK_DEV_IO_TRACE|SCHEDSTATS|GDB_.*|KGDB.*|KASAN.*|LOCKDEP|PROVE_.*|READABLE_ASM)$`)
+
+func TestRepositoryFragments(t *testing.T) {
+	tree := os.DirFS("../../..")
+	set, err := Load(tree, []string{"common", "debug"}, "x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := Load(tree, []string{"common"}, "x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plain.Options) >= len(set.Options) {
+		t.Errorf("the debug folder adds nothing to %d options", len(plain.Options))
+	}
+	for _, option := range plain.Options {
+		if debugOnly.MatchString(option.Name) {
+			t.Errorf("%s: %s belongs into kernel-configs/debug", option.pos(), option.Name)
+		}
+	}
+	for _, name := range []string{"CONFIG_KPROBES", "CONFIG_FTRACE", "CONFIG_DEBUG_INFO_BTF", "CONFIG_DEBUG_FS", "CONFIG_IKCONFIG_PROC"} {
+		if !slices.ContainsFunc(set.Options, func(o Option) bool { return o.Name == name && debugOnly.MatchString(name) }) {
+			t.Errorf("the debug kernel does not ask for %s, or the pattern of this test does not know it", name)
+		}
+	}
+	if _, err := LoadExceptions(tree); err != nil {
+		t.Error(err)
+	}
+	if _, err := ConfigVersion(tree); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzParse: whatever is accepted comes back the same from a merged file, and
+// is met by a final .config of just these lines.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		"CONFIG_SMP=y\n# CONFIG_AIO is not set\n", "CONFIG_A=\"\\\"\"", "# x\n\nCONFIG_B=0x1f\r\n", "CONFIG_C=-0", "\xff", "CONFIG_=n\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tree := fstest.MapFS{
+			"kernel-configs/a/a.conf":    {Data: data},
+			"kernel-configs/s390/a.conf": {Data: []byte("CONFIG_S390=y\n")},
+		}
+		set, err := Load(tree, []string{"a"}, "s390")
+		if err != nil {
+			return
+		}
+		merged := set.Merged()
+		if err := set.Check(merged, nil, "s390", "6.18"); err != nil {
+			t.Fatal(err)
+		}
+		again, problems := parse("merged", merged)
+		if len(problems) > 0 || len(again) != len(set.Options) {
+			t.Fatalf("merged file is not read back: %v", problems)
+		}
+		for i, option := range again {
+			if o := set.Options[i]; o.Name != option.Name || o.Value != option.Value {
+				t.Fatalf("%v came back as %v", o, option)
+			}
+		}
+	})
+}

@@ -1,0 +1,111 @@
+package kconfig
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// VersionFile holds the number that Kata raises with every change to the
+// fragments; it is part of the names of installed kernels.
+const VersionFile = Root + "/kata_config_version"
+
+// ConfigVersion reads kernel-configs/kata_config_version.
+func ConfigVersion(tree fs.FS) (int, error) {
+	data, err := fs.ReadFile(tree, VersionFile)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w: write the number of the configuration into it", VersionFile, cause(err))
+	}
+	text := strings.TrimSpace(string(data))
+	number, err := strconv.Atoi(text)
+	if err != nil || number < 1 || strconv.Itoa(number) != text {
+		return 0, fmt.Errorf("%s:1: %s is no positive number: want one such as 188", VersionFile, quote(text))
+	}
+	return number, nil
+}
+
+// kernelVersion is a version of Linux. rc is 0 for a release.
+type kernelVersion struct {
+	numbers [3]int
+	rc      int
+}
+
+var (
+	// A build may append anything to the version, as "-rc1+" or "-kata".
+	versionText = regexp.MustCompile(`^v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:-rc(\d{1,6}))?(?:[-+].*)?$`)
+	boundText   = regexp.MustCompile(`^(>=|<=|>|<|=) *(\d{1,6}\.\d{1,6}(?:\.\d{1,6})?(?:-rc\d{1,6})?)$`)
+)
+
+func parseVersion(text string) (kernelVersion, error) {
+	m := versionText.FindStringSubmatch(text)
+	if m == nil {
+		return kernelVersion{}, fmt.Errorf("%s is no version of Linux: want one such as v6.18.15 or 6.19-rc1", quote(text))
+	}
+	var parts [4]int
+	for i := range parts {
+		parts[i], _ = strconv.Atoi(m[i+1]) // at most six digits, or none for 0
+	}
+	return kernelVersion{[3]int(parts[:3]), parts[3]}, nil
+}
+
+// bound is one end of a range of versions.
+type bound struct {
+	operator string
+	version  kernelVersion
+}
+
+// parseRange reads bounds separated by commas; "" is the range of all versions.
+func parseRange(text string) ([]bound, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var bounds []bound
+	for part := range strings.SplitSeq(text, ",") {
+		m := boundText.FindStringSubmatch(strings.TrimSpace(part))
+		if m == nil {
+			return nil, fmt.Errorf("versions are %s: want a range such as \">=6.18, <6.20\"", quote(text))
+		}
+		version, err := parseVersion(m[2])
+		if err != nil {
+			return nil, err
+		}
+		bounds = append(bounds, bound{m[1], version})
+	}
+	return bounds, nil
+}
+
+// holds compares by numbers: 6.9 is before 6.18. A release candidate counts as
+// its release, whose options it has, unless the bound names a candidate itself:
+// then candidates come in their order, before the release.
+func (b bound) holds(v kernelVersion) bool {
+	order := 0
+	for i := range b.version.numbers {
+		order = cmp.Or(order, cmp.Compare(v.numbers[i], b.version.numbers[i]))
+	}
+	if b.version.rc > 0 {
+		order = cmp.Or(order, cmp.Compare(v.candidate(), b.version.rc))
+	}
+	switch b.operator {
+	case ">=":
+		return order >= 0
+	case "<=":
+		return order <= 0
+	case ">":
+		return order > 0
+	case "<":
+		return order < 0
+	default:
+		return order == 0
+	}
+}
+
+// candidate orders the release itself after all of its candidates.
+func (v kernelVersion) candidate() int {
+	if v.rc == 0 {
+		return 1 << 30
+	}
+	return v.rc
+}

@@ -1,0 +1,147 @@
+// Package recipe turns an asset of the catalog into a Recipe: everything that
+// decides what its build produces, as plain data. The key of an asset is the
+// SHA-256 of the canonical JSON of its recipe.
+//
+// # The key
+//
+// In it: the schema number below; asset and architecture; the declared builder
+// (distribution, suite, image digest, package names, epoch); every file the
+// build gets (path, mode, SHA-256), as it is in the working tree, uncommitted
+// edits included; pins and options with their resolved values; the declared
+// hashes of all places of every source; the steps; the digests of the
+// dependencies' artifacts; format and compression level of the output.
+//
+// Not in it: time, host, user, git state, the number of processors, the
+// equivalent of a builder or source that was used, the versions of the
+// packages that were installed. The latter two are recorded with the artifact.
+//
+// Canonical JSON is what [encoding/json] writes for Recipe, without HTML
+// escapes and without a final newline: fields in the order of their
+// declaration, map keys sorted, lists in an order that Resolve fixes.
+package recipe
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+)
+
+// Schema is the version of the recipe's form. It is raised whenever the
+// meaning of a recipe changes while its declared inputs do not.
+const Schema = 1
+
+// SourceDateEpoch is the time stamp of everything that is built, in seconds
+// since 1970: 2026-03-01 00:00 UTC, about the time of the pinned release. A
+// constant, since a build must not know when it runs.
+const SourceDateEpoch = 1772323200
+
+// Recipe is everything that decides what the build of an asset produces.
+type Recipe struct {
+	Schema       int               `json:"schema"`
+	Asset        string            `json:"asset"`
+	Arch         string            `json:"arch"`
+	Builder      Builder           `json:"builder"`
+	Steps        []Step            `json:"steps"`
+	Files        []File            `json:"files"`
+	Pins         []Pin             `json:"pins"`
+	Options      map[string]string `json:"options"`
+	Sources      []Source          `json:"sources"`
+	Dependencies []Dependency      `json:"dependencies"`
+	Kernel       *Kernel           `json:"kernel,omitempty"`
+	Output       Output            `json:"output"`
+}
+
+// Builder is the declared container of the build. Image and Suite are declared
+// equivalents: which one was used is recorded with the artifact.
+type Builder struct {
+	Distribution string   `json:"distribution"`
+	Suite        string   `json:"suite"`
+	Image        string   `json:"image"`
+	Epoch        int      `json:"epoch"`
+	Packages     []string `json:"packages"`
+}
+
+// Step is one script, by its path in Files. Config is where a step leaves the
+// final configuration of a kernel, in the container.
+type Step struct {
+	Name   string `json:"name"`
+	Script string `json:"script"`
+	Config string `json:"config,omitempty"`
+}
+
+// File is a file that the build gets: a slash-separated path relative to the
+// root of the tree, "0644" or "0755", and the SHA-256 of its content in hex.
+type File struct {
+	Path   string `json:"path"`
+	Mode   string `json:"mode"`
+	SHA256 string `json:"sha256"`
+}
+
+// Pin is a value of versions.yaml and the variable that a step reads it from.
+type Pin struct {
+	Path  string `json:"path"`
+	Env   string `json:"env"`
+	Value string `json:"value"`
+}
+
+// Source is a downloaded file, $SOURCES/<name> in a step. Its places are
+// declared equivalents.
+type Source struct {
+	Name   string  `json:"name"`
+	Path   string  `json:"path"`
+	Places []Place `json:"places"`
+}
+
+// Place is one archive of a source. Hash is "sha256:<hex>", or "h1:<base64>"
+// for a Go module.
+type Place struct {
+	Name string `json:"name"`
+	Hash string `json:"hash"`
+}
+
+// Dependency is the artifact of another asset: Digest is that of its tarball,
+// "sha256:<hex>", so that an unchanged output stops a rebuild.
+type Dependency struct {
+	Asset  string `json:"asset"`
+	Digest string `json:"digest"`
+}
+
+// Kernel is what a guest kernel is configured from, beside the fragments among
+// Files. Exceptions are the requested options that may be missing from its
+// final configuration.
+type Kernel struct {
+	Configs       []string `json:"configs"`
+	Suffix        string   `json:"suffix"`
+	ConfigVersion int      `json:"config_version"`
+	Exceptions    []string `json:"exceptions"`
+}
+
+// Output is the form of the tarball.
+type Output struct {
+	Format          string `json:"format"`
+	Level           int    `json:"level"`
+	SourceDateEpoch int64  `json:"source_date_epoch"`
+}
+
+// Canonical returns the canonical JSON of the recipe.
+func (r Recipe) Canonical() ([]byte, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(r); err != nil {
+		return nil, fmt.Errorf("encoding the recipe of %s: %w", r.Asset, err)
+	}
+	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
+}
+
+// Key returns the SHA-256 of the canonical recipe in hex.
+func (r Recipe) Key() (string, error) {
+	data, err := r.Canonical()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}

@@ -1,0 +1,176 @@
+package recipe
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// Level is the zstd level of tarballs, in the numbers of package archive.
+const Level = 2
+
+// RequestedConfig is the path, among the files of a kernel, of the one that
+// holds all requested options.
+const RequestedConfig = "generated/requested.config"
+
+// Plan is a recipe with the bytes and places that its build needs.
+type Plan struct {
+	Recipe Recipe
+	// Key is Recipe.Key.
+	Key string
+	// Files are the contents of Recipe.Files, in the same order.
+	Files []Content
+	// Sources are the places of Recipe.Sources, in the same order.
+	Sources []versions.Source
+	// Kernel is set for guest kernels.
+	Kernel *KernelPlan
+	// Disk is the free space that the build needs, in bytes.
+	Disk int64
+}
+
+// KernelPlan is what the final configuration of a kernel is checked against.
+type KernelPlan struct {
+	Requested  *kconfig.Set
+	Exceptions []kconfig.Exception
+	Arch       string
+	Version    string
+}
+
+// Resolver makes plans out of the declarations of one tree.
+type Resolver struct {
+	Versions *versions.File
+	Tree     *Tree
+}
+
+// Resolve reads everything that the asset declares. The digests are those of
+// its dependencies' tarballs, by asset name; a missing one is an error. So is
+// anything declared that does not exist, with the place of its declaration.
+func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[string]string) (Plan, error) {
+	plan := Plan{
+		Recipe: Recipe{
+			Schema: Schema,
+			Asset:  asset.Name,
+			Arch:   string(arch),
+			Builder: Builder{
+				Distribution: asset.Builder.Distribution,
+				Suite:        asset.Builder.Suite,
+				Image:        asset.Builder.Image,
+				Epoch:        asset.Builder.Epoch,
+				Packages:     slices.Sorted(slices.Values(asset.Builder.Packages)),
+			},
+			Options: maps.Clone(asset.Options),
+			Output:  Output{Format: "tar+zstd", Level: Level, SourceDateEpoch: SourceDateEpoch},
+		},
+		Disk: asset.Disk << 30,
+	}
+	if plan.Recipe.Options == nil {
+		plan.Recipe.Options = map[string]string{}
+	}
+	for _, step := range asset.Steps {
+		plan.Recipe.Steps = append(plan.Recipe.Steps, Step{step.Name, asset.ScriptPath(step), step.Config})
+	}
+	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.kernel} {
+		if err := fill(&plan, asset, arch); err != nil {
+			return Plan{}, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+		}
+	}
+	plan.Files = sorted(plan.Files)
+	for _, content := range plan.Files {
+		plan.Recipe.Files = append(plan.Recipe.Files, content.File)
+	}
+	plan.Recipe.Dependencies = []Dependency{}
+	for _, name := range slices.Sorted(slices.Values(asset.Dependencies)) {
+		digest, ok := digests[name]
+		if !ok {
+			return Plan{}, fmt.Errorf("%s: the key of %s is pending on %s, which is not built", asset.Pos, asset.Name, name)
+		}
+		plan.Recipe.Dependencies = append(plan.Recipe.Dependencies, Dependency{name, digest})
+	}
+	var err error
+	plan.Key, err = plan.Recipe.Key()
+	return plan, err
+}
+
+func (r Resolver) pins(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
+	plan.Recipe.Pins = []Pin{}
+	for _, env := range slices.Sorted(maps.Keys(asset.Pins)) {
+		value, err := r.Versions.Pin(asset.Pins[env])
+		if err != nil {
+			return err
+		}
+		plan.Recipe.Pins = append(plan.Recipe.Pins, Pin{Path: asset.Pins[env], Env: env, Value: value})
+	}
+	return nil
+}
+
+func (r Resolver) sources(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
+	plan.Recipe.Sources = []Source{}
+	for _, name := range slices.Sorted(maps.Keys(asset.Sources)) {
+		declared, err := r.Versions.Source(asset.Sources[name])
+		if err != nil {
+			return err
+		}
+		declared.Name = name
+		source := Source{Name: name, Path: asset.Sources[name]}
+		for _, place := range declared.Places {
+			source.Places = append(source.Places, Place{place.Name, place.Hash()})
+		}
+		plan.Recipe.Sources = append(plan.Recipe.Sources, source)
+		plan.Sources = append(plan.Sources, declared)
+	}
+	return nil
+}
+
+func (r Resolver) files(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
+	var names []string
+	for _, step := range asset.Steps {
+		names = append(names, asset.ScriptPath(step))
+	}
+	for _, file := range asset.Files {
+		names = append(names, asset.Folder+"/"+file)
+	}
+	contents, err := r.Tree.Below(names...)
+	plan.Files = append(plan.Files, contents...)
+	return err
+}
+
+// kernel adds the fragments of a guest kernel and their sum.
+func (r Resolver) kernel(plan *Plan, asset catalog.Asset, arch catalog.Arch) error {
+	if asset.Kernel == nil {
+		return nil
+	}
+	requested, err := kconfig.Load(r.Tree, asset.Kernel.Configs, arch.Kernel())
+	if err != nil {
+		return err
+	}
+	exceptions, err := kconfig.LoadExceptions(r.Tree)
+	if err != nil {
+		return err
+	}
+	configVersion, err := kconfig.ConfigVersion(r.Tree)
+	if err != nil {
+		return err
+	}
+	contents, err := r.Tree.Below(requested.Files...)
+	if err != nil {
+		return err
+	}
+	plan.Files = append(plan.Files, contents...)
+	plan.Files = append(plan.Files, NewContent(RequestedConfig, requested.Merged(), false))
+	version, err := r.Versions.Pin(asset.Pins[asset.Kernel.Version])
+	if err != nil {
+		return err
+	}
+	plan.Kernel = &KernelPlan{Requested: requested, Exceptions: exceptions, Arch: arch.Kernel(), Version: version}
+	plan.Recipe.Kernel = &Kernel{
+		Configs:       asset.Kernel.Configs,
+		Suffix:        asset.Kernel.Suffix,
+		ConfigVersion: configVersion,
+		Exceptions:    kconfig.Tolerated(requested, exceptions, arch.Kernel(), version),
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package recipe
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Tree is the working tree as recipes read it: every file is read and hashed
+// once, so that all keys of one run, and the builds that follow, see the same
+// bytes even when somebody edits a file meanwhile. It is safe for concurrent
+// use.
+type Tree struct {
+	root fs.FS
+
+	mu    sync.Mutex
+	files map[string]Content
+}
+
+// Content is a declared file with its bytes.
+type Content struct {
+	File
+	Data []byte
+}
+
+// NewTree returns a tree over the root of the repository.
+func NewTree(root fs.FS) *Tree {
+	return &Tree{root: root, files: map[string]Content{}}
+}
+
+// Open makes a Tree an fs.FS; it reads the file as it is now.
+func (t *Tree) Open(name string) (fs.File, error) { return t.root.Open(name) }
+
+// ReadFile returns the bytes of a file as they were when it was first read.
+func (t *Tree) ReadFile(name string) ([]byte, error) {
+	content, err := t.Content(name)
+	return content.Data, err
+}
+
+// Content returns a regular file. Its mode is 0755 where anybody may execute
+// it and 0644 elsewhere, as git keeps it, so that the umask of a checkout does
+// not matter.
+func (t *Tree) Content(name string) (Content, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if content, ok := t.files[name]; ok {
+		return content, nil
+	}
+	info, err := fs.Stat(t.root, name)
+	if err != nil {
+		return Content{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return Content{}, fmt.Errorf("%s: not a regular file", name)
+	}
+	data, err := fs.ReadFile(t.root, name)
+	if err != nil {
+		return Content{}, err
+	}
+	content := NewContent(name, data, info.Mode()&0o111 != 0)
+	t.files[name] = content
+	return content, nil
+}
+
+// NewContent describes a file that the program itself writes.
+func NewContent(name string, data []byte, executable bool) Content {
+	sum := sha256.Sum256(data)
+	mode := "0644"
+	if executable {
+		mode = "0755"
+	}
+	return Content{File: File{Path: name, Mode: mode, SHA256: hex.EncodeToString(sum[:])}, Data: data}
+}
+
+// Below returns the regular files at or below each of the names, each once and
+// sorted by path.
+func (t *Tree) Below(names ...string) ([]Content, error) {
+	var contents []Content
+	for _, name := range names {
+		err := fs.WalkDir(t.root, name, func(file string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := t.Content(path.Clean(file))
+			contents = append(contents, content)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return sorted(contents), nil
+}
+
+// sorted sorts by path and drops files that stand twice.
+func sorted(contents []Content) []Content {
+	slices.SortStableFunc(contents, func(a, b Content) int { return strings.Compare(a.Path, b.Path) })
+	return slices.CompactFunc(contents, func(a, b Content) bool { return a.Path == b.Path })
+}
