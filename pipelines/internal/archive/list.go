@@ -1,0 +1,141 @@
+package archive
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	// maxWindow is what `zstd -d` accepts by default, in bytes.
+	maxWindow = 128 << 20
+	// maxListing bounds the memory that names and links of one tarball take.
+	maxListing = 64 << 20
+)
+
+// zeros is one block of the two that end a tar stream.
+var zeros [blockSize]byte
+
+// List reads a tarball to its end and returns its members in their order, with
+// the hashes of the files. Memory is bounded whatever the tarball says. A
+// tarball that was cut short, or that holds anything Pack would refuse, is an
+// error; names may leave out "./" and come in any order, and a root member is
+// passed over, so that tarballs built elsewhere can be read.
+func List(r io.Reader) ([]Member, error) {
+	decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+	if err != nil {
+		return nil, fmt.Errorf("reading the zstd stream: %w", err)
+	}
+	defer decoder.Close()
+	stream := &countReader{from: decoder}
+	tarball := tar.NewReader(stream)
+	var members []Member
+	size := 0
+	for {
+		before := stream.n
+		h, err := tarball.Next()
+		if errors.Is(err, io.EOF) {
+			return members, atEnd(stream, before)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the tar stream after %d members: %w", len(members), err)
+		}
+		if h.Typeflag == tar.TypeDir && (h.Name == "./" || h.Name == ".") {
+			continue
+		}
+		m, err := read(h, tarball)
+		if err != nil {
+			return nil, err
+		}
+		size += len(m.Name) + len(m.Link) + 128
+		if size > maxListing {
+			return nil, fmt.Errorf("more than %d members: refusing to list them", len(members))
+		}
+		members = append(members, m)
+	}
+}
+
+// read makes a member of a header and the content that follows it.
+func read(h *tar.Header, content io.Reader) (Member, error) {
+	m := Member{Name: "./" + strings.TrimPrefix(h.Name, "./"), Mode: fs.FileMode(h.Mode) & fs.ModePerm}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		m.Mode |= fs.ModeDir
+		m.Name = strings.TrimSuffix(m.Name, "/") + "/"
+	case tar.TypeSymlink:
+		m.Mode |= fs.ModeSymlink
+		m.Link = h.Linkname
+	case tar.TypeReg:
+		// The holes of a sparse file cost no bytes: a small tarball could ask
+		// for an exabyte to be hashed.
+		for key := range h.PAXRecords {
+			if strings.HasPrefix(key, "GNU.sparse.") {
+				return Member{}, fmt.Errorf("%q is a sparse file: pack it as a plain one", h.Name)
+			}
+		}
+		m.Size = h.Size
+	default:
+		return Member{}, fmt.Errorf("%q has tar type %q: only files, directories and symbolic links are shipped", h.Name, h.Typeflag)
+	}
+	if h.Mode&0o6000 != 0 && m.Mode.IsRegular() {
+		return Member{}, fmt.Errorf("%q is setuid or setgid", h.Name)
+	}
+	if err := check(m); err != nil {
+		return Member{}, err
+	}
+	if m.Mode.IsRegular() {
+		hash := sha256.New()
+		if _, err := io.Copy(hash, content); err != nil {
+			return Member{}, fmt.Errorf("reading %s: %w", m.Name, err)
+		}
+		m.SHA256 = hex.EncodeToString(hash.Sum(nil))
+	}
+	return m, nil
+}
+
+// atEnd makes sure that the stream ended where it says: archive/tar takes one
+// that was cut between two members for complete, and does not look at what
+// follows the end.
+func atEnd(stream *countReader, before int64) error {
+	if stream.n-before < 2*blockSize {
+		return fmt.Errorf("the tar stream ends without its final blocks: %w", io.ErrUnexpectedEOF)
+	}
+	buffer := make([]byte, 32*blockSize)
+	for {
+		n, err := stream.Read(buffer)
+		for piece := buffer[:n]; len(piece) > 0; {
+			k := min(len(piece), blockSize)
+			if !bytes.Equal(piece[:k], zeros[:k]) {
+				return errors.New("data follows the end of the tar stream")
+			}
+			piece = piece[k:]
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the end of the tarball: %w", err)
+		}
+	}
+}
+
+// countReader counts the bytes that pass.
+type countReader struct {
+	from io.Reader
+	n    int64
+}
+
+// Read passes on what it gets.
+func (c *countReader) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	c.n += int64(n)
+	return n, err
+}

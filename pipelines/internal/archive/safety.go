@@ -1,0 +1,88 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// hostFiles belong to the machine or container that a tarball is extracted on:
+// container runtimes write them, so that a shipped one would break it.
+var hostFiles = []string{"etc/resolv.conf", "etc/hosts", "etc/hostname", "etc/mtab", ".dockerenv"}
+
+// hostFolders are file systems of the kernel there.
+var hostFolders = []string{"dev", "proc", "sys"}
+
+// maxName is the longest name and link in bytes, that of Linux.
+const maxName = 4096
+
+// check refuses members that would land outside the folder they are extracted
+// into, or on the host's own files.
+func check(m Member) error {
+	if err := checkText(m.Name); err != nil {
+		return fmt.Errorf("%q: the name %w", m.Name, err)
+	}
+	clean := strings.TrimPrefix(m.Name, "./")
+	if m.Mode.IsDir() {
+		clean = strings.TrimSuffix(clean, "/")
+	}
+	if "./"+clean != strings.TrimSuffix(m.Name, "/") || clean == "." || !fs.ValidPath(clean) {
+		return fmt.Errorf("%q: want a clean name that begins with ./ and stays inside", m.Name)
+	}
+	top, _, _ := strings.Cut(clean, "/")
+	if slices.Contains(hostFiles, clean) || slices.Contains(hostFolders, top) {
+		return fmt.Errorf("%s belongs to the host: install below ./opt/kata instead", m.Name)
+	}
+	if m.Mode.Type() == fs.ModeSymlink {
+		return checkLink(m.Name, m.Link)
+	}
+	return nil
+}
+
+// checkLink refuses links that leave the tree. Steps up may stand at the
+// beginning alone: they are then counted from a real folder, and no link on the
+// way down can lead them astray.
+func checkLink(name, link string) error {
+	if err := checkText(link); err != nil {
+		return fmt.Errorf("%s: the link target %q %w", name, link, err)
+	}
+	if path.IsAbs(link) {
+		return fmt.Errorf("%s links to %s: make the link relative", name, link)
+	}
+	depth, down := strings.Count(strings.TrimPrefix(name, "./"), "/"), false
+	for step := range strings.SplitSeq(link, "/") {
+		switch step {
+		case "..":
+			depth--
+			if down {
+				return fmt.Errorf("%s links to %s: put the steps up first", name, link)
+			}
+		case ".", "":
+		default:
+			down = true
+		}
+	}
+	if depth < 0 {
+		return fmt.Errorf("%s links to %s, outside the tree", name, link)
+	}
+	return nil
+}
+
+func checkText(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is empty")
+	case len(s) > maxName:
+		return fmt.Errorf("is longer than %d bytes", maxName)
+	case !utf8.ValidString(s):
+		return errors.New("is not UTF-8")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return errors.New("has control characters")
+	}
+	return nil
+}

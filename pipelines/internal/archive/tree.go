@@ -1,0 +1,92 @@
+package archive
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// scan lists what is in dir as the members of its tarball, sorted by name,
+// without their hashes.
+func scan(dir string) ([]Member, error) {
+	var members []Member
+	content := false
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		if relative == "." {
+			if !entry.IsDir() {
+				return fmt.Errorf("%s is not a folder", dir)
+			}
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		member, err := inspect(path, "./"+filepath.ToSlash(relative), info)
+		if err != nil {
+			return err
+		}
+		content = content || !member.Mode.IsDir()
+		members = append(members, member)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the files to pack: %w", err)
+	}
+	if !content {
+		return nil, fmt.Errorf("%s holds no file to pack", dir)
+	}
+	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	return members, nil
+}
+
+// inspect makes the member of one file, or says why it must not be shipped.
+func inspect(path, name string, info fs.FileInfo) (Member, error) {
+	m := Member{Name: name}
+	switch info.Mode().Type() {
+	case fs.ModeDir:
+		// Bits like an inherited setgid say nothing about a folder's content.
+		m.Name += "/"
+		m.Mode = fs.ModeDir | 0o755
+	case fs.ModeSymlink:
+		m.Mode = fs.ModeSymlink | 0o777
+		link, err := os.Readlink(path)
+		if err != nil {
+			return Member{}, err
+		}
+		m.Link = link
+	case 0:
+		if info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
+			return Member{}, fmt.Errorf("%s is setuid or setgid: an installer must not hand out privileges; clear the bit in the build script", name)
+		}
+		m.Mode, m.Size = 0o644, info.Size()
+		if info.Mode()&0o111 != 0 {
+			m.Mode = 0o755
+		}
+	default:
+		return Member{}, fmt.Errorf("%s is a %s: only files, directories and symbolic links are shipped", name, kind(info.Mode()))
+	}
+	return m, check(m)
+}
+
+func kind(mode fs.FileMode) string {
+	switch {
+	case mode&fs.ModeDevice != 0:
+		return "device"
+	case mode&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "socket"
+	}
+	return "special file"
+}
