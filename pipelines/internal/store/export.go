@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Export writes an artifact's tarball to path, which it replaces by rename; a
+// file there that has the right content already is left alone, and changed is
+// false. A tarball that turns out to be damaged is noted and removed from the
+// store, and the error is an ErrNotFound: the artifact must be built again.
+func (s *Store) Export(ctx context.Context, artifact Artifact, path string) (changed bool, err error) {
+	if err := artifact.validate(); err != nil {
+		return false, err
+	}
+	if err := digest.Digest(artifact.Digest).Validate(); err != nil {
+		return false, fmt.Errorf("digest %q of %s: %w", artifact.Digest, artifact.Asset, err)
+	}
+	same, err := holds(ctx, path, artifact)
+	if err != nil || same {
+		return false, err
+	}
+	l := s.layout(artifact.Asset)
+	blob, err := os.Open(l.path(digest.Digest(artifact.Digest)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, l.forget(ctx, artifact, nil, "is missing")
+	}
+	if err != nil {
+		return false, fmt.Errorf("opening a tarball of the store: %w", err)
+	}
+	defer blob.Close()
+	what, err := copyOut(ctx, blob, artifact, path)
+	if err != nil {
+		return false, err
+	}
+	if what != "" {
+		return false, l.forget(ctx, artifact, blob, what)
+	}
+	return true, nil
+}
+
+// holds tells whether the file at path is the artifact's tarball.
+func holds(ctx context.Context, path string, artifact Artifact) (bool, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking at the output: %w", err)
+	}
+	if info.IsDir() {
+		return false, fmt.Errorf("the output %s is a folder: move it away", path)
+	}
+	if !info.Mode().IsRegular() || info.Size() != artifact.Size {
+		return false, nil
+	}
+	present, err := describe(ctx, path)
+	if err != nil {
+		return false, fmt.Errorf("reading the output: %w", err)
+	}
+	return present.Digest.String() == artifact.Digest, nil
+}
+
+// copyOut copies the blob to path. Where the blob is damaged it leaves path
+// alone and says how. The copy is not synced: a later Export hashes it.
+func copyOut(ctx context.Context, blob io.Reader, artifact Artifact, path string) (damaged string, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", fmt.Errorf("making the output folder: %w", err)
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+tempMark+"*")
+	if err != nil {
+		return "", fmt.Errorf("creating the output: %w", err)
+	}
+	defer func() {
+		if err != nil || damaged != "" {
+			temp.Close()
+			os.Remove(temp.Name())
+		}
+	}()
+	hash := sha256.New()
+	size, err := io.Copy(io.MultiWriter(temp, hash), &contextReader{ctx.Err, blob})
+	if err != nil {
+		return "", fmt.Errorf("copying from the store: %w", err)
+	}
+	if size != artifact.Size {
+		return fmt.Sprintf("has %d bytes, want %d", size, artifact.Size), nil
+	}
+	if sum := "sha256:" + hex.EncodeToString(hash.Sum(nil)); sum != artifact.Digest {
+		return fmt.Sprintf("hashes to %s, want %s", sum, artifact.Digest), nil
+	}
+	if err := temp.Chmod(0o644); err != nil {
+		return "", fmt.Errorf("finishing the output: %w", err)
+	}
+	if err := temp.Close(); err != nil {
+		return "", fmt.Errorf("finishing the output: %w", err)
+	}
+	if err := os.Rename(temp.Name(), path); err != nil {
+		return "", fmt.Errorf("finishing the output: %w", err)
+	}
+	return "", nil
+}
+
+// forget removes a damaged tarball and the entry that led to it, and returns
+// the error for the caller. Blob is the file that was read: one that another
+// process has put in its place since is not removed.
+func (l *layout) forget(ctx context.Context, artifact Artifact, blob *os.File, what string) (err error) {
+	l.store.tell(fmt.Sprintf("the stored tarball of %s %s %s: removed", artifact.Asset, artifact.Tag(), what))
+	miss := fmt.Errorf("the tarball of %s in the store %s: %w", artifact.Asset, what, ErrNotFound)
+	unlock, err := l.store.flock(ctx, l.lock, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	path := l.path(digest.Digest(artifact.Digest))
+	now, err := os.Stat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("looking for a tarball of the store: %w", err)
+	}
+	if err == nil {
+		if blob == nil {
+			return miss
+		}
+		read, err := blob.Stat()
+		if err != nil {
+			return fmt.Errorf("looking for a tarball of the store: %w", err)
+		}
+		if !os.SameFile(read, now) {
+			return miss
+		}
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("removing a damaged tarball of the store: %w", err)
+		}
+	}
+	index, err := l.lockedIndex(ctx)
+	if err != nil {
+		return err
+	}
+	entry, found := find(index, artifact.Tag())
+	if !found || entry.Digest.String() != artifact.Manifest {
+		return miss
+	}
+	return errors.Join(miss, l.writeIndex(set(index, artifact.Tag(), nil)))
+}
