@@ -1,0 +1,235 @@
+package debian
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const fakeMmdebstrap = `
+echo "$SOURCE_DATE_EPOCH $*" >> "$here/calls"
+echo 'I: running apt-get update...' >&2
+[ -e "$here/broken" ] && { echo 'E: no space' >&2; exit 1; }
+printf 'a layer'
+`
+
+func bootstraps(t *testing.T, dir string) []string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "calls"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(data)), "\n")
+}
+
+// readImage checks an OCI archive as a reader of one would, and returns its layer.
+func readImage(t *testing.T, path, want string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for archive := tar.NewReader(bytes.NewReader(data)); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files[header.Name], err = io.ReadAll(archive); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(files) != 5 || string(files["oci-layout"]) != `{"imageLayoutVersion":"1.0.0"}` {
+		t.Fatalf("%d files, oci-layout %q", len(files), files["oci-layout"])
+	}
+	blob := func(d v1.Descriptor) []byte {
+		data := files["blobs/sha256/"+d.Digest.Encoded()]
+		if digest.FromBytes(data) != d.Digest || int64(len(data)) != d.Size {
+			t.Fatalf("the blob of %+v has digest %s and %d bytes", d, digest.FromBytes(data), len(data))
+		}
+		return data
+	}
+	var index v1.Index
+	var manifest v1.Manifest
+	var config v1.Image
+	decode(t, files["index.json"], &index)
+	if len(index.Manifests) != 1 || index.Manifests[0].Digest.String() != want {
+		t.Fatalf("index %+v, want the manifest %s", index, want)
+	}
+	decode(t, blob(index.Manifests[0]), &manifest)
+	decode(t, blob(manifest.Config), &config)
+	if p := config.Platform; p.OS != "linux" || p.Architecture != index.Manifests[0].Platform.Architecture {
+		t.Errorf("platform %+v", p)
+	}
+	if len(manifest.Layers) != 1 || !slices.Equal(config.RootFS.DiffIDs, []digest.Digest{manifest.Layers[0].Digest}) {
+		t.Fatalf("layers %+v, diff ids %v", manifest.Layers, config.RootFS.DiffIDs)
+	}
+	return blob(manifest.Layers[0])
+}
+
+func decode(t *testing.T, data []byte, value any) {
+	t.Helper()
+	if err := json.Unmarshal(data, value); err != nil {
+		t.Fatalf("%v in %q", err, data)
+	}
+}
+
+func TestBase(t *testing.T) {
+	dir := program(t, "mmdebstrap", fakeMmdebstrap)
+	b := &Bootstrapper{Dir: filepath.Join(t.TempDir(), "bases"), Mirror: "http://m.example/debian"}
+	var log bytes.Buffer
+	path, digest, err := b.Base(t.Context(), "trixie", "arm64", 3, &log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if layer := readImage(t, path, digest); string(layer) != "a layer" {
+		t.Errorf("layer %q", layer)
+	}
+	if !strings.Contains(log.String(), "running apt-get update") {
+		t.Errorf("log %q", &log)
+	}
+	if _, again, err := b.Base(t.Context(), "trixie", "arm64", 3, &log); err != nil || again != digest {
+		t.Errorf("the second time: %s, %v, want %s", again, err, digest)
+	}
+	calls := bootstraps(t, dir)
+	if len(calls) != 1 || !strings.HasPrefix(calls[0], "1772323200 --variant=minbase --architectures=arm64 ") || !strings.HasSuffix(calls[0], " trixie - http://m.example/debian") {
+		t.Errorf("mmdebstrap was called with %q", calls)
+	}
+	for _, other := range []struct {
+		suite, arch string
+		epoch       int
+	}{{"sid", "arm64", 3}, {"trixie", "amd64", 3}, {"trixie", "arm64", 4}} {
+		if p, _, err := b.Base(t.Context(), other.suite, other.arch, other.epoch, &log); err != nil || p == path {
+			t.Errorf("%+v: %s, %v", other, p, err)
+		}
+	}
+	if calls := bootstraps(t, dir); len(calls) != 4 {
+		t.Errorf("%d calls, want 4", len(calls))
+	}
+}
+
+func TestDamagedBase(t *testing.T) {
+	for name, damage := range map[string]func(t *testing.T, path string){
+		"bytes":     func(t *testing.T, path string) { write(t, path, "x") },
+		"no file":   func(t *testing.T, path string) { remove(t, path) },
+		"no record": func(t *testing.T, path string) { remove(t, path+".json") },
+		"record":    func(t *testing.T, path string) { write(t, path+".json", "{") },
+		"leftovers": func(t *testing.T, path string) {
+			remove(t, path)
+			if err := os.MkdirAll(path+".work/x", 0o755); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := program(t, "mmdebstrap", fakeMmdebstrap)
+			b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
+			path, digest, err := b.Base(t.Context(), "trixie", "amd64", 1, io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			damage(t, path)
+			if _, again, err := b.Base(t.Context(), "trixie", "amd64", 1, io.Discard); err != nil || again != digest {
+				t.Errorf("made again: %s, %v, want %s", again, err, digest)
+			}
+			readImage(t, path, digest)
+			if calls := bootstraps(t, dir); len(calls) != 2 {
+				t.Errorf("%d calls, want 2", len(calls))
+			}
+		})
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBaseErrors(t *testing.T) {
+	dir := program(t, "mmdebstrap", fakeMmdebstrap)
+	b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
+	write(t, filepath.Join(dir, "broken"), "")
+	for _, test := range []struct{ suite, arch, want string }{
+		{"trixie", "amd64", "E: no space"},
+		{"trixie", "x86_64", "known ones are amd64, arm64, ppc64el, riscv64, s390x"},
+		{"--help", "amd64", "not the name of a Debian suite"},
+	} {
+		_, _, err := b.Base(t.Context(), test.suite, test.arch, 1, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("error %v, want one with %q", err, test.want)
+		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	if _, _, err := b.Base(t.Context(), "trixie", "amd64", 1, io.Discard); err == nil || !strings.Contains(err.Error(), "apt-get install mmdebstrap") {
+		t.Errorf("error %v, want one that says what to install", err)
+	}
+	entries, err := os.ReadDir(b.Dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("failures left %v, %v, want the lock alone", entries, err)
+	}
+}
+
+func TestConcurrentBasesAreMadeOnce(t *testing.T) {
+	dir := program(t, "mmdebstrap", "sleep 0.1\n"+fakeMmdebstrap)
+	bases := t.TempDir()
+	var group sync.WaitGroup
+	for range 2 {
+		group.Go(func() {
+			b := &Bootstrapper{Dir: bases, Mirror: "http://m.example/debian"}
+			if _, _, err := b.Base(context.Background(), "trixie", "amd64", 1, io.Discard); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if calls := bootstraps(t, dir); len(calls) != 1 {
+		t.Errorf("%d calls, want 1", len(calls))
+	}
+}
+
+// mmdebstrap is asked to stop, so that it can remove its own folder.
+func TestBaseStops(t *testing.T) {
+	dir := program(t, "mmdebstrap", `trap 'touch "$here/asked"; exit 1' TERM
+touch "$here/begun"
+while :; do sleep 0.02; done`)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for {
+			if _, err := os.Stat(filepath.Join(dir, "begun")); err == nil {
+				cancel()
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
+	if _, _, err := b.Base(ctx, "trixie", "amd64", 1, io.Discard); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "asked")); err != nil {
+		t.Errorf("mmdebstrap was not asked to stop: %v", err)
+	}
+	entries, err := os.ReadDir(b.Dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("a stop left %v, %v, want the lock alone", entries, err)
+	}
+}

@@ -1,0 +1,114 @@
+package debian
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+)
+
+// Archive is one file of a Debian source package as the signed index has it.
+type Archive struct {
+	// Name is the name of the file, URL its address on the mirror, which may
+	// carry the mirror's credentials, SHA256 its hash in lower-case hex.
+	Name, URL, SHA256 string
+	// Size is in bytes.
+	Size int64
+}
+
+// Resolver looks up files of Debian source packages.
+type Resolver struct {
+	// StateDir is a folder for apt's indexes, made by need, with a private
+	// apt root for each suite.
+	StateDir string
+	// Mirror is the address of a Debian archive; "" is the machine's own.
+	Mirror string
+}
+
+// Source returns a file of a source package: Source(ctx, "linux",
+// "6.18.15-1~bpo13+1", "trixie-backports", "linux_6.18.15.orig.tar.xz"). The
+// index is fetched where it is absent or lacks the version, and its signature
+// is checked by apt. Processes that share StateDir take turns.
+func (r *Resolver) Source(ctx context.Context, pkg, version, suite, file string) (Archive, error) {
+	if err := checkNames(pkg, version, suite); err != nil {
+		return Archive{}, err
+	}
+	root, err := filepath.Abs(filepath.Join(r.StateDir, suite))
+	if err != nil {
+		return Archive{}, fmt.Errorf("finding the private apt root: %w", err)
+	}
+	unlock, err := lock(ctx, root+".lock")
+	if err != nil {
+		return Archive{}, err
+	}
+	defer unlock()
+	if err := r.lay(ctx, root, suite); err != nil {
+		return Archive{}, err
+	}
+	archives, err := lookUpFresh(ctx, root, pkg, version)
+	if err != nil {
+		return Archive{}, fmt.Errorf("looking up the Debian source package %s %s in %s: %w", pkg, version, suite, err)
+	}
+	names := make([]string, len(archives))
+	for i, archive := range archives {
+		if archive.Name == file {
+			return archive, nil
+		}
+		names[i] = archive.Name
+	}
+	return Archive{}, fmt.Errorf("the Debian source package %s %s has no file %q%s; it has %s",
+		pkg, version, file, nearest.Hint(file, names), strings.Join(names, ", "))
+}
+
+var (
+	packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+	versionForm = regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)
+)
+
+// checkNames keeps options of apt and fields of sources.list out of names.
+func checkNames(pkg, version, suite string) error {
+	for _, name := range []struct {
+		what, value string
+		form        *regexp.Regexp
+	}{{"source package", pkg, packageName}, {"version", version, versionForm}, {"suite", suite, packageName}} {
+		if !name.form.MatchString(name.value) {
+			return fmt.Errorf("%q is not the name of a Debian %s; correct it in the place that has it", name.value, name.what)
+		}
+	}
+	return nil
+}
+
+// lay makes a private apt root with the one source that is asked.
+func (r *Resolver) lay(ctx context.Context, root, suite string) error {
+	mirror := r.Mirror
+	if mirror == "" {
+		var err error
+		if mirror, err = Mirror(ctx); err != nil {
+			return err
+		}
+	}
+	if mirror == "" {
+		return errors.New("apt on this machine has no Debian mirror configured; take another place of the source, or give its file with --source")
+	}
+	if _, err := os.Stat(keyring); err != nil {
+		return fmt.Errorf("the keys of the Debian archive are missing: %w; apt-get install debian-archive-keyring", err)
+	}
+	for _, dir := range []string{"state/lists/partial", "cache/archives/partial", "empty"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return fmt.Errorf("making a private apt root: %w", err)
+		}
+	}
+	list := fmt.Sprintf("deb-src [signed-by=%s] %s %s main\n", keyring, mirror, suite)
+	for _, file := range []struct{ name, content string }{{"sources.list", list}, {"apt.conf", aptConf}} {
+		// The mirror's address may carry credentials.
+		if err := os.WriteFile(filepath.Join(root, file.name), []byte(file.content), 0o600); err != nil {
+			return fmt.Errorf("making a private apt root: %w", err)
+		}
+	}
+	return nil
+}

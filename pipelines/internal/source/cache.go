@@ -1,0 +1,142 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// The cache is a folder sha256 with a file named by the hash of its bytes,
+// beside it <hash>.partial while it is being fetched and <hash>.from, which
+// says where the partial comes from; locks has a lock for each hash.
+func (f *Fetcher) final(hash string) string { return filepath.Join(f.Dir, "sha256", hash) }
+
+// cached returns a source that is in the cache. A damaged file is discarded.
+func (t *task) cached(ctx context.Context, place versions.Place) (Fetched, bool, error) {
+	if place.SHA256 == "" {
+		return Fetched{}, false, nil
+	}
+	fetched, damage, err := t.inspect(ctx, place)
+	if damage == "" || err != nil {
+		return fetched, err == nil && fetched.Path != "", err
+	}
+	unlock, err := t.lock(ctx, place.SHA256)
+	if err != nil {
+		return Fetched{}, false, err
+	}
+	defer unlock()
+	return t.cachedLocked(ctx, place)
+}
+
+// cachedLocked is cached for one that holds the lock of the hash: another
+// process may have replaced a damaged file meanwhile.
+func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched, bool, error) {
+	fetched, damage, err := t.inspect(ctx, place)
+	if damage == "" || err != nil {
+		return fetched, err == nil && fetched.Path != "", err
+	}
+	t.note(fmt.Sprintf("%s: discarding a damaged file of the cache: %s", t.source.Name, damage))
+	if err := os.Remove(t.final(place.SHA256)); err != nil {
+		return Fetched{}, false, fmt.Errorf("discarding a damaged file of the cache: %w", err)
+	}
+	return Fetched{}, false, nil
+}
+
+// inspect returns the cached file of a place, nothing where there is none, or
+// what is wrong with it.
+func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, string, error) {
+	path := t.final(place.SHA256)
+	hash, size, err := hashFile(ctx, path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Fetched{}, "", nil
+	case err != nil:
+		return Fetched{}, "", fmt.Errorf("reading the source cache: %w", err)
+	case hash != place.SHA256:
+		return Fetched{}, fmt.Sprintf("%s has sha256 %s and %d bytes", path, hash, size), nil
+	}
+	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, SHA256: hash, Size: size}, "", nil
+}
+
+// local checks a file that is given instead of a place.
+func (t *task) local(ctx context.Context, path string) (Fetched, error) {
+	hash, size, err := hashFile(ctx, path)
+	if err != nil {
+		return Fetched{}, fmt.Errorf("reading the file given with --source %s: %w", t.source.Name, err)
+	}
+	var declared []string
+	for _, place := range t.source.Places {
+		if place.SHA256 == hash {
+			return Fetched{Name: t.source.Name, Path: path, Place: LocalPlace, SHA256: hash, Size: size}, nil
+		}
+		if place.SHA256 != "" {
+			declared = append(declared, place.Name+" "+place.SHA256)
+		}
+	}
+	if len(declared) == 0 {
+		return Fetched{}, fmt.Errorf("source %q declares no sha256, so no file can stand for it; leave out --source %s", t.source.Name, t.source.Name)
+	}
+	return Fetched{}, fmt.Errorf("%s has sha256 %s, which is none of those declared for source %q: %s; give one of these files",
+		path, hash, t.source.Name, strings.Join(declared, ", "))
+}
+
+// lock takes the lock of a hash, waiting for other processes until ctx ends.
+func (t *task) lock(ctx context.Context, hash string) (unlock func(), err error) {
+	path := filepath.Join(t.Dir, "locks", hash)
+	for _, dir := range []string{filepath.Dir(path), filepath.Dir(t.final(hash))} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("making the source cache: %w", err)
+		}
+	}
+	file := flock.New(path)
+	locked, err := file.TryLock()
+	if err == nil && !locked {
+		t.note(t.source.Name + ": waiting for another process that fetches it")
+		_, err = file.TryLockContext(ctx, 100*time.Millisecond)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("locking the source cache: %w", err)
+	}
+	// Closing the file is what frees the lock; nothing was written to it.
+	return func() { _ = file.Close() }, nil
+}
+
+// hashFile returns the SHA-256 of a file in hex and its size in bytes.
+func hashFile(ctx context.Context, path string) (string, int64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	size, err := io.CopyBuffer(hash, contextReader{ctx, file}, make([]byte, bufferSize))
+	if err != nil {
+		return "", 0, err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), size, nil
+}
+
+// contextReader fails once its context has ended.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.Reader.Read(p)
+}

@@ -1,0 +1,212 @@
+// Package source brings the sources of a build onto this machine. A source has
+// several places that are declared equivalent; whatever a place gives is
+// checked against the hash that is declared for it, and kept by that hash in a
+// local cache. A place that does not answer is passed over; one that answers
+// with other bytes than declared is an error.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// LocalPlace is the name of the place that a path of Fetcher.Local counts as.
+const LocalPlace = "local"
+
+// Fetcher fetches sources into a cache that several processes may share.
+type Fetcher struct {
+	// Dir is the folder of the cache, made by need.
+	Dir string
+	// Client asks the URLs; nil is one that gives up on a server that takes
+	// more than 10 seconds to connect or to begin its answer.
+	Client *http.Client
+	// Debian looks up a file in the index of a Debian archive; nil says that
+	// there is no such index here.
+	Debian func(ctx context.Context, d versions.Debian) (debian.Archive, error)
+	// Offline allows the caches alone: this one and Go's module cache.
+	Offline bool
+	// Place is the name of the only place to take a source from, "" any.
+	Place string
+	// Local maps names of sources to files that are used instead of a place.
+	Local map[string]string
+
+	// stall is how long a server may send nothing, pause how long the first
+	// of the waits after dropped connections lasts; 0 is the default.
+	stall, pause time.Duration
+}
+
+// Fetched is a source on this machine.
+type Fetched struct {
+	Name string
+	// Path is the file: in the cache, in Go's module cache, or the one of
+	// Fetcher.Local. It is to be read only.
+	Path string
+	// Place is the name of the place whose bytes these are.
+	Place string
+	// SHA256 is that of the file, in lower-case hex, Size its length in bytes.
+	SHA256 string
+	Size   int64
+}
+
+// Fetch returns a source, from the cache or the first of its places that
+// answers. Bytes (may be nil) gets the progress of a download, with a total of
+// 0 where it is unknown; note (may be nil) gets a line for whatever a person
+// should know about a fetch that goes on.
+func (f *Fetcher) Fetch(ctx context.Context, s versions.Source, bytes func(done, total int64), note func(string)) (Fetched, error) {
+	t := &task{Fetcher: f, source: s, bytes: bytes, note: note}
+	if bytes == nil {
+		t.bytes = func(int64, int64) {}
+	}
+	if note == nil {
+		t.note = func(string) {}
+	}
+	if path, ok := f.Local[s.Name]; ok {
+		return t.local(ctx, path)
+	}
+	places, err := f.places(s)
+	if err != nil {
+		return Fetched{}, err
+	}
+	for _, place := range places {
+		fetched, ok, err := t.cached(ctx, place)
+		if ok || err != nil {
+			return fetched, err
+		}
+	}
+	if f.Offline {
+		return t.offline(ctx, places)
+	}
+	return t.first(ctx, places)
+}
+
+// task is the fetch of one source.
+type task struct {
+	*Fetcher
+	source versions.Source
+	bytes  func(done, total int64)
+	note   func(string)
+}
+
+// unavailable is a place that gave nothing, so that the next one is tried.
+// Every other error of a place ends the fetch.
+type unavailable struct{ error }
+
+func (u unavailable) Unwrap() error { return u.error }
+
+func (f *Fetcher) places(s versions.Source) ([]versions.Place, error) {
+	if f.Place == "" {
+		return s.Places, nil
+	}
+	names := make([]string, len(s.Places))
+	for i, place := range s.Places {
+		if place.Name == f.Place {
+			return s.Places[i : i+1], nil
+		}
+		names[i] = place.Name
+	}
+	return nil, fmt.Errorf("source %q has no place %q%s; it has %s",
+		s.Name, f.Place, nearest.Hint(f.Place, names), strings.Join(names, ", "))
+}
+
+// first takes the source from the first place that answers.
+func (t *task) first(ctx context.Context, places []versions.Place) (Fetched, error) {
+	failed := &nowhere{source: t.source.Name}
+	for i, place := range places {
+		fetched, err := t.from(ctx, place)
+		if err == nil {
+			return fetched, nil
+		}
+		if ctx.Err() != nil {
+			return Fetched{}, context.Cause(ctx)
+		}
+		if !errors.As(err, new(unavailable)) {
+			return Fetched{}, fmt.Errorf("place %q (line %d): %w", place.Name, place.Line, err)
+		}
+		failed.places = append(failed.places, place.Name)
+		failed.errs = append(failed.errs, err)
+		if i+1 < len(places) {
+			t.note(fmt.Sprintf("%s: place %q: %v; trying %q", t.source.Name, place.Name, err, places[i+1].Name))
+		}
+	}
+	return Fetched{}, failed
+}
+
+func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) {
+	switch {
+	case place.Go != nil:
+		return t.goModule(ctx, place)
+	case place.SHA256 == "":
+		return Fetched{}, unavailable{errors.New("no sha256 is declared for it; add one")}
+	case place.Debian != nil:
+		return t.debian(ctx, place)
+	}
+	return t.download(ctx, place, place.URL, shown(place.URL))
+}
+
+// debian downloads what the signed index of a Debian archive points at.
+func (t *task) debian(ctx context.Context, place versions.Place) (Fetched, error) {
+	if t.Debian == nil {
+		return Fetched{}, unavailable{errors.New("no Debian index can be asked here")}
+	}
+	archive, err := t.Debian(ctx, *place.Debian)
+	if err != nil {
+		return Fetched{}, unavailable{err}
+	}
+	what := fmt.Sprintf("%s of the Debian package %s %s", place.Debian.File, place.Debian.Package, place.Debian.Version)
+	if archive.SHA256 != place.SHA256 {
+		return Fetched{}, t.wrong("the index entry for "+what, "sha256 "+archive.SHA256, "sha256 "+place.SHA256)
+	}
+	return t.download(ctx, place, archive.URL, what)
+}
+
+// offline looks in Go's module cache and names what is missing.
+func (t *task) offline(ctx context.Context, places []versions.Place) (Fetched, error) {
+	missing := make([]string, len(places))
+	for i, place := range places {
+		missing[i] = place.Hash()
+		if place.Go == nil {
+			continue
+		}
+		fetched, err := t.goModule(ctx, place)
+		if err == nil || !errors.As(err, new(unavailable)) {
+			return fetched, err
+		}
+	}
+	return Fetched{}, fmt.Errorf("source %q is not in the cache %s, and offline nothing is fetched: missing is %s; fetch it once online, or give its file with --source %s=PATH",
+		t.source.Name, t.Dir, strings.Join(missing, " or "), t.source.Name)
+}
+
+// wrong is the error of a place that gave other bytes than declared.
+func (t *task) wrong(what, got, want string) error {
+	return fmt.Errorf("%s has %s and %s is declared: if the change is meant, correct the declared hash; otherwise do not trust the place: take another with --place NAME, or give the file with --source %s=PATH",
+		what, got, want, t.source.Name)
+}
+
+// nowhere is the error of a source that no place gave.
+type nowhere struct {
+	source string
+	places []string
+	errs   []error
+}
+
+// Error has a line for each place.
+func (n *nowhere) Error() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "no place of source %q gave it:\n", n.source)
+	for i, place := range n.places {
+		fmt.Fprintf(&text, "  %s: %v\n", place, n.errs[i])
+	}
+	fmt.Fprintf(&text, "give its file with --source %s=PATH", n.source)
+	return text.String()
+}
+
+// Unwrap returns the error of each place.
+func (n *nowhere) Unwrap() []error { return n.errs }
