@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -207,7 +206,7 @@ func (m *Manager) launch(ctx context.Context, bin string) (int, error) {
 		return 0, fmt.Errorf("creating the engine's log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command("/proc/self/exe", SuperviseArgs()...)
+	cmd := reexec()
 	cmd.Env = append(environment(os.Environ()), configVariable+"="+string(data))
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log

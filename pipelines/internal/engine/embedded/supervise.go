@@ -102,7 +102,7 @@ func (c config) run(ctx context.Context, s state) error {
 		return err
 	}
 	defer connected.Close()
-	cmd := exec.Command("/proc/self/exe", SuperviseArgs()...)
+	cmd := reexec()
 	cmd.Env = append(environment(os.Environ()), configVariable+"="+string(data))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{ready}
@@ -163,4 +163,12 @@ func environment(all []string) []string {
 		name, _, _ := strings.Cut(variable, "=")
 		return !slices.Contains(kept, name)
 	})
+}
+
+// reexec runs this program again, even if its file is gone by now, as that of
+// `go run` is.
+func reexec() *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", SuperviseArgs()...)
+	cmd.Args[0] = os.Args[0]
+	return cmd
 }

@@ -1,0 +1,49 @@
+//go:build integration
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestIntegration builds tiny assets in a real engine, by the same code as the
+// large ones. It shares the user's caches: what an engine is made of takes
+// minutes. Every run has keys of its own.
+func TestIntegration(t *testing.T) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "integration"),
+		Setup: func(env *testscript.Env) error {
+			for name, value := range map[string]string{
+				"KATA_PIPELINES_CACHE": filepath.Join(cache, "kata-pipelines"),
+				"HOME":                 os.Getenv("HOME"),
+				"GOCACHE":              os.Getenv("GOCACHE"),
+				"XDG_CACHE_HOME":       os.Getenv("XDG_CACHE_HOME"),
+			} {
+				env.Setenv(name, value)
+			}
+			for _, variable := range os.Environ() {
+				if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "SSL_CERT") || strings.Contains(strings.ToLower(name), "proxy") {
+					env.Setenv(name, value)
+				}
+			}
+			for target, source := range map[string]string{".": filepath.Join("testdata", "integration", "tree"), "pipelines/dagger-engine": "dagger-engine"} {
+				if err := os.CopyFS(filepath.Join(env.WorkDir, target), os.DirFS(source)); err != nil {
+					return err
+				}
+			}
+			nonce := fmt.Sprintf("# %d %s\n", time.Now().UnixNano(), env.WorkDir)
+			return os.WriteFile(filepath.Join(env.WorkDir, "assets", "tiny", "nonce"), []byte(nonce), 0o644)
+		},
+	})
+}

@@ -1,0 +1,65 @@
+package build
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+)
+
+// tailLines is how much of a log a failure shows.
+const tailLines = 25
+
+// logFile is the log of one build, <asset>.log, which remembers its tail.
+type logFile struct {
+	*os.File
+	tail    []string
+	partial string
+}
+
+func createLog(dir string, plan recipe.Plan) (*logFile, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the log folder: %w", err)
+	}
+	file, err := os.Create(filepath.Join(dir, plan.Recipe.Asset+".log"))
+	if err != nil {
+		return nil, fmt.Errorf("creating the log: %w", err)
+	}
+	log := &logFile{File: file}
+	fmt.Fprintf(log, "%s %s, key %s\n", plan.Recipe.Asset, plan.Recipe.Arch, plan.Key)
+	return log, nil
+}
+
+// Write appends to the log.
+func (l *logFile) Write(p []byte) (int, error) {
+	lines := strings.Split(l.partial+string(p), "\n")
+	l.partial = lines[len(lines)-1]
+	l.tail = append(l.tail, lines[:len(lines)-1]...)
+	if extra := len(l.tail) - tailLines; extra > 0 {
+		l.tail = append([]string(nil), l.tail[extra:]...)
+	}
+	return l.File.Write(p)
+}
+
+// Failure is a failed build: why, and where its log is.
+type Failure struct {
+	Asset string
+	// Log is the path of the log, Tail its last lines.
+	Log  string
+	Tail []string
+	Err  error
+}
+
+// Error is the cause alone; the log is for whoever shows the error.
+func (f *Failure) Error() string { return f.Err.Error() }
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// failure closes the log and returns err with it.
+func (l *logFile) failure(asset string, err error) error {
+	l.Close()
+	return &Failure{Asset: asset, Log: l.Name(), Tail: l.tail, Err: err}
+}

@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+type buildAssetOptions struct {
+	*treeOptions
+	engineOptions
+	arch    string
+	output  string
+	place   string
+	sources map[string]string
+	offline bool
+	json    bool
+}
+
+func buildAssetCmd(process Process, tree *treeOptions) *cobra.Command {
+	o := buildAssetOptions{treeOptions: tree}
+	cmd := &cobra.Command{
+		Use:   "build-asset NAME...",
+		Short: "Build assets, or take them from the cache",
+		Long: `Put kata-static-NAME.tar.zst into the output folder: from the cache where an
+artifact of the same inputs is in it, else built in a Dagger engine. Prints the
+path of each tarball.`,
+		Args: arguments(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return runBuildAsset(cmd.Context(), process, o, args) },
+	}
+	flags := cmd.Flags()
+	archFlag(flags, &o.arch)
+	o.engineOptions.flags(flags)
+	flags.StringVarP(&o.output, "output", "o", "", "folder for the tarballs and logs/ (default: build in the root of the repository)")
+	flags.StringVar(&o.place, "place", "", "take sources from the place of this name alone")
+	flags.StringToStringVar(&o.sources, "source", nil, "take a source from a local file whose hash is declared: NAME=PATH")
+	flags.BoolVar(&o.offline, "offline", false, "take sources from the cache alone")
+	flags.BoolVar(&o.json, "json", false, "print the results as JSON")
+	return cmd
+}
+
+func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, names []string) error {
+	tree, err := o.load()
+	if err != nil {
+		return err
+	}
+	arch, err := tree.find(names, o.arch)
+	if err != nil {
+		return err
+	}
+	if o.output == "" {
+		o.output = filepath.Join(tree.root, "build")
+	}
+	cache, err := o.cacheDir()
+	if err != nil {
+		return err
+	}
+	report := process.reporter()
+	defer report.Close()
+	builder := &builder{options: o, process: process, root: tree.root, cache: cache, report: report}
+	defer builder.close()
+	scheduler := build.Scheduler{
+		Catalog:  tree.catalog,
+		Resolver: tree.resolver,
+		Store:    store.Open(filepath.Join(cache, "store"), func(text string) { report.Note("store", text) }),
+		Builder:  builder.container(),
+		Output:   o.output,
+		Scratch:  filepath.Join(cache, "work"),
+	}
+	results, err := scheduler.Build(ctx, names, arch)
+	for _, result := range results {
+		report.Note(result.Asset, describe(result))
+	}
+	if printErr := printResults(process.Stdout, results, o.json); err == nil {
+		err = printErr
+	}
+	return err
+}
+
+func describe(result build.Result) string {
+	how := "built"
+	if result.Cached {
+		how = "from the cache"
+	}
+	if !result.Changed {
+		how += ", already in place"
+	}
+	return fmt.Sprintf("%s: %s, %s, key %s", how, progress.Size(result.Size), result.Digest, result.Key[:12])
+}
+
+func printResults(w io.Writer, results []build.Result, asJSON bool) error {
+	if asJSON {
+		return printJSON(w, results)
+	}
+	for _, result := range results {
+		if _, err := fmt.Fprintln(w, relative(result.Path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// builder puts together what a build needs; its engine is found by the first
+// build that needs one.
+type builder struct {
+	options     buildAssetOptions
+	process     Process
+	root, cache string
+	report      *progress.Reporter
+	session     *engine.Session
+}
+
+func (b *builder) container() *build.Container {
+	apt := &debian.Resolver{StateDir: filepath.Join(b.cache, "apt")}
+	bases := &debian.Bootstrapper{Dir: filepath.Join(b.cache, "bases")}
+	return &build.Container{
+		Sources: &source.Fetcher{
+			Dir: filepath.Join(b.cache, "sources"),
+			Debian: func(ctx context.Context, d versions.Debian) (debian.Archive, error) {
+				return apt.Source(ctx, d.Package, d.Version, d.Suite, d.File)
+			},
+			Offline: b.options.offline,
+			Place:   b.options.place,
+			Local:   b.options.sources,
+		},
+		Connect: b.connect,
+		Base: func(ctx context.Context, builder recipe.Builder, arch string, log io.Writer) (string, string, error) {
+			return bases.Base(ctx, builder.Suite, catalog.Arch(arch).Debian(), builder.Epoch, log)
+		},
+		Work:   filepath.Join(b.cache, "work"),
+		Logs:   filepath.Join(b.options.output, "logs"),
+		Report: b.report,
+	}
+}
+
+func (b *builder) connect(ctx context.Context, log io.Writer) (*engine.Session, error) {
+	if b.session != nil {
+		return b.session, nil
+	}
+	endpoint, err := b.options.finder(b.process, b.root, b.cache, log).Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.session, err = engine.Connect(ctx, endpoint)
+	return b.session, err
+}
+
+func (b *builder) close() {
+	if b.session != nil {
+		b.session.Close()
+	}
+}
+
+// isRoot says whether the program runs as root.
+func isRoot() bool { return os.Geteuid() == 0 }

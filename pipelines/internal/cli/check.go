@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func checkCmd(process Process, tree *treeOptions) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Check versions.yaml, the assets and the kernel configurations",
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			tree, err := tree.load()
+			if err != nil {
+				return err
+			}
+			for _, warning := range tree.warnings {
+				fmt.Fprintf(process.Stderr, "warning: %s\n", warning)
+			}
+			checked, err := tree.check()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(process.Stdout, "%d assets, %d recipes: ok\n", len(tree.catalog.Assets), checked)
+			return err
+		},
+	}
+}
+
+// check resolves every asset on every architecture and reports all problems.
+// Digests of dependencies, which only a build knows, are left open.
+func (t *tree) check() (checked int, err error) {
+	var problems []error
+	seen := map[string]bool{}
+	for _, asset := range t.catalog.Assets {
+		open := map[string]string{}
+		for _, name := range asset.Dependencies {
+			open[name] = ""
+		}
+		for _, arch := range asset.Arches {
+			checked++
+			// A problem of a shared file is the same for every asset.
+			if _, err := t.resolver.Resolve(asset, arch, open); err != nil && !seen[err.Error()] {
+				seen[err.Error()] = true
+				problems = append(problems, err)
+			}
+		}
+	}
+	return checked, errors.Join(problems...)
+}

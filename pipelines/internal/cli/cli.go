@@ -1,0 +1,155 @@
+// Package cli is the command line: one file per verb, each an options struct,
+// its flags, and a run function that calls what does the work. Results go to
+// stdout, progress and errors to stderr. Exit codes: 0 done, 1 failed, 2 wrong
+// usage.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+// Process is what the program gets from the one that starts it.
+type Process struct {
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+}
+
+// Run runs one command line and returns the exit code.
+func Run(ctx context.Context, args []string, process Process) int {
+	root := rootCmd(process)
+	root.SetArgs(args)
+	root.SetOut(process.Stdout)
+	root.SetErr(process.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	process.report(ctx, err)
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}
+
+// usageError is a command line that cannot be right.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err}
+}
+
+func rootCmd(process Process) *cobra.Command {
+	var tree treeOptions
+	cmd := &cobra.Command{
+		Use:           "pipelines",
+		Short:         "Build the assets of a Kata Containers release",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          func(_ *cobra.Command, args []string) error { return unknownVerb(args) },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage(fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath()))
+	})
+	tree.flags(cmd.PersistentFlags(), process)
+	cmd.AddCommand(
+		buildAssetCmd(process, &tree),
+		listCmd(process, &tree),
+		explainCmd(process, &tree),
+		checkCmd(process, &tree),
+		doctorCmd(process, &tree),
+		engineCmd(process, &tree),
+	)
+	return cmd
+}
+
+func unknownVerb(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usage(fmt.Errorf("unknown command %q (see `pipelines --help`)", args[0]))
+}
+
+// arguments turns cobra's complaint about a number of arguments into a usage
+// error.
+func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usage(fmt.Errorf("%w (usage: %s)", err, cmd.UseLine()))
+		}
+		return nil
+	}
+}
+
+// report writes an error for whoever reads stderr. A failed build shows the
+// end of its log.
+func (p Process) report(ctx context.Context, err error) {
+	var failure *build.Failure
+	if errors.As(err, &failure) && ctx.Err() == nil {
+		fmt.Fprintf(p.Stderr, "the end of %s:\n", failure.Log)
+		for _, line := range failure.Tail {
+			fmt.Fprintln(p.Stderr, "    "+line)
+		}
+	}
+	message := "error: " + err.Error()
+	switch {
+	case ctx.Err() != nil:
+		message = "interrupted"
+	case failure != nil:
+		message += "\n(the whole log is " + failure.Log + ")"
+	}
+	if p.mode() == progress.GitHub {
+		escaped := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(message)
+		fmt.Fprintln(p.Stderr, "::error::"+escaped)
+		return
+	}
+	fmt.Fprintln(p.Stderr, message)
+}
+
+// mode says who reads stderr.
+func (p Process) mode() progress.Mode {
+	if p.Getenv("GITHUB_ACTIONS") == "true" {
+		return progress.GitHub
+	}
+	if _, ok := p.terminal(); ok && p.Getenv("TERM") != "dumb" {
+		return progress.Terminal
+	}
+	return progress.Plain
+}
+
+func (p Process) terminal() (fd int, ok bool) {
+	file, ok := p.Stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return 0, false
+	}
+	return int(file.Fd()), true
+}
+
+func (p Process) reporter() *progress.Reporter {
+	fd, _ := p.terminal()
+	return progress.New(p.Stderr, p.mode(), func() int {
+		width, _, err := term.GetSize(fd)
+		if err != nil {
+			return 80
+		}
+		return width
+	})
+}

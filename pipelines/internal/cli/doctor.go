@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
+)
+
+// diagnosis is what doctor finds.
+type diagnosis struct {
+	// Engine is the one that a build would use, nil where none can be.
+	Engine  *engine.Endpoint `json:"engine"`
+	Problem string           `json:"problem,omitempty"`
+	// SDK and Embedded are versions of Dagger.
+	SDK      string          `json:"sdk"`
+	Embedded embedded.Status `json:"embedded"`
+	// Requirements are those of the embedded engine.
+	Requirements []requirement `json:"requirements"`
+	// Install is the command that installs what is missing.
+	Install string `json:"install,omitempty"`
+	Cache   string `json:"cache"`
+}
+
+type requirement struct {
+	host.Requirement
+	Present bool `json:"present"`
+}
+
+func doctorCmd(process Process, tree *treeOptions) *cobra.Command {
+	var o engineOptions
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say which engine would be used, and what is missing",
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := diagnose(cmd.Context(), process, tree, o)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(process.Stdout, d)
+			}
+			return d.print(process.Stdout)
+		},
+	}
+	cmd.Flags().StringVar(&o.engine, "engine", "", "Dagger engine to look at")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
+	return cmd
+}
+
+func diagnose(ctx context.Context, process Process, tree *treeOptions, o engineOptions) (diagnosis, error) {
+	root, err := tree.findRoot()
+	if err != nil {
+		return diagnosis{}, err
+	}
+	cache, err := tree.cacheDir()
+	if err != nil {
+		return diagnosis{}, err
+	}
+	finder := o.finder(process, root, cache, process.Stderr)
+	d := diagnosis{SDK: engine.SDKVersion(), Cache: cache}
+	if endpoint, err := finder.Choose(ctx); err != nil {
+		d.Problem = err.Error()
+	} else {
+		d.Engine = &endpoint
+	}
+	if d.Embedded, err = finder.Manager.Status(); err != nil {
+		return d, err
+	}
+	var missing []host.Requirement
+	for _, r := range host.Requirements() {
+		present := r.Present()
+		d.Requirements = append(d.Requirements, requirement{r, present})
+		if !present {
+			missing = append(missing, r)
+		}
+	}
+	if len(missing) > 0 {
+		d.Install = host.InstallCommand(missing)
+	}
+	return d, nil
+}
+
+func (d diagnosis) print(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if d.Engine != nil {
+		fmt.Fprintf(table, "engine\t%s\n", d.Engine)
+	} else {
+		fmt.Fprintf(table, "engine\tnone\n")
+	}
+	fmt.Fprintf(table, "dagger SDK\t%s\n", d.SDK)
+	fmt.Fprintf(table, "embedded engine\t%s, %s%s\n", d.Embedded.Version, d.Embedded.State, mismatch(d.SDK, d.Embedded.Version))
+	for _, r := range d.Requirements {
+		state := "found"
+		if !r.Present {
+			state = "MISSING, package " + r.Package
+		}
+		fmt.Fprintf(table, "  %s\t%s (%s)\n", r.Name, state, r.Why)
+	}
+	fmt.Fprintf(table, "caches\t%s\n", d.Cache)
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if d.Install != "" {
+		fmt.Fprintf(w, "\nThe embedded engine misses packages. A build as root installs them; by hand:\n  %s\n", d.Install)
+	}
+	if d.Problem != "" {
+		fmt.Fprintf(w, "\n%s\n", d.Problem)
+	}
+	return nil
+}
+
+func mismatch(sdk, other string) string {
+	if sdk == other {
+		return ""
+	}
+	return " (NOT the version of the SDK)"
+}

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
+)
+
+// engineOptions say which engine to use.
+type engineOptions struct {
+	engine    string
+	noInstall bool
+}
+
+func (o *engineOptions) flags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.engine, "engine", "", "Dagger engine to use, such as tcp://HOST:PORT (default: Dagger's own variables, Docker, Podman, nerdctl, or the embedded one)")
+	flags.BoolVar(&o.noInstall, "no-install", false, "print what to install for the embedded engine instead of installing it")
+}
+
+func (o *engineOptions) finder(process Process, root, cache string, log io.Writer) engine.Finder {
+	return engine.Finder{
+		Named: o.engine, Getenv: process.Getenv, Root: isRoot(), Install: !o.noInstall,
+		Manager: manager(root, cache, log), Log: log,
+	}
+}
+
+func manager(root, cache string, log io.Writer) *embedded.Manager {
+	return &embedded.Manager{CacheDir: cache, ModuleDir: filepath.Join(root, "pipelines", "dagger-engine"), Log: log}
+}
+
+func engineCmd(process Process, tree *treeOptions) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "engine",
+		Short: "Start, stop and look at the embedded Dagger engine",
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usage(fmt.Errorf("say what to do: %s start|status|stop", cmd.CommandPath()))
+		},
+	}
+	cmd.AddCommand(engineStartCmd(process, tree), engineStatusCmd(process, tree), engineStopCmd(process, tree), superviseCmd())
+	return cmd
+}
+
+func engineStartCmd(process Process, tree *treeOptions) *cobra.Command {
+	var o engineOptions
+	cmd := &cobra.Command{
+		Use:   "start",
+		Short: "Start the embedded engine, installing and building what it needs",
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withEngine(tree, func(root, cache string) error {
+				finder := o.finder(process, root, cache, process.Stderr)
+				endpoint, err := finder.Embedded(cmd.Context())
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(process.Stdout, endpoint.Address)
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&o.noInstall, "no-install", false, "print what to install instead of installing it")
+	return cmd
+}
+
+func engineStatusCmd(process Process, tree *treeOptions) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say whether the embedded engine runs",
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			return withEngine(tree, func(root, cache string) error {
+				status, err := manager(root, cache, process.Stderr).Status()
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(process.Stdout, status)
+				}
+				line := []string{status.State, "Dagger " + status.Version}
+				if status.PID != 0 {
+					line = append(line, status.Address, fmt.Sprintf("process %d", status.PID))
+				}
+				_, err = fmt.Fprintln(process.Stdout, strings.Join(line, ", "))
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the status as JSON")
+	return cmd
+}
+
+func engineStopCmd(process Process, tree *treeOptions) *cobra.Command {
+	return &cobra.Command{
+		Use:   "stop",
+		Short: "Stop the embedded engine; its build cache stays",
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withEngine(tree, func(root, cache string) error {
+				return manager(root, cache, process.Stderr).Stop(cmd.Context())
+			})
+		},
+	}
+}
+
+// withEngine finds the folders that the embedded engine lives in.
+func withEngine(tree *treeOptions, run func(root, cache string) error) error {
+	if !isRoot() {
+		return errors.New("the embedded engine belongs to root: run this as root")
+	}
+	root, err := tree.findRoot()
+	if err != nil {
+		return err
+	}
+	cache, err := tree.cacheDir()
+	if err != nil {
+		return err
+	}
+	return run(root, cache)
+}
+
+// superviseCmd is how the program starts itself as the engine's supervisor.
+func superviseCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:    "supervise",
+		Hidden: true,
+		Args:   arguments(cobra.NoArgs),
+		RunE:   func(*cobra.Command, []string) error { return embedded.Supervise(context.Background()) },
+	}
+}

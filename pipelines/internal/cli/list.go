@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+)
+
+// listed is an asset on one architecture.
+type listed struct {
+	Name         string            `json:"name"`
+	Arch         catalog.Arch      `json:"arch"`
+	Description  string            `json:"description"`
+	Pins         map[string]string `json:"pins"`
+	Sources      []string          `json:"sources"`
+	Dependencies []string          `json:"dependencies"`
+}
+
+func listCmd(process Process, tree *treeOptions) *cobra.Command {
+	var arch string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the assets by architecture, with their pins and dependencies",
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			tree, err := tree.load()
+			if err != nil {
+				return err
+			}
+			assets, err := tree.list(arch)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(process.Stdout, assets)
+			}
+			table := tabwriter.NewWriter(process.Stdout, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "ARCH\tASSET\tPINS\tDEPENDS ON\tDESCRIPTION")
+			for _, a := range assets {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", a.Arch, a.Name, pairs(a.Pins), dash(a.Dependencies), a.Description)
+			}
+			return table.Flush()
+		},
+	}
+	cmd.Flags().StringVar(&arch, "arch", "", "list this architecture alone")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
+	return cmd
+}
+
+// list returns the assets of one architecture, or of all.
+func (t *tree) list(arch string) ([]listed, error) {
+	wanted := catalog.Arches()
+	if arch != "" {
+		one, err := catalog.ParseArch(arch)
+		if err != nil {
+			return nil, usage(err)
+		}
+		wanted = []catalog.Arch{one}
+	}
+	assets := []listed{}
+	for _, arch := range wanted {
+		for _, asset := range t.catalog.Assets {
+			if !slices.Contains(asset.Arches, arch) {
+				continue
+			}
+			a := listed{
+				Name: asset.Name, Arch: arch, Description: asset.Description, Pins: map[string]string{},
+				Sources:      slices.Sorted(maps.Values(asset.Sources)),
+				Dependencies: append([]string{}, asset.Dependencies...),
+			}
+			for _, path := range asset.Pins {
+				value, err := t.resolver.Versions.Pin(path)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+				}
+				a.Pins[path] = value
+			}
+			assets = append(assets, a)
+		}
+	}
+	return assets, nil
+}
+
+func pairs(m map[string]string) string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, key+"="+m[key])
+	}
+	return dash(out)
+}
+
+func dash(words []string) string {
+	if len(words) == 0 {
+		return "-"
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// treeOptions say which tree the program works on, and where it keeps things.
+type treeOptions struct {
+	root     string
+	versions string
+	cache    string
+}
+
+func (o *treeOptions) flags(flags *pflag.FlagSet, process Process) {
+	flags.StringVar(&o.root, "root", "", "root of the repository (default: the current folder or one above it)")
+	flags.StringVar(&o.versions, "versions", "", "file of pins to use instead of the repository's versions.yaml")
+	flags.StringVar(&o.cache, "cache-dir", process.Getenv("KATA_PIPELINES_CACHE"),
+		"folder of the caches (default: $KATA_PIPELINES_CACHE, or kata-pipelines in the user's cache folder)")
+}
+
+// tree is a loaded repository.
+type tree struct {
+	root     string
+	catalog  *catalog.Catalog
+	resolver recipe.Resolver
+	warnings []versions.Warning
+}
+
+// load reads the declarations of the tree.
+func (o *treeOptions) load() (*tree, error) {
+	root, err := o.findRoot()
+	if err != nil {
+		return nil, err
+	}
+	file := o.versions
+	if file == "" {
+		file = filepath.Join(root, "versions.yaml")
+	}
+	pins, warnings, err := versions.Load(relative(file))
+	if err != nil {
+		return nil, err
+	}
+	files := recipe.NewTree(os.DirFS(root))
+	declared, err := catalog.Load(files)
+	if err != nil {
+		return nil, err
+	}
+	return &tree{
+		root:     root,
+		catalog:  declared,
+		resolver: recipe.Resolver{Versions: pins, Tree: files},
+		warnings: warnings,
+	}, nil
+}
+
+// findRoot goes up from the current folder to the one that holds assets/.
+func (o *treeOptions) findRoot() (string, error) {
+	if o.root != "" {
+		return filepath.Abs(o.root)
+	}
+	start, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
+		if found, err := filepath.Glob(filepath.Join(dir, "assets", "*", "assets.yaml")); err == nil && len(found) > 0 {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", usage(errors.New("no assets/*/assets.yaml here or above: run this in a checkout of kata-pipelines, or name one with --root"))
+		}
+	}
+}
+
+// cacheDir returns the absolute path of the caches.
+func (o *treeOptions) cacheDir() (string, error) {
+	if o.cache != "" {
+		return filepath.Abs(o.cache)
+	}
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("finding a folder for the caches (name one with --cache-dir): %w", err)
+	}
+	return filepath.Join(base, "kata-pipelines"), nil
+}
+
+// find resolves the names of a command line; what does not exist is wrong usage.
+func (t *tree) find(names []string, arch string) (catalog.Arch, error) {
+	parsed := catalog.HostArch()
+	if arch != "" {
+		var err error
+		if parsed, err = catalog.ParseArch(arch); err != nil {
+			return "", usage(err)
+		}
+	}
+	for _, name := range names {
+		if _, err := t.catalog.Find(name, parsed); err != nil {
+			return "", usage(err)
+		}
+	}
+	return parsed, nil
+}
+
+// relative shortens a path for messages where it lies below the current folder.
+func relative(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if short, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(short) {
+		return short
+	}
+	return path
+}
+
+func archFlag(flags *pflag.FlagSet, arch *string) {
+	flags.StringVar(arch, "arch", "", "architecture to build for, such as x86_64 or arm64 (default: this machine's)")
+}

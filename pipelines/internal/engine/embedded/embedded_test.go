@@ -1,0 +1,124 @@
+package embedded
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestChooseUplink(t *testing.T) {
+	prefixes := func(list ...string) (out []netip.Prefix) {
+		for _, s := range list {
+			out = append(out, netip.MustParsePrefix(s))
+		}
+		return out
+	}
+	for _, test := range []struct {
+		used []netip.Prefix
+		want string
+	}{
+		{nil, "10.86.255.1/30"},
+		{prefixes("0.0.0.0/0", "192.168.1.0/24"), "10.86.255.1/30"},
+		{prefixes("10.86.255.0/30"), "10.86.254.1/30"},
+		{prefixes("10.86.254.0/23"), "10.86.253.1/30"},
+		{prefixes("10.86.0.0/16"), ""},
+	} {
+		u, err := chooseUplink("/cache", test.used)
+		if test.want == "" {
+			if err == nil {
+				t.Errorf("%v: chose %v", test.used, u.Host)
+			}
+			continue
+		}
+		if err != nil || u.Host.String() != test.want || u.Inner.Addr() != u.Host.Addr().Next() {
+			t.Errorf("%v: got %+v, %v, want %s", test.used, u, err, test.want)
+		}
+	}
+	one, _ := chooseUplink("/one", nil)
+	two, _ := chooseUplink("/two", nil)
+	if one.Link == two.Link || one.Table == two.Table {
+		t.Errorf("two cache directories share names: %+v, %+v", one, two)
+	}
+	// The kernel takes 15 bytes.
+	if len(one.Link) > 15 {
+		t.Errorf("the link's name is too long: %s", one.Link)
+	}
+}
+
+func TestParseRoutes(t *testing.T) {
+	got := parseRoutes(`default via 192.0.2.1 dev eth0
+192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.7
+10.87.0.0/16 dev dagger0 linkdown
+198.51.100.9 via 192.0.2.1 dev eth0
+local 127.0.0.0/8 dev lo table local
+broadcast 192.0.2.255 dev eth0 table local
+unreachable 203.0.113.0/24
+`)
+	var text []string
+	for _, prefix := range got {
+		text = append(text, prefix.String())
+	}
+	want := "192.0.2.0/24 10.87.0.0/16 198.51.100.9/32 127.0.0.0/8 192.0.2.255/32 203.0.113.0/24"
+	if strings.Join(text, " ") != want {
+		t.Errorf("got %v, want %s", text, want)
+	}
+}
+
+func TestReachable(t *testing.T) {
+	for resolv, want := range map[string][]string{
+		"nameserver 192.0.2.1\n": {"nameserver 192.0.2.1"},
+		"# stub\nnameserver 127.0.0.53\noptions edns0\nsearch example.org\n": nil,
+		"nameserver 127.0.0.1\nnameserver  2001:db8::1\nsearch a b\n":        {"nameserver 2001:db8::1", "search a b"},
+		"nameserver nonsense\n; comment\n":                                   nil,
+		"":                                                                   nil,
+	} {
+		if got := reachable(resolv); !slices.Equal(got, want) {
+			t.Errorf("reachable(%q) = %q, want %q", resolv, got, want)
+		}
+	}
+}
+
+func TestEnvironmentHoldsNoSecrets(t *testing.T) {
+	got := environment([]string{"PATH=/bin", "TOKEN=secret", "https_proxy=http://proxy", "HOMER=x", "HOME=/root"})
+	if want := []string{"PATH=/bin", "https_proxy=http://proxy", "HOME=/root"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestState(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "engine.json")
+	if s, err := readState(path); err != nil || s.Supervisor.alive() {
+		t.Errorf("a missing state reads as %+v, %v", s, err)
+	}
+	self, err := identify(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (state{Supervisor: self}).write(path); err != nil {
+		t.Fatal(err)
+	}
+	s, err := readState(path)
+	if err != nil || !s.Supervisor.alive() {
+		t.Errorf("this process reads as %+v, %v", s, err)
+	}
+	s.Supervisor.Began += "0"
+	if s.Supervisor.alive() {
+		t.Error("another process with the same number was taken for this one")
+	}
+	if err := os.WriteFile(path, []byte(`{"superv`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readState(path); err == nil || !strings.Contains(err.Error(), "remove "+path) {
+		t.Errorf("a damaged state: %v", err)
+	}
+}
+
+func TestLongCachePath(t *testing.T) {
+	m := &Manager{CacheDir: "/" + strings.Repeat("long/", 30)}
+	if _, err := m.config("/bin"); err == nil || !strings.Contains(err.Error(), "--cache-dir") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,46 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+)
+
+// Variable is one environment variable of a step.
+type Variable struct{ Name, Value string }
+
+// Environment returns what the steps of a recipe find in their environment,
+// beside what the container itself sets. assets/README.md lists it for those
+// who write steps.
+func Environment(r recipe.Recipe) []Variable {
+	variables := []Variable{
+		{"ARCH", r.Arch},
+		{"BUILD", buildPath},
+		{"DEPENDENCIES", dependenciesPath},
+		{"DESTDIR", outPath},
+		{"FILES", filesPath},
+		{"HOME", "/root"},
+		{"KERNEL_ARCH", catalog.Arch(r.Arch).Kernel()},
+		{"LC_ALL", "C.UTF-8"},
+		{"SOURCES", sourcesPath},
+		{"SOURCE_DATE_EPOCH", strconv.FormatInt(r.Output.SourceDateEpoch, 10)},
+		{"TZ", "UTC"},
+	}
+	if r.Kernel != nil {
+		variables = append(variables,
+			Variable{"KATA_CONFIG_VERSION", strconv.Itoa(r.Kernel.ConfigVersion)},
+			Variable{"REQUESTED_CONFIG", filesPath + "/" + recipe.RequestedConfig},
+			Variable{"SUFFIX", r.Kernel.Suffix},
+		)
+	}
+	for _, pin := range r.Pins {
+		variables = append(variables, Variable{pin.Env, pin.Value})
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Options)) {
+		variables = append(variables, Variable{name, r.Options[name]})
+	}
+	return variables
+}

@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
+)
+
+// client puts a test double of a container client into a folder: its daemon
+// answers or not.
+func client(t *testing.T, dir, name string, answers bool) {
+	t.Helper()
+	script := "#!/bin/sh\n[ \"$1\" = info ] && exit 0\nexit 1\n"
+	if !answers {
+		script = "#!/bin/sh\n[ \"$1\" = version ] && exit 0\necho cannot connect to the daemon >&2\nexit 1\n"
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	for name, test := range map[string]struct {
+		named   string
+		env     map[string]string
+		clients map[string]bool
+		root    bool
+		want    Kind
+	}{
+		"named before all":           {"tcp://host:1", map[string]string{runnerHostVariable: "x"}, map[string]bool{"docker": true}, true, Named},
+		"environment before docker":  {"", map[string]string{runnerHostVariable: "x"}, map[string]bool{"docker": true}, true, Variables},
+		"session of a dagger run":    {"", map[string]string{sessionPortVariable: "1"}, nil, true, Variables},
+		"docker before podman":       {"", nil, map[string]bool{"docker": true, "podman": true}, true, Docker},
+		"docker without a daemon":    {"", nil, map[string]bool{"docker": false, "podman": true}, true, Podman},
+		"nerdctl":                    {"", nil, map[string]bool{"nerdctl": true}, false, Nerdctl},
+		"client without a daemon":    {"", nil, map[string]bool{"docker": false}, true, Embedded},
+		"nothing, but root":          {"", nil, nil, true, Embedded},
+		"nothing, and not even root": {"", nil, map[string]bool{"docker": false}, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, answers := range test.clients {
+				client(t, dir, name, answers)
+			}
+			t.Setenv("PATH", dir)
+			finder := Finder{Named: test.named, Root: test.root, Getenv: func(key string) string { return test.env[key] }}
+			endpoint, err := finder.Choose(t.Context())
+			if endpoint.Kind != test.want {
+				t.Errorf("chose %q (%v), want %q", endpoint.Kind, err, test.want)
+			}
+			if (test.want == "") != errors.Is(err, ErrNoEngine) {
+				t.Errorf("error = %v", err)
+			}
+		})
+	}
+}
+
+// TestVersions ties the three places that name Dagger's version together.
+func TestVersions(t *testing.T) {
+	if got := SDKVersion(); got != embedded.Version {
+		t.Errorf("the SDK is %s, the embedded engine %s", got, embedded.Version)
+	}
+	nested, err := os.ReadFile("../../dagger-engine/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := "github.com/dagger/dagger " + embedded.Version + "\n"; !strings.Contains(string(nested), line) {
+		t.Errorf("the nested module does not require %s", line)
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+var update = flag.Bool("update", false, "write the expected output into the scripts")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"pipelines": main})
+}
+
+// TestScripts runs the program in testdata/tree, with caches of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           filepath.Join("testdata", "script"),
+		UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("KATA_PIPELINES_CACHE", filepath.Join(env.WorkDir, "cache"))
+			return os.CopyFS(env.WorkDir, os.DirFS(filepath.Join("testdata", "tree")))
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"prefill": prefill},
+	})
+}
+
+// prefill ASSET FILE stores a file as the artifact of an asset's key, as if it
+// had been built.
+func prefill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: prefill ASSET FILE")
+	}
+	plan := plan(ts, args[0])
+	canonical, err := plan.Recipe.Canonical()
+	ts.Check(err)
+	s := store.Open(filepath.Join(ts.Getenv("KATA_PIPELINES_CACHE"), "store"), func(text string) { ts.Logf("%s", text) })
+	_, err = s.Put(context.Background(), store.Put{
+		Ref:     store.Ref{Asset: args[0], Arch: "x86_64", Key: plan.Key},
+		Tarball: ts.MkAbs(args[1]), Recipe: canonical, Record: []byte("{}"),
+	})
+	ts.Check(err)
+}
+
+func plan(ts *testscript.TestScript, asset string) recipe.Plan {
+	root := ts.Getenv("WORK")
+	tree := recipe.NewTree(os.DirFS(root))
+	assets, err := catalog.Load(tree)
+	ts.Check(err)
+	pins, _, err := versions.Load(filepath.Join(root, "versions.yaml"))
+	ts.Check(err)
+	found, err := assets.Find(asset, catalog.X86_64)
+	ts.Check(err)
+	plan, err := recipe.Resolver{Versions: pins, Tree: tree}.Resolve(found, catalog.X86_64, nil)
+	ts.Check(err)
+	return plan
+}
