@@ -18,13 +18,14 @@ var levels = []zstd.EncoderLevel{
 
 const (
 	// frameSize is how much of the tar stream a frame holds at most. Larger
-	// frames compress a little better; memory grows by three frames per
-	// processor.
+	// frames compress a little better, and take memory: up to three frames and
+	// the encoder's tables per processor.
 	frameSize = 4 << 20
 	// blockSize is tar's.
 	blockSize = 512
-	// maxWorkers bounds the memory on machines with many processors.
-	maxWorkers = 16
+	// maxWorkers bounds the memory on machines with many processors: four pack
+	// some hundred megabytes a second, in less than 100 MB.
+	maxWorkers = 4
 )
 
 // frame is a piece of the tar stream on its way through the compressor.
