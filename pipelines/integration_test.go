@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -17,6 +18,12 @@ import (
 // large ones. It shares the user's caches: what an engine is made of takes
 // minutes. Every run has keys of its own.
 func TestIntegration(t *testing.T) {
+	// The tests of package embedded look at what an engine leaves on the host.
+	lock := flock.New(filepath.Join(os.TempDir(), "kata-pipelines-integration.lock"))
+	if err := lock.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)

@@ -77,7 +77,7 @@ func Pack(ctx context.Context, dir, out string, options Options) (summary Summar
 	}
 	defer func() {
 		if err != nil {
-			temp.Close()
+			_ = temp.Close()
 			os.Remove(temp.Name())
 		}
 	}()

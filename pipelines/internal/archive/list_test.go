@@ -70,7 +70,7 @@ func compress(plain []byte) []byte {
 	if err != nil {
 		panic(err)
 	}
-	defer encoder.Close()
+	defer func() { _ = encoder.Close() }()
 	return encoder.EncodeAll(plain, nil)
 }
 

@@ -185,7 +185,7 @@ func TestPackIsPlainTar(t *testing.T) {
 	out, summary := pack(t, dir, 1)
 	into := t.TempDir()
 	run := func(command string, arguments ...string) string {
-		data, err := exec.Command(command, arguments...).CombinedOutput()
+		data, err := exec.CommandContext(t.Context(), command, arguments...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s %v: %v\n%s", command, arguments, err, data)
 		}
@@ -231,7 +231,7 @@ func TestPackRefuses(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			t.Cleanup(func() { listener.Close() })
+			t.Cleanup(func() { _ = listener.Close() })
 			return nil
 		}},
 		{name: "setuid", nodes: deep, want: "./opt/kata/bin/x is setuid", after: func(p string) error { return os.Chmod(p, fs.ModeSetuid|0o755) }},

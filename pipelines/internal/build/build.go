@@ -5,6 +5,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,7 +70,7 @@ func TarballName(asset string) string { return "kata-static-" + asset + ".tar.zs
 // Build puts the tarballs of the named assets into Output, building them and
 // what they depend on where the store has no artifact. It stops at the first
 // failure, whose error names the asset.
-func (s *Scheduler) Build(ctx context.Context, names []string, arch catalog.Arch) ([]Result, error) {
+func (s *Scheduler) Build(ctx context.Context, names []string, arch catalog.Arch) (results []Result, err error) {
 	closure, err := s.Catalog.Closure(names, arch)
 	if err != nil {
 		return nil, err
@@ -79,9 +80,8 @@ func (s *Scheduler) Build(ctx context.Context, names []string, arch catalog.Arch
 		asked[name] = true
 	}
 	scratch := &scratch{parent: s.Scratch}
-	defer scratch.remove()
+	defer func() { err = errors.Join(err, scratch.remove()) }()
 
-	var results []Result
 	digests, tarballs := map[string]string{}, map[string]string{}
 	for _, asset := range closure {
 		plan, err := s.Resolver.Resolve(asset, arch, digests)
@@ -141,7 +141,7 @@ func (s *Scheduler) artifact(ctx context.Context, ref store.Ref, plan recipe.Pla
 	if err != nil {
 		return found, false, err
 	}
-	defer unlock()
+	defer func() { err = errors.Join(err, unlock()) }()
 	found, err = s.Store.Get(ctx, ref)
 	if err == nil || !store.IsNotFound(err) {
 		return found, true, err
@@ -154,7 +154,7 @@ func (s *Scheduler) artifact(ctx context.Context, ref store.Ref, plan recipe.Pla
 	if err != nil {
 		return found, false, err
 	}
-	defer built.Discard()
+	defer func() { err = errors.Join(err, built.Discard()) }()
 	canonical, err := plan.Recipe.Canonical()
 	if err != nil {
 		return found, false, err
@@ -182,8 +182,12 @@ func (s *scratch) path() (dir string, err error) {
 	return s.dir, nil
 }
 
-func (s *scratch) remove() {
-	if s.dir != "" {
-		os.RemoveAll(s.dir)
+func (s *scratch) remove() error {
+	if s.dir == "" {
+		return nil
 	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return fmt.Errorf("removing a scratch folder: %w", err)
+	}
+	return nil
 }

@@ -19,9 +19,11 @@ import (
 // Container is the Builder that runs recipes in a Dagger engine.
 type Container struct {
 	Sources *source.Fetcher
+	// Ready says why no engine can be used, before anything is fetched.
+	Ready func(ctx context.Context) error
 	// Connect returns a session with the engine; it is asked once a build has
-	// all it needs, so that a run without a miss starts none.
-	Connect func(ctx context.Context, log io.Writer) (*engine.Session, error)
+	// its sources, so that a run without a miss starts none.
+	Connect func(ctx context.Context, log io.Writer, note func(string)) (*engine.Session, error)
 	// Base makes the base of a builder; see engine.Job.
 	Base func(ctx context.Context, builder recipe.Builder, arch string, log io.Writer) (path, digest string, err error)
 	// Work is the folder for what is under way, Logs that for a log per asset.
@@ -47,23 +49,41 @@ func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies ma
 	if err := checkDisk(c.Work, plan.Disk); err != nil {
 		return Built{}, err
 	}
-	work, err := os.MkdirTemp(c.Work, plan.Recipe.Asset+"-")
+	if err := c.Ready(ctx); err != nil {
+		return Built{}, err
+	}
+	work, err := workFolder(c.Work, plan)
 	if err != nil {
-		return Built{}, fmt.Errorf("making a work folder: %w", err)
+		return Built{}, err
 	}
 	log, err := createLog(c.Logs, plan)
 	if err != nil {
+		os.RemoveAll(work)
 		return Built{}, err
 	}
 	b := &run{Container: c, plan: plan, work: work, log: log}
 	built, err := b.build(ctx, dependencies)
+	if err == nil {
+		err = log.done()
+	}
 	if err != nil {
-		fmt.Fprintf(log, "failed: %v\n", err)
 		os.RemoveAll(work)
 		return Built{}, log.failure(plan.Recipe.Asset, err)
 	}
-	fmt.Fprintln(log, "done")
-	return built, log.Close()
+	return built, nil
+}
+
+// workFolder makes an empty folder for the build of a key. The caller holds the
+// key's lock, so what is there already was left by a process that was killed.
+func workFolder(parent string, plan recipe.Plan) (string, error) {
+	dir := filepath.Join(parent, plan.Recipe.Asset+"-"+plan.Key)
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("clearing the work folder: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("making the work folder: %w", err)
+	}
+	return dir, nil
 }
 
 // run is one build under way.
@@ -87,7 +107,7 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 		return Built{}, err
 	}
 	end := b.stage("engine")
-	session, err := b.Connect(ctx, b)
+	session, err := b.Connect(ctx, b, b.note)
 	if err != nil {
 		end(err, "")
 		return Built{}, err
@@ -99,9 +119,12 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 		Base: func(ctx context.Context) (string, string, error) {
 			return b.Base(ctx, b.plan.Recipe.Builder, b.plan.Recipe.Arch, b)
 		},
-		Export: out, Log: b, Stage: b.stage, Check: b.check,
+		Export: out, Log: b, Note: b.note, Stage: b.stage, Check: b.check,
 	})
 	if err != nil {
+		if why := session.Endpoint.Explain(); why != "" && ctx.Err() == nil {
+			return Built{}, fmt.Errorf("%w\n%s", err, why)
+		}
 		return Built{}, err
 	}
 	return b.pack(ctx, out, rec)
@@ -160,7 +183,9 @@ func (b *run) check(step recipe.Step, config []byte) error {
 // Write takes the log of the build.
 func (b *run) Write(p []byte) (int, error) {
 	if b.current != nil {
-		b.current.Write(p)
+		if _, err := b.current.Write(p); err != nil {
+			return 0, err
+		}
 	}
 	return b.log.Write(p)
 }

@@ -19,7 +19,8 @@ func checkDisk(dir string, need int64) error {
 	if err := unix.Statfs(dir, &stat); err != nil {
 		return fmt.Errorf("asking for the free space of %s: %w", dir, err)
 	}
-	free := int64(stat.Bavail) * stat.Bsize
+	// Bsize is of another type on each architecture.
+	free := int64(stat.Bavail * uint64(stat.Bsize))
 	if free < need {
 		return fmt.Errorf("%s has %s free and the build needs %s: free some space, or put the cache elsewhere with --cache-dir",
 			dir, progress.Size(free), progress.Size(need))

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,7 +24,13 @@ func createLog(dir string, plan recipe.Plan) (*logFile, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the log folder: %w", err)
 	}
-	file, err := os.Create(filepath.Join(dir, plan.Recipe.Asset+".log"))
+	path := filepath.Join(dir, plan.Recipe.Asset+".log")
+	// Another process that still builds this asset, of other inputs, keeps
+	// writing to the file that it opened.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("removing the former log: %w", err)
+	}
+	file, err := os.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("creating the log: %w", err)
 	}
@@ -58,8 +65,26 @@ func (f *Failure) Error() string { return f.Err.Error() }
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// failure closes the log and returns err with it.
+// done ends and closes the log of a build that succeeded.
+func (l *logFile) done() error {
+	fmt.Fprintln(l, "done")
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("closing the log: %w", err)
+	}
+	return nil
+}
+
+// failure ends and closes the log, and returns err with it. The tail is what
+// came before: whoever shows it shows err as well.
 func (l *logFile) failure(asset string, err error) error {
-	l.Close()
-	return &Failure{Asset: asset, Log: l.Name(), Tail: l.tail, Err: err}
+	if l.partial != "" {
+		fmt.Fprintln(l)
+	}
+	failure := &Failure{Asset: asset, Log: l.Name(), Tail: l.tail, Err: err}
+	fmt.Fprintf(l, "failed: %v\n", err)
+	// A log that done could not close is closed all the same.
+	if closing := l.Close(); closing != nil && !errors.Is(closing, os.ErrClosed) {
+		failure.Err = errors.Join(err, fmt.Errorf("closing the log: %w", closing))
+	}
+	return failure
 }

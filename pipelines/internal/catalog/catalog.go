@@ -72,7 +72,8 @@ type Builder struct {
 }
 
 // Step is one script that runs in the builder; the steps of an asset run in
-// order in one container, without network.
+// order in one container. Nothing keeps a step from the network but the rule
+// that what is not declared is not in the key.
 type Step struct {
 	Name string `yaml:"name"`
 	// Script is a file in the family's folder.

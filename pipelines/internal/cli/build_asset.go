@@ -3,10 +3,14 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +18,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
@@ -55,7 +60,7 @@ path of each tarball.`,
 }
 
 func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, names []string) error {
-	tree, err := o.load()
+	tree, err := o.load(process.Stderr)
 	if err != nil {
 		return err
 	}
@@ -63,8 +68,14 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 	if err != nil {
 		return err
 	}
+	if err := checkSources(tree, names, arch, o.sources); err != nil {
+		return err
+	}
 	if o.output == "" {
 		o.output = filepath.Join(tree.root, "build")
+	}
+	if o.output, err = filepath.Abs(o.output); err != nil {
+		return err
 	}
 	cache, err := o.cacheDir()
 	if err != nil {
@@ -86,21 +97,64 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 	for _, result := range results {
 		report.Note(result.Asset, describe(result))
 	}
-	if printErr := printResults(process.Stdout, results, o.json); err == nil {
-		err = printErr
+	return errors.Join(err, printResults(process.Stdout, results, o.json), summarize(process.Getenv("GITHUB_STEP_SUMMARY"), results))
+}
+
+// checkSources refuses a --source that no asset of the build has, or whose file
+// cannot be read.
+func checkSources(tree *tree, names []string, arch catalog.Arch, sources map[string]string) error {
+	closure, err := tree.catalog.Closure(names, arch)
+	if err != nil {
+		return usage(err)
 	}
-	return err
+	var known []string
+	for _, asset := range closure {
+		known = slices.AppendSeq(known, maps.Keys(asset.Sources))
+	}
+	slices.Sort(known)
+	for _, name := range slices.Sorted(maps.Keys(sources)) {
+		if !slices.Contains(known, name) {
+			return usage(fmt.Errorf("--source %s: the build has no source of that name%s; it has %s",
+				name, nearest.Hint(name, known), dash(slices.Compact(known))))
+		}
+		if _, err := os.Stat(sources[name]); err != nil {
+			return usage(fmt.Errorf("--source %s: %w", name, err))
+		}
+	}
+	return nil
+}
+
+// summarize appends the results to the summary of a step of GitHub Actions.
+func summarize(path string, results []build.Result) error {
+	if path == "" || len(results) == 0 {
+		return nil
+	}
+	var text strings.Builder
+	text.WriteString("| asset | arch | result | size | sha256 | key |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, r := range results {
+		fmt.Fprintf(&text, "| %s | %s | %s | %s | `%s` | `%s` |\n", r.Asset, r.Arch, how(r), progress.Size(r.Size), strings.TrimPrefix(r.Digest, "sha256:"), r.Key)
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("writing the step summary: %w", err)
+	}
+	_, err = file.WriteString(text.String())
+	return errors.Join(err, file.Close())
 }
 
 func describe(result build.Result) string {
-	how := "built"
+	return fmt.Sprintf("%s: %s, %s, key %s", how(result), progress.Size(result.Size), result.Digest, result.Key[:12])
+}
+
+func how(result build.Result) string {
+	text := "built"
 	if result.Cached {
-		how = "from the cache"
+		text = "from the cache"
 	}
 	if !result.Changed {
-		how += ", already in place"
+		text += ", already in place"
 	}
-	return fmt.Sprintf("%s: %s, %s, key %s", how, progress.Size(result.Size), result.Digest, result.Key[:12])
+	return text
 }
 
 func printResults(w io.Writer, results []build.Result, asJSON bool) error {
@@ -145,6 +199,9 @@ func (b *builder) container() *build.Container {
 			Place:   b.options.place,
 			Local:   b.options.sources,
 		},
+		Ready: func(ctx context.Context) error {
+			return b.options.finder(b.process, b.root, b.cache, io.Discard).Ready(ctx)
+		},
 		Connect: b.connect,
 		Base: func(ctx context.Context, builder recipe.Builder, arch string, log io.Writer) (string, string, error) {
 			return bases.Base(ctx, builder.Suite, catalog.Arch(arch).Debian(), builder.Epoch, log)
@@ -155,11 +212,13 @@ func (b *builder) container() *build.Container {
 	}
 }
 
-func (b *builder) connect(ctx context.Context, log io.Writer) (*engine.Session, error) {
+func (b *builder) connect(ctx context.Context, log io.Writer, note func(string)) (*engine.Session, error) {
 	if b.session != nil {
 		return b.session, nil
 	}
-	endpoint, err := b.options.finder(b.process, b.root, b.cache, log).Find(ctx)
+	finder := b.options.finder(b.process, b.root, b.cache, log)
+	finder.Note, finder.Manager.Note = note, note
+	endpoint, err := finder.Find(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -7,18 +7,18 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func checkCmd(process Process, tree *treeOptions) *cobra.Command {
+func checkCmd(process Process, options *treeOptions) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check versions.yaml, the assets and the kernel configurations",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			tree, err := tree.load()
+			tree, err := options.load(process.Stderr)
 			if err != nil {
 				return err
 			}
-			for _, warning := range tree.warnings {
-				fmt.Fprintf(process.Stderr, "warning: %s\n", warning)
+			if options.versions == "" {
+				warn(process.Stderr, tree.warnings)
 			}
 			checked, err := tree.check()
 			if err != nil {

@@ -106,7 +106,7 @@ func (p Process) report(ctx context.Context, err error) {
 	if errors.As(err, &failure) && ctx.Err() == nil {
 		fmt.Fprintf(p.Stderr, "the end of %s:\n", failure.Log)
 		for _, line := range failure.Tail {
-			fmt.Fprintln(p.Stderr, "    "+line)
+			fmt.Fprintln(p.Stderr, "    "+progress.Printable(line))
 		}
 	}
 	message := "error: " + err.Error()

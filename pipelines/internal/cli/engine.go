@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,12 +28,17 @@ func (o *engineOptions) flags(flags *pflag.FlagSet) {
 func (o *engineOptions) finder(process Process, root, cache string, log io.Writer) engine.Finder {
 	return engine.Finder{
 		Named: o.engine, Getenv: process.Getenv, Root: isRoot(), Install: !o.noInstall,
-		Manager: manager(root, cache, log), Log: log,
+		Manager: manager(root, cache, log), Log: log, Note: noteTo(log),
 	}
 }
 
 func manager(root, cache string, log io.Writer) *embedded.Manager {
-	return &embedded.Manager{CacheDir: cache, ModuleDir: filepath.Join(root, "pipelines", "dagger-engine"), Log: log}
+	return &embedded.Manager{CacheDir: cache, ModuleDir: filepath.Join(root, "pipelines", "dagger-engine"), Log: log, Note: noteTo(log)}
+}
+
+// noteTo writes notes as lines.
+func noteTo(w io.Writer) func(string) {
+	return func(text string) { fmt.Fprintln(w, text) }
 }
 
 func engineCmd(process Process, tree *treeOptions) *cobra.Command {
@@ -64,7 +68,7 @@ func engineStartCmd(process Process, tree *treeOptions) *cobra.Command {
 					return err
 				}
 				_, err = fmt.Fprintln(process.Stdout, endpoint.Address)
-				return err
+				return errors.Join(err, endpoint.Release())
 			})
 		},
 	}
@@ -101,16 +105,19 @@ func engineStatusCmd(process Process, tree *treeOptions) *cobra.Command {
 }
 
 func engineStopCmd(process Process, tree *treeOptions) *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the embedded engine; its build cache stays",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withEngine(tree, func(root, cache string) error {
-				return manager(root, cache, process.Stderr).Stop(cmd.Context())
+				return manager(root, cache, process.Stderr).Stop(cmd.Context(), force)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "stop it even while builds use it, which then fail")
+	return cmd
 }
 
 // withEngine finds the folders that the embedded engine lives in.
@@ -135,6 +142,6 @@ func superviseCmd() *cobra.Command {
 		Use:    "supervise",
 		Hidden: true,
 		Args:   arguments(cobra.NoArgs),
-		RunE:   func(*cobra.Command, []string) error { return embedded.Supervise(context.Background()) },
+		RunE:   func(cmd *cobra.Command, _ []string) error { return embedded.Supervise(cmd.Context()) },
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
@@ -22,7 +21,7 @@ func explainCmd(process Process, tree *treeOptions) *cobra.Command {
 		Short: "Print the key of an asset and everything that is in it",
 		Args:  arguments(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			tree, err := tree.load()
+			tree, err := tree.load(process.Stderr)
 			if err != nil {
 				return err
 			}
@@ -57,7 +56,7 @@ func (t *tree) plan(name, arch string) (recipe.Plan, error) {
 	if err != nil {
 		return recipe.Plan{}, err
 	}
-	return t.resolver.Resolve(asset, catalog.Arch(parsed), nil)
+	return t.resolver.Resolve(asset, parsed, nil)
 }
 
 // explain writes the inputs of a recipe for a person, a heading and indented

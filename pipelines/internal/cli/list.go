@@ -30,7 +30,7 @@ func listCmd(process Process, tree *treeOptions) *cobra.Command {
 		Short: "List the assets by architecture, with their pins and dependencies",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			tree, err := tree.load()
+			tree, err := tree.load(process.Stderr)
 			if err != nil {
 				return err
 			}
@@ -72,7 +72,7 @@ func (t *tree) list(arch string) ([]listed, error) {
 			}
 			a := listed{
 				Name: asset.Name, Arch: arch, Description: asset.Description, Pins: map[string]string{},
-				Sources:      slices.Sorted(maps.Values(asset.Sources)),
+				Sources:      append([]string{}, slices.Sorted(maps.Values(asset.Sources))...),
 				Dependencies: append([]string{}, asset.Dependencies...),
 			}
 			for _, path := range asset.Pins {

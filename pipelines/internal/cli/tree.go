@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -35,8 +36,9 @@ type tree struct {
 	warnings []versions.Warning
 }
 
-// load reads the declarations of the tree.
-func (o *treeOptions) load() (*tree, error) {
+// load reads the declarations of the tree. A file of pins that the caller named
+// is not one that `check` has seen, so its warnings are told at once.
+func (o *treeOptions) load(stderr io.Writer) (*tree, error) {
 	root, err := o.findRoot()
 	if err != nil {
 		return nil, err
@@ -49,6 +51,9 @@ func (o *treeOptions) load() (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.versions != "" {
+		warn(stderr, warnings)
+	}
 	files := recipe.NewTree(os.DirFS(root))
 	declared, err := catalog.Load(files)
 	if err != nil {
@@ -60,6 +65,12 @@ func (o *treeOptions) load() (*tree, error) {
 		resolver: recipe.Resolver{Versions: pins, Tree: files},
 		warnings: warnings,
 	}, nil
+}
+
+func warn(w io.Writer, warnings []versions.Warning) {
+	for _, warning := range warnings {
+		fmt.Fprintf(w, "warning: %s\n", warning)
+	}
 }
 
 // findRoot goes up from the current folder to the one that holds assets/.

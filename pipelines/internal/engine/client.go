@@ -4,9 +4,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
+	"time"
 
 	"dagger.io/dagger"
 	"dagger.io/dagger/engineconn"
@@ -22,30 +25,78 @@ type Session struct {
 	log     *execLog
 }
 
+// dialTimeout bounds the first contact with an engine that the caller named.
+const dialTimeout = 10 * time.Second
+
 // Connect opens a session with the engine. Where the endpoint names no CLI, the
 // SDK downloads its own.
-func Connect(ctx context.Context, endpoint Endpoint) (*Session, error) {
-	log := &execLog{}
-	options := []dagger.ClientOpt{dagger.WithLogOutput(log), dagger.WithEnvironmentVariable("NO_COLOR", "1")}
-	if endpoint.Address != "" {
-		options = append(options, dagger.WithRunnerHost(endpoint.Address))
+func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, endpoint.Release())
+		}
+	}()
+	if err := reach(ctx, endpoint.Address); err != nil {
+		return nil, fmt.Errorf("connecting to the %s engine: %w", endpoint.Kind, err)
 	}
 	if endpoint.CLI != "" {
 		// The SDK takes the path of the CLI from its environment alone.
-		if err := os.Setenv("_EXPERIMENTAL_DAGGER_CLI_BIN", endpoint.CLI); err != nil {
+		if err := os.Setenv(cliVariable, endpoint.CLI); err != nil {
 			return nil, fmt.Errorf("setting the path of the dagger CLI: %w", err)
 		}
 	}
-	client, err := dagger.Connect(ctx, options...)
+	log := &execLog{}
+	options := []dagger.ClientOpt{
+		dagger.WithLogOutput(log),
+		// What execLog reads, whatever the caller prefers to see.
+		dagger.WithEnvironmentVariable("DAGGER_PROGRESS", "plain"),
+		dagger.WithEnvironmentVariable("NO_COLOR", "1"),
+	}
+	if endpoint.Address != "" {
+		options = append(options, dagger.WithRunnerHost(endpoint.Address))
+	}
+	client, err := connect(ctx, options)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the %s engine: %w", endpoint.Kind, err)
 	}
 	version, err := client.Version(ctx)
 	if err != nil {
-		client.Close()
-		return nil, fmt.Errorf("asking the %s engine for its version: %w", endpoint.Kind, err)
+		return nil, errors.Join(fmt.Errorf("asking the %s engine for its version: %w", endpoint.Kind, err), client.Close())
 	}
 	return &Session{Endpoint: endpoint, Version: version, client: client, log: log}, nil
+}
+
+// reach dials an address before the SDK does, which waits for minutes.
+func reach(ctx context.Context, address string) error {
+	network, target, _ := strings.Cut(address, "://")
+	if network != "tcp" && network != "unix" {
+		return nil
+	}
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, target)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// connect is dagger.Connect, but returns as soon as the context ends. The
+// attempt that is left behind ends with this process.
+func connect(ctx context.Context, options []dagger.ClientOpt) (*dagger.Client, error) {
+	type result struct {
+		client *dagger.Client
+		err    error
+	}
+	results := make(chan result, 1)
+	go func() {
+		client, err := dagger.Connect(ctx, options...)
+		results <- result{client, err}
+	}()
+	select {
+	case r := <-results:
+		return r.client, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // String names the engine, and its version where that differs from the SDK's.
@@ -60,4 +111,4 @@ func (s *Session) String() string {
 func SDKVersion() string { return "v" + engineconn.CLIVersion }
 
 // Close ends the session.
-func (s *Session) Close() error { return s.client.Close() }
+func (s *Session) Close() error { return errors.Join(s.client.Close(), s.Endpoint.Release()) }

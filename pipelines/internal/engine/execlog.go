@@ -21,11 +21,11 @@ import (
 var execLine = regexp.MustCompile(`^\d+ +: (?:┆ )*\[[0-9.hms]+\] \| ?(.*)$`)
 
 const (
-	// beginTimeout is how long a command that has ended may owe the first line
-	// of its log: one whose result the engine had cached never prints it.
-	beginTimeout = time.Second
-	// flushTimeout bounds the wait for the rest.
-	flushTimeout = 10 * time.Second
+	// cachedTimeout is how long a command that has ended well may owe the first
+	// line of its log: one whose result the engine had cached never prints it.
+	cachedTimeout = time.Second
+	// flushTimeout bounds every other wait for the log.
+	flushTimeout = 12 * time.Second
 )
 
 // marker runs a command between two lines, so that its output can be told from
@@ -45,21 +45,21 @@ type execLog struct {
 }
 
 // follow returns the arguments that run a command between marks, and flush,
-// which returns once all its output has been written to target. The marks are
-// made of the arguments: the engine's cache knows an equal command again.
-func (l *execLog) follow(target io.Writer, args ...string) (marked []string, flush func(ctx context.Context)) {
+// which waits, for the given time until the first line has come, and says
+// whether all the output has been written to target. The marks are made of the
+// arguments: the engine's cache knows an equal command again.
+func (l *execLog) follow(target io.Writer, args ...string) (marked []string, flush func(ctx context.Context, first time.Duration) bool) {
 	sum := sha256.Sum256([]byte(strings.Join(args, "\x00")))
 	begun, ended := make(chan struct{}), make(chan struct{})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.target, l.mark, l.begun, l.ended, l.inside = target, "kata-"+hex.EncodeToString(sum[:8]), begun, ended, false
-	return append([]string{"sh", "-c", marker, l.mark}, args...), func(ctx context.Context) {
-		if within(ctx, begun, beginTimeout) {
-			within(ctx, ended, flushTimeout)
-		}
+	return append([]string{"sh", "-c", marker, l.mark}, args...), func(ctx context.Context, first time.Duration) bool {
+		whole := within(ctx, begun, first) && within(ctx, ended, flushTimeout)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.target, l.mark = nil, ""
+		l.target, l.mark, l.inside = nil, "", false
+		return whole
 	}
 }
 
@@ -100,6 +100,7 @@ func (l *execLog) line(text string) {
 		l.inside = false
 		close(l.ended)
 	case l.inside:
+		// The log of a build reports its own failures when it is closed.
 		io.WriteString(l.target, text+"\n")
 	}
 }

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
@@ -48,6 +49,27 @@ type Endpoint struct {
 	// CLI is the path of the dagger program, "" where the SDK knows or
 	// downloads it.
 	CLI string `json:"cli,omitempty"`
+
+	release func() error
+	explain func() string
+}
+
+// Release says that the engine is no longer used, so that it may be stopped or
+// replaced. It may be called more than once.
+func (e Endpoint) Release() error {
+	if e.release == nil {
+		return nil
+	}
+	return e.release()
+}
+
+// Explain says of an embedded engine that has ended what its log has last; it
+// returns "" for one that runs and for others.
+func (e Endpoint) Explain() string {
+	if e.explain == nil {
+		return ""
+	}
+	return e.explain()
 }
 
 // String names the engine in a line of progress.
@@ -65,7 +87,10 @@ type Finder struct {
 	Install bool
 	// Manager runs the embedded engine.
 	Manager *embedded.Manager
-	// Log gets what is installed, built and started.
+	// Note gets a line for each thing that is installed and why, and for each
+	// wait. It may be nil.
+	Note func(string)
+	// Log gets the output of tools. It may be nil.
 	Log io.Writer
 }
 
@@ -113,6 +138,15 @@ func (f Finder) daemonAnswers(ctx context.Context, client string) bool {
 	return cmd.Run() == nil
 }
 
+// Ready says why Find would fail, without starting or changing anything.
+func (f Finder) Ready(ctx context.Context) error {
+	endpoint, err := f.Choose(ctx)
+	if err != nil || endpoint.Kind != Embedded || f.Install {
+		return err
+	}
+	return refuse(host.Missing())
+}
+
 // Find returns an engine that runs or that the SDK starts, having installed,
 // built and started the embedded one if that is the choice. For a named engine
 // root gets the CLI that belongs to the embedded one, so that the SDK need not
@@ -124,7 +158,7 @@ func (f Finder) Find(ctx context.Context) (Endpoint, error) {
 	}
 	if endpoint.Kind != Embedded {
 		if endpoint.Kind == Named && endpoint.CLI == "" && f.Root {
-			endpoint.CLI, err = f.cli(ctx)
+			endpoint.CLI, endpoint.release, err = f.cli(ctx)
 		}
 		return endpoint, err
 	}
@@ -143,16 +177,28 @@ func (f Finder) Embedded(ctx context.Context) (Endpoint, error) {
 		return endpoint, fmt.Errorf("starting the embedded engine: %w", err)
 	}
 	endpoint.Address, endpoint.CLI = running.Address, running.CLI
+	endpoint.release, endpoint.explain = running.Release, f.Manager.Explain
 	return endpoint, nil
 }
 
-// cli returns the path of a dagger program built from its module.
-func (f Finder) cli(ctx context.Context) (string, error) {
+// cli returns the path of a dagger program built from its module, which stays
+// until release.
+func (f Finder) cli(ctx context.Context) (path string, release func() error, err error) {
+	release, err = f.Manager.Use(ctx)
+	if err != nil {
+		return "", nil, fmt.Errorf("building the dagger CLI: %w", err)
+	}
 	bin, err := f.Manager.Build(ctx)
 	if err != nil {
-		return "", fmt.Errorf("building the dagger CLI: %w", err)
+		return "", nil, errors.Join(fmt.Errorf("building the dagger CLI: %w", err), release())
 	}
-	return bin + string(os.PathSeparator) + "dagger", nil
+	return filepath.Join(bin, "dagger"), release, nil
+}
+
+func (f Finder) note(format string, args ...any) {
+	if f.Note != nil {
+		f.Note(fmt.Sprintf(format, args...))
+	}
 }
 
 // requirements installs what the embedded engine misses, or says how to.
@@ -162,14 +208,30 @@ func (f Finder) requirements(ctx context.Context) error {
 		return nil
 	}
 	for _, requirement := range missing {
-		fmt.Fprintf(f.Log, "the embedded engine needs %s, which %s (package %s)\n", requirement.Name, requirement.Why, requirement.Package)
+		f.note("the embedded engine needs %s, which %s (package %s)", requirement.Name, requirement.Why, requirement.Package)
 	}
 	if !f.Install {
-		return fmt.Errorf("the embedded engine needs packages that are not installed: run `%s`", host.InstallCommand(missing))
+		return refuse(missing)
 	}
-	fmt.Fprintf(f.Log, "installing once: %s\n", host.InstallCommand(missing))
-	if err := host.Install(ctx, missing, f.Log); err != nil {
+	f.note("installing once: %s", host.InstallCommand(missing))
+	log := f.Log
+	if log == nil {
+		log = io.Discard
+	}
+	if err := host.Install(ctx, missing, log, func(line string) { f.note("%s", line) }); err != nil {
 		return fmt.Errorf("installing what the embedded engine needs (by hand: `%s`): %w", host.InstallCommand(missing), err)
 	}
 	return nil
+}
+
+// refuse is the error for requirements that may not be installed.
+func refuse(missing []host.Requirement) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	var names []string
+	for _, requirement := range missing {
+		names = append(names, requirement.Name)
+	}
+	return fmt.Errorf("the embedded engine needs %s: run `%s`", strings.Join(names, ", "), host.InstallCommand(missing))
 }

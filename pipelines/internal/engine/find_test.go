@@ -72,3 +72,10 @@ func TestVersions(t *testing.T) {
 		t.Errorf("the nested module does not require %s", line)
 	}
 }
+
+func TestEndpointWithoutAnEngine(t *testing.T) {
+	var endpoint Endpoint
+	if err := endpoint.Release(); err != nil || endpoint.Explain() != "" {
+		t.Errorf("Release = %v, Explain = %q", err, endpoint.Explain())
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"dagger.io/dagger"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
@@ -42,9 +43,10 @@ type Job struct {
 	Base func(ctx context.Context) (path, digest string, err error)
 	// Export is the folder that what the steps installed is written to.
 	Export string
-	// Log gets what the steps print. Stage is called as each stage begins and
+	// Log gets what the steps print, Note what a person should know. Stage is called as each stage begins and
 	// returns what is called when it ends.
 	Log   io.Writer
+	Note  func(string)
 	Stage func(name string) (end func(err error, detail string))
 	// Check judges the configuration that a step has left, before the next.
 	Check func(step recipe.Step, config []byte) error
@@ -69,6 +71,9 @@ func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) 
 // Run builds a recipe: base, packages, steps, and the export of $DESTDIR.
 func (s *Session) Run(ctx context.Context, job Job) (Record, error) {
 	record := Record{Engine: s.Version}
+	if err := s.suits(ctx, job.Recipe); err != nil {
+		return record, err
+	}
 	var container *dagger.Container
 	err := job.stage("builder", func() (detail string, err error) {
 		container, record.Base, err = s.base(ctx, job)
@@ -98,6 +103,19 @@ func (s *Session) Run(ctx context.Context, job Job) (Record, error) {
 	})
 }
 
+// suits refuses a recipe for another architecture than the engine's: nothing
+// here emulates one.
+func (s *Session) suits(ctx context.Context, r recipe.Recipe) error {
+	platform, err := s.client.DefaultPlatform(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the engine for its platform: %w", err)
+	}
+	if want := "linux/" + catalog.Arch(r.Arch).GoArch(); !strings.HasPrefix(string(platform)+"/", want+"/") {
+		return fmt.Errorf("%s for %s is built on %s, but the engine runs on %s: name one that suits with --engine", r.Asset, r.Arch, want, platform)
+	}
+	return nil
+}
+
 func (j Job) stage(name string, run func() (detail string, err error)) error {
 	end := j.Stage(name)
 	detail, err := run()
@@ -110,20 +128,21 @@ func (j Job) stage(name string, run func() (detail string, err error)) error {
 func (s *Session) base(ctx context.Context, job Job) (*dagger.Container, string, error) {
 	pull, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
-	container, pullErr := s.client.Container().From(job.Recipe.Builder.Image).Sync(pull)
+	platform := dagger.ContainerOpts{Platform: dagger.Platform("linux/" + catalog.Arch(job.Recipe.Arch).GoArch())}
+	container, pullErr := s.client.Container(platform).From(job.Recipe.Builder.Image).Sync(pull)
 	if pullErr == nil {
 		return container, job.Recipe.Builder.Image, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
-	fmt.Fprintf(job.Log, "no registry gave %s (%s): bootstrapping %s instead\n",
-		job.Recipe.Builder.Image, firstLine(pullErr), job.Recipe.Builder.Suite)
+	fmt.Fprintf(job.Log, "no registry gave the builder's image: %v\n", pullErr)
+	job.Note("no registry answers for the builder's image: bootstrapping Debian " + job.Recipe.Builder.Suite + " instead")
 	archive, digest, err := job.Base(ctx)
 	if err != nil {
 		return nil, "", errors.Join(fmt.Errorf("pulling %s: %w", job.Recipe.Builder.Image, pullErr), err)
 	}
-	container, err = s.client.Container().Import(s.client.Host().File(archive)).Sync(ctx)
+	container, err = s.client.Container(platform).Import(s.client.Host().File(archive)).Sync(ctx)
 	if err != nil {
 		return nil, "", fmt.Errorf("importing the builder base: %w", err)
 	}
@@ -158,11 +177,14 @@ rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb`
 func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.Writer, args ...string) (*dagger.Container, error) {
 	marked, flush := s.log.follow(log, args...)
 	container, err := container.WithExec(marked).Sync(ctx)
-	flush(ctx)
 	var failed *dagger.ExecError
 	if errors.As(err, &failed) {
+		if !flush(ctx, flushTimeout) {
+			fmt.Fprintf(log, "%s\n", failed.Stdout)
+		}
 		return nil, &ExitError{Code: failed.ExitCode}
 	}
+	flush(ctx, cachedTimeout)
 	return container, err
 }
 
@@ -200,9 +222,4 @@ func (s *Session) step(ctx context.Context, container *dagger.Container, step re
 		return nil, fmt.Errorf("reading %s after step %q: %w", step.Config, step.Name, err)
 	}
 	return container, job.Check(step, []byte(config))
-}
-
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
 }

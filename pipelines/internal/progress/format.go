@@ -37,9 +37,10 @@ func bar(done, total int64) string {
 	return "[" + strings.Repeat("=", full) + strings.Repeat(" ", width-full) + "]"
 }
 
-// printable drops what would move a terminal's cursor or start a GitHub
-// workflow command, and keeps the last of several lines written over each other.
-func printable(line string) string {
+// Printable returns a line of a log as it can be shown: without what would move
+// a terminal's cursor or start a workflow command of GitHub Actions, and with
+// the last of several texts that were written over each other.
+func Printable(line string) string {
 	line = strings.TrimRight(line, "\r \t")
 	line = line[strings.LastIndexByte(line, '\r')+1:]
 	line = strings.Map(func(c rune) rune {

@@ -119,7 +119,7 @@ func (s *Stage) Write(p []byte) (int, error) {
 		if i < 0 {
 			return len(p), nil
 		}
-		line := printable(string(s.partial[:i]))
+		line := Printable(string(s.partial[:i]))
 		s.partial = s.partial[i+1:]
 		if line == "" {
 			continue

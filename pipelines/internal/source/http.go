@@ -217,7 +217,8 @@ func checkDisk(dir string, need int64) error {
 	if err := unix.Statfs(dir, &stat); err != nil {
 		return fmt.Errorf("asking for the free space of %s: %w", dir, err)
 	}
-	if free := int64(stat.Bavail) * int64(stat.Bsize); free < need {
+	// Bsize is of another type on each architecture.
+	if free := int64(stat.Bavail * uint64(stat.Bsize)); free < need {
 		return fmt.Errorf("%s has %s free and the download needs %s: free some space, or put the cache elsewhere with --cache-dir",
 			dir, progress.Size(free), progress.Size(need))
 	}

@@ -40,7 +40,7 @@ func TestFetchGperf(t *testing.T) {
 // A module that go.sum of this repository has, with the sum that stands there.
 func TestFetchGoModule(t *testing.T) {
 	const module, version = "github.com/gofrs/flock", "v0.13.1"
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	root, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

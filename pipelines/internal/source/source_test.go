@@ -60,7 +60,7 @@ func (s *server) asked() []string {
 func drop(w http.ResponseWriter) {
 	w.Header().Set("ETag", etag)
 	w.Header().Set("Content-Length", fmt.Sprint(len(content)))
-	w.Write(content[:len(content)/2])
+	_, _ = w.Write(content[:len(content)/2])
 	w.(http.Flusher).Flush()
 	panic(http.ErrAbortHandler)
 }

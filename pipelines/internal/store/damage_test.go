@@ -139,7 +139,7 @@ func TestForeignManifest(t *testing.T) {
 	place := func(d ocispec.Descriptor, data []byte) {
 		t.Helper()
 		if data != nil {
-			if err := l.push(t.Context(), d, inMemory(data)); err != nil {
+			if err := l.push(t.Context(), blob{d, inMemory(data)}); err != nil {
 				t.Fatal(err)
 			}
 		}

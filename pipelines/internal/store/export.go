@@ -82,7 +82,7 @@ func copyOut(ctx context.Context, blob io.Reader, artifact Artifact, path string
 	}
 	defer func() {
 		if err != nil || damaged != "" {
-			temp.Close()
+			_ = temp.Close()
 			os.Remove(temp.Name())
 		}
 	}()

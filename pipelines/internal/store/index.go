@@ -219,7 +219,7 @@ func replace(path string, data []byte) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			temp.Close()
+			_ = temp.Close()
 			os.Remove(temp.Name())
 		}
 	}()

@@ -89,30 +89,29 @@ func child(role string) error {
 	return nil
 }
 
-func start(t *testing.T, role, folder string) (*exec.Cmd, *bufio.Scanner, io.Closer) {
+func start(t *testing.T, role, folder string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), roleVariable+"="+role, folderVariable+"="+folder, scratchVariable+"="+t.TempDir())
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := cmd.StdinPipe()
-	if err != nil {
+	// Left open: the child reads it until it is killed, or this process ends.
+	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill() })
-	return cmd, bufio.NewScanner(out), in
+	return cmd, bufio.NewScanner(out)
 }
 
 func TestConcurrentPuts(t *testing.T) {
 	s, n := open(t)
-	one, lines1, _ := start(t, "0", s.dir)
-	two, lines2, _ := start(t, "20", s.dir)
+	one, lines1 := start(t, "0", s.dir)
+	two, lines2 := start(t, "20", s.dir)
 	for lines1.Scan() {
 		if _, err := s.List(t.Context()); err != nil {
 			t.Errorf("List meanwhile: %v", err)
@@ -135,8 +134,8 @@ func TestKilledPuts(t *testing.T) {
 	s, n := open(t)
 	in := map[int]bool{}
 	for round := range 12 {
-		cmd, lines, _ := start(t, strconv.Itoa(100*round), s.dir)
-		time.AfterFunc(time.Duration(15+11*round)*time.Millisecond, func() { cmd.Process.Kill() })
+		cmd, lines := start(t, strconv.Itoa(100*round), s.dir)
+		time.AfterFunc(time.Duration(15+11*round)*time.Millisecond, func() { _ = cmd.Process.Kill() })
 		for lines.Scan() {
 			number, err := strconv.Atoi(lines.Text())
 			if err != nil {
@@ -144,7 +143,7 @@ func TestKilledPuts(t *testing.T) {
 			}
 			in[number] = true
 		}
-		cmd.Wait()
+		_ = cmd.Wait()
 		for number := range in {
 			if _, err := s.Get(t.Context(), numbered(number).Ref); err != nil {
 				t.Fatalf("round %d: artifact %d is lost: %v", round, number, err)
@@ -175,7 +174,7 @@ func TestKilledPuts(t *testing.T) {
 func TestLock(t *testing.T) {
 	s, n := open(t)
 	ref := numbered(0).Ref
-	cmd, lines, _ := start(t, "hold", s.dir)
+	cmd, lines := start(t, "hold", s.dir)
 	if !lines.Scan() {
 		t.Fatal("the other process took no lock")
 	}
@@ -192,12 +191,12 @@ func TestLock(t *testing.T) {
 	if err := other(); err != nil {
 		t.Error(err)
 	}
-	time.AfterFunc(2*retry, func() { cmd.Process.Kill() })
+	time.AfterFunc(2*retry, func() { _ = cmd.Process.Kill() })
 	unlock, err := s.Lock(t.Context(), ref)
 	if err != nil {
 		t.Fatalf("Lock after its holder crashed: %v", err)
 	}
-	cmd.Wait()
+	_ = cmd.Wait()
 	got := make(chan error)
 	go func() {
 		second, err := s.Lock(t.Context(), ref)

@@ -21,7 +21,7 @@ import (
 
 // Put stores an artifact in place of an earlier one of the same key. What it
 // replaces stays among the blobs until they are collected.
-func (s *Store) Put(ctx context.Context, put Put) (artifact Artifact, err error) {
+func (s *Store) Put(ctx context.Context, put Put) (Artifact, error) {
 	if err := put.validate(); err != nil {
 		return Artifact{}, err
 	}
@@ -38,35 +38,43 @@ func (s *Store) Put(ctx context.Context, put Put) (artifact Artifact, err error)
 	if err != nil {
 		return Artifact{}, err
 	}
-	l := s.layout(put.Asset)
-	unlock, err := s.flock(ctx, l.lock, "")
-	if err != nil {
-		return Artifact{}, err
-	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	index, err := l.prepare(ctx)
-	if err != nil {
-		return Artifact{}, err
-	}
 	// The manifest goes last: whoever sees it finds the rest.
-	for _, blob := range []struct {
-		ocispec.Descriptor
-		open func() (io.ReadCloser, error)
-	}{
+	err = s.layout(put.Asset).add(ctx, put.Tag(), []blob{
 		{tarball, func() (io.ReadCloser, error) { return os.Open(put.Tarball) }},
 		{recipe, inMemory(put.Recipe)}, {record, inMemory(put.Record)}, {descriptor, inMemory(data)},
-	} {
-		if err := l.push(ctx, blob.Descriptor, blob.open); err != nil {
-			return Artifact{}, err
-		}
-	}
-	if err := l.writeIndex(set(index, put.Tag(), &descriptor)); err != nil {
+	})
+	if err != nil {
 		return Artifact{}, err
 	}
 	return Artifact{
 		Ref: put.Ref, Digest: tarball.Digest.String(), Size: tarball.Size,
 		Recipe: put.Recipe, Record: put.Record, Manifest: descriptor.Digest.String(),
 	}, nil
+}
+
+// blob is content to store.
+type blob struct {
+	ocispec.Descriptor
+	open func() (io.ReadCloser, error)
+}
+
+// add writes blobs and then puts the last of them into the index.
+func (l *layout) add(ctx context.Context, tag string, blobs []blob) (err error) {
+	unlock, err := l.store.flock(ctx, l.lock, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	index, err := l.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range blobs {
+		if err := l.push(ctx, b); err != nil {
+			return err
+		}
+	}
+	return l.writeIndex(set(index, tag, &blobs[len(blobs)-1].Descriptor))
 }
 
 func inMemory(data []byte) func() (io.ReadCloser, error) {
@@ -119,7 +127,8 @@ func (l *layout) clean() error {
 }
 
 // push writes a blob, unless it is there and whole.
-func (l *layout) push(ctx context.Context, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
+func (l *layout) push(ctx context.Context, b blob) error {
+	d := b.Descriptor
 	blobs, err := l.blobs()
 	if err != nil {
 		return err
@@ -136,11 +145,11 @@ func (l *layout) push(ctx context.Context, d ocispec.Descriptor, open func() (io
 			return fmt.Errorf("removing a damaged blob of the store: %w", err)
 		}
 	}
-	source, err := open()
+	source, err := b.open()
 	if err != nil {
 		return fmt.Errorf("reading what to store: %w", err)
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	if err := blobs.Push(ctx, d, &contextReader{ctx.Err, source}); err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
 		return fmt.Errorf("writing a blob of %d bytes to the store: %w", d.Size, err)
 	}

@@ -34,7 +34,7 @@ func decode(path string, data []byte) (*File, []Warning, error) {
 	if root := l.parse(data); root != nil {
 		l.document(root)
 	}
-	if err := l.problems.join(path); err != nil {
+	if err := l.join(path); err != nil {
 		return nil, nil, err
 	}
 	return l.file, l.warnings, nil

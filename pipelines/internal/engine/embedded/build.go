@@ -3,15 +3,13 @@ package embedded
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
+	"time"
 )
 
 // Version is that of the Dagger modules which the nested module requires; the
@@ -34,24 +32,27 @@ func (m *Manager) Build(ctx context.Context) (bin string, err error) {
 		return "", err
 	}
 	final := filepath.Join(m.dir(), "bin-"+hash)
-	if _, err := os.Stat(final); err == nil {
+	if complete(final) {
 		return final, nil
 	}
-	unlock, err := m.lock(ctx, "build.lock")
+	unlock, err := m.lock(ctx, "build.lock", "waiting for another process that compiles the engine")
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	if _, err := os.Stat(final); err == nil {
+	if complete(final) {
 		return final, nil
 	}
-	temporary, err := os.MkdirTemp(m.dir(), "building-")
+	if err := m.removeBroken(final); err != nil {
+		return "", err
+	}
+	temporary, err := os.MkdirTemp(m.dir(), building)
 	if err != nil {
 		return "", fmt.Errorf("making a folder to build the engine in: %w", err)
 	}
 	defer os.RemoveAll(temporary)
 	for _, program := range programs {
-		fmt.Fprintf(m.Log, "compiling %s from its Go module\n", program.name)
+		m.note("compiling " + program.name + " from its Go module")
 		if err := m.compile(ctx, program.pkg, filepath.Join(temporary, program.name)); err != nil {
 			return "", fmt.Errorf("compiling %s: %w", program.name, err)
 		}
@@ -65,6 +66,17 @@ func (m *Manager) Build(ctx context.Context) (bin string, err error) {
 	return final, nil
 }
 
+// complete says whether a folder has every program.
+func complete(bin string) bool {
+	for _, program := range programs {
+		info, err := os.Stat(filepath.Join(bin, program.name))
+		if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 func (m *Manager) compile(ctx context.Context, pkg, out string) error {
 	version := "github.com/dagger/dagger/engine."
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-mod=readonly",
@@ -73,37 +85,14 @@ func (m *Manager) compile(ctx context.Context, pkg, out string) error {
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
+	if m.Log != nil {
+		cmd.Stderr = io.MultiWriter(&stderr, m.Log)
+	}
+	// An interrupted compiler leaves nothing behind.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%w\n%s", err, strings.TrimSpace(stderr.String()))
 	}
 	return nil
-}
-
-// buildHash covers the nested module, its only input beside the Go toolchain.
-func (m *Manager) buildHash() (string, error) {
-	sum := sha256.New()
-	fmt.Fprintln(sum, runtime.Version(), runtime.GOARCH, Version)
-	err := filepath.WalkDir(m.ModuleDir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		data, err := os.ReadFile(path)
-		relative, _ := filepath.Rel(m.ModuleDir, path)
-		fmt.Fprintf(sum, "%s %x\n", filepath.ToSlash(relative), sha256.Sum256(data))
-		return err
-	})
-	if err != nil {
-		return "", fmt.Errorf("reading the engine's module: %w", err)
-	}
-	return hex.EncodeToString(sum.Sum(nil))[:16], nil
-}
-
-// removeOthers drops the programs of former versions; none of them runs.
-func (m *Manager) removeOthers(keep string) {
-	others, _ := filepath.Glob(filepath.Join(m.dir(), "bin-*"))
-	for _, other := range others {
-		if other != keep {
-			os.RemoveAll(other)
-		}
-	}
 }

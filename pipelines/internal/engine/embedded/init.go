@@ -1,11 +1,11 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -22,17 +22,22 @@ const (
 )
 
 // init is process 1 of the engine's namespaces.
-func (c config) init() error {
+func (c config) init(ctx context.Context) error {
 	ready := os.NewFile(readyFD, "ready")
 	if n, err := ready.Read(make([]byte, 1)); n != 1 {
 		return fmt.Errorf("waiting for the network: %w", err)
 	}
-	ready.Close()
+	if err := ready.Close(); err != nil {
+		return err
+	}
 	if err := c.mounts(); err != nil {
 		return fmt.Errorf("laying out the engine's file system: %w", err)
 	}
 	if err := c.Uplink.connect(); err != nil {
 		return fmt.Errorf("setting up the engine's network: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	engine := filepath.Join(c.Bin, "dagger-engine")
 	process, err := os.StartProcess(engine, []string{engine,
@@ -47,19 +52,14 @@ func (c config) init() error {
 	if err != nil {
 		return fmt.Errorf("starting dagger-engine: %w", err)
 	}
-	return reap(process.Pid)
+	return reap(ctx, process.Pid)
 }
 
 // reap waits for every process of the namespace and returns when the engine
-// has ended; the kernel then ends what is left.
-func reap(engine int) error {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	go func() {
-		for range signals {
-			syscall.Kill(engine, syscall.SIGTERM)
-		}
-	}()
+// has ended; the kernel then ends what is left. The end of ctx ends the engine.
+func reap(ctx context.Context, engine int) error {
+	// It fails for an engine alone that has ended.
+	defer context.AfterFunc(ctx, func() { _ = syscall.Kill(engine, syscall.SIGTERM) })()
 	for {
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, 0, nil)
@@ -167,8 +167,7 @@ func copyFile(from, to string) error {
 		return err
 	}
 	if _, err := io.Copy(target, source); err != nil {
-		target.Close()
-		return err
+		return errors.Join(err, target.Close())
 	}
 	return target.Close()
 }

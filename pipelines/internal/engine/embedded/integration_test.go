@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
 )
 
 // TestMain lets the test binary be its own supervisor, as the program is.
@@ -33,18 +38,23 @@ func manager(t *testing.T) *Manager {
 	if os.Getuid() != 0 {
 		t.Fatal("the embedded engine runs as root alone")
 	}
+	if missing := host.Missing(); len(missing) > 0 {
+		if err := host.Install(t.Context(), missing, t.Output(), func(line string) { t.Log(line) }); err != nil {
+			t.Fatal(err)
+		}
+	}
 	dir := t.TempDir()
 	// The programs are compiled once for all tests of a machine.
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	shared := &Manager{CacheDir: filepath.Join(cache, "kata-pipelines"), ModuleDir: "../../../dagger-engine", Log: t.Output()}
+	shared := &Manager{CacheDir: filepath.Join(cache, "kata-pipelines"), ModuleDir: "../../../dagger-engine", Note: func(line string) { t.Log(line) }, Log: t.Output()}
 	bin, err := shared.Build(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &Manager{CacheDir: dir, ModuleDir: shared.ModuleDir, Log: t.Output()}
+	m := &Manager{CacheDir: dir, ModuleDir: shared.ModuleDir, Note: func(line string) { t.Log(line) }, Log: t.Output()}
 	if err := os.MkdirAll(m.dir(), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +62,7 @@ func manager(t *testing.T) *Manager {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := m.Stop(context.Background()); err != nil {
+		if err := m.Stop(context.Background(), true); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
@@ -63,8 +73,23 @@ func manager(t *testing.T) *Manager {
 	return m
 }
 
-// host is everything that an engine may leave behind.
-func host(t *testing.T) map[string]string {
+// alone waits until no other test of this machine starts or stops an engine,
+// and keeps them waiting until this one has ended.
+func alone(t *testing.T) {
+	t.Helper()
+	lock := flock.New(filepath.Join(os.TempDir(), "kata-pipelines-integration.lock"))
+	if err := lock.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lock.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// look returns everything that an engine may leave behind.
+func look(t *testing.T) map[string]string {
 	t.Helper()
 	seen := map[string]string{}
 	for name, args := range map[string][]string{
@@ -75,9 +100,9 @@ func host(t *testing.T) map[string]string {
 		"forward":   {"cat", forwardingPath},
 		"mounts":    {"cat", "/proc/self/mounts"},
 		"resolv":    {"cat", "/etc/resolv.conf"},
-		"files":     {"sh", "-c", "ls -d /var/lib/cni /run/kata-pipelines* /run/dagger* 2>/dev/null || true"},
+		"files":     {"sh", "-c", "ls -d /var/lib/cni /run/kata-pipelines /run/dagger* 2>/dev/null || true"},
 	} {
-		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
 		if err != nil && len(out) > 0 {
 			t.Fatalf("%v: %v: %s", args, err, out)
 		}
@@ -103,8 +128,9 @@ func compare(t *testing.T, before, after map[string]string) {
 }
 
 func TestStartStopLeavesNothing(t *testing.T) {
+	alone(t)
 	m := manager(t)
-	before := host(t)
+	before := look(t)
 	var wg sync.WaitGroup
 	running := make([]Running, 4)
 	for i := range running {
@@ -117,26 +143,35 @@ func TestStartStopLeavesNothing(t *testing.T) {
 	}
 	wg.Wait()
 	for _, r := range running[1:] {
-		if r != running[0] {
+		if r.PID != running[0].PID || r.Address != running[0].Address || r.CLI != running[0].CLI {
 			t.Errorf("two engines were started: %+v and %+v", running[0], r)
+		}
+	}
+	for _, r := range running {
+		if err := m.Stop(t.Context(), false); !errors.Is(err, ErrInUse) {
+			t.Fatalf("stopping an engine in use: %v", err)
+		}
+		if err := r.Release(); err != nil {
+			t.Fatal(err)
 		}
 	}
 	status, err := m.Status()
 	if err != nil || status.State != "running" || status.PID != running[0].PID {
 		t.Fatalf("status = %+v, %v", status, err)
 	}
-	if err := m.Stop(t.Context()); err != nil {
+	if err := m.Stop(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, before, host(t))
+	compare(t, before, look(t))
 	if status, err := m.Status(); err != nil || status.State != "stopped" {
 		t.Errorf("status = %+v, %v", status, err)
 	}
 }
 
 func TestKilledEngineIsReplaced(t *testing.T) {
+	alone(t)
 	m := manager(t)
-	before := host(t)
+	before := look(t)
 	for _, victim := range []string{"supervisor", "dagger-engine"} {
 		first, err := m.Start(t.Context())
 		if err != nil {
@@ -160,10 +195,10 @@ func TestKilledEngineIsReplaced(t *testing.T) {
 			t.Errorf("the dead engine was not replaced after %s was killed", victim)
 		}
 	}
-	if err := m.Stop(t.Context()); err != nil {
+	if err := m.Stop(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, before, host(t))
+	compare(t, before, look(t))
 
 	// What a killed supervisor could not clear away, stopping does.
 	last, err := m.Start(t.Context())
@@ -173,21 +208,26 @@ func TestKilledEngineIsReplaced(t *testing.T) {
 	if err := syscall.Kill(last.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Stop(t.Context()); err != nil {
+	if err := m.Stop(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, before, host(t))
+	compare(t, before, look(t))
 }
 
 func TestTwoCacheDirectories(t *testing.T) {
-	before := host(t)
+	alone(t)
+	before := look(t)
 	one, two := manager(t), manager(t)
+	var wg sync.WaitGroup
 	for _, m := range []*Manager{one, two} {
-		if _, err := m.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		wg.Go(func() {
+			if _, err := m.Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	if err := one.Stop(t.Context()); err != nil {
+	wg.Wait()
+	if err := one.Stop(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	if status, err := two.Status(); err != nil || status.State != "running" {
@@ -196,10 +236,10 @@ func TestTwoCacheDirectories(t *testing.T) {
 	if data, err := os.ReadFile(forwardingPath); err != nil || string(data) != "1\n" {
 		t.Errorf("the host stopped forwarding for the other engine: %q, %v", data, err)
 	}
-	if err := two.Stop(t.Context()); err != nil {
+	if err := two.Stop(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, before, host(t))
+	compare(t, before, look(t))
 }
 
 // enginePID finds the engine below the supervisor.
@@ -207,7 +247,7 @@ func enginePID(t *testing.T, supervisor int) int {
 	t.Helper()
 	pid := supervisor
 	for range 2 {
-		out, err := exec.Command("pgrep", "-P", strconv.Itoa(pid)).Output()
+		out, err := exec.CommandContext(t.Context(), "pgrep", "-P", strconv.Itoa(pid)).Output()
 		if err != nil {
 			t.Fatalf("no child of %d: %v", pid, err)
 		}

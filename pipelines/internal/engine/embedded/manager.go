@@ -15,17 +15,12 @@ package embedded
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
-
-	"github.com/gofrs/flock"
 )
 
 const (
@@ -42,7 +37,10 @@ type Manager struct {
 	CacheDir string
 	// ModuleDir is the nested Go module, pipelines/dagger-engine.
 	ModuleDir string
-	// Log gets what is being done, line by line.
+	// Note gets a line for each thing that takes a while or that a person
+	// should know. It may be nil.
+	Note func(string)
+	// Log gets the output of tools. It may be nil.
 	Log io.Writer
 }
 
@@ -53,6 +51,9 @@ type Running struct {
 	// CLI is the path of the dagger program of the same build.
 	CLI string
 	PID int
+	// Release says that the engine is no longer used: until then no process
+	// replaces it, and none stops it without force.
+	Release func() error
 }
 
 // Status describes the engine of the cache directory.
@@ -64,41 +65,6 @@ type Status struct {
 	Address string `json:"address,omitempty"`
 	PID     int    `json:"pid,omitempty"`
 	Log     string `json:"log"`
-}
-
-// Start returns the running engine, building and starting it if need be. A
-// dead one is cleared away first. Processes that start at once wait for each
-// other and share one engine.
-func (m *Manager) Start(ctx context.Context) (Running, error) {
-	unlock, err := m.lock(ctx, "lock")
-	if err != nil {
-		return Running{}, err
-	}
-	defer unlock()
-	bin, err := m.Build(ctx)
-	if err != nil {
-		return Running{}, err
-	}
-	now, err := readState(m.statePath())
-	if err != nil {
-		return Running{}, err
-	}
-	running := Running{Address: "unix://" + m.socketPath(), CLI: filepath.Join(bin, "dagger")}
-	switch {
-	case now.Supervisor.alive() && now.Build == bin && answers(m.socketPath()):
-		running.PID = now.Supervisor.PID
-		return running, nil
-	case now.Supervisor.alive():
-		fmt.Fprintln(m.Log, "replacing an engine of another version, or one that does not answer")
-	case now.Supervisor.PID != 0:
-		fmt.Fprintln(m.Log, "the engine ended without being stopped: starting a new one")
-	}
-	if err := m.stop(now); err != nil {
-		return Running{}, err
-	}
-	m.removeOthers(bin)
-	running.PID, err = m.launch(ctx, bin)
-	return running, err
 }
 
 // Status looks without changing anything.
@@ -117,10 +83,14 @@ func (m *Manager) Status() (Status, error) {
 	return status, nil
 }
 
+// ErrInUse is returned for an engine that builds use.
+var ErrInUse = errors.New("builds use the embedded engine: wait for them, or end them with it by --force")
+
 // Stop ends the engine, its containers and everything it set up on the host.
 // The build cache stays. Stopping an engine that does not run is no error.
-func (m *Manager) Stop(ctx context.Context) error {
-	unlock, err := m.lock(ctx, "lock")
+// Without force, one that builds use is left alone with ErrInUse.
+func (m *Manager) Stop(ctx context.Context, force bool) error {
+	unlock, err := m.lock(ctx, "lock", waitingForStart)
 	if err != nil {
 		return err
 	}
@@ -129,18 +99,38 @@ func (m *Manager) Stop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if now.Supervisor.alive() && !force {
+		free, release, err := m.unused()
+		if err != nil {
+			return err
+		}
+		if !free {
+			return ErrInUse
+		}
+		defer release()
+	}
 	return m.stop(now)
 }
 
-func (m *Manager) lock(ctx context.Context, name string) (unlock func() error, err error) {
-	if err := os.MkdirAll(m.dir(), 0o755); err != nil {
-		return nil, fmt.Errorf("making the engine's folder: %w", err)
+// Explain says for an engine that has ended what its log has last, and "" for
+// one that runs.
+func (m *Manager) Explain() string {
+	status, err := m.Status()
+	switch {
+	case err != nil:
+		return err.Error()
+	case status.State == "stopped":
+		return "the embedded engine has been stopped"
+	case status.State == "dead":
+		return fmt.Sprintf("the embedded engine has ended:\n%s\nthe whole log is %s", tail(m.logPath()), m.logPath())
 	}
-	lock := flock.New(filepath.Join(m.dir(), name))
-	if _, err := lock.TryLockContext(ctx, 100*time.Millisecond); err != nil {
-		return nil, fmt.Errorf("waiting for another process that builds, starts or stops the engine: %w", err)
+	return ""
+}
+
+func (m *Manager) note(line string) {
+	if m.Note != nil {
+		m.Note(line)
 	}
-	return lock.Unlock, nil
 }
 
 // stop ends what a state describes and clears away what it left.
@@ -188,50 +178,14 @@ func end(p process) error {
 // supervisor does so at its end, and the next command after one that was
 // killed.
 func (s state) clear() error {
+	ctx, cancel := context.WithTimeout(context.Background(), hostLockTimeout)
+	defer cancel()
+	unlock, err := lockHost(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return errors.Join(s.Uplink.remove(), restoreHost(), removeCgroups())
-}
-
-// launch starts the supervisor as a daemon and waits until the engine answers.
-func (m *Manager) launch(ctx context.Context, bin string) (int, error) {
-	config, err := m.config(bin)
-	if err != nil {
-		return 0, err
-	}
-	data, err := json.Marshal(config)
-	if err != nil {
-		return 0, err
-	}
-	log, err := os.Create(m.logPath())
-	if err != nil {
-		return 0, fmt.Errorf("creating the engine's log: %w", err)
-	}
-	defer log.Close()
-	cmd := reexec()
-	cmd.Env = append(environment(os.Environ()), configVariable+"="+string(data))
-	cmd.Dir = "/"
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return 0, fmt.Errorf("starting the engine: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	deadline := time.After(startTimeout)
-	for !answers(m.socketPath()) {
-		select {
-		case <-ended:
-			return 0, fmt.Errorf("the engine ended while starting:\n%s\nthe whole log is %s", tail(m.logPath()), m.logPath())
-		case <-deadline:
-			cmd.Process.Signal(syscall.SIGTERM)
-			return 0, fmt.Errorf("the engine did not answer within %s: see %s", startTimeout, m.logPath())
-		case <-ctx.Done():
-			cmd.Process.Signal(syscall.SIGTERM)
-			<-ended
-			return 0, ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return cmd.Process.Pid, nil
 }
 
 func waitFor(limit time.Duration, done func() bool) bool {
@@ -241,14 +195,4 @@ func waitFor(limit time.Duration, done func() bool) bool {
 		}
 	}
 	return done()
-}
-
-// tail returns the last lines of a log.
-func tail(path string) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return strings.Join(lines[max(0, len(lines)-15):], "\n")
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -13,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
 )
 
 // SuperviseArgs returns the arguments that this program starts itself with as the
@@ -28,6 +29,8 @@ const (
 
 // config is what the supervisor and init need to know.
 type config struct {
+	// CacheDir is what the engine's network is named after.
+	CacheDir  string   `json:"cache_dir"`
 	State     string   `json:"state"`
 	Root      string   `json:"root"`
 	Socket    string   `json:"socket"`
@@ -35,7 +38,6 @@ type config struct {
 	Runc      string   `json:"runc"`
 	CNI       string   `json:"cni"`
 	Uplink    uplink   `json:"uplink"`
-	CNIFolder bool     `json:"cni_folder"`
 	Resolvers []string `json:"resolvers"`
 	// Init is set for the process in the new namespaces.
 	Init bool `json:"init"`
@@ -43,39 +45,37 @@ type config struct {
 
 // config looks at the host for what an engine started now would use.
 func (m *Manager) config(bin string) (config, error) {
-	c := config{State: m.statePath(), Root: m.root(), Socket: m.socketPath(), Bin: bin, CNI: cniFolder}
+	c := config{CacheDir: m.CacheDir, State: m.statePath(), Root: m.root(), Socket: m.socketPath(), Bin: bin, CNI: cniFolder}
 	if len(c.Socket) > 100 {
 		return c, fmt.Errorf("the cache directory's path is too long for a unix socket in it (%d bytes, at most 100): choose a shorter one with --cache-dir", len(c.Socket))
 	}
 	var err error
-	if c.Runc, err = exec.LookPath("runc"); err != nil {
+	if c.Runc, err = host.LookPath("runc"); err != nil {
 		return c, fmt.Errorf("finding runc: %w", err)
 	}
-	if c.Resolvers, err = hostResolvers(); err != nil {
-		return c, err
-	}
-	var used []netip.Prefix
-	if used, err = usedPrefixes(); err != nil {
-		return c, fmt.Errorf("reading the host's routes: %w", err)
-	}
-	c.Uplink, err = chooseUplink(m.CacheDir, used)
+	c.Uplink = nameUplink(m.CacheDir)
+	c.Resolvers, err = hostResolvers()
 	return c, err
 }
 
 // Supervise is the body of the supervisor, and of init, which it starts from
-// the same program. It returns when the engine has ended.
+// the same program. It returns when the engine has ended; the end of ctx and
+// the signals that end programs end it.
 func Supervise(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer stop()
 	var c config
 	if err := json.Unmarshal([]byte(os.Getenv(configVariable)), &c); err != nil {
 		return errors.New("this command is started by `engine start` alone")
 	}
 	if c.Init {
-		return c.init()
+		return c.init(ctx)
+	}
+	if err := ctx.Err(); err != nil {
+		return err // told to end before anything began
 	}
 	// The kernel sends Pdeathsig when the thread ends that started the child.
 	runtime.LockOSThread()
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer stop()
 	supervisor, err := identify(os.Getpid())
 	if err != nil {
 		return err
@@ -89,6 +89,15 @@ func (c config) run(ctx context.Context, s state) error {
 	if err := s.write(c.State); err != nil {
 		return fmt.Errorf("writing the state of the engine: %w", err)
 	}
+	unlock, err := lockHost(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if c.Uplink, err = chooseUplink(c.CacheDir); err != nil {
+		return err
+	}
+	s.Uplink = c.Uplink
 	if err := prepareHost(); err != nil {
 		return err
 	}
@@ -113,24 +122,35 @@ func (c config) run(ctx context.Context, s state) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the engine's namespaces: %w", err)
 	}
-	ready.Close()
+	if err := ready.Close(); err != nil {
+		return err
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	if err := c.connect(s, cmd.Process.Pid, connected); err != nil {
-		cmd.Process.Kill()
+		err = errors.Join(err, tell(cmd.Process, syscall.SIGKILL))
 		<-ended
 		return err
 	}
+	unlock()
 	select {
 	case err = <-ended:
 		return fmt.Errorf("the engine ended by itself: %w", err)
 	case <-ctx.Done():
 	}
-	cmd.Process.Signal(syscall.SIGTERM)
+	err = tell(cmd.Process, syscall.SIGTERM)
 	if !waitFor(stopTimeout/2, func() bool { return len(ended) > 0 }) {
-		cmd.Process.Kill()
+		err = errors.Join(err, tell(cmd.Process, syscall.SIGKILL))
 	}
 	<-ended
+	return err
+}
+
+// tell sends a signal to a child that may have ended.
+func tell(child *os.Process, signal os.Signal) error {
+	if err := child.Signal(signal); !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
 	return nil
 }
 
@@ -159,16 +179,17 @@ var kept = []string{
 }
 
 func environment(all []string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(variable string) bool {
+	return host.Environ(slices.DeleteFunc(slices.Clone(all), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
 		return !slices.Contains(kept, name)
-	})
+	}))
 }
 
 // reexec runs this program again, even if its file is gone by now, as that of
 // `go run` is.
 func reexec() *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", SuperviseArgs()...)
+	// It outlives the command that starts it.
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", SuperviseArgs()...)
 	cmd.Args[0] = os.Args[0]
 	return cmd
 }

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
 )
 
 const (
@@ -30,19 +33,31 @@ type uplink struct {
 	Table string `json:"table"`
 }
 
-// chooseUplink picks the first of a few small networks that none of the
-// prefixes in use overlaps. Dagger's containers have 10.87.0.0/16.
-func chooseUplink(cacheDir string, used []netip.Prefix) (uplink, error) {
+// nameUplink returns an uplink without its network.
+func nameUplink(cacheDir string) uplink {
 	sum := sha256.Sum256([]byte(cacheDir))
 	id := hex.EncodeToString(sum[:4])
+	return uplink{Link: linkPrefix + id, Table: "kata_pipelines_" + id}
+}
+
+// chooseUplink returns an uplink in a network that the host does not use now.
+func chooseUplink(cacheDir string) (uplink, error) {
+	used, err := usedPrefixes()
+	if err != nil {
+		return uplink{}, fmt.Errorf("reading the host's routes: %w", err)
+	}
+	return nameUplink(cacheDir).within(used)
+}
+
+// within picks the first of a few small networks that none of the prefixes in
+// use overlaps. Dagger's containers have 10.87.0.0/16.
+func (u uplink) within(used []netip.Prefix) (uplink, error) {
 	for i := range 64 {
 		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 86, byte(255 - i), 0}), 30)
 		if !overlaps(network, used) {
-			host := network.Addr().Next()
-			return uplink{
-				Host: netip.PrefixFrom(host, 30), Inner: netip.PrefixFrom(host.Next(), 30),
-				Link: linkPrefix + id, Table: "kata_pipelines_" + id,
-			}, nil
+			address := network.Addr().Next()
+			u.Host, u.Inner = netip.PrefixFrom(address, 30), netip.PrefixFrom(address.Next(), 30)
+			return u, nil
 		}
 	}
 	return uplink{}, errors.New("no free network for the engine in 10.86.192.0/18: the host routes all of it")
@@ -142,17 +157,35 @@ func present(link string) bool {
 }
 
 func nft(rules string) error {
-	cmd := exec.Command("nft", "-f", "-")
+	cmd, err := program("nft", "-f", "-")
+	if err != nil {
+		return err
+	}
 	cmd.Stdin = strings.NewReader(rules)
 	return runCommand(cmd)
 }
 
 func command(args ...string) (string, error) {
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd, err := program(args[0], args[1:]...)
+	if err != nil {
+		return "", err
+	}
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
-	err := runCommand(cmd)
+	err = runCommand(cmd)
 	return stdout.String(), err
+}
+
+// program finds a system program, also where PATH leaves those out.
+func program(name string, args ...string) (*exec.Cmd, error) {
+	path, err := host.LookPath(name)
+	if err != nil {
+		return nil, fmt.Errorf("finding %s: %w", name, err)
+	}
+	// They take an instant, and undo changes after everything was cancelled.
+	cmd := exec.CommandContext(context.Background(), path, args...)
+	cmd.Env = host.Environ(os.Environ())
+	return cmd, nil
 }
 
 func runCommand(cmd *exec.Cmd) error {

@@ -3,12 +3,7 @@
 package host
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -46,15 +41,8 @@ func (r Requirement) Present() bool {
 		_, err := os.Stat(r.Name)
 		return err == nil
 	}
-	if _, err := exec.LookPath(r.Name); err == nil {
-		return true
-	}
-	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
-		if info, err := os.Stat(filepath.Join(dir, r.Name)); err == nil && info.Mode()&0o111 != 0 {
-			return true
-		}
-	}
-	return false
+	_, err := LookPath(r.Name)
+	return err == nil
 }
 
 // Missing returns the requirements that are not met.
@@ -64,37 +52,13 @@ func Missing() []Requirement {
 
 // InstallCommand is what a person would type to install the requirements.
 func InstallCommand(missing []Requirement) string {
-	return "apt-get update && " + strings.Join(installArgs(missing), " ")
+	return "apt-get update && apt-get install --yes --no-install-recommends " + strings.Join(packages(missing), " ")
 }
 
-func installArgs(missing []Requirement) []string {
-	args := []string{"apt-get", "install", "--yes", "--no-install-recommends"}
+func packages(missing []Requirement) []string {
+	var names []string
 	for _, requirement := range missing {
-		args = append(args, requirement.Package)
+		names = append(names, requirement.Package)
 	}
-	return args
-}
-
-// ErrNoApt is returned where there is no apt-get to install with.
-var ErrNoApt = errors.New("this machine has no apt-get")
-
-// Install installs what is missing, as root with apt; log gets what apt prints.
-func Install(ctx context.Context, missing []Requirement, log io.Writer) error {
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return ErrNoApt
-	}
-	for _, args := range [][]string{{"apt-get", "update"}, installArgs(missing)} {
-		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		cmd.Stdout, cmd.Stderr = log, log
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("running %s: %w", strings.Join(args, " "), err)
-		}
-	}
-	for _, requirement := range missing {
-		if !requirement.Present() {
-			return fmt.Errorf("package %s is installed, but %s is still missing", requirement.Package, requirement.Name)
-		}
-	}
-	return nil
+	return names
 }

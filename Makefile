@@ -1,0 +1,35 @@
+.DEFAULT_GOAL := help
+LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.9.0
+
+.PHONY: help check test test-all kernel-debug lint fmt update bench bench-kernel
+
+help: ## print this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+check: ## check versions.yaml, the assets and the kernel configurations
+	go run ./pipelines check
+
+test: ## the fast tests: no engine, no network
+	go test ./...
+
+test-all: ## all tests but the full kernel, in a real engine: the README's command
+	go test -tags integration -timeout 60m ./...
+
+kernel-debug: ## build the debug kernel twice from empty caches and compare (half an hour)
+	pipelines/scripts/twice.sh kernel-debug
+
+lint: ## golangci-lint, with the import walls, and shellcheck
+	$(LINT) run --build-tags integration ./...
+	shellcheck -x -P SCRIPTDIR assets/*/*.sh pipelines/scripts/*.sh
+
+fmt: ## format the Go code
+	$(LINT) fmt ./...
+
+update: ## write the golden files of the tests anew
+	go test ./... -update
+
+bench: ## measure the engine's start and a hit in the cache
+	pipelines/scripts/bench.sh
+
+bench-kernel: ## measure the kernel build against a plain chroot (half an hour)
+	pipelines/scripts/bench-kernel.sh

@@ -1,0 +1,189 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+const pins = `assets:
+  description: "things"
+`
+
+// The dependency stands last, so that the order of names is not what sorts it.
+const assets = `family: house
+builder:
+  distribution: debian
+  suite: trixie
+  image: debian:trixie-slim@sha256:d7e12182ce18b85b93007c1dedf31f2d29e01ccf3182cc4017c709b6259bc132
+  epoch: 1
+  packages: [make]
+steps:
+  - name: build
+    script: build.sh
+assets:
+  - name: attic
+    description: stands on walls
+    arches: [x86_64]
+    dependencies: [walls]
+  - name: walls
+    description: stand on nothing
+    arches: [x86_64]
+    options: {COLOUR: red}
+`
+
+// fakeBuilder is a test double of Builder: it writes a tarball at once.
+type fakeBuilder struct {
+	dir string
+	// content is what the tarball of an asset holds; its name where unset.
+	content map[string]string
+	err     error
+	// begun, if set, gets a value as a build begins, which then waits for go on.
+	begun, goOn chan struct{}
+
+	mu sync.Mutex
+	// built are the names of the assets in order; given, by asset, what the
+	// tarballs of its dependencies held, and digests those in its recipe.
+	built   []string
+	given   map[string]string
+	digests map[string]string
+}
+
+func (f *fakeBuilder) Build(_ context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error) {
+	if f.begun != nil {
+		f.begun <- struct{}{}
+		<-f.goOn
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name := plan.Recipe.Asset
+	f.built = append(f.built, name)
+	if f.err != nil {
+		return Built{}, f.err
+	}
+	if len(dependencies) != len(plan.Recipe.Dependencies) {
+		return Built{}, fmt.Errorf("%d tarballs for %d dependencies", len(dependencies), len(plan.Recipe.Dependencies))
+	}
+	for _, dependency := range plan.Recipe.Dependencies {
+		data, err := os.ReadFile(dependencies[dependency.Asset])
+		if err != nil {
+			return Built{}, err
+		}
+		f.given[name], f.digests[name] = string(data), dependency.Digest
+	}
+	work, err := os.MkdirTemp(f.dir, "fake-")
+	if err != nil {
+		return Built{}, err
+	}
+	content := name
+	if text, ok := f.content[name]; ok {
+		content = text
+	}
+	tarball := filepath.Join(work, "tarball")
+	return Built{Tarball: tarball, Record: []byte(`{}`), Discard: func() error { return os.RemoveAll(work) }},
+		os.WriteFile(tarball, []byte(content), 0o644)
+}
+
+// house is a Scheduler over a real store, with all that it writes to.
+type house struct {
+	*Scheduler
+	builder *fakeBuilder
+	root    string
+	seen    chan string
+}
+
+// setUp returns a scheduler over the store below root: several may share it.
+func setUp(t *testing.T, root, assets string) *house {
+	t.Helper()
+	tree := fstest.MapFS{
+		"assets/house/assets.yaml": {Data: []byte(assets)},
+		"assets/house/build.sh":    {Data: []byte("build\n"), Mode: 0o755},
+	}
+	c, err := catalog.Load(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "versions.yaml")
+	if err := os.WriteFile(file, []byte(pins), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	v, _, err := versions.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := make(chan string, 100)
+	builder := &fakeBuilder{dir: t.TempDir(), given: map[string]string{}, digests: map[string]string{}}
+	return &house{builder: builder, root: root, seen: notes, Scheduler: &Scheduler{
+		Catalog: c, Resolver: recipe.Resolver{Versions: v, Tree: recipe.NewTree(tree)},
+		Store: store.Open(filepath.Join(root, "store"), func(text string) { notes <- text }), Builder: builder,
+		Output: filepath.Join(root, "output"), Scratch: filepath.Join(root, "scratch"),
+	}}
+}
+
+// build builds and checks that nothing but the tarballs asked for is left.
+func (h *house) build(t *testing.T, names ...string) []Result {
+	t.Helper()
+	results, err := h.Build(t.Context(), names, catalog.X86_64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, result := range results {
+		want = append(want, TarballName(result.Asset))
+	}
+	slices.Sort(want)
+	h.wantFiles(t, h.Output, want...)
+	h.wantFiles(t, h.Scratch)
+	h.wantFiles(t, h.builder.dir)
+	return results
+}
+
+func (h *house) wantFiles(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, entry := range entries {
+		got = append(got, entry.Name())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("files in %s (-want +got)\n%s", filepath.Base(dir), diff)
+	}
+}
+
+// wantBuilt compares and forgets what was built.
+func (h *house) wantBuilt(t *testing.T, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, h.builder.built); diff != "" {
+		t.Errorf("built (-want +got)\n%s", diff)
+	}
+	h.builder.built = nil
+}
+
+// discarding is a test double of a Builder whose files cannot be removed.
+type discarding struct {
+	Builder
+	err error
+}
+
+func (d discarding) Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error) {
+	built, err := d.Builder.Build(ctx, plan, dependencies)
+	built.Discard = func() error { return d.err }
+	return built, err
+}

@@ -1,0 +1,169 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// usePoll is how often an engine is looked at that builds use.
+const usePoll = 500 * time.Millisecond
+
+// Start returns the running engine, building and starting it if need be. A
+// dead one is cleared away first, one of another version once no build uses
+// it. Processes that start at once wait for each other and share one engine.
+// The caller releases it.
+func (m *Manager) Start(ctx context.Context) (Running, error) {
+	for noted := false; ; noted = true {
+		running, busy, err := m.tryStart(ctx)
+		if err != nil || !busy {
+			return running, err
+		}
+		if !noted {
+			m.note("waiting for builds that use an engine of another version, or one that does not answer")
+		}
+		select {
+		case <-ctx.Done():
+			return Running{}, fmt.Errorf("waiting for builds that use another engine: %w", ctx.Err())
+		case <-time.After(usePoll):
+		}
+	}
+}
+
+// tryStart changes nothing and says so where an engine would have to be
+// replaced that builds use.
+func (m *Manager) tryStart(ctx context.Context) (running Running, busy bool, err error) {
+	unlock, err := m.lock(ctx, "lock", waitingForStart)
+	if err != nil {
+		return running, false, err
+	}
+	defer unlock()
+	bin, err := m.Build(ctx)
+	if err != nil {
+		return running, false, err
+	}
+	now, err := readState(m.statePath())
+	if err != nil {
+		return running, false, err
+	}
+	running = Running{Address: "unix://" + m.socketPath(), CLI: filepath.Join(bin, "dagger"), PID: now.Supervisor.PID}
+	if !now.Supervisor.alive() || now.Build != bin || !answers(m.socketPath()) {
+		if running.PID, err = m.replace(ctx, now, bin); running.PID == 0 || err != nil {
+			return Running{}, err == nil, err
+		}
+	}
+	// Nobody takes the lock for himself but with the lock that is held here.
+	running.Release, err = m.Use(ctx)
+	return running, false, err
+}
+
+// replace starts an engine in the place of what a state describes. It returns
+// 0 where builds use the one that runs.
+func (m *Manager) replace(ctx context.Context, now state, bin string) (pid int, err error) {
+	free, release, err := m.unused()
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	switch {
+	case now.Supervisor.alive() && !free:
+		return 0, nil
+	case now.Supervisor.alive():
+		m.note("replacing an engine of another version, or one that does not answer")
+	case now.Supervisor.PID != 0:
+		m.note("the engine ended without being stopped: starting a new one")
+	}
+	if err := m.stop(now); err != nil {
+		return 0, err
+	}
+	if free {
+		if err := m.removeOthers(bin); err != nil {
+			return 0, err
+		}
+	}
+	return m.launch(ctx, bin)
+}
+
+// launch starts the supervisor as a daemon and waits until the engine answers.
+func (m *Manager) launch(ctx context.Context, bin string) (int, error) {
+	config, err := m.config(bin)
+	if err != nil {
+		return 0, err
+	}
+	data, err := json.Marshal(config)
+	if err != nil {
+		return 0, err
+	}
+	log, err := m.newLog()
+	if err != nil {
+		return 0, err
+	}
+	defer log.Close()
+	cmd := reexec()
+	cmd.Env = append(environment(os.Environ()), configVariable+"="+string(data))
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("starting the engine: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	deadline := time.After(startTimeout)
+	for !answers(m.socketPath()) {
+		select {
+		case <-ended:
+			return 0, fmt.Errorf("the engine ended while starting:\n%s\nthe whole log is %s", tail(m.logPath()), m.logPath())
+		case <-deadline:
+			endYoung(cmd.Process, ended)
+			return 0, fmt.Errorf("the engine did not answer within %s: see %s", startTimeout, m.logPath())
+		case <-ctx.Done():
+			endYoung(cmd.Process, ended)
+			return 0, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return cmd.Process.Pid, nil
+}
+
+// endYoung ends a supervisor whose engine has not answered yet.
+func endYoung(supervisor *os.Process, ended <-chan error) {
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if err := supervisor.Signal(signal); errors.Is(err, os.ErrProcessDone) {
+			return
+		}
+		select {
+		case <-ended:
+			return
+		case <-time.After(stopTimeout):
+		}
+	}
+}
+
+// newLog keeps the log of the engine before this one beside the new one.
+func (m *Manager) newLog() (*os.File, error) {
+	if err := os.Rename(m.logPath(), m.logPath()+".1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("keeping the former log of the engine: %w", err)
+	}
+	log, err := os.Create(m.logPath())
+	if err != nil {
+		return nil, fmt.Errorf("creating the engine's log: %w", err)
+	}
+	return log, nil
+}
+
+// tail returns the last lines of a log.
+func tail(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return strings.Join(lines[max(0, len(lines)-15):], "\n")
+}

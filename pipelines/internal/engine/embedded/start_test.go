@@ -1,0 +1,192 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// fake is a manager with a nested module of one file and with the programs
+// that belong to it.
+func fake(t *testing.T) (m *Manager, bin string, notes *[]string) {
+	t.Helper()
+	notes = new([]string)
+	m = &Manager{CacheDir: t.TempDir(), ModuleDir: t.TempDir(), Note: func(line string) { *notes = append(*notes, line) }}
+	put(t, filepath.Join(m.ModuleDir, "go.mod"), "module x")
+	hash, err := m.buildHash()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin = filepath.Join(m.dir(), "bin-"+hash)
+	for _, program := range programs {
+		put(t, filepath.Join(bin, program.name), "program")
+	}
+	return m, bin, notes
+}
+
+func put(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runs writes the state of an engine of a build; this process stands in for it.
+func runs(t *testing.T, m *Manager, build string) {
+	t.Helper()
+	self, err := identify(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (state{Supervisor: self, Build: build}).write(m.statePath()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBuildHashCoversSourcesAlone(t *testing.T) {
+	m, _, _ := fake(t)
+	hash := func() string {
+		hash, err := m.buildHash()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return hash
+	}
+	before := hash()
+	put(t, filepath.Join(m.ModuleDir, "README.md"), "text")
+	put(t, filepath.Join(m.ModuleDir, "x.go~"), "backup")
+	if hash() != before {
+		t.Error("a file that is not compiled changes the hash")
+	}
+	for _, name := range []string{"go.sum", "x/x.go", "x/go.mod"} {
+		put(t, filepath.Join(m.ModuleDir, name), "changed")
+		if after := hash(); after == before {
+			t.Errorf("%s does not change the hash", name)
+		} else {
+			before = after
+		}
+	}
+}
+
+func TestIncompleteProgramsAreRemoved(t *testing.T) {
+	m, bin, _ := fake(t)
+	if found, err := m.Build(t.Context()); err != nil || found != bin {
+		t.Errorf("Build = %q, %v, want %q", found, err, bin)
+	}
+	put(t, filepath.Join(bin, "dnsname"), "")
+	if complete(bin) {
+		t.Error("an empty program counts as one")
+	}
+	put(t, filepath.Join(m.dir(), building+"1", "dagger"), "half")
+	put(t, filepath.Join(m.dir(), removing+"1", "dagger"), "half")
+	if err := m.removeBroken(bin); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(m.dir(), "*-*")); left != nil {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func TestEngineInUse(t *testing.T) {
+	m, _, notes := fake(t)
+	runs(t, m, "/another/build")
+	release, err := m.Use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Stop(t.Context(), false); !errors.Is(err, ErrInUse) {
+		t.Errorf("Stop = %v, want ErrInUse", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	note := m.Note
+	m.Note = func(line string) { note(line); cancel() }
+	if _, err := m.Start(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Start = %v, want context.Canceled", err)
+	}
+	if got := strings.Join(*notes, "\n"); !strings.Contains(got, "waiting for builds") || strings.Contains(got, "replacing") {
+		t.Errorf("noted %q", got)
+	}
+	if free, _, err := m.unused(); free || err != nil {
+		t.Errorf("unused = %v, %v while it is used", free, err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	free, done, err := m.unused()
+	if !free || err != nil {
+		t.Fatalf("unused = %v, %v after it was released", free, err)
+	}
+	done()
+}
+
+func TestWaitingForALockIsNoted(t *testing.T) {
+	m, _, notes := fake(t)
+	unlock, err := m.lock(t.Context(), "lock", "waiting")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Stop(ctx, true); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	if len(*notes) != 1 || (*notes)[0] != waitingForStart {
+		t.Errorf("noted %q", *notes)
+	}
+}
+
+func TestLogIsKeptAndExplains(t *testing.T) {
+	m, bin, _ := fake(t)
+	put(t, m.logPath(), "panic: out of memory\n")
+	runs(t, m, bin) // it does not answer
+	if got := m.Explain(); !strings.Contains(got, "panic: out of memory") || !strings.Contains(got, m.logPath()) {
+		t.Errorf("explained with %q", got)
+	}
+	log, err := m.newLog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if old, err := os.ReadFile(m.logPath() + ".1"); err != nil || string(old) != "panic: out of memory\n" {
+		t.Errorf("the former log is %q, %v", old, err)
+	}
+}
+
+func TestSuperviseHonoursAnEarlyEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "engine.json")
+	data, err := json.Marshal(config{State: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(configVariable, string(data))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Supervise(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a state was written: %v", err)
+	}
+}
+
+func TestEndYoung(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	endYoung(cmd.Process, ended)
+	if cmd.ProcessState == nil {
+		t.Error("the process still runs")
+	}
+}
