@@ -122,9 +122,6 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 		Export: out, Log: b, Note: b.note, Stage: b.stage, Check: b.check,
 	})
 	if err != nil {
-		if why := session.Endpoint.Explain(); why != "" && ctx.Err() == nil {
-			return Built{}, fmt.Errorf("%w\n%s", err, why)
-		}
 		return Built{}, err
 	}
 	return b.pack(ctx, out, rec)

@@ -7,10 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"regexp"
-	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/yamlerr"
 )
 
 // family is the content of one assets.yaml.
@@ -29,7 +29,7 @@ func loadFamily(tree fs.FS, file string) ([]Asset, error) {
 	}
 	f, root, err := decode(data)
 	if err != nil {
-		return nil, positioned(file, err)
+		return nil, yamlerr.In(file, err, fields)
 	}
 	check := checker{tree: tree, file: file, root: root}
 	check.family(f)
@@ -67,31 +67,11 @@ func decode(data []byte) (family, *yaml.Node, error) {
 	return f, root.Content[0], nil
 }
 
-var (
-	yamlLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	yamlField = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
-)
-
-// positioned turns the decoder's "line 3: ..." into "file:3: ...", one error
-// for each problem.
-func positioned(file string, err error) error {
-	messages := []string{strings.TrimPrefix(err.Error(), "yaml: ")}
-	var typeError *yaml.TypeError
-	if errors.As(err, &typeError) {
-		messages = typeError.Errors
-	}
-	problems := make([]error, len(messages))
-	for i, message := range messages {
-		where := file
-		if m := yamlLine.FindStringSubmatch(message); m != nil {
-			where, message = file+":"+m[1], m[2]
-		}
-		if m := yamlField.FindStringSubmatch(message); m != nil {
-			message = fmt.Sprintf("unknown field %q", m[1])
-		}
-		problems[i] = fmt.Errorf("%s: %s", where, message)
-	}
-	return errors.Join(problems...)
+// fields are those of assets.yaml.
+var fields = []string{
+	"family", "builder", "distribution", "suite", "image", "epoch", "packages", "steps", "script", "config",
+	"assets", "name", "description", "arches", "pins", "sources", "options", "files", "dependencies",
+	"kernel", "configs", "suffix", "version", "disk",
 }
 
 // lineOf follows field names and list positions down from a node and returns

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"dagger.io/dagger"
@@ -23,6 +24,7 @@ type Session struct {
 	Version string
 	client  *dagger.Client
 	log     *execLog
+	dead    atomic.Bool
 }
 
 // dialTimeout bounds the first contact with an engine that the caller named.
@@ -109,6 +111,3 @@ func (s *Session) String() string {
 
 // SDKVersion returns the version of Dagger that the SDK belongs to.
 func SDKVersion() string { return "v" + engineconn.CLIVersion }
-
-// Close ends the session.
-func (s *Session) Close() error { return errors.Join(s.client.Close(), s.Endpoint.Release()) }

@@ -69,7 +69,15 @@ type ExitError struct{ Code int }
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
 // Run builds a recipe: base, packages, steps, and the export of $DESTDIR.
-func (s *Session) Run(ctx context.Context, job Job) (Record, error) {
+func (s *Session) Run(ctx context.Context, job Job) (record Record, err error) {
+	err = s.watched(ctx, func(ctx context.Context) error {
+		record, err = s.run(ctx, job)
+		return err
+	})
+	return record, err
+}
+
+func (s *Session) run(ctx context.Context, job Job) (Record, error) {
 	record := Record{Engine: s.Version}
 	if err := s.suits(ctx, job.Recipe); err != nil {
 		return record, err

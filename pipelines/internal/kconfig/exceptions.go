@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"regexp"
 	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/yamlerr"
 )
 
 // ExceptionsFile holds the exceptions, below the repository root.
@@ -64,6 +64,9 @@ func LoadExceptions(tree fs.FS) ([]Exception, error) {
 	return exceptions, nil
 }
 
+// fields are those of exceptions.yaml.
+var fields = []string{"exceptions", "option", "reason", "arches", "versions"}
+
 func decodeExceptions(data []byte) ([]Exception, error) {
 	var file struct {
 		Exceptions []entry `yaml:"exceptions"`
@@ -71,7 +74,7 @@ func decodeExceptions(data []byte) ([]Exception, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		return nil, positioned(err)
+		return nil, yamlerr.In(ExceptionsFile, err, fields)
 	}
 	if file.Exceptions == nil {
 		return nil, fmt.Errorf("%s:1: no list of exceptions: write \"exceptions: []\" where there are none", ExceptionsFile)
@@ -84,7 +87,7 @@ func decodeExceptions(data []byte) ([]Exception, error) {
 		Exceptions []yaml.Node `yaml:"exceptions"`
 	}
 	if err := yaml.Unmarshal(data, &nodes); err != nil {
-		return nil, positioned(err)
+		return nil, yamlerr.In(ExceptionsFile, err, fields)
 	}
 	exceptions := make([]Exception, len(file.Exceptions))
 	for i, e := range file.Exceptions {
@@ -127,32 +130,4 @@ func (e Exception) problems(others []Exception) []string {
 func (e Exception) shares(other Exception) bool {
 	return len(e.Arches) == 0 || len(other.Arches) == 0 ||
 		slices.ContainsFunc(e.Arches, func(arch string) bool { return slices.Contains(other.Arches, arch) })
-}
-
-var (
-	yamlLine  = regexp.MustCompile(`^line (\d+): (.*)$`)
-	yamlField = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
-)
-
-// positioned turns the decoder's "line 3: ..." into "file:3: ...", one error
-// for each problem.
-func positioned(err error) error {
-	messages := []string{strings.TrimPrefix(err.Error(), "yaml: ")}
-	var typeError *yaml.TypeError
-	if errors.As(err, &typeError) {
-		messages = typeError.Errors
-	}
-	problems := make([]error, len(messages))
-	for i, message := range messages {
-		where := ExceptionsFile
-		if m := yamlLine.FindStringSubmatch(message); m != nil {
-			where, message = ExceptionsFile+":"+m[1], m[2]
-		}
-		if m := yamlField.FindStringSubmatch(message); m != nil {
-			fields := []string{"exceptions", "option", "reason", "arches", "versions"}
-			message = fmt.Sprintf("unknown field %q%s", m[1], nearest.Hint(m[1], fields))
-		}
-		problems[i] = fmt.Errorf("%s: %s", where, message)
-	}
-	return errors.Join(problems...)
 }

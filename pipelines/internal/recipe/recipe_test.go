@@ -93,6 +93,15 @@ func start() input {
 
 func (in input) plan(t *testing.T) Plan {
 	t.Helper()
+	plan, err := in.resolve(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+func (in input) resolve(t *testing.T) (Plan, error) {
+	t.Helper()
 	c, err := catalog.Load(in.tree)
 	if err != nil {
 		t.Fatal(err)
@@ -109,11 +118,7 @@ func (in input) plan(t *testing.T) Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := Resolver{Versions: v, Tree: NewTree(in.tree)}.Resolve(asset, in.arch, in.digests)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return plan
+	return Resolver{Versions: v, Tree: NewTree(in.tree)}.Resolve(asset, in.arch, in.digests)
 }
 
 // edit replaces a string in a file, which must be there.
@@ -274,23 +279,7 @@ func TestResolveErrors(t *testing.T) {
 	} {
 		in := start()
 		test.change(&in)
-		c, err := catalog.Load(in.tree)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := filepath.Join(t.TempDir(), "versions.yaml")
-		if err := os.WriteFile(file, in.tree["versions.yaml"].Data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		v, _, err := versions.Load(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		asset, err := c.Find(in.asset, in.arch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = Resolver{Versions: v, Tree: NewTree(in.tree)}.Resolve(asset, in.arch, in.digests)
+		_, err := in.resolve(t)
 		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), declared+":") {
 			t.Errorf("%s: got %v, want it to name %s", name, err, test.want)
 		}
