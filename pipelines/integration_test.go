@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
 )
 
 // TestIntegration builds tiny assets in a real engine, by the same code as the
@@ -28,11 +31,13 @@ func TestIntegration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cache = filepath.Join(cache, "kata-pipelines")
+	stopAfter(t, &embedded.Manager{CacheDir: cache, ModuleDir: "dagger-engine"})
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "integration"),
 		Setup: func(env *testscript.Env) error {
 			for name, value := range map[string]string{
-				"KATA_PIPELINES_CACHE": filepath.Join(cache, "kata-pipelines"),
+				"KATA_PIPELINES_CACHE": cache,
 				"HOME":                 os.Getenv("HOME"),
 				"GOCACHE":              os.Getenv("GOCACHE"),
 				"XDG_CACHE_HOME":       os.Getenv("XDG_CACHE_HOME"),
@@ -52,5 +57,21 @@ func TestIntegration(t *testing.T) {
 			nonce := fmt.Sprintf("# %d %s\n", time.Now().UnixNano(), env.WorkDir)
 			return os.WriteFile(filepath.Join(env.WorkDir, "assets", "tiny", "nonce"), []byte(nonce), 0o644)
 		},
+	})
+}
+
+// stopAfter stops the embedded engine at the end, unless it ran before.
+func stopAfter(t *testing.T, m *embedded.Manager) {
+	t.Helper()
+	status, err := m.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if status.State != "running" {
+			if err := m.Stop(context.Background(), false); err != nil {
+				t.Error(err)
+			}
+		}
 	})
 }
