@@ -26,7 +26,11 @@ func TestIntegration(t *testing.T) {
 	if err := lock.Lock(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { lock.Close() })
+	t.Cleanup(func() {
+		if err := lock.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)

@@ -84,7 +84,7 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 	report := process.reporter()
 	defer report.Close()
 	builder := &builder{options: o, process: process, root: tree.root, cache: cache, report: report}
-	defer builder.close()
+	defer builder.close(ctx)
 	scheduler := build.Scheduler{
 		Catalog:  tree.catalog,
 		Resolver: tree.resolver,
@@ -226,9 +226,14 @@ func (b *builder) connect(ctx context.Context, log io.Writer, note func(string))
 	return b.session, err
 }
 
-func (b *builder) close() {
-	if b.session != nil {
-		b.session.Close()
+// close ends the session. The artifacts are in place by then, so its error is
+// told and no reason to fail.
+func (b *builder) close(ctx context.Context) {
+	if b.session == nil {
+		return
+	}
+	if err := b.session.Close(); err != nil && ctx.Err() == nil {
+		b.report.Note("engine", "ending the session: "+err.Error())
 	}
 }
 
