@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +15,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -21,16 +25,23 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"pipelines": main})
 }
 
-// TestScripts runs the program in testdata/tree, with caches of its own.
+// TestScripts runs the program in testdata/tree, with caches of its own, and a
+// folder of its own, REGISTRY, in a registry that all scripts share.
 func TestScripts(t *testing.T) {
+	host := registrytest.New(t)
 	testscript.Run(t, testscript.Params{
 		Dir:           filepath.Join("testdata", "script"),
 		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("KATA_PIPELINES_CACHE", filepath.Join(env.WorkDir, "cache"))
+			env.Setenv("REGISTRY_HOST", host)
+			env.Setenv("REPOSITORY", filepath.Base(env.WorkDir))
+			env.Setenv("REGISTRY", host+"/"+filepath.Base(env.WorkDir))
 			return os.CopyFS(env.WorkDir, os.DirFS(filepath.Join("testdata", "tree")))
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"prefill": prefill},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"prefill": prefill, "tags": tags,
+		},
 	})
 }
 
@@ -49,6 +60,21 @@ func prefill(ts *testscript.TestScript, neg bool, args []string) {
 		Tarball: ts.MkAbs(args[1]), Recipe: canonical, Record: []byte("{}"),
 	})
 	ts.Check(err)
+}
+
+// tags REPOSITORY prints its tags in the registry.
+func tags(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: tags REPOSITORY")
+	}
+	response, err := http.Get(fmt.Sprintf("http://%s/v2/%s/tags/list", ts.Getenv("REGISTRY_HOST"), args[0]))
+	ts.Check(err)
+	defer response.Body.Close()
+	var list struct{ Tags []string }
+	ts.Check(json.NewDecoder(response.Body).Decode(&list))
+	for _, tag := range list.Tags {
+		fmt.Fprintln(ts.Stdout(), tag)
+	}
 }
 
 func plan(ts *testscript.TestScript, asset string) recipe.Plan {

@@ -8,15 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// Builder builds one recipe. Dependencies maps the names of the recipe's
-// dependencies to their tarballs.
+// Builder builds one recipe. Dependencies maps the name of each dependency to
+// its tarball, and "<name>-<output>" to each secondary one.
 type Builder interface {
 	Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error)
 }
@@ -24,6 +26,8 @@ type Builder interface {
 // Built is what a Builder made: files in a folder that Discard removes.
 type Built struct {
 	Tarball string
+	// Outputs are the secondary tarballs by name.
+	Outputs map[string]string
 	// Record says, in JSON, what the key leaves open: versions of packages,
 	// places of sources, the base and engine that were used.
 	Record  []byte
@@ -34,7 +38,7 @@ type Built struct {
 type Store interface {
 	Get(ctx context.Context, ref store.Ref) (store.Artifact, error)
 	Put(ctx context.Context, put store.Put) (store.Artifact, error)
-	Export(ctx context.Context, artifact store.Artifact, path string) (changed bool, err error)
+	Export(ctx context.Context, artifact store.Artifact, output, path string) (changed bool, err error)
 	Lock(ctx context.Context, ref store.Ref) (unlock func() error, err error)
 }
 
@@ -44,6 +48,14 @@ type Scheduler struct {
 	Resolver recipe.Resolver
 	Store    Store
 	Builder  Builder
+	// Rebuild, where it is set, builds each of the assets asked for once more,
+	// without any cache, and Build compares: see Difference.
+	Rebuild Builder
+	// Publish, where it is set, gets the artifact of each asset, dependencies
+	// included, once it is in place.
+	Publish func(ctx context.Context, artifact store.Artifact) error
+	// Parallel is how many builds may run at once; less than 1 counts as 1.
+	Parallel int
 	// Output is the folder for the tarballs of the assets asked for.
 	Output string
 	// Scratch is the folder for the tarballs of their dependencies.
@@ -57,119 +69,60 @@ type Result struct {
 	Key    string `json:"key"`
 	Digest string `json:"digest"`
 	Size   int64  `json:"size"`
-	// Path is the tarball, and Changed is false where it was there already.
+	// Path is the tarball, and Changed is false where it and the secondary ones
+	// were there already.
 	Path    string `json:"path"`
 	Changed bool   `json:"changed"`
+	// Outputs are the paths of the secondary tarballs, by name.
+	Outputs map[string]string `json:"outputs,omitempty"`
 	// Cached is true where nothing was built.
 	Cached bool `json:"cached"`
+	// Reproduced is true where a rebuild gave the same bytes.
+	Reproduced bool `json:"reproduced,omitempty"`
 }
 
 // TarballName returns the file name of an asset's tarball.
 func TarballName(asset string) string { return "kata-static-" + asset + ".tar.zst" }
 
+// OutputName returns the file name of a secondary tarball of an asset.
+func OutputName(asset, output string) string { return TarballName(asset + "-" + output) }
+
 // Build puts the tarballs of the named assets into Output, building them and
-// what they depend on where the store has no artifact. It stops at the first
-// failure, whose error names the asset.
+// what they depend on where the store has no artifact. Assets that do not
+// depend on each other are looked up, pulled and built side by side. It stops
+// at the first failure, whose error names the asset; the results are those
+// assets that are in place.
 func (s *Scheduler) Build(ctx context.Context, names []string, arch catalog.Arch) (results []Result, err error) {
 	closure, err := s.Catalog.Closure(names, arch)
 	if err != nil {
 		return nil, err
 	}
-	asked := map[string]bool{}
-	for _, name := range names {
-		asked[name] = true
+	schedule := newSchedule(s, closure, names, arch)
+	defer func() { err = errors.Join(err, schedule.scratch.remove()) }()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, n := range schedule.nodes {
+		group.Go(func() error { return schedule.settle(ctx, n) })
 	}
-	scratch := &scratch{parent: s.Scratch}
-	defer func() { err = errors.Join(err, scratch.remove()) }()
-
-	digests, tarballs := map[string]string{}, map[string]string{}
+	err = group.Wait()
 	for _, asset := range closure {
-		plan, err := s.Resolver.Resolve(asset, arch, digests)
-		if err != nil {
-			return results, err
-		}
-		folder := s.Output
-		if !asked[asset.Name] {
-			if folder, err = scratch.path(); err != nil {
-				return results, err
-			}
-		}
-		path := filepath.Join(folder, TarballName(asset.Name))
-		result, err := s.place(ctx, plan, tarballs, path)
-		if err != nil {
-			return results, fmt.Errorf("building %q: %w", asset.Name, err)
-		}
-		digests[asset.Name], tarballs[asset.Name] = result.Digest, result.Path
-		if asked[asset.Name] {
-			results = append(results, result)
+		if n := schedule.nodes[asset.Name]; n.asked && n.result.Path != "" {
+			results = append(results, n.result)
 		}
 	}
-	return results, nil
-}
-
-// place brings one artifact to a path. A stored artifact that turns out to be
-// damaged is built again, once.
-func (s *Scheduler) place(ctx context.Context, plan recipe.Plan, tarballs map[string]string, path string) (Result, error) {
-	ref := store.Ref{Asset: plan.Recipe.Asset, Arch: plan.Recipe.Arch, Key: plan.Key}
-	for attempt := 0; ; attempt++ {
-		artifact, cached, err := s.artifact(ctx, ref, plan, tarballs)
-		if err != nil {
-			return Result{}, err
-		}
-		changed, err := s.Store.Export(ctx, artifact, path)
-		if store.IsNotFound(err) && attempt == 0 {
-			continue
-		}
-		if err != nil {
-			return Result{}, fmt.Errorf("writing %s: %w", path, err)
-		}
-		return Result{
-			Asset: ref.Asset, Arch: ref.Arch, Key: ref.Key, Digest: artifact.Digest, Size: artifact.Size,
-			Path: path, Changed: changed, Cached: cached,
-		}, nil
-	}
-}
-
-// artifact finds the artifact or builds it, while other processes that want
-// the same one wait.
-func (s *Scheduler) artifact(ctx context.Context, ref store.Ref, plan recipe.Plan, tarballs map[string]string) (found store.Artifact, cached bool, err error) {
-	found, err = s.Store.Get(ctx, ref)
-	if err == nil || !store.IsNotFound(err) {
-		return found, true, err
-	}
-	unlock, err := s.Store.Lock(ctx, ref)
-	if err != nil {
-		return found, false, err
-	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	found, err = s.Store.Get(ctx, ref)
-	if err == nil || !store.IsNotFound(err) {
-		return found, true, err
-	}
-	dependencies := map[string]string{}
-	for _, dependency := range plan.Recipe.Dependencies {
-		dependencies[dependency.Asset] = tarballs[dependency.Asset]
-	}
-	built, err := s.Builder.Build(ctx, plan, dependencies)
-	if err != nil {
-		return found, false, err
-	}
-	defer func() { err = errors.Join(err, built.Discard()) }()
-	canonical, err := plan.Recipe.Canonical()
-	if err != nil {
-		return found, false, err
-	}
-	found, err = s.Store.Put(ctx, store.Put{Ref: ref, Tarball: built.Tarball, Recipe: canonical, Record: built.Record})
-	if err != nil {
-		return found, false, fmt.Errorf("storing the artifact: %w", err)
-	}
-	return found, false, nil
+	return results, err
 }
 
 // scratch is a folder of one run that is made when it is first needed.
-type scratch struct{ parent, dir string }
+type scratch struct {
+	parent string
+
+	mu  sync.Mutex
+	dir string
+}
 
 func (s *scratch) path() (dir string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.dir != "" {
 		return s.dir, nil
 	}

@@ -2,18 +2,18 @@ package build
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"time"
+	"strings"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
 // Container is the Builder that runs recipes in a Dagger engine.
@@ -21,11 +21,23 @@ type Container struct {
 	Sources *source.Fetcher
 	// Ready says why no engine can be used, before anything is fetched.
 	Ready func(ctx context.Context) error
-	// Connect returns a session with the engine; it is asked once a build has
-	// its sources, so that a run without a miss starts none.
+	// Connect returns a session with the engine, which the build closes; it is
+	// asked once a build has its sources and what there is of its builder, so
+	// that a run without a miss starts none.
 	Connect func(ctx context.Context, log io.Writer, note func(string)) (*engine.Session, error)
 	// Base makes the base of a builder; see engine.Job.
 	Base func(ctx context.Context, builder recipe.Builder, arch string, log io.Writer) (path, digest string, err error)
+	// Builders keeps builders between builds; nil has each build make its own.
+	Builders *store.Builders
+	// Secret returns the value of a secret: that of the environment variable.
+	// It may be nil where no recipe has secrets.
+	Secret func(name string) (value string, ok bool)
+	// Offline says that a builder comes from the caches or not at all. What it
+	// says about sources is in Sources.
+	Offline bool
+	// Nonce, where it is not "", has the steps run whatever results of equal
+	// ones the engine keeps.
+	Nonce string
 	// Work is the folder for what is under way, Logs that for a log per asset.
 	Work, Logs string
 	Report     *progress.Reporter
@@ -49,6 +61,10 @@ func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies ma
 	if err := checkDisk(c.Work, plan.Disk); err != nil {
 		return Built{}, err
 	}
+	secrets, err := c.secrets(plan.Recipe)
+	if err != nil {
+		return Built{}, err
+	}
 	if err := c.Ready(ctx); err != nil {
 		return Built{}, err
 	}
@@ -61,16 +77,34 @@ func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies ma
 		os.RemoveAll(work)
 		return Built{}, err
 	}
-	b := &run{Container: c, plan: plan, work: work, log: log}
+	b := &run{Container: c, plan: plan, work: work, secrets: secrets, out: newOutput(log, secrets)}
 	built, err := b.build(ctx, dependencies)
 	if err == nil {
 		err = log.done()
 	}
 	if err != nil {
 		os.RemoveAll(work)
-		return Built{}, log.failure(plan.Recipe.Asset, err)
+		return Built{}, b.out.failure(plan.Recipe.Asset, err)
 	}
 	return built, nil
+}
+
+// secrets returns the values of a recipe's secrets by name.
+func (c *Container) secrets(r recipe.Recipe) (map[string]string, error) {
+	values := map[string]string{}
+	var unset []string
+	for _, secret := range r.Secrets {
+		if c.Secret != nil {
+			values[secret.Name], _ = c.Secret(secret.Name)
+		}
+		if strings.TrimSpace(values[secret.Name]) == "" {
+			unset = append(unset, secret.Name)
+		}
+	}
+	if len(unset) > 0 {
+		return nil, fmt.Errorf("%s declares secrets that are not set in the environment: set %s", r.Asset, strings.Join(unset, ", "))
+	}
+	return values, nil
 }
 
 // workFolder makes an empty folder for the build of a key. The caller holds the
@@ -91,9 +125,9 @@ type run struct {
 	*Container
 	plan recipe.Plan
 	work string
-	log  *logFile
-	// current gets the log lines of the stage at work.
-	current *progress.Stage
+	// secrets are the values of the plan's secrets.
+	secrets map[string]string
+	out     *output
 }
 
 func (b *run) build(ctx context.Context, dependencies map[string]string) (Built, error) {
@@ -106,33 +140,50 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 	if err != nil {
 		return Built{}, err
 	}
+	out, outputs := filepath.Join(b.work, "out"), filepath.Join(b.work, "outputs")
+	job := engine.Job{
+		Recipe: b.plan.Recipe, Files: files, Sources: sources, Dependencies: dependencies,
+		Secrets: b.secrets, Nonce: b.Nonce,
+		Base: func(ctx context.Context) (string, string, error) {
+			return b.Base(ctx, b.plan.Recipe.Builder, b.plan.Recipe.Arch, b.out)
+		},
+		Export: out, ExportOutputs: outputs,
+		Log: b.out, Note: b.note, Stage: b.stage, Check: b.check,
+	}
+	done, err := b.equip(ctx, &job)
+	if err != nil {
+		return Built{}, err
+	}
+	rec.Record, err = b.run(ctx, job)
+	if err = errors.Join(err, done()); err != nil {
+		return Built{}, err
+	}
+	return b.pack(ctx, out, outputs, rec)
+}
+
+// run has an engine run the job, in a session of its own.
+func (b *run) run(ctx context.Context, job engine.Job) (engine.Record, error) {
 	end := b.stage("engine")
-	session, err := b.Connect(ctx, b, b.note)
+	session, err := b.Connect(ctx, b.out, b.note)
 	if err != nil {
 		end(err, "")
-		return Built{}, err
+		return engine.Record{}, err
 	}
 	end(nil, session.String())
-	out := filepath.Join(b.work, "out")
-	rec.Record, err = session.Run(ctx, engine.Job{
-		Recipe: b.plan.Recipe, Files: files, Sources: sources, Dependencies: dependencies,
-		Base: func(ctx context.Context) (string, string, error) {
-			return b.Base(ctx, b.plan.Recipe.Builder, b.plan.Recipe.Arch, b)
-		},
-		Export: out, Log: b, Note: b.note, Stage: b.stage, Check: b.check,
-	})
-	if err != nil {
-		return Built{}, err
+	record, err := session.Run(ctx, job)
+	// What the build needs of the session is on this machine by now.
+	if closing := session.Close(); closing != nil && ctx.Err() == nil {
+		b.note(fmt.Sprintf("closing the session with the engine: %v", closing))
 	}
-	return b.pack(ctx, out, rec)
+	return record, err
 }
 
 func (b *run) fetch(ctx context.Context, rec *record) (map[string]string, error) {
 	paths := map[string]string{}
 	for _, declared := range b.plan.Sources {
 		end := b.stage("source")
-		fetched, err := b.Sources.Fetch(ctx, declared, b.current.Bytes, b.note)
-		end(err, fmt.Sprintf("%s from %s, %s", declared.Name, fetched.Place, progress.Size(fetched.Size)))
+		fetched, err := b.Sources.Fetch(ctx, declared, b.out.stage.Bytes, b.note)
+		end(err, fmt.Sprintf("%s from %s (%s), %s", declared.Name, fetched.Place, fetched.From, progress.Size(fetched.Size)))
 		if err != nil {
 			return nil, fmt.Errorf("fetching source %q: %w", declared.Name, err)
 		}
@@ -140,28 +191,6 @@ func (b *run) fetch(ctx context.Context, rec *record) (map[string]string, error)
 		rec.Sources = append(rec.Sources, sourceRecord{declared.Name, fetched.Place, fetched.SHA256})
 	}
 	return paths, nil
-}
-
-func (b *run) pack(ctx context.Context, out string, rec record) (Built, error) {
-	data, err := json.Marshal(rec)
-	if err != nil {
-		return Built{}, fmt.Errorf("encoding the build record: %w", err)
-	}
-	tarball := filepath.Join(b.work, TarballName(b.plan.Recipe.Asset))
-	end := b.stage("pack")
-	summary, err := archive.Pack(ctx, out, tarball, archive.Options{
-		Level:   b.plan.Recipe.Output.Level,
-		ModTime: time.Unix(b.plan.Recipe.Output.SourceDateEpoch, 0),
-	})
-	if err != nil {
-		end(err, "")
-		return Built{}, fmt.Errorf("packing the tarball: %w", err)
-	}
-	end(nil, fmt.Sprintf("%d members, %s, sha256 %s", len(summary.Members), progress.Size(summary.Size), summary.SHA256))
-	for _, member := range summary.Members {
-		fmt.Fprintf(b.log, "%s %12d %s\n", member.Mode, member.Size, member.Name)
-	}
-	return Built{Tarball: tarball, Record: data, Discard: func() error { return os.RemoveAll(b.work) }}, nil
 }
 
 // check asserts the requested options in the final configuration of a kernel.
@@ -177,44 +206,13 @@ func (b *run) check(step recipe.Step, config []byte) error {
 	return nil
 }
 
-// Write takes the log of the build.
-func (b *run) Write(p []byte) (int, error) {
-	if b.current != nil {
-		if _, err := b.current.Write(p); err != nil {
-			return 0, err
-		}
-	}
-	return b.log.Write(p)
-}
-
 func (b *run) note(text string) {
-	fmt.Fprintln(b.log, text)
-	b.Report.Note(b.plan.Recipe.Asset, text)
+	b.out.line(text)
+	b.Report.Note(b.plan.Recipe.Asset, b.out.mask(text))
 }
 
 func (b *run) stage(name string) func(error, string) {
-	fmt.Fprintf(b.log, "== %s\n", name)
-	b.current = b.Report.Stage(b.plan.Recipe.Asset, name)
-	return b.current.End
-}
-
-// stage lays out the declared files with the bytes that the key was made of.
-func stage(dir string, files []recipe.Content) error {
-	for _, file := range files {
-		path := filepath.Join(dir, filepath.FromSlash(file.Path))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return fmt.Errorf("laying out %s: %w", file.Path, err)
-		}
-		mode := os.FileMode(0o644)
-		if file.Mode == "0755" {
-			mode = 0o755
-		}
-		if err := os.WriteFile(path, file.Data, mode); err != nil {
-			return fmt.Errorf("laying out %s: %w", file.Path, err)
-		}
-		if err := os.Chmod(path, mode); err != nil {
-			return fmt.Errorf("laying out %s: %w", file.Path, err)
-		}
-	}
-	return nil
+	stage := b.Report.Stage(b.plan.Recipe.Asset, name)
+	b.out.begin(name, stage)
+	return func(err error, detail string) { stage.End(err, b.out.mask(detail)) }
 }

@@ -3,11 +3,12 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -49,7 +50,8 @@ assets:
 // fakeBuilder is a test double of Builder: it writes a tarball at once.
 type fakeBuilder struct {
 	dir string
-	// content is what the tarball of an asset holds; its name where unset.
+	// content is what the tarball of an asset holds; its name where unset. A
+	// secondary one holds "<asset> <output>".
 	content map[string]string
 	err     error
 	// begun, if set, gets a value as a build begins, which then waits for go on.
@@ -75,15 +77,17 @@ func (f *fakeBuilder) Build(_ context.Context, plan recipe.Plan, dependencies ma
 	if f.err != nil {
 		return Built{}, f.err
 	}
-	if len(dependencies) != len(plan.Recipe.Dependencies) {
-		return Built{}, fmt.Errorf("%d tarballs for %d dependencies", len(dependencies), len(plan.Recipe.Dependencies))
-	}
-	for _, dependency := range plan.Recipe.Dependencies {
-		data, err := os.ReadFile(dependencies[dependency.Asset])
+	var given []string
+	for _, dependency := range slices.Sorted(maps.Keys(dependencies)) {
+		data, err := os.ReadFile(dependencies[dependency])
 		if err != nil {
 			return Built{}, err
 		}
-		f.given[name], f.digests[name] = string(data), dependency.Digest
+		given = append(given, string(data))
+	}
+	f.given[name] = strings.Join(given, ", ")
+	for _, dependency := range plan.Recipe.Dependencies {
+		f.digests[name] = dependency.Digest
 	}
 	work, err := os.MkdirTemp(f.dir, "fake-")
 	if err != nil {
@@ -93,9 +97,17 @@ func (f *fakeBuilder) Build(_ context.Context, plan recipe.Plan, dependencies ma
 	if text, ok := f.content[name]; ok {
 		content = text
 	}
-	tarball := filepath.Join(work, "tarball")
-	return Built{Tarball: tarball, Record: []byte(`{}`), Discard: func() error { return os.RemoveAll(work) }},
-		os.WriteFile(tarball, []byte(content), 0o644)
+	built := Built{
+		Tarball: filepath.Join(work, "tarball"), Outputs: map[string]string{},
+		Record: []byte(`{}`), Discard: func() error { return os.RemoveAll(work) },
+	}
+	for _, output := range plan.Recipe.Output.Outputs {
+		built.Outputs[output] = filepath.Join(work, output)
+		if err := os.WriteFile(built.Outputs[output], []byte(name+" "+output), 0o644); err != nil {
+			return Built{}, err
+		}
+	}
+	return built, os.WriteFile(built.Tarball, []byte(content), 0o644)
 }
 
 // house is a Scheduler over a real store, with all that it writes to.
@@ -144,6 +156,9 @@ func (h *house) build(t *testing.T, names ...string) []Result {
 	var want []string
 	for _, result := range results {
 		want = append(want, TarballName(result.Asset))
+		for output := range result.Outputs {
+			want = append(want, OutputName(result.Asset, output))
+		}
 	}
 	slices.Sort(want)
 	h.wantFiles(t, h.Output, want...)

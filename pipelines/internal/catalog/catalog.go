@@ -8,12 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
+
+// FileName is the file, in the folder of a family, that declares its assets.
+const FileName = "assets.yaml"
 
 // Catalog is every asset of the tree, by name.
 type Catalog struct {
@@ -40,15 +44,28 @@ type Asset struct {
 	Files []string `yaml:"files"`
 	// Dependencies are assets whose tarballs the steps get, in $DEPENDENCIES.
 	Dependencies []string `yaml:"dependencies"`
+	// Packages are installed beside those of the builder.
+	Packages []string `yaml:"packages"`
+	// Outputs are the names of secondary tarballs, which travel with the main
+	// one: kata-static-<name>-<output>.tar.zst. A step installs into
+	// $OUTPUTS/<output>.
+	Outputs []string `yaml:"outputs"`
+	// Secrets maps an environment variable of the steps, whose value the caller's
+	// environment has, to the public certificate that stands for it in the key:
+	// a PEM file in the family's folder.
+	Secrets map[string]string `yaml:"secrets"`
 	// Kernel is set for guest kernels alone.
 	Kernel *Kernel `yaml:"kernel"`
 	// Disk is the free space that a build needs, in GiB.
 	Disk int64 `yaml:"disk"`
 
-	// Family, Builder and Steps are those of the file the asset stands in.
+	// Steps are the asset's own, instead of those of its family.
+	Steps []Step `yaml:"steps"`
+
+	// Family and Builder are those of the file the asset stands in; Builder has
+	// the asset's packages.
 	Family  string  `yaml:"-"`
 	Builder Builder `yaml:"-"`
-	Steps   []Step  `yaml:"-"`
 	// Folder and Pos say where the asset is declared: "assets/kernel" and
 	// "assets/kernel/assets.yaml:12".
 	Folder string `yaml:"-"`
@@ -69,6 +86,10 @@ type Builder struct {
 	Epoch int `yaml:"epoch"`
 	// Packages are installed into the base, with no recommended ones.
 	Packages []string `yaml:"packages"`
+	// Cross are the packages that are installed as well to build for an
+	// architecture on a machine of another one. An asset of an architecture that
+	// is not there is built on its own kind of machine alone.
+	Cross map[Arch][]string `yaml:"cross"`
 }
 
 // Step is one script that runs in the builder; the steps of an asset run in
@@ -87,6 +108,8 @@ type Step struct {
 type Kernel struct {
 	// Configs are folders of kernel-configs, beside that of the architecture.
 	Configs []string `yaml:"configs"`
+	// ArchConfigs are further folders on some architectures.
+	ArchConfigs map[Arch][]string `yaml:"arch_configs"`
 	// Suffix ends the names of the installed files, "" for the main kernel.
 	Suffix string `yaml:"suffix"`
 	// Version is the variable of Pins that holds the kernel's version.
@@ -99,7 +122,7 @@ type Kernel struct {
 // that do not exist, dependencies that are unknown, circular, or missing on an
 // architecture.
 func Load(tree fs.FS) (*Catalog, error) {
-	paths, err := fs.Glob(tree, "assets/*/assets.yaml")
+	paths, err := fs.Glob(tree, "assets/*/"+FileName)
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +204,27 @@ func (c *Catalog) Closure(names []string, arch Arch) ([]Asset, error) {
 	}
 	return order, nil
 }
+
+// Dependents returns the names of all assets of an architecture that depend on
+// the named one, directly or through others, sorted.
+func (c *Catalog) Dependents(name string, arch Arch) []string {
+	takes := map[string]bool{name: true}
+	for grown := true; grown; {
+		grown = false
+		for _, asset := range c.Assets {
+			if !takes[asset.Name] && slices.Contains(asset.Arches, arch) &&
+				slices.ContainsFunc(asset.Dependencies, func(d string) bool { return takes[d] }) {
+				takes[asset.Name], grown = true, true
+			}
+		}
+	}
+	delete(takes, name)
+	return slices.Sorted(maps.Keys(takes))
+}
+
+// Folders returns the folders of kernel-configs that a kernel gets on an
+// architecture, beside that of the architecture itself.
+func (k Kernel) Folders(arch Arch) []string { return slices.Concat(k.Configs, k.ArchConfigs[arch]) }
 
 // ScriptPath returns the path of the step's script below the root of the tree.
 func (a Asset) ScriptPath(step Step) string { return path.Join(a.Folder, step.Script) }

@@ -77,6 +77,22 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+func TestDependents(t *testing.T) {
+	c, err := Load(tree(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		arch Arch
+		want string
+	}{{"tiny", X86_64, "tiny-user"}, {"tiny", AArch64, ""}, {"tiny-user", X86_64, ""}} {
+		if got := strings.Join(c.Dependents(test.name, test.arch), " "); got != test.want {
+			t.Errorf("on %s %q depends on %s, want %q", test.arch, got, test.name, test.want)
+		}
+	}
+}
+
 func TestFindErrors(t *testing.T) {
 	c, err := Load(tree(good))
 	if err != nil {
@@ -130,6 +146,18 @@ var bad = map[string][2]string{
 	"no-config-folders":        {"configs: [common]", "configs: []"},
 	"kernel-version":           {"version: V}", "version: W}"},
 	"negative-disk":            {"files: [data]", "disk: -1"},
+	"output-name":              {"files: [data]", "outputs: [../modules]"},
+	"output-twice":             {"files: [data]", "outputs: [modules, modules]"},
+	"output-of-asset":          {"files: [data]", "outputs: [user]"},
+	"secret-without-file":      {"files: [data]", "secrets: {PIN: sign.crt}"},
+	"secret-outside":           {"files: [data]", "secrets: {PIN: /etc/passwd}"},
+	"secret-and-option":        {"{COLOUR: red}", "{COLOUR: red}\n    secrets: {COLOUR: data/a}"},
+	"package-of-asset":         {"files: [data]", "packages: [make]"},
+	"steps-of-asset":           {"files: [data]", "steps: [{name: build, script: built.sh}]"},
+	"cross-arch":               {"packages: [gcc, make]", "packages: [gcc, make]\n  cross: {arm64: [gcc-aarch64-linux-gnu]}"},
+	"cross-package-twice":      {"packages: [gcc, make]", "packages: [gcc, make]\n  cross: {aarch64: [gcc]}"},
+	"configs-of-other-arch":    {"configs: [common]", "configs: [common], arch_configs: {s390x: [common]}"},
+	"secret-reserved":          {"files: [data]", "secrets: {PATH: data/a}"},
 }
 
 func TestLoadErrors(t *testing.T) {

@@ -25,7 +25,7 @@ var (
 // see assets/README.md. Pins and options may not set them.
 var ReservedEnv = []string{
 	"ARCH", "BUILD", "DEPENDENCIES", "DESTDIR", "FILES", "HOME", "JOBS", "KATA_CONFIG_VERSION", "KERNEL_ARCH",
-	"LC_ALL", "PATH", "REQUESTED_CONFIG", "SOURCES", "SOURCE_DATE_EPOCH", "SUFFIX", "TZ",
+	"LC_ALL", "OUTPUTS", "PATH", "REQUESTED_CONFIG", "SOURCES", "SOURCE_DATE_EPOCH", "SUFFIX", "TZ",
 }
 
 // checker collects the problems of one assets.yaml.
@@ -52,14 +52,14 @@ func (c *checker) family(f family) {
 	if len(f.Steps) == 0 {
 		c.problem(c.at("steps"), "no steps: name at least one script")
 	}
-	for i, step := range f.Steps {
-		c.step(f, i, step)
-	}
+	c.steps(f.Steps, "steps")
 	if len(f.Assets) == 0 {
 		c.problem(c.at("assets"), "no assets")
 	}
 	for i, asset := range f.Assets {
 		c.asset(i, asset)
+		c.packages(f.Builder.Packages, asset.Packages, "assets", i, "packages")
+		c.steps(asset.Steps, "assets", i, "steps")
 	}
 }
 
@@ -76,22 +76,48 @@ func (c *checker) builder(b Builder) {
 	if b.Epoch < 1 {
 		c.problem(c.at("builder", "epoch"), "epoch is %d: it starts at 1", b.Epoch)
 	}
-	for i, name := range b.Packages {
+	c.packages(nil, b.Packages, "builder", "packages")
+	for _, arch := range slices.Sorted(maps.Keys(b.Cross)) {
+		c.arch(arch, "builder", "cross", string(arch))
+		c.packages(b.Packages, b.Cross[arch], "builder", "cross", string(arch))
+	}
+}
+
+// packages checks a list, whose packages may not be among others either.
+func (c *checker) packages(others, names []string, steps ...any) {
+	for i, name := range names {
+		where := c.at(append(slices.Clip(steps), i)...)
 		if !validPackage.MatchString(name) {
-			c.problem(c.at("builder", "packages", i), "%q is no package name", name)
+			c.problem(where, "%q is no package name", name)
 		}
-		if slices.Contains(b.Packages[:i], name) {
-			c.problem(c.at("builder", "packages", i), "package %s stands twice", name)
+		if slices.Contains(names[:i], name) || slices.Contains(others, name) {
+			c.problem(where, "package %s stands twice", name)
 		}
 	}
 }
 
-func (c *checker) step(f family, i int, step Step) {
-	where := c.at("steps", i)
+// arch checks the name of an architecture.
+func (c *checker) arch(arch Arch, steps ...any) {
+	if parsed, err := ParseArch(string(arch)); err != nil {
+		c.problem(c.at(steps...), "%w", err)
+	} else if parsed != arch {
+		c.problem(c.at(steps...), "write %s as %s", arch, parsed)
+	}
+}
+
+// steps checks the list that stands below some fields.
+func (c *checker) steps(list []Step, fields ...any) {
+	for i, step := range list {
+		c.step(list[:i], step, append(slices.Clip(fields), i)...)
+	}
+}
+
+func (c *checker) step(before []Step, step Step, fields ...any) {
+	where := c.at(fields...)
 	if !validName.MatchString(step.Name) {
 		c.problem(where, "step name %q: want lower case letters, digits and dashes", step.Name)
 	}
-	if slices.ContainsFunc(f.Steps[:i], func(s Step) bool { return s.Name == step.Name }) {
+	if slices.ContainsFunc(before, func(s Step) bool { return s.Name == step.Name }) {
 		c.problem(where, "step %s stands twice", step.Name)
 	}
 	c.path(where, "script", step.Script)
@@ -109,11 +135,7 @@ func (c *checker) asset(i int, a Asset) {
 		c.problem(where, "%s has no arches", a.Name)
 	}
 	for j, arch := range a.Arches {
-		if parsed, err := ParseArch(string(arch)); err != nil {
-			c.problem(c.at("assets", i, "arches", j), "%w", err)
-		} else if parsed != arch {
-			c.problem(c.at("assets", i, "arches", j), "write %s as %s", arch, parsed)
-		}
+		c.arch(arch, "assets", i, "arches", j)
 		if slices.Contains(a.Arches[:j], arch) {
 			c.problem(c.at("assets", i, "arches", j), "%s stands twice", arch)
 		}
@@ -126,6 +148,14 @@ func (c *checker) asset(i int, a Asset) {
 	}
 	for j, file := range a.Files {
 		c.path(c.at("assets", i, "files", j), "file", file)
+	}
+	for j, name := range a.Outputs {
+		if !validName.MatchString(name) {
+			c.problem(c.at("assets", i, "outputs", j), "output name %q: want lower case letters, digits and dashes", name)
+		}
+		if slices.Contains(a.Outputs[:j], name) {
+			c.problem(c.at("assets", i, "outputs", j), "output %s stands twice", name)
+		}
 	}
 	if a.Disk < 0 {
 		c.problem(c.at("assets", i, "disk"), "disk is %d GiB", a.Disk)
@@ -146,6 +176,14 @@ func (c *checker) environment(i int, a Asset) {
 			c.problem(where, "%s is a pin and an option", name)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(a.Secrets)) {
+		where := c.at("assets", i, "secrets", name)
+		c.variable(where, name)
+		if _, option := a.Options[name]; option || a.Pins[name] != "" {
+			c.problem(where, "%s is a secret, and a pin or an option", name)
+		}
+		c.path(where, "certificate", a.Secrets[name])
+	}
 }
 
 func (c *checker) variable(where, name string) {
@@ -162,19 +200,32 @@ func (c *checker) kernel(i int, a Asset) {
 	if len(a.Kernel.Configs) == 0 {
 		c.problem(where, "%s names no configs", a.Name)
 	}
-	for j, folder := range a.Kernel.Configs {
-		if slices.Contains(a.Kernel.Configs[:j], folder) {
-			c.problem(c.at("assets", i, "kernel", "configs", j), "folder %s stands twice", folder)
+	c.folders(nil, a.Kernel.Configs, "assets", i, "kernel", "configs")
+	for _, arch := range slices.Sorted(maps.Keys(a.Kernel.ArchConfigs)) {
+		if !slices.Contains(a.Arches, arch) {
+			c.problem(c.at("assets", i, "kernel", "arch_configs", string(arch)), "%s does not exist on %s", a.Name, arch)
 		}
-		if info, err := fs.Stat(c.tree, path.Join("kernel-configs", folder)); err != nil || !info.IsDir() {
-			c.problem(c.at("assets", i, "kernel", "configs", j), "no folder kernel-configs/%s", folder)
-		}
+		c.folders(a.Kernel.Configs, a.Kernel.ArchConfigs[arch], "assets", i, "kernel", "arch_configs", string(arch))
 	}
 	if a.Kernel.Suffix != "" && !validName.MatchString(a.Kernel.Suffix) {
 		c.problem(c.at("assets", i, "kernel", "suffix"), "suffix %q: want lower case letters, digits and dashes", a.Kernel.Suffix)
 	}
 	if _, ok := a.Pins[a.Kernel.Version]; !ok {
 		c.problem(where, "version is %q: name the pin that holds the kernel's version", a.Kernel.Version)
+	}
+}
+
+// folders checks a list of folders of kernel-configs, which may not be among
+// others either.
+func (c *checker) folders(others, names []string, steps ...any) {
+	for j, folder := range names {
+		where := c.at(append(slices.Clip(steps), j)...)
+		if slices.Contains(names[:j], folder) || slices.Contains(others, folder) {
+			c.problem(where, "folder %s stands twice", folder)
+		}
+		if info, err := fs.Stat(c.tree, path.Join("kernel-configs", folder)); err != nil || !info.IsDir() {
+			c.problem(where, "no folder kernel-configs/%s", folder)
+		}
 	}
 }
 
@@ -194,6 +245,26 @@ func (c *Catalog) checkNames() []error {
 	for i := 1; i < len(c.Assets); i++ {
 		if a, b := c.Assets[i-1], c.Assets[i]; a.Name == b.Name {
 			problems = append(problems, fmt.Errorf("%s: asset %s is declared at %s already", b.Pos, b.Name, a.Pos))
+		}
+	}
+	return append(problems, c.checkTarballs()...)
+}
+
+// checkTarballs refuses two tarballs of one file name, and so two dependencies
+// of one name for a step.
+func (c *Catalog) checkTarballs() []error {
+	var problems []error
+	declared := map[string]string{}
+	for _, asset := range c.Assets {
+		declared[asset.Name] = asset.Pos
+	}
+	for _, asset := range c.Assets {
+		for _, output := range asset.Outputs {
+			name := asset.Name + "-" + output
+			if other, found := declared[name]; found {
+				problems = append(problems, fmt.Errorf("%s: the output %s of %s has the tarball of %s, declared at %s", asset.Pos, output, asset.Name, name, other))
+			}
+			declared[name] = asset.Pos
 		}
 	}
 	return problems

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 
 	"gopkg.in/yaml.v3"
 
@@ -39,7 +40,11 @@ func loadFamily(tree fs.FS, file string) ([]Asset, error) {
 	folder := path.Dir(file)
 	for i := range f.Assets {
 		asset := &f.Assets[i]
-		asset.Family, asset.Builder, asset.Steps = f.Family, f.Builder, f.Steps
+		asset.Family, asset.Builder = f.Family, f.Builder
+		asset.Builder.Packages = slices.Concat(f.Builder.Packages, asset.Packages)
+		if len(asset.Steps) == 0 {
+			asset.Steps = f.Steps
+		}
 		asset.Folder, asset.Pos = folder, check.at("assets", i)
 	}
 	return f.Assets, nil
@@ -71,7 +76,7 @@ func decode(data []byte) (family, *yaml.Node, error) {
 var fields = []string{
 	"family", "builder", "distribution", "suite", "image", "epoch", "packages", "steps", "script", "config",
 	"assets", "name", "description", "arches", "pins", "sources", "options", "files", "dependencies",
-	"kernel", "configs", "suffix", "version", "disk",
+	"outputs", "secrets", "kernel", "configs", "arch_configs", "cross", "suffix", "version", "disk",
 }
 
 // lineOf follows field names and list positions down from a node and returns

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -21,19 +23,20 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 type buildAssetOptions struct {
 	*treeOptions
 	engineOptions
+	cacheOptions
+	pushOptions
 	arch    string
 	output  string
 	place   string
 	sources map[string]string
 	offline bool
+	rebuild bool
 	json    bool
 }
 
@@ -43,18 +46,25 @@ func buildAssetCmd(process Process, tree *treeOptions) *cobra.Command {
 		Use:   "build-asset NAME...",
 		Short: "Build assets, or take them from the cache",
 		Long: `Put kata-static-NAME.tar.zst into the output folder: from the cache where an
-artifact of the same inputs is in it, else built in a Dagger engine. Prints the
-path of each tarball.`,
+artifact of the same inputs is in it, the local one or the registry of --cache,
+else built in a Dagger engine. Prints the path of each tarball.
+
+Of Kata's CI it knows the variables ARTEFACT_REGISTRY, ARTEFACT_REPOSITORY,
+ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY,
+USE_CACHE (no: build everything anew), TARGET_BRANCH and RELEASE.`,
 		Args: arguments(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return runBuildAsset(cmd.Context(), process, o, args) },
 	}
 	flags := cmd.Flags()
 	archFlag(flags, &o.arch)
 	o.engineOptions.flags(flags)
+	o.cacheOptions.flags(flags, process)
+	o.pushOptions.flags(flags)
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the tarballs and logs/ (default: build in the root of the repository)")
 	flags.StringVar(&o.place, "place", "", "take sources from the place of this name alone")
 	flags.StringToStringVar(&o.sources, "source", nil, "take a source from a local file whose hash is declared: NAME=PATH")
-	flags.BoolVar(&o.offline, "offline", false, "take sources from the cache alone")
+	flags.BoolVar(&o.offline, "offline", false, "take what a build needs from the caches alone: the local one, and the registry of --cache")
+	flags.BoolVar(&o.rebuild, "rebuild-check", false, "build again without any cache and compare the bytes")
 	flags.BoolVar(&o.json, "json", false, "print the results as JSON")
 	return cmd
 }
@@ -83,21 +93,43 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 	}
 	report := process.reporter()
 	defer report.Close()
-	builder := &builder{options: o, process: process, root: tree.root, cache: cache, report: report}
-	defer builder.close(ctx)
+	tiered, err := o.tiered(process, cache, report)
+	if err != nil {
+		return err
+	}
+	publish, err := o.publisher(ctx, process, o.cacheOptions, tree, names, arch, tiered)
+	if err != nil {
+		return err
+	}
+	builder := &builder{options: o, process: process, root: tree.root, cache: cache, report: report, tiered: tiered, pushing: publish != nil}
 	scheduler := build.Scheduler{
 		Catalog:  tree.catalog,
 		Resolver: tree.resolver,
-		Store:    store.Open(filepath.Join(cache, "store"), func(text string) { report.Note("store", text) }),
-		Builder:  builder.container(),
+		Store:    tiered,
+		Builder:  builder.container(""),
+		Publish:  publish,
+		Parallel: parallel(process),
 		Output:   o.output,
 		Scratch:  filepath.Join(cache, "work"),
+	}
+	if o.rebuild {
+		scheduler.Rebuild = builder.container(rand.Text())
 	}
 	results, err := scheduler.Build(ctx, names, arch)
 	for _, result := range results {
 		report.Note(result.Asset, describe(result))
 	}
 	return errors.Join(err, printResults(process.Stdout, results, o.json), summarize(process.Getenv("GITHUB_STEP_SUMMARY"), results))
+}
+
+// parallel is how many builds run at once: one for every eight processors, since
+// each of them uses all it gets for most of its time. The folding groups of
+// GitHub Actions cannot show two at once.
+func parallel(process Process) int {
+	if process.mode() == progress.GitHub {
+		return 1
+	}
+	return max(1, runtime.NumCPU()/8)
 }
 
 // checkSources refuses a --source that no asset of the build has, or whose file
@@ -154,6 +186,9 @@ func how(result build.Result) string {
 	if !result.Changed {
 		text += ", already in place"
 	}
+	if result.Reproduced {
+		text += ", reproduced"
+	}
 	return text
 }
 
@@ -176,29 +211,24 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// builder puts together what a build needs; its engine is found by the first
-// build that needs one.
+// builder puts together what a build needs.
 type builder struct {
 	options     buildAssetOptions
 	process     Process
 	root, cache string
 	report      *progress.Reporter
-	session     *engine.Session
+	tiered      *store.Tiered
+	pushing     bool
 }
 
-func (b *builder) container() *build.Container {
-	apt := &debian.Resolver{StateDir: filepath.Join(b.cache, "apt")}
+// container returns the Builder; see build.Container for the nonce.
+func (b *builder) container(nonce string) *build.Container {
+	sources := newFetcher(b.cache, b.tiered.Registry)
+	sources.Offline, sources.Place, sources.Local = b.options.offline, b.options.place, b.options.sources
 	bases := &debian.Bootstrapper{Dir: filepath.Join(b.cache, "bases")}
 	return &build.Container{
-		Sources: &source.Fetcher{
-			Dir: filepath.Join(b.cache, "sources"),
-			Debian: func(ctx context.Context, d versions.Debian) (debian.Archive, error) {
-				return apt.Source(ctx, d.Package, d.Version, d.Suite, d.File)
-			},
-			Offline: b.options.offline,
-			Place:   b.options.place,
-			Local:   b.options.sources,
-		},
+		Sources:  sources,
+		Builders: &store.Builders{Local: b.tiered.Local, Registry: b.tiered.Registry, Push: b.pushing},
 		Ready: func(ctx context.Context) error {
 			return b.options.finder(b.process, b.root, b.cache, io.Discard).Ready(ctx)
 		},
@@ -206,35 +236,27 @@ func (b *builder) container() *build.Container {
 		Base: func(ctx context.Context, builder recipe.Builder, arch string, log io.Writer) (string, string, error) {
 			return bases.Base(ctx, builder.Suite, catalog.Arch(arch).Debian(), builder.Epoch, log)
 		},
-		Work:   filepath.Join(b.cache, "work"),
-		Logs:   filepath.Join(b.options.output, "logs"),
-		Report: b.report,
+		Secret: func(name string) (string, bool) {
+			value := b.process.Getenv(name)
+			return value, value != ""
+		},
+		Offline: b.options.offline,
+		Nonce:   nonce,
+		Work:    filepath.Join(b.cache, "work"),
+		Logs:    filepath.Join(b.options.output, "logs"),
+		Report:  b.report,
 	}
 }
 
+// connect opens a session for one build; the first has the engine started.
 func (b *builder) connect(ctx context.Context, log io.Writer, note func(string)) (*engine.Session, error) {
-	if b.session != nil {
-		return b.session, nil
-	}
 	finder := b.options.finder(b.process, b.root, b.cache, log)
 	finder.Note, finder.Manager.Note = note, note
 	endpoint, err := finder.Find(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b.session, err = engine.Connect(ctx, endpoint)
-	return b.session, err
-}
-
-// close ends the session. The artifacts are in place by then, so its error is
-// told and no reason to fail.
-func (b *builder) close(ctx context.Context) {
-	if b.session == nil {
-		return
-	}
-	if err := b.session.Close(); err != nil && ctx.Err() == nil {
-		b.report.Note("engine", "ending the session: "+err.Error())
-	}
+	return engine.Connect(ctx, endpoint)
 }
 
 // isRoot says whether the program runs as root.

@@ -36,14 +36,10 @@ func (t *tree) check() (checked int, err error) {
 	var problems []error
 	seen := map[string]bool{}
 	for _, asset := range t.catalog.Assets {
-		open := map[string]string{}
-		for _, name := range asset.Dependencies {
-			open[name] = ""
-		}
 		for _, arch := range asset.Arches {
 			checked++
 			// A problem of a shared file is the same for every asset.
-			if _, err := t.resolver.Resolve(asset, arch, open); err != nil && !seen[err.Error()] {
+			if _, err := t.resolver.Resolve(asset, arch, open(asset)); err != nil && !seen[err.Error()] {
 				seen[err.Error()] = true
 				problems = append(problems, err)
 			}

@@ -73,8 +73,12 @@ func rootCmd(process Process) *cobra.Command {
 	cmd.AddCommand(
 		buildAssetCmd(process, &tree),
 		listCmd(process, &tree),
+		planCmd(process, &tree),
 		explainCmd(process, &tree),
+		graphCmd(process, &tree),
 		checkCmd(process, &tree),
+		cacheCmd(process, &tree),
+		sourceCmd(process, &tree),
 		doctorCmd(process, &tree),
 		engineCmd(process, &tree),
 	)

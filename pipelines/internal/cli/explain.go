@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,90 +11,168 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
+type explainOptions struct {
+	cacheOptions
+	arch   string
+	inputs bool
+	json   bool
+}
+
+// explained is a step of a plan with all that is known about it.
+type explained struct {
+	build.Step
+	// TakesWithIt are the assets whose keys change where this one's output does;
+	// none for a hit.
+	TakesWithIt []string        `json:"takesWithIt"`
+	Recipe      json.RawMessage `json:"recipe"`
+}
+
 func explainCmd(process Process, tree *treeOptions) *cobra.Command {
-	var arch string
-	var asJSON bool
+	var o explainOptions
 	cmd := &cobra.Command{
 		Use:   "explain NAME",
-		Short: "Print the key of an asset and everything that is in it",
-		Args:  arguments(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
-			tree, err := tree.load(process.Stderr)
-			if err != nil {
-				return err
-			}
-			plan, err := tree.plan(args[0], arch)
-			if err != nil {
-				return err
-			}
-			if !asJSON {
-				return explain(process.Stdout, plan)
-			}
-			canonical, err := plan.Recipe.Canonical()
-			if err != nil {
-				return err
-			}
-			return printJSON(process.Stdout, struct {
-				Key    string          `json:"key"`
-				Recipe json.RawMessage `json:"recipe"`
-			}{plan.Key, canonical})
+		Short: "Say by name what changed since an asset was last built",
+		Long: `Compare the inputs of an asset with those of the nearest earlier artifact: the
+one of the local cache with the most inputs in common, else the latest of the
+branch in the registry. With --inputs print the key and everything that is in it.`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withCaches(process, tree, o.cacheOptions, func(c caches) error {
+				return runExplain(cmd.Context(), process, o, c, args[0])
+			})
 		},
 	}
-	archFlag(cmd.Flags(), &arch)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the key and the recipe as JSON")
+	flags := cmd.Flags()
+	archFlag(flags, &o.arch)
+	o.flags(flags, process)
+	flags.BoolVar(&o.inputs, "inputs", false, "print the key and all inputs that are in it")
+	flags.BoolVar(&o.json, "json", false, "print the key, the changes and all inputs as JSON")
 	return cmd
 }
 
-func (t *tree) plan(name, arch string) (recipe.Plan, error) {
-	parsed, err := t.find([]string{name}, arch)
+func runExplain(ctx context.Context, process Process, o explainOptions, c caches, name string) error {
+	arch, err := c.tree.find([]string{name}, o.arch)
 	if err != nil {
-		return recipe.Plan{}, err
+		return err
 	}
-	asset, err := t.catalog.Find(name, parsed)
+	steps, err := c.planner(o.branch(process)).Plan(ctx, []string{name}, arch)
 	if err != nil {
-		return recipe.Plan{}, err
+		return err
 	}
-	return t.resolver.Resolve(asset, parsed, nil)
+	// What an asset depends on stands before it.
+	step := explained{Step: steps[len(steps)-1], TakesWithIt: []string{}}
+	if step.State != build.Hit {
+		step.TakesWithIt = append(step.TakesWithIt, c.tree.catalog.Dependents(name, arch)...)
+	}
+	switch {
+	case o.json:
+		if step.Recipe, err = step.Step.Recipe.Canonical(); err != nil {
+			return err
+		}
+		return printJSON(process.Stdout, step)
+	case o.inputs:
+		return printInputs(process.Stdout, step.Step)
+	}
+	return printExplained(process.Stdout, step)
 }
 
-// explain writes the inputs of a recipe for a person, a heading and indented
-// lines for each kind.
-func explain(w io.Writer, plan recipe.Plan) error {
-	r := plan.Recipe
+// printExplained writes for a person what changed and what comes of it.
+func printExplained(w io.Writer, s explained) error {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s on %s: %s\n", s.Asset, s.Arch, stateOf(s.Step))
+	if s.Key != "" {
+		fmt.Fprintf(&out, "key %s\n", s.Key)
+	}
+	if len(s.PendingOn) > 0 {
+		fmt.Fprintf(&out, "its key depends on what must be built first: %s\n", strings.Join(s.PendingOn, ", "))
+	}
+	if s.State == build.Hit {
+		fmt.Fprintf(&out, "nothing changed: the artifact of these inputs is there, %s, %s\n", progress.Size(s.Size), s.Digest)
+	} else {
+		printChanges(&out, s.Step)
+	}
+	if len(s.TakesWithIt) > 0 {
+		fmt.Fprintf(&out, "takes with it: %s\n", strings.Join(s.TakesWithIt, ", "))
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func printChanges(out *strings.Builder, s build.Step) {
+	switch {
+	case s.Against == nil:
+		fmt.Fprintf(out, "no earlier artifact of %s on %s to compare with\n", s.Asset, s.Arch)
+		return
+	case len(s.Changes) == 0 && s.State == build.Miss:
+		fmt.Fprintln(out, s.Why)
+		return
+	}
+	fmt.Fprintf(out, "against %s (%s)\n", shortKey(s.Against.Key), s.Against.Where)
+	for _, change := range s.Changes {
+		fmt.Fprintf(out, "  %s\n", progress.Printable(change.String()))
+	}
+	if len(s.Changes) == 0 {
+		fmt.Fprintln(out, "  nothing of its own changed")
+	}
+}
+
+// printInputs writes the inputs of a recipe for a person, a heading and
+// indented lines for each kind.
+func printInputs(w io.Writer, step build.Step) error {
+	r := step.Recipe
 	var out strings.Builder
 	section := func(title string, lines ...string) {
 		if len(lines) > 0 {
 			fmt.Fprintf(&out, "%s\n  %s\n", title, strings.Join(lines, "\n  "))
 		}
 	}
-	section("key", plan.Key)
+	key := step.Key
+	if key == "" {
+		key = "pending on " + strings.Join(step.PendingOn, ", ")
+	}
+	section("key", key)
 	section("asset", fmt.Sprintf("%s on %s, recipe schema %d", r.Asset, r.Arch, r.Schema))
 	section("builder", fmt.Sprintf("%s %s, epoch %d", r.Builder.Distribution, r.Builder.Suite, r.Builder.Epoch),
 		"image "+r.Builder.Image, "packages "+strings.Join(r.Builder.Packages, " "))
-	section("pins", each(r.Pins, func(p recipe.Pin) string { return fmt.Sprintf("%s = %s (%s)", p.Path, p.Value, p.Env) })...)
-	section("options", each(slices.Sorted(maps.Keys(r.Options)), func(name string) string { return name + " = " + r.Options[name] })...)
+	section("pins", lines(r.Pins, func(p recipe.Pin) string { return fmt.Sprintf("%s = %s (%s)", p.Path, p.Value, p.Env) })...)
+	section("options", lines(slices.Sorted(maps.Keys(r.Options)), func(name string) string { return name + " = " + r.Options[name] })...)
 	for _, s := range r.Sources {
-		section("source "+s.Name+" ("+s.Path+")", each(s.Places, func(p recipe.Place) string { return p.Hash + "  " + p.Name })...)
+		section("source "+s.Name+" ("+s.Path+")", lines(s.Places, func(p recipe.Place) string { return p.Hash + "  " + p.Name })...)
 	}
-	section("dependencies", each(r.Dependencies, func(d recipe.Dependency) string { return d.Digest + "  " + d.Asset })...)
+	section("dependencies", dependencyLines(r.Dependencies)...)
+	section("secrets", lines(r.Secrets, func(s recipe.Secret) string { return s.Fingerprint + "  " + s.Name })...)
 	if k := r.Kernel; k != nil {
 		section("kernel", "configs "+strings.Join(k.Configs, " "), fmt.Sprintf("config version %d", k.ConfigVersion),
-			"suffix "+dash([]string{k.Suffix}), "exceptions "+dash(k.Exceptions))
+			"suffix "+orDash(k.Suffix), "exceptions "+dash(k.Exceptions))
 	}
-	section("steps", each(r.Steps, func(s recipe.Step) string { return s.Name + ": " + s.Script })...)
-	section("files", each(r.Files, func(f recipe.File) string { return f.SHA256[:16] + "  " + f.Mode + "  " + f.Path })...)
+	section("steps", lines(r.Steps, func(s recipe.Step) string { return s.Name + ": " + s.Script })...)
+	section("files", lines(r.Files, func(f recipe.File) string { return f.SHA256[:16] + "  " + f.Mode + "  " + f.Path })...)
 	section("output", fmt.Sprintf("%s, level %d, time stamps %d", r.Output.Format, r.Output.Level, r.Output.SourceDateEpoch))
+	section("secondary outputs", r.Output.Outputs...)
 	_, err := io.WriteString(w, out.String())
 	return err
 }
 
-func each[T any](items []T, line func(T) string) []string {
-	lines := make([]string, len(items))
-	for i, item := range items {
-		lines[i] = line(item)
+func dependencyLines(dependencies []recipe.Dependency) []string {
+	var out []string
+	for _, d := range dependencies {
+		out = append(out, d.Digest+"  "+d.Asset)
+		for _, output := range d.Outputs {
+			out = append(out, output.Digest+"  "+d.Asset+" "+output.Name)
+		}
 	}
-	return lines
+	return out
+}
+
+func lines[T any](items []T, line func(T) string) []string {
+	out := make([]string, len(items))
+	for i, item := range items {
+		out[i] = line(item)
+	}
+	return out
 }

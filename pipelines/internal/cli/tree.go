@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -119,6 +120,27 @@ func (t *tree) find(names []string, arch string) (catalog.Arch, error) {
 		}
 	}
 	return parsed, nil
+}
+
+// choose resolves the names of a command line, or takes all assets of the
+// architecture.
+func (t *tree) choose(names []string, all bool, arch string) ([]string, catalog.Arch, error) {
+	switch {
+	case all && len(names) > 0:
+		return nil, "", usage(errors.New("give names or --all, not both"))
+	case !all && len(names) == 0:
+		return nil, "", usage(errors.New("name an asset, or say --all (`list` prints all assets)"))
+	}
+	parsed, err := t.find(names, arch)
+	if err != nil || !all {
+		return names, parsed, err
+	}
+	for _, asset := range t.catalog.Assets {
+		if slices.Contains(asset.Arches, parsed) {
+			names = append(names, asset.Name)
+		}
+	}
+	return names, parsed, nil
 }
 
 // relative shortens a path for messages where it lies below the current folder.

@@ -25,6 +25,7 @@ func Environment(r recipe.Recipe) []Variable {
 		{"HOME", "/root"},
 		{"KERNEL_ARCH", catalog.Arch(r.Arch).Kernel()},
 		{"LC_ALL", "C.UTF-8"},
+		{"OUTPUTS", outputsPath},
 		{"SOURCES", sourcesPath},
 		{"SOURCE_DATE_EPOCH", strconv.FormatInt(r.Output.SourceDateEpoch, 10)},
 		{"TZ", "UTC"},

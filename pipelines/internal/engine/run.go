@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"dagger.io/dagger"
 
@@ -24,27 +21,39 @@ const (
 	dependenciesPath = "/kata/dependencies"
 	buildPath        = "/build"
 	outPath          = "/out"
+	outputsPath      = "/outputs"
 )
 
-// pullTimeout bounds the attempt to get a builder's image from a registry
-// before its base is bootstrapped instead.
-const pullTimeout = 2 * time.Minute
+// nonceVariable makes the steps of a job others than those of an equal job.
+const nonceVariable = "KATA_REBUILD"
 
 // Job is one recipe to run and where things are on this machine.
 type Job struct {
 	Recipe recipe.Recipe
 	// Files is a folder that holds the recipe's files at their paths.
 	Files string
-	// Sources and Dependencies map the recipe's names to files.
+	// Sources and Dependencies map the recipe's names to files; a secondary
+	// output of a dependency is "<asset>-<output>".
 	Sources      map[string]string
 	Dependencies map[string]string
+	// Secrets are the values of the recipe's secrets, by name.
+	Secrets map[string]string
+	// Nonce, where it is not "", keeps the engine from taking the results of
+	// the steps out of its own cache.
+	Nonce string
+	// Builder is a kept builder; where it is the zero value, one is made.
+	Builder Builder
 	// Base makes the builder's base where no registry answers: the path of an
 	// OCI archive and its digest.
 	Base func(ctx context.Context) (path, digest string, err error)
-	// Export is the folder that what the steps installed is written to.
-	Export string
-	// Log gets what the steps print, Note what a person should know. Stage is called as each stage begins and
-	// returns what is called when it ends.
+	// Keep is given a builder that was made, and returns its digest; export
+	// writes it to a path as an OCI archive. It may be nil.
+	Keep func(ctx context.Context, base string, export func(ctx context.Context, path string) error) (digest string, err error)
+	// Export is the folder that what the steps installed is written to,
+	// ExportOutputs that with a folder for each secondary output.
+	Export, ExportOutputs string
+	// Log gets what the steps print, Note what a person should know. Stage is
+	// called as each stage begins and returns what is called when it ends.
 	Log   io.Writer
 	Note  func(string)
 	Stage func(name string) (end func(err error, detail string))
@@ -56,6 +65,9 @@ type Job struct {
 type Record struct {
 	// Base is the image reference, or "bootstrap:" and the digest of the base.
 	Base string `json:"base"`
+	// Builder is the digest of the kept builder, base and packages,
+	// "sha256:<hex>"; "" where none was kept.
+	Builder string `json:"builder,omitempty"`
 	// Engine is the version of the Dagger engine.
 	Engine string `json:"engine"`
 	// Packages are the packages of the builder, "name=version", sorted.
@@ -68,7 +80,8 @@ type ExitError struct{ Code int }
 // Error says how the command ended.
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
-// Run builds a recipe: base, packages, steps, and the export of $DESTDIR.
+// Run builds a recipe: base, packages, steps, and the export of $DESTDIR and
+// $OUTPUTS.
 func (s *Session) Run(ctx context.Context, job Job) (record Record, err error) {
 	err = s.watched(ctx, func(ctx context.Context) error {
 		record, err = s.run(ctx, job)
@@ -79,17 +92,13 @@ func (s *Session) Run(ctx context.Context, job Job) (record Record, err error) {
 
 func (s *Session) run(ctx context.Context, job Job) (Record, error) {
 	record := Record{Engine: s.Version}
+	if err := job.complete(); err != nil {
+		return record, err
+	}
 	if err := s.suits(ctx, job.Recipe); err != nil {
 		return record, err
 	}
-	var container *dagger.Container
-	err := job.stage("builder", func() (detail string, err error) {
-		container, record.Base, err = s.base(ctx, job)
-		if err == nil {
-			container, record.Packages, err = s.install(ctx, container, job)
-		}
-		return fmt.Sprintf("%d packages on %s", len(record.Packages), record.Base), err
-	})
+	container, err := s.builder(ctx, job, &record)
 	if err != nil {
 		return record, fmt.Errorf("preparing the builder: %w", err)
 	}
@@ -104,11 +113,45 @@ func (s *Session) run(ctx context.Context, job Job) (Record, error) {
 		}
 	}
 	return record, job.stage("export", func() (string, error) {
-		if _, err := container.Directory(outPath).Export(ctx, job.Export); err != nil {
-			return "", fmt.Errorf("exporting %s: %w", outPath, err)
+		for _, folder := range []struct{ in, to string }{{outPath, job.Export}, {outputsPath, job.ExportOutputs}} {
+			if _, err := container.Directory(folder.in).Export(ctx, folder.to); err != nil {
+				return "", fmt.Errorf("exporting %s: %w", folder.in, err)
+			}
 		}
 		return "", nil
 	})
+}
+
+// complete refuses a job that lacks what its recipe names.
+func (j Job) complete() error {
+	for _, dependency := range j.dependencies() {
+		if j.Dependencies[dependency] == "" {
+			return fmt.Errorf("%s needs the tarball of %s, which it was not given", j.Recipe.Asset, dependency)
+		}
+	}
+	for _, source := range j.Recipe.Sources {
+		if j.Sources[source.Name] == "" {
+			return fmt.Errorf("%s needs the source %q, which it was not given", j.Recipe.Asset, source.Name)
+		}
+	}
+	for _, secret := range j.Recipe.Secrets {
+		if j.Secrets[secret.Name] == "" {
+			return fmt.Errorf("%s needs the secret %s, which it was not given", j.Recipe.Asset, secret.Name)
+		}
+	}
+	return nil
+}
+
+// dependencies names all tarballs of the dependencies, as in Job.Dependencies.
+func (j Job) dependencies() []string {
+	var names []string
+	for _, dependency := range j.Recipe.Dependencies {
+		names = append(names, dependency.Asset)
+		for _, output := range dependency.Outputs {
+			names = append(names, dependency.Asset+"-"+output.Name)
+		}
+	}
+	return names
 }
 
 // suits refuses a recipe for another architecture than the engine's: nothing
@@ -131,55 +174,6 @@ func (j Job) stage(name string, run func() (detail string, err error)) error {
 	return err
 }
 
-// base returns the container that the recipe's image names, or the bootstrapped
-// equivalent where no registry answers.
-func (s *Session) base(ctx context.Context, job Job) (*dagger.Container, string, error) {
-	pull, cancel := context.WithTimeout(ctx, pullTimeout)
-	defer cancel()
-	platform := dagger.ContainerOpts{Platform: dagger.Platform("linux/" + catalog.Arch(job.Recipe.Arch).GoArch())}
-	container, pullErr := s.client.Container(platform).From(job.Recipe.Builder.Image).Sync(pull)
-	if pullErr == nil {
-		return container, job.Recipe.Builder.Image, nil
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, "", err
-	}
-	fmt.Fprintf(job.Log, "no registry gave the builder's image: %v\n", pullErr)
-	job.Note("no registry answers for the builder's image: bootstrapping Debian " + job.Recipe.Builder.Suite + " instead")
-	archive, digest, err := job.Base(ctx)
-	if err != nil {
-		return nil, "", errors.Join(fmt.Errorf("pulling %s: %w", job.Recipe.Builder.Image, pullErr), err)
-	}
-	container, err = s.client.Container(platform).Import(s.client.Host().File(archive)).Sync(ctx)
-	if err != nil {
-		return nil, "", fmt.Errorf("importing the builder base: %w", err)
-	}
-	return container, "bootstrap:" + digest, nil
-}
-
-// install adds the builder's packages and returns the versions of all.
-func (s *Session) install(ctx context.Context, container *dagger.Container, job Job) (*dagger.Container, []string, error) {
-	const script = `set -eu
-apt-get -o Acquire::Retries=3 update
-apt-get -o Acquire::Retries=3 install --yes --no-install-recommends -- "$@"
-rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb`
-	container = container.
-		WithEnvVariable("DEBIAN_FRONTEND", "noninteractive").
-		WithEnvVariable("KATA_BUILDER_EPOCH", strconv.Itoa(job.Recipe.Builder.Epoch))
-	container, err := s.exec(ctx, container, job.Log, append([]string{"sh", "-c", script, "install"}, job.Recipe.Builder.Packages...)...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("installing %s: %w", strings.Join(job.Recipe.Builder.Packages, " "), err)
-	}
-	container = container.WithoutEnvVariable("DEBIAN_FRONTEND").WithoutEnvVariable("KATA_BUILDER_EPOCH")
-	list, err := container.WithExec([]string{"dpkg-query", "--show", "--showformat", "${Package}=${Version}\n"}).Stdout(ctx)
-	if err != nil {
-		return nil, nil, fmt.Errorf("listing the installed packages: %w", err)
-	}
-	packages := strings.Fields(list)
-	slices.Sort(packages)
-	return container, packages, nil
-}
-
 // exec runs a command, whose output goes to log. A command that ran and failed
 // is an *ExitError.
 func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.Writer, args ...string) (*dagger.Container, error) {
@@ -198,20 +192,26 @@ func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.
 
 // furnish gives the container all that the steps may read.
 func (s *Session) furnish(container *dagger.Container, job Job) *dagger.Container {
+	if job.Nonce != "" {
+		container = container.WithEnvVariable(nonceVariable, job.Nonce)
+	}
 	container = container.WithMountedDirectory(filesPath, s.client.Host().Directory(job.Files))
 	for _, source := range job.Recipe.Sources {
 		container = container.WithMountedFile(path.Join(sourcesPath, source.Name), s.client.Host().File(job.Sources[source.Name]))
 	}
-	for _, dependency := range job.Recipe.Dependencies {
-		container = container.WithMountedFile(path.Join(dependenciesPath, dependency.Asset+".tar.zst"),
-			s.client.Host().File(job.Dependencies[dependency.Asset]))
+	for _, dependency := range job.dependencies() {
+		container = container.WithMountedFile(path.Join(dependenciesPath, dependency+".tar.zst"), s.client.Host().File(job.Dependencies[dependency]))
 	}
 	for _, variable := range Environment(job.Recipe) {
 		container = container.WithEnvVariable(variable.Name, variable.Value)
 	}
+	for _, secret := range job.Recipe.Secrets {
+		container = container.WithSecretVariable(secret.Name, s.client.SetSecret(secret.Name, job.Secrets[secret.Name]))
+	}
 	return container.
 		WithDirectory(buildPath, s.client.Directory()).
 		WithDirectory(outPath, s.client.Directory()).
+		WithDirectory(outputsPath, s.client.Directory()).
 		WithWorkdir(buildPath)
 }
 

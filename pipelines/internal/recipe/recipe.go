@@ -8,12 +8,16 @@
 // (distribution, suite, image digest, package names, epoch); every file the
 // build gets (path, mode, SHA-256), as it is in the working tree, uncommitted
 // edits included; pins and options with their resolved values; the declared
-// hashes of all places of every source; the steps; the digests of the
-// dependencies' artifacts; format and compression level of the output.
+// hashes of all places of every source; the steps; the digests of the tarballs
+// of the dependencies; for each secret the fingerprint of its public
+// certificate; for kernels the folders of their configuration, its version and
+// the exceptions that apply; format, compression level and time stamp of the
+// output, and the names of secondary ones.
 //
-// Not in it: time, host, user, git state, the number of processors, the
-// equivalent of a builder or source that was used, the versions of the
-// packages that were installed. The latter two are recorded with the artifact.
+// Not in it: time, host, user, git state, the number of processors, values of
+// secrets, files that nothing declares, the layout of YAML, the equivalent of a
+// builder or source that was used, the versions of the packages that were
+// installed. The latter two are recorded with the artifact.
 //
 // Canonical JSON is what [encoding/json] writes for Recipe, without HTML
 // escapes and without a final newline: fields in the order of their
@@ -30,7 +34,10 @@ import (
 
 // Schema is the version of the recipe's form. It is raised whenever the
 // meaning of a recipe changes while its declared inputs do not.
-const Schema = 1
+//
+//	1  the first
+//	2  secrets, secondary outputs, cross builds
+const Schema = 2
 
 // SourceDateEpoch is the time stamp of everything that is built, in seconds
 // since 1970: 2026-03-01 00:00 UTC, about the time of the pinned release. A
@@ -49,18 +56,22 @@ type Recipe struct {
 	Options      map[string]string `json:"options"`
 	Sources      []Source          `json:"sources"`
 	Dependencies []Dependency      `json:"dependencies"`
+	Secrets      []Secret          `json:"secrets"`
 	Kernel       *Kernel           `json:"kernel,omitempty"`
 	Output       Output            `json:"output"`
 }
 
 // Builder is the declared container of the build. Image and Suite are declared
-// equivalents: which one was used is recorded with the artifact.
+// equivalents: which one was used is recorded with the artifact. So are a
+// machine of the recipe's architecture, and one of another with the packages of
+// Cross.
 type Builder struct {
 	Distribution string   `json:"distribution"`
 	Suite        string   `json:"suite"`
 	Image        string   `json:"image"`
 	Epoch        int      `json:"epoch"`
 	Packages     []string `json:"packages"`
+	Cross        []string `json:"cross"`
 }
 
 // Step is one script, by its path in Files. Config is where a step leaves the
@@ -104,8 +115,22 @@ type Place struct {
 // Dependency is the artifact of another asset: Digest is that of its tarball,
 // "sha256:<hex>", so that an unchanged output stops a rebuild.
 type Dependency struct {
-	Asset  string `json:"asset"`
+	Asset   string             `json:"asset"`
+	Digest  string             `json:"digest"`
+	Outputs []DependencyOutput `json:"outputs,omitempty"`
+}
+
+// DependencyOutput is a secondary tarball of a dependency.
+type DependencyOutput struct {
+	Name   string `json:"name"`
 	Digest string `json:"digest"`
+}
+
+// Secret is a variable whose value a build gets and nobody else. Fingerprint is
+// "sha256:<hex>" over the DER of the public certificate that belongs to it.
+type Secret struct {
+	Name        string `json:"name"`
+	Fingerprint string `json:"fingerprint"`
 }
 
 // Kernel is what a guest kernel is configured from, beside the fragments among
@@ -118,11 +143,13 @@ type Kernel struct {
 	Exceptions    []string `json:"exceptions"`
 }
 
-// Output is the form of the tarball.
+// Output is the form of the tarball. Outputs are the names of secondary ones,
+// sorted.
 type Output struct {
-	Format          string `json:"format"`
-	Level           int    `json:"level"`
-	SourceDateEpoch int64  `json:"source_date_epoch"`
+	Format          string   `json:"format"`
+	Level           int      `json:"level"`
+	SourceDateEpoch int64    `json:"source_date_epoch"`
+	Outputs         []string `json:"outputs"`
 }
 
 // Canonical returns the canonical JSON of the recipe.

@@ -1,9 +1,13 @@
 package recipe
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
@@ -17,7 +21,16 @@ const Level = 3
 
 // RequestedConfig is the path, among the files of a kernel, of the one that
 // holds all requested options.
-const RequestedConfig = "generated/requested.config"
+const RequestedConfig = generated + "requested.config"
+
+// generated is the folder, among the files of a build, of those that the
+// program makes of others.
+const generated = "generated/"
+
+func isGenerated(path string) bool { return strings.HasPrefix(path, generated) }
+
+// versionsFile is where the pins of a tree are.
+const versionsFile = "versions.yaml"
 
 // Plan is a recipe with the bytes and places that its build needs.
 type Plan struct {
@@ -30,6 +43,9 @@ type Plan struct {
 	Sources []versions.Source
 	// Kernel is set for guest kernels.
 	Kernel *KernelPlan
+	// Read are the paths of all files of the tree that the recipe is made of,
+	// sorted.
+	Read []string
 	// Disk is the free space that the build needs, in bytes.
 	Disk int64
 }
@@ -48,10 +64,17 @@ type Resolver struct {
 	Tree     *Tree
 }
 
+// Digests are those of an artifact, "sha256:<hex>": of its tarball, and of the
+// secondary ones by name.
+type Digests struct {
+	Tarball string
+	Outputs map[string]string
+}
+
 // Resolve reads everything that the asset declares. The digests are those of
-// its dependencies' tarballs, by asset name; a missing one is an error. So is
-// anything declared that does not exist, with the place of its declaration.
-func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[string]string) (Plan, error) {
+// its dependencies, by asset name; a missing one is an error. So is anything
+// declared that does not exist, with the place of its declaration.
+func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[string]Digests) (Plan, error) {
 	plan := Plan{
 		Recipe: Recipe{
 			Schema: Schema,
@@ -62,11 +85,16 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 				Suite:        asset.Builder.Suite,
 				Image:        asset.Builder.Image,
 				Epoch:        asset.Builder.Epoch,
-				Packages:     slices.Sorted(slices.Values(asset.Builder.Packages)),
+				Packages:     sortedNames(asset.Builder.Packages),
+				Cross:        sortedNames(asset.Builder.Cross[arch]),
 			},
 			Options: maps.Clone(asset.Options),
-			Output:  Output{Format: "tar+zstd", Level: Level, SourceDateEpoch: SourceDateEpoch},
+			Output: Output{
+				Format: "tar+zstd", Level: Level, SourceDateEpoch: SourceDateEpoch,
+				Outputs: sortedNames(asset.Outputs),
+			},
 		},
+		Read: []string{versionsFile, asset.Folder + "/" + catalog.FileName},
 		Disk: asset.Disk << 30,
 	}
 	if plan.Recipe.Options == nil {
@@ -75,7 +103,7 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 	for _, step := range asset.Steps {
 		plan.Recipe.Steps = append(plan.Recipe.Steps, Step{step.Name, asset.ScriptPath(step), step.Config})
 	}
-	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.kernel} {
+	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.secrets, r.kernel} {
 		if err := fill(&plan, asset, arch); err != nil {
 			return Plan{}, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 		}
@@ -83,18 +111,32 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 	plan.Files = sorted(plan.Files)
 	for _, content := range plan.Files {
 		plan.Recipe.Files = append(plan.Recipe.Files, content.File)
+		if !isGenerated(content.Path) {
+			plan.Read = append(plan.Read, content.Path)
+		}
 	}
+	slices.Sort(plan.Read)
+	plan.Read = slices.Compact(plan.Read)
 	plan.Recipe.Dependencies = []Dependency{}
 	for _, name := range slices.Sorted(slices.Values(asset.Dependencies)) {
-		digest, ok := digests[name]
+		contents, ok := digests[name]
 		if !ok {
 			return Plan{}, fmt.Errorf("%s: the key of %s is pending on %s, which is not built", asset.Pos, asset.Name, name)
 		}
-		plan.Recipe.Dependencies = append(plan.Recipe.Dependencies, Dependency{name, digest})
+		dependency := Dependency{Asset: name, Digest: contents.Tarball}
+		for _, output := range slices.Sorted(maps.Keys(contents.Outputs)) {
+			dependency.Outputs = append(dependency.Outputs, DependencyOutput{output, contents.Outputs[output]})
+		}
+		plan.Recipe.Dependencies = append(plan.Recipe.Dependencies, dependency)
 	}
 	var err error
 	plan.Key, err = plan.Recipe.Key()
 	return plan, err
+}
+
+// sortedNames returns a sorted copy, which is never nil.
+func sortedNames(names []string) []string {
+	return append([]string{}, slices.Sorted(slices.Values(names))...)
 }
 
 func (r Resolver) pins(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
@@ -140,12 +182,31 @@ func (r Resolver) files(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
 	return err
 }
 
+// secrets adds the public certificates of the secrets and their fingerprints.
+func (r Resolver) secrets(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
+	plan.Recipe.Secrets = []Secret{}
+	for _, name := range slices.Sorted(maps.Keys(asset.Secrets)) {
+		content, err := r.Tree.Content(asset.Folder + "/" + asset.Secrets[name])
+		if err != nil {
+			return fmt.Errorf("the certificate of the secret %s: %w", name, err)
+		}
+		block, _ := pem.Decode(content.Data)
+		if block == nil || block.Type != "CERTIFICATE" {
+			return fmt.Errorf("%s, the certificate of the secret %s, is no certificate in PEM", content.Path, name)
+		}
+		sum := sha256.Sum256(block.Bytes)
+		plan.Recipe.Secrets = append(plan.Recipe.Secrets, Secret{name, "sha256:" + hex.EncodeToString(sum[:])})
+		plan.Files = append(plan.Files, content)
+	}
+	return nil
+}
+
 // kernel adds the fragments of a guest kernel and their sum.
 func (r Resolver) kernel(plan *Plan, asset catalog.Asset, arch catalog.Arch) error {
 	if asset.Kernel == nil {
 		return nil
 	}
-	requested, err := kconfig.Load(r.Tree, asset.Kernel.Configs, arch.Kernel())
+	requested, err := kconfig.Load(r.Tree, asset.Kernel.Folders(arch), arch.Kernel())
 	if err != nil {
 		return err
 	}
@@ -157,6 +218,7 @@ func (r Resolver) kernel(plan *Plan, asset catalog.Asset, arch catalog.Arch) err
 	if err != nil {
 		return err
 	}
+	plan.Read = append(plan.Read, kconfig.ExceptionsFile, kconfig.VersionFile)
 	contents, err := r.Tree.Below(requested.Files...)
 	if err != nil {
 		return err
@@ -169,7 +231,7 @@ func (r Resolver) kernel(plan *Plan, asset catalog.Asset, arch catalog.Arch) err
 	}
 	plan.Kernel = &KernelPlan{Requested: requested, Exceptions: exceptions, Arch: arch.Kernel(), Version: version}
 	plan.Recipe.Kernel = &Kernel{
-		Configs:       asset.Kernel.Configs,
+		Configs:       asset.Kernel.Folders(arch),
 		Suffix:        asset.Kernel.Suffix,
 		ConfigVersion: configVersion,
 		Exceptions:    kconfig.Tolerated(requested, exceptions, arch.Kernel(), version),

@@ -15,24 +15,32 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // The cache is a folder sha256 with a file named by the hash of its bytes,
 // beside it <hash>.partial while it is being fetched and <hash>.from, which
-// says where the partial comes from; locks has a lock for each hash.
+// says where the partial comes from; a folder h1 with zips of Go modules that
+// came from the registry, named by their sums; locks has a lock for each file.
 func (f *Fetcher) final(hash string) string { return filepath.Join(f.Dir, "sha256", hash) }
+
+// path is where the cache keeps the file of a place.
+func (f *Fetcher) path(place versions.Place) string {
+	if place.Go == nil {
+		return f.final(place.SHA256)
+	}
+	sum := strings.NewReplacer("h1:", "", "/", "_").Replace(place.Go.Sum)
+	return filepath.Join(f.Dir, "h1", sum+".zip")
+}
 
 // cached returns a source that is in the cache. A damaged file is discarded.
 func (t *task) cached(ctx context.Context, place versions.Place) (Fetched, bool, error) {
-	if place.SHA256 == "" {
-		return Fetched{}, false, nil
-	}
 	fetched, damage, err := t.inspect(ctx, place)
 	if damage == "" || err != nil {
 		return fetched, err == nil && fetched.Path != "", err
 	}
-	unlock, err := t.lock(ctx, place.SHA256)
+	unlock, err := t.lock(ctx, place)
 	if err != nil {
 		return Fetched{}, false, err
 	}
@@ -40,7 +48,7 @@ func (t *task) cached(ctx context.Context, place versions.Place) (Fetched, bool,
 	return t.cachedLocked(ctx, place)
 }
 
-// cachedLocked is cached for one that holds the lock of the hash: another
+// cachedLocked is cached for one that holds the lock of the place: another
 // process may have replaced a damaged file meanwhile.
 func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched, bool, error) {
 	fetched, damage, err := t.inspect(ctx, place)
@@ -48,7 +56,7 @@ func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched,
 		return fetched, err == nil && fetched.Path != "", err
 	}
 	t.note(fmt.Sprintf("%s: discarding a damaged file of the cache: %s", t.source.Name, damage))
-	if err := os.Remove(t.final(place.SHA256)); err != nil {
+	if err := os.Remove(t.path(place)); err != nil {
 		return Fetched{}, false, fmt.Errorf("discarding a damaged file of the cache: %w", err)
 	}
 	return Fetched{}, false, nil
@@ -57,17 +65,53 @@ func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched,
 // inspect returns the cached file of a place, nothing where there is none, or
 // what is wrong with it.
 func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, string, error) {
-	path := t.final(place.SHA256)
+	if place.Go == nil && place.SHA256 == "" {
+		return Fetched{}, "", nil
+	}
+	path := t.path(place)
 	hash, size, err := hashFile(ctx, path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Fetched{}, "", nil
 	case err != nil:
 		return Fetched{}, "", fmt.Errorf("reading the source cache: %w", err)
-	case hash != place.SHA256:
+	case place.Go == nil && hash != place.SHA256:
 		return Fetched{}, fmt.Sprintf("%s has sha256 %s and %d bytes", path, hash, size), nil
 	}
-	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, SHA256: hash, Size: size}, "", nil
+	if place.Go != nil {
+		if sum, err := zipSum(path); err != nil {
+			return Fetched{}, fmt.Sprintf("%s is no zip of a module: %v", path, err), nil
+		} else if sum != place.Go.Sum {
+			return Fetched{}, fmt.Sprintf("%s has the sum %s", path, sum), nil
+		}
+	}
+	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, From: FromCache, SHA256: hash, Size: size}, "", nil
+}
+
+// pulled takes the file of a place from the registry. What is wrong there is
+// not the place's fault: the places are asked next.
+func (t *task) pulled(ctx context.Context, place versions.Place) (Fetched, bool, error) {
+	if t.Registry == nil || place.Go == nil && place.SHA256 == "" {
+		return Fetched{}, false, nil
+	}
+	unlock, err := t.lock(ctx, place)
+	if err != nil {
+		return Fetched{}, false, err
+	}
+	defer unlock()
+	if fetched, ok, err := t.cachedLocked(ctx, place); ok || err != nil {
+		return fetched, ok, err
+	}
+	err = t.Registry.PullSource(ctx, place.Hash(), t.path(place), t.bytes)
+	if store.IsNotFound(err) {
+		return Fetched{}, false, nil
+	}
+	if err != nil {
+		return Fetched{}, false, fmt.Errorf("pulling from the registry: %w", err)
+	}
+	fetched, ok, err := t.cachedLocked(ctx, place)
+	fetched.From = FromRegistry
+	return fetched, ok, err
 }
 
 // local checks a file that is given instead of a place.
@@ -79,7 +123,7 @@ func (t *task) local(ctx context.Context, path string) (Fetched, error) {
 	var declared []string
 	for _, place := range t.source.Places {
 		if place.SHA256 == hash {
-			return Fetched{Name: t.source.Name, Path: path, Place: LocalPlace, SHA256: hash, Size: size}, nil
+			return Fetched{Name: t.source.Name, Path: path, Place: LocalPlace, From: FromFile, SHA256: hash, Size: size}, nil
 		}
 		if place.SHA256 != "" {
 			declared = append(declared, place.Name+" "+place.SHA256)
@@ -92,10 +136,11 @@ func (t *task) local(ctx context.Context, path string) (Fetched, error) {
 		path, hash, t.source.Name, strings.Join(declared, ", "))
 }
 
-// lock takes the lock of a hash, waiting for other processes until ctx ends.
-func (t *task) lock(ctx context.Context, hash string) (unlock func(), err error) {
-	path := filepath.Join(t.Dir, "locks", hash)
-	for _, dir := range []string{filepath.Dir(path), filepath.Dir(t.final(hash))} {
+// lock takes the lock of a place's file, waiting for other processes until ctx
+// ends.
+func (t *task) lock(ctx context.Context, place versions.Place) (unlock func(), err error) {
+	path := filepath.Join(t.Dir, "locks", filepath.Base(t.path(place)))
+	for _, dir := range []string{filepath.Dir(path), filepath.Dir(t.path(place))} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("making the source cache: %w", err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -37,7 +38,7 @@ type transfer struct {
 
 // download brings a file into the cache unless another process just did.
 func (t *task) download(ctx context.Context, place versions.Place, url, what string) (Fetched, error) {
-	unlock, err := t.lock(ctx, place.SHA256)
+	unlock, err := t.lock(ctx, place)
 	if err != nil {
 		return Fetched{}, err
 	}
@@ -71,7 +72,7 @@ func (t *task) download(ctx context.Context, place versions.Place, url, what str
 	if err := d.publish(); err != nil {
 		return Fetched{}, fmt.Errorf("putting %s into the source cache: %w", t.source.Name, err)
 	}
-	return Fetched{Name: t.source.Name, Path: t.final(hash), Place: place.Name, SHA256: hash, Size: size}, nil
+	return Fetched{Name: t.source.Name, Path: t.final(hash), Place: place.Name, From: FromPlace, SHA256: hash, Size: size}, nil
 }
 
 // whole makes the partial complete and returns its hash and size.
@@ -160,7 +161,7 @@ func (d *transfer) remember(validator string) error {
 }
 
 func (d *transfer) discard() error {
-	for _, path := range []string{d.originPath(), d.partial} {
+	for _, path := range []string{d.originPath(), d.partial, d.final(d.place.SHA256) + store.Pulling} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("discarding a partial download: %w", err)
 		}

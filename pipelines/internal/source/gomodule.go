@@ -18,10 +18,25 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// goModule has the go command bring a module's zip into its module cache.
-func (t *task) goModule(ctx context.Context, place versions.Place) (Fetched, error) {
+// inModCache looks for a module in Go's module cache, where that decides whether
+// something else is asked.
+func (t *task) inModCache(ctx context.Context, place versions.Place) (Fetched, bool, error) {
+	if place.Go == nil || !t.Offline && t.Registry == nil {
+		return Fetched{}, false, nil
+	}
+	fetched, err := t.goModule(ctx, place, true)
+	if errors.As(err, new(unavailable)) && ctx.Err() == nil {
+		return Fetched{}, false, nil
+	}
+	fetched.From = FromCache
+	return fetched, err == nil, err
+}
+
+// goModule has the go command bring a module's zip into its module cache, or
+// find it there.
+func (t *task) goModule(ctx context.Context, place versions.Place, offline bool) (Fetched, error) {
 	module := place.Go.Module + "@" + place.Go.Version
-	path, err := t.downloadModule(ctx, place.Go)
+	path, err := t.downloadModule(ctx, place.Go, offline)
 	if err != nil {
 		return Fetched{}, unavailable{fmt.Errorf("downloading the Go module %s: %w", module, err)}
 	}
@@ -37,10 +52,10 @@ func (t *task) goModule(ctx context.Context, place versions.Place) (Fetched, err
 	if err != nil {
 		return Fetched{}, fmt.Errorf("reading the Go module %s: %w", module, err)
 	}
-	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, SHA256: hash, Size: size}, nil
+	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, From: FromPlace, SHA256: hash, Size: size}, nil
 }
 
-func (t *task) downloadModule(ctx context.Context, module *versions.GoModule) (zip string, err error) {
+func (t *task) downloadModule(ctx context.Context, module *versions.GoModule, offline bool) (zip string, err error) {
 	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
 		return "", fmt.Errorf("making the source cache: %w", err)
 	}
@@ -49,8 +64,11 @@ func (t *task) downloadModule(ctx context.Context, module *versions.GoModule) (z
 	// declared sum decides, also for modules that the database lacks.
 	cmd.Dir = t.Dir
 	cmd.Env = append(cmd.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GONOSUMDB="+module.Module)
-	if t.Offline {
+	if offline {
 		cmd.Env = append(cmd.Env, "GOPROXY=off")
+	}
+	if t.ModCache != "" {
+		cmd.Env = append(cmd.Env, "GOMODCACHE="+t.ModCache, "GOFLAGS=-mod=mod -modcacherw")
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

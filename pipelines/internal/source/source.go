@@ -31,17 +31,43 @@ type Fetcher struct {
 	// Debian looks up a file in the index of a Debian archive; nil says that
 	// there is no such index here.
 	Debian func(ctx context.Context, d versions.Debian) (debian.Archive, error)
-	// Offline allows the caches alone: this one and Go's module cache.
+	// Registry is a cache that machines share; nil for none. It is asked where
+	// the local caches lack a source, before any place.
+	Registry Registry
+	// Offline allows the caches alone: this one, Go's module cache and Registry.
 	Offline bool
 	// Place is the name of the only place to take a source from, "" any.
 	Place string
 	// Local maps names of sources to files that are used instead of a place.
 	Local map[string]string
 
+	// ModCache is Go's module cache; "" is the user's.
+	ModCache string
+
 	// stall is how long a server may send nothing, pause how long the first
 	// of the waits after dropped connections lasts; 0 is the default.
 	stall, pause time.Duration
 }
+
+// Registry keeps the files of sources by their declared hashes, "sha256:<hex>"
+// or "h1:<base64>".
+type Registry interface {
+	// PullSource writes the file to path, which appears where it is whole, and
+	// resumes what an earlier call left. The error is store.ErrNotFound where
+	// the registry does not have it, or cannot give it.
+	PullSource(ctx context.Context, hash, path string, bytes func(done, total int64)) error
+}
+
+// Origin says where the file of a source came from this time.
+type Origin string
+
+// Where the file of a source can come from.
+const (
+	FromCache    Origin = "cache"
+	FromRegistry Origin = "registry"
+	FromPlace    Origin = "place"
+	FromFile     Origin = "file" // of Fetcher.Local
+)
 
 // Fetched is a source on this machine.
 type Fetched struct {
@@ -51,12 +77,13 @@ type Fetched struct {
 	Path string
 	// Place is the name of the place whose bytes these are.
 	Place string
+	From  Origin
 	// SHA256 is that of the file, in lower-case hex, Size its length in bytes.
 	SHA256 string
 	Size   int64
 }
 
-// Fetch returns a source, from the cache or the first of its places that
+// Fetch returns a source, from the caches or the first of its places that
 // answers. Bytes (may be nil) gets the progress of a download, with a total of
 // 0 where it is unknown; note (may be nil) gets a line for whatever a person
 // should know about a fetch that goes on.
@@ -75,14 +102,16 @@ func (f *Fetcher) Fetch(ctx context.Context, s versions.Source, bytes func(done,
 	if err != nil {
 		return Fetched{}, err
 	}
-	for _, place := range places {
-		fetched, ok, err := t.cached(ctx, place)
-		if ok || err != nil {
-			return fetched, err
+	for _, look := range []func(context.Context, versions.Place) (Fetched, bool, error){t.cached, t.inModCache, t.pulled} {
+		for _, place := range places {
+			fetched, ok, err := look(ctx, place)
+			if ok || err != nil {
+				return fetched, err
+			}
 		}
 	}
 	if f.Offline {
-		return t.offline(ctx, places)
+		return Fetched{}, t.missing(places)
 	}
 	return t.first(ctx, places)
 }
@@ -142,7 +171,7 @@ func (t *task) first(ctx context.Context, places []versions.Place) (Fetched, err
 func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) {
 	switch {
 	case place.Go != nil:
-		return t.goModule(ctx, place)
+		return t.goModule(ctx, place, false)
 	case place.SHA256 == "":
 		return Fetched{}, unavailable{errors.New("no sha256 is declared for it; add one")}
 	case place.Debian != nil:
@@ -167,27 +196,37 @@ func (t *task) debian(ctx context.Context, place versions.Place) (Fetched, error
 	return t.download(ctx, place, archive.URL, what)
 }
 
-// offline looks in Go's module cache and names what is missing.
-func (t *task) offline(ctx context.Context, places []versions.Place) (Fetched, error) {
-	missing := make([]string, len(places))
+// missing is the error of a source that no cache has.
+func (t *task) missing(places []versions.Place) error {
+	hashes := make([]string, len(places))
 	for i, place := range places {
-		missing[i] = place.Hash()
-		if place.Go == nil {
-			continue
-		}
-		fetched, err := t.goModule(ctx, place)
-		if err == nil || !errors.As(err, new(unavailable)) {
-			return fetched, err
-		}
+		hashes[i] = place.Hash()
 	}
-	return Fetched{}, fmt.Errorf("source %q is not in the cache %s, and offline nothing is fetched: missing is %s; fetch it once online, or give its file with --source %s=PATH",
-		t.source.Name, t.Dir, strings.Join(missing, " or "), t.source.Name)
+	where, remedy := "in the cache "+t.Dir, ""
+	if t.Registry != nil {
+		where = "in the caches (" + t.Dir + " and the registry)"
+		remedy = "have a machine that is online put it into the registry with `source push`, "
+	}
+	return fmt.Errorf("source %q is not %s, and offline nothing is fetched: missing is %s; fetch it once online with `source fetch`, %sor give its file with --source %s=PATH",
+		t.source.Name, where, strings.Join(hashes, " or "), remedy, t.source.Name)
 }
 
-// wrong is the error of a place that gave other bytes than declared.
+// Mismatch is the error of a place that gave other bytes than declared.
+type Mismatch struct {
+	// What gave them, for the source of that name.
+	What, Source string
+	// Got and Want say what they are and should be: "sha256 ...".
+	Got, Want string
+}
+
+// Error says what to do about it.
+func (m *Mismatch) Error() string {
+	return fmt.Sprintf("%s has %s and %s is declared: if the change is meant, correct the declared hash; otherwise do not trust the place: take another with --place NAME, or give the file with --source %s=PATH",
+		m.What, m.Got, m.Want, m.Source)
+}
+
 func (t *task) wrong(what, got, want string) error {
-	return fmt.Errorf("%s has %s and %s is declared: if the change is meant, correct the declared hash; otherwise do not trust the place: take another with --place NAME, or give the file with --source %s=PATH",
-		what, got, want, t.source.Name)
+	return &Mismatch{What: what, Source: t.source.Name, Got: got, Want: want}
 }
 
 // nowhere is the error of a source that no place gave.

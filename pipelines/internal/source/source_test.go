@@ -106,7 +106,7 @@ func wantFetched(t *testing.T, f *Fetcher, got Fetched, err error, place string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Fetched{Name: "linux", Path: f.final(hashText(string(content))), Place: place, SHA256: hashText(string(content)), Size: int64(len(content))}
+	want := Fetched{Name: "linux", Path: f.final(hashText(string(content))), Place: place, From: got.From, SHA256: hashText(string(content)), Size: int64(len(content))}
 	if got != want {
 		t.Errorf("fetched %+v, want %+v", got, want)
 	}
@@ -282,7 +282,7 @@ func TestLocal(t *testing.T) {
 	f.Local = map[string]string{"linux": path}
 	hash := hashText(string(content))
 	got, err := f.Fetch(t.Context(), linux(place("a", "", []byte("x")), place("b", "", content)), nil, nil)
-	if want := (Fetched{"linux", path, LocalPlace, hash, int64(len(content))}); err != nil || got != want {
+	if want := (Fetched{"linux", path, LocalPlace, FromFile, hash, int64(len(content))}); err != nil || got != want {
 		t.Errorf("fetched %+v, %v, want %+v", got, err, want)
 	}
 	_, err = f.Fetch(t.Context(), linux(place("a", "", []byte("x")), place("b", "", []byte("y"))), nil, nil)

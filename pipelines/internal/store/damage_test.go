@@ -60,7 +60,7 @@ func TestDamagedTarball(t *testing.T) {
 			if err := os.WriteFile(out, []byte("earlier"), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if changed, err := s.Export(t.Context(), artifact, out); changed || !IsNotFound(err) {
+			if changed, err := s.Export(t.Context(), artifact, "", out); changed || !IsNotFound(err) {
 				t.Errorf("Export: %t, %v; want a miss", changed, err)
 			}
 			n.want(t, append(notes, test.found)...)
@@ -76,7 +76,7 @@ func TestDamagedTarball(t *testing.T) {
 			wantMiss(t, s, p.Ref)
 			n.want(t, append(notes, test.found)...)
 			again := put(t, s, p)
-			if changed, err := s.Export(t.Context(), again, out); err != nil || !changed {
+			if changed, err := s.Export(t.Context(), again, "", out); err != nil || !changed {
 				t.Errorf("Export after a new Put: %t, %v", changed, err)
 			}
 		})
@@ -97,7 +97,7 @@ func TestExportSparesARepair(t *testing.T) {
 	}
 	defer bad.Close()
 	put(t, s, p)
-	if err := l.forget(t.Context(), artifact, bad, "is bad"); !IsNotFound(err) {
+	if err := l.forget(t.Context(), artifact, artifact.main(), bad, "is bad"); !IsNotFound(err) {
 		t.Errorf("forget: %v, want a miss", err)
 	}
 	if _, err := s.Get(t.Context(), p.Ref); err != nil {

@@ -14,8 +14,8 @@ import (
 // locksFolder is beside the layouts; no asset has such a name.
 const locksFolder = ".locks"
 
-// retry is how often a lock that another process holds is tried.
-const retry = 50 * time.Millisecond
+// lockRetry is how often a lock that another process holds is tried.
+const lockRetry = 50 * time.Millisecond
 
 // Lock keeps other processes, and other callers in this one, from building the
 // same artifact. It waits for them, which it notes, until ctx ends. A holder
@@ -41,7 +41,7 @@ func (s *Store) flock(ctx context.Context, path, waiting string) (unlock func() 
 		if waiting != "" {
 			s.say(waiting)
 		}
-		_, err = lock.TryLockContext(ctx, retry)
+		_, err = lock.TryLockContext(ctx, lockRetry)
 	}
 	if err == nil {
 		err = ctx.Err()

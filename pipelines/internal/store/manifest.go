@@ -21,6 +21,7 @@ const (
 	recipeType   = "application/vnd.kata-containers.asset.recipe.v1+json"
 	tarballType  = "application/vnd.kata-containers.asset.layer.v1.tar+zstd"
 	recordType   = "application/vnd.kata-containers.asset.record.v1+json"
+	outputType   = "application/vnd.kata-containers.asset.output.v1.tar+zstd"
 )
 
 // Annotations of a manifest: with the digest of the config they make its tag,
@@ -28,6 +29,8 @@ const (
 const (
 	assetAnnotation = "io.katacontainers.asset.name"
 	archAnnotation  = "io.katacontainers.asset.arch"
+	// outputAnnotation is on the layer of a secondary output: its name.
+	outputAnnotation = "io.katacontainers.asset.output"
 )
 
 // Limits in bytes of what is read into memory: registries accept manifests up
@@ -37,15 +40,37 @@ const (
 	maxDocument = 64 << 20
 )
 
-// manifest returns the manifest of an artifact and its descriptor.
-func manifest(ref Ref, recipe, tarball, record ocispec.Descriptor) ([]byte, ocispec.Descriptor, error) {
-	tarball.Annotations = map[string]string{ocispec.AnnotationTitle: "kata-static-" + ref.Asset + ".tar.zst"}
+// parts are the contents that a manifest names: outputs are the secondary
+// tarballs, each with its name and in the order of the names.
+type parts struct {
+	recipe, tarball, record ocispec.Descriptor
+	outputs                 []namedPart
+}
+
+type namedPart struct {
+	name string
+	ocispec.Descriptor
+}
+
+// manifest returns the manifest of an artifact and its descriptor. What is
+// published about an artifact (signatures, provenance, an SBOM) has no place in
+// it: that refers to it, as OCI referrers do.
+func manifest(ref Ref, p parts) ([]byte, ocispec.Descriptor, error) {
+	p.tarball.Annotations = map[string]string{ocispec.AnnotationTitle: title(ref.Asset, "")}
+	layers := []ocispec.Descriptor{p.tarball, p.record}
+	for _, output := range p.outputs {
+		output.MediaType = outputType
+		output.Annotations = map[string]string{
+			ocispec.AnnotationTitle: title(ref.Asset, output.name), outputAnnotation: output.name,
+		}
+		layers = append(layers, output.Descriptor)
+	}
 	data, err := json.Marshal(ocispec.Manifest{
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: artifactType,
-		Config:       recipe,
-		Layers:       []ocispec.Descriptor{tarball, record},
+		Config:       p.recipe,
+		Layers:       layers,
 		Annotations:  map[string]string{assetAnnotation: ref.Asset, archAnnotation: ref.Arch},
 	})
 	if err != nil {
@@ -56,6 +81,36 @@ func manifest(ref Ref, recipe, tarball, record ocispec.Descriptor) ([]byte, ocis
 	return data, descriptor, nil
 }
 
+// title is the file name of a tarball, by which other OCI clients save it.
+func title(asset, output string) string {
+	if output != "" {
+		asset += "-" + output
+	}
+	return "kata-static-" + asset + ".tar.zst"
+}
+
+// parse checks a manifest and returns what it says: an artifact without its
+// recipe and record. The error is *damage.
+func parse(data []byte) (Artifact, ocispec.Manifest, error) {
+	var m ocispec.Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return Artifact{}, m, &damage{fmt.Sprintf("has a manifest that is not JSON: %v", err)}
+	}
+	if err := checkManifest(m); err != nil {
+		return Artifact{}, m, err
+	}
+	artifact := Artifact{
+		Ref:    Ref{Asset: m.Annotations[assetAnnotation], Arch: m.Annotations[archAnnotation], Key: m.Config.Digest.Encoded()},
+		Digest: m.Layers[0].Digest.String(), Size: m.Layers[0].Size, Manifest: digest.FromBytes(data).String(),
+	}
+	for _, layer := range m.Layers[2:] {
+		artifact.Outputs = append(artifact.Outputs, Output{
+			Name: layer.Annotations[outputAnnotation], Digest: layer.Digest.String(), Size: layer.Size,
+		})
+	}
+	return artifact, m, nil
+}
+
 // load reads an artifact from its manifest. The error is *damage where parts
 // are missing or are not what they should be.
 func (l *layout) load(ctx context.Context, descriptor ocispec.Descriptor) (Artifact, error) {
@@ -63,47 +118,50 @@ func (l *layout) load(ctx context.Context, descriptor ocispec.Descriptor) (Artif
 	if err != nil {
 		return Artifact{}, err
 	}
-	var m ocispec.Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return Artifact{}, &damage{fmt.Sprintf("has a manifest that is not JSON: %v", err)}
-	}
-	if err := checkManifest(m); err != nil {
-		return Artifact{}, err
-	}
-	recipe, err := l.read(ctx, "recipe", m.Config, maxDocument)
+	artifact, m, err := parse(data)
 	if err != nil {
 		return Artifact{}, err
 	}
-	tarball, record := m.Layers[0], m.Layers[1]
-	recorded, err := l.read(ctx, "record", record, maxDocument)
-	if err != nil {
+	if artifact.Recipe, err = l.read(ctx, "recipe", m.Config, maxDocument); err != nil {
 		return Artifact{}, err
 	}
-	if err := l.present(tarball); err != nil {
+	if artifact.Record, err = l.read(ctx, "record", m.Layers[1], maxDocument); err != nil {
 		return Artifact{}, err
 	}
-	return Artifact{
-		Ref:    Ref{Asset: m.Annotations[assetAnnotation], Arch: m.Annotations[archAnnotation], Key: m.Config.Digest.Encoded()},
-		Digest: tarball.Digest.String(), Size: tarball.Size,
-		Recipe: recipe, Record: recorded, Manifest: descriptor.Digest.String(),
-	}, nil
+	for _, output := range append([]Output{artifact.main()}, artifact.Outputs...) {
+		if err := l.present(output); err != nil {
+			return Artifact{}, err
+		}
+	}
+	return artifact, nil
 }
 
 func checkManifest(m ocispec.Manifest) error {
 	if m.MediaType != ocispec.MediaTypeImageManifest || m.ArtifactType != artifactType {
 		return &damage{fmt.Sprintf("is a foreign manifest of type %q, artifactType %q", m.MediaType, m.ArtifactType)}
 	}
-	parts := append([]ocispec.Descriptor{m.Config}, m.Layers...)
+	all := append([]ocispec.Descriptor{m.Config}, m.Layers...)
 	types := []string{recipeType, tarballType, recordType}
-	if len(parts) < len(types) {
+	if len(all) < len(types) {
 		return &damage{fmt.Sprintf("has %d layers, want the tarball and the record", len(m.Layers))}
 	}
-	for i, want := range types {
-		if parts[i].MediaType != want {
-			return &damage{fmt.Sprintf("has a part of type %q, want %q", parts[i].MediaType, want)}
+	last := ""
+	for i, part := range all {
+		want := outputType
+		if i < len(types) {
+			want = types[i]
+		} else {
+			name := part.Annotations[outputAnnotation]
+			if !validName.MatchString(name) || name <= last {
+				return &damage{fmt.Sprintf("has an output named %q after %q, want names in order", name, last)}
+			}
+			last = name
 		}
-		if err := parts[i].Digest.Validate(); err != nil || parts[i].Digest.Algorithm() != digest.SHA256 {
-			return &damage{fmt.Sprintf("names a part by %q, want a sha256 digest", parts[i].Digest)}
+		if part.MediaType != want {
+			return &damage{fmt.Sprintf("has a part of type %q, want %q", part.MediaType, want)}
+		}
+		if err := part.Digest.Validate(); err != nil || part.Digest.Algorithm() != digest.SHA256 || part.Size < 0 {
+			return &damage{fmt.Sprintf("names a part of %d bytes by %q, want a sha256 digest", part.Size, part.Digest)}
 		}
 	}
 	return nil
@@ -130,16 +188,16 @@ func (l *layout) read(ctx context.Context, what string, d ocispec.Descriptor, li
 	return nil, fmt.Errorf("reading a %s of the store: %w", what, err)
 }
 
-// present makes sure that a blob is there with its size.
-func (l *layout) present(d ocispec.Descriptor) error {
-	info, err := os.Stat(l.path(d.Digest))
+// present makes sure that a tarball is there with its size.
+func (l *layout) present(output Output) error {
+	info, err := os.Stat(l.path(digest.Digest(output.Digest)))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return &damage{"has lost its tarball"}
+		return &damage{"has lost its " + output.what()}
 	case err != nil:
 		return fmt.Errorf("looking for a tarball of the store: %w", err)
-	case info.Size() != d.Size:
-		return &damage{fmt.Sprintf("has a tarball of %d bytes, want %d", info.Size(), d.Size)}
+	case info.Size() != output.Size:
+		return &damage{fmt.Sprintf("has a %s of %d bytes, want %d", output.what(), info.Size(), output.Size)}
 	}
 	return nil
 }

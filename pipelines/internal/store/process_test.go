@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +72,9 @@ func child(role string) error {
 		fmt.Println("held")
 		_, err := io.Copy(io.Discard, os.Stdin)
 		return err
+	}
+	if strings.Contains(role, " ") {
+		return registryChild(s, role)
 	}
 	first, err := strconv.Atoi(role)
 	if err != nil {
@@ -178,7 +182,7 @@ func TestLock(t *testing.T) {
 	if !lines.Scan() {
 		t.Fatal("the other process took no lock")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*retry)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*lockRetry)
 	defer cancel()
 	if _, err := s.Lock(ctx, ref); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Lock of a held key: %v, want %v", err, context.DeadlineExceeded)
@@ -191,7 +195,7 @@ func TestLock(t *testing.T) {
 	if err := other(); err != nil {
 		t.Error(err)
 	}
-	time.AfterFunc(2*retry, func() { _ = cmd.Process.Kill() })
+	time.AfterFunc(2*lockRetry, func() { _ = cmd.Process.Kill() })
 	unlock, err := s.Lock(t.Context(), ref)
 	if err != nil {
 		t.Fatalf("Lock after its holder crashed: %v", err)
@@ -208,7 +212,7 @@ func TestLock(t *testing.T) {
 	select {
 	case err := <-got:
 		t.Fatalf("two hold the lock in one process: %v", err)
-	case <-time.After(3 * retry):
+	case <-time.After(3 * lockRetry):
 	}
 	if err := unlock(); err != nil {
 		t.Error(err)

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -25,31 +27,54 @@ func (s *Store) Put(ctx context.Context, put Put) (Artifact, error) {
 	if err := put.validate(); err != nil {
 		return Artifact{}, err
 	}
+	if _, found := put.Outputs[""]; found {
+		return Artifact{}, fmt.Errorf("an output of %s has no name", put.Asset)
+	}
 	recipe := content.NewDescriptorFromBytes(recipeType, put.Recipe)
 	if recipe.Digest.Encoded() != put.Key {
 		return Artifact{}, fmt.Errorf("the recipe of %s hashes to %s, not to its key %s", put.Asset, recipe.Digest.Encoded(), put.Key)
 	}
-	tarball, err := describe(ctx, put.Tarball)
-	if err != nil {
-		return Artifact{}, fmt.Errorf("reading the tarball to store: %w", err)
-	}
-	record := content.NewDescriptorFromBytes(recordType, put.Record)
-	data, descriptor, err := manifest(put.Ref, recipe, tarball, record)
+	named, tarballs, err := put.describe(ctx)
 	if err != nil {
 		return Artifact{}, err
+	}
+	named.recipe, named.record = recipe, content.NewDescriptorFromBytes(recordType, put.Record)
+	data, descriptor, err := manifest(put.Ref, named)
+	if err != nil {
+		return Artifact{}, err
+	}
+	artifact, _, err := parse(data)
+	if err != nil {
+		return Artifact{}, fmt.Errorf("an artifact of %s that nothing could read: it %w", put.Asset, err)
 	}
 	// The manifest goes last: whoever sees it finds the rest.
-	err = s.layout(put.Asset).add(ctx, put.Tag(), []blob{
-		{tarball, func() (io.ReadCloser, error) { return os.Open(put.Tarball) }},
-		{recipe, inMemory(put.Recipe)}, {record, inMemory(put.Record)}, {descriptor, inMemory(data)},
-	})
-	if err != nil {
+	blobs := slices.Concat(tarballs, []blob{{recipe, inMemory(put.Recipe)}, {named.record, inMemory(put.Record)}, {descriptor, inMemory(data)}})
+	if err := s.layout(put.Asset).add(ctx, put.Tag(), blobs); err != nil {
 		return Artifact{}, err
 	}
-	return Artifact{
-		Ref: put.Ref, Digest: tarball.Digest.String(), Size: tarball.Size,
-		Recipe: put.Recipe, Record: put.Record, Manifest: descriptor.Digest.String(),
-	}, nil
+	artifact.Recipe, artifact.Record = put.Recipe, put.Record
+	return artifact, nil
+}
+
+// describe hashes all tarballs to store.
+func (p Put) describe(ctx context.Context) (named parts, tarballs []blob, err error) {
+	for _, name := range append([]string{""}, slices.Sorted(maps.Keys(p.Outputs))...) {
+		path := p.Tarball
+		if name != "" {
+			path = p.Outputs[name]
+		}
+		d, err := describe(ctx, path)
+		if err != nil {
+			return parts{}, nil, fmt.Errorf("reading the %s to store: %w", Output{Name: name}.what(), err)
+		}
+		if name == "" {
+			named.tarball = d
+		} else {
+			named.outputs = append(named.outputs, namedPart{name, d})
+		}
+		tarballs = append(tarballs, blob{d, func() (io.ReadCloser, error) { return os.Open(path) }})
+	}
+	return named, tarballs, nil
 }
 
 // blob is content to store.
@@ -59,22 +84,29 @@ type blob struct {
 }
 
 // add writes blobs and then puts the last of them into the index.
-func (l *layout) add(ctx context.Context, tag string, blobs []blob) (err error) {
+func (l *layout) add(ctx context.Context, tag string, blobs []blob) error {
+	return l.locked(ctx, func() error {
+		index, err := l.prepare(ctx)
+		if err != nil {
+			return err
+		}
+		for _, b := range blobs {
+			if err := l.push(ctx, b); err != nil {
+				return err
+			}
+		}
+		return l.writeIndex(set(index, tag, &blobs[len(blobs)-1].Descriptor))
+	})
+}
+
+// locked does something while no other writes to the layout.
+func (l *layout) locked(ctx context.Context, do func() error) (err error) {
 	unlock, err := l.store.flock(ctx, l.lock, "")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	index, err := l.prepare(ctx)
-	if err != nil {
-		return err
-	}
-	for _, b := range blobs {
-		if err := l.push(ctx, b); err != nil {
-			return err
-		}
-	}
-	return l.writeIndex(set(index, tag, &blobs[len(blobs)-1].Descriptor))
+	return do()
 }
 
 func inMemory(data []byte) func() (io.ReadCloser, error) {
@@ -123,7 +155,7 @@ func (l *layout) clean() error {
 			}
 		}
 	}
-	return nil
+	return l.cleanPartial()
 }
 
 // push writes a blob, unless it is there and whole.
@@ -133,17 +165,8 @@ func (l *layout) push(ctx context.Context, b blob) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(l.path(d.Digest)); err == nil {
-		present, err := describe(ctx, l.path(d.Digest))
-		if err != nil {
-			return fmt.Errorf("checking a blob of the store: %w", err)
-		}
-		if present.Digest == d.Digest {
-			return nil
-		}
-		if err := os.Remove(l.path(d.Digest)); err != nil {
-			return fmt.Errorf("removing a damaged blob of the store: %w", err)
-		}
+	if whole, err := l.holds(ctx, d); whole || err != nil {
+		return err
 	}
 	source, err := b.open()
 	if err != nil {

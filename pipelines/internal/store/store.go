@@ -1,12 +1,14 @@
 // Package store keeps artifacts by key in OCI image layouts on disk, one layout
-// per asset, so that what is a folder here can be a repository of a registry.
+// per asset, and in the repositories of a registry behind it, one per asset.
+// Store is the one, Registry the other, Tiered both.
 //
 // # The artifact
 //
 // A manifest with artifactType application/vnd.kata-containers.asset.v1 under
 // the tag <key>-<arch>. Its config is the canonical recipe, whose SHA-256 is the
-// key; its first layer the tarball; its second the build record. It holds no
-// time: storing the same content twice gives the same manifest.
+// key; its first layer the tarball; its second the build record; the others are
+// secondary tarballs. It holds no time: storing the same content twice gives the
+// same manifest.
 //
 // # Concurrency and damage
 //
@@ -16,6 +18,17 @@
 // at worst blobs that no manifest names. An index that cannot be read is rebuilt
 // from the manifests among the blobs. Nothing is synced to disk but the index: a
 // blob that a power cut left short is found by its digest when it is used.
+//
+// # The registry
+//
+// A lookup is one request, of the manifest under the key's tag. Blobs are
+// streamed into the layout and hashed on the way; what is not whole yet is in a
+// folder beside the blobs, and resumed after a lost connection or by the next
+// process. What the registry sends is
+// believed only where it has the digest that was asked for. Anything else that
+// is wrong with a registry makes a note and a miss, so that the artifact is
+// built; only pushing fails for it. Tags by key are never moved from a whole
+// artifact to another; the moving tags are for people and for comparing.
 package store
 
 import (
@@ -26,6 +39,7 @@ import (
 	"regexp"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 )
@@ -46,22 +60,67 @@ type Ref struct {
 // Tag returns the artifact's tag in its layout or repository.
 func (r Ref) Tag() string { return r.Key + "-" + r.Arch }
 
+// Output is a secondary tarball of an artifact.
+type Output struct {
+	Name string `json:"name"`
+	// Digest is "sha256:<hex>", Size the length in bytes.
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+}
+
+// what names a tarball in messages.
+func (o Output) what() string {
+	if o.Name == "" {
+		return "tarball"
+	}
+	return fmt.Sprintf("tarball %q", o.Name)
+}
+
 // Artifact is a stored artifact.
 type Artifact struct {
 	Ref
 	// Digest is that of the tarball, "sha256:<hex>", Size its length in bytes.
 	Digest string
 	Size   int64
+	// Outputs are the secondary tarballs, sorted by name.
+	Outputs []Output
 	// Recipe is the canonical recipe, Record the build record, both JSON.
 	Recipe, Record []byte
 	// Manifest is the digest of the manifest, "sha256:<hex>".
 	Manifest string
 }
 
-// Put is an artifact to store: Tarball is a path, the rest as in Artifact.
+// main returns the artifact's tarball as an output without a name.
+func (a Artifact) main() Output { return Output{Digest: a.Digest, Size: a.Size} }
+
+// is makes sure that an artifact is the one of a key. The error is *damage.
+func (a Artifact) is(ref Ref) error {
+	if a.Ref != ref {
+		return &damage{fmt.Sprintf("is of asset %q, arch %q, key %s", a.Asset, a.Arch, a.Key)}
+	}
+	return nil
+}
+
+// output returns a tarball: "" is the main one.
+func (a Artifact) output(name string) (Output, error) {
+	for _, output := range append([]Output{a.main()}, a.Outputs...) {
+		if output.Name != name {
+			continue
+		}
+		if err := digest.Digest(output.Digest).Validate(); err != nil {
+			return Output{}, fmt.Errorf("digest %q of %s: %w", output.Digest, a.Asset, err)
+		}
+		return output, nil
+	}
+	return Output{}, fmt.Errorf("artifact %s of %s has no output %q", a.Tag(), a.Asset, name)
+}
+
+// Put is an artifact to store: Tarball is a path, Outputs are the paths of the
+// secondary tarballs by name, the rest is as in Artifact.
 type Put struct {
 	Ref
 	Tarball        string
+	Outputs        map[string]string
 	Recipe, Record []byte
 }
 
@@ -102,8 +161,8 @@ func (l *layout) get(ctx context.Context, index ocispec.Index, ref Ref) (Artifac
 		return Artifact{}, fmt.Errorf("artifact %s of %s: %w", ref.Tag(), ref.Asset, ErrNotFound)
 	}
 	artifact, err := l.load(ctx, descriptor)
-	if err == nil && artifact.Ref != ref {
-		err = &damage{fmt.Sprintf("is of asset %q, arch %q, key %s", artifact.Asset, artifact.Arch, artifact.Key)}
+	if err == nil {
+		err = artifact.is(ref)
 	}
 	var damaged *damage
 	if errors.As(err, &damaged) {

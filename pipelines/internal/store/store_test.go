@@ -111,7 +111,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	out := filepath.Join(t.TempDir(), "build", "out.tar.zst")
 	for _, wantChanged := range []bool{true, false} {
-		changed, err := s.Export(t.Context(), got, out)
+		changed, err := s.Export(t.Context(), got, "", out)
 		if err != nil || changed != wantChanged {
 			t.Fatalf("Export: %t, %v; want %t", changed, err, wantChanged)
 		}
@@ -120,7 +120,7 @@ func TestRoundTrip(t *testing.T) {
 	if err := os.WriteFile(out, spoiled, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if changed, err := s.Export(t.Context(), got, out); err != nil || !changed {
+	if changed, err := s.Export(t.Context(), got, "", out); err != nil || !changed {
 		t.Errorf("Export over another file: %t, %v; want a change", changed, err)
 	}
 	if data, err := os.ReadFile(out); err != nil || !bytes.Equal(data, tarball) {
@@ -159,6 +159,17 @@ func TestLayoutIsStandard(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "manifest.golden", append(indented.Bytes(), '\n'))
+	more, _ := open(t)
+	data, err = os.ReadFile(more.layout("qemu").path(digest.Digest(put(t, more, rich(t, "qemu")).Manifest)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	indented.Reset()
+	if err := json.Indent(&indented, data, "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "manifest-outputs.golden", append(indented.Bytes(), '\n'))
+	indented.Reset()
 	index, err := os.ReadFile(filepath.Join(root, ocispec.ImageIndexFile))
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +216,7 @@ func TestBadInput(t *testing.T) {
 	if _, err := s.Put(ctx, good); !errors.Is(err, context.Canceled) {
 		t.Errorf("Put after cancel: %v", err)
 	}
-	if _, err := s.Export(t.Context(), Artifact{Ref: good.Ref, Digest: "sha256:../../x"}, "x"); err == nil || IsNotFound(err) {
+	if _, err := s.Export(t.Context(), Artifact{Ref: good.Ref, Digest: "sha256:../../x"}, "", "x"); err == nil || IsNotFound(err) {
 		t.Errorf("Export of a bad digest: %v", err)
 	}
 }

@@ -1,0 +1,115 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+)
+
+// pack makes the tarballs of what the steps have installed: out is that of the
+// main one, outputs has a folder for each secondary one.
+func (b *run) pack(ctx context.Context, out, outputs string, rec record) (Built, error) {
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return Built{}, fmt.Errorf("encoding the build record: %w", err)
+	}
+	asset, declared := b.plan.Recipe.Asset, b.plan.Recipe.Output.Outputs
+	if err := checkOutputs(outputs, declared); err != nil {
+		return Built{}, err
+	}
+	built := Built{
+		Tarball: filepath.Join(b.work, TarballName(asset)), Outputs: map[string]string{},
+		Record: data, Discard: func() error { return os.RemoveAll(b.work) },
+	}
+	if err := b.packOne(ctx, out, built.Tarball); err != nil {
+		return Built{}, fmt.Errorf("packing the tarball: %w", err)
+	}
+	for _, name := range declared {
+		built.Outputs[name] = filepath.Join(b.work, OutputName(asset, name))
+		if err := b.packOne(ctx, filepath.Join(outputs, name), built.Outputs[name]); err != nil {
+			return Built{}, fmt.Errorf("packing the output %q: %w", name, err)
+		}
+	}
+	return built, nil
+}
+
+func (b *run) packOne(ctx context.Context, dir, tarball string) error {
+	end := b.stage("pack")
+	summary, err := archive.Pack(ctx, dir, tarball, archive.Options{
+		Level:   b.plan.Recipe.Output.Level,
+		ModTime: time.Unix(b.plan.Recipe.Output.SourceDateEpoch, 0),
+	})
+	if err != nil {
+		end(err, "")
+		return err
+	}
+	end(nil, fmt.Sprintf("%d members, %s, sha256 %s", len(summary.Members), progress.Size(summary.Size), summary.SHA256))
+	for _, member := range summary.Members {
+		fmt.Fprintf(b.out, "%s %12d %s\n", member.Mode, member.Size, member.Name)
+	}
+	return nil
+}
+
+// checkOutputs compares what is in the folder of the secondary outputs with
+// what is declared. That one has content is for packing to see.
+func checkOutputs(dir string, declared []string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("looking at the outputs: %w", err)
+	}
+	var present []string
+	for _, entry := range entries {
+		if !slices.Contains(declared, entry.Name()) {
+			return fmt.Errorf("a step made $OUTPUTS/%s, but outputs has %s: declare it in assets.yaml", entry.Name(), words(declared))
+		}
+		if !entry.IsDir() {
+			return fmt.Errorf("$OUTPUTS/%s is no folder: install into it what belongs to the output", entry.Name())
+		}
+		present = append(present, entry.Name())
+	}
+	for _, name := range declared {
+		if !slices.Contains(present, name) {
+			return fmt.Errorf("the output %q is declared, but no step made $OUTPUTS/%s", name, name)
+		}
+	}
+	return nil
+}
+
+func words(names []string) string {
+	if len(names) == 0 {
+		return "nothing"
+	}
+	return strings.Join(names, ", ")
+}
+
+// stage lays out the declared files with the bytes that the key was made of.
+func stage(dir string, files []recipe.Content) error {
+	for _, file := range files {
+		path := filepath.Join(dir, filepath.FromSlash(file.Path))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("laying out %s: %w", file.Path, err)
+		}
+		mode := os.FileMode(0o644)
+		if file.Mode == "0755" {
+			mode = 0o755
+		}
+		if err := os.WriteFile(path, file.Data, mode); err != nil {
+			return fmt.Errorf("laying out %s: %w", file.Path, err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			return fmt.Errorf("laying out %s: %w", file.Path, err)
+		}
+	}
+	return nil
+}

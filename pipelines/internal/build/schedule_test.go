@@ -1,0 +1,170 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+)
+
+// village has two assets that share a dependency with a secondary tarball.
+var village = assets + `    outputs: [bricks]
+  - name: cellar
+    description: stands under walls
+    arches: [x86_64]
+    dependencies: [walls]
+`
+
+func TestSideBySide(t *testing.T) {
+	h := setUp(t, t.TempDir(), village)
+	h.Parallel = 2
+	h.build(t, "walls")
+	h.wantBuilt(t, "walls")
+	h.builder.begun, h.builder.goOn = make(chan struct{}), make(chan struct{})
+	done := make(chan error)
+	go func() {
+		_, err := h.Build(t.Context(), []string{"attic", "cellar"}, catalog.X86_64)
+		done <- err
+	}()
+	<-h.builder.begun
+	<-h.builder.begun // both are under way
+	close(h.builder.goOn)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOneAtATime(t *testing.T) {
+	h := setUp(t, t.TempDir(), village)
+	h.builder.begun, h.builder.goOn = make(chan struct{}, 3), make(chan struct{})
+	done := make(chan error)
+	go func() {
+		_, err := h.Build(t.Context(), []string{"attic", "cellar"}, catalog.X86_64)
+		done <- err
+	}()
+	for range 3 {
+		<-h.builder.begun
+		if len(h.builder.begun) > 0 {
+			t.Error("two builds at once")
+		}
+		h.builder.goOn <- struct{}{}
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSharedDependencyIsBuiltOnce(t *testing.T) {
+	h := setUp(t, t.TempDir(), village)
+	h.Parallel = 4
+	results := h.build(t, "attic", "cellar")
+	slices.Sort(h.builder.built[1:])
+	h.wantBuilt(t, "walls", "attic", "cellar")
+	if len(results) != 2 || h.builder.given["attic"] != "walls, walls bricks" || h.builder.given["cellar"] != "walls, walls bricks" {
+		t.Errorf("results %+v, given %q", results, h.builder.given)
+	}
+}
+
+func TestSecondaryTarballs(t *testing.T) {
+	h := setUp(t, t.TempDir(), village)
+	for _, cached := range []bool{false, true} {
+		got := h.build(t, "walls")[0]
+		want := map[string]string{"bricks": filepath.Join(h.Output, "kata-static-walls-bricks.tar.zst")}
+		if diff := cmp.Diff(want, got.Outputs); diff != "" || got.Cached != cached || got.Changed == cached {
+			t.Errorf("result %+v (-want +got)\n%s", got, diff)
+		}
+		if data, err := os.ReadFile(want["bricks"]); err != nil || string(data) != "walls bricks" {
+			t.Errorf("the secondary tarball is %q, %v", data, err)
+		}
+	}
+	h.wantBuilt(t, "walls")
+}
+
+// exports is a test double of a Store that notes what is taken out of it.
+type exports struct {
+	Store
+	taken []string
+}
+
+func (e *exports) Export(ctx context.Context, artifact store.Artifact, output, path string) (bool, error) {
+	e.taken = append(e.taken, strings.TrimSpace(artifact.Asset+" "+output))
+	return e.Store.Export(ctx, artifact, output, path)
+}
+
+func TestHitTakesNoDependency(t *testing.T) {
+	h := setUp(t, t.TempDir(), village)
+	h.build(t, "attic")
+	seen := &exports{Store: h.Store}
+	h.Store = seen
+	h.build(t, "attic")
+	if diff := cmp.Diff([]string{"attic"}, seen.taken); diff != "" {
+		t.Errorf("taken out of the store (-want +got)\n%s", diff)
+	}
+}
+
+// TestDamagedDependency wants a dependency that turns out to be damaged built
+// again, and its dependents stopped where that gives other bytes.
+func TestDamagedDependency(t *testing.T) {
+	for _, test := range []struct{ content, want string }{
+		{"walls", ""},
+		{"crooked walls", `building "attic": bringing the dependency "walls": its artifact was damaged, and building it again gave`},
+	} {
+		h := setUp(t, t.TempDir(), assets)
+		digest := h.build(t, "walls")[0].Digest
+		if err := os.RemoveAll(h.Output); err != nil {
+			t.Fatal(err)
+		}
+		blob := filepath.Join(h.root, "store", "walls", "blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))
+		if err := os.Chmod(blob, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(blob, []byte("wall?"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		h.builder.content = map[string]string{"walls": test.content}
+		_, err := h.Build(t.Context(), []string{"attic"}, catalog.X86_64)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.HasPrefix(err.Error(), test.want)) {
+			t.Errorf("%s: error %v, want %q", test.content, err, test.want)
+		}
+		h.wantFiles(t, h.Scratch)
+		if test.want == "" {
+			continue
+		}
+		// The next run knows the new digest.
+		h.build(t, "attic")
+		if h.builder.given["attic"] != test.content {
+			t.Errorf("attic was given %q", h.builder.given["attic"])
+		}
+	}
+}
+
+func TestPublish(t *testing.T) {
+	h := setUp(t, t.TempDir(), assets)
+	var published []string
+	h.Publish = func(_ context.Context, artifact store.Artifact) error {
+		published = append(published, artifact.Asset)
+		return nil
+	}
+	h.build(t, "attic")
+	h.build(t, "attic")
+	if diff := cmp.Diff([]string{"walls", "attic", "walls", "attic"}, published); diff != "" {
+		t.Errorf("published (-want +got)\n%s", diff)
+	}
+	refused := errors.New("refused")
+	h.Publish = func(context.Context, store.Artifact) error { return refused }
+	results, err := h.Build(t.Context(), []string{"walls"}, catalog.X86_64)
+	if !errors.Is(err, refused) || err.Error() != `publishing "walls": refused` {
+		t.Errorf("error %v", err)
+	}
+	if len(results) != 1 || results[0].Asset != "walls" {
+		t.Errorf("results %+v: the tarball is in place all the same", results)
+	}
+}

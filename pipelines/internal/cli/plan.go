@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+)
+
+type planOptions struct {
+	cacheOptions
+	arch string
+	all  bool
+	json bool
+}
+
+func planCmd(process Process, tree *treeOptions) *cobra.Command {
+	var o planOptions
+	cmd := &cobra.Command{
+		Use:   "plan NAME...|--all",
+		Short: "Say what is in the cache, what would be built, and why",
+		Long: `Look up the assets and all they depend on, dependencies first: hit where the
+artifact is in the cache, build where it is not, pending where the key depends on
+what must be built first. Assets of one stage can be built at the same time.
+Nothing is built or pulled, and no engine started.`,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return withCaches(process, tree, o.cacheOptions, func(c caches) error {
+				return runPlan(cmd.Context(), process, o, c, names)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	archFlag(flags, &o.arch)
+	o.flags(flags, process)
+	flags.BoolVar(&o.all, "all", false, "plan all assets of the architecture")
+	flags.BoolVar(&o.json, "json", false, "print the plan as JSON")
+	return cmd
+}
+
+func runPlan(ctx context.Context, process Process, o planOptions, c caches, names []string) error {
+	names, arch, err := c.tree.choose(names, o.all, o.arch)
+	if err != nil {
+		return err
+	}
+	steps, err := c.planner(o.branch(process)).Plan(ctx, names, arch)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = printJSON(process.Stdout, append([]build.Step{}, steps...))
+	} else {
+		err = printPlan(process.Stdout, steps, arch)
+	}
+	if summary := process.Getenv("GITHUB_STEP_SUMMARY"); summary != "" {
+		err = errors.Join(err, appendSummary(summary, planMarkdown(steps, arch)))
+	}
+	return err
+}
+
+// planner looks up what is in the caches.
+func (c caches) planner(branch string) *build.Planner {
+	planner := &build.Planner{
+		Catalog:  c.tree.catalog,
+		Resolver: c.tree.resolver,
+		Find:     c.tiered.Find,
+		List:     c.tiered.Local.List,
+		Branch:   branch,
+		Note:     func(text string) { c.report.Note("plan", text) },
+	}
+	if c.tiered.Registry != nil {
+		planner.Latest = c.tiered.Registry.Latest
+	}
+	return planner
+}
+
+// printPlan writes a plan for a person: a table, a line for each reason, and
+// the total.
+func printPlan(w io.Writer, steps []build.Step, arch catalog.Arch) error {
+	var out, why strings.Builder
+	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "STAGE\tASSET\tARCH\tSTATE\tWHERE\tSIZE\tKEY")
+	for _, s := range steps {
+		size := "-"
+		if s.State == build.Hit {
+			size = progress.Size(s.Size)
+		}
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Asset, s.Arch, s.State, orDash(s.Where), size, orDash(shortKey(s.Key)))
+		if s.Why != "" {
+			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Why))
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if why.Len() > 0 {
+		out.WriteString("\n" + why.String())
+	}
+	out.WriteString("\n" + total(steps, arch) + "\n")
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// planMarkdown writes a plan for the summary of a step of GitHub Actions.
+func planMarkdown(steps []build.Step, arch catalog.Arch) string {
+	var out strings.Builder
+	out.WriteString("| stage | asset | arch | state | size | key | why |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, s := range steps {
+		size, key := "", ""
+		if s.State == build.Hit {
+			size = progress.Size(s.Size)
+		}
+		if s.Key != "" {
+			key = "`" + shortKey(s.Key) + "`"
+		}
+		fmt.Fprintf(&out, "| %d | %s | %s | %s | %s | %s | %s |\n", s.Stage, s.Asset, s.Arch, stateOf(s), size, key, markdownCell.Replace(progress.Printable(s.Why)))
+	}
+	return out.String() + "\n" + total(steps, arch) + "\n"
+}
+
+// markdownCell keeps text from being anything but text in a cell of a table.
+var markdownCell = strings.NewReplacer(`\`, `\\`, "|", `\|`, "`", "\\`", "*", `\*`, "_", `\_`, "<", "&lt;")
+
+// total counts: "3 assets: 1 hit (local), 1 build, 1 pending".
+func total(steps []build.Step, arch catalog.Arch) string {
+	if len(steps) == 0 {
+		return fmt.Sprintf("no assets on %s", arch)
+	}
+	count := map[string]int{}
+	for _, s := range steps {
+		count[stateOf(s)]++
+	}
+	var parts []string
+	for _, state := range []string{"hit (" + store.InLocal + ")", "hit (" + store.InRegistry + ")", string(build.Miss), string(build.Pending)} {
+		if count[state] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
+		}
+	}
+	assets := "assets"
+	if len(steps) == 1 {
+		assets = "asset"
+	}
+	return fmt.Sprintf("%d %s: %s", len(steps), assets, strings.Join(parts, ", "))
+}
+
+// stateOf writes the state of a step, and for a hit where it is.
+func stateOf(s build.Step) string {
+	if s.State == build.Hit {
+		return fmt.Sprintf("%s (%s)", s.State, s.Where)
+	}
+	return string(s.State)
+}
+
+// shortKey is as much of a key as a person compares.
+func shortKey(key string) string { return fmt.Sprintf("%.12s", key) }
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// appendSummary appends to the summary of a step of GitHub Actions.
+func appendSummary(path, text string) error {
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("writing the step summary: %w", err)
+	}
+	_, err = file.WriteString(text)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("writing the step summary: %w", err)
+	}
+	return nil
+}

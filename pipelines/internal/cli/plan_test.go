@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got)\n%s", name, diff)
+	}
+}
+
+// steps has one of each kind. A recipe out of a registry may try to speak to a
+// terminal.
+func steps() []build.Step {
+	key := func(digit string) string { return strings.Repeat(digit, 64) }
+	return []build.Step{
+		{
+			Asset: "agent", Arch: "x86_64", Key: key("a"), State: build.Hit, Where: store.InLocal, Digest: "sha256:" + key("1"), Size: 5 << 20,
+			Stage: 1, Dependencies: []string{}, PendingOn: []string{}, Changes: []recipe.Change{}, Against: &build.Against{Key: key("a"), Where: store.InLocal},
+		},
+		{
+			Asset: "busybox", Arch: "x86_64", Key: key("b"), State: build.Hit, Where: store.InRegistry, Digest: "sha256:" + key("2"), Size: 700,
+			Stage: 1, Dependencies: []string{}, PendingOn: []string{}, Changes: []recipe.Change{}, Against: &build.Against{Key: key("b"), Where: store.InRegistry},
+		},
+		{
+			Asset: "kernel-debug", Arch: "x86_64", Key: key("c"), State: build.Miss, Stage: 1, Dependencies: []string{}, PendingOn: []string{},
+			Against: &build.Against{Key: key("d"), Where: store.InLocal},
+			Changes: []recipe.Change{
+				{Kind: "pin", Name: "assets.kernel.version", Old: "v6.18.15", New: "v6.18.16"},
+				{Kind: "option", Name: "A|B", Old: "1\x1b[2J", New: "`<2>`"},
+				{Kind: "file", Name: "kernel-configs/debug/ebpf.conf", Old: "0644 sha256:1", New: "0644 sha256:2"},
+			},
+			Why: "assets.kernel.version v6.18.15 -> v6.18.16, option A|B 1\x1b[2J -> `<2>`, kernel-configs/debug/ebpf.conf changed",
+		},
+		{
+			Asset: "shim-v2", Arch: "x86_64", Key: key("e"), State: build.Miss, Stage: 1, Dependencies: []string{}, PendingOn: []string{},
+			Changes: []recipe.Change{}, Why: "no earlier artifact of shim-v2 on x86_64",
+		},
+		{
+			Asset: "ovmf", Arch: "x86_64", Key: key("f"), State: build.Miss, Stage: 1, Dependencies: []string{}, PendingOn: []string{},
+			Changes: []recipe.Change{}, Against: &build.Against{Key: key("f"), Where: store.InLocal},
+			Why: "nothing changed, but the artifact of these inputs (local) is not to be used",
+		},
+		{
+			Asset: "rootfs-image", Arch: "x86_64", State: build.Pending, Stage: 2, Dependencies: []string{"agent", "kernel-debug"},
+			PendingOn: []string{"kernel-debug"}, Changes: []recipe.Change{}, Against: &build.Against{Key: key("9"), Where: store.InRegistry},
+			Why: "kernel-debug must be built first",
+		},
+	}
+}
+
+func TestPrintPlan(t *testing.T) {
+	var out strings.Builder
+	if err := printPlan(&out, steps(), catalog.X86_64); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "plan.txt", out.String())
+	golden(t, "plan.md", planMarkdown(steps(), catalog.X86_64))
+	out.Reset()
+	if err := printJSON(&out, steps()); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "plan.json", out.String())
+}
+
+func TestTotal(t *testing.T) {
+	all := steps()
+	for want, some := range map[string][]build.Step{
+		"no assets on x86_64":                 nil,
+		"1 asset: 1 hit (local)":              all[:1],
+		"2 assets: 2 build":                   all[2:4],
+		"2 assets: 1 hit (registry), 1 build": all[1:3],
+		"6 assets: 1 hit (local), 1 hit (registry), 3 build, 1 pending": all,
+	} {
+		if got := total(some, catalog.X86_64); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestPrintExplained(t *testing.T) {
+	var out strings.Builder
+	for _, step := range steps() {
+		takes := []string{}
+		if step.Asset == "kernel-debug" {
+			takes = []string{"rootfs-image", "shim-v2"}
+		}
+		if err := printExplained(&out, explained{Step: step, TakesWithIt: takes}); err != nil {
+			t.Fatal(err)
+		}
+		out.WriteString("\n")
+	}
+	golden(t, "explain.txt", out.String())
+}
+
+func TestPrintInputs(t *testing.T) {
+	var out strings.Builder
+	hash := strings.Repeat("0", 64)
+	err := printInputs(&out, build.Step{PendingOn: []string{"agent"}, Recipe: recipe.Recipe{
+		Schema: 2, Asset: "rootfs-image", Arch: "x86_64",
+		Builder:      recipe.Builder{Distribution: "debian", Suite: "trixie", Image: "debian@sha256:" + hash, Epoch: 1, Packages: []string{"gcc", "make"}},
+		Steps:        []recipe.Step{{Name: "build", Script: "assets/rootfs/build.sh"}},
+		Files:        []recipe.File{{Path: "assets/rootfs/build.sh", Mode: "0755", SHA256: hash}},
+		Pins:         []recipe.Pin{{Path: "assets.image.version", Env: "VERSION", Value: "3"}},
+		Options:      map[string]string{"B": "2", "A": "1"},
+		Sources:      []recipe.Source{{Name: "image", Path: "assets.image.source", Places: []recipe.Place{{Name: "upstream", Hash: "sha256:" + hash}}}},
+		Dependencies: []recipe.Dependency{{Asset: "agent", Digest: "pending"}, {Asset: "kernel", Digest: "sha256:" + hash, Outputs: []recipe.DependencyOutput{{Name: "modules", Digest: "sha256:" + hash}}}},
+		Secrets:      []recipe.Secret{{Name: "PIN", Fingerprint: "sha256:" + hash}},
+		Kernel:       &recipe.Kernel{Configs: []string{"common"}, ConfigVersion: 188},
+		Output:       recipe.Output{Format: "tar+zstd", Level: 3, SourceDateEpoch: 1, Outputs: []string{"root-hash"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "inputs.txt", out.String())
+}
+
+// TestAppendSummary: what others wrote to the summary stays.
+func TestAppendSummary(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "summary.md")
+	for range 2 {
+		if err := appendSummary(path, "line\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "line\nline\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if err := appendSummary(t.TempDir(), "line\n"); err == nil || !strings.HasPrefix(err.Error(), "writing the step summary: ") {
+		t.Errorf("a folder: %v", err)
+	}
+}

@@ -1,0 +1,269 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+func sourceCmd(process Process, tree *treeOptions) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "source",
+		Short: "Look at what builds download, fetch and check it, share it",
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usage(fmt.Errorf("say what to do: %s list|fetch|push|check", cmd.CommandPath()))
+		},
+	}
+	cmd.AddCommand(sourceListCmd(process, tree), sourceFetchCmd(process, tree), sourcePushCmd(process, tree), sourceCheckCmd(process, tree))
+	return cmd
+}
+
+// newFetcher returns what fetches sources into the local cache. The registry may
+// be nil.
+func newFetcher(cache string, registry *store.Registry) *source.Fetcher {
+	apt := &debian.Resolver{StateDir: filepath.Join(cache, "apt")}
+	fetcher := &source.Fetcher{
+		Dir: filepath.Join(cache, "sources"),
+		Debian: func(ctx context.Context, d versions.Debian) (debian.Archive, error) {
+			return apt.Source(ctx, d.Package, d.Version, d.Suite, d.File)
+		},
+	}
+	if registry != nil {
+		fetcher.Registry = registry
+	}
+	return fetcher
+}
+
+// sourceOptions are those of all verbs about sources.
+type sourceOptions struct {
+	cacheOptions
+	arch string
+	all  bool
+	json bool
+}
+
+// command returns a verb that works on the sources of the named assets.
+func (o *sourceOptions) command(process Process, tree *treeOptions, use, short, long string, run func(context.Context, sources) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use + " [NAME...|--all]", Short: short,
+		Long: long + "\nWithout names: of all assets of the architecture. With names: of these and of what\nthey depend on.",
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return withCaches(process, tree, o.cacheOptions, func(c caches) error {
+				cache, err := tree.cacheDir()
+				if err != nil {
+					return err
+				}
+				names, arch, err := c.tree.choose(names, o.all || len(names) == 0, o.arch)
+				if err != nil {
+					return err
+				}
+				s := sources{caches: c, cache: cache, fetcher: newFetcher(cache, c.tiered.Registry), arch: string(arch)}
+				closure, err := c.tree.catalog.Closure(names, arch)
+				if err != nil {
+					return usage(err)
+				}
+				for _, asset := range closure {
+					for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
+						if err := s.add(path, asset.Name); err != nil {
+							return fmt.Errorf("%s: %w", asset.Pos, err)
+						}
+					}
+					plan, err := c.tree.resolver.Resolve(asset, arch, open(asset))
+					if err != nil {
+						return err
+					}
+					s.builders = append(s.builders, made{plan.Recipe.Builder, asset.Name})
+				}
+				slices.SortFunc(s.pinned, func(a, b pinned) int { return strings.Compare(a.path, b.path) })
+				return run(cmd.Context(), s)
+			})
+		},
+	}
+	o.flags(cmd.Flags(), process)
+	archFlag(cmd.Flags(), &o.arch)
+	cmd.Flags().BoolVar(&o.all, "all", false, "all assets of the architecture")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return cmd
+}
+
+// sources are what some assets are built from.
+type sources struct {
+	caches
+	cache    string
+	fetcher  *source.Fetcher
+	arch     string
+	pinned   []pinned
+	builders []made
+}
+
+// pinned is a source of versions.yaml and the assets that have it.
+type pinned struct {
+	path   string
+	source versions.Source
+	assets []string
+}
+
+// made is a builder and the first asset that has it.
+type made struct {
+	recipe.Builder
+	asset string
+}
+
+func (s *sources) add(path, asset string) error {
+	for i := range s.pinned {
+		if s.pinned[i].path == path {
+			s.pinned[i].assets = append(s.pinned[i].assets, asset)
+			return nil
+		}
+	}
+	declared, err := s.tree.resolver.Versions.Source(path)
+	if err != nil {
+		return err
+	}
+	s.pinned = append(s.pinned, pinned{path, declared, []string{asset}})
+	return nil
+}
+
+// listedSource is one place of a source.
+type listedSource struct {
+	Source string   `json:"source"`
+	Assets []string `json:"assets"`
+	Place  string   `json:"place"`
+	// Holds says what the place is.
+	Holds string `json:"holds"`
+	Hash  string `json:"hash"`
+	// Size is in bytes, 0 where it is unknown.
+	Size int64 `json:"size"`
+	// Where lists the caches that have the file: "local", "registry".
+	Where []string `json:"where"`
+}
+
+func sourceListCmd(process Process, tree *treeOptions) *cobra.Command {
+	var o sourceOptions
+	return o.command(process, tree, "list", "List the sources of assets, their places, and which caches have them",
+		"List the sources, their places, and whether the local cache and the registry of\n--cache have the file.",
+		func(ctx context.Context, s sources) error {
+			list, err := s.list(ctx)
+			if err != nil || o.json {
+				return errors.Join(err, printJSON(process.Stdout, list))
+			}
+			table := tabwriter.NewWriter(process.Stdout, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "SOURCE\tPLACE\tCACHED\tSIZE\tHASH\tHOLDS\tASSETS")
+			for _, l := range list {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.19s\t%s\t%s\n", l.Source, l.Place, dash(l.Where), size(l.Size), l.Hash, l.Holds, dash(l.Assets))
+			}
+			return table.Flush()
+		})
+}
+
+// size is that of a file, or "-" where it is not known.
+func size(bytes int64) string {
+	if bytes == 0 {
+		return "-"
+	}
+	return progress.Size(bytes)
+}
+
+func (s sources) list(ctx context.Context) ([]listedSource, error) {
+	list := []listedSource{}
+	for _, p := range s.pinned {
+		for _, place := range p.source.Places {
+			l := listedSource{
+				Source: p.path, Assets: p.assets, Place: place.Name, Holds: holds(place), Hash: place.Hash(),
+				Size: place.Size, Where: []string{},
+			}
+			local, err := s.fetcher.Has(ctx, place)
+			if err != nil {
+				return nil, err
+			}
+			if local.Cached {
+				l.Where, l.Size = append(l.Where, store.InLocal), local.Size
+			}
+			if remote, err := s.inRegistry(ctx, place); err == nil {
+				l.Where, l.Size = append(l.Where, store.InRegistry), remote
+			} else if !store.IsNotFound(err) {
+				return nil, err
+			}
+			list = append(list, l)
+		}
+	}
+	return list, nil
+}
+
+// inRegistry returns the size of what the registry has of a place.
+func (s sources) inRegistry(ctx context.Context, place versions.Place) (int64, error) {
+	if s.tiered.Registry == nil || place.Go == nil && place.SHA256 == "" {
+		return 0, store.ErrNotFound
+	}
+	return s.tiered.Registry.FindSource(ctx, place.Hash())
+}
+
+// holds says in a few words what a place is.
+func holds(place versions.Place) string {
+	switch {
+	case place.Debian != nil:
+		return fmt.Sprintf("debian:%s/%s/%s", place.Debian.Package, place.Debian.Version, place.Debian.File)
+	case place.Go != nil:
+		return fmt.Sprintf("go:%s@%s", place.Go.Module, place.Go.Version)
+	}
+	return place.URL
+}
+
+// fetchedSource is a source that is on this machine now.
+type fetchedSource struct {
+	Source string        `json:"source"`
+	Place  string        `json:"place"`
+	From   source.Origin `json:"from"`
+	Path   string        `json:"path"`
+	SHA256 string        `json:"sha256"`
+	Size   int64         `json:"size"`
+}
+
+func sourceFetchCmd(process Process, tree *treeOptions) *cobra.Command {
+	var o sourceOptions
+	return o.command(process, tree, "fetch", "Fetch sources into the local cache",
+		"Fetch what the local cache lacks: from the registry of --cache, or from the first\nplace that answers. Prints where each file is.",
+		func(ctx context.Context, s sources) error {
+			list := []fetchedSource{}
+			for _, p := range s.pinned {
+				fetched, err := s.fetch(ctx, p)
+				if err != nil {
+					return err
+				}
+				list = append(list, fetchedSource{p.path, fetched.Place, fetched.From, fetched.Path, fetched.SHA256, fetched.Size})
+			}
+			if o.json {
+				return printJSON(process.Stdout, list)
+			}
+			for _, l := range list {
+				fmt.Fprintf(process.Stdout, "%s %s\n", l.Source, l.Path)
+			}
+			return nil
+		})
+}
+
+// fetch fetches one source.
+func (s sources) fetch(ctx context.Context, p pinned) (source.Fetched, error) {
+	stage := s.report.Stage(p.path, "source")
+	fetched, err := s.fetcher.Fetch(ctx, p.source, stage.Bytes, func(text string) { s.report.Note(p.path, text) })
+	stage.End(err, fmt.Sprintf("%s, from the %s, %s", fetched.Place, fetched.From, progress.Size(fetched.Size)))
+	if err != nil {
+		return source.Fetched{}, fmt.Errorf("fetching source %q: %w", p.path, err)
+	}
+	return fetched, nil
+}

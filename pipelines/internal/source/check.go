@@ -1,0 +1,92 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// State is what the local caches have of one place.
+type State struct {
+	// Cached says that the file is there, Size its length in bytes.
+	Cached bool
+	Size   int64
+	// Damage says what is wrong with the file, "" for nothing.
+	Damage string
+}
+
+// Has says whether the local caches have the file of a place, without reading
+// it.
+func (f *Fetcher) Has(ctx context.Context, place versions.Place) (State, error) {
+	if place.Go == nil && place.SHA256 == "" {
+		return State{}, nil
+	}
+	info, err := os.Stat(f.path(place))
+	if err == nil {
+		return State{Cached: true, Size: info.Size()}, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return State{}, fmt.Errorf("looking into the source cache: %w", err)
+	}
+	return f.moduleState(ctx, place)
+}
+
+// Check is Has for one who wants the file hashed. It changes nothing.
+func (f *Fetcher) Check(ctx context.Context, place versions.Place) (State, error) {
+	t := &task{Fetcher: f}
+	fetched, damage, err := t.inspect(ctx, place)
+	switch {
+	case err != nil:
+		return State{}, err
+	case damage != "":
+		return State{Cached: true, Damage: damage}, nil
+	case fetched.Path != "":
+		return State{Cached: true, Size: fetched.Size}, nil
+	}
+	return f.moduleState(ctx, place)
+}
+
+// moduleState asks Go's module cache, whose zip is summed.
+func (f *Fetcher) moduleState(ctx context.Context, place versions.Place) (State, error) {
+	if place.Go == nil {
+		return State{}, nil
+	}
+	t := &task{Fetcher: f}
+	fetched, err := t.goModule(ctx, place, true)
+	var other *Mismatch
+	switch {
+	case errors.As(err, &other):
+		return State{Cached: true, Damage: other.What + " has " + other.Got}, nil
+	case errors.As(err, new(unavailable)) && ctx.Err() == nil:
+		return State{}, nil
+	case err != nil:
+		return State{}, err
+	}
+	return State{Cached: true, Size: fetched.Size}, nil
+}
+
+// Ask takes the file from one place of a source, whatever the caches have, and
+// compares it with what is declared. It returns its size in bytes. The error is
+// a *Mismatch where the bytes are others; any other says why the place did not
+// answer. Scratch is a folder for the file, which is removed again.
+func (f *Fetcher) Ask(ctx context.Context, s versions.Source, place, scratch string, bytes func(done, total int64), note func(string)) (size int64, err error) {
+	if err := os.MkdirAll(scratch, 0o755); err != nil {
+		return 0, fmt.Errorf("making the scratch folder: %w", err)
+	}
+	dir, err := os.MkdirTemp(scratch, "source-")
+	if err != nil {
+		return 0, fmt.Errorf("making a scratch folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	asking := &Fetcher{
+		Dir: dir, Client: f.Client, Debian: f.Debian, Place: place, ModCache: filepath.Join(dir, "modules"),
+		stall: f.stall, pause: f.pause,
+	}
+	fetched, err := asking.Fetch(ctx, s, bytes, note)
+	return fetched.Size, err
+}

@@ -1,0 +1,106 @@
+package source
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+func TestHasAndCheck(t *testing.T) {
+	f, p := fetcher(t), place("upstream", nobody, content)
+	states := func() (has, checked State) {
+		t.Helper()
+		has, err := f.Has(t.Context(), p)
+		checked, err2 := f.Check(t.Context(), p)
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		return has, checked
+	}
+	if has, checked := states(); has.Cached || checked.Cached {
+		t.Errorf("an empty cache has it: %+v, %+v", has, checked)
+	}
+	path := f.final(p.SHA256)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want := State{Cached: true, Size: int64(len(content))}
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if has, checked := states(); has != want || checked != want {
+		t.Errorf("has %+v, checked %+v, want %+v", has, checked, want)
+	}
+	if err := os.WriteFile(path, []byte("damaged"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	has, checked := states()
+	if !has.Cached || !checked.Cached || checked.Damage != path+" has sha256 "+hashText("damaged")+" and 7 bytes" {
+		t.Errorf("has %+v, checked %+v", has, checked)
+	}
+	wantFiles(t, f, p.SHA256)
+	if state, err := f.Check(t.Context(), versions.Place{Name: "no hash"}); err != nil || state != (State{}) {
+		t.Errorf("a place without a hash: %+v, %v", state, err)
+	}
+}
+
+func TestCheckGoModule(t *testing.T) {
+	path := moduleZip(t)
+	fakeGo(t, `{"Zip": "`+path+`"}`)
+	f := fetcher(t)
+	p := versions.Place{Name: "module", Go: &versions.GoModule{Module: "example.com/m", Version: "v1.0.0", Sum: "h1:+0zQIyHQ09LW6vJJiLz1W3/t44LWc5qiAx+i5RKHzdc="}}
+	if state, err := f.Has(t.Context(), p); err != nil || state.Cached {
+		t.Errorf("Go's module cache has nothing: %+v, %v", state, err)
+	}
+	goPath, err := filepath.Abs(filepath.Join(firstOfPath(t), "cached"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(goPath, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := f.Has(t.Context(), p); err != nil || !state.Cached || state.Damage != "" || state.Size == 0 {
+		t.Errorf("Go's module cache has it: %+v, %v", state, err)
+	}
+	p.Go.Sum = "h1:other"
+	if state, err := f.Check(t.Context(), p); err != nil || state.Damage == "" {
+		t.Errorf("another sum: %+v, %v", state, err)
+	}
+}
+
+// firstOfPath is the folder of the fake go command.
+func firstOfPath(t *testing.T) string {
+	t.Helper()
+	return filepath.SplitList(os.Getenv("PATH"))[0]
+}
+
+func TestAsk(t *testing.T) {
+	s, f := serve(t, nil), fetcher(t)
+	scratch := t.TempDir()
+	source := linux(place("upstream", s.URL, content), place("other", s.URL, []byte("another archive")), place("gone", nobody, content))
+	// That the cache has it is no answer.
+	if _, err := f.Fetch(t.Context(), source, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := len(s.asked())
+	if size, err := f.Ask(t.Context(), source, "upstream", scratch, nil, nil); err != nil || size != int64(len(content)) {
+		t.Errorf("asked: %d bytes, %v", size, err)
+	}
+	if len(s.asked()) == before {
+		t.Error("the place was not asked")
+	}
+	_, err := f.Ask(t.Context(), source, "other", scratch, nil, nil)
+	var other *Mismatch
+	if !errors.As(err, &other) || other.Got == "" {
+		t.Errorf("other bytes: %v", err)
+	}
+	if _, err := f.Ask(t.Context(), source, "gone", scratch, nil, nil); err == nil || errors.As(err, &other) {
+		t.Errorf("no answer: %v", err)
+	}
+	if entries, err := os.ReadDir(scratch); err != nil || len(entries) != 0 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}

@@ -1,0 +1,157 @@
+//go:build integration
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+)
+
+// These are the tests of the registry again, with the distribution's.
+
+func TestDistributionRoundTrip(t *testing.T) { roundTrip(t, registrytest.Distribution(t)) }
+
+func TestDistributionLookup(t *testing.T) { lookupIsOneRequest(t, registrytest.Distribution(t)) }
+
+func TestDistributionPullFaults(t *testing.T) { pullThroughFaults(t, registrytest.Distribution(t)) }
+
+func TestDistributionPushFaults(t *testing.T) { pushThroughFaults(t, registrytest.Distribution) }
+
+func TestDistributionTwoPushers(t *testing.T) { twoPushers(t, registrytest.Distribution(t)) }
+
+func TestDistributionKilledPull(t *testing.T) { killedPull(t, registrytest.Distribution(t)) }
+
+func TestDistributionKilledPush(t *testing.T) { killedPush(t, registrytest.Distribution) }
+
+func TestDistributionCredentials(t *testing.T) {
+	credentialsWork(t, registrytest.StartDistribution(t, true).Host)
+}
+
+// TestDistributionDies has the registry killed in a pull, and started again for
+// the next.
+func TestDistributionDies(t *testing.T) {
+	server := registrytest.StartDistribution(t, false)
+	p := sample(t, "qemu", "x86_64", 1)
+	want := pushed(t, server.Host, p)
+	r, _, n := connect(t, server.Host)
+	s, _ := open(t)
+	tiered := &Tiered{Local: s, Registry: r}
+	found, err := tiered.Get(t.Context(), p.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Stop(t)
+	out := filepath.Join(t.TempDir(), "out")
+	if _, err := tiered.Export(t.Context(), found, "", out); !IsNotFound(err) {
+		t.Errorf("Export: %v, want a miss", err)
+	}
+	if _, err := tiered.Get(t.Context(), p.Ref); !IsNotFound(err) {
+		t.Errorf("Get: %v, want a miss", err)
+	}
+	n.want(t, "going on without the registry")
+	sound(t, s)
+	server.Start(t)
+	r, _, n = connect(t, server.Host)
+	tiered.Registry = r
+	if changed, err := tiered.Export(t.Context(), found, "", out); err != nil || !changed {
+		t.Errorf("Export: %t, %v", changed, err)
+	}
+	same(t, s, want, p)
+	n.want(t)
+}
+
+// TestDistributionDamage spoils the tarball in the registry's own storage.
+func TestDistributionDamage(t *testing.T) {
+	for name, damage := range map[string]func([]byte) []byte{
+		"flipped":   func(data []byte) []byte { data[100_000] ^= 1; return data },
+		"truncated": func(data []byte) []byte { return data[:1000] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := registrytest.StartDistribution(t, false)
+			p := sample(t, "qemu", "x86_64", 1)
+			want := pushed(t, server.Host, p)
+			sum := strings.TrimPrefix(want.Digest, "sha256:")
+			blob := filepath.Join(server.Storage, "docker/registry/v2/blobs/sha256", sum[:2], sum, "data")
+			data, err := os.ReadFile(blob)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(blob, damage(data), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r, _, n := connect(t, server.Host)
+			s, _ := open(t)
+			tiered := &Tiered{Local: s, Registry: r}
+			if _, err := tiered.Export(t.Context(), want, "", filepath.Join(t.TempDir(), "out")); !IsNotFound(err) {
+				t.Errorf("Export: %v, want a miss", err)
+			}
+			if _, err := tiered.Get(t.Context(), p.Ref); !IsNotFound(err) {
+				t.Errorf("Get: %v, want a miss", err)
+			}
+			n.want(t, "is discarded: the registry "+server.Host+"/kata/cache has")
+			if err := r.Verify(t.Context(), p.Ref); err == nil || IsNotFound(err) {
+				t.Errorf("Verify: %v, want the damage", err)
+			}
+			sound(t, s)
+			put(t, s, p)
+			same(t, s, want, p)
+		})
+	}
+}
+
+// TestDiskFull pulls into file systems that are too small by more and less.
+func TestDiskFull(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	host := registrytest.New(t)
+	p, err := withTarball(numbered(0), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := pushed(t, host, p)
+	for _, kilobytes := range []int{8, 64, 512, 1020, 1028, 1032, 1036, 1040} {
+		t.Run(fmt.Sprintf("%d kB", kilobytes), func(t *testing.T) {
+			folder := t.TempDir()
+			if err := unix.Mount("tmpfs", folder, "tmpfs", 0, fmt.Sprintf("size=%dk", kilobytes)); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(folder, 0); err != nil {
+					t.Error(err)
+				}
+			})
+			local := &notes{}
+			s := Open(folder, local.add)
+			r, _, n := connect(t, host)
+			tiered := &Tiered{Local: s, Registry: r}
+			out := filepath.Join(t.TempDir(), "out")
+			if _, err := tiered.Export(t.Context(), want, "", out); !errors.Is(err, syscall.ENOSPC) || IsNotFound(err) {
+				t.Fatalf("Export: %v, want no space", err)
+			}
+			wantMiss(t, s, p.Ref)
+			sound(t, s)
+			if entries, err := os.ReadDir(filepath.Join(s.layout("qemu").root, partialFolder)); err == nil && len(entries) > 0 {
+				t.Errorf("takes room still: %v", entries)
+			}
+			if err := unix.Mount("tmpfs", folder, "tmpfs", unix.MS_REMOUNT, "size=16m"); err != nil {
+				t.Fatal(err)
+			}
+			if changed, err := tiered.Export(t.Context(), want, "", out); err != nil || !changed {
+				t.Errorf("Export with more room: %t, %v", changed, err)
+			}
+			same(t, s, want, p)
+			n.want(t)
+			local.want(t)
+		})
+	}
+}

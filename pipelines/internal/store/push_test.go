@@ -1,0 +1,331 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+)
+
+// sent returns the requests that bring bytes.
+func sent(f *registrytest.Faults) []string {
+	return slices.DeleteFunc(f.Requests(), func(request string) bool { return !strings.HasPrefix(request, "PUT ") })
+}
+
+func TestPushOnlyWhatIsMissing(t *testing.T) {
+	host := registrytest.New(t)
+	p := rich(t, "qemu")
+	s, _ := open(t)
+	first := put(t, s, p)
+	r, faults, n := connect(t, host)
+	for range 2 {
+		if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := sent(faults); len(got) != 6 {
+		t.Errorf("sent %q, want 5 blobs and a manifest, once", got)
+	}
+	if err := r.Push(t.Context(), p.Ref, s, []string{"latest-main-x86_64", "v1"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := sent(faults)[6:]; len(got) != 2 || !strings.HasSuffix(got[1], "/manifests/v1") {
+		t.Errorf("sent %q, want two tags", got)
+	}
+	// Another recipe with the same outputs: only what differs is sent.
+	other := p
+	other.Recipe = []byte(`{"other":1}`)
+	other.Key = digest.FromBytes(other.Recipe).Encoded()
+	second := put(t, s, other)
+	if err := r.Push(t.Context(), other.Ref, s, []string{"v1"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := sent(faults)[8:]; len(got) != 3 {
+		t.Errorf("sent %q, want the recipe, the manifest and a tag", got)
+	}
+	for tag, want := range map[string]Artifact{"latest-main-x86_64": first, "v1": second} {
+		if got, err := r.Latest(t.Context(), "qemu", tag); err != nil || got.Manifest != want.Manifest {
+			t.Errorf("%s is %s, %v; want %s", tag, got.Manifest, err, want.Manifest)
+		}
+	}
+	n.want(t)
+}
+
+// TestFirstPushWins has another build of a key in the registry already.
+func TestFirstPushWins(t *testing.T) {
+	host := registrytest.New(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	first := pushed(t, host, p)
+	p.Record = []byte(`{"base":"another"}`)
+	s, _ := open(t)
+	second := put(t, s, p)
+	if first.Manifest == second.Manifest {
+		t.Fatal("the builds do not differ")
+	}
+	r, faults, n := connect(t, host)
+	if err := r.Push(t.Context(), p.Ref, s, []string{"latest-main-x86_64"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := sent(faults); len(got) != 1 {
+		t.Errorf("sent %q, want the moving tag alone", got)
+	}
+	for _, tag := range []string{p.Tag(), "latest-main-x86_64"} {
+		if got, err := r.Latest(t.Context(), p.Asset, tag); err != nil || got.Manifest != first.Manifest {
+			t.Errorf("%s is %s, %v; want the first build", tag, got.Manifest, err)
+		}
+	}
+	n.want(t, "has another build of qemu under the key "+p.Key+" already: it stays")
+	// A store that has nothing can still move tags, and only that.
+	empty, _ := open(t)
+	if err := r.Push(t.Context(), p.Ref, empty, []string{"v1"}); err != nil {
+		t.Error(err)
+	}
+	missing := sample(t, "qemu", "x86_64", 2)
+	if err := r.Push(t.Context(), missing.Ref, empty, []string{"v1"}); !IsNotFound(err) {
+		t.Errorf("Push of nothing: %v", err)
+	}
+}
+
+func TestTwoPushers(t *testing.T) { twoPushers(t, registrytest.New(t)) }
+
+func twoPushers(t *testing.T, host string) {
+	const pushers = 4
+	p := rich(t, "qemu")
+	var want Artifact
+	stores := make([]*Store, pushers)
+	for i := range stores {
+		stores[i], _ = open(t)
+		want = put(t, stores[i], p)
+	}
+	var group sync.WaitGroup
+	for _, s := range stores {
+		r, _, _ := connect(t, host)
+		group.Go(func() {
+			if err := r.Push(t.Context(), p.Ref, s, []string{"latest-main-x86_64"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	r, _, _ := connect(t, host)
+	for _, tag := range []string{p.Tag(), "latest-main-x86_64"} {
+		if got, err := r.Latest(t.Context(), p.Asset, tag); err != nil || got.Manifest != want.Manifest {
+			t.Errorf("%s is %s, %v; want %s", tag, got.Manifest, err, want.Manifest)
+		}
+	}
+	if err := r.Verify(t.Context(), p.Ref); err != nil {
+		t.Error(err)
+	}
+	into, _ := open(t)
+	if _, err := r.Pull(t.Context(), p.Ref, into); err != nil {
+		t.Fatal(err)
+	}
+	same(t, into, want, p)
+}
+
+// TestTwoBuildsAtOnce has two builds of a key pushed at the same time: one of them
+// is there in the end, whole.
+func TestTwoBuildsAtOnce(t *testing.T) {
+	host := registrytest.New(t)
+	builds := map[string]bool{}
+	p := sample(t, "qemu", "x86_64", 1)
+	var group sync.WaitGroup
+	for _, base := range []string{"a", "b"} {
+		p.Record = []byte(`{"base":"` + base + `"}`)
+		s, _ := open(t)
+		builds[put(t, s, p).Manifest] = true
+		r, _, _ := connect(t, host)
+		group.Go(func() {
+			if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	r, _, _ := connect(t, host)
+	into, _ := open(t)
+	got, err := r.Pull(t.Context(), p.Ref, into)
+	if err != nil || !builds[got.Manifest] {
+		t.Errorf("Pull: %s, %v; want one of %v", got.Manifest, err, builds)
+	}
+	sound(t, into)
+}
+
+// TestPushRepairs has a registry that has lost a blob of what it lists.
+func TestPushRepairs(t *testing.T) {
+	host := registrytest.New(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	want := pushed(t, host, p)
+	s, _ := open(t)
+	put(t, s, p)
+	r, faults, n := connect(t, host, registrytest.Rule{Method: "HEAD", Path: want.Digest, Do: registrytest.Status(404)})
+	if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := sent(faults); len(got) != 2 {
+		t.Errorf("sent %q, want the tarball and the manifest", got)
+	}
+	n.want(t, "lacks 1 blobs")
+}
+
+// TestPushReplacesDamage has a registry whose tarball turned out to be wrong: the
+// next push sends it again.
+func TestPushReplacesDamage(t *testing.T) {
+	host := registrytest.New(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	want := pushed(t, host, p)
+	r, faults, _ := connect(t, host, registrytest.Rule{Method: "GET", Path: want.Digest, Do: registrytest.Wrong(7)})
+	s, _ := open(t)
+	if _, err := r.Pull(t.Context(), p.Ref, s); !IsNotFound(err) {
+		t.Fatalf("Pull: %v, want a miss", err)
+	}
+	put(t, s, p)
+	if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := sent(faults); len(got) != 4 {
+		t.Errorf("sent %q, want all of it", got)
+	}
+}
+
+func TestPushFaults(t *testing.T) { pushThroughFaults(t, registrytest.New) }
+
+func pushThroughFaults(t *testing.T, host func(testing.TB) string) {
+	p := rich(t, "qemu")
+	upload := "/blobs/uploads/"
+	for _, test := range []struct {
+		name  string
+		rule  registrytest.Rule
+		fails string
+		notes []string
+	}{
+		{"503 with Retry-After", registrytest.Rule{Method: "PUT", Path: upload, Nth: 1, Do: registrytest.Status(503, "Retry-After", "0")}, "", []string{"(503 Service Unavailable): trying again"}},
+		{"429 of the upload", registrytest.Rule{Method: "POST", Path: upload, Nth: 1, Do: registrytest.Status(429, "Retry-After", "0")}, "", nil},
+		{"429 of the manifest", registrytest.Rule{Method: "PUT", Path: "/manifests/", Nth: 1, Do: registrytest.Status(429)}, "", nil},
+		{"reset", registrytest.Rule{Method: "PUT", Path: upload, Nth: 1, Do: registrytest.ResetBody(10)}, "", []string{"connection reset by peer): trying again"}},
+		{"upload forgotten", registrytest.Rule{Method: "PUT", Path: upload, Nth: 2, Do: registrytest.Status(404)}, "", []string{"(404 Not Found: fault 404): trying again"}},
+		{"400 of a tag", registrytest.Rule{Method: "PUT", Path: "/manifests/", Nth: 2, Do: registrytest.Status(400)}, "", []string{"pushing qemu as v1: the registry HOST/kata/cache (400 Bad Request: fault 400): trying again"}},
+		{"400 for ever", registrytest.Rule{Method: "PUT", Path: upload, Do: registrytest.Status(400)}, "400 Bad Request", []string{"trying again", "trying again", "trying again"}},
+		{"503 for ever", registrytest.Rule{Method: "PUT", Path: upload, Do: registrytest.Status(503)}, "503 Service Unavailable", []string{"trying again", "trying again", "trying again"}},
+		{"401", registrytest.Rule{Do: registrytest.Status(401)}, "401 Unauthorized: fault 401: set ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD, or run docker login HOST", nil},
+		{"401 of the upload", registrytest.Rule{Method: "POST", Do: registrytest.Status(401)}, "docker login HOST", nil},
+		{"403 of the manifest", registrytest.Rule{Method: "PUT", Path: "/manifests/", Do: registrytest.Status(403)}, "the registry HOST/kata/cache: 403 Forbidden", nil},
+		{"down", registrytest.Rule{Do: registrytest.Refuse()}, "connection refused", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("DOCKER_CONFIG", t.TempDir())
+			host := host(t)
+			s, local := open(t)
+			want := put(t, s, p)
+			r, _, n := connect(t, host, test.rule)
+			err := r.Push(t.Context(), p.Ref, s, []string{"v1"})
+			var noted []string
+			for _, note := range test.notes {
+				noted = append(noted, strings.ReplaceAll(note, "HOST", host))
+			}
+			n.want(t, noted...)
+			after, _, _ := connect(t, host)
+			if test.fails == "" && err != nil {
+				t.Errorf("Push: %v", err)
+			}
+			if test.fails != "" {
+				if wanted := strings.ReplaceAll(test.fails, "HOST", host); err == nil || IsNotFound(err) || !strings.Contains(err.Error(), wanted) {
+					t.Errorf("Push: %v, want %q", err, wanted)
+				}
+				if _, err := after.Lookup(t.Context(), p.Ref); !IsNotFound(err) {
+					t.Errorf("Lookup after a failed Push: %v, want a miss", err)
+				}
+				if err := after.Push(t.Context(), p.Ref, s, []string{"v1"}); err != nil {
+					t.Errorf("the next Push: %v", err)
+				}
+			}
+			if err := after.Verify(t.Context(), p.Ref); err != nil {
+				t.Errorf("Verify: %v", err)
+			}
+			if got, err := after.Latest(t.Context(), p.Asset, "v1"); err != nil || got.Manifest != want.Manifest {
+				t.Errorf("v1 is %s, %v", got.Manifest, err)
+			}
+			sound(t, s)
+			local.want(t)
+		})
+	}
+}
+
+// TestPushOfDamage has a tarball in the store that is not what it should be.
+func TestPushOfDamage(t *testing.T) {
+	host := registrytest.New(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	s, n := open(t)
+	artifact := put(t, s, p)
+	tarball, err := os.ReadFile(p.Tarball)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tarball[5] ^= 1
+	spoil(t, s.layout("qemu"), artifact.Digest, tarball)
+	r, _, _ := connect(t, host)
+	if err := r.Push(t.Context(), p.Ref, s, nil); !IsNotFound(err) || !strings.Contains(err.Error(), "hashes to") {
+		t.Errorf("Push: %v, want the damage", err)
+	}
+	n.want(t, "hashes to")
+	if _, err := r.Lookup(t.Context(), p.Ref); !IsNotFound(err) {
+		t.Errorf("Lookup: %v, want a miss", err)
+	}
+	sound(t, s)
+	put(t, s, p)
+	if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestProgress has the bytes of the tarballs told, and their end.
+func TestProgress(t *testing.T) {
+	host := registrytest.New(t)
+	p := rich(t, "qemu")
+	s, _ := open(t)
+	put(t, s, p)
+	var mu sync.Mutex
+	var told []string
+	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Bytes: func(asset string) (func(done, total int64), func(error, string)) {
+		var last string
+		return func(done, total int64) {
+				mu.Lock()
+				defer mu.Unlock()
+				last = fmt.Sprintf("%d of %d", done, total)
+			}, func(err error, detail string) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, fmt.Sprintf("%s %s %s %v", asset, last, detail, err))
+			}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	into, _ := open(t)
+	_, pullErr := func() (Artifact, error) {
+		if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+			return Artifact{}, err
+		}
+		return r.Pull(t.Context(), p.Ref, into)
+	}()
+	if err := errors.Join(pullErr, r.Verify(t.Context(), p.Ref)); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, verb := range []string{"pushed", "pulled", "verified"} {
+		for _, size := range []int64{21007, 21007, 200000} {
+			want = append(want, fmt.Sprintf("qemu %d of %d %s <nil>", size, size, verb))
+		}
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("told (-want +got)\n%s", diff)
+	}
+}

@@ -1,0 +1,147 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+)
+
+// archive is the content of a source: several reads long.
+var archive = bytes.Repeat([]byte("kata containers\n"), 1<<17)
+
+func sourceFile(t *testing.T) (path, hash string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "linux.tar")
+	if err := os.WriteFile(path, archive, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path, digest.FromBytes(archive).String()
+}
+
+func TestSourceTag(t *testing.T) {
+	sum := sha256.Sum256([]byte("x"))
+	for hash, want := range map[string]string{
+		digest.FromString("x").String():                   "sha256-" + digest.FromString("x").Encoded(),
+		"h1:" + base64.StdEncoding.EncodeToString(sum[:]): "h1-" + digest.FromString("x").Encoded(),
+		"sha256:" + strings.Repeat("z", 64):               "",
+		"h1:short":                                        "",
+		"md5:" + strings.Repeat("a", 32):                  "",
+		"":                                                "",
+		"h1:" + base64.StdEncoding.EncodeToString([]byte("short")): "",
+	} {
+		if got, err := sourceTag(hash); got != want || (err == nil) != (want != "") {
+			t.Errorf("tag of %q: %q, %v, want %q", hash, got, err, want)
+		}
+	}
+}
+
+func TestSources(t *testing.T) {
+	r, _, _ := connect(t, registrytest.New(t))
+	path, hash := sourceFile(t)
+	module := "h1:" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1}, sha256.Size))
+	for _, hash := range []string{hash, module} {
+		if _, err := r.FindSource(t.Context(), hash); !IsNotFound(err) {
+			t.Errorf("found before it was pushed: %v", err)
+		}
+		for _, want := range []bool{true, false} {
+			if pushed, err := r.PushSource(t.Context(), hash, "linux.tar", path); err != nil || pushed != want {
+				t.Errorf("pushed %t, %v, want %t", pushed, err, want)
+			}
+		}
+		if size, err := r.FindSource(t.Context(), hash); err != nil || size != int64(len(archive)) {
+			t.Errorf("found %d bytes, %v", size, err)
+		}
+		to, last := filepath.Join(t.TempDir(), "got"), int64(0)
+		if err := r.PullSource(t.Context(), hash, to, func(done, _ int64) { last = done }); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := os.ReadFile(to); err != nil || !bytes.Equal(data, archive) || last != int64(len(archive)) {
+			t.Errorf("pulled %d bytes, told %d, %v", len(data), last, err)
+		}
+	}
+	if _, err := r.FindSource(t.Context(), "sha256:"); err == nil || IsNotFound(err) {
+		t.Errorf("a hash that is none: %v", err)
+	}
+}
+
+func TestPullSourceFaults(t *testing.T) {
+	host := registrytest.New(t)
+	whole, _, _ := connect(t, host)
+	path, hash := sourceFile(t)
+	if _, err := whole.PushSource(t.Context(), hash, "linux.tar", path); err != nil {
+		t.Fatal(err)
+	}
+	const blobs = "/cache/sources/blobs/"
+	for name, test := range map[string]struct {
+		rules []registrytest.Rule
+		note  string
+		hit   bool
+		// left is how many bytes the next pull need not fetch.
+		left int64
+	}{
+		"reset":            {[]registrytest.Rule{{Method: "GET", Path: blobs, Nth: 1, Do: registrytest.Reset(1 << 20)}}, "resuming", true, 0},
+		"stalled for ever": {[]registrytest.Rule{{Method: "GET", Path: blobs, Nth: 1, Do: registrytest.Reset(1 << 20)}, {Method: "GET", Path: blobs, Do: registrytest.Status(503)}}, "going on without", false, 1 << 20},
+		"wrong bytes":      {[]registrytest.Rule{{Method: "GET", Path: blobs, Do: registrytest.Wrong(100)}}, "is ignored: it has a blob", false, 0},
+		"403":              {[]registrytest.Rule{{Method: "GET", Path: blobs, Do: registrytest.Status(403)}}, "does not let itself be read", false, 0},
+		"down":             {[]registrytest.Rule{{Do: registrytest.Refuse()}}, "going on without", false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _, notes := connect(t, host, test.rules...)
+			to := filepath.Join(t.TempDir(), "got")
+			err := r.PullSource(t.Context(), hash, to, nil)
+			if test.hit && err != nil || !test.hit && !IsNotFound(err) {
+				t.Fatalf("error %v, want a hit: %t", err, test.hit)
+			}
+			if !notes.has(test.note) {
+				t.Errorf("noted %q, want %q", notes.texts, test.note)
+			}
+			info, err := os.Stat(to + Pulling)
+			switch {
+			case test.left == 0 && !errors.Is(err, os.ErrNotExist):
+				t.Errorf("a partial file was left: %v", err)
+			case test.left > 0 && (err != nil || info.Size() < test.left):
+				t.Errorf("what came is lost: %v, %v", info, err)
+			}
+			if _, err := os.Stat(to); !test.hit && !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a failed pull left the file: %v", err)
+			}
+			if err := whole.PullSource(t.Context(), hash, to, nil); err != nil {
+				t.Fatal(err)
+			}
+			if data, err := os.ReadFile(to); err != nil || !bytes.Equal(data, archive) {
+				t.Errorf("the next pull: %d bytes, %v", len(data), err)
+			}
+		})
+	}
+}
+
+// A tag that somebody else pushed is no source, and is replaced by a push.
+func TestForeignSource(t *testing.T) {
+	r, _, notes := connect(t, registrytest.New(t))
+	path, hash := sourceFile(t)
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, []byte("other"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.PushSource(t.Context(), hash, "linux.tar", other); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.FindSource(t.Context(), hash); !IsNotFound(err) || !notes.has("is ignored: it is the file") {
+		t.Errorf("a foreign file: %v, noted %q", err, notes.texts)
+	}
+	if pushed, err := r.PushSource(t.Context(), hash, "linux.tar", path); err != nil || !pushed {
+		t.Errorf("pushed %t, %v", pushed, err)
+	}
+	if size, err := r.FindSource(t.Context(), hash); err != nil || size != int64(len(archive)) {
+		t.Errorf("found %d bytes, %v", size, err)
+	}
+}

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// TestVerify damages each thing of a store in turn.
+func TestVerify(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		damage func(t *testing.T, l *layout, a Artifact)
+		want   []string
+	}{
+		{"nothing", func(*testing.T, *layout, Artifact) {}, nil},
+		{"flipped tarball", func(t *testing.T, l *layout, a Artifact) { flip(t, l, a.Digest) }, []string{"qemu: blob DIGEST of 200000 bytes hashes to", "TAG has no whole part DIGEST"}},
+		{"no tarball", func(t *testing.T, l *layout, a Artifact) { spoil(t, l, a.Digest, nil) }, []string{"TAG has no whole part DIGEST"}},
+		{"no output", func(t *testing.T, l *layout, a Artifact) { spoil(t, l, a.Outputs[1].Digest, nil) }, []string{"TAG has no whole part"}},
+		{"flipped recipe", func(t *testing.T, l *layout, a Artifact) { flip(t, l, "sha256:"+a.Key) }, []string{"hashes to", "TAG has no whole part"}},
+		{"flipped manifest", func(t *testing.T, l *layout, a Artifact) { flip(t, l, a.Manifest) }, []string{"hashes to", "TAG has no whole manifest"}},
+		{"no manifest", func(t *testing.T, l *layout, a Artifact) { spoil(t, l, a.Manifest, nil) }, []string{"TAG has no whole manifest"}},
+		{"truncated index", func(t *testing.T, l *layout, _ Artifact) { write(t, l.indexPath(), `{"schema`) }, []string{"qemu: index.json is damaged"}},
+		{"no index", func(t *testing.T, l *layout, _ Artifact) {
+			if err := os.Remove(l.indexPath()); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"qemu: index.json is missing"}},
+		{"no blob", func(t *testing.T, l *layout, _ Artifact) {
+			write(t, filepath.Join(l.root, "blobs", "sha256", "x"), "x")
+		}, []string{"is no blob"}},
+		{"other key", func(t *testing.T, l *layout, a Artifact) {
+			index := mustIndex(t, l)
+			entry, _ := find(index, a.Tag())
+			a.Key = digest.FromString("other").Encoded()
+			if err := l.writeIndex(set(index, a.Tag(), &entry)); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"is of asset \"qemu\", arch \"x86_64\""}},
+		{"left by a killed pull", func(t *testing.T, l *layout, a Artifact) {
+			if err := os.MkdirAll(filepath.Join(l.root, partialFolder), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(l.root, partialFolder, a.Key), "x")
+		}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, n := open(t)
+			if lines, err := s.Verify(t.Context()); err != nil || lines != nil {
+				t.Errorf("Verify of nothing: %q, %v", lines, err)
+			}
+			p := rich(t, "qemu")
+			artifact := put(t, s, p)
+			put(t, s, sample(t, "ovmf", "x86_64", 2))
+			test.damage(t, s.layout("qemu"), artifact)
+			lines, err := s.Verify(t.Context())
+			if err != nil || len(lines) != len(test.want) {
+				t.Fatalf("Verify: %q, %v; want %q", lines, err, test.want)
+			}
+			for i, want := range test.want {
+				want = strings.NewReplacer("DIGEST", artifact.Digest, "TAG", artifact.Tag()).Replace(want)
+				if !strings.Contains(lines[i], want) {
+					t.Errorf("Verify: %q, want %q", lines[i], want)
+				}
+			}
+			n.want(t)
+		})
+	}
+}
+
+func flip(t *testing.T, l *layout, d string) {
+	t.Helper()
+	data, err := os.ReadFile(l.path(digest.Digest(d)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	spoil(t, l, d, data)
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAbandonedPartials guards against partial blobs that stay for ever.
+func TestAbandonedPartials(t *testing.T) {
+	s, _ := open(t)
+	put(t, s, sample(t, "qemu", "x86_64", 1))
+	folder := filepath.Join(s.layout("qemu").root, partialFolder)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	old, young := filepath.Join(folder, "old"), filepath.Join(folder, "young")
+	write(t, old, "x")
+	write(t, young, "x")
+	if err := os.Chtimes(old, fixed, fixed); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, sample(t, "qemu", "x86_64", 2))
+	if entries, err := os.ReadDir(folder); err != nil || len(entries) != 1 || entries[0].Name() != "young" {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+}
