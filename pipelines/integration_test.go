@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
 // TestIntegration builds tiny assets in a real engine, by the same code as the
@@ -37,11 +38,13 @@ func TestIntegration(t *testing.T) {
 	}
 	cache = filepath.Join(cache, "kata-pipelines")
 	stopAfter(t, &embedded.Manager{CacheDir: cache, ModuleDir: "dagger-engine"})
+	host := registrytest.Distribution(t)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "integration"),
 		Setup: func(env *testscript.Env) error {
 			for name, value := range map[string]string{
 				"KATA_PIPELINES_CACHE": cache,
+				"REGISTRY":             host + "/" + filepath.Base(env.WorkDir),
 				"HOME":                 os.Getenv("HOME"),
 				"GOCACHE":              os.Getenv("GOCACHE"),
 				"XDG_CACHE_HOME":       os.Getenv("XDG_CACHE_HOME"),

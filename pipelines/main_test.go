@@ -67,7 +67,10 @@ func tags(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: tags REPOSITORY")
 	}
-	response, err := http.Get(fmt.Sprintf("http://%s/v2/%s/tags/list", ts.Getenv("REGISTRY_HOST"), args[0]))
+	address := fmt.Sprintf("http://%s/v2/%s/tags/list", ts.Getenv("REGISTRY_HOST"), args[0])
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, address, nil)
+	ts.Check(err)
+	response, err := http.DefaultClient.Do(request)
 	ts.Check(err)
 	defer response.Body.Close()
 	var list struct{ Tags []string }

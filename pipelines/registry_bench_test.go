@@ -6,11 +6,13 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,8 +30,11 @@ const (
 	pullRatio  = 1.1
 	pullMemory = 64 << 10 // KiB
 	planLimit  = 500 * time.Millisecond
+	hitLimit   = 150 * time.Millisecond
+	missBytes  = 20_000
 	rounds     = 10
 	bigSize    = 500e6
+	kernelSize = 165e6 // that of kernel-debug
 	manyAssets = 30
 )
 
@@ -87,6 +92,64 @@ func TestRegistrySpeed(t *testing.T) {
 	if median(plans) > planLimit {
 		t.Errorf("want at most %v", planLimit)
 	}
+
+	var hits []time.Duration
+	command(t, w, program, at(full, "build-asset", "asset-1", "-o", filepath.Join(w, "out"))...)
+	for range rounds {
+		took, _ := timed(t, w, program, at(full, "build-asset", "asset-1", "-o", filepath.Join(w, "out"))...)
+		hits = append(hits, took)
+	}
+	t.Logf("hit in the local layout, %.0f MB verified in place: %v", kernelSize/1e6, median(hits))
+	if median(hits) > hitLimit {
+		t.Errorf("want at most %v", hitLimit)
+	}
+
+	// Another script makes another key: a miss, explained against the registry's.
+	file(t, filepath.Join(root, "assets", "many", "build.sh"), "#!/bin/sh\nexit\n")
+	host, path, _ := strings.Cut(registry, "/")
+	proxy, read := counting(t, host)
+	command(t, w, program, "plan", "asset-1", "--root", root, "--arch", "x86_64", "--cache-dir", filepath.Join(w, "none"), "--cache", proxy+"/"+path)
+	t.Logf("a miss that is explained reads %d bytes from the registry", read())
+	if n := read(); n == 0 || n > missBytes {
+		t.Errorf("want at most %d bytes, and some", missBytes)
+	}
+}
+
+// counting returns the address of a proxy for a host, and what tells how many
+// bytes came from there.
+func counting(t *testing.T, host string) (address string, read func() int64) {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	check(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	var bytes atomic.Int64
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", host)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go func() { _, _ = io.Copy(server, client) }()
+			go func() {
+				_, _ = io.Copy(io.MultiWriter(client, writer(func(p []byte) { bytes.Add(int64(len(p))) })), server)
+			}()
+		}
+	}()
+	return listener.Addr().String(), bytes.Load
+}
+
+// writer is a function that sees what is written.
+type writer func([]byte)
+
+// Write never fails.
+func (w writer) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
 }
 
 // buildOras compiles the CLI from its module. The checksum database lacks it;
@@ -95,7 +158,7 @@ func buildOras(t *testing.T, path string) {
 	t.Helper()
 	dir := t.TempDir()
 	file(t, filepath.Join(dir, "go.mod"), "module bench\n\ngo 1.26\n\nrequire oras.land/oras v1.3.0\n")
-	cmd := exec.Command("go", "build", "-mod=mod", "-o", path, "oras.land/oras/cmd/oras")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-mod=mod", "-o", path, "oras.land/oras/cmd/oras")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GONOSUMDB=oras.land/oras", "GOFLAGS=-modcacherw")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building oras: %v\n%s", err, out)
@@ -153,8 +216,11 @@ func fill(t *testing.T, root, dir string) (big store.Ref) {
 		tarball := filepath.Join(t.TempDir(), "tarball")
 		size := int64(1000)
 		ref := store.Ref{Asset: asset.Name, Arch: "x86_64", Key: plan.Key}
-		if asset.Name == "asset-0" {
+		switch asset.Name {
+		case "asset-0":
 			size, big = bigSize, ref
+		case "asset-1":
+			size = kernelSize
 		}
 		out, err := os.Create(tarball)
 		check(t, err)
@@ -173,7 +239,7 @@ func fill(t *testing.T, root, dir string) (big store.Ref) {
 // timed runs a command and returns how long it took and its peak memory in KiB.
 func timed(t *testing.T, dir, name string, args ...string) (time.Duration, int64) {
 	t.Helper()
-	cmd := exec.Command(name, args...)
+	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Dir = dir
 	begin := time.Now()
 	out, err := cmd.CombinedOutput()

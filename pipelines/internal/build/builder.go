@@ -20,7 +20,7 @@ func (b *run) equip(ctx context.Context, job *engine.Job) (done func() error, er
 	if b.Builders == nil {
 		return done, b.onlineFor("a builder")
 	}
-	id, err := job.Recipe.Builder.ID(job.Recipe.Arch)
+	id, err := job.Declared.ID(job.Machine)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (b *run) equip(ctx context.Context, job *engine.Job) (done func() error, er
 		return unlock()
 	}
 	job.Keep = func(ctx context.Context, base string, export func(context.Context, string) error) (string, error) {
-		image, err := b.keep(ctx, store.Image{ID: id, Arch: job.Recipe.Arch, Base: base}, export)
+		image, err := b.keep(ctx, store.Image{ID: id, Arch: job.Machine, Base: base}, export)
 		return image.Digest, errors.Join(err, done())
 	}
 	return done, nil
@@ -66,7 +66,7 @@ func (b *run) onlineFor(what string) error {
 // find looks for a kept builder, and tells the job about it.
 func (b *run) find(ctx context.Context, id string, job *engine.Job) (bool, error) {
 	path := filepath.Join(b.work, "builder.tar")
-	image, where, err := b.Builders.Get(ctx, id, job.Recipe.Arch, path)
+	image, where, err := b.Builders.Get(ctx, id, job.Machine, path)
 	if store.IsNotFound(err) {
 		return false, nil
 	}
@@ -76,7 +76,7 @@ func (b *run) find(ctx context.Context, id string, job *engine.Job) (bool, error
 	b.out.line(fmt.Sprintf("builder %s %s, from the %s cache", id, image.Digest, where))
 	job.Builder = engine.Builder{Path: path, Digest: image.Digest, Base: image.Base}
 	if where == store.InLocal {
-		return true, b.publish(ctx, id, job.Recipe.Arch)
+		return true, b.publish(ctx, id, job.Machine)
 	}
 	return true, nil
 }

@@ -59,10 +59,14 @@ func building(t *testing.T, dir string, registry *store.Registry) *run {
 	return &run{Container: c, plan: p, work: t.TempDir(), out: newOutput(log, nil)}
 }
 
+func jobOf(b *run) engine.Job {
+	return engine.Job{Recipe: b.plan.Recipe, Machine: "x86_64", Declared: b.plan.Recipe.Builder}
+}
+
 // equipped returns the job of a build and has it make its builder if it has none.
 func equipped(t *testing.T, b *run) (job engine.Job, digest string) {
 	t.Helper()
-	job = engine.Job{Recipe: b.plan.Recipe}
+	job = jobOf(b)
 	done, err := b.equip(t.Context(), &job)
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +131,8 @@ func TestBuilderOffline(t *testing.T) {
 	b.Offline = true
 	for _, builders := range []*store.Builders{b.Builders, nil} {
 		b.Builders = builders
-		_, err := b.equip(t.Context(), &engine.Job{Recipe: b.plan.Recipe})
+		job := jobOf(b)
+		_, err := b.equip(t.Context(), &job)
 		if err == nil || !strings.Contains(err.Error(), "offline none is made: build walls once online, with --push") {
 			t.Errorf("error %v", err)
 		}
@@ -137,7 +142,7 @@ func TestBuilderOffline(t *testing.T) {
 func TestBuilderIsMadeOnce(t *testing.T) {
 	dir := t.TempDir()
 	first := building(t, dir, nil)
-	job := engine.Job{Recipe: first.plan.Recipe}
+	job := jobOf(first)
 	done, err := first.equip(t.Context(), &job)
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +154,7 @@ func TestBuilderIsMadeOnce(t *testing.T) {
 	}
 	results := make(chan result, 1)
 	go func() {
-		job := engine.Job{Recipe: second.plan.Recipe}
+		job := jobOf(second)
 		done, err := second.equip(t.Context(), &job)
 		if err == nil {
 			err = done()
@@ -177,7 +182,7 @@ func TestBuilderIsMadeOnce(t *testing.T) {
 func TestBuilderOfAFailedBuild(t *testing.T) {
 	dir := t.TempDir()
 	b := building(t, dir, nil)
-	job := engine.Job{Recipe: b.plan.Recipe}
+	job := jobOf(b)
 	done, err := b.equip(t.Context(), &job)
 	if err != nil {
 		t.Fatal(err)

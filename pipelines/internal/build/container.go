@@ -22,11 +22,11 @@ type Container struct {
 	// Ready says why no engine can be used, before anything is fetched.
 	Ready func(ctx context.Context) error
 	// Connect returns a session with the engine, which the build closes; it is
-	// asked once a build has its sources and what there is of its builder, so
-	// that a run without a miss starts none.
+	// asked once a build has its sources, so that a run without a miss starts
+	// none.
 	Connect func(ctx context.Context, log io.Writer, note func(string)) (*engine.Session, error)
-	// Base makes the base of a builder; see engine.Job.
-	Base func(ctx context.Context, builder recipe.Builder, arch string, log io.Writer) (path, digest string, err error)
+	// Base makes the base of a builder for a machine; see engine.Job.
+	Base func(ctx context.Context, builder recipe.Builder, machine string, log io.Writer) (path, digest string, err error)
 	// Builders keeps builders between builds; nil has each build make its own.
 	Builders *store.Builders
 	// Secret returns the value of a secret: that of the environment variable.
@@ -144,25 +144,17 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 	job := engine.Job{
 		Recipe: b.plan.Recipe, Files: files, Sources: sources, Dependencies: dependencies,
 		Secrets: b.secrets, Nonce: b.Nonce,
-		Base: func(ctx context.Context) (string, string, error) {
-			return b.Base(ctx, b.plan.Recipe.Builder, b.plan.Recipe.Arch, b.out)
-		},
 		Export: out, ExportOutputs: outputs,
 		Log: b.out, Note: b.note, Stage: b.stage, Check: b.check,
 	}
-	done, err := b.equip(ctx, &job)
-	if err != nil {
-		return Built{}, err
-	}
-	rec.Record, err = b.run(ctx, job)
-	if err = errors.Join(err, done()); err != nil {
+	if rec.Record, err = b.run(ctx, &job); err != nil {
 		return Built{}, err
 	}
 	return b.pack(ctx, out, outputs, rec)
 }
 
 // run has an engine run the job, in a session of its own.
-func (b *run) run(ctx context.Context, job engine.Job) (engine.Record, error) {
+func (b *run) run(ctx context.Context, job *engine.Job) (engine.Record, error) {
 	end := b.stage("engine")
 	session, err := b.Connect(ctx, b.out, b.note)
 	if err != nil {
@@ -170,12 +162,31 @@ func (b *run) run(ctx context.Context, job engine.Job) (engine.Record, error) {
 		return engine.Record{}, err
 	}
 	end(nil, session.String())
-	record, err := session.Run(ctx, job)
+	record, err := b.runIn(ctx, session, job)
 	// What the build needs of the session is on this machine by now.
 	if closing := session.Close(); closing != nil && ctx.Err() == nil {
 		b.note(fmt.Sprintf("closing the session with the engine: %v", closing))
 	}
 	return record, err
+}
+
+// runIn gives the job what depends on the engine's machine, and runs it.
+func (b *run) runIn(ctx context.Context, session *engine.Session, job *engine.Job) (record engine.Record, err error) {
+	if job.Machine, err = session.Machine(ctx); err != nil {
+		return engine.Record{}, err
+	}
+	if job.Declared, err = job.Recipe.On(job.Machine); err != nil {
+		return engine.Record{}, err
+	}
+	job.Base = func(ctx context.Context) (path, digest string, err error) {
+		return b.Base(ctx, job.Declared, job.Machine, b.out)
+	}
+	done, err := b.equip(ctx, job)
+	if err != nil {
+		return engine.Record{}, err
+	}
+	record, err = session.Run(ctx, *job)
+	return record, errors.Join(err, done())
 }
 
 func (b *run) fetch(ctx context.Context, rec *record) (map[string]string, error) {

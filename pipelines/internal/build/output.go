@@ -61,7 +61,7 @@ func (o *output) Write(p []byte) (int, error) {
 	if len(o.secrets) == 0 {
 		return len(p), o.emit(p)
 	}
-	pending := append(o.held, p...)
+	pending := slices.Concat(o.held, p)
 	var out []byte
 	for len(pending) > 0 {
 		secret, whole := o.at(pending)

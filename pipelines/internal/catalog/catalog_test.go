@@ -130,6 +130,7 @@ var bad = map[string][2]string{
 	"missing-script":           {"script: build.sh", "script: bulid.sh"},
 	"script-outside":           {"script: build.sh", "script: ../tiny/build.sh"},
 	"asset-name":               {"- name: tiny\n", "- name: Tiny_1\n"},
+	"asset-reserved":           {"- name: tiny-user", "- name: builder"},
 	"asset-twice":              {"- name: tiny-user", "- name: tiny"},
 	"no-description":           {"    description: a tiny thing\n", ""},
 	"no-arches":                {"    arches: [x86_64]\n", ""},

@@ -24,9 +24,12 @@ var (
 // ReservedEnv are the variables that the program itself gives to every step;
 // see assets/README.md. Pins and options may not set them.
 var ReservedEnv = []string{
-	"ARCH", "BUILD", "DEPENDENCIES", "DESTDIR", "FILES", "HOME", "JOBS", "KATA_CONFIG_VERSION", "KERNEL_ARCH",
-	"LC_ALL", "OUTPUTS", "PATH", "REQUESTED_CONFIG", "SOURCES", "SOURCE_DATE_EPOCH", "SUFFIX", "TZ",
+	"ARCH", "BUILD", "CROSS_COMPILE", "DEPENDENCIES", "DESTDIR", "FILES", "HOME", "JOBS", "KATA_CONFIG_VERSION",
+	"KATA_REBUILD", "KERNEL_ARCH", "LC_ALL", "MACHINE", "OUTPUTS", "PATH", "REQUESTED_CONFIG", "SOURCES", "SOURCE_DATE_EPOCH", "SUFFIX", "TZ",
 }
+
+// reservedNames are those that the cache has for other things than assets.
+var reservedNames = []string{"builder", "sources"}
 
 // checker collects the problems of one assets.yaml.
 type checker struct {
@@ -127,6 +130,9 @@ func (c *checker) asset(i int, a Asset) {
 	where := c.at("assets", i)
 	if !validName.MatchString(a.Name) {
 		c.problem(where, "asset name %q: want lower case letters, digits and single dashes", a.Name)
+	}
+	if slices.Contains(reservedNames, a.Name) {
+		c.problem(where, "no asset can be called %s: the cache keeps other things there", a.Name)
 	}
 	if a.Description == "" {
 		c.problem(where, "%s has no description", a.Name)

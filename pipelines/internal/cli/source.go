@@ -72,7 +72,7 @@ func (o *sourceOptions) command(process Process, tree *treeOptions, use, short, 
 				if err != nil {
 					return err
 				}
-				s := sources{caches: c, cache: cache, fetcher: newFetcher(cache, c.tiered.Registry), arch: string(arch)}
+				s := sources{caches: c, cache: cache, fetcher: newFetcher(cache, c.tiered.Registry)}
 				closure, err := c.tree.catalog.Closure(names, arch)
 				if err != nil {
 					return usage(err)
@@ -87,7 +87,7 @@ func (o *sourceOptions) command(process Process, tree *treeOptions, use, short, 
 					if err != nil {
 						return err
 					}
-					s.builders = append(s.builders, made{plan.Recipe.Builder, asset.Name})
+					s.recipes = append(s.recipes, plan.Recipe)
 				}
 				slices.SortFunc(s.pinned, func(a, b pinned) int { return strings.Compare(a.path, b.path) })
 				return run(cmd.Context(), s)
@@ -104,11 +104,10 @@ func (o *sourceOptions) command(process Process, tree *treeOptions, use, short, 
 // sources are what some assets are built from.
 type sources struct {
 	caches
-	cache    string
-	fetcher  *source.Fetcher
-	arch     string
-	pinned   []pinned
-	builders []made
+	cache   string
+	fetcher *source.Fetcher
+	pinned  []pinned
+	recipes []recipe.Recipe
 }
 
 // pinned is a source of versions.yaml and the assets that have it.
@@ -116,12 +115,6 @@ type pinned struct {
 	path   string
 	source versions.Source
 	assets []string
-}
-
-// made is a builder and the first asset that has it.
-type made struct {
-	recipe.Builder
-	asset string
 }
 
 func (s *sources) add(path, asset string) error {

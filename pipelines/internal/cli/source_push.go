@@ -5,20 +5,22 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// pushedSource is a source or a builder that the registry has now, or lacks.
+// pushedSource is a source or a builder that the registry has now.
 type pushedSource struct {
 	// Source is the path of the source, or "builder:<id>".
 	Source string `json:"source"`
 	// Place is that of the file that the registry has.
 	Place string `json:"place,omitempty"`
-	// State is "pushed", "there" or, of a builder alone, "missing".
+	// State is "pushed" or "there".
 	State string `json:"state"`
 }
 
@@ -26,7 +28,6 @@ type pushedSource struct {
 const (
 	pushedNow   = "pushed"
 	pushedThere = "there"
-	notMade     = "missing"
 )
 
 func sourcePushCmd(process Process, tree *treeOptions) *cobra.Command {
@@ -99,39 +100,56 @@ func title(place versions.Place) string {
 	return filepath.Base(place.URL)
 }
 
-// pushBuilders pushes the builders that are in the local cache.
+// pushBuilders pushes the builders that are in the local cache: those of this
+// kind of machine, and of the kind that the assets are for.
 func (s sources) pushBuilders(ctx context.Context) ([]pushedSource, error) {
 	var list []pushedSource
 	seen := map[string]bool{}
-	builders := &store.Builders{Local: s.tiered.Local, Registry: s.tiered.Registry}
-	for _, b := range s.builders {
-		id, err := b.ID(s.arch)
-		if err != nil {
-			return nil, err
-		}
-		if seen[id] {
-			continue
-		}
-		seen[id] = true
-		state := notMade
-		_, where, err := builders.Find(ctx, id, s.arch)
-		switch {
-		case store.IsNotFound(err):
-			s.report.Note(b.asset, "its builder was not made yet: build it once with --push")
-		case err != nil:
-			return nil, err
-		case where == store.InRegistry:
-			state = pushedThere
-		default:
-			pushed, err := builders.Publish(ctx, id, s.arch)
+	for _, r := range s.recipes {
+		made := false
+		for _, machine := range slices.Compact([]string{string(catalog.HostArch()), r.Arch}) {
+			builder, err := r.On(machine)
 			if err != nil {
-				return nil, fmt.Errorf("pushing the builder of %q: %w", b.asset, err)
+				continue // Nothing can have made it.
 			}
-			if state = pushedThere; pushed {
-				state = pushedNow
+			id, err := builder.ID(machine)
+			if err != nil {
+				return nil, err
+			}
+			if made = made || seen[id]; seen[id] {
+				continue
+			}
+			state, err := s.pushBuilder(ctx, id, machine)
+			if err != nil {
+				return nil, fmt.Errorf("pushing the builder of %q: %w", r.Asset, err)
+			}
+			if state != "" {
+				made, seen[id] = true, true
+				list = append(list, pushedSource{Source: "builder:" + id[:12], State: state})
 			}
 		}
-		list = append(list, pushedSource{Source: "builder:" + id[:12], State: state})
+		if !made {
+			s.report.Note(r.Asset, "its builder was not made yet: build it once with --push")
+		}
 	}
 	return list, nil
+}
+
+// pushBuilder has the registry hold a builder; the state is "" where none was
+// made yet.
+func (s sources) pushBuilder(ctx context.Context, id, machine string) (state string, err error) {
+	builders := &store.Builders{Local: s.tiered.Local, Registry: s.tiered.Registry}
+	_, where, err := builders.Find(ctx, id, machine)
+	switch {
+	case store.IsNotFound(err):
+		return "", nil
+	case err != nil:
+		return "", err
+	case where == store.InRegistry:
+		return pushedThere, nil
+	}
+	if pushed, err := builders.Publish(ctx, id, machine); err != nil || pushed {
+		return pushedNow, err
+	}
+	return pushedThere, nil
 }

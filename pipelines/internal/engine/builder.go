@@ -81,7 +81,7 @@ func (s *Session) made(ctx context.Context, job Job, record *Record) (*dagger.Co
 }
 
 func (j Job) platform() dagger.ContainerOpts {
-	return dagger.ContainerOpts{Platform: dagger.Platform("linux/" + catalog.Arch(j.Recipe.Arch).GoArch())}
+	return dagger.ContainerOpts{Platform: dagger.Platform("linux/" + catalog.Arch(j.Machine).GoArch())}
 }
 
 func (s *Session) imported(ctx context.Context, job Job, archive string) (*dagger.Container, error) {
@@ -93,18 +93,18 @@ func (s *Session) imported(ctx context.Context, job Job, archive string) (*dagge
 func (s *Session) base(ctx context.Context, job Job) (*dagger.Container, string, error) {
 	pull, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
-	container, pullErr := s.client.Container(job.platform()).From(job.Recipe.Builder.Image).Sync(pull)
+	container, pullErr := s.client.Container(job.platform()).From(job.Declared.Image).Sync(pull)
 	if pullErr == nil {
-		return container, job.Recipe.Builder.Image, nil
+		return container, job.Declared.Image, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
 	fmt.Fprintf(job.Log, "no registry gave the builder's image: %v\n", pullErr)
-	job.Note("no registry answers for the builder's image: bootstrapping Debian " + job.Recipe.Builder.Suite + " instead")
+	job.Note("no registry answers for the builder's image: bootstrapping Debian " + job.Declared.Suite + " instead")
 	archive, digest, err := job.Base(ctx)
 	if err != nil {
-		return nil, "", errors.Join(fmt.Errorf("pulling %s: %w", job.Recipe.Builder.Image, pullErr), err)
+		return nil, "", errors.Join(fmt.Errorf("pulling %s: %w", job.Declared.Image, pullErr), err)
 	}
 	if container, err = s.imported(ctx, job, archive); err != nil {
 		return nil, "", fmt.Errorf("importing the builder base: %w", err)
@@ -120,10 +120,10 @@ apt-get -o Acquire::Retries=3 install --yes --no-install-recommends -- "$@"
 rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb`
 	container = container.
 		WithEnvVariable("DEBIAN_FRONTEND", "noninteractive").
-		WithEnvVariable("KATA_BUILDER_EPOCH", strconv.Itoa(job.Recipe.Builder.Epoch))
-	container, err := s.exec(ctx, container, job.Log, append([]string{"sh", "-c", script, "install"}, job.Recipe.Builder.Packages...)...)
+		WithEnvVariable("KATA_BUILDER_EPOCH", strconv.Itoa(job.Declared.Epoch))
+	container, err := s.exec(ctx, container, job.Log, append([]string{"sh", "-c", script, "install"}, job.Declared.Packages...)...)
 	if err != nil {
-		return nil, fmt.Errorf("installing %s: %w", strings.Join(job.Recipe.Builder.Packages, " "), err)
+		return nil, fmt.Errorf("installing %s: %w", strings.Join(job.Declared.Packages, " "), err)
 	}
 	return container.WithoutEnvVariable("DEBIAN_FRONTEND").WithoutEnvVariable("KATA_BUILDER_EPOCH"), nil
 }

@@ -12,19 +12,21 @@ import (
 // Variable is one environment variable of a step.
 type Variable struct{ Name, Value string }
 
-// Environment returns what the steps of a recipe find in their environment,
-// beside what the container itself sets. assets/README.md lists it for those
-// who write steps.
-func Environment(r recipe.Recipe) []Variable {
+// Environment returns what the steps of a recipe find in their environment on a
+// machine of an architecture, beside what the container itself sets and secrets.
+// assets/README.md lists it for those who write steps.
+func Environment(r recipe.Recipe, machine string) []Variable {
 	variables := []Variable{
 		{"ARCH", r.Arch},
 		{"BUILD", buildPath},
+		{"CROSS_COMPILE", crossCompile(r.Arch, machine)},
 		{"DEPENDENCIES", dependenciesPath},
 		{"DESTDIR", outPath},
 		{"FILES", filesPath},
 		{"HOME", "/root"},
 		{"KERNEL_ARCH", catalog.Arch(r.Arch).Kernel()},
 		{"LC_ALL", "C.UTF-8"},
+		{"MACHINE", machine},
 		{"OUTPUTS", outputsPath},
 		{"SOURCES", sourcesPath},
 		{"SOURCE_DATE_EPOCH", strconv.FormatInt(r.Output.SourceDateEpoch, 10)},
@@ -44,4 +46,16 @@ func Environment(r recipe.Recipe) []Variable {
 		variables = append(variables, Variable{name, r.Options[name]})
 	}
 	return variables
+}
+
+// crossCompile is what the names of the compiler and its companions begin with
+// where the machine is not of the architecture that is built for.
+func crossCompile(arch, machine string) string {
+	switch arch {
+	case machine:
+		return ""
+	case string(catalog.PPC64LE):
+		return "powerpc64le-linux-gnu-"
+	}
+	return arch + "-linux-gnu-"
 }

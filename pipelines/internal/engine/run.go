@@ -30,6 +30,10 @@ const nonceVariable = "KATA_REBUILD"
 // Job is one recipe to run and where things are on this machine.
 type Job struct {
 	Recipe recipe.Recipe
+	// Machine is the architecture of the engine, and Declared the builder that
+	// the recipe declares for it: see Recipe.On.
+	Machine  string
+	Declared recipe.Builder
 	// Files is a folder that holds the recipe's files at their paths.
 	Files string
 	// Sources and Dependencies map the recipe's names to files; a secondary
@@ -68,6 +72,8 @@ type Record struct {
 	// Builder is the digest of the kept builder, base and packages,
 	// "sha256:<hex>"; "" where none was kept.
 	Builder string `json:"builder,omitempty"`
+	// Machine is the architecture that it was built on.
+	Machine string `json:"machine"`
 	// Engine is the version of the Dagger engine.
 	Engine string `json:"engine"`
 	// Packages are the packages of the builder, "name=version", sorted.
@@ -91,11 +97,8 @@ func (s *Session) Run(ctx context.Context, job Job) (record Record, err error) {
 }
 
 func (s *Session) run(ctx context.Context, job Job) (Record, error) {
-	record := Record{Engine: s.Version}
+	record := Record{Engine: s.Version, Machine: job.Machine}
 	if err := job.complete(); err != nil {
-		return record, err
-	}
-	if err := s.suits(ctx, job.Recipe); err != nil {
 		return record, err
 	}
 	container, err := s.builder(ctx, job, &record)
@@ -154,17 +157,19 @@ func (j Job) dependencies() []string {
 	return names
 }
 
-// suits refuses a recipe for another architecture than the engine's: nothing
-// here emulates one.
-func (s *Session) suits(ctx context.Context, r recipe.Recipe) error {
+// Machine returns the architecture that the engine runs on, as in recipes.
+func (s *Session) Machine(ctx context.Context) (string, error) {
 	platform, err := s.client.DefaultPlatform(ctx)
 	if err != nil {
-		return fmt.Errorf("asking the engine for its platform: %w", err)
+		return "", fmt.Errorf("asking the engine for its platform: %w", err)
 	}
-	if want := "linux/" + catalog.Arch(r.Arch).GoArch(); !strings.HasPrefix(string(platform)+"/", want+"/") {
-		return fmt.Errorf("%s for %s is built on %s, but the engine runs on %s: name one that suits with --engine", r.Asset, r.Arch, want, platform)
+	system, rest, _ := strings.Cut(string(platform), "/")
+	goarch, _, _ := strings.Cut(rest, "/")
+	arch, err := catalog.ParseArch(goarch)
+	if err != nil || system != "linux" {
+		return "", fmt.Errorf("the engine runs on %s, where nothing can be built: name one on Linux with --engine", platform)
 	}
-	return nil
+	return string(arch), nil
 }
 
 func (j Job) stage(name string, run func() (detail string, err error)) error {
@@ -202,7 +207,7 @@ func (s *Session) furnish(container *dagger.Container, job Job) *dagger.Containe
 	for _, dependency := range job.dependencies() {
 		container = container.WithMountedFile(path.Join(dependenciesPath, dependency+".tar.zst"), s.client.Host().File(job.Dependencies[dependency]))
 	}
-	for _, variable := range Environment(job.Recipe) {
+	for _, variable := range Environment(job.Recipe, job.Machine) {
 		container = container.WithEnvVariable(variable.Name, variable.Value)
 	}
 	for _, secret := range job.Recipe.Secrets {

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
@@ -54,7 +56,7 @@ func TestIncompleteJob(t *testing.T) {
 // Secrets are given by another way, so that their values are in no list.
 func TestEnvironmentHasNoSecrets(t *testing.T) {
 	found := map[string]string{}
-	for _, variable := range Environment(job().Recipe) {
+	for _, variable := range Environment(job().Recipe, "x86_64") {
 		found[variable.Name] = variable.Value
 	}
 	if _, ok := found["PIN"]; ok {
@@ -64,5 +66,35 @@ func TestEnvironmentHasNoSecrets(t *testing.T) {
 		if found[name] != want {
 			t.Errorf("%s is %q, want %q", name, found[name], want)
 		}
+	}
+}
+
+func TestCrossCompile(t *testing.T) {
+	for _, test := range []struct{ arch, machine, want string }{
+		{"x86_64", "x86_64", ""},
+		{"aarch64", "x86_64", "aarch64-linux-gnu-"},
+		{"x86_64", "aarch64", "x86_64-linux-gnu-"},
+		{"ppc64le", "x86_64", "powerpc64le-linux-gnu-"},
+		{"s390x", "x86_64", "s390x-linux-gnu-"},
+		{"riscv64", "x86_64", "riscv64-linux-gnu-"},
+	} {
+		found := map[string]string{}
+		for _, variable := range Environment(recipe.Recipe{Arch: test.arch}, test.machine) {
+			found[variable.Name] = variable.Value
+		}
+		if found["CROSS_COMPILE"] != test.want || found["MACHINE"] != test.machine || found["ARCH"] != test.arch {
+			t.Errorf("for %s on %s: %q, want %q", test.arch, test.machine, found, test.want)
+		}
+	}
+}
+
+func TestEnvironmentIsReserved(t *testing.T) {
+	for _, variable := range Environment(recipe.Recipe{Kernel: &recipe.Kernel{}}, "x86_64") {
+		if !slices.Contains(catalog.ReservedEnv, variable.Name) {
+			t.Errorf("an asset could set %s", variable.Name)
+		}
+	}
+	if !slices.Contains(catalog.ReservedEnv, nonceVariable) {
+		t.Errorf("an asset could set %s", nonceVariable)
 	}
 }
