@@ -223,16 +223,16 @@ func (c caches) verifyRegistry(ctx context.Context, out io.Writer) error {
 	}
 	var damage []string
 	for _, name := range c.tree.catalog.Names() {
-		artifacts, err := c.tiered.Registry.List(ctx, name)
+		refs, err := c.tiered.Registry.Refs(ctx, name)
 		if err != nil {
 			return fmt.Errorf("listing %q in the registry: %w", name, err)
 		}
-		for _, a := range artifacts {
-			if err := c.tiered.Registry.Verify(ctx, a.Ref); err != nil {
+		for _, ref := range refs {
+			if err := c.tiered.Registry.Verify(ctx, ref); err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				damage = append(damage, fmt.Sprintf("%s %s: %v", a.Asset, a.Tag(), err))
+				damage = append(damage, err.Error())
 			}
 		}
 	}

@@ -227,6 +227,46 @@ func TestRetryAfterIsKept(t *testing.T) {
 	}
 }
 
+// TestRetryAfterIsKeptByPush is the same for what brings bytes.
+func TestRetryAfterIsKeptByPush(t *testing.T) {
+	t.Parallel()
+	r, _, _ := connect(t, registrytest.New(t), registrytest.Rule{Method: "PUT", Nth: 1, Do: registrytest.Status(503, "Retry-After", "1")})
+	r.pace.longest = time.Minute
+	s, _ := open(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	put(t, s, p)
+	start := time.Now()
+	if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took < time.Second {
+		t.Errorf("took %s, want a second", took)
+	}
+}
+
+// TestBadPartial has what is there of a blob not be the beginning of it, as after
+// a power cut: the pull begins anew.
+func TestBadPartial(t *testing.T) {
+	host := registrytest.New(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	want := pushed(t, host, p)
+	for _, size := range []int{1, 1000, 200_000, 200_001} {
+		r, _, n := connect(t, host)
+		s, _ := open(t)
+		partial := filepath.Join(s.layout("qemu").root, partialFolder, digest.Digest(want.Digest).Encoded())
+		if err := os.MkdirAll(filepath.Dir(partial), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, partial, strings.Repeat("x", size))
+		if _, err := r.Pull(t.Context(), p.Ref, s); err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+			continue
+		}
+		same(t, s, want, p)
+		n.want(t)
+	}
+}
+
 // TestSecretsAreNotTold has a registry that redirects to a signed address, which
 // fails, and one that is given a password.
 func TestSecretsAreNotTold(t *testing.T) {

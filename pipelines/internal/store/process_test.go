@@ -2,7 +2,6 @@ package store
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -56,7 +55,11 @@ func numbered(number int) Put {
 // withTarball gives it one of a megabyte, large enough to be killed in.
 func withTarball(p Put, scratch string) (Put, error) {
 	p.Tarball = filepath.Join(scratch, p.Key)
-	return p, os.WriteFile(p.Tarball, bytes.Repeat(p.Recipe, 1<<20/len(p.Recipe)), 0o644)
+	key, err := strconv.ParseInt(p.Key[:6], 16, 32)
+	if err != nil {
+		return p, err
+	}
+	return p, os.WriteFile(p.Tarball, noise(int(key), 1<<20), 0o644)
 }
 
 // child is another process: "hold" takes a lock, says so and waits to be killed;

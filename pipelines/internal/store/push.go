@@ -47,9 +47,6 @@ func (r *Registry) Push(ctx context.Context, ref Ref, from *Store, tags []string
 	return nil
 }
 
-// unpushed is hinted.
-func (r *Registry) unpushed(err error) error { return r.hinted(err) }
-
 // pushing is one Push.
 type pushing struct {
 	*Registry

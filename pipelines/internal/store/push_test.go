@@ -159,21 +159,26 @@ func TestTwoBuildsAtOnce(t *testing.T) {
 	sound(t, into)
 }
 
-// TestPushRepairs has a registry that has lost a blob of what it lists.
+// TestPushRepairs has a registry that has lost a blob of what it lists, or a part
+// of it.
 func TestPushRepairs(t *testing.T) {
-	host := registrytest.New(t)
-	p := sample(t, "qemu", "x86_64", 1)
-	want := pushed(t, host, p)
-	s, _ := open(t)
-	put(t, s, p)
-	r, faults, n := connect(t, host, registrytest.Rule{Method: "HEAD", Path: want.Digest, Do: registrytest.Status(404)})
-	if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
-		t.Fatal(err)
+	for name, do := range map[string]registrytest.Action{"lost": registrytest.Status(404), "short": registrytest.Truncate(5)} {
+		t.Run(name, func(t *testing.T) {
+			host := registrytest.New(t)
+			p := sample(t, "qemu", "x86_64", 1)
+			want := pushed(t, host, p)
+			s, _ := open(t)
+			put(t, s, p)
+			r, faults, n := connect(t, host, registrytest.Rule{Method: "HEAD", Path: want.Digest, Do: do})
+			if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := sent(faults); len(got) != 2 {
+				t.Errorf("sent %q, want the tarball and the manifest", got)
+			}
+			n.want(t, "lacks 1 blobs")
+		})
 	}
-	if got := sent(faults); len(got) != 2 {
-		t.Errorf("sent %q, want the tarball and the manifest", got)
-	}
-	n.want(t, "lacks 1 blobs")
 }
 
 // TestPushReplacesDamage has a registry whose tarball turned out to be wrong: the
