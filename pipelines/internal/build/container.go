@@ -178,6 +178,14 @@ func (b *run) runIn(ctx context.Context, session *engine.Session, job *engine.Jo
 	if job.Declared, err = job.Recipe.On(job.Machine); err != nil {
 		return engine.Record{}, err
 	}
+	if b.plan.Ccache {
+		id, err := job.Declared.ID(job.Machine)
+		if err != nil {
+			return engine.Record{}, err
+		}
+		// What a compiler makes depends on it and on what it is made for.
+		job.Ccache = "kata-ccache-" + job.Recipe.Arch + "-" + id[:16]
+	}
 	job.Base = func(ctx context.Context) (path, digest string, err error) {
 		return b.Base(ctx, job.Declared, job.Machine, b.out)
 	}

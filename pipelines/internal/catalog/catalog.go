@@ -90,6 +90,9 @@ type Builder struct {
 	// architecture on a machine of another one. An asset of an architecture that
 	// is not there is built on its own kind of machine alone.
 	Cross map[Arch][]string `yaml:"cross"`
+	// Ccache keeps a cache of ccache between builds, in $CCACHE_DIR; the package
+	// is declared among the others, and the steps use it. No part of a key.
+	Ccache bool `yaml:"ccache"`
 }
 
 // Step is one script that runs in the builder; the steps of an asset run in
@@ -102,6 +105,14 @@ type Step struct {
 	// Config is set where the step leaves the final configuration of a kernel
 	// for the check of requested options: its path in the container.
 	Config string `yaml:"config"`
+	// Alone has the step see nothing of the asset but its script, Files, the
+	// sources and the pins, so that an engine does it once for all assets that
+	// have these in common. Such steps come first, and leave what they make in
+	// $BUILD.
+	Alone bool `yaml:"alone"`
+	// Files are files and folders in the family's folder for steps that are
+	// alone; they need not exist.
+	Files []string `yaml:"files"`
 }
 
 // Kernel says how a guest kernel is configured.

@@ -24,7 +24,7 @@ var (
 // ReservedEnv are the variables that the program itself gives to every step;
 // see assets/README.md. Pins and options may not set them.
 var ReservedEnv = []string{
-	"ARCH", "BUILD", "CROSS_COMPILE", "DEPENDENCIES", "DESTDIR", "FILES", "HOME", "JOBS", "KATA_CONFIG_VERSION",
+	"ARCH", "BUILD", "CCACHE_DIR", "CCACHE_DISABLE", "CROSS_COMPILE", "DEPENDENCIES", "DESTDIR", "FILES", "HOME", "JOBS", "KATA_CONFIG_VERSION",
 	"KATA_REBUILD", "KERNEL_ARCH", "LC_ALL", "MACHINE", "OUTPUTS", "PATH", "REQUESTED_CONFIG", "SOURCES", "SOURCE_DATE_EPOCH", "SUFFIX", "TZ",
 }
 
@@ -124,6 +124,20 @@ func (c *checker) step(before []Step, step Step, fields ...any) {
 		c.problem(where, "step %s stands twice", step.Name)
 	}
 	c.path(where, "script", step.Script)
+	if step.Alone && len(before) > 0 && !before[len(before)-1].Alone {
+		c.problem(where, "step %s is alone: put it before those that are not", step.Name)
+	}
+	if step.Alone && step.Config != "" {
+		c.problem(where, "step %s is alone and has a config: no step knows the asset's options without its files", step.Name)
+	}
+	if !step.Alone && len(step.Files) > 0 {
+		c.problem(where, "step %s has files of its own: only steps that are alone do, others have those of the asset", step.Name)
+	}
+	for _, name := range step.Files {
+		if !fs.ValidPath(name) {
+			c.problem(where, "file %q: want a path inside %s", name, path.Dir(c.file))
+		}
+	}
 }
 
 func (c *checker) asset(i int, a Asset) {

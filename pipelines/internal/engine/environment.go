@@ -16,22 +16,15 @@ type Variable struct{ Name, Value string }
 // machine of an architecture, beside what the container itself sets and secrets.
 // assets/README.md lists it for those who write steps.
 func Environment(r recipe.Recipe, machine string) []Variable {
-	variables := []Variable{
-		{"ARCH", r.Arch},
-		{"BUILD", buildPath},
-		{"CROSS_COMPILE", crossCompile(r.Arch, machine)},
-		{"DEPENDENCIES", dependenciesPath},
-		{"DESTDIR", outPath},
-		{"FILES", filesPath},
-		{"HOME", "/root"},
-		{"KERNEL_ARCH", catalog.Arch(r.Arch).Kernel()},
-		{"LC_ALL", "C.UTF-8"},
-		{"MACHINE", machine},
-		{"OUTPUTS", outputsPath},
-		{"SOURCES", sourcesPath},
-		{"SOURCE_DATE_EPOCH", strconv.FormatInt(r.Output.SourceDateEpoch, 10)},
-		{"TZ", "UTC"},
-	}
+	variables := append(common(r),
+		Variable{"ARCH", r.Arch},
+		Variable{"CROSS_COMPILE", crossCompile(r.Arch, machine)},
+		Variable{"DEPENDENCIES", dependenciesPath},
+		Variable{"DESTDIR", outPath},
+		Variable{"KERNEL_ARCH", catalog.Arch(r.Arch).Kernel()},
+		Variable{"MACHINE", machine},
+		Variable{"OUTPUTS", outputsPath},
+	)
 	if r.Kernel != nil {
 		variables = append(variables,
 			Variable{"KATA_CONFIG_VERSION", strconv.Itoa(r.Kernel.ConfigVersion)},
@@ -39,11 +32,25 @@ func Environment(r recipe.Recipe, machine string) []Variable {
 			Variable{"SUFFIX", r.Kernel.Suffix},
 		)
 	}
-	for _, pin := range r.Pins {
-		variables = append(variables, Variable{pin.Env, pin.Value})
-	}
 	for _, name := range slices.Sorted(maps.Keys(r.Options)) {
 		variables = append(variables, Variable{name, r.Options[name]})
+	}
+	return variables
+}
+
+// common returns what steps find that are alone, as well as all others.
+func common(r recipe.Recipe) []Variable {
+	variables := []Variable{
+		{"BUILD", buildPath},
+		{"FILES", filesPath},
+		{"HOME", "/root"},
+		{"LC_ALL", "C.UTF-8"},
+		{"SOURCES", sourcesPath},
+		{"SOURCE_DATE_EPOCH", strconv.FormatInt(r.Output.SourceDateEpoch, 10)},
+		{"TZ", "UTC"},
+	}
+	for _, pin := range r.Pins {
+		variables = append(variables, Variable{pin.Env, pin.Value})
 	}
 	return variables
 }

@@ -22,6 +22,7 @@ const (
 	buildPath        = "/build"
 	outPath          = "/out"
 	outputsPath      = "/outputs"
+	ccachePath       = "/ccache"
 )
 
 // nonceVariable makes the steps of a job others than those of an equal job.
@@ -45,6 +46,9 @@ type Job struct {
 	// Nonce, where it is not "", keeps the engine from taking the results of
 	// the steps out of its own cache.
 	Nonce string
+	// Ccache names the volume of the engine that keeps what ccache remembers; ""
+	// for none. A job with a nonce has none.
+	Ccache string
 	// Builder is a kept builder; where it is the zero value, one is made.
 	Builder Builder
 	// Base makes the builder's base where no registry answers: the path of an
@@ -105,15 +109,8 @@ func (s *Session) run(ctx context.Context, job Job) (Record, error) {
 	if err != nil {
 		return record, fmt.Errorf("preparing the builder: %w", err)
 	}
-	container = s.furnish(container, job)
-	for _, step := range job.Recipe.Steps {
-		err := job.stage(step.Name, func() (string, error) {
-			container, err = s.step(ctx, container, step, job)
-			return "", err
-		})
-		if err != nil {
-			return record, err
-		}
+	if container, err = s.steps(ctx, container, job); err != nil {
+		return record, err
 	}
 	return record, job.stage("export", func() (string, error) {
 		for _, folder := range []struct{ in, to string }{{outPath, job.Export}, {outputsPath, job.ExportOutputs}} {
@@ -195,29 +192,77 @@ func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.
 	return container, err
 }
 
-// furnish gives the container all that the steps may read.
-func (s *Session) furnish(container *dagger.Container, job Job) *dagger.Container {
+// steps runs all steps: those that are alone each in a container of its own,
+// from which the next takes $BUILD, and then the others in one.
+func (s *Session) steps(ctx context.Context, builder *dagger.Container, job Job) (container *dagger.Container, err error) {
+	build := s.client.Directory()
+	for _, step := range job.Recipe.Steps {
+		switch {
+		case step.Alone:
+			container = s.lone(builder, build, step, job)
+		case container == nil || build != nil:
+			container, build = s.furnish(builder, build, job), nil
+		}
+		err := job.stage(step.Name, func() (string, error) {
+			container, err = s.step(ctx, container, step, job)
+			return "", err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if step.Alone {
+			build = container.Directory(buildPath)
+		}
+	}
+	if build != nil {
+		// Nothing but steps that are alone: there is no $DESTDIR yet.
+		container = s.furnish(builder, build, job)
+	}
+	return container, nil
+}
+
+// begin gives a container what every step has.
+func (s *Session) begin(container *dagger.Container, build *dagger.Directory, files dagger.HostDirectoryOpts, variables []Variable, job Job) *dagger.Container {
 	if job.Nonce != "" {
 		container = container.WithEnvVariable(nonceVariable, job.Nonce)
 	}
-	container = container.WithMountedDirectory(filesPath, s.client.Host().Directory(job.Files))
+	container = container.WithMountedDirectory(filesPath, s.client.Host().Directory(job.Files, files))
 	for _, source := range job.Recipe.Sources {
 		container = container.WithMountedFile(path.Join(sourcesPath, source.Name), s.client.Host().File(job.Sources[source.Name]))
 	}
+	for _, variable := range variables {
+		container = container.WithEnvVariable(variable.Name, variable.Value)
+	}
+	return container.WithMountedDirectory(buildPath, build).WithWorkdir(buildPath)
+}
+
+// lone gives a step that is alone what it may see: the same for all assets that
+// have it in common, so that the engine's cache knows it again.
+func (s *Session) lone(container *dagger.Container, build *dagger.Directory, step recipe.Step, job Job) *dagger.Container {
+	only := []string{step.Script}
+	for _, name := range step.Only {
+		only = append(only, name, name+"/**")
+	}
+	return s.begin(container, build, dagger.HostDirectoryOpts{Include: only}, common(job.Recipe), job)
+}
+
+// furnish gives the container all that the other steps may read.
+func (s *Session) furnish(container *dagger.Container, build *dagger.Directory, job Job) *dagger.Container {
+	container = s.begin(container, build, dagger.HostDirectoryOpts{}, Environment(job.Recipe, job.Machine), job)
 	for _, dependency := range job.dependencies() {
 		container = container.WithMountedFile(path.Join(dependenciesPath, dependency+".tar.zst"), s.client.Host().File(job.Dependencies[dependency]))
-	}
-	for _, variable := range Environment(job.Recipe, job.Machine) {
-		container = container.WithEnvVariable(variable.Name, variable.Value)
 	}
 	for _, secret := range job.Recipe.Secrets {
 		container = container.WithSecretVariable(secret.Name, s.client.SetSecret(secret.Name, job.Secrets[secret.Name]))
 	}
+	if job.Ccache != "" && job.Nonce == "" {
+		container = container.WithMountedCache(ccachePath, s.client.CacheVolume(job.Ccache)).WithEnvVariable("CCACHE_DIR", ccachePath)
+	} else {
+		container = container.WithEnvVariable("CCACHE_DISABLE", "1")
+	}
 	return container.
-		WithDirectory(buildPath, s.client.Directory()).
 		WithDirectory(outPath, s.client.Directory()).
-		WithDirectory(outputsPath, s.client.Directory()).
-		WithWorkdir(buildPath)
+		WithDirectory(outputsPath, s.client.Directory())
 }
 
 // step runs one script and, where it leaves a kernel's configuration, has it

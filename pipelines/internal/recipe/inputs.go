@@ -76,7 +76,7 @@ func (r Recipe) Inputs() []Input {
 	var steps []string
 	for _, step := range r.Steps {
 		steps = append(steps, step.Name)
-		list.add(kindStep, step.Name, strings.TrimSpace(step.Script+" "+step.Config))
+		list.add(kindStep, step.Name, step.inputs()...)
 	}
 	list.add(kindStep, "order", steps...)
 	for _, dependency := range r.Dependencies {
@@ -96,6 +96,17 @@ func (r Recipe) Inputs() []Input {
 	list.add(kindOutput, "time stamp", strconv.FormatInt(r.Output.SourceDateEpoch, 10))
 	list.add(kindOutput, "outputs", r.Output.Outputs...)
 	return list
+}
+
+func (s Step) inputs() []string {
+	values := []string{s.Script}
+	if s.Config != "" {
+		values = append(values, s.Config)
+	}
+	if s.Alone {
+		values = append(append(values, "alone"), s.Only...)
+	}
+	return values
 }
 
 func (b Builder) inputs(list *inputs) {

@@ -53,10 +53,12 @@ var edits = map[string]func(in *input){
 	"epoch":                 func(in *input) { in.edit(declared, "epoch: 1", "epoch: 2") },
 	"order of steps": func(in *input) {
 		in.edit(declared, "  - name: build\n    script: build.sh\n", "")
-		in.edit(declared, "steps:\n", "steps:\n  - name: build\n    script: build.sh\n")
+		in.edit(declared, "  - name: configure\n", "  - name: build\n    script: build.sh\n  - name: configure\n")
 	},
 	"name of a step":         func(in *input) { in.edit(declared, "name: build", "name: compile") },
 	"script of a step":       func(in *input) { in.edit(declared, "script: build.sh", "script: configure.sh") },
+	"files of a step":        func(in *input) { in.edit(declared, "files: [patches.d]", "files: [series]") },
+	"a step among others":    func(in *input) { in.edit(declared, "alone: true, files: [patches.d]", "alone: false") },
 	"place of a config":      func(in *input) { in.edit(declared, "/build/.config", "/build/config") },
 	"arch":                   func(in *input) { in.arch = catalog.AArch64 },
 	"asset":                  func(in *input) { in.asset = "dep" },

@@ -36,7 +36,7 @@ import (
 // meaning of a recipe changes while its declared inputs do not.
 //
 //	1  the first
-//	2  secrets, secondary outputs, cross builds
+//	2  secrets, secondary outputs, cross builds, steps that are alone
 const Schema = 2
 
 // SourceDateEpoch is the time stamp of everything that is built, in seconds
@@ -75,11 +75,14 @@ type Builder struct {
 }
 
 // Step is one script, by its path in Files. Config is where a step leaves the
-// final configuration of a kernel, in the container.
+// final configuration of a kernel, in the container. A step that is alone sees
+// nothing but its script, the files at or below Only, the sources and the pins.
 type Step struct {
-	Name   string `json:"name"`
-	Script string `json:"script"`
-	Config string `json:"config,omitempty"`
+	Name   string   `json:"name"`
+	Script string   `json:"script"`
+	Config string   `json:"config,omitempty"`
+	Alone  bool     `json:"alone,omitempty"`
+	Only   []string `json:"only,omitempty"`
 }
 
 // File is a file that the build gets: a slash-separated path relative to the

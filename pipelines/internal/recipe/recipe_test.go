@@ -48,6 +48,7 @@ builder:
   packages: [gcc, make]
   cross: {x86_64: [gcc-x86-64-linux-gnu], aarch64: [gcc-aarch64-linux-gnu]}
 steps:
+  - {name: unpack, script: build.sh, alone: true, files: [patches.d]}
   - name: configure
     script: configure.sh
     config: /build/.config
@@ -174,6 +175,7 @@ func TestNothingElseChangesTheKey(t *testing.T) {
 		"bits of the umask":                      func(in *input) { in.tree["assets/kernel/build.sh"].Mode = 0o700 },
 		"comments in YAML":                       func(in *input) { in.edit(declared, "steps:", "# Steps.\nsteps:") },
 		"cross packages of another architecture": func(in *input) { in.edit(declared, "gcc-aarch64", "clang-aarch64") },
+		"a cache of ccache":                      func(in *input) { in.edit(declared, "  epoch: 1", "  epoch: 1\n  ccache: true") },
 		"order in YAML":                          func(in *input) { in.edit(declared, "[gcc, make]", "[make, gcc]") },
 		"a description":                          func(in *input) { in.edit(declared, "a kernel", "the kernel") },
 		"the disk that is asked": func(in *input) {

@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -46,6 +48,8 @@ type Plan struct {
 	// Read are the paths of all files of the tree that the recipe is made of,
 	// sorted.
 	Read []string
+	// Ccache says that the build has use for a cache of ccache.
+	Ccache bool
 	// Disk is the free space that the build needs, in bytes.
 	Disk int64
 }
@@ -94,14 +98,17 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 				Outputs: sortedNames(asset.Outputs),
 			},
 		},
-		Read: []string{versionsFile, asset.Folder + "/" + catalog.FileName},
-		Disk: asset.Disk << 30,
+		Read:   []string{versionsFile, asset.Folder + "/" + catalog.FileName},
+		Ccache: asset.Builder.Ccache,
+		Disk:   asset.Disk << 30,
 	}
 	if plan.Recipe.Options == nil {
 		plan.Recipe.Options = map[string]string{}
 	}
 	for _, step := range asset.Steps {
-		plan.Recipe.Steps = append(plan.Recipe.Steps, Step{step.Name, asset.ScriptPath(step), step.Config})
+		plan.Recipe.Steps = append(plan.Recipe.Steps, Step{
+			Name: step.Name, Script: asset.ScriptPath(step), Config: step.Config, Alone: step.Alone, Only: below(asset.Folder, step.Files),
+		})
 	}
 	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.secrets, r.kernel} {
 		if err := fill(&plan, asset, arch); err != nil {
@@ -170,16 +177,27 @@ func (r Resolver) sources(plan *Plan, asset catalog.Asset, _ catalog.Arch) error
 }
 
 func (r Resolver) files(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
-	var names []string
+	names := below(asset.Folder, asset.Files)
 	for _, step := range asset.Steps {
 		names = append(names, asset.ScriptPath(step))
-	}
-	for _, file := range asset.Files {
-		names = append(names, asset.Folder+"/"+file)
+		for _, name := range below(asset.Folder, step.Files) {
+			if _, err := fs.Stat(r.Tree, name); err == nil {
+				names = append(names, name)
+			}
+		}
 	}
 	contents, err := r.Tree.Below(names...)
 	plan.Files = append(plan.Files, contents...)
 	return err
+}
+
+// below returns the paths of names in a folder.
+func below(folder string, names []string) []string {
+	var paths []string
+	for _, name := range names {
+		paths = append(paths, path.Join(folder, name))
+	}
+	return paths
 }
 
 // secrets adds the public certificates of the secrets and their fingerprints.
