@@ -19,7 +19,7 @@ kernel-debug: ## build the debug kernel twice from empty caches and compare (hal
 	pipelines/scripts/twice.sh kernel-debug
 
 lint: ## golangci-lint, with the import walls, and shellcheck
-	$(LINT) run --build-tags integration ./...
+	$(LINT) run --build-tags integration,bench ./...
 	shellcheck -x -P SCRIPTDIR assets/*/*.sh pipelines/scripts/*.sh
 
 fmt: ## format the Go code

@@ -25,7 +25,11 @@ func (t *tree) committed(ctx context.Context, names []string, arch catalog.Arch,
 		return "", err
 	}
 	commit, changed, err := t.status(ctx, inputs)
-	if err == nil && len(changed) > 0 {
+	switch {
+	case err != nil:
+	case t.pins != "":
+		err = fmt.Errorf("not pushing what others cannot build: the pins are those of %s, which is no part of the tree", t.pins)
+	case len(changed) > 0:
 		err = fmt.Errorf("not pushing what others cannot build: these inputs are not committed: %s", strings.Join(changed, ", "))
 	}
 	if err == nil {

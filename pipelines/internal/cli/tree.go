@@ -31,7 +31,9 @@ func (o *treeOptions) flags(flags *pflag.FlagSet, process Process) {
 
 // tree is a loaded repository.
 type tree struct {
-	root     string
+	root string
+	// pins is the file that --versions names, or "".
+	pins     string
 	catalog  *catalog.Catalog
 	resolver recipe.Resolver
 	warnings []versions.Warning
@@ -62,6 +64,7 @@ func (o *treeOptions) load(stderr io.Writer) (*tree, error) {
 	}
 	return &tree{
 		root:     root,
+		pins:     o.versions,
 		catalog:  declared,
 		resolver: recipe.Resolver{Versions: pins, Tree: files},
 		warnings: warnings,
