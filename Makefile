@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.9.0
 
-.PHONY: help check test test-all kernel-debug lint fmt update bench bench-kernel bench-registry
+.PHONY: help check test test-all kernel-debug lint fmt update bench bench-kernel bench-registry verify-test
 
 help: ## print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,3 +36,6 @@ bench-kernel: ## measure the kernel build against a plain chroot (half an hour)
 
 bench-registry: ## measure the registry tier beside the oras CLI (a minute)
 	go test -tags bench -count=1 -run TestRegistrySpeed -v ./pipelines
+
+verify-test: ## test verify on the real kernel in build/: it boots, hangs and panics
+	KATA_TEST_KERNEL_TARBALL="$(CURDIR)/build/kata-static-kernel-debug.tar.zst" go test -tags integration -count=1 ./pipelines/internal/verify/

@@ -78,6 +78,7 @@ func rootCmd(process Process) *cobra.Command {
 		graphCmd(process, &tree),
 		checkCmd(process, &tree),
 		cacheCmd(process, &tree),
+		verifyCmd(process, &tree),
 		sourceCmd(process, &tree),
 		doctorCmd(process, &tree),
 		engineCmd(process, &tree),

@@ -1,0 +1,231 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+)
+
+type verifyOptions struct {
+	*treeOptions
+	arch    string
+	file    string
+	modules string
+	accel   string
+	timeout time.Duration
+	noBoot  bool
+	json    bool
+}
+
+// debugFolder is the folder of kernel fragments that no kernel gets but those
+// that name it.
+const debugFolder = "debug"
+
+func verifyCmd(process Process, tree *treeOptions) *cobra.Command {
+	o := verifyOptions{treeOptions: tree}
+	cmd := &cobra.Command{
+		Use:   "verify NAME",
+		Short: "Prove that a built asset works: inspect it, and boot it in QEMU",
+		Long: `Look at the tarball of an asset: the one that --file names, else the one in the
+build folder, else the one that the local cache has for the asset's key. Guest
+kernels are inspected and booted. Prints what each check saw; a check that cannot
+run on this machine says why, and does not count as passed.`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), process, o, args[0]) },
+	}
+	flags := cmd.Flags()
+	archFlag(flags, &o.arch)
+	flags.StringVar(&o.file, "file", "", "tarball to look at")
+	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules (default: beside the kernel's)")
+	flags.StringVar(&o.accel, "accel", "tcg", "what QEMU boots with: tcg works everywhere, kvm where the machine has it")
+	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long a guest may take")
+	flags.BoolVar(&o.noBoot, "no-boot", false, "do not boot, only inspect")
+	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
+	return cmd
+}
+
+func runVerify(ctx context.Context, process Process, o verifyOptions, name string) (err error) {
+	if o.accel != "tcg" && o.accel != "kvm" {
+		return usage(fmt.Errorf("--accel %s: want tcg or kvm", o.accel))
+	}
+	tree, err := o.load(process.Stderr)
+	if err != nil {
+		return err
+	}
+	arch, err := tree.find([]string{name}, o.arch)
+	if err != nil {
+		return err
+	}
+	asset, err := tree.catalog.Find(name, arch)
+	if err != nil {
+		return usage(err)
+	}
+	if asset.Kernel == nil {
+		return fmt.Errorf("verifying %q: it is no guest kernel, and there are no checks for other assets yet", name)
+	}
+	scratch, err := os.MkdirTemp("", "kata-verify-")
+	if err != nil {
+		return fmt.Errorf("verifying %q: %w", name, err)
+	}
+	defer os.RemoveAll(scratch)
+	note := func(text string) { fmt.Fprintf(process.Stderr, "%s  %s\n", name, text) }
+	tarball, err := o.tarball(ctx, tree, asset, arch, scratch, note)
+	if err != nil {
+		return fmt.Errorf("verifying %q: %w", name, err)
+	}
+	kernel, err := tree.kernel(asset, arch)
+	if err != nil {
+		return fmt.Errorf("verifying %q: %w", name, err)
+	}
+	kernel.Modules = o.modules
+	if slices.Contains(asset.Outputs, "modules") && o.modules == "" {
+		kernel.Modules = filepath.Join(filepath.Dir(tarball), build.OutputName(name, "modules"))
+	}
+	note("looking at " + relative(tarball))
+	const grace = 15 * time.Second
+	boot := verify.Boot{Root: tree.root, LookPath: host.LookPath, Accelerator: o.accel, Timeout: o.timeout, Grace: grace, Note: note}
+	if o.noBoot {
+		boot.Skip = "asked not to: --no-boot"
+	}
+	report, err := kernel.Verify(ctx, tarball, boot)
+	if err != nil {
+		return fmt.Errorf("verifying %q: %w", name, err)
+	}
+	report.Tarball = relative(tarball)
+	if o.json {
+		err = printJSON(process.Stdout, report)
+	} else {
+		err = printReport(process.Stdout, report)
+	}
+	if failed := report.Err(); failed != nil {
+		err = errors.Join(err, fmt.Errorf("verifying %q: %w", name, failed))
+	}
+	return err
+}
+
+// tarball finds the one to look at. One of the cache is put into scratch, with
+// its secondary ones.
+func (o verifyOptions) tarball(ctx context.Context, tree *tree, asset catalog.Asset, arch catalog.Arch, scratch string, note func(string)) (string, error) {
+	if o.file != "" {
+		return o.file, nil
+	}
+	built := filepath.Join(tree.root, "build", build.TarballName(asset.Name))
+	if _, err := os.Stat(built); !errors.Is(err, fs.ErrNotExist) {
+		return built, err
+	}
+	plan, err := tree.resolver.Resolve(asset, arch, nil)
+	if err != nil {
+		return "", err
+	}
+	cache, err := o.cacheDir()
+	if err != nil {
+		return "", err
+	}
+	local := store.Open(filepath.Join(cache, "store"), note)
+	artifact, err := local.Get(ctx, store.Ref{Asset: asset.Name, Arch: string(arch), Key: plan.Key})
+	if store.IsNotFound(err) {
+		return "", fmt.Errorf("neither %s nor the local cache has it: build it with `build-asset`, or name a tarball with --file", relative(built))
+	}
+	if err != nil {
+		return "", err
+	}
+	tarball := filepath.Join(scratch, build.TarballName(asset.Name))
+	if _, err := local.Export(ctx, artifact, "", tarball); err != nil {
+		return "", err
+	}
+	for _, output := range artifact.Outputs {
+		if _, err := local.Export(ctx, artifact, output.Name, filepath.Join(scratch, build.OutputName(asset.Name, output.Name))); err != nil {
+			return "", err
+		}
+	}
+	note("from the local cache, key " + plan.Key[:12])
+	return tarball, nil
+}
+
+// kernel collects what the tree says of a guest kernel.
+func (t *tree) kernel(asset catalog.Asset, arch catalog.Arch) (verify.Kernel, error) {
+	k := verify.Kernel{Asset: asset.Name, Arch: string(arch), KernelArch: arch.Kernel(), Suffix: asset.Kernel.Suffix}
+	files := t.resolver.Tree
+	var err error
+	if k.Requested, err = kconfig.Load(files, asset.Kernel.Configs, k.KernelArch); err != nil {
+		return k, err
+	}
+	if k.Exceptions, err = kconfig.LoadExceptions(files); err != nil {
+		return k, err
+	}
+	if k.ConfigVersion, err = kconfig.ConfigVersion(files); err != nil {
+		return k, err
+	}
+	if k.Version, err = t.resolver.Versions.Pin(asset.Pins[asset.Kernel.Version]); err != nil {
+		return k, fmt.Errorf("%s: %w", asset.Pos, err)
+	}
+	if !slices.Contains(asset.Kernel.Configs, debugFolder) {
+		debug, err := kconfig.Load(files, []string{debugFolder}, k.KernelArch)
+		if err != nil {
+			return k, err
+		}
+		k.Forbidden = verify.Forbidden(debug, k.Requested)
+	}
+	for _, secret := range slices.Sorted(maps.Keys(asset.Secrets)) {
+		content, err := files.Content(asset.Folder + "/" + asset.Secrets[secret])
+		if err != nil {
+			return k, fmt.Errorf("the certificate of the secret %s: %w", secret, err)
+		}
+		k.Certificate = content.Data
+	}
+	return k, nil
+}
+
+// sawLines is how many lines of one check a table shows.
+const sawLines = 12
+
+// printReport writes what each check saw, the consoles of guests that failed,
+// and a summary.
+func printReport(w io.Writer, report *verify.Report) error {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for _, check := range report.Checks {
+		verdict, name := string(check.Verdict), check.Name
+		lines := strings.Split(check.Saw, "\n")
+		if more := len(lines) - sawLines; more > 0 {
+			lines = append(lines[:sawLines], fmt.Sprintf("and %d lines more: --json has them all", more))
+		}
+		for _, line := range lines {
+			fmt.Fprintf(table, "%s\t%s\t%s\n", verdict, name, progress.Printable(line))
+			verdict, name = "", ""
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, check := range report.Checks {
+		if len(check.Console) > 0 {
+			fmt.Fprintf(&text, "\nthe end of the console (%s):\n", check.Name)
+		}
+		for _, line := range check.Console {
+			fmt.Fprintln(&text, "    "+progress.Printable(line))
+		}
+	}
+	fmt.Fprintf(&text, "\n%s %s: %d passed, %d failed, %d skipped\n", report.Asset, report.Arch, report.Passed, report.Failed, report.Skipped)
+	_, err := io.WriteString(w, text.String())
+	return err
+}

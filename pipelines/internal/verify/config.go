@@ -1,0 +1,95 @@
+package verify
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kimage"
+)
+
+// Forbidden returns what another folder of fragments asks for and this kernel
+// does not: options that would have leaked if they were in it. Names that the
+// kernel asks for itself are its own, whatever their value.
+func Forbidden(other, requested *kconfig.Set) []kconfig.Option {
+	own := map[string]bool{}
+	for _, option := range requested.Options {
+		own[option.Name] = true
+	}
+	var leaks []kconfig.Option
+	for _, option := range other.Options {
+		if !own[option.Name] && option.Value != "n" {
+			leaks = append(leaks, option)
+		}
+	}
+	return leaks
+}
+
+// checkConfig looks at the configuration file: that it is the kernel's own, that
+// all that was asked for is in it, and nothing that must not be.
+func (k Kernel) checkConfig(report *Report, f *files) {
+	if f.config == nil {
+		report.skip("embedded config", "no config in the tarball")
+		report.skip("requested options", "no config in the tarball")
+		return
+	}
+	k.checkEmbedded(report, f)
+	if err := k.Requested.Check(f.config, k.Exceptions, k.KernelArch, k.Version); err != nil {
+		report.fail("requested options", "%v", err)
+	} else {
+		tolerated := kconfig.Tolerated(k.Requested, k.Exceptions, k.KernelArch, k.Version)
+		report.pass("requested options", "%d as requested, %d excepted", len(k.Requested.Options)-len(tolerated), len(tolerated))
+	}
+	var problems []string
+	for _, option := range k.Forbidden {
+		if value := f.options[option.Name]; value == option.Value {
+			problems = append(problems, fmt.Sprintf("%s=%s is in it, which only %s:%d asks for", option.Name, value, option.Path, option.Line))
+		}
+	}
+	if len(k.Forbidden) > 0 {
+		report.judge("forbidden options", problems, "none of %d that belong to the debug kernel", len(k.Forbidden))
+	}
+}
+
+// checkEmbedded compares the file with what the kernel carries in itself.
+func (k Kernel) checkEmbedded(report *Report, f *files) {
+	const name = "embedded config"
+	expected := f.options["CONFIG_IKCONFIG"] == "y"
+	if f.vmlinux == nil {
+		report.skip(name, "no vmlinux to read it from")
+		return
+	}
+	embedded, err := f.vmlinux.Config()
+	switch {
+	case errors.Is(err, kimage.ErrNone) && !expected:
+		report.skip(name, "CONFIG_IKCONFIG is off: nothing in the kernel confirms the config file, whose options are looked at")
+	case errors.Is(err, kimage.ErrNone):
+		report.fail(name, "the config file has CONFIG_IKCONFIG=y, but there is no configuration in vmlinux")
+	case err != nil:
+		report.fail(name, "%v", err)
+	case !bytes.Equal(embedded, f.config):
+		report.fail(name, "vmlinux carries another configuration than the config file: %s", firstDifference(embedded, f.config))
+	default:
+		report.pass(name, "equals the config file, %d bytes", len(embedded))
+	}
+}
+
+// firstDifference tells the first line in which two configurations differ.
+func firstDifference(embedded, shipped []byte) string {
+	a, b := strings.Split(string(embedded), "\n"), strings.Split(string(shipped), "\n")
+	for i := range max(len(a), len(b)) {
+		var left, right string
+		if i < len(a) {
+			left = a[i]
+		}
+		if i < len(b) {
+			right = b[i]
+		}
+		if left != right {
+			return fmt.Sprintf("line %d is %q in vmlinux and %q in the file", i+1, left, right)
+		}
+	}
+	return "they differ in their length alone"
+}

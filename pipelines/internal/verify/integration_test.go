@@ -1,0 +1,159 @@
+//go:build integration
+
+package verify_test
+
+import (
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/qemu"
+)
+
+// root is that of the repository.
+const root = "../../.."
+
+func boot(t *testing.T) verify.Boot {
+	t.Helper()
+	absolute, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return verify.Boot{
+		Root: absolute, LookPath: exec.LookPath, Accelerator: "tcg",
+		Timeout: 5 * time.Minute, Grace: 15 * time.Second, Note: func(text string) { t.Log(text) },
+	}
+}
+
+// TestInitCompiles compiles the guest's init for every architecture that a
+// machine is known for.
+func TestInitCompiles(t *testing.T) {
+	for _, arch := range catalog.Arches() {
+		if _, known := qemu.ForArch(string(arch)); !known {
+			continue
+		}
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(t.TempDir(), "init"), "./pipelines/internal/verify/guestinit")
+		cmd.Dir = root
+		cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOARCH="+arch.GoArch())
+		if output, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", arch, err, output)
+		}
+	}
+}
+
+// tarball returns the one that KATA_TEST_KERNEL_TARBALL names, and the kernel
+// that the names of its members say it is, of this machine's architecture.
+func tarball(t *testing.T) (string, verify.Kernel) {
+	t.Helper()
+	file := os.Getenv("KATA_TEST_KERNEL_TARBALL")
+	if file == "" {
+		t.Skip("KATA_TEST_KERNEL_TARBALL names no tarball of a kernel for this machine")
+	}
+	opened, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	members, err := archive.List(opened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`^vmlinuz-(.+)-(\d+)(?:-([a-z-]+))?$`)
+	for _, member := range members {
+		m := named.FindStringSubmatch(path.Base(member.Name))
+		if m == nil {
+			continue
+		}
+		number, err := strconv.Atoi(m[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		arch := catalog.HostArch()
+		return file, verify.Kernel{
+			Asset: "kernel", Arch: string(arch), KernelArch: arch.Kernel(), Version: "v" + m[1], ConfigVersion: number, Suffix: m[3],
+			Requested: requested(t, "CONFIG_64BIT=y\n"),
+		}
+	}
+	t.Fatalf("no vmlinuz among %d members", len(members))
+	return "", verify.Kernel{}
+}
+
+func TestRealKernel(t *testing.T) {
+	file, k := tarball(t)
+	report, err := k.Verify(t.Context(), file, boot(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, check := range report.Checks {
+		t.Logf("%s %s: %s", check.Verdict, check.Name, check.Saw)
+		if check.Verdict == verify.Failed {
+			t.Errorf("%s failed\n%s", check.Name, strings.Join(check.Console, "\n"))
+		}
+	}
+	for _, name := range []string{"boot", "virtio-blk", "virtio-net", "virtio-9p", "mount overlay", "mount ext4", "cgroup v2"} {
+		if check := find(t, report, name); check.Verdict != verify.Passed {
+			t.Errorf("%s: %s", name, check.Verdict)
+		}
+	}
+	if k.Suffix == "debug" {
+		if check := find(t, report, "BPF event"); check.Verdict != verify.Passed {
+			t.Errorf("BPF event: %s", check.Verdict)
+		}
+	}
+}
+
+// A guest that is out of time is a hang, and leaves no QEMU behind.
+func TestRealKernelHangs(t *testing.T) {
+	file, k := tarball(t)
+	short := boot(t)
+	short.Timeout = 1500 * time.Millisecond
+	report, err := k.Verify(t.Context(), file, short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if check := find(t, report, "boot"); check.Verdict != verify.Failed || !strings.HasPrefix(check.Saw, "hang: ") {
+		t.Errorf("%s: %s", check.Verdict, check.Saw)
+	}
+}
+
+// A kernel whose init cannot run panics, and the console says so.
+func TestRealKernelPanics(t *testing.T) {
+	file, k := tarball(t)
+	dir := t.TempDir()
+	compiler := filepath.Join(dir, "go")
+	if err := os.WriteFile(compiler, []byte("#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done; echo nonsense > \"$2\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	broken := boot(t)
+	broken.LookPath = func(name string) (string, error) {
+		if name == "go" {
+			return compiler, nil
+		}
+		return exec.LookPath(name)
+	}
+	report, err := k.Verify(t.Context(), file, broken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := find(t, report, "boot")
+	if check.Verdict != verify.Failed || !strings.HasPrefix(check.Saw, "panic: Kernel panic - not syncing") {
+		t.Errorf("%s: %s", check.Verdict, check.Saw)
+	}
+	if !slices.ContainsFunc(check.Console, func(line string) bool { return strings.Contains(line, "Kernel panic") }) {
+		t.Errorf("the console is %q", check.Console)
+	}
+	if runtime.GOARCH == "amd64" && report.Failed != 1 {
+		t.Errorf("%d checks failed", report.Failed)
+	}
+}
