@@ -54,6 +54,9 @@ type Asset struct {
 	// environment has, to the public certificate that stands for it in the key:
 	// a PEM file in the family's folder.
 	Secrets map[string]string `yaml:"secrets"`
+	// Verify is the kind of proof that the verb verify has for the asset: one of
+	// Kinds, or "" for guest kernels, which have their own, and for what has none.
+	Verify string `yaml:"verify"`
 	// Kernel is set for guest kernels alone.
 	Kernel *Kernel `yaml:"kernel"`
 	// Disk is the free space that a build needs, in GiB.
@@ -114,6 +117,9 @@ type Step struct {
 	// alone; they need not exist.
 	Files []string `yaml:"files"`
 }
+
+// Kinds are the values of Asset.Verify.
+var Kinds = []string{"nydus", "ovmf", "qemu"}
 
 // Kernel says how a guest kernel is configured.
 type Kernel struct {

@@ -177,6 +177,12 @@ func (c *checker) asset(i int, a Asset) {
 			c.problem(c.at("assets", i, "outputs", j), "output %s stands twice", name)
 		}
 	}
+	if a.Verify != "" && !slices.Contains(Kinds, a.Verify) {
+		c.problem(c.at("assets", i, "verify"), "verify is %q: known are %s%s", a.Verify, strings.Join(Kinds, ", "), nearest.Hint(a.Verify, Kinds))
+	}
+	if a.Verify != "" && a.Kernel != nil {
+		c.problem(c.at("assets", i, "verify"), "%s is a kernel, which has a proof of its own: leave out verify", a.Name)
+	}
 	if a.Disk < 0 {
 		c.problem(c.at("assets", i, "disk"), "disk is %d GiB", a.Disk)
 	}
