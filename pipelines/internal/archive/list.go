@@ -10,8 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"strings"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 const (
@@ -29,39 +27,7 @@ var zeros [blockSize]byte
 // tarball that was cut short, or that holds anything Pack would refuse, is an
 // error; names may leave out "./" and come in any order, and a root member is
 // passed over, so that tarballs built elsewhere can be read.
-func List(r io.Reader) ([]Member, error) {
-	decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-	if err != nil {
-		return nil, fmt.Errorf("reading the zstd stream: %w", err)
-	}
-	defer decoder.Close()
-	stream := &countReader{from: decoder}
-	tarball := tar.NewReader(stream)
-	var members []Member
-	size := 0
-	for {
-		before := stream.n
-		h, err := tarball.Next()
-		if errors.Is(err, io.EOF) {
-			return members, atEnd(stream, before)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the tar stream after %d members: %w", len(members), err)
-		}
-		if h.Typeflag == tar.TypeDir && (h.Name == "./" || h.Name == ".") {
-			continue
-		}
-		m, err := read(h, tarball)
-		if err != nil {
-			return nil, err
-		}
-		size += len(m.Name) + len(m.Link) + 128
-		if size > maxListing {
-			return nil, fmt.Errorf("more than %d members: refusing to list them", len(members))
-		}
-		members = append(members, m)
-	}
-}
+func List(r io.Reader) ([]Member, error) { return walk(r, read) }
 
 // read makes a member of a header and the content that follows it.
 func read(h *tar.Header, content io.Reader) (Member, error) {
