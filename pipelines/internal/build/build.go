@@ -6,9 +6,6 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -110,37 +107,4 @@ func (s *Scheduler) Build(ctx context.Context, names []string, arch catalog.Arch
 		}
 	}
 	return results, err
-}
-
-// scratch is a folder of one run that is made when it is first needed.
-type scratch struct {
-	parent string
-
-	mu  sync.Mutex
-	dir string
-}
-
-func (s *scratch) path() (dir string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.dir != "" {
-		return s.dir, nil
-	}
-	if err := os.MkdirAll(s.parent, 0o755); err != nil {
-		return "", fmt.Errorf("making the scratch folder: %w", err)
-	}
-	if s.dir, err = os.MkdirTemp(s.parent, "dependencies-"); err != nil {
-		return "", fmt.Errorf("making a scratch folder: %w", err)
-	}
-	return s.dir, nil
-}
-
-func (s *scratch) remove() error {
-	if s.dir == "" {
-		return nil
-	}
-	if err := os.RemoveAll(s.dir); err != nil {
-		return fmt.Errorf("removing a scratch folder: %w", err)
-	}
-	return nil
 }

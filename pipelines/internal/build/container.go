@@ -117,7 +117,7 @@ func workFolder(parent string, plan recipe.Plan) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("making the work folder: %w", err)
 	}
-	return dir, nil
+	return dir, sweep(parent)
 }
 
 // run is one build under way.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -167,4 +168,22 @@ func TestPublish(t *testing.T) {
 	if len(results) != 1 || results[0].Asset != "walls" {
 		t.Errorf("results %+v: the tarball is in place all the same", results)
 	}
+}
+
+func TestWhatWasLeftBehindIsSwept(t *testing.T) {
+	h := setUp(t, t.TempDir(), assets)
+	old, young := filepath.Join(h.Scratch, "dependencies-1"), filepath.Join(h.Scratch, "dependencies-2")
+	for _, dir := range []string{old, young} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	yesterday := time.Now().Add(-2 * abandoned)
+	if err := os.Chtimes(old, yesterday, yesterday); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Build(t.Context(), []string{"attic"}, catalog.X86_64); err != nil {
+		t.Fatal(err)
+	}
+	h.wantFiles(t, h.Scratch, "dependencies-2")
 }
