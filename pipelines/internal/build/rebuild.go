@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,25 +47,32 @@ func (s *schedule) rebuild(ctx context.Context, n *node) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, built.Discard()) }()
+	var differences []error
 	for _, output := range outputs(n.artifact) {
 		first, second := n.result.Path, built.Tarball
 		if output != "" {
 			first, second = n.result.Outputs[output], built.Outputs[output]
 		}
-		if err := compare(first, second); err != nil {
-			return fmt.Errorf("comparing: %w", err)
-		}
+		differences = append(differences, compare(first, second))
 	}
-	n.result.Reproduced = true
-	return nil
+	err = errors.Join(differences...)
+	n.result.Reproduced = err == nil
+	return err
 }
 
 // compare returns a *Difference where two tarballs differ in any byte, and
-// keeps the second beside the first.
+// keeps the second beside the first, in place of an earlier one.
 func compare(first, second string) error {
+	kept := filepath.Join(filepath.Dir(first), "rebuild", filepath.Base(first))
+	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing an earlier rebuild: %w", err)
+	}
 	same, err := equal(first, second)
-	if err != nil || same {
-		return err
+	if err != nil {
+		return fmt.Errorf("comparing: %w", err)
+	}
+	if same {
+		return nil
 	}
 	before, err := list(first)
 	if err != nil {
@@ -78,7 +86,6 @@ func compare(first, second string) error {
 	if len(members) == 0 {
 		members = []string{"every member is the same: the compression differs"}
 	}
-	kept := filepath.Join(filepath.Dir(first), "rebuild", filepath.Base(first))
 	if err := keep(second, kept); err != nil {
 		return err
 	}

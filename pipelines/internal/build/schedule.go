@@ -64,7 +64,7 @@ func (s *schedule) settle(ctx context.Context, n *node) (err error) {
 	if n.plan, err = s.Resolver.Resolve(n.asset, s.arch, digests); err != nil {
 		return err
 	}
-	if err := s.place(ctx, n); err != nil {
+	if err := s.place(ctx, n, false); err != nil {
 		return fmt.Errorf("building %q: %w", n.asset.Name, err)
 	}
 	if s.Rebuild != nil && n.asked {
@@ -72,13 +72,32 @@ func (s *schedule) settle(ctx context.Context, n *node) (err error) {
 			return fmt.Errorf("building %q again: %w", n.asset.Name, err)
 		}
 	}
-	if s.Publish != nil {
-		if err := s.Publish(ctx, n.artifact); err != nil {
-			return fmt.Errorf("publishing %q: %w", n.asset.Name, err)
-		}
+	if err := s.publish(ctx, n); err != nil {
+		return fmt.Errorf("publishing %q: %w", n.asset.Name, err)
 	}
 	close(n.settled)
 	return nil
+}
+
+// publish publishes the artifact of a node. Where the registry's is not whole
+// and the local store has none, it is built again: that can be sent.
+func (s *schedule) publish(ctx context.Context, n *node) error {
+	if s.Publish == nil {
+		return nil
+	}
+	err := s.Publish(ctx, n.artifact)
+	if !store.IsNotFound(err) {
+		return err
+	}
+	digest := n.artifact.Digest
+	if err := s.place(ctx, n, true); err != nil {
+		return err
+	}
+	if n.artifact.Digest != digest {
+		// The one in place was good, and other builds may know it by its digest.
+		return fmt.Errorf("the registry's artifact is not whole, and building it again gave %s instead of %s: run the command once more", n.artifact.Digest, digest)
+	}
+	return s.Publish(ctx, n.artifact)
 }
 
 // Contents returns the digests of an artifact that go into the keys of its
@@ -96,11 +115,12 @@ func (n *node) ref() store.Ref {
 }
 
 // place finds or builds the artifact of a node, and brings one that was asked
-// for to its path. A stored artifact that turns out to be damaged is built
-// again, once.
-func (s *schedule) place(ctx context.Context, n *node) error {
-	for attempt := 0; ; attempt++ {
-		artifact, cached, err := s.find(ctx, n)
+// for to its path. Anew has it built whatever the store has. A stored artifact
+// that turns out to be damaged is not offered again: the store's other tier may
+// have it, or else it is built.
+func (s *schedule) place(ctx context.Context, n *node, anew bool) error {
+	for attempt := 1; ; attempt++ {
+		artifact, cached, err := s.find(ctx, n, anew)
 		if err != nil {
 			return err
 		}
@@ -113,7 +133,7 @@ func (s *schedule) place(ctx context.Context, n *node) error {
 			Digest: artifact.Digest, Size: artifact.Size, Cached: cached, Outputs: map[string]string{},
 		}
 		err = s.export(ctx, artifact, &result)
-		if store.IsNotFound(err) && attempt == 0 {
+		if store.IsNotFound(err) && attempt <= tiers {
 			continue
 		}
 		if err == nil {
@@ -122,6 +142,9 @@ func (s *schedule) place(ctx context.Context, n *node) error {
 		return err
 	}
 }
+
+// tiers is how many a store has: a damaged artifact can be met in each.
+const tiers = 2
 
 // export writes all tarballs of an artifact to the output folder.
 func (s *schedule) export(ctx context.Context, artifact store.Artifact, result *Result) error {
@@ -158,36 +181,46 @@ func fileName(asset, output string) string {
 }
 
 // find finds the artifact of a node or builds it, while other processes that
-// want the same one wait.
-func (s *schedule) find(ctx context.Context, n *node) (found store.Artifact, cached bool, err error) {
+// want the same one wait. Anew has it built in any case.
+func (s *schedule) find(ctx context.Context, n *node, anew bool) (found store.Artifact, cached bool, err error) {
 	ref := n.ref()
-	found, err = s.Store.Get(ctx, ref)
-	if err == nil || !store.IsNotFound(err) {
-		return found, true, err
+	if !anew {
+		found, err = s.Store.Get(ctx, ref)
+		if err == nil || !store.IsNotFound(err) {
+			return found, true, err
+		}
 	}
 	unlock, err := s.Store.Lock(ctx, ref)
 	if err != nil {
 		return found, false, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	found, err = s.Store.Get(ctx, ref)
-	if err == nil || !store.IsNotFound(err) {
-		return found, true, err
+	if !anew {
+		found, err = s.Store.Get(ctx, ref)
+		if err == nil || !store.IsNotFound(err) {
+			return found, true, err
+		}
 	}
+	found, err = s.make(ctx, n)
+	return found, false, err
+}
+
+// make builds a node, whose lock is held, and stores its artifact.
+func (s *schedule) make(ctx context.Context, n *node) (made store.Artifact, err error) {
 	built, err := s.build(ctx, s.Builder, n)
 	if err != nil {
-		return found, false, err
+		return made, err
 	}
 	defer func() { err = errors.Join(err, built.Discard()) }()
 	canonical, err := n.plan.Recipe.Canonical()
 	if err != nil {
-		return found, false, err
+		return made, err
 	}
-	found, err = s.Store.Put(ctx, store.Put{Ref: ref, Tarball: built.Tarball, Outputs: built.Outputs, Recipe: canonical, Record: built.Record})
+	made, err = s.Store.Put(ctx, store.Put{Ref: n.ref(), Tarball: built.Tarball, Outputs: built.Outputs, Recipe: canonical, Record: built.Record})
 	if err != nil {
-		return found, false, fmt.Errorf("storing the artifact: %w", err)
+		return made, fmt.Errorf("storing the artifact: %w", err)
 	}
-	return found, false, nil
+	return made, nil
 }
 
 // build has a Builder build a node once there is room for another build.
@@ -224,9 +257,9 @@ func (s *schedule) bring(ctx context.Context, n *node) (map[string]string, error
 		return n.tarballs, nil
 	}
 	tarballs, err := s.toScratch(ctx, n.artifact)
-	if store.IsNotFound(err) {
+	for attempt := 1; store.IsNotFound(err) && attempt <= tiers; attempt++ {
 		var again store.Artifact
-		if again, _, err = s.find(ctx, n); err != nil {
+		if again, _, err = s.find(ctx, n, false); err != nil {
 			return nil, err
 		}
 		if again.Digest != n.artifact.Digest || !slices.Equal(again.Outputs, n.artifact.Outputs) {

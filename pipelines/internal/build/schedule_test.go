@@ -187,3 +187,76 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	}
 	h.wantFiles(t, h.Scratch, "dependencies-2")
 }
+
+// worn is a test double of a Store that offers an artifact some times more whose
+// tarball it then does not have, as two damaged tiers do.
+type worn struct {
+	Store
+	artifact store.Artifact
+	times    int
+}
+
+func (w *worn) Get(ctx context.Context, ref store.Ref) (store.Artifact, error) {
+	if w.times > 0 {
+		return w.artifact, nil
+	}
+	return w.Store.Get(ctx, ref)
+}
+
+func (w *worn) Export(ctx context.Context, artifact store.Artifact, output, path string) (bool, error) {
+	if w.times > 0 {
+		w.times--
+		return false, store.ErrNotFound
+	}
+	return w.Store.Export(ctx, artifact, output, path)
+}
+
+func TestBothTiersDamaged(t *testing.T) {
+	for _, names := range [][]string{{"walls"}, {"attic"}} {
+		h := setUp(t, t.TempDir(), assets)
+		h.build(t, "walls")
+		key := store.Ref{Asset: "walls", Arch: "x86_64", Key: h.build(t, "walls")[0].Key}
+		artifact, err := h.Store.Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(h.Output); err != nil {
+			t.Fatal(err)
+		}
+		empty := setUp(t, t.TempDir(), assets)
+		empty.Store = &worn{empty.Store, artifact, 2}
+		if _, err := empty.Build(t.Context(), names, catalog.X86_64); err != nil {
+			t.Errorf("%s: %v", names, err)
+		}
+		if empty.builder.built[0] != "walls" {
+			t.Errorf("%s: built %q", names, empty.builder.built)
+		}
+	}
+}
+
+// TestPublishWhatTheRegistryLost wants an artifact that neither tier has whole
+// built again, and then published.
+func TestPublishWhatTheRegistryLost(t *testing.T) {
+	for _, test := range []struct{ content, want string }{
+		{"walls", ""},
+		{"crooked walls", `publishing "walls": the registry's artifact is not whole, and building it again gave`},
+	} {
+		h := setUp(t, t.TempDir(), assets)
+		h.build(t, "walls")
+		h.wantBuilt(t, "walls")
+		lost := true
+		h.Publish = func(context.Context, store.Artifact) error {
+			if lost {
+				lost = false
+				return store.ErrNotFound
+			}
+			return nil
+		}
+		h.builder.content = map[string]string{"walls": test.content}
+		_, err := h.Build(t.Context(), []string{"walls"}, catalog.X86_64)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.HasPrefix(err.Error(), test.want)) {
+			t.Errorf("%s: error %v, want %q", test.content, err, test.want)
+		}
+		h.wantBuilt(t, "walls")
+	}
+}

@@ -102,18 +102,22 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 		return err
 	}
 	builder := &builder{options: o, process: process, root: tree.root, cache: cache, report: report, tiered: tiered, pushing: publish != nil}
+	nonce := ""
+	if tiered.Fresh {
+		nonce = rand.Text() // the engine has a cache of its own
+	}
 	scheduler := build.Scheduler{
 		Catalog:  tree.catalog,
 		Resolver: tree.resolver,
 		Store:    tiered,
-		Builder:  builder.container(""),
+		Builder:  builder.container(nonce, "logs"),
 		Publish:  publish,
 		Parallel: parallel(process),
 		Output:   o.output,
 		Scratch:  filepath.Join(cache, "work"),
 	}
 	if o.rebuild {
-		scheduler.Rebuild = builder.container(rand.Text())
+		scheduler.Rebuild = builder.container(rand.Text(), filepath.Join("logs", "rebuild"))
 	}
 	results, err := scheduler.Build(ctx, names, arch)
 	for _, result := range results {
@@ -221,8 +225,9 @@ type builder struct {
 	pushing     bool
 }
 
-// container returns the Builder; see build.Container for the nonce.
-func (b *builder) container(nonce string) *build.Container {
+// container returns the Builder; see build.Container for the nonce. Logs is a
+// folder in that of the outputs.
+func (b *builder) container(nonce, logs string) *build.Container {
 	sources := newFetcher(b.cache, b.tiered.Registry)
 	sources.Offline, sources.Place, sources.Local = b.options.offline, b.options.place, b.options.sources
 	bases := &debian.Bootstrapper{Dir: filepath.Join(b.cache, "bases")}
@@ -243,7 +248,7 @@ func (b *builder) container(nonce string) *build.Container {
 		Offline: b.options.offline,
 		Nonce:   nonce,
 		Work:    filepath.Join(b.cache, "work"),
-		Logs:    filepath.Join(b.options.output, "logs"),
+		Logs:    filepath.Join(b.options.output, logs),
 		Report:  b.report,
 	}
 }

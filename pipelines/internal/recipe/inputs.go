@@ -64,7 +64,7 @@ func (r Recipe) Inputs() []Input {
 			places = append(places, place.Name)
 			list.add(kindPlace, source.Name+" from "+place.Name, place.Hash)
 		}
-		list.add(kindSource, source.Name+" places", places...)
+		list.list(kindSource, source.Name+" places", places)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Options)) {
 		list.add(kindOption, name, r.Options[name])
@@ -76,9 +76,9 @@ func (r Recipe) Inputs() []Input {
 	var steps []string
 	for _, step := range r.Steps {
 		steps = append(steps, step.Name)
-		list.add(kindStep, step.Name, step.inputs()...)
+		list.list(kindStep, step.Name, step.inputs())
 	}
-	list.add(kindStep, "order", steps...)
+	list.list(kindStep, "order", steps)
 	for _, dependency := range r.Dependencies {
 		list.add(kindDependency, dependency.Asset, dependency.Digest)
 		for _, output := range dependency.Outputs {
@@ -94,7 +94,7 @@ func (r Recipe) Inputs() []Input {
 	list.add(kindOutput, "format", r.Output.Format)
 	list.add(kindOutput, "level", strconv.Itoa(r.Output.Level))
 	list.add(kindOutput, "time stamp", strconv.FormatInt(r.Output.SourceDateEpoch, 10))
-	list.add(kindOutput, "outputs", r.Output.Outputs...)
+	list.list(kindOutput, "outputs", r.Output.Outputs)
 	return list
 }
 
@@ -123,7 +123,7 @@ func (b Builder) inputs(list *inputs) {
 }
 
 func (k Kernel) inputs(list *inputs) {
-	list.add(kindKernel, "configs", k.Configs...)
+	list.list(kindKernel, "configs", k.Configs)
 	list.add(kindKernel, "suffix", k.Suffix)
 	list.add(kindKernel, "config version", strconv.Itoa(k.ConfigVersion))
 	for _, exception := range k.Exceptions {
@@ -135,14 +135,22 @@ func (k Kernel) inputs(list *inputs) {
 type inputs []Input
 
 // add appends an input, unless it is there: two variables may read one pin.
-func (l *inputs) add(kind, name string, values ...string) {
-	value := strings.Join(values, " ")
-	if value == "" {
-		value = "nothing"
+func (l *inputs) add(kind, name, value string) {
+	// What is empty, or looks as if it were, can be told apart.
+	if value == "" || strings.Contains(value, `"`) {
+		value = strconv.Quote(value)
 	}
 	if input := (Input{kind, name, value}); !slices.Contains(*l, input) {
 		*l = append(*l, input)
 	}
+}
+
+// list appends an input whose value is a list of names.
+func (l *inputs) list(kind, name string, values []string) {
+	if len(values) == 0 {
+		values = []string{"-"}
+	}
+	l.add(kind, name, strings.Join(values, " "))
 }
 
 // Common returns how many inputs two recipes share.

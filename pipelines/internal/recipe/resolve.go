@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -181,9 +182,10 @@ func (r Resolver) files(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
 	for _, step := range asset.Steps {
 		names = append(names, asset.ScriptPath(step))
 		for _, name := range below(asset.Folder, step.Files) {
-			if _, err := fs.Stat(r.Tree, name); err == nil {
-				names = append(names, name)
+			if _, err := fs.Stat(r.Tree, name); errors.Is(err, fs.ErrNotExist) {
+				continue // a family without patches, say
 			}
+			names = append(names, name)
 		}
 	}
 	contents, err := r.Tree.Below(names...)
