@@ -78,7 +78,7 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 	if err != nil {
 		return err
 	}
-	if err := checkSources(tree, names, arch, o.sources); err != nil {
+	if err := errors.Join(checkSources(tree, names, arch, o.sources), checkPlace(tree, names, arch, o.place)); err != nil {
 		return err
 	}
 	if o.output == "" {
@@ -97,7 +97,7 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 	if err != nil {
 		return err
 	}
-	publish, err := o.publisher(ctx, process, o.cacheOptions, tree, names, arch, tiered)
+	publish, err := o.publisher(ctx, process, tree, names, arch, tiered)
 	if err != nil {
 		return err
 	}

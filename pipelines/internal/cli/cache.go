@@ -106,8 +106,12 @@ func (c caches) list(ctx context.Context) ([]cached, error) {
 	}
 	for _, name := range c.tree.catalog.Names() {
 		artifacts, err := c.tiered.Registry.List(ctx, name)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("listing %q in the registry: %w", name, err)
+			c.report.Note("registry", fmt.Sprintf("%v; the list goes on without it", err))
+			break
 		}
 		list = append(list, entries("registry", artifacts)...)
 	}
@@ -176,12 +180,15 @@ func cachePushCmd(process Process, tree *treeOptions) *cobra.Command {
 		"Push the artifacts of the current keys of the assets, and of what they depend on,\nfrom the local cache to the registry of --cache: what it lacks, and the moving tags.",
 		func(ctx context.Context, c caches, names []string, arch catalog.Arch) error {
 			p.push = true
-			publish, err := p.publisher(ctx, process, o.cacheOptions, c.tree, names, arch, c.tiered)
+			publish, err := p.publisher(ctx, process, c.tree, names, arch, c.tiered)
 			if err != nil {
 				return err
 			}
 			return c.each(names, arch, func(ref store.Ref) (store.Artifact, error) {
 				artifact, err := c.tiered.Local.Get(ctx, ref)
+				if store.IsNotFound(err) {
+					return artifact, fmt.Errorf("%w in the local cache under its key %.12s: run build-asset %s, or cache pull %s, first", store.ErrNotFound, ref.Key, ref.Asset, ref.Asset)
+				}
 				if err == nil {
 					err = publish(ctx, artifact)
 				}
@@ -213,7 +220,7 @@ func cacheVerifyCmd(process Process, tree *treeOptions) *cobra.Command {
 		},
 	}
 	o.flags(cmd.Flags(), process)
-	cmd.Flags().BoolVar(&registry, "registry", false, "verify the artifacts in the registry")
+	cmd.Flags().BoolVar(&registry, "registry", false, "verify the artifacts, sources and builders in the registry")
 	return cmd
 }
 
@@ -221,34 +228,42 @@ func (c caches) verifyRegistry(ctx context.Context, out io.Writer) error {
 	if c.tiered.Registry == nil {
 		return errNoRegistry
 	}
-	var damage []string
+	damage, err := c.damaged(ctx)
+	return verdict(out, "the registry", damage, err)
+}
+
+// damaged verifies what the registry has, and returns what of it is damaged.
+// The error is of a registry that does not let itself be read.
+func (c caches) damaged(ctx context.Context) (damage []string, err error) {
 	for _, name := range c.tree.catalog.Names() {
 		refs, err := c.tiered.Registry.Refs(ctx, name)
 		if err != nil {
-			return fmt.Errorf("listing %q in the registry: %w", name, err)
+			return damage, err
 		}
 		for _, ref := range refs {
-			if err := c.tiered.Registry.Verify(ctx, ref); err != nil {
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
+			switch err := c.tiered.Registry.Verify(ctx, ref); {
+			case store.IsDamage(err):
 				damage = append(damage, err.Error())
+			case store.IsNotFound(err): // It went away since it was listed.
+			case err != nil:
+				return damage, fmt.Errorf("verifying %s of %q: %w", ref.Tag(), name, err)
 			}
 		}
 	}
-	return verdict(out, "the registry", damage, nil)
+	shared, err := c.tiered.Registry.VerifyShared(ctx)
+	return append(damage, shared...), err
 }
 
 // verdict says what was found, and fails where that is anything.
 func verdict(w io.Writer, where string, damage []string, err error) error {
+	for _, line := range damage {
+		fmt.Fprintln(w, progress.PrintableLines(line))
+	}
 	if err != nil {
 		return err
 	}
-	for _, line := range damage {
-		fmt.Fprintln(w, line)
-	}
 	if len(damage) > 0 {
-		return fmt.Errorf("%s is damaged in %d places: what is damaged is never used, and the next build makes it anew", where, len(damage))
+		return fmt.Errorf("%s is damaged (%d found): what is damaged is never used, and the next build makes it anew", where, len(damage))
 	}
 	_, err = fmt.Fprintf(w, "%s is whole\n", where)
 	return err

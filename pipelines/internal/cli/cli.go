@@ -21,6 +21,7 @@ import (
 
 // Process is what the program gets from the one that starts it.
 type Process struct {
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 }
@@ -121,6 +122,7 @@ func (p Process) report(ctx context.Context, err error) {
 	case failure != nil:
 		message += "\n(the whole log is " + failure.Log + ")"
 	}
+	message = progress.PrintableLines(message) // A registry's words may be in it.
 	if p.mode() == progress.GitHub {
 		escaped := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(message)
 		fmt.Fprintln(p.Stderr, "::error::"+escaped)

@@ -60,7 +60,7 @@ func runExplain(ctx context.Context, process Process, o explainOptions, c caches
 	if err != nil {
 		return err
 	}
-	steps, err := c.planner(o.branch(process)).Plan(ctx, []string{name}, arch)
+	steps, err := c.planner(ctx, process, arch).Plan(ctx, []string{name}, arch)
 	if err != nil {
 		return err
 	}

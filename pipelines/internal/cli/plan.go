@@ -52,7 +52,7 @@ func runPlan(ctx context.Context, process Process, o planOptions, c caches, name
 	if err != nil {
 		return err
 	}
-	steps, err := c.planner(o.branch(process)).Plan(ctx, names, arch)
+	steps, err := c.planner(ctx, process, arch).Plan(ctx, names, arch)
 	if err != nil {
 		return err
 	}
@@ -68,17 +68,27 @@ func runPlan(ctx context.Context, process Process, o planOptions, c caches, name
 }
 
 // planner looks up what is in the caches.
-func (c caches) planner(branch string) *build.Planner {
+func (c caches) planner(ctx context.Context, process Process, arch catalog.Arch) *build.Planner {
 	planner := &build.Planner{
 		Catalog:  c.tree.catalog,
 		Resolver: c.tree.resolver,
 		Find:     c.tiered.Find,
 		List:     c.tiered.Local.List,
-		Branch:   branch,
 		Note:     func(text string) { c.report.Note("plan", text) },
 	}
-	if c.tiered.Registry != nil {
-		planner.Latest = c.tiered.Registry.Latest
+	if c.tiered.Registry == nil {
+		return planner
+	}
+	branches := c.branches(ctx, process)
+	planner.Branch = branches[0]
+	planner.Latest = func(ctx context.Context, asset, tag string) (store.Artifact, error) {
+		artifact, err := c.tiered.Registry.Latest(ctx, asset, tag)
+		for _, branch := range branches[1:] {
+			if store.IsNotFound(err) {
+				artifact, err = c.tiered.Registry.Latest(ctx, asset, store.MovingTag("latest", branch, string(arch)))
+			}
+		}
+		return artifact, err
 	}
 	return planner
 }

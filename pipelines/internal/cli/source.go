@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -12,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
@@ -47,6 +48,35 @@ func newFetcher(cache string, registry *store.Registry) *source.Fetcher {
 		fetcher.Registry = registry
 	}
 	return fetcher
+}
+
+// checkPlace refuses a --place that no source of the build has.
+func checkPlace(tree *tree, names []string, arch catalog.Arch, place string) error {
+	if place == "" {
+		return nil
+	}
+	closure, err := tree.catalog.Closure(names, arch)
+	if err != nil {
+		return usage(err)
+	}
+	var known []string
+	for _, asset := range closure {
+		for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
+			declared, err := tree.resolver.Versions.Source(path)
+			if err != nil {
+				return fmt.Errorf("%s: %w", asset.Pos, err)
+			}
+			for _, p := range declared.Places {
+				known = append(known, p.Name)
+			}
+		}
+	}
+	if slices.Contains(known, place) {
+		return nil
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	return usage(fmt.Errorf("--place %s: no source of the build has a place of that name%s; there is %s", place, nearest.Hint(place, known), dash(known)))
 }
 
 // sourceOptions are those of all verbs about sources.
@@ -152,8 +182,11 @@ func sourceListCmd(process Process, tree *treeOptions) *cobra.Command {
 		"List the sources, their places, and whether the local cache and the registry of\n--cache have the file.",
 		func(ctx context.Context, s sources) error {
 			list, err := s.list(ctx)
-			if err != nil || o.json {
-				return errors.Join(err, printJSON(process.Stdout, list))
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(process.Stdout, list)
 			}
 			table := tabwriter.NewWriter(process.Stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "SOURCE\tPLACE\tCACHED\tSIZE\tHASH\tHOLDS\tASSETS")

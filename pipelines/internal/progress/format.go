@@ -2,6 +2,7 @@ package progress
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -52,10 +53,22 @@ func Printable(line string) string {
 		}
 		return -1
 	}, line)
+	line = strings.ReplaceAll(line, "##[", "## [") // the older form, anywhere in a line
 	if trimmed := strings.TrimSpace(line); strings.HasPrefix(trimmed, "::") {
 		return ". " + trimmed
 	}
 	return line
+}
+
+// PrintableLines returns a text of one or more lines as it can be shown: each
+// line is Printable, and none hides what stands before it in the text.
+func PrintableLines(text string) string {
+	lines := strings.Split(strings.ReplaceAll(text, "\r", "\n"), "\n")
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.TrimSpace(line) == "" })
+	for i, line := range lines {
+		lines[i] = Printable(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 func cut(line string, width int) string {

@@ -69,12 +69,12 @@ func (r *Reporter) Close() {
 	r.erase()
 }
 
-// Note writes one line about a subject, such as the name of an asset.
+// Note writes a text about a subject, such as the name of an asset.
 func (r *Reporter) Note(subject, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.erase()
-	fmt.Fprintf(r.out, "%s  %s\n", subject, text)
+	fmt.Fprintln(r.out, PrintableLines(subject+"  "+text))
 	r.paint()
 }
 
@@ -82,10 +82,10 @@ func (r *Reporter) Note(subject, text string) {
 func (r *Reporter) Stage(subject, name string) *Stage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &Stage{reporter: r, subject: subject, name: name, begin: r.now()}
+	s := &Stage{reporter: r, subject: Printable(subject), name: Printable(name), begin: r.now()}
 	r.active = append(r.active, s)
 	if r.mode == GitHub {
-		fmt.Fprintf(r.out, "::group::%s  %s\n", subject, name)
+		fmt.Fprintf(r.out, "::group::%s  %s\n", s.subject, s.name)
 	}
 	return s
 }
@@ -147,6 +147,7 @@ func (s *Stage) End(err error, detail string) {
 	if r.mode == GitHub {
 		fmt.Fprintln(r.out, "::endgroup::")
 	}
+	detail = PrintableLines(detail)
 	if err != nil {
 		detail = "failed"
 		if r.mode == Terminal {

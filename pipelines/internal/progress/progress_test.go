@@ -63,6 +63,19 @@ func TestGitHub(t *testing.T) {
 	}
 }
 
+// TestForeignText has a registry's words in a note and a detail.
+func TestForeignText(t *testing.T) {
+	r, out, _ := reporter(t, GitHub, 0)
+	r.Note("registry", "403: x\n::error::pwned\n\x1b[31m red\r ::stop-commands::y\n\n##[error]z")
+	r.Stage("a\x1b\n::b", "pull").End(nil, "got\n  ::warning::it")
+	r.Close()
+	want := "registry  403: x\n. ::error::pwned\n[31m red\n. ::stop-commands::y\n## [error]z\n" +
+		"::group::a::b  pull\n::endgroup::\na::b  pull          0.0s  got\n. ::warning::it\n"
+	if out.String() != want {
+		t.Errorf("got  %q\nwant %q", out, want)
+	}
+}
+
 func TestTerminalRepaintsInPlace(t *testing.T) {
 	r, out, _ := reporter(t, Terminal, 30)
 	s := r.Stage("qemu", "build")

@@ -151,8 +151,11 @@ func (t *task) lock(ctx context.Context, place versions.Place) (unlock func(), e
 		t.note(t.source.Name + ": waiting for another process that fetches it")
 		_, err = file.TryLockContext(ctx, 100*time.Millisecond)
 	}
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
-		return nil, fmt.Errorf("locking the source cache: %w", err)
+		return nil, errors.Join(fmt.Errorf("locking the source cache: %w", err), file.Close())
 	}
 	// Closing the file is what frees the lock; nothing was written to it.
 	return func() { _ = file.Close() }, nil

@@ -46,6 +46,7 @@ func (s *Store) export(ctx context.Context, artifact Artifact, output, path stri
 		return false, fmt.Errorf("opening a tarball of the store: %w", err)
 	}
 	defer blob.Close()
+	s.sweep(path)
 	what, err := copyOut(ctx, blob, tarball, path, known)
 	if err != nil {
 		return false, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
@@ -63,8 +64,19 @@ func refused(err error) bool {
 	return code == http.StatusUnauthorized || code == http.StatusForbidden
 }
 
+// The addresses in the texts of oras-go are those after redirections.
+var (
+	request = regexp.MustCompile(`\b[A-Z]+ "[^"]*": `)
+	query   = regexp.MustCompile(`(://[^\s"?]*)\?[^\s"]*`)
+)
+
 // reason is the text of an error of a registry without any address.
 func reason(err error) string {
+	return query.ReplaceAllString(request.ReplaceAllString(cause(err), ""), "$1")
+}
+
+// cause is reason with the addresses that are in the texts of other packages.
+func cause(err error) string {
 	var response *errcode.ErrorResponse
 	if errors.As(err, &response) {
 		if len(response.Errors) > 0 && response.Errors[0].Message != "" {
@@ -74,7 +86,7 @@ func reason(err error) string {
 	}
 	var address *url.Error
 	if errors.As(err, &address) {
-		return reason(address.Err)
+		return cause(address.Err)
 	}
 	if code := status(err); code != 0 {
 		return statusText(code)
@@ -95,6 +107,14 @@ func (r *Registry) hinted(err error) error {
 	return err
 }
 
+// loginHint is what hinted adds, or "".
+func (r *Registry) loginHint(err error) string {
+	if refused(err) {
+		return "; " + r.login()
+	}
+	return ""
+}
+
 // giveUp has the registry not asked any more, for the failure that it notes.
 func (r *Registry) giveUp(why *failure) {
 	r.mu.Lock()
@@ -113,7 +133,15 @@ func (r *Registry) condemn(ref Ref) {
 	r.damaged[ref] = true
 }
 
-// condemned tells whether an artifact turned out to be damaged.
+// absolve takes back a condemnation: what is there now is known to be whole.
+func (r *Registry) absolve(ref Ref) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.damaged, ref)
+}
+
+// condemned tells whether an artifact, or another entry, could not be read though
+// its manifest answered: it turned out to be damaged, or the registry failed.
 func (r *Registry) condemned(ref Ref) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -71,7 +72,7 @@ func pullFaults(tarball digest.Digest) []pullFault {
 		}, false, []string{"broke off"}, []string{"", rest("70000"), ""}},
 		{"truncated", always(registrytest.Truncate(1000)), true, []string{"is discarded: the registry HOST/kata/cache has the blob " + tarball.String() + " with 1000 bytes, want 200000"}, []string{""}},
 		{"lost", always(registrytest.Status(404)), true, []string{"lacks the blob"}, []string{""}},
-		{"401 of the blob", always(registrytest.Status(401, "WWW-Authenticate", `Basic realm="x"`)), true, []string{"401 Unauthorized: going on without the registry"}, []string{""}},
+		{"401 of the blob", always(registrytest.Status(401, "WWW-Authenticate", `Basic realm="x"`)), true, []string{"401 Unauthorized: going on without the artifact"}, []string{""}},
 		{"wrong record", []registrytest.Rule{{Method: "GET", Path: "/blobs/sha256:b8796abee", Do: registrytest.Wrong(3)}}, true, []string{"is discarded"}, nil},
 		{"wrong manifest", []registrytest.Rule{{Method: "GET", Path: "/manifests/sha256:", Do: registrytest.Wrong(300)}}, true, []string{"has a manifest that hashes to"}, nil},
 	}
@@ -278,6 +279,9 @@ func TestSecretsAreNotTold(t *testing.T) {
 		"refused":  {{Path: "/v2/.*/blobs/", Do: signed}},
 		"answered": {{Path: "/v2/.*/blobs/", Do: signed}, {Path: "^/blob$", Do: registrytest.Status(403)}},
 		"lookup":   {{Path: "/v2/.*/manifests/", Do: signed}},
+		"no digest": {{Path: "/v2/.*/manifests/", Do: signed}, {Path: "^/blob$", Do: registrytest.Status(200,
+			"Content-Type", "application/vnd.oci.image.manifest.v1+json", "Docker-Content-Digest", "sha256:bad")}},
+		"HTML": {{Path: "/v2/.*/manifests/", Do: signed}, {Path: "^/blob$", Do: registrytest.Status(200, "Content-Type", "text/html; x")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := &notes{}
@@ -302,5 +306,17 @@ func TestSecretsAreNotTold(t *testing.T) {
 			}
 			sound(t, into)
 		})
+	}
+}
+
+func TestReason(t *testing.T) {
+	for text, want := range map[string]string{
+		`GET "http://h/v2/x?sig=SECRET": failed to decode response: invalid character '<'`: `failed to decode response: invalid character '<'`,
+		`invalid next link "/v2/": not the same origin as "https://h/v2/x?sig=SECRET&a=b"`: `invalid next link "/v2/": not the same origin as "https://h/v2/x"`,
+		`is that so? "http://h/x": yes`: `is that so? "http://h/x": yes`,
+	} {
+		if got := reason(fmt.Errorf("%w", errors.New(text))); got != want {
+			t.Errorf("reason %q, want %q", got, want)
+		}
 	}
 }

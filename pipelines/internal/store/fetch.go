@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -156,9 +155,7 @@ func (r *Registry) answer(ctx context.Context, asset string, d ocispec.Descripto
 		return nil
 	}
 	doing := "reading a blob of " + asset
-	asking, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	response, err := r.get(asking, asset, d, to.done)
+	response, err := r.get(ctx, asset, d, to.done)
 	if err != nil {
 		if ctx.Err() == nil && (to.done > 0 || timedOut(err)) {
 			return &lostError{err}
@@ -172,10 +169,7 @@ func (r *Registry) answer(ctx context.Context, asset string, d ocispec.Descripto
 		}
 		return err
 	}
-	if err := to.take(response.Body, d, r.pace.stall, func() { cancel(errStalled) }); err != nil {
-		if ctx.Err() == nil && errors.Is(context.Cause(asking), errStalled) {
-			err = &lostError{fmt.Errorf("%w for %s", errStalled, r.pace.stall)}
-		}
+	if err := to.take(response.Body, d); err != nil {
 		var lost *lostError
 		if ctx.Err() != nil && errors.As(err, &lost) {
 			return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
@@ -236,15 +230,11 @@ func (s *sink) begin(response *http.Response, d ocispec.Descriptor) error {
 	return statusError{response.StatusCode}
 }
 
-// take reads a body to the end of the blob. Whenever no bytes come for the time
-// stall, it calls give, which must end the reading.
-func (s *sink) take(body io.Reader, d ocispec.Descriptor, stall time.Duration, give func()) error {
-	watch := time.AfterFunc(stall, give)
-	defer watch.Stop()
+// take reads a body to the end of the blob.
+func (s *sink) take(body io.Reader, d ocispec.Descriptor) error {
 	buffer := make([]byte, min(chunk, max(d.Size-s.done, 1)))
 	for s.done < d.Size {
 		n, err := body.Read(buffer[:min(int64(len(buffer)), d.Size-s.done)])
-		watch.Reset(stall)
 		if _, err := s.Write(buffer[:n]); err != nil {
 			return err
 		}

@@ -105,8 +105,8 @@ func (b *Builders) Find(ctx context.Context, id, arch string) (image Image, wher
 
 // remote reads what the registry has of a builder.
 func (b *Builders) remote(ctx context.Context, id, arch string) (Image, entry, error) {
-	what := fmt.Sprintf("the builder %.12s", id)
-	if b.Registry.gone() {
+	what, ref := fmt.Sprintf("the builder %.12s", id), shared(builderRepository, id+"-"+arch)
+	if b.Registry.ignored(ref) {
 		return Image{}, entry{}, fmt.Errorf("%s in %s: %w", what, b.Registry, ErrNotFound)
 	}
 	e, err := b.Registry.entry(ctx, builderRepository, id+"-"+arch)
@@ -114,7 +114,7 @@ func (b *Builders) remote(ctx context.Context, id, arch string) (Image, entry, e
 		err = checkBuilder(e, id, arch)
 	}
 	if err != nil {
-		return Image{}, entry{}, b.Registry.absent(what, err)
+		return Image{}, entry{}, b.Registry.absent(ref, what, err)
 	}
 	image, err := builderOf(e)
 	return image, e, err
@@ -130,9 +130,10 @@ func (b *Builders) pull(ctx context.Context, id, arch string) (Image, error) {
 	if err := l.locked(ctx, func() error { _, err := l.prepare(ctx); return err }); err != nil {
 		return Image{}, err
 	}
+	need := l.missing(e.parts())
 	for _, part := range e.parts() {
-		if err := b.Registry.receive(ctx, l, part); err != nil {
-			return Image{}, b.Registry.absent(fmt.Sprintf("the builder %.12s", id), err)
+		if err := roomier(b.Registry.receive(ctx, l, part), l.store.dir, need); err != nil {
+			return Image{}, b.Registry.unread(shared(builderRepository, id+"-"+arch), fmt.Sprintf("the builder %.12s", id), err)
 		}
 	}
 	return image, l.add(ctx, id, []blob{{e.descriptor(), inMemory(e.data)}})

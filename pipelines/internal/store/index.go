@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -38,18 +39,41 @@ func (l *layout) blobs() (*oci.Storage, error) {
 }
 
 // index reads the index, and rebuilds a damaged or missing one. A layout that
-// was never written to has an empty one.
+// was never written to has an empty one, and one that cannot be written to is
+// rebuilt for this process alone.
 func (l *layout) index(ctx context.Context) (ocispec.Index, error) {
-	index, err := l.readIndex()
-	if err == nil || !l.lost(err) {
-		return index, ignoreMissing(err)
+	index, why := l.readIndex()
+	if why == nil || !l.lost(why) {
+		return index, ignoreMissing(why)
 	}
 	unlock, err := l.store.flock(ctx, l.lock, "")
+	if err == nil {
+		index, err = l.lockedIndex(ctx)
+		err = errors.Join(err, unlock())
+	}
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+		return l.inMemory(ctx, why)
+	}
+	return index, err
+}
+
+// inMemory rebuilds the index of a layout that cannot be written to, once.
+func (l *layout) inMemory(ctx context.Context, why error) (ocispec.Index, error) {
+	l.store.mu.Lock()
+	index, found := l.store.rebuilt[l.asset]
+	l.store.mu.Unlock()
+	if found {
+		return index, nil
+	}
+	index, err := l.recover(ctx)
 	if err != nil {
 		return ocispec.Index{}, err
 	}
-	index, err = l.lockedIndex(ctx)
-	return index, errors.Join(err, unlock())
+	l.store.tell(fmt.Sprintf("the store's %s was damaged (%v), and the store is read-only: rebuilt for this run", l.indexPath(), why))
+	l.store.mu.Lock()
+	defer l.store.mu.Unlock()
+	l.store.rebuilt[l.asset] = index
+	return index, nil
 }
 
 // lockedIndex is index for those who hold the lock.
@@ -158,25 +182,31 @@ func (l *layout) rebuild(ctx context.Context, why error) (ocispec.Index, error) 
 		}
 		l.store.tell(fmt.Sprintf("the store's %s was damaged (%v): kept as %s and rebuilt", l.indexPath(), why, filepath.Base(aside)))
 	}
-	found, err := l.manifests(ctx)
+	index, err := l.recover(ctx)
 	if err != nil {
 		return ocispec.Index{}, err
-	}
-	var index ocispec.Index
-	for _, f := range found {
-		index = set(index, f.artifact.Tag(), &f.descriptor)
 	}
 	return index, l.writeIndex(index)
 }
 
-// candidate is a blob that turned out to be the manifest of a whole artifact.
+// recover makes an index of the manifests among the blobs.
+func (l *layout) recover(ctx context.Context) (index ocispec.Index, err error) {
+	found, err := l.manifests(ctx)
+	for _, f := range found {
+		index = set(index, f.tag, &f.descriptor)
+	}
+	return index, err
+}
+
+// candidate is a blob that turned out to be the manifest of a whole artifact, or
+// of a builder.
 type candidate struct {
-	artifact   Artifact
+	tag        string
 	descriptor ocispec.Descriptor
 	written    int64
 }
 
-// manifests finds the whole artifacts of the layout, the oldest first.
+// manifests finds the whole artifacts or builders of the layout, the oldest first.
 func (l *layout) manifests(ctx context.Context) ([]candidate, error) {
 	folder := filepath.Join(l.root, ocispec.ImageBlobsDir, digest.SHA256.String())
 	entries, err := os.ReadDir(folder)
@@ -193,19 +223,54 @@ func (l *layout) manifests(ctx context.Context) ([]candidate, error) {
 		if err != nil || !info.Mode().IsRegular() || info.Size() > maxManifest || name.Validate() != nil {
 			continue
 		}
-		d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, ArtifactType: artifactType, Digest: name, Size: info.Size()}
-		artifact, err := l.load(ctx, d)
-		var damaged *damage
-		if errors.As(err, &damaged) || err == nil && (artifact.Asset != l.asset || artifact.validate() != nil) {
+		d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: name, Size: info.Size()}
+		tag, err := l.tagOf(ctx, &d)
+		if IsDamage(err) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, candidate{artifact, d, info.ModTime().UnixNano()})
+		found = append(found, candidate{tag, d, info.ModTime().UnixNano()})
 	}
 	slices.SortStableFunc(found, func(a, b candidate) int { return cmp.Compare(a.written, b.written) })
 	return found, nil
+}
+
+// tagOf returns the tag of a manifest whose parts are all there, and completes
+// its descriptor. The error is *damage where the blob is none of this layout.
+func (l *layout) tagOf(ctx context.Context, d *ocispec.Descriptor) (string, error) {
+	if l.asset == builderRepository {
+		return l.builderTag(ctx, *d)
+	}
+	d.ArtifactType = artifactType
+	artifact, err := l.load(ctx, *d)
+	if err == nil && (artifact.Asset != l.asset || artifact.validate() != nil) {
+		err = &damage{"is of another asset"}
+	}
+	return artifact.Tag(), err
+}
+
+// builderTag is tagOf for a builder.
+func (l *layout) builderTag(ctx context.Context, d ocispec.Descriptor) (string, error) {
+	data, err := l.read(ctx, "manifest", d, maxManifest)
+	if err != nil {
+		return "", err
+	}
+	e, err := parseEntry(data)
+	if err != nil {
+		return "", err
+	}
+	image, err := builderOf(e)
+	if err == nil && !validKey.MatchString(image.ID) {
+		err = &damage{"has no builder's ID"}
+	}
+	for _, part := range e.parts() {
+		if err == nil {
+			err = l.present(Output{Name: part.MediaType, Digest: part.Digest.String(), Size: part.Size})
+		}
+	}
+	return image.ID, err
 }
 
 // tempMark is in the names of temporary files.

@@ -104,6 +104,58 @@ func TestDistributionDamage(t *testing.T) {
 			sound(t, s)
 			put(t, s, p)
 			same(t, s, want, p)
+			// The push must not say that the registry has it while it gives out this.
+			pushErr := r.Push(t.Context(), p.Ref, s, nil)
+			fresh, _, _ := connect(t, server.Host)
+			after := fresh.Verify(t.Context(), p.Ref)
+			if (pushErr == nil) != (after == nil) {
+				t.Errorf("Push: %v; then Verify: %v", pushErr, after)
+			}
+			if pushErr != nil && !strings.Contains(pushErr.Error(), "took the blob "+want.Digest) {
+				t.Errorf("Push: %v, want the blob to delete", pushErr)
+			}
+		})
+	}
+}
+
+// TestReadOnlyStore has a damaged index in a store that cannot be written to.
+func TestReadOnlyStore(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	for name, locks := range map[string]bool{"with locks": true, "without locks": false} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := open(t)
+			p := sample(t, "qemu", "x86_64", 1)
+			want := put(t, s, p)
+			write(t, s.layout("qemu").indexPath(), `{"schemaVersion":`)
+			if !locks {
+				if err := os.RemoveAll(filepath.Join(s.dir, locksFolder)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := unix.Mount(s.dir, s.dir, "", unix.MS_BIND, ""); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(s.dir, 0); err != nil {
+					t.Error(err)
+				}
+			})
+			if err := unix.Mount("", s.dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+				t.Fatal(err)
+			}
+			n := &notes{}
+			s = Open(s.dir, n.add)
+			for range 2 {
+				if got, err := s.Get(t.Context(), p.Ref); err != nil || got.Digest != want.Digest {
+					t.Errorf("Get: %+v, %v", got, err)
+				}
+			}
+			n.want(t, "and the store is read-only: rebuilt for this run")
+			if changed, err := s.Export(t.Context(), want, "", filepath.Join(t.TempDir(), "out")); err != nil || !changed {
+				t.Errorf("Export: %t, %v", changed, err)
+			}
 		})
 	}
 }
@@ -137,6 +189,8 @@ func TestDiskFull(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			if _, err := tiered.Export(t.Context(), want, "", out); !errors.Is(err, syscall.ENOSPC) || IsNotFound(err) {
 				t.Fatalf("Export: %v, want no space", err)
+			} else if !strings.Contains(err.Error(), "needs room for 1.0 MiB: free some, or put the cache elsewhere with --cache-dir") {
+				t.Errorf("Export: %v, want how much was needed", err)
 			}
 			wantMiss(t, s, p.Ref)
 			sound(t, s)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/gofrs/flock"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -39,6 +40,13 @@ func (r *Registry) pull(ctx context.Context, ref Ref, reference string, into *St
 	}
 	if err == nil {
 		err = r.bring(ctx, ref, found, into.layout(ref.Asset))
+		var failed *failure
+		if errors.As(err, &failed) {
+			r.condemn(ref)
+		}
+	}
+	if IsNotFound(err) {
+		return Artifact{}, r.miss(ref)
 	}
 	var damaged *damage
 	if errors.As(err, &damaged) {
@@ -53,7 +61,9 @@ func (r *Registry) pull(ctx context.Context, ref Ref, reference string, into *St
 }
 
 // bring brings what a manifest names into a layout, and then the manifest.
-func (r *Registry) bring(ctx context.Context, ref Ref, f found, l *layout) error {
+func (r *Registry) bring(ctx context.Context, ref Ref, f found, l *layout) (err error) {
+	need := l.missing(f.blobs())
+	defer func() { err = roomier(err, l.store.dir, need) }()
 	if err := l.locked(ctx, func() error { _, err := l.prepare(ctx); return err }); err != nil {
 		return err
 	}
@@ -69,7 +79,7 @@ func (r *Registry) bring(ctx context.Context, ref Ref, f found, l *layout) error
 // one wait. The error is as in stream, or *diskError: then the room that the
 // blob took is free again.
 func (r *Registry) receive(ctx context.Context, l *layout, d ocispec.Descriptor) (err error) {
-	unlock, err := l.store.flock(ctx, filepath.Join(filepath.Dir(l.lock), "blob-"+d.Digest.Encoded()), "waiting for another pull of "+l.asset)
+	unlock, err := l.store.flock(ctx, l.blobLock(d.Digest.Encoded()), "waiting for another process that pulls "+l.asset)
 	if err != nil {
 		return err
 	}
@@ -85,7 +95,9 @@ func (r *Registry) receive(ctx context.Context, l *layout, d ocispec.Descriptor)
 		return err
 	}
 	to.progress = progress
-	err = r.stream(ctx, l.asset, d, to)
+	if err = fits(filepath.Dir(path), d.Size-to.done); err == nil {
+		err = r.stream(ctx, l.asset, d, to)
+	}
 	var disk *diskError
 	var damaged *damage
 	if err = errors.Join(err, file.Close()); err != nil {
@@ -95,6 +107,12 @@ func (r *Registry) receive(ctx context.Context, l *layout, d ocispec.Descriptor)
 		return err
 	}
 	return l.adopt(path, d)
+}
+
+// blobLock is the lock of those who write to a partial blob. Some blobs share
+// one, so that the files, which stay behind, are few.
+func (l *layout) blobLock(encoded string) string {
+	return filepath.Join(filepath.Dir(l.lock), "blob-"+encoded[:min(2, len(encoded))])
 }
 
 // watch begins the progress of a tarball; other blobs have none.
@@ -204,12 +222,26 @@ func (l *layout) cleanPartial() error {
 	}
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err == nil && time.Since(info.ModTime()) > abandoned {
-			err = os.Remove(filepath.Join(folder, entry.Name()))
+		if err == nil && old(info) {
+			err = l.removePartial(filepath.Join(folder, entry.Name()))
 		}
 		if err := ignoreMissing(err); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removePartial removes an old partial blob, unless a process is about to resume
+// it.
+func (l *layout) removePartial(path string) error {
+	lock := flock.New(l.blobLock(filepath.Base(path)))
+	locked, err := lock.TryLock()
+	if err == nil && locked {
+		var info os.FileInfo
+		if info, err = os.Stat(path); err == nil && old(info) {
+			err = os.Remove(path)
+		}
+	}
+	return errors.Join(err, lock.Close())
 }

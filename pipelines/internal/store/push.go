@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,8 +19,9 @@ import (
 // sends the blobs that the registry lacks, then the manifest under the key, then
 // the tags. Who comes first wins: a whole artifact that is there under the key,
 // though it may be another build, stays, and the tags point at that. The store
-// need not hold such an artifact. One that turned out to be damaged in a pull of
-// this Registry is sent again, all of it. Of two that push at the very same moment the
+// need not hold such an artifact. One that could not be read in a pull of this
+// Registry is sent again, all of it, and then read: a registry may keep the damaged
+// blob that it had, and then nothing is tagged. Of two that push at the very same moment the
 // later wins, and what both sent is whole.
 func (r *Registry) Push(ctx context.Context, ref Ref, from *Store, tags []string) error {
 	if err := ref.validate(); err != nil {
@@ -80,7 +82,7 @@ func (p *pushing) there(ctx context.Context) (*found, error) {
 		return nil, err
 	}
 	if len(lacks) > 0 {
-		p.tell(fmt.Sprintf("the artifact %s of %s in %s lacks %d blobs", p.ref.Tag(), p.ref.Asset, p, len(lacks)))
+		p.tell(fmt.Sprintf("the artifact %s of %s in %s lacks %d %s", p.ref.Tag(), p.ref.Asset, p, len(lacks), plural("blob", len(lacks))))
 		return nil, nil
 	}
 	local, err := p.from.Get(ctx, p.ref)
@@ -147,7 +149,16 @@ func (p *pushing) send(ctx context.Context) (*found, error) {
 			return nil, err
 		}
 	}
-	return &f, p.tag(ctx, f, p.ref.Tag())
+	if p.condemned(p.ref) {
+		if err := p.kept(ctx, p.ref.Asset, f.blobs()); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.tag(ctx, f, p.ref.Tag()); err != nil {
+		return nil, err
+	}
+	p.absolve(p.ref)
+	return &f, nil
 }
 
 // blob sends one blob, from its start again where the registry was busy or a
@@ -173,6 +184,9 @@ func (p *pushing) blob(ctx context.Context, l *layout, artifact Artifact, d ocis
 		}
 		if err := p.again(ctx, doing, attempt, err); err != nil {
 			return err
+		}
+		if p.condemned(p.ref) {
+			continue // What is there may be what is to be replaced.
 		}
 		if have, err := p.repository.Blobs().Exists(ctx, d); err == nil && have {
 			return nil
@@ -239,6 +253,29 @@ func (p *pushing) tag(ctx context.Context, f found, tag string) error {
 			return err
 		}
 	}
+}
+
+func plural(word string, count int) string {
+	if count == 1 {
+		return word
+	}
+	return word + "s"
+}
+
+// kept makes sure that the registry gives out the blobs that were sent, rather
+// than damaged ones that it had.
+func (r *Registry) kept(ctx context.Context, name string, blobs []ocispec.Descriptor) error {
+	for _, d := range blobs {
+		err := r.stream(ctx, name, d, &sink{to: toNobody{}, hash: sha256.New()})
+		var damaged *damage
+		if errors.As(err, &damaged) {
+			return fmt.Errorf("pushing %s: %s took the blob %s and still %w: delete that blob from the registry's storage, and push again", name, r, d.Digest, damaged)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // source is a blob that is sent, and tells how far it is.

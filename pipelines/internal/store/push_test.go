@@ -176,7 +176,7 @@ func TestPushRepairs(t *testing.T) {
 			if got := sent(faults); len(got) != 2 {
 				t.Errorf("sent %q, want the tarball and the manifest", got)
 			}
-			n.want(t, "lacks 1 blobs")
+			n.want(t, "/kata/cache lacks 1 blob")
 		})
 	}
 }
@@ -187,17 +187,49 @@ func TestPushReplacesDamage(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
 	want := pushed(t, host, p)
-	r, faults, _ := connect(t, host, registrytest.Rule{Method: "GET", Path: want.Digest, Do: registrytest.Wrong(7)})
+	r, faults, _ := connect(t, host, registrytest.Rule{Method: "GET", Path: want.Digest, Nth: 1, Do: registrytest.Wrong(7)})
 	s, _ := open(t)
 	if _, err := r.Pull(t.Context(), p.Ref, s); !IsNotFound(err) {
 		t.Fatalf("Pull: %v, want a miss", err)
 	}
 	put(t, s, p)
-	if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
-		t.Fatal(err)
+	for range 2 {
+		if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := sent(faults); len(got) != 4 {
+			t.Errorf("sent %q, want all of it, once", got)
+		}
 	}
-	if got := sent(faults); len(got) != 4 {
-		t.Errorf("sent %q, want all of it", got)
+	if _, err := r.Lookup(t.Context(), p.Ref); err != nil {
+		t.Errorf("Lookup after the repair: %v", err)
+	}
+}
+
+// TestPushOverDamageThatStays has a registry that takes a blob, and keeps the
+// damaged one that it had: the push fails, and no tag moves. A blob that could not
+// be sent at first must not count as sent for being there.
+func TestPushOverDamageThatStays(t *testing.T) {
+	host := registrytest.New(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	want := pushed(t, host, p)
+	r, faults, _ := connect(t, host,
+		registrytest.Rule{Method: "GET", Path: want.Digest, Do: registrytest.Wrong(7)},
+		registrytest.Rule{Method: "PUT", Path: "/blobs/", Nth: 3, Do: registrytest.Status(503, "Retry-After", "0")})
+	s, _ := open(t)
+	if _, err := r.Pull(t.Context(), p.Ref, s); !IsNotFound(err) {
+		t.Fatalf("Pull: %v, want a miss", err)
+	}
+	put(t, s, p)
+	err := r.Push(t.Context(), p.Ref, s, []string{"v1"})
+	if err == nil || IsNotFound(err) || !strings.Contains(err.Error(), "delete that blob") || !strings.Contains(err.Error(), want.Digest) {
+		t.Errorf("Push: %v, want one that names the blob to delete", err)
+	}
+	if got := sent(faults); len(got) != 4 || strings.Contains(strings.Join(got, ""), "/manifests/") {
+		t.Errorf("sent %q, want three blobs, one of them twice", got)
+	}
+	if _, err := r.Latest(t.Context(), "qemu", "v1"); !IsNotFound(err) {
+		t.Errorf("Latest: %v, want a miss", err)
 	}
 }
 

@@ -49,7 +49,8 @@ type Registry struct {
 
 	mu    sync.Mutex
 	noted map[string]bool
-	// damaged are artifacts that turned out to be damaged when they were pulled.
+	// damaged are artifacts, and other entries, that could not be pulled though
+	// their manifests answered.
 	damaged map[Ref]bool
 	// down is true once the registry is not asked any more.
 	down bool
@@ -60,7 +61,7 @@ type Registry struct {
 func OpenRegistry(o RegistryOptions) (*Registry, error) {
 	ref, err := registry.ParseReference(o.Ref)
 	if err != nil || ref.Reference != "" {
-		return nil, fmt.Errorf("registry %q: want HOST[:PORT]/PATH, in lower case, without https:// and without a tag", o.Ref)
+		return nil, fmt.Errorf("registry %q: want HOST[:PORT]/PATH, in lower case, without https:// and without a tag", withoutUser(o.Ref))
 	}
 	if (o.Username == "") != (o.Password == "") {
 		return nil, fmt.Errorf("registry %q: a user name and a password go together", o.Ref)
@@ -68,6 +69,14 @@ func OpenRegistry(o RegistryOptions) (*Registry, error) {
 	r := &Registry{options: o, ref: ref, plain: loopback(ref.Host()), pace: defaultPace, noted: map[string]bool{}, damaged: map[Ref]bool{}}
 	r.client = r.newClient()
 	return r, nil
+}
+
+// withoutUser leaves out what may be a user name and a password.
+func withoutUser(ref string) string {
+	if at := strings.LastIndexByte(ref, '@'); at >= 0 {
+		return "..." + ref[at:]
+	}
+	return ref
 }
 
 func loopback(host string) bool {
@@ -149,30 +158,40 @@ func (r *Registry) Latest(ctx context.Context, asset, tag string) (Artifact, err
 // sorted by arch and key, without looking at what that is: see Verify. A
 // repository that is not there is empty.
 func (r *Registry) Refs(ctx context.Context, asset string) ([]Ref, error) {
-	repository, err := r.repository(asset)
+	tags, err := r.tags(ctx, asset)
 	if err != nil {
 		return nil, err
 	}
 	var refs []Ref
-	err = repository.Tags(ctx, "", func(tags []string) error {
-		for _, tag := range tags {
-			key, arch, _ := strings.Cut(tag, "-")
-			if ref := (Ref{Asset: asset, Arch: arch, Key: key}); ref.validate() == nil {
-				refs = append(refs, ref)
-			}
+	for _, tag := range tags {
+		key, arch, _ := strings.Cut(tag, "-")
+		if ref := (Ref{Asset: asset, Arch: arch, Key: key}); ref.validate() == nil {
+			refs = append(refs, ref)
 		}
+	}
+	slices.SortFunc(refs, func(a, b Ref) int {
+		return cmp.Or(strings.Compare(a.Arch, b.Arch), strings.Compare(a.Key, b.Key))
+	})
+	return refs, nil
+}
+
+// tags returns those of a repository; one that is not there has none.
+func (r *Registry) tags(ctx context.Context, name string) (all []string, err error) {
+	repository, err := r.repository(name)
+	if err != nil {
+		return nil, err
+	}
+	err = repository.Tags(ctx, "", func(tags []string) error {
+		all = append(all, tags...)
 		return nil
 	})
 	if status(err) == http.StatusNotFound {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, r.hinted(r.failed(ctx, "listing "+asset, err))
+		return nil, r.hinted(r.failed(ctx, "listing "+name, err))
 	}
-	slices.SortFunc(refs, func(a, b Ref) int {
-		return cmp.Or(strings.Compare(a.Arch, b.Arch), strings.Compare(a.Key, b.Key))
-	})
-	return refs, nil
+	return all, nil
 }
 
 // listing is how many manifests List reads at once.

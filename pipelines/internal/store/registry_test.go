@@ -255,6 +255,11 @@ func TestOpenRegistry(t *testing.T) {
 			t.Errorf("OpenRegistry(%q): %v", ref, err)
 		}
 	}
+	for _, ref := range []string{"https://bob:s3cret@ghcr.io", "bob:s3cret@ghcr.io/x", "bob:s3/cr@et@ghcr.io"} {
+		if _, err := OpenRegistry(RegistryOptions{Ref: ref}); err == nil || strings.Contains(err.Error(), "bob") || strings.Contains(err.Error(), "s3") {
+			t.Errorf("a password: %v", err)
+		}
+	}
 	if _, err := OpenRegistry(RegistryOptions{Ref: "ghcr.io/kata", Username: "x"}); err == nil {
 		t.Error("a user name alone is taken")
 	}

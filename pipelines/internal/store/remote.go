@@ -54,6 +54,7 @@ func (r *Registry) newClient() *auth.Client {
 	if base == nil {
 		base = newTransport()
 	}
+	base = patient{r, base}
 	client := &auth.Client{
 		Client: &http.Client{Transport: &retry.Transport{Base: base, Policy: func() retry.Policy { return policy{r} }}},
 		Cache:  auth.NewCache(),

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -42,6 +43,18 @@ func sourceTag(hash string) (string, error) {
 	return "", fmt.Errorf("hash %q of a source: want sha256:<hex> or h1:<base64>", hash)
 }
 
+// sourceHash returns the declared hash of a tag.
+func sourceHash(tag string) (string, bool) {
+	kind, sum, _ := strings.Cut(tag, "-")
+	raw, err := hex.DecodeString(sum)
+	hash := kind + ":" + sum
+	if kind == "h1" {
+		hash = kind + ":" + base64.StdEncoding.EncodeToString(raw)
+	}
+	back, tagErr := sourceTag(hash)
+	return hash, err == nil && tagErr == nil && back == tag
+}
+
 // FindSource returns the size in bytes of the file that the registry has for a
 // declared hash; it reads the manifest alone. A miss is ErrNotFound, and so is,
 // with a note, whatever is wrong with the registry.
@@ -55,8 +68,8 @@ func (r *Registry) sourceLayer(ctx context.Context, hash string) (ocispec.Descri
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	what := "the source " + hash
-	if r.gone() {
+	what, ref := "the source "+hash, shared(sourceRepository, tag)
+	if r.ignored(ref) {
 		return ocispec.Descriptor{}, fmt.Errorf("%s in %s: %w", what, r, ErrNotFound)
 	}
 	e, err := r.entry(ctx, sourceRepository, tag)
@@ -64,7 +77,7 @@ func (r *Registry) sourceLayer(ctx context.Context, hash string) (ocispec.Descri
 		err = checkSource(e, hash)
 	}
 	if err != nil {
-		return ocispec.Descriptor{}, r.absent(what, err)
+		return ocispec.Descriptor{}, r.absent(ref, what, err)
 	}
 	return e.Layers[0], nil
 }
@@ -100,18 +113,22 @@ func (r *Registry) PullSource(ctx context.Context, hash, path string, progress f
 		return err
 	}
 	to.progress = progress
-	err = r.stream(ctx, sourceRepository, layer, to)
+	need := layer.Size - to.done
+	if err = fits(filepath.Dir(path), need); err == nil {
+		err = r.stream(ctx, sourceRepository, layer, to)
+	}
 	if err == nil {
 		err = file.Sync()
 	}
-	err = errors.Join(err, file.Close())
+	err = roomier(errors.Join(err, file.Close()), filepath.Dir(path), need)
 	var damaged *damage
 	var disk *diskError
 	if err != nil && to.done == 0 || errors.As(err, &damaged) || errors.As(err, &disk) {
 		err = errors.Join(err, os.Remove(partial))
 	}
 	if err != nil {
-		return r.absent("the source "+hash, err)
+		tag, tagErr := sourceTag(hash)
+		return errors.Join(tagErr, r.unread(shared(sourceRepository, tag), "the source "+hash, err))
 	}
 	if err := os.Rename(partial, path); err != nil {
 		return fmt.Errorf("finishing a source: %w", err)

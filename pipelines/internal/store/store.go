@@ -131,13 +131,15 @@ type Store struct {
 
 	mu    sync.Mutex
 	noted map[string]bool
+	// rebuilt are the indexes of assets that could not be rebuilt on disk.
+	rebuilt map[string]ocispec.Index
 }
 
 // Open returns the store in a folder, which need not exist. It touches nothing.
 // Damage that was found, each kind once, and waiting for other processes are
 // told to note, by one goroutine at a time.
 func Open(dir string, note func(string)) *Store {
-	return &Store{dir: dir, note: note, noted: map[string]bool{}}
+	return &Store{dir: dir, note: note, noted: map[string]bool{}, rebuilt: map[string]ocispec.Index{}}
 }
 
 // Get returns the artifact of a key without reading its tarball. A damaged entry
@@ -158,7 +160,7 @@ func (s *Store) Get(ctx context.Context, ref Ref) (Artifact, error) {
 func (l *layout) get(ctx context.Context, index ocispec.Index, ref Ref) (Artifact, error) {
 	descriptor, found := find(index, ref.Tag())
 	if !found {
-		return Artifact{}, fmt.Errorf("artifact %s of %s: %w", ref.Tag(), ref.Asset, ErrNotFound)
+		return Artifact{}, fmt.Errorf("artifact %s of %s in the local cache: %w", ref.Tag(), ref.Asset, ErrNotFound)
 	}
 	artifact, err := l.load(ctx, descriptor)
 	if err == nil {
@@ -217,6 +219,12 @@ func (r Ref) validate() error {
 
 // damage says what is wrong with an entry of the store; it reads on from "it".
 type damage struct{ what string }
+
+// IsDamage tells from other errors that what is stored is wrong or not all there.
+func IsDamage(err error) bool {
+	var damaged *damage
+	return errors.As(err, &damaged)
+}
 
 // Error returns what is wrong.
 func (d *damage) Error() string { return d.what }

@@ -8,7 +8,8 @@ import (
 
 // Tiered is the local store with a registry behind it, from which it reads and
 // to which it never writes. What is wrong with the registry is noted once, and
-// from then on it counts as empty: the local store and the builds go on.
+// from then on it counts as empty, or as without an artifact whose manifest could
+// be read: the local store and the builds go on.
 type Tiered struct {
 	Local *Store
 	// Registry may be nil.
@@ -44,18 +45,23 @@ func (t *Tiered) Find(ctx context.Context, ref Ref) (artifact Artifact, where st
 	}
 	artifact, err = t.Registry.Lookup(ctx, ref)
 	if err != nil {
-		return Artifact{}, "", t.missed(err)
+		return Artifact{}, "", t.missed(ref, err)
 	}
 	return artifact, InRegistry, nil
 }
 
-// missed makes a miss of a failure of the registry.
-func (t *Tiered) missed(err error) error {
+// missed makes a miss of a failure of the registry. One whose manifests answer may
+// have the other artifacts.
+func (t *Tiered) missed(ref Ref, err error) error {
 	var failed *failure
 	if !errors.As(err, &failed) {
 		return err
 	}
-	t.Registry.giveUp(failed)
+	if t.Registry.condemned(ref) {
+		t.Registry.tell(fmt.Sprintf("%v: going on without the artifact %s of %s", failed, ref.Tag(), ref.Asset))
+	} else {
+		t.Registry.giveUp(failed)
+	}
 	return fmt.Errorf("%w: %w", failed, ErrNotFound)
 }
 
@@ -112,7 +118,7 @@ func (t *Tiered) bring(ctx context.Context, artifact Artifact) (pulled bool, err
 		return false, t.Registry.miss(artifact.Ref)
 	}
 	if _, err = t.Registry.pull(ctx, artifact.Ref, artifact.Manifest, t.Local); err != nil {
-		return false, t.missed(err)
+		return false, t.missed(artifact.Ref, err)
 	}
 	return true, nil
 }

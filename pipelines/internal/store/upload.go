@@ -74,14 +74,30 @@ func (r *Registry) entry(ctx context.Context, name, tag string) (entry, error) {
 	return parseEntry(data)
 }
 
+// shared names an entry of a repository of no asset: no artifact has such a name.
+func shared(repository, tag string) Ref { return Ref{Asset: repository, Key: tag} }
+
+// unread is absent for an entry whose manifest answered: where the registry fails
+// now, it may have the others.
+func (r *Registry) unread(ref Ref, what string, err error) error {
+	var failed *failure
+	if errors.As(err, &failed) {
+		r.condemn(ref)
+		r.tell(fmt.Sprintf("%v: going on without %s%s", failed, what, r.loginHint(err)))
+		return fmt.Errorf("%s in %s: %w", what, r, ErrNotFound)
+	}
+	return r.absent(ref, what, err)
+}
+
 // absent makes a miss of whatever keeps a cache from giving something: the build
-// goes on without. What is wrong is noted.
-func (r *Registry) absent(what string, err error) error {
+// goes on without. What is wrong is noted. What is damaged is not offered again.
+func (r *Registry) absent(ref Ref, what string, err error) error {
 	var damaged *damage
 	var failed *failure
 	switch {
 	case IsNotFound(err):
 	case errors.As(err, &damaged):
+		r.condemn(ref)
 		r.tell(fmt.Sprintf("%s in %s is ignored: it %v", what, r, damaged))
 	case refused(err):
 		r.tell(fmt.Sprintf("%s does not let itself be read (%s): going on without; %s", r, reason(err), r.login()))
@@ -93,12 +109,10 @@ func (r *Registry) absent(what string, err error) error {
 	return fmt.Errorf("%s in %s: %w", what, r, ErrNotFound)
 }
 
-// gone tells whether the registry is not asked any more.
-func (r *Registry) gone() bool { return r.ignored(Ref{}) }
-
 // publish puts a manifest under a tag, and before it what the registry lacks of
 // the blobs that it names. Who comes first wins: a whole entry that is there and
-// that check likes stays.
+// that check likes stays. One that could not be read is sent again, all of it,
+// and then read: a registry may keep what it had.
 func (r *Registry) publish(ctx context.Context, name, tag string, e entry, check func(entry) error, blobs []blob) (pushed bool, err error) {
 	repository, err := r.repository(name)
 	if err != nil {
@@ -109,13 +123,16 @@ func (r *Registry) publish(ctx context.Context, name, tag string, e entry, check
 			err = r.hinted(err)
 		}
 	}()
-	whole, err := r.whole(ctx, repository, name, tag, check)
-	if err != nil || whole {
-		return false, err
-	}
-	have, err := r.have(ctx, repository, e.parts())
-	if err != nil {
-		return false, err
+	ref, have := shared(name, tag), map[digest.Digest]bool{}
+	again := r.condemned(ref)
+	if !again {
+		whole, err := r.whole(ctx, repository, name, tag, check)
+		if err != nil || whole {
+			return false, err
+		}
+		if have, err = r.have(ctx, repository, e.parts()); err != nil {
+			return false, err
+		}
 	}
 	for _, b := range blobs {
 		if have[b.Digest] {
@@ -126,9 +143,15 @@ func (r *Registry) publish(ctx context.Context, name, tag string, e entry, check
 		}
 		have[b.Digest] = true
 	}
+	if again {
+		if err := r.kept(ctx, name, e.parts()); err != nil {
+			return false, err
+		}
+	}
 	if err := repository.Manifests().PushReference(ctx, e.descriptor(), bytes.NewReader(e.data), tag); err != nil {
 		return false, r.failed(ctx, fmt.Sprintf("pushing %s as %s", name, tag), err)
 	}
+	r.absolve(ref)
 	return true, nil
 }
 

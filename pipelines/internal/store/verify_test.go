@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -96,14 +97,40 @@ func TestAbandonedPartials(t *testing.T) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	old, young := filepath.Join(folder, "old"), filepath.Join(folder, "young")
-	write(t, old, "x")
-	write(t, young, "x")
-	if err := os.Chtimes(old, fixed, fixed); err != nil {
+	for _, name := range []string{"old", "resumed", "young"} {
+		write(t, filepath.Join(folder, name), "x")
+		if name == "young" {
+			continue
+		}
+		if err := os.Chtimes(filepath.Join(folder, name), fixed, fixed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := func() (names []string) {
+		t.Helper()
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			names = append(names, entry.Name())
+		}
+		return names
+	}
+	// Another process is about to resume this one.
+	unlock, err := s.flock(t.Context(), s.layout("qemu").blobLock("resumed"), "")
+	if err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, sample(t, "qemu", "x86_64", 2))
-	if entries, err := os.ReadDir(folder); err != nil || len(entries) != 1 || entries[0].Name() != "young" {
-		t.Errorf("left: %v, %v", entries, err)
+	if diff := cmp.Diff([]string{"resumed", "young"}, left()); diff != "" {
+		t.Errorf("left (-want +got)\n%s", diff)
+	}
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, sample(t, "qemu", "x86_64", 3))
+	if diff := cmp.Diff([]string{"young"}, left()); diff != "" {
+		t.Errorf("left (-want +got)\n%s", diff)
 	}
 }
