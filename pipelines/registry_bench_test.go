@@ -240,7 +240,7 @@ func fill(t *testing.T, root, dir string) (big store.Ref) {
 func timed(t *testing.T, dir, name string, args ...string) (time.Duration, int64) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Dir = dir
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TARGET_BRANCH=main")
 	begin := time.Now()
 	out, err := cmd.CombinedOutput()
 	took := time.Since(begin)
