@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
@@ -131,57 +132,65 @@ type run struct {
 }
 
 func (b *run) build(ctx context.Context, dependencies map[string]string) (Built, error) {
-	files := filepath.Join(b.work, "files")
-	if err := stage(files, b.plan.Files); err != nil {
-		return Built{}, err
-	}
 	rec := record{Sources: []sourceRecord{}}
-	sources, err := b.fetch(ctx, &rec)
+	job, err := b.job(ctx, &rec)
 	if err != nil {
 		return Built{}, err
 	}
-	out, outputs := filepath.Join(b.work, "out"), filepath.Join(b.work, "outputs")
-	job := engine.Job{
-		Recipe: b.plan.Recipe, Files: files, Sources: sources, Dependencies: dependencies,
-		Secrets: b.secrets, Nonce: b.Nonce,
-		Export: out, ExportOutputs: outputs,
-		Log: b.out, Note: b.note, Stage: b.stage, Check: b.check,
-	}
-	if rec.Record, err = b.run(ctx, &job); err != nil {
+	job.Dependencies = dependencies
+	job.Export, job.ExportOutputs = filepath.Join(b.work, "out"), filepath.Join(b.work, "outputs")
+	err = b.run(ctx, &job, func(session *engine.Session) (err error) {
+		rec.Record, err = session.Run(ctx, job)
+		return err
+	})
+	if err != nil {
 		return Built{}, err
 	}
-	return b.pack(ctx, out, outputs, rec)
+	return b.pack(ctx, job.Export, job.ExportOutputs, rec)
 }
 
-// run has an engine run the job, in a session of its own.
-func (b *run) run(ctx context.Context, job *engine.Job) (engine.Record, error) {
+// job fetches the sources, and puts together what does not depend on the engine.
+func (b *run) job(ctx context.Context, rec *record) (engine.Job, error) {
+	files := filepath.Join(b.work, "files")
+	if err := stage(files, b.plan.Files); err != nil {
+		return engine.Job{}, err
+	}
+	sources, err := b.fetch(ctx, rec)
+	return engine.Job{
+		Recipe: b.plan.Recipe, Files: files, Sources: sources, Secrets: b.secrets, Nonce: b.Nonce,
+		Log: b.out, Note: b.note, Stage: b.stage, Check: b.check, FactsSuffix: kconfig.FactsSuffix,
+	}, err
+}
+
+// run opens a session for the job, and has it do something with it.
+func (b *run) run(ctx context.Context, job *engine.Job, do func(*engine.Session) error) error {
 	end := b.stage("engine")
 	session, err := b.Connect(ctx, b.out, b.note)
 	if err != nil {
 		end(err, "")
-		return engine.Record{}, err
+		return err
 	}
 	end(nil, session.String())
-	record, err := b.runIn(ctx, session, job)
+	err = b.runIn(ctx, session, job, do)
 	// What the build needs of the session is on this machine by now.
 	if closing := session.Close(); closing != nil && ctx.Err() == nil {
 		b.note(fmt.Sprintf("closing the session with the engine: %v", closing))
 	}
-	return record, err
+	return err
 }
 
-// runIn gives the job what depends on the engine's machine, and runs it.
-func (b *run) runIn(ctx context.Context, session *engine.Session, job *engine.Job) (record engine.Record, err error) {
+// runIn gives the job what depends on the engine's machine first.
+func (b *run) runIn(ctx context.Context, session *engine.Session, job *engine.Job, do func(*engine.Session) error) (err error) {
 	if job.Machine, err = session.Machine(ctx); err != nil {
-		return engine.Record{}, err
+		return err
 	}
 	if job.Declared, err = job.Recipe.On(job.Machine); err != nil {
-		return engine.Record{}, err
+		return err
 	}
 	if b.plan.Ccache {
 		id, err := job.Declared.ID(job.Machine)
 		if err != nil {
-			return engine.Record{}, err
+			return err
 		}
 		// What a compiler makes depends on it and on what it is made for.
 		job.Ccache = "kata-ccache-" + job.Recipe.Arch + "-" + id[:16]
@@ -191,10 +200,9 @@ func (b *run) runIn(ctx context.Context, session *engine.Session, job *engine.Jo
 	}
 	done, err := b.equip(ctx, job)
 	if err != nil {
-		return engine.Record{}, err
+		return err
 	}
-	record, err = session.Run(ctx, *job)
-	return record, errors.Join(err, done())
+	return errors.Join(do(session), done())
 }
 
 func (b *run) fetch(ctx context.Context, rec *record) (map[string]string, error) {
@@ -213,12 +221,19 @@ func (b *run) fetch(ctx context.Context, rec *record) (map[string]string, error)
 }
 
 // check asserts the requested options in the final configuration of a kernel.
-func (b *run) check(step recipe.Step, config []byte) error {
+func (b *run) check(step recipe.Step, config, facts []byte) error {
 	k := b.plan.Kernel
 	if k == nil {
 		return fmt.Errorf("step %s declares a config, but %s declares no kernel", step.Name, b.plan.Recipe.Asset)
 	}
-	if err := k.Requested.Check(config, k.Exceptions, k.Arch, k.Version); err != nil {
+	var known *kconfig.Facts
+	if facts != nil {
+		var err error
+		if known, err = kconfig.ParseFacts(facts); err != nil {
+			return fmt.Errorf("reading %s%s: %w", step.Config, kconfig.FactsSuffix, err)
+		}
+	}
+	if err := k.Requested.CheckExplained(config, known, k.Exceptions, k.Arch, k.Version); err != nil {
 		return err
 	}
 	b.note(fmt.Sprintf("all %d requested options are in the final configuration", len(k.Requested.Options)))

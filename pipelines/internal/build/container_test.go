@@ -126,7 +126,7 @@ func TestContainerFullDisk(t *testing.T) {
 
 func TestCheckWithoutKernel(t *testing.T) {
 	b := &run{plan: plan()}
-	err := b.check(recipe.Step{Name: "configure", Config: "/build/.config"}, nil)
+	err := b.check(recipe.Step{Name: "configure", Config: "/build/.config"}, nil, nil)
 	if err == nil || err.Error() != "step configure declares a config, but walls declares no kernel" {
 		t.Errorf("error %v", err)
 	}

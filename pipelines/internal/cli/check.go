@@ -1,18 +1,26 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 )
 
+type checkOptions struct{ base string }
+
 func checkCmd(process Process, options *treeOptions) *cobra.Command {
-	return &cobra.Command{
+	var o checkOptions
+	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check versions.yaml, the assets and the kernel configurations",
-		Args:  arguments(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
+		Long: `Check versions.yaml, the assets and the kernel configurations. With a base, also
+that kernel-configs/kata_config_version has grown where the options that fragments
+request are others than where this branch left the base.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			tree, err := options.load(process.Stderr)
 			if err != nil {
 				return err
@@ -20,14 +28,24 @@ func checkCmd(process Process, options *treeOptions) *cobra.Command {
 			if options.versions == "" {
 				warn(process.Stderr, tree.warnings)
 			}
-			checked, err := tree.check()
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(process.Stdout, "%d assets, %d recipes: ok\n", len(tree.catalog.Assets), checked)
-			return err
+			return runCheck(cmd.Context(), process.Stdout, o, tree)
 		},
 	}
+	cmd.Flags().StringVar(&o.base, "base", process.Getenv("GITHUB_BASE_REF"),
+		"git revision that this branch is to be merged into (default: $GITHUB_BASE_REF; none where that is empty)")
+	return cmd
+}
+
+func runCheck(ctx context.Context, w io.Writer, o checkOptions, tree *tree) error {
+	checked, err := tree.check()
+	if o.base != "" {
+		err = errors.Join(err, tree.checkRaised(ctx, o.base))
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%d assets, %d recipes: ok\n", len(tree.catalog.Assets), checked)
+	return err
 }
 
 // check resolves every asset on every architecture and reports all problems.

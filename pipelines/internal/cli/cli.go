@@ -78,6 +78,7 @@ func rootCmd(process Process) *cobra.Command {
 		explainCmd(process, &tree),
 		graphCmd(process, &tree),
 		checkCmd(process, &tree),
+		kernelConfigCmd(process, &tree),
 		cacheCmd(process, &tree),
 		verifyCmd(process, &tree),
 		sourceCmd(process, &tree),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"dagger.io/dagger"
@@ -65,8 +66,11 @@ type Job struct {
 	Log   io.Writer
 	Note  func(string)
 	Stage func(name string) (end func(err error, detail string))
-	// Check judges the configuration that a step has left, before the next.
-	Check func(step recipe.Step, config []byte) error
+	// Check judges the configuration that a step has left, before the next. Facts
+	// are the content of the file beside it whose name goes on with FactsSuffix;
+	// nil without one.
+	Check       func(step recipe.Step, config, facts []byte) error
+	FactsSuffix string
 }
 
 // Record says what a build used among the equivalents its recipe declares.
@@ -279,5 +283,20 @@ func (s *Session) step(ctx context.Context, container *dagger.Container, step re
 	if err != nil {
 		return nil, fmt.Errorf("reading %s after step %q: %w", step.Config, step.Name, err)
 	}
-	return container, job.Check(step, []byte(config))
+	facts, err := s.facts(ctx, container, step.Config, job.FactsSuffix)
+	if err != nil {
+		return nil, fmt.Errorf("reading what step %q says about %s: %w", step.Name, step.Config, err)
+	}
+	return container, job.Check(step, []byte(config), facts)
+}
+
+// facts reads the file beside a configuration; nil where there is none.
+func (s *Session) facts(ctx context.Context, container *dagger.Container, config, suffix string) ([]byte, error) {
+	folder, name := path.Split(config + suffix)
+	names, err := container.Directory(folder).Entries(ctx)
+	if err != nil || !slices.Contains(names, name) {
+		return nil, err
+	}
+	text, err := container.File(config + suffix).Contents(ctx)
+	return []byte(text), err
 }

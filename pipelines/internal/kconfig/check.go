@@ -3,6 +3,8 @@ package kconfig
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Check holds a final .config against the set: every requested option is in it
@@ -13,11 +15,18 @@ import (
 // The error has a line for each option, with what was wanted and what there is
 // instead, and a last one that tells what to do.
 func (s *Set) Check(final []byte, exceptions []Exception, kernelArch, version string) error {
+	return s.CheckExplained(final, nil, exceptions, kernelArch, version)
+}
+
+// CheckExplained is Check with the facts that the configured tree has about its
+// options: the line of a missing one says that Linux does not know it, and what
+// is written like it, or which dependency is not met. Facts may be nil.
+func (s *Set) CheckExplained(final []byte, facts *Facts, exceptions []Exception, kernelArch, version string) error {
 	got, err := parseFinal(final)
 	if err != nil {
 		return err
 	}
-	applying, err := applying(exceptions, kernelArch, version)
+	applying, err := Applying(exceptions, kernelArch, version)
 	if err != nil {
 		return err
 	}
@@ -29,8 +38,8 @@ func (s *Set) Check(final []byte, exceptions []Exception, kernelArch, version st
 		survived := value == option.Value || option.Value == "n" && !there
 		excused := applying[option.Name]
 		if !survived && len(excused) == 0 {
-			problems = append(problems, fmt.Errorf("%s: %s: wanted %s, got %s in the final configuration of %s",
-				option.pos(), option.Name, shown(option.Value, true), shown(value, there), kernel))
+			problems = append(problems, fmt.Errorf("%s: %s: wanted %s, got %s in the final configuration of %s%s",
+				option.Pos(), option.Name, shown(option.Value, true), shown(value, there), kernel, facts.explain(option)))
 			missing = true
 		}
 		for _, e := range excused {
@@ -51,7 +60,7 @@ func (s *Set) Check(final []byte, exceptions []Exception, kernelArch, version st
 // none of Linux; Check reports it.
 func Tolerated(s *Set, exceptions []Exception, kernelArch, version string) []string {
 	names := []string{}
-	applying, err := applying(exceptions, kernelArch, version)
+	applying, err := Applying(exceptions, kernelArch, version)
 	if err != nil {
 		return names
 	}
@@ -63,8 +72,9 @@ func Tolerated(s *Set, exceptions []Exception, kernelArch, version string) []str
 	return names
 }
 
-// applying returns the exceptions for one kernel, by option.
-func applying(exceptions []Exception, kernelArch, version string) (map[string][]Exception, error) {
+// Applying returns the exceptions that hold for one kernel, by option. The error
+// is a version that is none of Linux.
+func Applying(exceptions []Exception, kernelArch, version string) (map[string][]Exception, error) {
 	parsed, err := parseVersion(version)
 	if err != nil {
 		return nil, err
@@ -86,23 +96,38 @@ func applying(exceptions []Exception, kernelArch, version string) (map[string][]
 	return byOption, nil
 }
 
-// parseFinal returns the options of a .config that Linux wrote, with whatever
-// values; those that are "not set" are n.
-func parseFinal(data []byte) (map[string]string, error) {
-	options := map[string]string{}
+// ParseConfig returns the options of a .config as Linux writes it, sorted by
+// name, those that are "not set" with the value n. Path is what the options say
+// about where they are from, and how the error names the file.
+func ParseConfig(path string, data []byte) ([]Option, error) {
+	var options []Option
 	for number, line := range lines(data) {
 		name, value, ok := split(line)
 		if !ok {
-			return nil, fmt.Errorf("the final configuration has no statement on line %d, but %s: is it a .config?", number, quote(line))
+			return nil, fmt.Errorf("%s has no statement on line %d, but %s: is it a .config?", path, number, quote(line))
 		}
 		if name != "" {
-			options[name] = value
+			options = append(options, Option{Name: name, Value: value, Path: path, Line: number})
 		}
 	}
 	if len(options) == 0 {
-		return nil, errors.New("the final configuration has no options: is it a .config?")
+		return nil, fmt.Errorf("%s has no options: is it a .config?", path)
 	}
+	slices.SortStableFunc(options, func(a, b Option) int { return strings.Compare(a.Name, b.Name) })
 	return options, nil
+}
+
+// parseFinal returns the values of a final .config by name.
+func parseFinal(data []byte) (map[string]string, error) {
+	options, err := ParseConfig("the final configuration", data)
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[string]string, len(options))
+	for _, option := range options {
+		values[option.Name] = option.Value
+	}
+	return values, nil
 }
 
 // shown is the value of an option as a user knows it from a .config.

@@ -29,11 +29,11 @@ func parse(file string, data []byte) ([]Option, []error) {
 		switch {
 		case !ok || almostUnset.MatchString(line) && option.Name == "":
 			problems = append(problems, fmt.Errorf("%s: %s is no statement: want CONFIG_NAME=value or # CONFIG_NAME is not set, without blanks around it",
-				option.pos(), quote(line)))
+				option.Pos(), quote(line)))
 		case option.Name == "":
 		case !validValue.MatchString(option.Value):
 			problems = append(problems, fmt.Errorf("%s: %s has the value %s: want y, m, n, a number, 0x and hex digits, or a \"string\"",
-				option.pos(), option.Name, quote(option.Value)))
+				option.Pos(), option.Name, quote(option.Value)))
 		default:
 			options = append(options, option)
 		}
@@ -53,8 +53,8 @@ func split(line string) (name, value string, ok bool) {
 	return "", "", strings.TrimSpace(line) == "" || line[0] == '#'
 }
 
-// statement is the line of a .config that sets an option.
-func statement(name, value string) string {
+// Statement is the line of a .config that sets an option.
+func Statement(name, value string) string {
 	if value == "n" {
 		return "# " + name + " is not set"
 	}

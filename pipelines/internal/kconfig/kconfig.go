@@ -31,7 +31,8 @@ type Option struct {
 	Line        int
 }
 
-func (o Option) pos() string { return fmt.Sprintf("%s:%d", o.Path, o.Line) }
+// Pos returns "path:line".
+func (o Option) Pos() string { return fmt.Sprintf("%s:%d", o.Path, o.Line) }
 
 // Set is what the fragments of one kernel request together.
 type Set struct {
@@ -79,10 +80,10 @@ func Load(tree fs.FS, folders []string, kernelArch string) (*Set, error) {
 func clash(option, other Option) error {
 	if option.Value == other.Value {
 		return fmt.Errorf("%s: %s=%s stands at %s already: remove one of the two",
-			option.pos(), option.Name, option.Value, other.pos())
+			option.Pos(), option.Name, option.Value, other.Pos())
 	}
 	return fmt.Errorf("%s: %s is set to %s here, but to %s at %s: keep one of the two",
-		option.pos(), option.Name, option.Value, other.Value, other.pos())
+		option.Pos(), option.Name, option.Value, other.Value, other.Pos())
 }
 
 // Merged returns all options as the file that KCONFIG_ALLCONFIG of a Linux
@@ -90,7 +91,7 @@ func clash(option, other Option) error {
 func (s *Set) Merged() []byte {
 	var b bytes.Buffer
 	for _, option := range s.Options {
-		b.WriteString(statement(option.Name, option.Value))
+		b.WriteString(Statement(option.Name, option.Value))
 		b.WriteByte('\n')
 	}
 	return b.Bytes()

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -61,9 +60,17 @@ func golden(t *testing.T, file string, archive *txtar.Archive, got string) {
 func runCase(archive *txtar.Archive) string {
 	tree := fstest.MapFS{}
 	var final []byte
+	var facts *Facts
 	for _, file := range archive.Files {
-		if file.Name == "final.config" {
+		switch file.Name {
+		case "final.config":
 			final = file.Data
+			continue
+		case "final.config.facts":
+			var err error
+			if facts, err = ParseFacts(file.Data); err != nil {
+				return fmt.Sprintf("ParseFacts: %v\n", err)
+			}
 			continue
 		}
 		tree[file.Name] = &fstest.MapFile{Data: file.Data, Mode: 0o644}
@@ -87,7 +94,7 @@ func runCase(archive *txtar.Archive) string {
 		fmt.Fprintf(&out, "tolerated: %v\n", Tolerated(set, exceptions, arch, version))
 	}
 	if final != nil {
-		fmt.Fprintf(&out, "Check: %v\n", set.Check(final, exceptions, arch, version))
+		fmt.Fprintf(&out, "Check: %v\n", set.CheckExplained(final, facts, exceptions, arch, version))
 	}
 	return out.String()
 }
@@ -180,33 +187,9 @@ func cmpOr(text, otherwise string) string {
 	return text
 }
 
-// debugOnly are the options whose cost, or whose view into the guest, no
-// kernel but the debug one may have.
-var debugOnly = regexp.MustCompile(`^CONFIG_(DEBUG_.*|.*_DEBUG(FS)?|KPROBE.*|UPROBE.*|F(UNCTION_.*)?TRACER?|FTRACE_.*|.*_TRACER|DYNAMIC_(FTRACE|DEBUG)|FPROBE.*|IKCONFIG.*|BPF_EVENTS|KALLSYMS_ALL|MAGIC_SYSRQ.*|STACKTRACE|BLK_DEV_IO_TRACE|SCHEDSTATS|GDB_.*|KGDB.*|KASAN.*|LOCKDEP|PROVE_.*|READABLE_ASM)$`)
-
-func TestRepositoryFragments(t *testing.T) {
+// TestRepositoryExceptions reads what no kernel of the tree's tests would.
+func TestRepositoryExceptions(t *testing.T) {
 	tree := os.DirFS("../../..")
-	set, err := Load(tree, []string{"common", "debug"}, "x86_64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain, err := Load(tree, []string{"common"}, "x86_64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(plain.Options) >= len(set.Options) {
-		t.Errorf("the debug folder adds nothing to %d options", len(plain.Options))
-	}
-	for _, option := range plain.Options {
-		if debugOnly.MatchString(option.Name) {
-			t.Errorf("%s: %s belongs into kernel-configs/debug", option.pos(), option.Name)
-		}
-	}
-	for _, name := range []string{"CONFIG_KPROBES", "CONFIG_FTRACE", "CONFIG_DEBUG_INFO_BTF", "CONFIG_DEBUG_FS", "CONFIG_IKCONFIG_PROC"} {
-		if !slices.ContainsFunc(set.Options, func(o Option) bool { return o.Name == name && debugOnly.MatchString(name) }) {
-			t.Errorf("the debug kernel does not ask for %s, or the pattern of this test does not know it", name)
-		}
-	}
 	if _, err := LoadExceptions(tree); err != nil {
 		t.Error(err)
 	}

@@ -27,6 +27,7 @@ func TestRanges(t *testing.T) {
 		{">=6.20", "v6.20-rc1", true},
 		{"<6.20", "v6.20-rc1", false},
 		{"=6.18.15", "6.18.15-rc1", true},
+		{"<6.16", "v6.15.0-rc1-916aeec68dd4500a1cdf4ebf214c5620955daf3f", true},
 		{">=6.20-rc2", "v6.20-rc1", false},
 		{">=6.20-rc2", "v6.20-rc10", true},
 		{">=6.20-rc2", "v6.20", true},

@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+)
+
+type kernelConfigDiffOptions struct {
+	arch   string
+	asJSON bool
+}
+
+func kernelConfigDiffCmd(process Process, tree *treeOptions) *cobra.Command {
+	var o kernelConfigDiffOptions
+	cmd := &cobra.Command{
+		Use:   "diff A B",
+		Short: "Compare kernels, architectures, revisions and .config files",
+		Long: `Print the options that A and B do not have alike, with the place that requests
+them. A and B are each one of
+
+  kernel-debug            what is requested for a kernel
+  kernel@s390x            the same on an architecture
+  v1.0:kernel@s390x       the same in a revision of git, as in git show v1.0:FILE
+  ./.config               a .config file: whatever has a dot or a slash and is
+                          none of the above
+
+Two requested sets are compared line by line. Against a .config, which has a value
+for everything, only what is requested counts, and an option that is absent there
+is as good as not set.`,
+		Example: `  pipelines kernel-config diff kernel kernel-debug
+  pipelines kernel-config diff kernel@x86_64 kernel@arm64
+  pipelines kernel-config diff HEAD~1:kernel kernel
+  pipelines kernel-config diff kernel-debug /boot/config-6.18.15`,
+		Args: arguments(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			tree, err := tree.load(process.Stderr)
+			if err != nil {
+				return err
+			}
+			return runKernelConfigDiff(cmd.Context(), process.Stdout, o, tree, args)
+		},
+	}
+	kernelArchFlag(cmd, &o.arch)
+	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print the differences as JSON")
+	return cmd
+}
+
+// difference is an option of `kernel-config diff --json`; a side that says
+// nothing about it is null.
+type difference struct {
+	Name string      `json:"name"`
+	A    *sideOption `json:"a"`
+	B    *sideOption `json:"b"`
+}
+
+type sideOption struct {
+	Value string `json:"value"`
+	Path  string `json:"path"`
+	Line  int    `json:"line"`
+}
+
+func runKernelConfigDiff(ctx context.Context, w io.Writer, o kernelConfigDiffOptions, tree *tree, args []string) error {
+	var sides [2]kconfig.Side
+	for i, arg := range args {
+		side, err := tree.side(ctx, arg, o.arch)
+		if err != nil {
+			return err
+		}
+		sides[i] = side
+	}
+	differences := kconfig.Compare(sides[0], sides[1])
+	if o.asJSON {
+		out := make([]difference, len(differences))
+		for i, d := range differences {
+			out[i] = difference{d.Name, jsonSide(d.A), jsonSide(d.B)}
+		}
+		return printJSON(w, out)
+	}
+	return printDifferences(w, args, differences)
+}
+
+func jsonSide(o *kconfig.Option) *sideOption {
+	if o == nil {
+		return nil
+	}
+	return &sideOption{o.Value, o.Path, o.Line}
+}
+
+// aKernel is VARIANT or VARIANT@ARCH, after a revision and a colon or alone.
+var aKernel = regexp.MustCompile(`^(?:(.+):)?([a-z0-9]+(?:-[a-z0-9]+)*)(?:@([a-z0-9_]+))?$`)
+
+// side reads what an argument of diff names.
+func (t *tree) side(ctx context.Context, arg, arch string) (kconfig.Side, error) {
+	match := aKernel.FindStringSubmatch(arg)
+	if match == nil {
+		data, err := os.ReadFile(arg)
+		if err != nil {
+			return kconfig.Side{}, err
+		}
+		options, err := kconfig.ParseConfig(arg, data)
+		return kconfig.Side{Options: options, Final: true}, err
+	}
+	revision, name := match[1], match[2]
+	if match[3] != "" {
+		arch = match[3]
+	}
+	assets, files := t.catalog, t.files()
+	if revision != "" {
+		var err error
+		if files, err = t.revision(ctx, revision); err != nil {
+			return kconfig.Side{}, err
+		}
+		if assets, err = catalog.Load(files); err != nil {
+			return kconfig.Side{}, fmt.Errorf("reading the assets of %s: %w", revision, err)
+		}
+	}
+	k, err := kernel(assets, files, name, arch)
+	if err != nil {
+		return kconfig.Side{}, err
+	}
+	if revision != "" {
+		for i := range k.set.Options {
+			k.set.Options[i].Path = revision + ":" + k.set.Options[i].Path
+		}
+	}
+	return kconfig.Side{Options: k.set.Options}, nil
+}
+
+func printDifferences(w io.Writer, args []string, differences []kconfig.Difference) error {
+	if len(differences) == 0 {
+		_, err := fmt.Fprintf(w, "%s and %s have no differences\n", args[0], args[1])
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "OPTION\t%s\t%s\tWHERE\n", args[0], args[1])
+	for _, d := range differences {
+		var places []string
+		for _, o := range []*kconfig.Option{d.A, d.B} {
+			if o != nil {
+				places = append(places, o.Pos())
+			}
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Name, sideValue(d.A), sideValue(d.B), strings.Join(places, " "))
+	}
+	return table.Flush()
+}
+
+func sideValue(o *kconfig.Option) string {
+	if o == nil {
+		return "-"
+	}
+	return o.Value
+}

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+)
+
+type kernelConfigShowOptions struct {
+	arch           string
+	config, asJSON bool
+}
+
+func kernelConfigShowCmd(process Process, tree *treeOptions) *cobra.Command {
+	var o kernelConfigShowOptions
+	cmd := &cobra.Command{
+		Use:   "show VARIANT",
+		Short: "Print what is requested for a kernel, and where each line comes from",
+		Args:  arguments(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			tree, err := tree.load(process.Stderr)
+			if err != nil {
+				return err
+			}
+			return runKernelConfigShow(process.Stdout, o, tree, args[0])
+		},
+	}
+	kernelArchFlag(cmd, &o.arch)
+	cmd.Flags().BoolVar(&o.config, "config", false, "print the lines alone, as Linux takes them with KCONFIG_ALLCONFIG")
+	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print the kernel and its options as JSON")
+	return cmd
+}
+
+// shownKernel is what `kernel-config show --json` prints.
+type shownKernel struct {
+	Variant string        `json:"variant"`
+	Arch    catalog.Arch  `json:"arch"`
+	Version string        `json:"version"`
+	Folders []string      `json:"folders"`
+	Options []shownOption `json:"options"`
+}
+
+// shownOption is a requested option. Value is n for one that must not be set.
+type shownOption struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	Path  string `json:"path"`
+	Line  int    `json:"line"`
+	// Tolerated is the reason why this kernel may lack the option.
+	Tolerated string `json:"tolerated,omitempty"`
+}
+
+func runKernelConfigShow(w io.Writer, o kernelConfigShowOptions, tree *tree, name string) error {
+	k, err := kernel(tree.catalog, tree.resolver.Tree, name, o.arch)
+	if err != nil {
+		return err
+	}
+	if o.config {
+		_, err = w.Write(k.set.Merged())
+		return err
+	}
+	exceptions, version, err := tree.exceptions(k)
+	if err != nil {
+		return err
+	}
+	applying, err := kconfig.Applying(exceptions, k.arch.Kernel(), version)
+	if err != nil {
+		return err
+	}
+	shown := shownKernel{Variant: name, Arch: k.arch, Version: version, Folders: k.asset.Kernel.Folders(k.arch), Options: []shownOption{}}
+	for _, option := range k.set.Options {
+		one := shownOption{Name: option.Name, Value: option.Value, Path: option.Path, Line: option.Line}
+		for _, e := range applying[option.Name] {
+			one.Tolerated = e.Reason
+		}
+		shown.Options = append(shown.Options, one)
+	}
+	if o.asJSON {
+		return printJSON(w, shown)
+	}
+	return printKernel(w, shown)
+}
+
+func printKernel(w io.Writer, k shownKernel) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, o := range k.Options {
+		note := ""
+		if o.Tolerated != "" {
+			note = "\tmay be missing: " + o.Tolerated
+		}
+		fmt.Fprintf(table, "%s\t%s:%d%s\n", kconfig.Statement(o.Name, o.Value), o.Path, o.Line, note)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s on %s, Linux %s: %d options of %s\n", k.Variant, k.Arch, k.Version, len(k.Options), strings.Join(k.Folders, ", "))
+	return err
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+)
+
+// debugOnly are the options whose cost, or whose view into the guest, no
+// kernel but the debug one may have, also where a new fragment asks for them.
+var debugOnly = regexp.MustCompile(`^CONFIG_(DEBUG_.*|.*_DEBUG(FS)?|KPROBE.*|UPROBE.*|F(UNCTION_.*)?TRACER?|FTRACE_.*|.*_TRACER|DYNAMIC_(FTRACE|DEBUG)|FPROBE.*|IKCONFIG.*|BPF_EVENTS|KALLSYMS_ALL|MAGIC_SYSRQ.*|STACKTRACE|BLK_DEV_IO_TRACE|SCHEDSTATS|GDB_.*|KGDB.*|KASAN.*|LOCKDEP|PROVE_.*|READABLE_ASM)$`)
+
+// repository loads the tree that this test stands in, and its kernels.
+func repository(t *testing.T) (*tree, map[string]kernelOf) {
+	t.Helper()
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := (&treeOptions{root: root}).load(t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed, err := tree.kernels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernels := map[string]kernelOf{}
+	for _, k := range listed {
+		name := k.Variant + "@" + string(k.Arch)
+		if kernels[name], err = kernel(tree.catalog, tree.files(), k.Variant, string(k.Arch)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tree, kernels
+}
+
+// What helps to debug a guest is in the debug folder, and what is in the debug
+// folder is in no kernel that does not name it.
+func TestDebugOptionsStayInDebugKernels(t *testing.T) {
+	_, kernels := repository(t)
+	debug := map[string]string{} // options of the debug folder and their places
+	for name, k := range kernels {
+		for _, option := range k.set.Options {
+			if strings.HasPrefix(option.Path, kconfig.Root+"/"+kconfig.DebugFolder+"/") {
+				debug[option.Name] = option.Pos()
+			} else if debugOnly.MatchString(option.Name) {
+				t.Errorf("%s: %s, which %s gets, belongs into the debug folder", option.Pos(), option.Name, name)
+			}
+		}
+	}
+	for _, name := range []string{"CONFIG_KPROBES", "CONFIG_FTRACE", "CONFIG_DEBUG_INFO_BTF", "CONFIG_DEBUG_FS", "CONFIG_IKCONFIG_PROC"} {
+		if debug[name] == "" || !debugOnly.MatchString(name) {
+			t.Errorf("the debug kernel does not ask for %s, or the pattern of this test does not know it", name)
+		}
+	}
+	for name, k := range kernels {
+		if slices.Contains(k.asset.Kernel.Folders(k.arch), kconfig.DebugFolder) {
+			continue
+		}
+		for _, option := range k.set.Options {
+			if place := debug[option.Name]; place != "" {
+				t.Errorf("%s: %s gets %s, which is for debugging at %s", option.Pos(), name, option.Name, place)
+			}
+		}
+	}
+}
+
+// An exception that no kernel needs would never be found stale.
+func TestExceptionsAreForSomeKernel(t *testing.T) {
+	tree, kernels := repository(t)
+	exceptions, err := kconfig.LoadExceptions(tree.files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range exceptions {
+		used := false
+		for _, k := range kernels {
+			_, version, err := tree.exceptions(k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			used = used || len(kconfig.Tolerated(k.set, []kconfig.Exception{e}, k.arch.Kernel(), version)) > 0
+		}
+		if !used {
+			t.Errorf("%s:%d: no kernel asks for %s where this applies", kconfig.ExceptionsFile, e.Line, e.Option)
+		}
+	}
+}
+
+// Every paragraph of a fragment begins with the reason for its options.
+func TestFragmentsSayWhy(t *testing.T) {
+	tree, _ := repository(t)
+	paragraphs := 0
+	err := fs.WalkDir(tree.files(), kconfig.Root, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(file, ".conf") {
+			return err
+		}
+		data, err := fs.ReadFile(tree.files(), file)
+		if err != nil {
+			return err
+		}
+		for _, paragraph := range strings.Split(strings.TrimSpace(string(data)), "\n\n") {
+			paragraphs++
+			if !strings.HasPrefix(paragraph, "# ") || strings.HasPrefix(paragraph, "# CONFIG_") {
+				t.Errorf("%s: a paragraph does not begin with a comment that says what it is for: %.60q", file, paragraph)
+			}
+		}
+		return nil
+	})
+	if err != nil || paragraphs == 0 {
+		t.Error(fmt.Errorf("%d paragraphs: %w", paragraphs, err))
+	}
+}

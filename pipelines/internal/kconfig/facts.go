@@ -1,0 +1,107 @@
+package kconfig
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+)
+
+// FactsSuffix is added to the path of a final .config to name the file of facts
+// that stands beside it.
+const FactsSuffix = ".facts"
+
+// Facts are what the Kconfig files of a kernel tree say about its options, and
+// about requested ones why they did not come out: see assets/kernel/explain.c,
+// which writes them.
+type Facts struct {
+	// names are all options of the tree, without CONFIG_, sorted.
+	names []string
+	about map[string][]fact
+}
+
+// fact is one line about an option: kind is "needs", "hidden", "selects",
+// "choice", "range" or "type".
+type fact struct{ kind, text string }
+
+// ParseFacts reads a file of facts: a line NAME for each option of the tree, and
+// lines NAME, a tab, kind, a tab, text. The error names the line.
+func ParseFacts(data []byte) (*Facts, error) {
+	facts := &Facts{about: map[string][]fact{}}
+	for number, line := range lines(data) {
+		fields := strings.Split(line, "\t")
+		switch {
+		case !validName.MatchString("CONFIG_"+fields[0]) || len(fields) != 1 && len(fields) != 3:
+			return nil, fmt.Errorf("line %d of the facts about options, %s, is none: want NAME, or NAME, kind and text with tabs between them",
+				number, quote(line))
+		case len(fields) == 1:
+			facts.names = append(facts.names, line)
+		default:
+			facts.about[fields[0]] = append(facts.about[fields[0]], fact{fields[1], fields[2]})
+		}
+	}
+	slices.Sort(facts.names)
+	return facts, nil
+}
+
+// explain says why Linux did not take an option, as a sentence that goes on
+// after the rest of a message, or "" where it is not known.
+func (f *Facts) explain(option Option) string {
+	if f == nil || len(f.names) == 0 {
+		return ""
+	}
+	name := strings.TrimPrefix(option.Name, "CONFIG_")
+	if _, known := slices.BinarySearch(f.names, name); !known {
+		return "; Linux has no such option" + f.near(name)
+	}
+	texts := map[string][]string{}
+	for _, fact := range f.about[name] {
+		texts[fact.kind] = append(texts[fact.kind], fact.text)
+	}
+	switch {
+	case option.Value == "n" && len(texts["selects"]) > 0:
+		return "; it is switched on by " + strings.Join(texts["selects"], " and by ")
+	case len(texts["hidden"]) > 0:
+		return "; nobody can ask for it, it has no prompt" + hidden(texts)
+	case len(texts["needs"]) > 0:
+		return "; it depends on " + strings.Join(texts["needs"], " and on ")
+	case len(texts["choice"]) > 0:
+		return "; of its choice CONFIG_" + texts["choice"][0] + " is set: only one can be"
+	case len(texts["range"]) > 0:
+		return "; it is a number from " + strings.Replace(texts["range"][0], " ", " to ", 1)
+	case len(texts["type"]) > 0 && option.Value != "y" && option.Value != "n":
+		return "; it is a " + texts["type"][0] + " there"
+	}
+	return ""
+}
+
+// hidden goes on about an option without a prompt.
+func hidden(texts map[string][]string) string {
+	switch {
+	case len(texts["selects"]) > 0:
+		return ": request what switches it on, " + strings.Join(texts["selects"], " || ")
+	case len(texts["needs"]) > 0:
+		return ": it follows from " + strings.Join(texts["needs"], " and ")
+	}
+	return ""
+}
+
+// near names up to three options that are written much like an unknown one.
+func (f *Facts) near(name string) string {
+	const limit = 3
+	var found []string
+	candidates := slices.Clone(f.names)
+	for range limit {
+		best := nearest.Of(name, candidates)
+		if best == "" {
+			break
+		}
+		found = append(found, "CONFIG_"+best)
+		candidates = slices.DeleteFunc(candidates, func(c string) bool { return c == best })
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return ": did you mean " + strings.Join(found, ", ") + "?"
+}

@@ -1,0 +1,105 @@
+package kconfig
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+// CheckRaised refuses fragments that request something else than those of an
+// earlier tree, while VersionFile has not grown. What counts is which option a
+// folder sets to what: comments, and moves between the files of a folder, change
+// no kernel. Base is what the earlier tree is called in the error, which has a
+// line for each change.
+func CheckRaised(earlier, now fs.FS, base string) error {
+	before, err := requests(earlier)
+	if err != nil {
+		return fmt.Errorf("reading the fragments of %s: %w", base, err)
+	}
+	after, err := requests(now)
+	if err != nil {
+		return err
+	}
+	changes := changes(before, after)
+	if len(changes) == 0 || len(before) == 0 {
+		return nil
+	}
+	old, err := ConfigVersion(earlier)
+	if err != nil {
+		return fmt.Errorf("reading the configuration version of %s: %w", base, err)
+	}
+	version, err := ConfigVersion(now)
+	if err != nil || version > old {
+		return err
+	}
+	const limit = 10
+	problems := make([]error, 0, limit+2)
+	for i, change := range changes {
+		if i == limit {
+			problems = append(problems, fmt.Errorf("and %d more changes of requested options", len(changes)-limit))
+			break
+		}
+		problems = append(problems, errors.New(change))
+	}
+	return errors.Join(append(problems, fmt.Errorf("%s:1: requested options changed since %s, but the version is %d, and was %d there: raise it to %d",
+		VersionFile, base, version, old, old+1))...)
+}
+
+// request is an option that a folder sets, also where another one does.
+type request struct{ folder, name string }
+
+// requests returns the options of all fragments of a tree.
+func requests(tree fs.FS) (map[request]Option, error) {
+	found := map[request]Option{}
+	err := fs.WalkDir(tree, Root, func(file string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && file == Root {
+			return nil // a tree of before there were any
+		}
+		if err != nil || entry.IsDir() || path.Ext(file) != ".conf" {
+			return err
+		}
+		data, err := fs.ReadFile(tree, file)
+		if err != nil {
+			return err
+		}
+		options, problems := parse(file, data)
+		for _, option := range options {
+			found[request{path.Dir(file), option.Name}] = option
+		}
+		return errors.Join(problems...)
+	})
+	return found, err
+}
+
+// changes tells what the second has otherwise than the first, by place.
+func changes(before, after map[request]Option) []string {
+	var changed []Option
+	for r, option := range after {
+		if was, there := before[r]; !there || was.Value != option.Value {
+			changed = append(changed, option)
+		}
+	}
+	slices.SortFunc(changed, func(a, b Option) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line))
+	})
+	var texts []string
+	for _, o := range changed {
+		text := fmt.Sprintf("%s: %s=%s is new", o.Pos(), o.Name, o.Value)
+		if was, there := before[request{path.Dir(o.Path), o.Name}]; there {
+			text = fmt.Sprintf("%s: %s is %s, and was %s", o.Pos(), o.Name, o.Value, was.Value)
+		}
+		texts = append(texts, text)
+	}
+	var gone []string
+	for r, option := range before {
+		if _, there := after[r]; !there {
+			gone = append(gone, fmt.Sprintf("%s: %s=%s is gone", r.folder, r.name, option.Value))
+		}
+	}
+	slices.Sort(gone)
+	return append(texts, gone...)
+}
