@@ -166,7 +166,7 @@ func (t *tree) kernel(asset catalog.Asset, arch catalog.Arch) (verify.Kernel, er
 	k := verify.Kernel{Asset: asset.Name, Arch: string(arch), KernelArch: arch.Kernel(), Suffix: asset.Kernel.Suffix}
 	files := t.resolver.Tree
 	var err error
-	if k.Requested, err = kconfig.Load(files, asset.Kernel.Configs, k.KernelArch); err != nil {
+	if k.Requested, err = kconfig.Load(files, asset.Kernel.Folders(arch), k.KernelArch); err != nil {
 		return k, err
 	}
 	if k.Exceptions, err = kconfig.LoadExceptions(files); err != nil {
@@ -178,7 +178,7 @@ func (t *tree) kernel(asset catalog.Asset, arch catalog.Arch) (verify.Kernel, er
 	if k.Version, err = t.resolver.Versions.Pin(asset.Pins[asset.Kernel.Version]); err != nil {
 		return k, fmt.Errorf("%s: %w", asset.Pos, err)
 	}
-	if !slices.Contains(asset.Kernel.Configs, debugFolder) {
+	if !slices.Contains(asset.Kernel.Folders(arch), debugFolder) {
 		debug, err := kconfig.Load(files, []string{debugFolder}, k.KernelArch)
 		if err != nil {
 			return k, err
