@@ -11,6 +11,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // State says what is to be done for an asset.
@@ -51,9 +52,20 @@ type Step struct {
 	Changes []recipe.Change `json:"changes"`
 	// Why says in words why there is something to do; "" for a hit.
 	Why string `json:"why"`
+	// Absent are the sources that no cache has, where there is something to do.
+	Absent []Absent `json:"absentSources"`
 	// Recipe holds the inputs; the digests of dependencies that must be built
 	// first are "pending".
 	Recipe recipe.Recipe `json:"-"`
+}
+
+// Absent is a source that a build would have to ask its places for.
+type Absent struct {
+	Source string `json:"source"`
+	// Places say where it can come from; with Pinned false none of them can be
+	// used, because nobody has written down what they should give.
+	Places []string `json:"places"`
+	Pinned bool     `json:"pinned"`
 }
 
 // Against is an artifact that a recipe is compared with.
@@ -74,6 +86,8 @@ type Planner struct {
 	// Latest returns what a moving tag of an asset in the registry points at,
 	// with its recipe; nil where there is no registry.
 	Latest func(ctx context.Context, asset, tag string) (store.Artifact, error)
+	// Cached says whether a cache has the file of a place, nil that nobody asks.
+	Cached func(ctx context.Context, place versions.Place) (bool, error)
 	// Branch is the one whose moving tags are read.
 	Branch string
 	// Note gets warnings, from several goroutines at once.
@@ -154,7 +168,7 @@ const pending = "pending"
 // step plans one asset; for a hit it returns the artifact too.
 func (p *planning) step(ctx context.Context, asset catalog.Asset) (Step, store.Artifact, error) {
 	step := Step{
-		Asset: asset.Name, Arch: string(p.arch), State: Miss, PendingOn: []string{}, Changes: []recipe.Change{},
+		Asset: asset.Name, Arch: string(p.arch), State: Miss, PendingOn: []string{}, Changes: []recipe.Change{}, Absent: []Absent{},
 		Dependencies: append([]string{}, slices.Sorted(slices.Values(asset.Dependencies))...),
 	}
 	digests := map[string]recipe.Digests{}
@@ -173,19 +187,43 @@ func (p *planning) step(ctx context.Context, asset catalog.Asset) (Step, store.A
 	step.Recipe = plan.Recipe
 	if len(step.PendingOn) > 0 {
 		step.State = Pending
-		return step, store.Artifact{}, p.explain(ctx, &step)
+		return step, store.Artifact{}, p.todo(ctx, &step, plan)
 	}
 	step.Key = plan.Key
 	artifact, where, err := p.Find(ctx, store.Ref{Asset: step.Asset, Arch: step.Arch, Key: step.Key})
 	switch {
 	case store.IsNotFound(err):
-		return step, artifact, p.explain(ctx, &step)
+		return step, artifact, p.todo(ctx, &step, plan)
 	case err != nil:
 		return step, artifact, err
 	}
 	step.State, step.Where, step.Digest, step.Size = Hit, where, artifact.Digest, artifact.Size
 	step.Against = &Against{Key: step.Key, Where: where}
 	return step, artifact, nil
+}
+
+// todo says why there is something to do, and what of it is not at hand.
+func (p *planning) todo(ctx context.Context, step *Step, plan recipe.Plan) error {
+	if err := p.explain(ctx, step); err != nil || p.Cached == nil {
+		return err
+	}
+	for _, source := range plan.Sources {
+		absent := Absent{Source: source.Name}
+		cached := false
+		for _, place := range source.Places {
+			has, err := p.Cached(ctx, place)
+			if err != nil {
+				return fmt.Errorf("looking for source %q: %w", source.Name, err)
+			}
+			cached = cached || has
+			absent.Places = append(absent.Places, place.Holds())
+			absent.Pinned = absent.Pinned || place.Git == nil || place.Git.Ref == ""
+		}
+		if !cached {
+			step.Absent = append(step.Absent, absent)
+		}
+	}
+	return nil
 }
 
 // explain compares a step with the nearest artifact and says why.

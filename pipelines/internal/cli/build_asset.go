@@ -62,7 +62,7 @@ USE_CACHE (no: build everything anew), TARGET_BRANCH and RELEASE.`,
 	o.pushOptions.flags(flags)
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the tarballs and logs/ (default: build in the root of the repository)")
 	flags.StringVar(&o.place, "place", "", "take sources from the place of this name alone")
-	flags.StringToStringVar(&o.sources, "source", nil, "take a source from a local file whose hash is declared: NAME=PATH")
+	sourceFlag(flags, &o.sources)
 	flags.BoolVar(&o.offline, "offline", false, "take what a build needs from the caches alone: the local one, and the registry of --cache")
 	flags.BoolVar(&o.rebuild, "rebuild-check", false, "build again without any cache and compare the bytes")
 	flags.BoolVar(&o.json, "json", false, "print the results as JSON")

@@ -14,6 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
@@ -75,6 +76,8 @@ type caches struct {
 	tree   *tree
 	tiered *store.Tiered
 	report *progress.Reporter
+	// sources is what knows the cache of sources.
+	sources *source.Fetcher
 }
 
 func withCaches(process Process, options *treeOptions, o cacheOptions, run func(caches) error) error {
@@ -92,7 +95,7 @@ func withCaches(process Process, options *treeOptions, o cacheOptions, run func(
 	if err != nil {
 		return err
 	}
-	return run(caches{tree, tiered, report})
+	return run(caches{tree, tiered, report, newFetcher(dir, tiered.Registry)})
 }
 
 func (c caches) list(ctx context.Context) ([]cached, error) {

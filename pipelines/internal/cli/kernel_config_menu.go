@@ -41,7 +41,7 @@ there. Without a change, or without saving, nothing is written.`,
 	o.engineOptions.flags(flags)
 	o.cacheOptions.flags(flags, process)
 	flags.StringVar(&o.place, "place", "", "take sources from the place of this name alone")
-	flags.StringToStringVar(&o.sources, "source", nil, "take a source from a local file whose hash is declared: NAME=PATH")
+	sourceFlag(flags, &o.sources)
 	return cmd
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 type planOptions struct {
@@ -70,6 +71,7 @@ func runPlan(ctx context.Context, process Process, o planOptions, c caches, name
 // planner looks up what is in the caches.
 func (c caches) planner(ctx context.Context, process Process, arch catalog.Arch) *build.Planner {
 	planner := &build.Planner{
+		Cached:   c.hasSource,
 		Catalog:  c.tree.catalog,
 		Resolver: c.tree.resolver,
 		Find:     c.tiered.Find,
@@ -93,6 +95,32 @@ func (c caches) planner(ctx context.Context, process Process, arch catalog.Arch)
 	return planner
 }
 
+// hasSource says whether a cache has the file of a place. That of a Go module is
+// in Go's own cache or comes from a proxy, as for any Go program: nobody is asked.
+func (c caches) hasSource(ctx context.Context, place versions.Place) (bool, error) {
+	if place.Go != nil {
+		return true, nil
+	}
+	state, err := c.sources.Has(ctx, place)
+	if err != nil || state.Cached || c.tiered.Registry == nil || !place.Cacheable() {
+		return state.Cached, err
+	}
+	_, err = c.tiered.Registry.FindSource(ctx, place.Hash())
+	if store.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// sayAbsent says what a build would have to ask for.
+func sayAbsent(a build.Absent) string {
+	from := strings.Join(a.Places, " or ")
+	if !a.Pinned {
+		return fmt.Sprintf("source %s cannot be used: %s has no commit written down, so nothing can be built of it", a.Source, from)
+	}
+	return fmt.Sprintf("source %s is in no cache: it must come from %s, or be given with --source %s=PATH", a.Source, from, a.Source)
+}
+
 // printPlan writes a plan for a person: a table, a line for each reason, and
 // the total.
 func printPlan(w io.Writer, steps []build.Step, arch catalog.Arch) error {
@@ -107,6 +135,9 @@ func printPlan(w io.Writer, steps []build.Step, arch catalog.Arch) error {
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Asset, s.Arch, s.State, orDash(s.Where), size, orDash(shortKey(s.Key)))
 		if s.Why != "" {
 			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Why))
+		}
+		for _, absent := range s.Absent {
+			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(sayAbsent(absent)))
 		}
 	}
 	if err := table.Flush(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
@@ -85,6 +86,19 @@ type sourceOptions struct {
 	arch string
 	all  bool
 	json bool
+	// given are files and clones by the names of sources.
+	given map[string]string
+}
+
+// gives has a verb take sources from this machine.
+func (o *sourceOptions) gives(cmd *cobra.Command) *cobra.Command {
+	sourceFlag(cmd.Flags(), &o.given)
+	return cmd
+}
+
+// sourceFlag is the option of all verbs that fetch sources.
+func sourceFlag(flags *pflag.FlagSet, given *map[string]string) {
+	flags.StringToStringVar(given, "source", nil, "take a source from a local file whose hash is declared, or from a clone that has its commit: NAME=PATH")
 }
 
 // command returns a verb that works on the sources of the named assets.
@@ -102,7 +116,11 @@ func (o *sourceOptions) command(process Process, tree *treeOptions, use, short, 
 				if err != nil {
 					return err
 				}
-				s := sources{caches: c, cache: cache, fetcher: newFetcher(cache, c.tiered.Registry)}
+				if err := checkSources(c.tree, names, arch, o.given); err != nil {
+					return err
+				}
+				s := sources{caches: c, cache: cache, fetcher: c.sources}
+				s.fetcher.Local = o.given
 				closure, err := c.tree.catalog.Closure(names, arch)
 				if err != nil {
 					return usage(err)
@@ -210,7 +228,7 @@ func (s sources) list(ctx context.Context) ([]listedSource, error) {
 	for _, p := range s.pinned {
 		for _, place := range p.source.Places {
 			l := listedSource{
-				Source: p.path, Assets: p.assets, Place: place.Name, Holds: holds(place), Hash: place.Hash(),
+				Source: p.path, Assets: p.assets, Place: place.Name, Holds: place.Holds(), Hash: place.Hash(),
 				Size: place.Size, Where: []string{},
 			}
 			local, err := s.fetcher.Has(ctx, place)
@@ -233,21 +251,10 @@ func (s sources) list(ctx context.Context) ([]listedSource, error) {
 
 // inRegistry returns the size of what the registry has of a place.
 func (s sources) inRegistry(ctx context.Context, place versions.Place) (int64, error) {
-	if s.tiered.Registry == nil || place.Go == nil && place.SHA256 == "" {
+	if s.tiered.Registry == nil || !place.Cacheable() {
 		return 0, store.ErrNotFound
 	}
 	return s.tiered.Registry.FindSource(ctx, place.Hash())
-}
-
-// holds says in a few words what a place is.
-func holds(place versions.Place) string {
-	switch {
-	case place.Debian != nil:
-		return fmt.Sprintf("debian:%s/%s/%s", place.Debian.Package, place.Debian.Version, place.Debian.File)
-	case place.Go != nil:
-		return fmt.Sprintf("go:%s@%s", place.Go.Module, place.Go.Version)
-	}
-	return place.URL
 }
 
 // fetchedSource is a source that is on this machine now.
@@ -262,7 +269,7 @@ type fetchedSource struct {
 
 func sourceFetchCmd(process Process, tree *treeOptions) *cobra.Command {
 	var o sourceOptions
-	return o.command(process, tree, "fetch", "Fetch sources into the local cache",
+	return o.gives(o.command(process, tree, "fetch", "Fetch sources into the local cache",
 		"Fetch what the local cache lacks: from the registry of --cache, or from the first\nplace that answers. Prints where each file is.",
 		func(ctx context.Context, s sources) error {
 			list := []fetchedSource{}
@@ -280,7 +287,7 @@ func sourceFetchCmd(process Process, tree *treeOptions) *cobra.Command {
 				fmt.Fprintf(process.Stdout, "%s %s\n", l.Source, l.Path)
 			}
 			return nil
-		})
+		}))
 }
 
 // fetch fetches one source.

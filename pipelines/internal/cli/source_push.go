@@ -78,6 +78,9 @@ func (s sources) push(ctx context.Context, p pinned) (pushedSource, error) {
 		if place.Name != fetched.Place {
 			continue
 		}
+		if !place.Cacheable() {
+			return pushedSource{}, fmt.Errorf("source %q has no sha256 by which a registry could hold it: add sha256: \"%s\", which git gave, to place %q", p.path, fetched.SHA256, place.Name)
+		}
 		pushed, err := s.tiered.Registry.PushSource(ctx, place.Hash(), title(place), fetched.Path)
 		if err != nil {
 			return pushedSource{}, fmt.Errorf("pushing source %q: %w", p.path, err)
@@ -94,8 +97,12 @@ func title(place versions.Place) string {
 	switch {
 	case place.Debian != nil:
 		return place.Debian.File
+	case place.Git != nil:
+		return path.Base(place.Git.URL) + "-" + place.Git.Commit + ".tar"
 	case place.Go != nil:
 		return path.Base(place.Go.Module) + "-" + place.Go.Version + ".zip"
+	case place.GoProxy != nil:
+		return path.Base(place.GoProxy.Module) + "-" + place.GoProxy.Version + ".tar"
 	}
 	return filepath.Base(place.URL)
 }

@@ -22,7 +22,8 @@ import (
 // The cache is a folder sha256 with a file named by the hash of its bytes,
 // beside it <hash>.partial while it is being fetched and <hash>.from, which
 // says where the partial comes from; a folder h1 with zips of Go modules that
-// came from the registry, named by their sums; locks has a lock for each file.
+// came from the registry, named by their sums; a folder git with a repository for
+// each address of one; locks has a lock for each file.
 func (f *Fetcher) final(hash string) string { return filepath.Join(f.Dir, "sha256", hash) }
 
 // path is where the cache keeps the file of a place.
@@ -65,7 +66,7 @@ func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched,
 // inspect returns the cached file of a place, nothing where there is none, or
 // what is wrong with it.
 func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, string, error) {
-	if place.Go == nil && place.SHA256 == "" {
+	if !place.Cacheable() {
 		return Fetched{}, "", nil
 	}
 	path := t.path(place)
@@ -91,7 +92,7 @@ func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, stri
 // pulled takes the file of a place from the registry. What is wrong there is
 // not the place's fault: the places are asked next.
 func (t *task) pulled(ctx context.Context, place versions.Place) (Fetched, bool, error) {
-	if t.Registry == nil || place.Go == nil && place.SHA256 == "" {
+	if t.Registry == nil || !place.Cacheable() {
 		return Fetched{}, false, nil
 	}
 	unlock, err := t.lock(ctx, place)
@@ -116,6 +117,9 @@ func (t *task) pulled(ctx context.Context, place versions.Place) (Fetched, bool,
 
 // local checks a file that is given instead of a place.
 func (t *task) local(ctx context.Context, path string) (Fetched, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return t.clone(ctx, path)
+	}
 	hash, size, err := hashFile(ctx, path)
 	if err != nil {
 		return Fetched{}, fmt.Errorf("reading the file given with --source %s: %w", t.source.Name, err)
@@ -136,6 +140,26 @@ func (t *task) local(ctx context.Context, path string) (Fetched, error) {
 		path, hash, t.source.Name, strings.Join(declared, ", "))
 }
 
+// clone takes the source out of a clone that is given instead of a place.
+func (t *task) clone(ctx context.Context, path string) (Fetched, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return Fetched{}, err
+	}
+	for _, place := range t.source.Places {
+		if place.Git == nil {
+			continue
+		}
+		fetched, err := t.git(ctx, place, absolute)
+		if err != nil {
+			return Fetched{}, fmt.Errorf("taking source %q out of the clone given with --source: %w", t.source.Name, err)
+		}
+		fetched.Place, fetched.From = LocalPlace, FromFile
+		return fetched, nil
+	}
+	return Fetched{}, fmt.Errorf("%s is a folder, and source %q has no git place that a clone could stand for; give a file", path, t.source.Name)
+}
+
 // lock takes the lock of a place's file, waiting for other processes until ctx
 // ends.
 func (t *task) lock(ctx context.Context, place versions.Place) (unlock func(), err error) {
@@ -145,7 +169,10 @@ func (t *task) lock(ctx context.Context, place versions.Place) (unlock func(), e
 			return nil, fmt.Errorf("making the source cache: %w", err)
 		}
 	}
-	file := flock.New(path)
+	return t.lockFile(ctx, flock.New(path))
+}
+
+func (t *task) lockFile(ctx context.Context, file *flock.Flock) (unlock func(), err error) {
 	locked, err := file.TryLock()
 	if err == nil && !locked {
 		t.note(t.source.Name + ": waiting for another process that fetches it")

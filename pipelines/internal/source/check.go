@@ -23,7 +23,7 @@ type State struct {
 // Has says whether the local caches have the file of a place, without reading
 // it.
 func (f *Fetcher) Has(ctx context.Context, place versions.Place) (State, error) {
-	if place.Go == nil && place.SHA256 == "" {
+	if !place.Cacheable() {
 		return State{}, nil
 	}
 	info, err := os.Stat(f.path(place))

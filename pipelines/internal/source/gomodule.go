@@ -1,19 +1,15 @@
 package source
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"slices"
 	"strings"
+
+	"golang.org/x/mod/sumdb/dirhash"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
@@ -59,17 +55,7 @@ func (t *task) downloadModule(ctx context.Context, module *versions.GoModule, of
 	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
 		return "", fmt.Errorf("making the source cache: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module.Module+"@"+module.Version)
-	// Neither a module around us nor the checksum database has a say: the
-	// declared sum decides, also for modules that the database lacks.
-	cmd.Dir = t.Dir
-	cmd.Env = append(cmd.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GONOSUMDB="+module.Module)
-	if offline {
-		cmd.Env = append(cmd.Env, "GOPROXY=off")
-	}
-	if t.ModCache != "" {
-		cmd.Env = append(cmd.Env, "GOMODCACHE="+t.ModCache, "GOFLAGS=-mod=mod -modcacherw")
-	}
+	cmd := t.goCommand(ctx, offline, module.Module, "mod", "download", "-json", module.Module+"@"+module.Version)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	runErr := cmd.Run()
@@ -90,27 +76,5 @@ func (t *task) downloadModule(ctx context.Context, module *versions.GoModule, of
 	return reply.Zip, nil
 }
 
-// zipSum returns the h1 sum that go.sum has for a module: the SHA-256 of a
-// sorted list of the files' SHA-256s and names.
-func zipSum(path string) (string, error) {
-	archive, err := zip.OpenReader(path)
-	if err != nil {
-		return "", err
-	}
-	defer archive.Close()
-	slices.SortFunc(archive.File, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
-	list := sha256.New()
-	for _, file := range archive.File {
-		content, err := file.Open()
-		if err != nil {
-			return "", err
-		}
-		hash := sha256.New()
-		_, err = io.Copy(hash, content)
-		if err = errors.Join(err, content.Close()); err != nil {
-			return "", fmt.Errorf("reading %s: %w", file.Name, err)
-		}
-		fmt.Fprintf(list, "%x  %s\n", hash.Sum(nil), file.Name)
-	}
-	return "h1:" + base64.StdEncoding.EncodeToString(list.Sum(nil)), nil
-}
+// zipSum returns the h1 sum that go.sum has for a module.
+func zipSum(path string) (string, error) { return dirhash.HashZip(path, dirhash.Hash1) }

@@ -38,7 +38,8 @@ type Fetcher struct {
 	Offline bool
 	// Place is the name of the only place to take a source from, "" any.
 	Place string
-	// Local maps names of sources to files that are used instead of a place.
+	// Local maps names of sources to files, or clones of a repository, that are
+	// used instead of a place.
 	Local map[string]string
 
 	// ModCache is Go's module cache; "" is the user's.
@@ -102,7 +103,7 @@ func (f *Fetcher) Fetch(ctx context.Context, s versions.Source, bytes func(done,
 	if err != nil {
 		return Fetched{}, err
 	}
-	for _, look := range []func(context.Context, versions.Place) (Fetched, bool, error){t.cached, t.inModCache, t.pulled} {
+	for _, look := range []func(context.Context, versions.Place) (Fetched, bool, error){t.cached, t.inModCache, t.inRepository, t.pulled} {
 		for _, place := range places {
 			fetched, ok, err := look(ctx, place)
 			if ok || err != nil {
@@ -160,6 +161,7 @@ func (t *task) first(ctx context.Context, places []versions.Place) (Fetched, err
 			return Fetched{}, fmt.Errorf("place %q (line %d): %w", place.Name, place.Line, err)
 		}
 		failed.places = append(failed.places, place.Name)
+		failed.git = failed.git || place.Git != nil
 		failed.errs = append(failed.errs, err)
 		if i+1 < len(places) {
 			t.note(fmt.Sprintf("%s: place %q: %v; trying %q", t.source.Name, place.Name, err, places[i+1].Name))
@@ -172,8 +174,12 @@ func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) 
 	switch {
 	case place.Go != nil:
 		return t.goModule(ctx, place, false)
+	case place.Git != nil:
+		return t.git(ctx, place, place.Git.URL)
 	case place.SHA256 == "":
 		return Fetched{}, unavailable{errors.New("no sha256 is declared for it; add one")}
+	case place.GoProxy != nil:
+		return t.goProxy(ctx, place)
 	case place.Debian != nil:
 		return t.debian(ctx, place)
 	}
@@ -234,6 +240,8 @@ type nowhere struct {
 	source string
 	places []string
 	errs   []error
+	// git says that a clone can stand for a place.
+	git bool
 }
 
 // Error has a line for each place.
@@ -243,7 +251,11 @@ func (n *nowhere) Error() string {
 	for i, place := range n.places {
 		fmt.Fprintf(&text, "  %s: %v\n", place, n.errs[i])
 	}
-	fmt.Fprintf(&text, "give its file with --source %s=PATH", n.source)
+	if n.git {
+		fmt.Fprintf(&text, "clone the repository where it can be reached, and give the folder with --source %s=PATH", n.source)
+	} else {
+		fmt.Fprintf(&text, "give its file with --source %s=PATH", n.source)
+	}
 	return text.String()
 }
 

@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"io/fs"
 	"net/url"
 	"slices"
 	"strconv"
@@ -67,8 +68,13 @@ func (l *loader) place(source string, node *yaml.Node) Place {
 			place.URL = l.url(pair, source)
 		case "debian":
 			place.Debian = l.debian(pair, source)
+		case "git":
+			place.Git = l.git(pair, source)
 		case "go":
 			place.Go = l.goModule(pair, source)
+		case "goproxy":
+			values := l.strings(pair, source+", a goproxy place", goProxyKeys)
+			place.GoProxy = &GoProxy{Module: values[0], Version: values[1]}
 		default:
 			l.unknownOf(pair, where, placeKeys)
 		}
@@ -92,7 +98,7 @@ func (l *loader) placeShape(where string, node *yaml.Node, found map[string]bool
 		l.at(node, "%s of several kinds: %s; make a place of each", where, strings.Join(kinds, " and "))
 	case kinds[0] == "go" && found["sha256"]:
 		l.at(node, "%s that is a Go module with a sha256; remove it, the sum is the hash", where)
-	case kinds[0] != "go" && !found["sha256"]:
+	case kinds[0] != "go" && kinds[0] != "git" && !found["sha256"]:
 		l.at(node, "%s without a sha256; add that of the file", where)
 	}
 	if !found["name"] {
@@ -121,11 +127,34 @@ func (l *loader) url(pair pair, where string) string {
 	if !ok {
 		return ""
 	}
+	l.address(pair.value, value, where)
+	return value
+}
+
+// address checks an address of something to download.
+func (l *loader) address(node *yaml.Node, value, where string) {
 	parsed, err := url.Parse(value)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http" {
-		l.at(pair.value, "%s: %q is not an address of a file; write https://host/path", where, value)
+		l.at(node, "%s: %q is not an address; write https://host/path", where, value)
 	}
-	return value
+}
+
+func (l *loader) git(field pair, where string) *Git {
+	values := l.strings(field, where+", a git place", gitKeys, "commit", "path", "ref")
+	g := &Git{URL: values[0], Commit: values[1], Path: values[2], Ref: values[3]}
+	if (g.Commit == "") == (g.Ref == "") {
+		l.at(field.key, "%s, a git place: it needs a commit, or a ref as long as nobody knows its commit; write one of them", where)
+	}
+	if g.URL != "" {
+		l.address(field.value, g.URL, where)
+	}
+	if g.Commit != "" && !commitHex.MatchString(g.Commit) {
+		l.at(field.value, "%s: the commit %q is not 40 lower-case hex digits; a tag or branch may move, so take what git rev-parse TAG^{commit} prints", where, g.Commit)
+	}
+	if g.Path != "" && (!fs.ValidPath(g.Path) || g.Path == ".") {
+		l.at(field.value, "%s: the path %q is not one below the root of the repository; write folder/folder", where, g.Path)
+	}
+	return g
 }
 
 func (l *loader) debian(field pair, where string) *Debian {
@@ -144,8 +173,9 @@ func (l *loader) goModule(field pair, where string) *GoModule {
 	return &GoModule{Module: values[0], Version: values[1], Sum: values[2]}
 }
 
-// strings returns the values of a mapping that has exactly these keys.
-func (l *loader) strings(field pair, where string, names []string) []string {
+// strings returns the values of a mapping that has exactly these keys, of which
+// it may lack some.
+func (l *loader) strings(field pair, where string, names []string, optional ...string) []string {
 	values := make([]string, len(names))
 	pairs := l.pairs(field.value, where)
 	for _, pair := range pairs {
@@ -157,7 +187,7 @@ func (l *loader) strings(field pair, where string, names []string) []string {
 		values[i], _ = l.text(pair, where)
 	}
 	for _, name := range names {
-		if pairs != nil && !slices.ContainsFunc(pairs, func(p pair) bool { return p.name == name }) {
+		if pairs != nil && !slices.Contains(optional, name) && !slices.ContainsFunc(pairs, func(p pair) bool { return p.name == name }) {
 			l.at(field.key, "%s without a %s; add it", where, name)
 		}
 	}

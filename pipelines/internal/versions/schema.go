@@ -90,17 +90,20 @@ var (
 )
 
 // The keys of a place, and of the kinds of place that are mappings. Every key
-// of the latter is required.
+// of the latter is required, but some of gitKeys.
 var (
-	placeKeys  = []string{"name", "sha256", "size", "url", "debian", "go"}
-	placeKinds = []string{"url", "debian", "go"}
-	debianKeys = []string{"package", "version", "suite", "file"}
-	goKeys     = []string{"module", "version", "sum"}
+	placeKeys   = []string{"name", "sha256", "size", "url", "debian", "git", "go", "goproxy"}
+	placeKinds  = []string{"url", "debian", "git", "go", "goproxy"}
+	debianKeys  = []string{"package", "version", "suite", "file"}
+	gitKeys     = []string{"url", "commit", "path", "ref"}
+	goKeys      = []string{"module", "version", "sum"}
+	goProxyKeys = []string{"module", "version"}
 )
 
 var (
 	// plainName has no dot, which separates the names of a path.
 	plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
 	sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	commitHex = regexp.MustCompile(`^[0-9a-f]{40}$`)
 	goSum     = regexp.MustCompile(`^h1:[A-Za-z0-9+/]{43}=$`)
 )

@@ -30,16 +30,18 @@ type Source struct {
 	Places []Place
 }
 
-// Place is one place that a source can come from. Exactly one of URL, Debian
-// and Go is set.
+// Place is one place that a source can come from. Exactly one of URL, Debian,
+// Git, Go and GoProxy is set.
 type Place struct {
 	Name string
 	// URL is an http or https address.
-	URL    string
-	Debian *Debian
-	Go     *GoModule
-	// SHA256 is that of the downloaded file, in 64 lower-case hex digits. It
-	// is empty for a Go module, which has a sum of its own.
+	URL     string
+	Debian  *Debian
+	Git     *Git
+	Go      *GoModule
+	GoProxy *GoProxy
+	// SHA256 is that of the file, in 64 lower-case hex digits. It is empty for a
+	// Go module, which has a sum of its own, and may be for Git.
 	SHA256 string
 	// Size is that of the downloaded file in bytes, 0 where unknown.
 	Size int64
@@ -57,6 +59,24 @@ type Debian struct {
 	Suite, File string
 }
 
+// Git is a commit of a repository. The file is an uncompressed tar of what the
+// commit has at Path, below a folder "source".
+type Git struct {
+	// URL is what git fetch is given, Commit 40 lower-case hex digits. Path is a
+	// folder of the repository, "" for all of it.
+	URL, Commit, Path string
+	// Ref is a tag or branch whose commit nobody has written down yet: nothing
+	// can be built of it, because it may move. Commit is "" then.
+	Ref string
+}
+
+// GoProxy is a module with everything that its go.sum names. The file is an
+// uncompressed tar of what a module proxy has of them, below a folder "proxy",
+// for GOPROXY=file://.
+type GoProxy struct {
+	Module, Version string
+}
+
 // GoModule is a module at a version; Sum is the one of its tree in a go.sum
 // file, "h1:" and a base64 SHA-256.
 type GoModule struct {
@@ -64,12 +84,40 @@ type GoModule struct {
 }
 
 // Hash returns "sha256:" and the hex SHA-256 of the file that the place holds,
-// or for a Go module its go.sum sum, "h1:...".
+// for a Go module its go.sum sum, "h1:...", and for git without a SHA-256 "git:"
+// and the commit or ref, with a colon and the path where there is one.
 func (p Place) Hash() string {
-	if p.Go != nil {
+	switch {
+	case p.Go != nil:
 		return p.Go.Sum
+	case p.Git == nil || p.SHA256 != "":
+		return "sha256:" + p.SHA256
+	case p.Git.Path != "":
+		return "git:" + p.Git.Commit + p.Git.Ref + ":" + p.Git.Path
 	}
-	return "sha256:" + p.SHA256
+	return "git:" + p.Git.Commit + p.Git.Ref
+}
+
+// Cacheable says whether the bytes of the place's file can be told from others,
+// so that caches can hold it.
+func (p Place) Cacheable() bool { return p.Go != nil || p.SHA256 != "" }
+
+// Holds says in a few words what the place is: "debian:linux/6.18.15-1/linux.tar",
+// "git:https://example.org/linux@<commit>:<path>".
+func (p Place) Holds() string {
+	switch {
+	case p.Debian != nil:
+		return fmt.Sprintf("debian:%s/%s/%s", p.Debian.Package, p.Debian.Version, p.Debian.File)
+	case p.Git != nil && p.Git.Path != "":
+		return fmt.Sprintf("git:%s@%s:%s", p.Git.URL, p.Git.Commit+p.Git.Ref, p.Git.Path)
+	case p.Git != nil:
+		return fmt.Sprintf("git:%s@%s", p.Git.URL, p.Git.Commit+p.Git.Ref)
+	case p.Go != nil:
+		return fmt.Sprintf("go:%s@%s", p.Go.Module, p.Go.Version)
+	case p.GoProxy != nil:
+		return fmt.Sprintf("goproxy:%s@%s", p.GoProxy.Module, p.GoProxy.Version)
+	}
+	return p.URL
 }
 
 // Warning is something in a file that is no error but worth saying.

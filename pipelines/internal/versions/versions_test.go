@@ -3,6 +3,7 @@ package versions
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -167,6 +168,30 @@ func TestSources(t *testing.T) {
 	}
 }
 
+// TestHashes tells places apart by what caches know them by.
+func TestHashes(t *testing.T) {
+	f, _ := load(t, "testdata/sources.yaml")
+	got, err := f.Source("assets.kernel.patched.patches")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const commit, hash = "0123456789012345678901234567890123456789", "sha256:7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
+	var lines []string
+	for _, place := range got.Places {
+		lines = append(lines, fmt.Sprint(place.Hash(), " ", place.Cacheable(), " ", place.Holds()))
+	}
+	want := []string{
+		"git:" + commit + " false git:https://example.org/repo@" + commit,
+		"git:" + commit + ":a/b false git:https://example.org/repo@" + commit + ":a/b",
+		hash + " true git:https://example.org/repo@" + commit,
+		hash + " true goproxy:example.org/linux@v6.18.15",
+		"git:v1 false git:https://example.org/repo@v1",
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestUnknownPaths(t *testing.T) {
 	f, _ := load(t, "testdata/sources.yaml")
 	_, pin := f.Pin("assets.kernal.version")
@@ -210,6 +235,10 @@ func TestRepository(t *testing.T) {
 				held = place.Debian.File
 			case place.Go != nil:
 				held = place.Go.Version
+			case place.GoProxy != nil:
+				held = place.GoProxy.Version
+			case place.Git != nil:
+				continue // A commit does not tell its version; the builds compare it.
 			}
 			if !strings.Contains(held, version) {
 				t.Errorf("%s:%d: place %s of %s is %s, which is not version %s",

@@ -1,0 +1,224 @@
+package source
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/dirhash"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// goProxy has the go command bring a module and everything that its go.sum
+// names, and packs that as a module proxy would serve it.
+func (t *task) goProxy(ctx context.Context, place versions.Place) (Fetched, error) {
+	main := &versions.GoModule{Module: place.GoProxy.Module, Version: place.GoProxy.Version}
+	what := "the Go module " + main.Module + "@" + main.Version
+	zipPath, err := t.downloadModule(ctx, main, t.Offline)
+	if err != nil {
+		return Fetched{}, unavailable{fmt.Errorf("downloading %s: %w", what, err)}
+	}
+	sums, err := goSums(zipPath, main)
+	if err != nil {
+		return Fetched{}, fmt.Errorf("reading go.sum of %s: %w", what, err)
+	}
+	files, err := t.proxyFiles(ctx, sums)
+	if err != nil {
+		return Fetched{}, unavailable{fmt.Errorf("downloading what %s needs: %w", what, err)}
+	}
+	files[main.Module+"@"+main.Version] = moduleFiles{Zip: zipPath, GoMod: strings.TrimSuffix(zipPath, ".zip") + ".mod"}
+	return t.made(ctx, place, what+" and its dependencies", func(path string) error {
+		return packProxy(path, files)
+	})
+}
+
+// moduleFiles are what `go mod download -json` says of a module at a version;
+// Zip is "" where the go.mod alone is needed.
+type moduleFiles struct{ Path, Version, Zip, GoMod, Error string }
+
+// goSums returns the lines of the go.sum in a module's zip: "module@version" or
+// "module@version/go.mod" to its sum.
+func goSums(zipPath string, main *versions.GoModule) (map[string]string, error) {
+	archive, err := zip.OpenReader(zipPath)
+	if err != nil {
+		return nil, err
+	}
+	defer archive.Close()
+	file, err := archive.Open(main.Module + "@" + main.Version + "/go.sum")
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	sums := map[string]string{}
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) != 3 {
+			return nil, fmt.Errorf("the line %q has not three fields", lines.Text())
+		}
+		sums[fields[0]+"@"+fields[1]] = fields[2]
+	}
+	return sums, lines.Err()
+}
+
+// proxyFiles brings the modules of a go.sum, or their go.mod files alone, and
+// compares them with their sums.
+func (t *task) proxyFiles(ctx context.Context, sums map[string]string) (map[string]moduleFiles, error) {
+	var whole, mods []string
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		if at, ok := strings.CutSuffix(name, "/go.mod"); !ok {
+			whole = append(whole, name)
+		} else if sums[at] == "" {
+			mods = append(mods, at)
+		}
+	}
+	files := map[string]moduleFiles{}
+	if err := t.askGo(ctx, files, []string{"mod", "download", "-json"}, whole); err != nil {
+		return nil, err
+	}
+	if err := t.askGo(ctx, files, []string{"list", "-m", "-json"}, mods); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		at, isMod := strings.CutSuffix(name, "/go.mod")
+		sum, err := modSum(files[at].GoMod)
+		if !isMod {
+			sum, err = zipSum(files[at].Zip)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("summing %s: %w", name, err)
+		}
+		if sum != sums[name] {
+			return nil, fmt.Errorf("%s has the sum %s, and go.sum says %s", name, sum, sums[name])
+		}
+	}
+	return files, nil
+}
+
+// askGo runs a go command on modules; its answer is a stream of JSON objects.
+func (t *task) askGo(ctx context.Context, files map[string]moduleFiles, command, modules []string) error {
+	if len(modules) == 0 {
+		return nil
+	}
+	cmd := t.goCommand(ctx, t.Offline, "*", append(command, modules...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	runErr := cmd.Run()
+	for answers := json.NewDecoder(&stdout); ; {
+		var m moduleFiles
+		err := answers.Decode(&m)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("reading what go %s wrote: %w", strings.Join(command, " "), errors.Join(err, runErr))
+		}
+		if m.Error != "" {
+			return errors.New(strings.TrimSpace(m.Error))
+		}
+		files[m.Path+"@"+m.Version] = m
+	}
+	if runErr != nil {
+		return fmt.Errorf("running go %s: %w: %s", strings.Join(command, " "), runErr, strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}
+
+// goCommand is a go command that no module around us and no checksum database
+// has a say in: the sums that are declared decide, also for modules that the
+// database lacks.
+func (t *task) goCommand(ctx context.Context, offline bool, noSumDB string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = t.Dir
+	cmd.Env = append(cmd.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GONOSUMDB="+noSumDB)
+	if offline {
+		cmd.Env = append(cmd.Env, "GOPROXY=off")
+	}
+	if t.ModCache != "" {
+		cmd.Env = append(cmd.Env, "GOMODCACHE="+t.ModCache, "GOFLAGS=-mod=mod -modcacherw")
+	}
+	return cmd
+}
+
+// modSum is the sum that go.sum has for a go.mod file alone.
+func modSum(path string) (string, error) {
+	return dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return os.Open(path) })
+}
+
+// packProxy writes the tar of a module proxy's tree, for GOPROXY=file://. What a
+// proxy says of a version, beside its name, is left out: it may change.
+func packProxy(out string, files map[string]moduleFiles) (err error) {
+	file, err := os.Create(out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	tarball := tar.NewWriter(file)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		at, version, _ := strings.Cut(name, "@")
+		if err := packModule(tarball, at, version, files[name]); err != nil {
+			return fmt.Errorf("packing %s: %w", name, err)
+		}
+	}
+	return tarball.Close()
+}
+
+func packModule(tarball *tar.Writer, at, version string, files moduleFiles) error {
+	folder, err := module.EscapePath(at)
+	if err != nil {
+		return err
+	}
+	name, err := module.EscapeVersion(version)
+	if err != nil {
+		return err
+	}
+	base := path.Join("proxy", folder, "@v", name)
+	info := fmt.Appendf(nil, "{\"Version\":%q}\n", version)
+	if err := packFile(tarball, base+".info", int64(len(info)), bytes.NewReader(info)); err != nil {
+		return err
+	}
+	for _, from := range []struct{ suffix, path string }{{".mod", files.GoMod}, {".zip", files.Zip}} {
+		if from.path == "" {
+			continue
+		}
+		if err := packCopy(tarball, base+from.suffix, from.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func packCopy(tarball *tar.Writer, name, from string) (err error) {
+	content, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, content.Close()) }()
+	info, err := content.Stat()
+	if err != nil {
+		return err
+	}
+	return packFile(tarball, name, info.Size(), content)
+}
+
+func packFile(tarball *tar.Writer, name string, size int64, content io.Reader) error {
+	if err := tarball.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: size, Typeflag: tar.TypeReg}); err != nil {
+		return err
+	}
+	_, err := io.Copy(tarball, content)
+	return err
+}
