@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.9.0
 
-.PHONY: help check test test-all kernel-debug lint fmt update bench bench-kernel bench-registry verify-test
+.PHONY: help check test test-all configs kernel-debug lint fmt update bench bench-kernel bench-registry verify-test
 
 help: ## print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,6 +14,9 @@ test: ## the fast tests: no engine, no network
 
 test-all: ## all tests but the full kernel, in a real engine: the README's command
 	go test -tags integration -timeout 60m ./...
+
+configs: ## configure all kernels with the real tree, in the folder SOURCES of sources, and assert every option
+	pipelines/scripts/configs.sh "$(SOURCES)"
 
 kernel-debug: ## build the debug kernel twice from empty caches and compare (half an hour)
 	pipelines/scripts/twice.sh kernel-debug

@@ -38,12 +38,17 @@ func TestIntegration(t *testing.T) {
 	}
 	cache = filepath.Join(cache, "kata-pipelines")
 	stopAfter(t, &embedded.Manager{CacheDir: cache, ModuleDir: "dagger-engine"})
+	repository, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	host := registrytest.Distribution(t)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "integration"),
 		Setup: func(env *testscript.Env) error {
 			for name, value := range map[string]string{
 				"KATA_PIPELINES_CACHE": cache,
+				"REPOSITORY":           repository,
 				"REGISTRY":             host + "/" + filepath.Base(env.WorkDir),
 				"HOME":                 os.Getenv("HOME"),
 				"GOCACHE":              os.Getenv("GOCACHE"),

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the steps that compile: nothing of the machine, the time or the
-# folder that a kernel is built in may end up in it.
+# folder that a kernel is built in may end up in it. CROSS_COMPILE, which Linux
+# reads from the environment, is set where the builder is of another architecture.
 release="${KERNEL_VERSION#v}"
 
 KBUILD_BUILD_TIMESTAMP="$(date --utc --date="@$SOURCE_DATE_EPOCH")"

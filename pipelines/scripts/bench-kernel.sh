@@ -34,12 +34,12 @@ fi
 	"$program" build-asset kernel-debug --arch x86_64 --cache-dir "$work/cache" --output "$work/out" 2>&1 | tee "$work/progress"
 sha256sum "$work/out/kata-static-kernel-debug.tar.zst"
 
-"$program" explain kernel-debug --arch x86_64 >"$work/recipe"
+"$program" explain kernel-debug --inputs --arch x86_64 --cache-dir "$work/cache" >"$work/recipe"
 packages="$(awk '$1 == "packages" { $1 = ""; print }' "$work/recipe" | xargs | tr ' ' ,)"
 # shellcheck disable=SC2016 # the variable is apt's
 mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sort -u | head -n 1)"
 mmdebstrap --quiet --variant=minbase --include="$packages" trixie "$chroot" "$mirror"
-mkdir -p "$chroot/kata/files" "$chroot/kata/sources" "$chroot/build" "$chroot/out"
+mkdir -p "$chroot/kata/files" "$chroot/kata/sources" "$chroot/build" "$chroot/out" "$chroot/outputs" "$chroot/ccache"
 mapfile -t files < <(awk '$3 ~ /^(assets|kernel-configs)\// { print $3 }' "$work/recipe")
 cp --parents "${files[@]}" "$chroot/kata/files"
 for file in "${files[@]}"; do
@@ -48,11 +48,12 @@ done >"$chroot/kata/requested.config"
 cp "$work"/cache/sources/sha256/* "$chroot/kata/sources/linux"
 mount -t proc proc "$chroot/proc"
 
+steps=(unpack configure build install)
 declare -A plain
-for step in configure build install; do
+for step in "${steps[@]}"; do
 	begin="$(date +%s.%N)"
 	chroot "$chroot" env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-		ARCH=x86_64 KERNEL_ARCH=x86_64 KERNEL_VERSION="$(awk '$1 == "assets.kernel.version" { print $3 }' "$work/recipe")" \
+		ARCH=x86_64 MACHINE=x86_64 CROSS_COMPILE= KERNEL_ARCH=x86_64 CCACHE_DIR=/ccache OUTPUTS=/outputs KERNEL_VERSION="$(awk '$1 == "assets.kernel.version" { print $3 }' "$work/recipe")" \
 		KATA_CONFIG_VERSION="$(cat kernel-configs/kata_config_version)" SUFFIX=debug \
 		SOURCE_DATE_EPOCH="$(awk '/time stamps/ { print $NF }' "$work/recipe")" \
 		BUILD=/build DESTDIR=/out FILES=/kata/files SOURCES=/kata/sources REQUESTED_CONFIG=/kata/requested.config \
@@ -62,12 +63,12 @@ for step in configure build install; do
 done
 
 printf '%-10s %10s %10s\n' step engine/s chroot/s
-for step in configure build install; do
+for step in "${steps[@]}"; do
 	printf '%-10s %10s %10s\n' "$step" "$(seconds "$step")" "${plain[$step]}"
 done
-awk -v e="$(seconds configure) $(seconds build) $(seconds install)" \
-	-v p="${plain[configure]} ${plain[build]} ${plain[install]}" \
-	'BEGIN { split(e, a); split(p, b); printf "engine / chroot: %.3f\n", (a[1] + a[2] + a[3]) / (b[1] + b[2] + b[3]) }'
+for step in "${steps[@]}"; do
+	echo "$(seconds "$step") ${plain[$step]}"
+done | awk '{ engine += $1; chroot += $2 } END { printf "engine / chroot: %.3f\n", engine / chroot }'
 
 mkdir "$work/unpacked"
 tar --extract --zstd --file="$work/out/kata-static-kernel-debug.tar.zst" --directory="$work/unpacked"
