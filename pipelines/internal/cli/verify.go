@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,8 +16,6 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
@@ -36,19 +32,16 @@ type verifyOptions struct {
 	json    bool
 }
 
-// debugFolder is the folder of kernel fragments that no kernel gets but those
-// that name it.
-const debugFolder = "debug"
-
 func verifyCmd(process Process, tree *treeOptions) *cobra.Command {
 	o := verifyOptions{treeOptions: tree}
 	cmd := &cobra.Command{
 		Use:   "verify NAME",
-		Short: "Prove that a built asset works: inspect it, and boot it in QEMU",
+		Short: "Prove that a built asset works: inspect it, and run it",
 		Long: `Look at the tarball of an asset: the one that --file names, else the one in the
 build folder, else the one that the local cache has for the asset's key. Guest
-kernels are inspected and booted. Prints what each check saw; a check that cannot
-run on this machine says why, and does not count as passed.`,
+kernels and firmware are inspected and booted, QEMU makes machines with all of its
+devices, the snapshotter serves a containerd. Prints what each check saw; a check
+that cannot run on this machine says why, and does not count as passed.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), process, o, args[0]) },
 	}
@@ -57,8 +50,8 @@ run on this machine says why, and does not count as passed.`,
 	flags.StringVar(&o.file, "file", "", "tarball to look at")
 	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules (default: beside the kernel's)")
 	flags.StringVar(&o.accel, "accel", "tcg", "what QEMU boots with: tcg works everywhere, kvm where the machine has it")
-	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long a guest may take")
-	flags.BoolVar(&o.noBoot, "no-boot", false, "do not boot, only inspect")
+	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long a guest or program may take")
+	flags.BoolVar(&o.noBoot, "no-boot", false, "start no guest and no snapshotter, only inspect")
 	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
 	return cmd
 }
@@ -79,34 +72,25 @@ func runVerify(ctx context.Context, process Process, o verifyOptions, name strin
 	if err != nil {
 		return usage(err)
 	}
-	if asset.Kernel == nil {
-		return fmt.Errorf("verifying %q: it is no guest kernel, and there are no checks for other assets yet", name)
+	note := func(text string) { fmt.Fprintf(process.Stderr, "%s  %s\n", name, text) }
+	prove, err := o.proof(tree, asset, arch, note)
+	if err != nil {
+		return fmt.Errorf("verifying %q: %w", name, err)
+	}
+	if prove == nil {
+		return fmt.Errorf("verifying %q: nothing to check: %s declares no verify, which would be one of %s", name, asset.Pos, strings.Join(catalog.Kinds, ", "))
 	}
 	scratch, err := os.MkdirTemp("", "kata-verify-")
 	if err != nil {
 		return fmt.Errorf("verifying %q: %w", name, err)
 	}
 	defer os.RemoveAll(scratch)
-	note := func(text string) { fmt.Fprintf(process.Stderr, "%s  %s\n", name, text) }
 	tarball, err := o.tarball(ctx, tree, asset, arch, scratch, note)
 	if err != nil {
 		return fmt.Errorf("verifying %q: %w", name, err)
 	}
-	kernel, err := tree.kernel(asset, arch)
-	if err != nil {
-		return fmt.Errorf("verifying %q: %w", name, err)
-	}
-	kernel.Modules = o.modules
-	if slices.Contains(asset.Outputs, "modules") && o.modules == "" {
-		kernel.Modules = filepath.Join(filepath.Dir(tarball), build.OutputName(name, "modules"))
-	}
 	note("looking at " + relative(tarball))
-	const grace = 15 * time.Second
-	boot := verify.Boot{Root: tree.root, LookPath: host.LookPath, Accelerator: o.accel, Timeout: o.timeout, Grace: grace, Note: note}
-	if o.noBoot {
-		boot.Skip = "asked not to: --no-boot"
-	}
-	report, err := kernel.Verify(ctx, tarball, boot)
+	report, err := prove(ctx, tarball)
 	if err != nil {
 		return fmt.Errorf("verifying %q: %w", name, err)
 	}
@@ -159,40 +143,6 @@ func (o verifyOptions) tarball(ctx context.Context, tree *tree, asset catalog.As
 	}
 	note("from the local cache, key " + plan.Key[:12])
 	return tarball, nil
-}
-
-// kernel collects what the tree says of a guest kernel.
-func (t *tree) kernel(asset catalog.Asset, arch catalog.Arch) (verify.Kernel, error) {
-	k := verify.Kernel{Asset: asset.Name, Arch: string(arch), KernelArch: arch.Kernel(), Suffix: asset.Kernel.Suffix}
-	files := t.resolver.Tree
-	var err error
-	if k.Requested, err = kconfig.Load(files, asset.Kernel.Folders(arch), k.KernelArch); err != nil {
-		return k, err
-	}
-	if k.Exceptions, err = kconfig.LoadExceptions(files); err != nil {
-		return k, err
-	}
-	if k.ConfigVersion, err = kconfig.ConfigVersion(files); err != nil {
-		return k, err
-	}
-	if k.Version, err = t.resolver.Versions.Pin(asset.Pins[asset.Kernel.Version]); err != nil {
-		return k, fmt.Errorf("%s: %w", asset.Pos, err)
-	}
-	if !slices.Contains(asset.Kernel.Folders(arch), debugFolder) {
-		debug, err := kconfig.Load(files, []string{debugFolder}, k.KernelArch)
-		if err != nil {
-			return k, err
-		}
-		k.Forbidden = verify.Forbidden(debug, k.Requested)
-	}
-	for _, secret := range slices.Sorted(maps.Keys(asset.Secrets)) {
-		content, err := files.Content(asset.Folder + "/" + asset.Secrets[secret])
-		if err != nil {
-			return k, fmt.Errorf("the certificate of the secret %s: %w", secret, err)
-		}
-		k.Certificate = content.Data
-	}
-	return k, nil
 }
 
 // sawLines is how many lines of one check a table shows.

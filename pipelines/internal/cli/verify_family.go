@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+)
+
+// debugFolder is the folder of kernel fragments that no kernel gets but those
+// that name it.
+const debugFolder = "debug"
+
+// proof looks at a tarball.
+type proof func(ctx context.Context, tarball string) (*verify.Report, error)
+
+// proof returns the one that an asset declares; nil where there is none.
+func (o verifyOptions) proof(t *tree, asset catalog.Asset, arch catalog.Arch, note func(string)) (proof, error) {
+	const grace = 15 * time.Second
+	boot := verify.Boot{Root: t.root, LookPath: host.LookPath, Accelerator: o.accel, Timeout: o.timeout, Grace: grace, Note: note}
+	if o.noBoot {
+		boot.Skip = "asked not to: --no-boot"
+	}
+	if asset.Kernel != nil {
+		kernel, err := t.kernel(asset, arch)
+		return func(ctx context.Context, tarball string) (*verify.Report, error) {
+			kernel.Modules = o.modules
+			if slices.Contains(asset.Outputs, "modules") && o.modules == "" {
+				kernel.Modules = filepath.Join(filepath.Dir(tarball), build.OutputName(asset.Name, "modules"))
+			}
+			return kernel.Verify(ctx, tarball, boot)
+		}, err
+	}
+	switch asset.Verify {
+	case "ovmf":
+		version, err := t.pin(asset, "EDK2_VERSION")
+		firmware := verify.OVMF{Asset: asset.Name, Arch: string(arch), Version: version}
+		return func(ctx context.Context, tarball string) (*verify.Report, error) {
+			return firmware.Verify(ctx, tarball, boot)
+		}, err
+	case "qemu":
+		emulator, err := t.qemu(asset, arch)
+		run := verify.Emulation{Timeout: o.timeout, Note: note}
+		if o.accel == "kvm" {
+			run.Accelerator = o.accel
+		}
+		return func(ctx context.Context, tarball string) (*verify.Report, error) {
+			return emulator.Verify(ctx, tarball, run)
+		}, err
+	}
+	return nil, nil
+}
+
+// pin is the value of one that the asset declares.
+func (t *tree) pin(asset catalog.Asset, variable string) (string, error) {
+	value, err := t.resolver.Versions.Pin(asset.Pins[variable])
+	if err != nil {
+		return "", fmt.Errorf("%s: %s: %w", asset.Pos, variable, err)
+	}
+	return value, nil
+}
+
+// qemu collects what the tree says of an emulator.
+func (t *tree) qemu(asset catalog.Asset, arch catalog.Arch) (verify.QEMU, error) {
+	version, err := t.pin(asset, "QEMU_VERSION")
+	if err != nil {
+		return verify.QEMU{}, err
+	}
+	return verify.NewQEMU(asset.Name, string(arch), asset.Folder, version, asset.Options["QEMU_SUFFIX"], func(path string) ([]byte, error) {
+		content, err := t.resolver.Tree.Content(path)
+		return content.Data, err
+	})
+}
+
+// kernel collects what the tree says of a guest kernel.
+func (t *tree) kernel(asset catalog.Asset, arch catalog.Arch) (verify.Kernel, error) {
+	k := verify.Kernel{Asset: asset.Name, Arch: string(arch), KernelArch: arch.Kernel(), Suffix: asset.Kernel.Suffix}
+	files := t.resolver.Tree
+	var err error
+	if k.Requested, err = kconfig.Load(files, asset.Kernel.Folders(arch), k.KernelArch); err != nil {
+		return k, err
+	}
+	if k.Exceptions, err = kconfig.LoadExceptions(files); err != nil {
+		return k, err
+	}
+	if k.ConfigVersion, err = kconfig.ConfigVersion(files); err != nil {
+		return k, err
+	}
+	if k.Version, err = t.pin(asset, asset.Kernel.Version); err != nil {
+		return k, err
+	}
+	if !slices.Contains(asset.Kernel.Folders(arch), debugFolder) {
+		debug, err := kconfig.Load(files, []string{debugFolder}, k.KernelArch)
+		if err != nil {
+			return k, err
+		}
+		k.Forbidden = verify.Forbidden(debug, k.Requested)
+	}
+	for _, secret := range slices.Sorted(maps.Keys(asset.Secrets)) {
+		content, err := files.Content(asset.Folder + "/" + asset.Secrets[secret])
+		if err != nil {
+			return k, fmt.Errorf("the certificate of the secret %s: %w", secret, err)
+		}
+		k.Certificate = content.Data
+	}
+	return k, nil
+}

@@ -1,0 +1,167 @@
+package emulator_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/emulator"
+)
+
+// family is the folder of the emulators.
+const family = "../../../../assets/qemu"
+
+func TestParseDevices(t *testing.T) {
+	const list = `# A comment.
+Q35        machine:q35
+VIRTIO_BLK virtio-blk-pci # and another
+
+VIRTIO_PCI
+SEV        object:sev-guest object:sev-snp-guest
+-          object:iothread pc-dimm
+`
+	got, err := emulator.ParseDevices("x.list", []byte(list))
+	want := emulator.Devices{
+		Devices:  []string{"virtio-blk-pci", "pc-dimm"},
+		Objects:  []string{"sev-guest", "sev-snp-guest", "iothread"},
+		Machines: []string{"q35"},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+func TestParseDevicesErrors(t *testing.T) {
+	for title, test := range map[string]struct{ list, want string }{
+		"kind":    {"Q35 machine:q35\nX devcie:x", `x.list:2: "devcie:x": want a device, object:NAME or machine:NAME`},
+		"twice":   {"Q35 machine:q35\nX a\nY b a", `x.list:3: "a" has no name, or stands twice`},
+		"no name": {"Q35 machine:", `x.list:1: "machine:" has no name`},
+		"machine": {"X a", "x.list: no machine:NAME"},
+		"empty":   {"", "x.list: no machine:NAME"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			if _, err := emulator.ParseDevices("x.list", []byte(test.list)); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestParseFirmware(t *testing.T) {
+	got, err := emulator.ParseFirmware("x.list", []byte("# BIOS\nbios.bin /usr/share/bios.bin\npvh.bin source:pc-bios/optionrom\n"))
+	want := []emulator.Firmware{{Name: "bios.bin", From: "/usr/share/bios.bin"}, {Name: "pvh.bin", From: "source:pc-bios/optionrom"}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	for _, list := range []string{"bios.bin", "a b c", "../x /x", "a /x\na /y"} {
+		if got, err := emulator.ParseFirmware("x.list", []byte(list)); err == nil {
+			t.Errorf("%q: got %v", list, got)
+		}
+	}
+}
+
+// The lists of the tree can be read, and ask for what every emulator of Kata has.
+func TestLists(t *testing.T) {
+	for _, arch := range []string{"x86_64", "aarch64", "s390x", "ppc64le"} {
+		file := filepath.Join(family, "devices", arch+".list")
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		devices, err := emulator.ParseDevices(file, content)
+		if err != nil {
+			t.Error(err)
+		}
+		bus := "pci"
+		if arch == "s390x" {
+			bus = "ccw"
+		}
+		for _, name := range []string{"virtio-blk", "virtio-scsi", "virtio-net", "virtio-serial", "virtio-rng", "virtio-balloon", "virtio-9p", "vhost-user-fs", "vhost-vsock"} {
+			if !slices.Contains(devices.Devices, name+"-"+bus) {
+				t.Errorf("%s: no %s-%s", arch, name, bus)
+			}
+		}
+		file = filepath.Join(family, "firmware", arch+".list")
+		if content, err = os.ReadFile(file); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := emulator.ParseFirmware(file, content); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestParseHelp(t *testing.T) {
+	got := emulator.ParseHelp("List of user creatable objects:\n  iothread\n  sev-guest\n\n")
+	if diff := cmp.Diff([]string{"iothread", "sev-guest"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUnasked(t *testing.T) {
+	const help = `Controller/Bridge/Hub devices:
+name "pci-bridge", bus PCI, desc "Standard PCI Bridge"
+
+Network devices:
+name "e1000", bus PCI, alias "e1000-82540em"
+name "virtio-net-device", bus virtio-bus
+name "virtio-net-pci", bus PCI, alias "virtio-net"
+name "virtio-net-pci-non-transitional", bus PCI
+
+Display devices:
+name "ramfb", bus System
+
+Quantum devices:
+name "qubit"
+`
+	offers := emulator.ParseDeviceHelp(help)
+	if len(offers) != 7 {
+		t.Errorf("%d devices: %v", len(offers), offers)
+	}
+	got := emulator.Unasked(offers, []string{"pci-bridge", "virtio-net-pci"})
+	want := []emulator.Offer{{Name: "e1000", Kind: "Network"}, {Name: "ramfb", Kind: "Display"}, {Name: "qubit", Kind: "Quantum"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestArgs(t *testing.T) {
+	all := emulator.Trials(emulator.Devices{
+		Devices: []string{"new-thing", "xio3130-downstream", "scsi-hd", "virtio-scsi-ccw", "pxb-pcie", "vfio-ccw"},
+		Objects: []string{"iothread"},
+	})
+	var names []string
+	for _, trial := range all {
+		names = append(names, trial.Name)
+	}
+	want := []string{"iothread", "xio3130-downstream", "virtio-scsi-ccw", "scsi-hd", "vfio-ccw", "new-thing", "pxb-pcie"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
+	}
+	if all[4].Hardware == "" {
+		t.Error("vfio-ccw takes nothing of the host")
+	}
+	setting := emulator.Setting{Machine: "s390-ccw-virtio", Accelerator: "qtest", Dir: "/a,b"}
+	got := strings.Join(setting.Args(all), " ")
+	for _, part := range []string{
+		"-accel qtest ", "-machine s390-ccw-virtio,memory-backend=ram ", "-object iothread,id=iothread ",
+		"-device virtio-scsi-ccw,id=virtio-scsi-ccw,iothread=/objects/iothread ",
+		"-device scsi-hd,id=scsi-hd,drive=hd,bus=virtio-scsi-ccw.0 ",
+	} {
+		if !strings.Contains(got, part) {
+			t.Errorf("no %q in %s", part, got)
+		}
+	}
+	nvdimm := emulator.Trials(emulator.Devices{Devices: []string{"nvdimm"}})
+	setting.Machine, setting.Accelerator = "q35", "kvm"
+	got = strings.Join(setting.Args(nvdimm), " ")
+	for _, part := range []string{"mem-path=/a,,b/image", "-machine q35,memory-backend=ram,nvdimm=on", "-accel kvm,kernel-irqchip=split"} {
+		if !strings.Contains(got, part) {
+			t.Errorf("no %q in %s", part, got)
+		}
+	}
+}

@@ -1,0 +1,256 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/emulator"
+)
+
+// fake is an emulator with a network card, for which %s stands where lines of
+// shell may change it. It looks for firmware beside itself.
+const fake = `#!/bin/sh
+folder="$(cd "$(dirname "$0")/.." && pwd)/share/kata-qemu/qemu"
+version='10.2.2 (kata-static)' accel=kvm card=virtio-net-pci realized=true rom=bios-256k.bin
+%s
+case "$*" in
+--version) echo "QEMU emulator version $version" ;;
+'-device help') printf 'Network devices:\nname "%%s", bus PCI\n\nMisc devices:\nname "pvpanic", bus ISA\n' "$card" ;;
+'-object help') printf 'List:\n  iothread\n' ;;
+'-machine help') printf 'Supported:\nq35  a PC\n' ;;
+'-accel help') printf 'Accelerators:\n%%s\n' "$accel" ;;
+'-L help') echo "$folder" ;;
+*'-accel kvm'*) echo 'no KVM here' >&2; exit 1 ;;
+*)
+	echo '{"QMP": {"version": {}}}'
+	while read -r line; do
+		case "$line" in
+		*qom-get*) echo "{\"return\": $realized}" ;;
+		*quit*) echo '{"return": {}}'; exit 0 ;;
+		*monitor*) echo "{\"return\": \"name=\\\"$rom\\\"\"}" ;;
+		*) echo '{"return": {}}' ;;
+		esac
+	done
+	;;
+esac
+`
+
+// emulated has a changed fake looked at.
+func emulated(t *testing.T, change string) *Report {
+	t.Helper()
+	q := QEMU{
+		Asset: "qemu", Arch: "x86_64", Version: "v10.2.2",
+		Devices:  emulator.Devices{Devices: []string{"virtio-net-pci", "pvpanic", "vfio-pci"}, Objects: []string{"iothread"}, Machines: []string{"q35"}},
+		Firmware: []emulator.Firmware{{Name: "bios-256k.bin"}},
+	}
+	// vfio-pci is on the list, and the fake has it no more than a host for tests.
+	change += "\n" + `[ "$*" != '-device help' ] || echo 'name "vfio-pci"'`
+	dir := t.TempDir()
+	program := filepath.Join(dir, q.program())
+	for _, folder := range []string{filepath.Dir(program), filepath.Join(dir, q.folder())} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(program, fmt.Appendf(nil, fake, change), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	report := &Report{}
+	run := Emulation{Timeout: 20 * time.Second, Note: func(string) {}}
+	if err := run.check(t.Context(), report, q, dir); err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// verdicts are the checks as lines of text.
+func verdicts(report *Report) string {
+	var text strings.Builder
+	for _, check := range report.Checks {
+		fmt.Fprintf(&text, "%s %s: %s\n", check.Verdict, check.Name, check.Saw)
+	}
+	return text.String()
+}
+
+func TestEmulation(t *testing.T) {
+	report := emulated(t, "")
+	got := verdicts(report)
+	for _, want := range []string{
+		"passed version: QEMU emulator version 10.2.2 (kata-static)",
+		"passed devices: 3 devices, 1 objects and q35",
+		"passed unasked devices:",
+		"passed firmware folder: opt/kata/share/kata-qemu/qemu",
+		"passed machine q35: qtest, realized: iothread virtio-net-pci pvpanic\nnot with kvm: QEMU: exit status 1\nno KVM here",
+		"skipped devices of the host: vfio-pci: it takes a PCI device",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if report.Failed != 0 {
+		t.Errorf("%d failed", report.Failed)
+	}
+}
+
+func TestEmulationFails(t *testing.T) {
+	for title, test := range map[string]struct{ change, want string }{
+		"version":    {"version='10.2.1 (kata-static)'", `failed version: the version is "10.2.1": want "10.2.2"`},
+		"package":    {"version='10.2.2 (Debian)'", `failed version: the package version is "Debian"`},
+		"no version": {`[ "$*" != --version ] || { echo what; exit 0; }`, `failed version: it says "what"`},
+		"broken":     {"echo illegal >&2; exit 4", "failed version: running qemu-system-x86_64 --version: exit status 4\nillegal"},
+		"device":     {"card=e1000", "failed devices: -device virtio-net-pci is missing"},
+		"unasked":    {"card=e1000", "failed unasked devices: e1000, among the network devices"},
+		"no kvm":     {"accel=qtest", "failed devices: -accel kvm is missing"},
+		"tcg": {`accel="kvm
+tcg"`, "failed devices: -accel tcg: nothing but KVM"},
+		"folder":     {"folder=/usr/share/qemu", "failed firmware folder: it looks in /usr/share/qemu"},
+		"unrealized": {"realized=false", "failed machine q35: virtio-net-pci is there, and not realized"},
+		"no BIOS":    {"rom=other.bin", "failed machine q35: bios-256k.bin is not in the memory"},
+		"refuses":    {`case "$*" in *qtest*) echo 'bad device' >&2; exit 1 ;; esac`, "failed machine q35: QEMU: exit status 1\nbad device"},
+		"silent end": {`case "$*" in *qtest*) exit 0 ;; esac`, "failed machine q35: waiting for QEMU's greeting: EOF"},
+		"no QMP":     {`case "$*" in *qtest*) echo '{}'; exit 0 ;; esac`, "failed machine q35: no QMP"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			if got := verdicts(emulated(t, test.change)); !strings.Contains(got, test.want) {
+				t.Errorf("no %q in\n%s", test.want, got)
+			}
+		})
+	}
+}
+
+func TestEmulationHang(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "qemu")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 60\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run := Emulation{Timeout: 100 * time.Millisecond, Note: func(string) {}}
+	_, err := run.try(t.Context(), program, emulator.Setting{Machine: "q35", Dir: dir}, nil)
+	if err == nil || !strings.Contains(err.Error(), "QEMU took longer than 100ms") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A program of another architecture is not tried, and nothing passes for it.
+func TestEmulationOfAnotherArchitecture(t *testing.T) {
+	q := QEMU{Arch: "s390x"}
+	dir := t.TempDir()
+	program := filepath.Join(dir, q.program())
+	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, elfFile(elf.EM_AVR), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	report := &Report{}
+	if err := (Emulation{Timeout: time.Minute}).check(t.Context(), report, q, dir); err != nil {
+		t.Fatal(err)
+	}
+	if report.Passed+report.Failed != 0 || report.Skipped != 5 {
+		t.Errorf("got\n%s", verdicts(report))
+	}
+}
+
+func TestEmulationIsInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	q := QEMU{Arch: "x86_64"}
+	program := filepath.Join(dir, q.program())
+	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 60\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	report := &Report{}
+	if err := (Emulation{Timeout: time.Minute}).check(ctx, report, q, dir); err == nil || len(report.Checks) > 0 {
+		t.Errorf("got %v and\n%s", err, verdicts(report))
+	}
+}
+
+// elfFile is a program of two segments that say what the loader must know, and of
+// those given.
+func elfFile(machine elf.Machine, more ...elf.Prog64) []byte {
+	progs := append([]elf.Prog64{
+		{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_R | elf.PF_W)},
+		{Type: uint32(elf.PT_GNU_RELRO), Flags: uint32(elf.PF_R)},
+	}, more...)
+	header := elf.Header64{
+		Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
+		Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: uint16(len(progs)),
+	}
+	copy(header.Ident[:], elf.ELFMAG)
+	header.Ident[elf.EI_CLASS] = byte(elf.ELFCLASS64)
+	header.Ident[elf.EI_DATA] = byte(elf.ELFDATA2LSB)
+	header.Ident[elf.EI_VERSION] = byte(elf.EV_CURRENT)
+	var out bytes.Buffer
+	for _, part := range []any{header, progs} {
+		if err := binary.Write(&out, binary.LittleEndian, part); err != nil {
+			panic(err) // A buffer takes everything, and the types are fixed.
+		}
+	}
+	return out.Bytes()
+}
+
+func TestProgram(t *testing.T) {
+	for title, test := range map[string]struct {
+		file []byte
+		want string
+	}{
+		"good":             {elfFile(elf.EM_X86_64), "passed program: EM_X86_64, static and stripped"},
+		"interpreter":      {elfFile(elf.EM_X86_64, elf.Prog64{Type: uint32(elf.PT_INTERP)}), "failed program: it has an interpreter"},
+		"executable stack": {elfFile(elf.EM_X86_64, elf.Prog64{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_X)}), "failed program: its stack is executable"},
+		"another machine":  {elfFile(elf.EM_AARCH64), "failed program: it is a program for EM_AARCH64: want one for x86_64"},
+		"script":           {[]byte("#!/bin/sh\n"), "failed program: it is no ELF file"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "program")
+			if err := os.WriteFile(path, test.file, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			report := &Report{}
+			if _, err := (QEMU{Arch: "x86_64"}).checkProgram(report, path); err != nil {
+				t.Fatal(err)
+			}
+			if got := verdicts(report); !strings.HasPrefix(got, test.want) {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestFirmwareFormat(t *testing.T) {
+	rom := make([]byte, 1024)
+	rom[0], rom[1], rom[2] = 0x55, 0xaa, 2
+	rom[3] = -rom[0] - rom[1] - rom[2]
+	bad := bytes.Clone(rom)
+	bad[9]++
+	long := bytes.Clone(rom)
+	long[2] = 3
+	bios := make([]byte, 64<<10)
+	bios[len(bios)-16] = 0xea
+	for title, test := range map[string]struct {
+		data         []byte
+		format, want string
+	}{
+		"option ROM": {rom, "option ROM, 1024 bytes", ""},
+		"checksum":   {bad, "", "an option ROM with a wrong checksum"},
+		"cut short":  {long, "", "an option ROM of 1024 bytes that says it has 1536"},
+		"BIOS":       {bios, "BIOS with a reset vector, 65536 bytes", ""},
+		"ELF":        {elfFile(elf.EM_S390), "ELF, 176 bytes", ""},
+		"zeros":      {make([]byte, 2048), "", "nothing but zeros"},
+	} {
+		if format, why := firmwareFormat(test.data); format != test.format || why != test.want {
+			t.Errorf("%s: got %q, %q", title, format, why)
+		}
+	}
+}
