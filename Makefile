@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.9.0
 
-.PHONY: help check test test-all configs kernel-debug lint fmt update bench bench-kernel bench-registry verify-test
+.PHONY: help check test test-all configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry verify-test
 
 help: ## print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +36,9 @@ bench: ## measure the engine's start and a hit in the cache
 
 bench-kernel: ## measure the kernel build against a plain chroot (half an hour)
 	pipelines/scripts/bench-kernel.sh
+
+bench-ccache: ## measure a kernel build after one changed option against the first (half an hour)
+	pipelines/scripts/bench-ccache.sh kernel
 
 bench-registry: ## measure the registry tier beside the oras CLI (a minute)
 	go test -tags bench -count=1 -run TestRegistrySpeed -v ./pipelines

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Builds a kernel with empty caches, changes one option of it in a copy of the
+# tree, builds it again, and prints the times and their ratio. As root; one kernel
+# build and a bit long.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+asset="${1:-kernel}"
+# An option that few files look at, and what it becomes.
+fragment=kernel-configs/common/filesystems.conf option=CONFIG_XFS_POSIX_ACL value=n
+
+work="$(mktemp --directory)"
+program="$work/pipelines"
+trap '"$program" engine stop --cache-dir "$work/cache" || true; rm -rf "$work"' EXIT
+go build -o "$program" ./pipelines
+mkdir "$work/tree"
+cp -r assets kernel-configs versions.yaml go.mod go.sum pipelines "$work/tree"
+
+# build NAME: prints the seconds that it took.
+build() {
+	local begin
+	begin="$(date +%s.%N)"
+	"$program" build-asset "$asset" --root "$work/tree" --cache-dir "$work/cache" --output "$work/$1" >&2
+	awk -v begin="$begin" -v end="$(date +%s.%N)" 'BEGIN { printf "%.1f\n", end - begin }'
+}
+
+# The engine, the builder and the sources are not what is measured.
+"$program" source fetch "$asset" --root "$work/tree" --cache-dir "$work/cache" >&2
+"$program" engine start --cache-dir "$work/cache" >&2
+first="$(build first)"
+if ! grep --quiet "^$option=" "$work/tree/$fragment"; then
+	echo "$fragment does not ask for $option" >&2
+	exit 1
+fi
+sed --in-place "s/^$option=.*/$option=$value/" "$work/tree/$fragment"
+second="$(build second)"
+awk -v asset="$asset" -v first="$first" -v second="$second" -v option="$option" 'BEGIN {
+	printf "%s: %s s at first, %s s after %s changed: %.2f of it\n", asset, first, second, option, second / first }'
