@@ -55,6 +55,8 @@ func (o verifyOptions) proof(t *tree, asset catalog.Asset, arch catalog.Arch, no
 		return func(ctx context.Context, tarball string) (*verify.Report, error) {
 			return emulator.Verify(ctx, tarball, run)
 		}, err
+	case "nydus":
+		return o.nydus(t, asset, arch, boot)
 	}
 	return nil, nil
 }
