@@ -116,6 +116,14 @@ func (g *guest) checkBuild(report *Report, f *files) {
 		report.skip(name, "vmlinux is compressed: its notes cannot be read")
 		return
 	}
+	if f.vmlinux.Release == "" && f.vmlinuz != nil && len(f.vmlinuz.Sections) > 0 {
+		var problems []string
+		if !f.vmlinuz.Packs(*f.vmlinux) {
+			problems = []string{"vmlinux unpacks another kernel than vmlinuz"}
+		}
+		report.judge(name, problems, "vmlinux and vmlinuz are one decompressor with one kernel in it")
+		return
+	}
 	o, ok := g.observed(report, name, serial.Notes)
 	if !ok {
 		return

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,9 +82,22 @@ func disk(o *serial.Observation) error {
 	return sum(path)(o)
 }
 
-// entropy takes bytes from the virtio generator.
+// entropy takes bytes from the virtio generator, also where the machine has a
+// better one.
 func entropy(o *serial.Observation) error {
-	current, err := read("/sys/class/misc/hw_random/rng_current")
+	const folder = "/sys/class/misc/hw_random/"
+	available, err := read(folder + "rng_available")
+	if err != nil {
+		return err
+	}
+	for _, name := range strings.Fields(available) {
+		if strings.HasPrefix(name, "virtio_rng") {
+			if err := os.WriteFile(folder+"rng_current", []byte(name), 0); err != nil {
+				return err
+			}
+		}
+	}
+	current, err := read(folder + "rng_current")
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // maxConfig bounds a configuration, in bytes; real ones have some 100 to 300 kB.
@@ -42,6 +43,9 @@ func (i Image) release() string {
 // where the symbol linux_banner points. Known is false for an image without
 // addresses, or without text that can be read.
 func (i Image) HasBanner(address uint64) (has, known bool) {
+	if i.Release == "" {
+		return false, false
+	}
 	for _, section := range i.Sections {
 		if section.Address == 0 {
 			continue
@@ -53,6 +57,18 @@ func (i Image) HasBanner(address uint64) (has, known bool) {
 		}
 	}
 	return has, known
+}
+
+// Packs says whether the image has the longest section of another in it: that of
+// a decompressor is the kernel that it unpacks.
+func (i Image) Packs(decompressor Image) bool {
+	var longest []byte
+	for _, section := range decompressor.Sections {
+		if len(section.Data) > len(longest) {
+			longest = section.Data
+		}
+	}
+	return len(longest) > 0 && slices.ContainsFunc(i.Sections, func(s Section) bool { return bytes.Contains(s.Data, longest) })
 }
 
 // Config returns the .config that the kernel carries in itself, ErrNone where it

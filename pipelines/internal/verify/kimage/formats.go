@@ -102,7 +102,7 @@ func openS390(r io.ReaderAt, size int64) (Image, error) {
 	if string(data[size-4:]) != "zIPL" {
 		return Image{}, errors.New("the image is cut short: it does not end with the mark of an s390 kernel, zIPL")
 	}
-	image := Image{Format: S390BzImage, Arch: "s390x"}
+	image := Image{Format: S390BzImage, Arch: "s390x", Sections: []Section{{Data: data}}}
 	if offset := binary.BigEndian.Uint64(data[versionAt:]); offset != 0 && offset < uint64(size) {
 		image.Release = firstWord(data[offset:])
 	}

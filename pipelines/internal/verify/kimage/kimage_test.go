@@ -200,3 +200,17 @@ func FuzzOpen(f *testing.F) {
 		image.HasBanner(0x1000)
 	})
 }
+
+// TestPacks tells the decompressor of an image from another's.
+func TestPacks(t *testing.T) {
+	payload := kimage.Section{Name: ".vmlinux.bin.compressed", Data: []byte("a kernel, compressed")}
+	ours := kimage.Image{Sections: []kimage.Section{{Name: ".text", Data: []byte("unpack")}, payload}}
+	image := kimage.Image{Sections: []kimage.Section{{Data: []byte("head, " + string(payload.Data) + ", tail")}}}
+	if !image.Packs(ours) {
+		t.Error("its own decompressor is another's")
+	}
+	ours.Sections[1].Data = []byte("another kernel, compressed")
+	if image.Packs(ours) || image.Packs(kimage.Image{}) {
+		t.Error("another's decompressor, or nothing, is its own")
+	}
+}
