@@ -1,13 +1,24 @@
 // Package archive packs folders into the tarballs that assets are shipped as,
-// and reads them: plain tar in plain zstd, for GNU tar and `zstd -d`.
+// reads them and merges them: plain tar in plain zstd, for GNU tar and `zstd -d`.
+//
+// # Format
+//
+// The tar stream is cut into zstd frames that stand alone. Directories are in
+// frames of their own, before all else, so that a merge can leave out those that
+// are there already. Other members share frames of bounded size; one that does
+// not fit has some of its own. The two blocks that end the stream are a frame,
+// too. A skippable frame follows, with an index: see indexfile.go. So listing,
+// comparing and merging decompress nothing, and reading one file no other frame
+// than its own.
 //
 // # Determinism
 //
 // The bytes depend on nothing but the names, contents, x bits and link targets
-// in the folder, and on Options. Members are sorted by name; owner, mode and
-// time are fixed. The tar stream is cut into pieces at offsets that the members
-// alone decide, and each piece is compressed by itself into one zstd frame, so
-// that the number of processors decides only how many are under way at once.
+// in the folder, and on Options. Directories come first, then the others, each
+// sorted by name; owner, mode and time are fixed. The members alone decide where
+// the stream is cut, and each frame is compressed by itself, so that the number
+// of processors decides only how many are under way at once. The index decides
+// every byte of the stream but the contents, and has their hashes.
 //
 // # Names
 //
@@ -17,7 +28,6 @@
 package archive
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -49,9 +59,23 @@ type Options struct {
 	Level int
 	// ModTime is the time of every member, in whole seconds.
 	ModTime time.Time
+	// Scratch is the folder for what PlanMerge makes of tarballs without an
+	// index; nothing else uses it. It is made where it is missing, and its files
+	// may be removed at any time between merges.
+	Scratch string
+
+	// frame is for tests: how much a frame holds, frameSize where it is 0.
+	frame int
 }
 
-// Summary is what Pack wrote.
+func (o Options) check() error {
+	if o.Level < 1 || o.Level > len(levels) {
+		return fmt.Errorf("compression level %d: want 1 to %d", o.Level, len(levels))
+	}
+	return nil
+}
+
+// Summary is what was written.
 type Summary struct {
 	// SHA256 is that of the tarball in hex, Size its length in bytes.
 	SHA256  string
@@ -63,15 +87,22 @@ type Summary struct {
 // complete or not at all. It refuses what must not be shipped, naming the path:
 // devices, pipes, sockets, setuid and setgid files, links that leave the tree,
 // the host's own files; and a tree without a file or link.
-func Pack(ctx context.Context, dir, out string, options Options) (summary Summary, err error) {
-	if options.Level < 1 || options.Level > len(levels) {
-		return Summary{}, fmt.Errorf("compression level %d: want 1 to %d", options.Level, len(levels))
+func Pack(ctx context.Context, dir, out string, options Options) (Summary, error) {
+	if err := options.check(); err != nil {
+		return Summary{}, err
 	}
 	members, err := scan(dir)
 	if err != nil {
 		return Summary{}, err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(out), filepath.Base(out)+".tmp-*")
+	return writeFile(out, func(to io.Writer) ([]Member, error) {
+		return write(ctx, to, dir, members, options)
+	})
+}
+
+// writeFile writes a tarball to a file that appears complete or not at all.
+func writeFile(path string, write func(out io.Writer) ([]Member, error)) (summary Summary, err error) {
+	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp-*")
 	if err != nil {
 		return Summary{}, fmt.Errorf("creating the tarball: %w", err)
 	}
@@ -83,10 +114,11 @@ func Pack(ctx context.Context, dir, out string, options Options) (summary Summar
 	}()
 	hash := sha256.New()
 	counted := &counter{to: io.MultiWriter(temp, hash)}
-	if err := write(ctx, counted, dir, members, options); err != nil {
+	members, err := write(counted)
+	if err != nil {
 		return Summary{}, err
 	}
-	if err := publish(temp, out); err != nil {
+	if err := publish(temp, path); err != nil {
 		return Summary{}, fmt.Errorf("finishing the tarball: %w", err)
 	}
 	return Summary{SHA256: hex.EncodeToString(hash.Sum(nil)), Size: counted.n, Members: members}, nil
@@ -106,68 +138,55 @@ func publish(temp *os.File, path string) error {
 	return os.Rename(temp.Name(), path)
 }
 
-// write sends the tar stream of the members through the compressor and fills in
-// the hashes of their contents.
-func write(ctx context.Context, out io.Writer, dir string, members []Member, options Options) error {
-	frames, err := newFrameWriter(ctx, out, options.Level)
+// write sends the members through the compressor, directories first, and the
+// index after them. It returns the members as written, with their hashes.
+func write(ctx context.Context, out io.Writer, dir string, members []Member, options Options) ([]Member, error) {
+	tarball, err := newTarWriter(ctx, out, options)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer frames.stop()
-	tarball := tar.NewWriter(frames)
-	for i := range members {
-		member := &members[i]
-		// A member that fits into a frame is not cut in two.
-		if err := frames.reserve(member.Size + 2*blockSize); err != nil {
-			return err
-		}
-		if err := tarball.WriteHeader(header(*member, options.ModTime)); err != nil {
-			return fmt.Errorf("packing %s: %w", member.Name, err)
-		}
-		if member.Mode.IsRegular() {
-			if err := writeContent(tarball, dir, member); err != nil {
-				return fmt.Errorf("packing %s: %w", member.Name, err)
-			}
-		}
-		if err := tarball.Flush(); err != nil {
-			return fmt.Errorf("packing %s: %w", member.Name, err)
+	defer tarball.stop()
+	for _, m := range members {
+		if err := addFile(tarball, dir, m); err != nil {
+			return nil, err
 		}
 	}
-	if err := tarball.Close(); err != nil {
-		return fmt.Errorf("ending the tar stream: %w", err)
+	x, err := finish(tarball, out)
+	if err != nil {
+		return nil, err
 	}
-	return frames.Close()
+	return x.Members(), nil
 }
 
-// header leaves the format open: archive/tar then takes USTAR, and PAX only for
-// what does not fit into that.
-func header(m Member, modTime time.Time) *tar.Header {
-	h := &tar.Header{Name: m.Name, Mode: int64(m.Mode.Perm()), ModTime: modTime, Typeflag: tar.TypeReg, Size: m.Size}
-	switch {
-	case m.Mode.IsDir():
-		h.Typeflag = tar.TypeDir
-	case m.Mode.Type() == fs.ModeSymlink:
-		h.Typeflag, h.Linkname = tar.TypeSymlink, m.Link
+// finish writes the end of a tarball and its index.
+func finish(tarball *tarWriter, out io.Writer) (*Index, error) {
+	if err := tarball.end(); err != nil {
+		return nil, err
 	}
-	return h
+	x, err := tarball.close()
+	if err != nil {
+		return nil, err
+	}
+	index, err := x.encode()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := out.Write(index); err != nil {
+		return nil, fmt.Errorf("writing the index: %w", err)
+	}
+	return x, nil
 }
 
-func writeContent(tarball io.Writer, dir string, m *Member) error {
+func addFile(tarball *tarWriter, dir string, m Member) error {
+	if !m.Mode.IsRegular() {
+		return tarball.add(m, nil)
+	}
 	file, err := os.Open(filepath.Join(dir, filepath.FromSlash(m.Name)))
 	if err != nil {
-		return err
+		return fmt.Errorf("packing %s: %w", m.Name, err)
 	}
 	defer file.Close()
-	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(tarball, hash), file)
-	if err != nil {
-		return err
-	}
-	if n != m.Size {
-		return fmt.Errorf("has %d bytes, and had %d before: something still writes to it", n, m.Size)
-	}
-	m.SHA256 = hex.EncodeToString(hash.Sum(nil))
-	return nil
+	return tarball.add(m, file)
 }
 
 // counter counts the bytes that pass.

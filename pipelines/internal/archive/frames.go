@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -17,14 +18,8 @@ var levels = []zstd.EncoderLevel{
 }
 
 const (
-	// frameSize is how much of the tar stream a frame holds at most. Larger
-	// frames compress a little better, and take memory: up to three frames and
-	// the encoder's tables per processor.
-	frameSize = 4 << 20
-	// blockSize is tar's.
-	blockSize = 512
-	// maxWorkers bounds the memory on machines with many processors: four pack
-	// some hundred megabytes a second, in less than 100 MB.
+	// maxWorkers bounds the memory on machines with many processors: at the best
+	// level each takes some 100 MB.
 	maxWorkers = 4
 )
 
@@ -52,18 +47,26 @@ type frameWriter struct {
 	queue   chan *frame
 	written sync.WaitGroup
 	stopped bool
+	// limit is how much of the stream a frame holds.
+	limit int
+	// cuts counts the frames that were cut; sizes has those that were written.
+	cuts  int
+	sizes []frameSizes
 }
 
-func newFrameWriter(ctx context.Context, out io.Writer, level int) (*frameWriter, error) {
+// frameSizes are the lengths of a frame in the file and in the tar stream.
+type frameSizes struct{ packed, plain int64 }
+
+func newFrameWriter(ctx context.Context, out io.Writer, options Options) (*frameWriter, error) {
 	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
 	encoder, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(levels[level-1]), zstd.WithEncoderConcurrency(workers),
-		zstd.WithWindowSize(frameSize), zstd.WithLowerEncoderMem(true))
+		zstd.WithEncoderLevel(levels[options.Level-1]), zstd.WithEncoderConcurrency(workers),
+		zstd.WithWindowSize(windowSize), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, fmt.Errorf("starting the compressor: %w", err)
 	}
 	count := workers + 1
-	w := &frameWriter{encoder: encoder, free: make(chan *frame, count), queue: make(chan *frame, count)}
+	w := &frameWriter{encoder: encoder, limit: cmp.Or(options.frame, frameSize), free: make(chan *frame, count), queue: make(chan *frame, count)}
 	ctx, w.fail = context.WithCancelCause(ctx)
 	w.done = ctx.Done()
 	w.failure = func() error { return context.Cause(ctx) }
@@ -77,6 +80,7 @@ func newFrameWriter(ctx context.Context, out io.Writer, level int) (*frameWriter
 				if _, err := out.Write(f.packed); err != nil {
 					w.fail(err)
 				}
+				w.sizes = append(w.sizes, frameSizes{int64(len(f.packed)), int64(len(f.plain))})
 			}
 			w.free <- f
 		}
@@ -91,22 +95,29 @@ func (w *frameWriter) Write(p []byte) (int, error) {
 		if err := w.take(); err != nil {
 			return written, err
 		}
-		n := min(len(p), frameSize-len(w.current.plain))
+		n := min(len(p), w.limit-len(w.current.plain))
 		w.current.plain = append(w.current.plain, p[:n]...)
 		p, written = p[n:], written+n
-		if len(w.current.plain) == frameSize {
+		if len(w.current.plain) == w.limit {
 			w.cut()
 		}
 	}
 	return written, nil
 }
 
-// reserve ends the current frame where n more bytes do not fit into it.
-func (w *frameWriter) reserve(n int64) error {
-	if w.current != nil && int64(len(w.current.plain))+n > frameSize {
+// end ends the current frame.
+func (w *frameWriter) end() {
+	if w.current != nil {
 		w.cut()
 	}
-	return w.failure()
+}
+
+// left is how many bytes fit into the current frame.
+func (w *frameWriter) left() int64 {
+	if w.current == nil {
+		return int64(w.limit)
+	}
+	return int64(w.limit - len(w.current.plain))
 }
 
 // take makes sure that there is a current frame.
@@ -120,7 +131,7 @@ func (w *frameWriter) take() error {
 		return w.failure()
 	}
 	if w.current.plain == nil {
-		w.current.plain = make([]byte, 0, frameSize)
+		w.current.plain = make([]byte, 0, w.limit)
 	}
 	w.current.plain = w.current.plain[:0]
 	return nil
@@ -130,6 +141,7 @@ func (w *frameWriter) take() error {
 func (w *frameWriter) cut() {
 	f := w.current
 	w.current = nil
+	w.cuts++
 	w.queue <- f
 	go func() {
 		f.packed = w.encoder.EncodeAll(f.plain, f.packed[:0])
@@ -137,11 +149,10 @@ func (w *frameWriter) cut() {
 	}()
 }
 
-// Close writes what is left and returns the first error of the output.
+// Close writes what is left and returns the first error of the output. After it
+// sizes has all frames.
 func (w *frameWriter) Close() error {
-	if w.current != nil {
-		w.cut()
-	}
+	w.end()
 	w.drain()
 	return w.failure()
 }

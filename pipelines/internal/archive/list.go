@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// maxWindow is what `zstd -d` accepts by default, in bytes.
-	maxWindow = 128 << 20
 	// maxListing bounds the memory that names and links of one tarball take.
 	maxListing = 64 << 20
+	// maxTrailer is how many zeros may fill up the last record of a tar stream.
+	maxTrailer = 1 << 20
 )
 
 // zeros is one block of the two that end a tar stream.
@@ -27,7 +27,7 @@ var zeros [blockSize]byte
 // tarball that was cut short, or that holds anything Pack would refuse, is an
 // error; names may leave out "./" and come in any order, and a root member is
 // passed over, so that tarballs built elsewhere can be read.
-func List(r io.Reader) ([]Member, error) { return walk(r, read) }
+func List(r io.Reader) ([]Member, error) { return walk(r, maxUnpacked, read) }
 
 // read makes a member of a header and the content that follows it.
 func read(h *tar.Header, content io.Reader) (Member, error) {
@@ -42,10 +42,8 @@ func read(h *tar.Header, content io.Reader) (Member, error) {
 	case tar.TypeReg:
 		// The holes of a sparse file cost no bytes: a small tarball could ask
 		// for an exabyte to be hashed.
-		for key := range h.PAXRecords {
-			if strings.HasPrefix(key, "GNU.sparse.") {
-				return Member{}, fmt.Errorf("%q is a sparse file: pack it as a plain one", h.Name)
-			}
+		if sparse(h) {
+			return Member{}, fmt.Errorf("%q is a sparse file: pack it as a plain one", h.Name)
 		}
 		m.Size = h.Size
 	default:
@@ -67,6 +65,15 @@ func read(h *tar.Header, content io.Reader) (Member, error) {
 	return m, nil
 }
 
+func sparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
 // atEnd makes sure that the stream ended where it says: archive/tar takes one
 // that was cut between two members for complete, and does not look at what
 // follows the end.
@@ -75,8 +82,11 @@ func atEnd(stream *countReader, before int64) error {
 		return fmt.Errorf("the tar stream ends without its final blocks: %w", io.ErrUnexpectedEOF)
 	}
 	buffer := make([]byte, 32*blockSize)
-	for {
+	for end := stream.n; ; {
 		n, err := stream.Read(buffer)
+		if stream.n-end > maxTrailer {
+			return fmt.Errorf("more than %d zeros follow the end of the tar stream", maxTrailer)
+		}
 		for piece := buffer[:n]; len(piece) > 0; {
 			k := min(len(piece), blockSize)
 			if !bytes.Equal(piece[:k], zeros[:k]) {
@@ -93,15 +103,21 @@ func atEnd(stream *countReader, before int64) error {
 	}
 }
 
-// countReader counts the bytes that pass.
+// countReader counts the bytes that pass, and ends after max of them.
 type countReader struct {
-	from io.Reader
-	n    int64
+	from   io.Reader
+	n, max int64
 }
 
 // Read passes on what it gets.
 func (c *countReader) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
-	c.n += int64(n)
+	if c.n += int64(n); c.n > c.max {
+		return 0, tooMuch(c.max)
+	}
 	return n, err
+}
+
+func tooMuch(limit int64) error {
+	return fmt.Errorf("the tarball unpacks to more than %d bytes", limit)
 }

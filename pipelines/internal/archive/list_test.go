@@ -3,10 +3,13 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,7 +38,7 @@ func TestListReadsWhatPackWrote(t *testing.T) {
 func TestListNoticesCuts(t *testing.T) {
 	out, _ := pack(t, plant(t, []node{
 		{name: "opt/a", mode: 0o644, data: code(blockSize, 3)},
-		{name: "opt/b", mode: 0o644, data: code(frameSize+12345, 1)},
+		{name: "opt/b", mode: 0o644, data: code(testFrame+12345, 1)},
 	}), 1)
 	data, err := os.ReadFile(out)
 	if err != nil {
@@ -115,7 +118,9 @@ func TestListForeign(t *testing.T) {
 		{"setuid", tarOf(t, tar.Header{Name: "./x", Typeflag: tar.TypeReg, Mode: 0o4755}), "setuid"},
 		{"host file", tarOf(t, tar.Header{Name: "./etc/hosts", Typeflag: tar.TypeReg}), "belongs to the host"},
 		{"escaping link", tarOf(t, tar.Header{Name: "./x", Typeflag: tar.TypeSymlink, Linkname: "../y"}), "outside the tree"},
-		{"sparse", sparse(t), "sparse"},
+		{"sparse", hole(t), "sparse"},
+		{"absurd size", absurd(t), "says to have 1125899906842624 bytes"},
+		{"zeros without end", append(bytes.Clone(file), make([]byte, 2*maxTrailer)...), "zeros follow the end"},
 		{"no tar", []byte(strings.Repeat("x", 1024)), "reading the tar stream"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -131,9 +136,9 @@ func TestListForeign(t *testing.T) {
 	}
 }
 
-// sparse is a PAX sparse file that says to have an exabyte; archive/tar writes
+// hole is a PAX sparse file that says to have an exabyte; archive/tar writes
 // none, so that its map is patched in.
-func sparse(t testing.TB) []byte {
+func hole(t testing.TB) []byte {
 	const size = "1152921504606846976"
 	content := "1\n" + size + "\n0\n"
 	records := ""
@@ -147,6 +152,14 @@ func sparse(t testing.TB) []byte {
 	body := tarOf(t, tar.Header{Name: "./hole", Typeflag: tar.TypeReg, Size: blockSize})
 	copy(body[blockSize:], content)
 	return append(pax, body...)
+}
+
+// absurd has a member that says to have a petabyte.
+func absurd(t testing.TB) []byte {
+	file := tarOf(t, tar.Header{Name: "./x", Typeflag: tar.TypeReg, Size: 3})
+	copy(file[124:136], "\x80\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00")
+	checksum(file[:blockSize])
+	return file
 }
 
 func checksum(header []byte) {
@@ -173,13 +186,13 @@ func FuzzList(f *testing.F) {
 	}
 	f.Add(packed, false)
 	f.Add(packed[:len(packed)/2], false)
-	f.Add(sparse(f), true)
+	f.Add(hole(f), true)
 	f.Add(tarOf(f, tar.Header{Name: "./opt/" + strings.Repeat("long/", 60), Typeflag: tar.TypeDir}), true)
 	f.Fuzz(func(t *testing.T, data []byte, plain bool) {
 		if plain {
 			data = compress(data)
 		}
-		members, err := List(io.LimitReader(bytes.NewReader(data), 1<<20))
+		members, err := walk(io.LimitReader(bytes.NewReader(data), 1<<20), 1<<24, read)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				t.Errorf("a bare end of file leaks: %v", err)
@@ -195,4 +208,36 @@ func FuzzList(f *testing.F) {
 			}
 		}
 	})
+}
+
+// files is a tar stream of empty files.
+func files(t testing.TB, names ...string) []byte {
+	t.Helper()
+	var headers []tar.Header
+	for _, name := range names {
+		headers = append(headers, tar.Header{Name: name, Typeflag: tar.TypeReg})
+	}
+	return tarOf(t, headers...)
+}
+
+func hashOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// TestBombs has little that unpacks to much.
+func TestBombs(t *testing.T) {
+	const limit = 1 << 20
+	file := tarOf(t, tar.Header{Name: "./x", Typeflag: tar.TypeReg, Size: 4 * limit})
+	longName := tarOf(t, tar.Header{Name: "./" + strings.Repeat("x", 1000), Typeflag: tar.TypeReg})[:3*blockSize] // without the member
+	for name, data := range map[string][]byte{
+		"file":    file,
+		"many":    files(t, slices.Repeat([]string{"./x"}, 2*limit/blockSize)...),
+		"headers": bytes.Repeat(longName, limit/len(longName)+1),
+	} {
+		_, err := walk(bytes.NewReader(compress(data)), limit, read)
+		if err == nil || !strings.Contains(err.Error(), "unpacks to more than 1048576 bytes") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

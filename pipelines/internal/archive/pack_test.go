@@ -26,6 +26,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// testFrame is how much a frame of the tests holds.
+const testFrame = 1 << 20
+
 var epoch = time.Unix(1772323200, 0)
 
 // node is a file to make: a folder where data is nil and there is no link.
@@ -40,8 +43,8 @@ type node struct {
 // sort differently as paths and as bytes, need PAX, or fill a frame.
 func sample() []node {
 	return []node{
-		{name: "opt/kata/share/kata-containers/vmlinux-6.18.15-188-debug", mode: 0o755, data: code(frameSize+12345, 1)},
-		{name: "opt/kata/share/kata-containers/vmlinuz-6.18.15-188-debug", mode: 0o644, data: code(frameSize/2, 2)},
+		{name: "opt/kata/share/kata-containers/vmlinux-6.18.15-188-debug", mode: 0o755, data: code(testFrame+12345, 1)},
+		{name: "opt/kata/share/kata-containers/vmlinuz-6.18.15-188-debug", mode: 0o644, data: code(testFrame/2, 2)},
 		{name: "opt/kata/share/kata-containers/config-6.18.15-188-debug", mode: 0o600, data: []byte("CONFIG_BPF=y\n")},
 		{name: "opt/kata/share/kata-containers/vmlinux-debug.container", link: "vmlinux-6.18.15-188-debug"},
 		{name: "opt/kata/share/kata-containers.txt", mode: 0o400, data: []byte("sorts before the folder\n")},
@@ -102,7 +105,7 @@ func plant(t testing.TB, nodes []node) string {
 func pack(t testing.TB, dir string, level int) (string, Summary) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out.tar.zst")
-	summary, err := Pack(t.Context(), dir, out, Options{Level: level, ModTime: epoch})
+	summary, err := Pack(t.Context(), dir, out, Options{Level: level, ModTime: epoch, frame: testFrame})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +115,7 @@ func pack(t testing.TB, dir string, level int) (string, Summary) {
 func TestPackGolden(t *testing.T) {
 	dir := plant(t, sample())
 	var got strings.Builder
+	fmt.Fprintf(&got, "frames of %d bytes with windows of %d; here of %d\n", frameSize, windowSize, testFrame)
 	for level := 1; level <= len(levels); level++ {
 		_, summary := pack(t, dir, level)
 		if level == 1 {
@@ -282,7 +286,7 @@ func TestPackOptions(t *testing.T) {
 }
 
 func TestPackCancelled(t *testing.T) {
-	dir := plant(t, []node{{name: "opt/x", mode: 0o644, data: bytes.Repeat(code(frameSize/2, 2), 8)}})
+	dir := plant(t, []node{{name: "opt/x", mode: 0o644, data: bytes.Repeat(code(testFrame, 2), 64)}})
 	for _, after := range []time.Duration{0, 30 * time.Millisecond} {
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		defer cancel()
@@ -308,14 +312,14 @@ func (f *failing) Write(p []byte) (int, error) {
 
 func TestFramesReportTheOutput(t *testing.T) {
 	for _, left := range []int{0, 1 << 20} {
-		w, err := newFrameWriter(t.Context(), &failing{left}, 1)
+		w, err := newFrameWriter(t.Context(), &failing{left}, Options{Level: 1, frame: testFrame})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var writeErr error
 		for range 4 {
 			if writeErr == nil {
-				_, writeErr = w.Write(code(frameSize+12345, 1))
+				_, writeErr = w.Write(code(testFrame+12345, 1))
 			}
 		}
 		if err := errors.Join(writeErr, w.Close()); !errors.Is(err, errFull) {

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // Extract reads a tarball to its end, as List does, and on the way writes files
@@ -18,7 +16,7 @@ import (
 // there before, so that no member stands twice; after an error some may be there
 // in part.
 func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) ([]Member, error) {
-	return walk(r, func(h *tar.Header, content io.Reader) (m Member, err error) {
+	return walk(r, maxUnpacked, func(h *tar.Header, content io.Reader) (m Member, err error) {
 		if h.Typeflag != tar.TypeReg {
 			return read(h, content)
 		}
@@ -41,14 +39,54 @@ func Extract(r io.Reader, place func(name string, size int64) (path string, err 
 	})
 }
 
-// walk reads a tarball to its end and returns what each makes of its members.
-func walk(r io.Reader, each func(h *tar.Header, content io.Reader) (Member, error)) ([]Member, error) {
-	decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+// CopyFile writes the content of one file to w, and reads the tarball to its end
+// for that: for tarballs without an index. The error is fs.ErrNotExist where
+// there is no such member; w may have got something before any error.
+func CopyFile(w io.Writer, r io.Reader, name string) error {
+	name = memberName(name)
+	var found *Member
+	_, err := walk(r, maxUnpacked, func(h *tar.Header, content io.Reader) (Member, error) {
+		here := h.Typeflag == tar.TypeReg && memberName(h.Name) == name
+		if here && found != nil {
+			return Member{}, fmt.Errorf("%s stands twice", name)
+		}
+		if here {
+			content = io.TeeReader(content, w)
+		}
+		m, err := read(h, content)
+		if m.Name == name {
+			found = &m
+		}
+		return m, err
+	})
+	switch {
+	case err != nil:
+		return err
+	case found == nil:
+		return fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	case !found.Mode.IsRegular():
+		return noFile(*found)
+	}
+	return nil
+}
+
+// noFile says why a member has no content.
+func noFile(m Member) error {
+	if m.Mode.IsDir() {
+		return fmt.Errorf("%s is a directory", m.Name)
+	}
+	return fmt.Errorf("%s is a link to %s", m.Name, m.Link)
+}
+
+// walk reads a tarball to its end, of at most limit bytes unpacked, and returns
+// what each makes of its members.
+func walk(r io.Reader, limit int64, each func(h *tar.Header, content io.Reader) (Member, error)) ([]Member, error) {
+	decoder, err := newDecoder(r)
 	if err != nil {
-		return nil, fmt.Errorf("reading the zstd stream: %w", err)
+		return nil, err
 	}
 	defer decoder.Close()
-	stream := &countReader{from: decoder}
+	stream := &countReader{from: decoder, max: limit}
 	tarball := tar.NewReader(stream)
 	var members []Member
 	size := 0
@@ -60,6 +98,9 @@ func walk(r io.Reader, each func(h *tar.Header, content io.Reader) (Member, erro
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the tar stream after %d members: %w", len(members), err)
+		}
+		if h.Size > limit-stream.n && !sparse(h) {
+			return nil, fmt.Errorf("%q says to have %d bytes: %w", h.Name, h.Size, tooMuch(limit))
 		}
 		if h.Typeflag == tar.TypeDir && (h.Name == "./" || h.Name == ".") {
 			continue

@@ -21,6 +21,10 @@ var hostFolders = []string{"dev", "proc", "sys"}
 // maxName is the longest name and link in bytes, that of Linux.
 const maxName = 4096
 
+// maxDepth is how many folders a member may be in: what stands above each is
+// looked at.
+const maxDepth = 100
+
 // check refuses members that would land outside the folder they are extracted
 // into, or on the host's own files.
 func check(m Member) error {
@@ -33,6 +37,9 @@ func check(m Member) error {
 	}
 	if "./"+clean != strings.TrimSuffix(m.Name, "/") || clean == "." || !fs.ValidPath(clean) {
 		return fmt.Errorf("%q: want a clean name that begins with ./ and stays inside", m.Name)
+	}
+	if strings.Count(clean, "/") > maxDepth {
+		return fmt.Errorf("%.100q… is in more than %d folders", m.Name, maxDepth)
 	}
 	top, _, _ := strings.Cut(clean, "/")
 	if slices.Contains(hostFiles, clean) || slices.Contains(hostFolders, top) {

@@ -46,8 +46,19 @@ func scan(dir string) ([]Member, error) {
 	if !content {
 		return nil, fmt.Errorf("%s holds no file to pack", dir)
 	}
-	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(members, order)
 	return members, nil
+}
+
+// order is that of the members: directories, then the others, each by name.
+func order(a, b Member) int {
+	if a.Mode.IsDir() != b.Mode.IsDir() {
+		if a.Mode.IsDir() {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(a.Name, b.Name)
 }
 
 // inspect makes the member of one file, or says why it must not be shipped.

@@ -1,0 +1,45 @@
+package archive
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// header leaves the format open: archive/tar then takes USTAR, and PAX only for
+// what does not fit into that.
+func header(m Member, modTime time.Time) *tar.Header {
+	h := &tar.Header{Name: m.Name, Mode: int64(m.Mode.Perm()), ModTime: modTime, Typeflag: tar.TypeReg, Size: m.Size}
+	switch {
+	case m.Mode.IsDir():
+		h.Typeflag = tar.TypeDir
+	case m.Mode.Type() == fs.ModeSymlink:
+		h.Typeflag, h.Linkname = tar.TypeSymlink, m.Link
+	}
+	return h
+}
+
+// headerBytes are the blocks before the content of a member. No other bytes are
+// ever written for it, so that a reader can compare.
+func headerBytes(m Member, modTime time.Time) ([]byte, error) {
+	var buffer bytes.Buffer
+	if err := tar.NewWriter(&buffer).WriteHeader(header(m, modTime)); err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Name, err)
+	}
+	return buffer.Bytes(), nil
+}
+
+// padding is what fills the last block of a content.
+func padding(size int64) int64 { return -size & (blockSize - 1) }
+
+// tarSize is how much of the tar stream a member takes. A member whose header
+// cannot be written takes none, and ReadIndex refuses it.
+func tarSize(m Member, modTime time.Time) int64 {
+	head, err := headerBytes(m, modTime)
+	if err != nil {
+		return 0
+	}
+	return int64(len(head)) + m.Size + padding(m.Size)
+}

@@ -1,0 +1,507 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func mergeOptions(t *testing.T) Options {
+	return Options{Level: 1, ModTime: epoch, Scratch: filepath.Join(t.TempDir(), "scratch"), frame: testFrame}
+}
+
+// component packs nodes.
+func component(t *testing.T, name string, nodes ...node) Component {
+	t.Helper()
+	path, _ := pack(t, plant(t, nodes), 1)
+	return Component{Name: name, Path: path}
+}
+
+// kernelAndQEMU share directories, a file that is the same, alone in a frame in
+// one and beside others in the other, and a link.
+func kernelAndQEMU(t *testing.T) []Component {
+	licence := node{name: "opt/kata/share/LICENCE", mode: 0o644, data: []byte("Apache\n")}
+	same := node{name: "opt/kata/share/same", link: "LICENCE"}
+	return []Component{
+		component(t, "kernel", licence, same,
+			node{name: "opt/kata/share/kata-containers/vmlinux", mode: 0o644, data: code(10*testFrame+12345, 1)},
+			node{name: "opt/kata/share/kata-containers/vmlinux.container", link: "vmlinux"}),
+		component(t, "qemu", licence, same,
+			node{name: "opt/kata/bin/qemu", mode: 0o755, data: code(100_000, 2)},
+			node{name: "opt/kata/share/qemu/bios.bin", mode: 0o644, data: code(5000, 3)}),
+		component(t, "licence", licence),
+	}
+}
+
+var versionFile = Extra{Name: "./opt/kata/VERSION", Content: []byte("3.28.0\n")}
+
+func writeMerged(t *testing.T, m *Merged, out string) Summary {
+	t.Helper()
+	summary, err := m.Write(t.Context(), out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return summary
+}
+
+func plan(t *testing.T, components []Component, extras ...Extra) *Merged {
+	t.Helper()
+	m, err := PlanMerge(t.Context(), components, extras, mergeOptions(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestMerge(t *testing.T) {
+	components := kernelAndQEMU(t)
+	m := plan(t, components, versionFile)
+	dir := t.TempDir()
+	out := filepath.Join(dir, "merged.tar.zst")
+	var progress int64
+	m.Progress = func(done int64) { progress = done }
+	summary := writeMerged(t, m, out)
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("beside the tarball: %v, %v", entries, err)
+	}
+	data, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int64(len(data)) != m.Size || summary.Size != m.Size || progress != m.Size || summary.SHA256 != hashOf(data) {
+		t.Errorf("%d bytes with sha256 %s; planned %d, said %+v, progress %d", len(data), hashOf(data), m.Size, summary, progress)
+	}
+	file := open(t, out)
+	if err := file.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(m.Index, file.Index()); diff != "" {
+		t.Errorf("index (-planned +written)\n%s", diff)
+	}
+	listed, err := List(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(summary.Members, listed); diff != "" {
+		t.Errorf("members (-said +listed)\n%s", diff)
+	}
+	var names []string
+	for _, l := range listed {
+		names = append(names, l.Name)
+	}
+	want := []string{
+		"./opt/", "./opt/kata/", "./opt/kata/bin/", "./opt/kata/share/", "./opt/kata/share/kata-containers/", "./opt/kata/share/qemu/",
+		"./opt/kata/share/LICENCE", "./opt/kata/share/kata-containers/vmlinux", "./opt/kata/share/kata-containers/vmlinux.container", "./opt/kata/share/same",
+		"./opt/kata/bin/qemu", "./opt/kata/share/qemu/bios.bin", "./opt/kata/VERSION",
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("names (-want +got)\n%s", diff)
+	}
+	checkParts(t, m)
+	again := writeMerged(t, plan(t, components, versionFile), filepath.Join(t.TempDir(), "again"))
+	if again.SHA256 != summary.SHA256 {
+		t.Error("the same merge gives other bytes")
+	}
+}
+
+func checkParts(t *testing.T, m *Merged) {
+	t.Helper()
+	sum := m.Own
+	for _, p := range m.Parts {
+		sum += p.Size
+	}
+	if sum != m.Size {
+		t.Errorf("the parts make up %d bytes of %d", sum, m.Size)
+	}
+	if shared := m.Parts[1].Shared; !slices.Equal(shared, []string{"./opt/kata/share/LICENCE", "./opt/kata/share/same"}) {
+		t.Errorf("qemu shares %v", shared)
+	}
+	if p := m.Parts[2]; p.Size != 0 || len(p.Members) != 0 || len(p.Shared) != 1 {
+		t.Errorf("licence has nothing of its own, but %+v", p)
+	}
+	if p := m.Parts[0]; p.Name != "kernel" || p.Reframed || len(p.Members) != 4 || p.Unpacked < 10*testFrame {
+		t.Errorf("kernel is %+v", p)
+	}
+}
+
+// TestMergeCopies makes sure that frames are copied, not compressed again: they
+// are there to the byte, although other levels would make others.
+func TestMergeCopies(t *testing.T) {
+	path, _ := pack(t, plant(t, []node{{name: "opt/x", mode: 0o644, data: code(300_000, 1)}}), 4)
+	x := open(t, path).Index()
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := plan(t, []Component{{"a", path}, component(t, "b", node{name: "opt/y", mode: 0o644, data: []byte("y")})})
+	out := filepath.Join(t.TempDir(), "merged")
+	writeMerged(t, m, out)
+	merged, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := source[x.Frames[1].Offset:][:x.Frames[1].Size]
+	if !bytes.Contains(merged, frame) {
+		t.Error("the frame of the component is not in the merged tarball")
+	}
+}
+
+func TestMergedExtracts(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "merged.tar.zst")
+	writeMerged(t, plan(t, kernelAndQEMU(t), versionFile), out)
+	into := t.TempDir()
+	shell := exec.CommandContext(t.Context(), "sh", "-ec", `zstd -q -dc "$1" | tar -x -C "$2"`, "sh", out, into)
+	if text, err := shell.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	for name, want := range map[string]string{"VERSION": "3.28.0\n", "share/LICENCE": "Apache\n", "share/same": "Apache\n", "bin/qemu": string(code(100_000, 2))} {
+		got, err := os.ReadFile(filepath.Join(into, "opt/kata", name))
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
+func TestMergeConflicts(t *testing.T) {
+	text := func(name, content string) node {
+		return node{name: "opt/kata/" + name, mode: 0o644, data: []byte(content)}
+	}
+	link := func(name, to string) node { return node{name: "opt/kata/" + name, link: to} }
+	a := component(t, "a", text("f", "1"), text("d/f", "1"), text("x", "1"), link("l", "x"), link("m", "d"))
+	for _, test := range []struct {
+		name  string
+		other []node
+		extra string
+		want  []string
+	}{
+		{name: "content", other: []node{text("f", "2")}, want: []string{"./opt/kata/f is in a and in b: files of 1 bytes with sha256 6b86b273ff34… and d4735e3a265e…"}},
+		{name: "size", other: []node{text("f", "22")}, want: []string{"./opt/kata/f is in a and in b: files of 1 and 2 bytes"}},
+		{name: "mode", other: []node{{name: "opt/kata/f", mode: 0o755, data: []byte("1")}}, want: []string{"./opt/kata/f is in a and in b: modes -rw-r--r-- and -rwxr-xr-x"}},
+		{name: "type", other: []node{link("f", "x"), text("x", "1")}, want: []string{"./opt/kata/f is in a and in b: a file and a link"}},
+		{name: "target", other: []node{link("l", "f"), text("f", "1")}, want: []string{"./opt/kata/l is in a and in b: links to x and to f"}},
+		{name: "directory over a file", other: []node{text("f/g", "1")}, want: []string{"./opt/kata/f is a file in a and a directory in b"}},
+		{name: "through a link", other: []node{text("m/g", "1")}, want: []string{"./opt/kata/m is a link in a and a directory in b"}},
+		{name: "file over a directory", other: []node{text("d", "1")}, want: []string{"./opt/kata/d is a file in b and a directory in a"}},
+		{name: "all at once", other: []node{text("f", "2"), text("x", "3")}, want: []string{"./opt/kata/f is in", "./opt/kata/x is in"}},
+		{name: "link to nothing", other: []node{link("n", "nothing"), text("y", "1")}, want: []string{"./opt/kata/n of b links to nothing, which no component has"}},
+		{name: "links in a circle", other: []node{link("n", "o"), link("o", "n")}, want: []string{"./opt/kata/n of b links to o", "./opt/kata/o of b links to n"}},
+		{name: "links that lead on", other: []node{link("n", "m/f"), link("o", "../kata/m"), link("p", ".."), link("q", "n")}},
+		{name: "extra", other: []node{text("y", "1")}, extra: "./opt/kata/y", want: []string{"./opt/kata/y is in b, and is what the merge adds"}},
+		{name: "extra on a directory", other: []node{text("y/z", "1")}, extra: "./opt/kata/y", want: []string{"./opt/kata/y is a file in the merge itself and a directory in b"}},
+		{name: "extra of the host", other: []node{text("y", "1")}, extra: "./etc/hosts", want: []string{"belongs to the host"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var extras []Extra
+			if test.extra != "" {
+				extras = []Extra{{Name: test.extra}}
+			}
+			_, err := PlanMerge(t.Context(), []Component{a, component(t, "b", test.other...)}, extras, mergeOptions(t))
+			if len(test.want) == 0 && err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range test.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("error %v, want %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestMergeRefuses(t *testing.T) {
+	good := component(t, "good", node{name: "opt/x", mode: 0o644, data: []byte("x")})
+	hostile := filepath.Join(t.TempDir(), "hostile")
+	bad := lying(t, func(x *Index) { entry(x, "./opt/kata/big").Name = "./../big" })
+	if err := os.WriteFile(hostile, bad, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name       string
+		components []Component
+		want       []string
+	}{
+		{"nothing", nil, []string{"no components"}},
+		{"twice", []Component{good, good}, []string{`component "good" is listed twice`}},
+		{"missing and hostile", []Component{good, {"gone", filepath.Join(t.TempDir(), "gone")}, {"hostile", hostile}},
+			[]string{`component "gone": open `, `component "hostile": `, "stays inside"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := PlanMerge(t.Context(), test.components, nil, mergeOptions(t))
+			for _, want := range test.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("error %v, want %q", err, want)
+				}
+			}
+		})
+	}
+	if _, err := PlanMerge(t.Context(), []Component{good}, nil, Options{}); err == nil {
+		t.Error("level 0: no error")
+	}
+}
+
+// TestMergeSeesHiddenFrames has an index that calls two frames one: a copy
+// would carry what no index names.
+func TestMergeSeesHiddenFrames(t *testing.T) {
+	data := lying(t, func(x *Index) { x.Frames[1].Size += x.Frames[2].Size - 13; x.Frames[2].Size = 13 })
+	path := filepath.Join(t.TempDir(), "hidden")
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m := plan(t, []Component{{"hidden", path}})
+	into := t.TempDir()
+	_, err := m.Write(t.Context(), filepath.Join(into, "out"))
+	if err == nil || !strings.Contains(err.Error(), `component "hidden": the index lies`) {
+		t.Errorf("error %v", err)
+	}
+	wantEmpty(t, into)
+}
+
+func TestMergeForeign(t *testing.T) {
+	dir := plant(t, []node{
+		{name: "opt/kata/bin/tool", mode: 0o775, data: code(100_000, 1)},
+		{name: "opt/kata/big", mode: 0o664, data: code(testFrame+100, 2)},
+		{name: "opt/kata/link", link: "bin/tool"},
+	})
+	foreign := filepath.Join(t.TempDir(), "kata-static-tool.tar.zst")
+	shell := exec.CommandContext(t.Context(), "sh", "-ec", `tar -C "$1" --sort=none --owner=user:1000 -c . | zstd -q -o "$2"`, "sh", dir, foreign)
+	if text, err := shell.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	components := append(kernelAndQEMU(t), Component{"tool", foreign})
+	options := mergeOptions(t)
+	first, err := PlanMerge(t.Context(), components, nil, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := first.Parts[3]
+	if !part.Reframed || filepath.Dir(part.Path) != options.Scratch || len(part.Members) != 3 {
+		t.Errorf("planned %+v", part)
+	}
+	before, err := os.Stat(part.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := PlanMerge(t.Context(), components, nil, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.Stat(second.Parts[3].Path)
+	if err != nil || !os.SameFile(before, after) {
+		t.Errorf("written once more: %v", err)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	writeMerged(t, second, out)
+	file := open(t, out)
+	if err := file.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for name, want := range map[string]fs.FileMode{"./opt/kata/bin/tool": 0o755, "./opt/kata/big": 0o644, "./opt/kata/link": fs.ModeSymlink | 0o777} {
+		if m := entry(file.Index(), name); m.Mode != want {
+			t.Errorf("%s has mode %s, want %s", name, m.Mode, want)
+		}
+	}
+	options.Scratch = ""
+	if _, err := PlanMerge(t.Context(), components, nil, options); !errors.Is(err, ErrNoIndex) {
+		t.Errorf("without a folder for copies: %v", err)
+	}
+}
+
+func TestMergeForeignHostile(t *testing.T) {
+	for name, test := range map[string]struct {
+		nodes []string
+		want  string
+	}{
+		"twice":      {[]string{"./opt/x", "./opt/x"}, "stands twice"},
+		"below file": {[]string{"./opt/x", "./opt/x/y"}, "which is no directory"},
+		"escape":     {[]string{"../x"}, "stays inside"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			foreign := filepath.Join(t.TempDir(), "foreign")
+			if err := os.WriteFile(foreign, compress(files(t, test.nodes...)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			options := mergeOptions(t)
+			_, err := PlanMerge(t.Context(), []Component{{"foreign", foreign}}, nil, options)
+			if err == nil || !strings.Contains(err.Error(), `component "foreign"`) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+			if entries, err := os.ReadDir(options.Scratch); err == nil && len(entries) > 0 {
+				t.Errorf("left behind: %v", entries)
+			}
+		})
+	}
+}
+
+// TestMergeGoesOn has what a killed run leaves, right and wrong.
+func TestMergeGoesOn(t *testing.T) {
+	components := kernelAndQEMU(t)
+	out := filepath.Join(t.TempDir(), "out")
+	want := writeMerged(t, plan(t, components, versionFile), out)
+	whole, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := bytes.Clone(whole[:chunk+100])
+	wrong[chunk+50] ^= 1
+	for name, before := range map[string][]byte{
+		"empty": {}, "half": whole[:len(whole)/2], "whole": whole, "longer": append(bytes.Clone(whole), "more"...),
+		"torn": append(bytes.Clone(whole[:2*chunk]), make([]byte, chunk)...), "wrong": wrong, "other": make([]byte, 3*chunk),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, ".out.partial"), before, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got := writeMerged(t, plan(t, components, versionFile), filepath.Join(dir, "out"))
+			data, err := os.ReadFile(filepath.Join(dir, "out"))
+			if err != nil || got.SHA256 != want.SHA256 || !bytes.Equal(data, whole) {
+				t.Errorf("wrote %d bytes with %s, want %d with %s: %v", len(data), got.SHA256, len(whole), want.SHA256, err)
+			}
+		})
+	}
+}
+
+// TestCopierWritesOnce uses a file that cannot be written.
+func TestCopierWritesOnce(t *testing.T) {
+	data := code(3*chunk+100, 5)
+	path := filepath.Join(t.TempDir(), "partial")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	same, other := newCopier(file, nil), newCopier(file, nil)
+	defer same.stop()
+	defer other.stop()
+	if err := same.copy(t.Context(), bytes.NewReader(data)); err != nil {
+		t.Errorf("bytes that are there: %v", err)
+	}
+	if err := other.copy(t.Context(), bytes.NewReader(code(3*chunk+101, 5)[1:])); err == nil {
+		t.Error("other bytes: no error")
+	}
+}
+
+func TestMergeCancelled(t *testing.T) {
+	m := plan(t, kernelAndQEMU(t))
+	into := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	m.Progress = func(done int64) {
+		if done > chunk {
+			cancel()
+		}
+	}
+	if _, err := m.Write(ctx, filepath.Join(into, "out")); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	wantEmpty(t, into)
+}
+
+func TestMergeOfChangedComponent(t *testing.T) {
+	components := kernelAndQEMU(t)
+	m := plan(t, components)
+	other := component(t, "other", node{name: "opt/other", mode: 0o644, data: []byte("x")})
+	if err := os.Rename(other.Path, components[1].Path); err != nil {
+		t.Fatal(err)
+	}
+	into := t.TempDir()
+	_, err := m.Write(t.Context(), filepath.Join(into, "out"))
+	if err == nil || !strings.Contains(err.Error(), `component "qemu"`) || !strings.Contains(err.Error(), "another tarball than when") {
+		t.Errorf("error %v", err)
+	}
+	wantEmpty(t, into)
+}
+
+// TestMergeOnlyOneWrites starts a second run while the first one writes.
+func TestMergeOnlyOneWrites(t *testing.T) {
+	components := kernelAndQEMU(t)
+	m, second := plan(t, components), plan(t, components)
+	out := filepath.Join(t.TempDir(), "out")
+	var err error
+	m.Progress = func(int64) {
+		if err == nil {
+			_, err = second.Write(t.Context(), out)
+		}
+	}
+	writeMerged(t, m, out)
+	if err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("the second one: %v", err)
+	}
+	if err := open(t, out).Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMergeKeepsTimes merges a component that was packed with another time.
+func TestMergeKeepsTimes(t *testing.T) {
+	old := filepath.Join(t.TempDir(), "old")
+	if _, err := Pack(t.Context(), plant(t, []node{{name: "opt/x", mode: 0o644, data: []byte("x")}}), old, Options{Level: 1, ModTime: time.Unix(7, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	writeMerged(t, plan(t, []Component{{"old", old}, component(t, "new", node{name: "opt/y", mode: 0o644, data: []byte("y")})}), out)
+	if err := open(t, out).Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	// A merged tarball can be merged.
+	again := filepath.Join(t.TempDir(), "again")
+	writeMerged(t, plan(t, []Component{{"merged", out}, component(t, "more", node{name: "opt/z", mode: 0o644, data: []byte("z")})}), again)
+	if err := open(t, again).Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	content, err := open(t, again).ReadFile("opt/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer content.Close()
+	if data, err := io.ReadAll(content); err != nil || string(data) != "x" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// TestDeepFolders has few bytes of names that make many directories.
+func TestDeepFolders(t *testing.T) {
+	deep := "./" + strings.Repeat("x/", maxDepth) + "y"
+	if err := check(Member{Name: deep, Mode: 0o644}); err != nil {
+		t.Error(err)
+	}
+	if err := check(Member{Name: "./x/" + deep[2:], Mode: 0o644}); err == nil || !strings.Contains(err.Error(), "more than 100 folders") {
+		t.Errorf("deeper: %v", err)
+	}
+	x := &Index{}
+	for i := range 2000 {
+		name := fmt.Sprintf("./%04d%s/y", i, strings.Repeat("/"+strings.Repeat("x", 39), maxDepth-1))
+		x.Entries = append(x.Entries, Entry{Member: Member{Name: name, Mode: 0o644}})
+	}
+	_, err := unite([]Part{{Name: "deep"}}, []*Index{x}, nil)
+	if err == nil || !strings.Contains(err.Error(), "the names of all directories take more than 8388608 bytes, from deep on") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestProblemsAreBounded(t *testing.T) {
+	var first, second []node
+	for i := range 3 * maxProblems {
+		name := fmt.Sprintf("opt/%02d", i)
+		first = append(first, node{name: name, mode: 0o644, data: []byte("1")})
+		second = append(second, node{name: name, mode: 0o644, data: []byte("2")})
+	}
+	_, err := PlanMerge(t.Context(), []Component{component(t, "a", first...), component(t, "b", second...)}, nil, mergeOptions(t))
+	if err == nil || !strings.Contains(err.Error(), "and 40 more problems") || strings.Count(err.Error(), "\n") != maxProblems {
+		t.Errorf("error %v", err)
+	}
+}

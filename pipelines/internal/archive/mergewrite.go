@@ -1,0 +1,119 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Write writes the merged tarball to the file out, which appears complete or
+// not at all. After a crash the next one to the same file goes on where the
+// bytes end that are there already. An error or an end of the context leaves
+// nothing.
+func (m *Merged) Write(ctx context.Context, out string) (summary Summary, err error) {
+	partial, err := openPartial(filepath.Join(filepath.Dir(out), "."+filepath.Base(out)+".partial"))
+	if err != nil {
+		return Summary{}, err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(partial.Name())
+			_ = partial.Close()
+		}
+	}()
+	to := newCopier(partial, m.Progress)
+	defer to.stop()
+	for _, s := range m.steps {
+		if err := context.Cause(ctx); err != nil {
+			return Summary{}, err
+		}
+		if err := m.write(ctx, to, s); err != nil {
+			return Summary{}, err
+		}
+	}
+	sum, err := to.finish(m.Size)
+	if err != nil {
+		return Summary{}, err
+	}
+	if err := publish(partial, out); err != nil {
+		return Summary{}, fmt.Errorf("finishing the tarball: %w", err)
+	}
+	return Summary{SHA256: hex.EncodeToString(sum), Size: m.Size, Members: m.Index.Members()}, nil
+}
+
+// openPartial opens the file that is written, which only one process can do at
+// a time.
+func openPartial(path string) (*os.File, error) {
+	for {
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, fmt.Errorf("creating the tarball: %w", err)
+		}
+		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			_ = file.Close()
+			return nil, fmt.Errorf("writing %s: another process does, too: %w", path, err)
+		}
+		// The one before may have given the file its final name in between.
+		ours, err := file.Stat()
+		if err != nil {
+			_ = file.Close()
+			return nil, err
+		}
+		there, err := os.Lstat(path)
+		if err == nil && os.SameFile(ours, there) {
+			return file, nil
+		}
+		_ = file.Close()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err == nil && !there.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is no file: remove it", path)
+		}
+	}
+}
+
+func (m *Merged) write(ctx context.Context, to *copier, s step) error {
+	if s.data != nil {
+		return to.copy(ctx, bytes.NewReader(s.data))
+	}
+	if s.without != nil {
+		data, _, err := m.rewrite(ctx, s)
+		if err != nil {
+			return fmt.Errorf("component %q: %w", m.Parts[s.part].Name, err)
+		}
+		return to.copy(ctx, bytes.NewReader(data))
+	}
+	if err := m.copyFrames(ctx, to, s); err != nil {
+		return fmt.Errorf("component %q: %w", m.Parts[s.part].Name, err)
+	}
+	return nil
+}
+
+// copyFrames copies frames as they are, and looks at their shape while the
+// system still has them in memory.
+func (m *Merged) copyFrames(ctx context.Context, to *copier, s step) error {
+	file, err := m.open(s.part)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	x := file.index
+	if err := to.copy(ctx, io.NewSectionReader(file.file, x.Frames[s.first].Offset, x.span(s.first, s.frames))); err != nil {
+		return err
+	}
+	for _, f := range x.Frames[s.first : s.first+s.frames] {
+		if err := checkShape(file.file, f); err != nil {
+			return fmt.Errorf("the index lies: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// maxProblems is how many conflicts an error names.
+const maxProblems = 20
+
+// union is what the components have together, by name without a slash at the
+// end.
+type union struct {
+	owners map[string]owner
+	// folders has the first who needs each directory.
+	folders map[string]string
+	// length is that of all names in folders.
+	length int
+	// shared are, by part, the names that an earlier part has, the same.
+	shared   []map[string]bool
+	problems []error
+}
+
+// owner is who gives a file or link.
+type owner struct {
+	name   string
+	member Member
+}
+
+// extrasName is who gives the extras, in errors.
+const extrasName = "the merge itself"
+
+// unite puts the members of all parts side by side, and reports what does not
+// fit.
+func unite(parts []Part, indexes []*Index, extras []Extra) (*union, error) {
+	u := &union{owners: map[string]owner{}, folders: map[string]string{}}
+	for i, x := range indexes {
+		shared := map[string]bool{}
+		for _, e := range x.Entries {
+			if u.add(parts[i].Name, e.Member) {
+				shared[e.Name] = true
+			}
+		}
+		u.shared = append(u.shared, shared)
+	}
+	for _, extra := range extras {
+		m := Member{Name: extra.Name, Mode: 0o644}
+		if err := check(m); err != nil {
+			u.problems = append(u.problems, err)
+			continue
+		}
+		if o, there := u.owners[m.Name]; there {
+			u.problem("%s is in %s, and is what the merge adds", m.Name, o.name)
+		}
+		u.add(extrasName, m)
+	}
+	names := slices.Sorted(maps.Keys(u.owners))
+	for _, name := range names {
+		if folder, both := u.folders[name]; both {
+			u.problem("%s is %s in %s and a directory in %s", name, kindOf(u.owners[name].member), u.owners[name].name, folder)
+		}
+	}
+	for _, name := range names {
+		o := u.owners[name]
+		if o.member.Link != "" && !u.leads(name, maxHops) {
+			u.problem("%s of %s links to %s, which no component has", name, o.name, o.member.Link)
+		}
+	}
+	if n := len(u.problems); n > maxProblems {
+		u.problems = append(u.problems[:maxProblems], fmt.Errorf("and %d more problems", n-maxProblems))
+	}
+	return u, errors.Join(u.problems...)
+}
+
+func (u *union) problem(format string, args ...any) {
+	u.problems = append(u.problems, fmt.Errorf(format, args...))
+}
+
+// add notes a member, and says whether an earlier part has the same.
+func (u *union) add(part string, m Member) (same bool) {
+	name := strings.TrimSuffix(m.Name, "/")
+	for folder := range above(m.Name) {
+		u.folder(folder, part)
+	}
+	if m.Mode.IsDir() {
+		u.folder(name, part)
+		return false
+	}
+	o, there := u.owners[name]
+	switch {
+	case !there:
+		u.owners[name] = owner{part, m}
+	case o.member == m:
+		return true
+	case part != extrasName:
+		u.problem("%s is in %s and in %s: %s", name, o.name, part, difference(o.member, m))
+	}
+	return false
+}
+
+// folder notes that a part needs one.
+func (u *union) folder(name, part string) {
+	if u.folders[name] != "" || u.length > maxIndex {
+		return
+	}
+	u.folders[name] = part
+	if u.length += len(name); u.length > maxIndex {
+		u.problem("the names of all directories take more than %d bytes, from %s on", maxIndex, part)
+	}
+}
+
+// directories returns the members for all directories, in order.
+func (u *union) directories() []Member {
+	var members []Member
+	for name := range u.folders {
+		members = append(members, Member{Name: name + "/", Mode: fs.ModeDir | 0o755})
+	}
+	slices.SortFunc(members, order)
+	return members
+}
+
+// maxHops is how many links Linux follows.
+const maxHops = 40
+
+// leads says whether a path is there, through links at any step of it. What
+// stands below a link is no member, so that the folder of a link is a real one.
+func (u *union) leads(name string, hops int) bool {
+	for at := range above(name + "/_") {
+		o, there := u.owners[at]
+		if !there || o.member.Link == "" {
+			continue
+		}
+		target := "./" + path.Join(path.Dir(at), o.member.Link, strings.TrimPrefix(name, at))
+		return hops > 0 && u.leads(target, hops-1)
+	}
+	_, file := u.owners[name]
+	return file || u.folders[name] != "" || name == "./." || name == "./"
+}
+
+func kindOf(m Member) string {
+	if m.Link != "" {
+		return "a link"
+	}
+	return "a file"
+}
+
+// difference says in what two members of one name differ.
+func difference(a, b Member) string {
+	switch {
+	case a.Mode.Type() != b.Mode.Type():
+		return kindOf(a) + " and " + kindOf(b)
+	case a.Link != b.Link:
+		return "links to " + a.Link + " and to " + b.Link
+	case a.Size != b.Size:
+		return fmt.Sprintf("files of %d and %d bytes", a.Size, b.Size)
+	case a.SHA256 != b.SHA256:
+		return fmt.Sprintf("files of %d bytes with sha256 %.12s… and %.12s…", a.Size, a.SHA256, b.SHA256)
+	}
+	return fmt.Sprintf("modes %s and %s", a.Mode, b.Mode)
+}
