@@ -23,6 +23,8 @@ const FileName = "assets.yaml"
 type Catalog struct {
 	// Assets are sorted by name; names are unique.
 	Assets []Asset
+	// Sets are the release sets, sorted by name.
+	Sets []Set
 }
 
 // Asset is one thing that can be built: a tarball of a release, or something
@@ -61,6 +63,8 @@ type Asset struct {
 	Kernel *Kernel `yaml:"kernel"`
 	// Disk is the free space that a build needs, in GiB.
 	Disk int64 `yaml:"disk"`
+	// Budget is what the tarball may take, 0 for any size. It is in no key.
+	Budget Bytes `yaml:"budget"`
 
 	// Steps are the asset's own, instead of those of its family.
 	Steps []Step `yaml:"steps"`
@@ -133,11 +137,11 @@ type Kernel struct {
 	Version string `yaml:"version"`
 }
 
-// Load reads assets/*/assets.yaml below the root of a tree. It reports all
-// problems it finds, joined, each with file and line: unknown or repeated
-// fields, missing or malformed values, names given twice, scripts and files
-// that do not exist, dependencies that are unknown, circular, or missing on an
-// architecture.
+// Load reads assets/*/assets.yaml and the release sets below the root of a tree.
+// It reports all problems it finds, joined, each with file and line: unknown or
+// repeated fields, missing or malformed values, names given twice, scripts and
+// files that do not exist, dependencies that are unknown, circular, or missing on
+// an architecture, and such assets in release sets.
 func Load(tree fs.FS) (*Catalog, error) {
 	paths, err := fs.Glob(tree, "assets/*/"+FileName)
 	if err != nil {
@@ -160,6 +164,9 @@ func Load(tree fs.FS) (*Catalog, error) {
 	c := &Catalog{Assets: assets}
 	problems = append(problems, c.checkNames()...)
 	problems = append(problems, c.checkDependencies()...)
+	if len(problems) == 0 { // Else assets that could not be read would be unknown.
+		problems = append(problems, c.loadSets(tree))
+	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func decode(data []byte) (family, *yaml.Node, error) {
 var fields = []string{
 	"family", "builder", "distribution", "suite", "image", "epoch", "packages", "steps", "script", "config",
 	"assets", "name", "description", "arches", "pins", "sources", "options", "files", "dependencies",
-	"outputs", "secrets", "verify", "kernel", "configs", "arch_configs", "cross", "ccache", "alone", "suffix", "version", "disk",
+	"outputs", "secrets", "verify", "kernel", "configs", "arch_configs", "cross", "ccache", "alone", "suffix", "version", "disk", "budget",
 }
 
 // lineOf follows field names and list positions down from a node and returns

@@ -1,0 +1,111 @@
+package catalog
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+const goodShims = `base: example.org/base@sha256:d7e12182ce18b85b93007c1dedf31f2d29e01ccf3182cc4017c709b6259bc132
+shims:
+  qemu:
+    x86_64: [tiny-user, tiny]
+    aarch64: [tiny]
+  clh:
+    x86_64: [tiny]
+`
+
+func loadShims(t *testing.T, yaml string) (*Shims, error) {
+	t.Helper()
+	files := tree(good)
+	c, err := Load(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files[ShimsFile] = &fstest.MapFile{Data: []byte(yaml)}
+	return c.LoadShims(files)
+}
+
+func TestShims(t *testing.T) {
+	shims, err := loadShims(t, goodShims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := shims.Needs(X86_64); !slices.Equal(got, []string{"tiny", "tiny-user"}) {
+		t.Errorf("x86_64 needs %q", got)
+	}
+	if err := shims.Check(X86_64, []string{"tiny", "tiny-user", "more"}); err != nil {
+		t.Error(err)
+	}
+	if err := shims.Check(AArch64, []string{"tiny"}); err != nil {
+		t.Error(err)
+	}
+	err = shims.Check(X86_64, []string{"tiny"})
+	if err == nil || err.Error() != "assets/shims.yaml:3: shim qemu needs tiny-user on x86_64, which is not in the payload" {
+		t.Errorf("without tiny-user: %v", err)
+	}
+	rest, dropped := shims.Without(X86_64, []string{"tiny"})
+	if !slices.Equal(dropped, []string{"qemu"}) || rest.Check(X86_64, []string{"tiny"}) != nil || rest.Check(AArch64, nil) == nil || len(shims.Needs(X86_64)) != 2 {
+		t.Errorf("dropped %q, and has %+v", dropped, rest)
+	}
+	data, err := shims.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := filepath.Join("testdata", "shim-components.json")
+	if *update {
+		if err := os.WriteFile(golden, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil || string(data) != string(want) {
+		t.Errorf("got, %v:\n%s\nwant:\n%s", err, data, want)
+	}
+}
+
+func TestShimsProblems(t *testing.T) {
+	for name, c := range map[string]struct{ from, to, want string }{
+		"empty":        {goodShims, "", "shims.yaml: the file is empty"},
+		"field":        {"shims:", "shim:", `shims.yaml:2: unknown field "shim"; did you mean "shims"?`},
+		"no digest":    {"@sha256", "@md5", "shims.yaml:1: base is "},
+		"arch":         {"aarch64", "arm", `shims.yaml:5: unknown architecture "arm"`},
+		"unknown":      {"tiny-user", "tiny-usr", `shims.yaml:4: unknown asset "tiny-usr"; did you mean "tiny-user"?`},
+		"another arch": {"aarch64: [tiny]", "aarch64: [tiny-user]", "shims.yaml:5: tiny-user does not exist on aarch64"},
+		"twice":        {"[tiny-user, tiny]", "[tiny, tiny]", "shims.yaml:4: asset tiny stands twice"},
+		"nothing":      {"[tiny-user, tiny]", "[]", "shims.yaml:4: shim qemu needs nothing on x86_64"},
+		"no arch":      {"\n    x86_64: [tiny]\n", " {}\n", "shims.yaml:6: shim clh has no architecture"},
+		"name":         {"clh", "Clh", `shims.yaml:6: "Clh" is no name`},
+		"repeated":     {"clh", "qemu", "already defined"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !strings.Contains(goodShims, c.from) {
+				t.Fatalf("nothing to replace: %q", c.from)
+			}
+			if _, err := loadShims(t, strings.ReplaceAll(goodShims, c.from, c.to)); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestShimsOfTheTree reads the real file.
+func TestShimsOfTheTree(t *testing.T) {
+	root := os.DirFS(filepath.Join("..", "..", ".."))
+	c, err := Load(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shims, err := c.LoadShims(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, arch := range []Arch{X86_64, AArch64, S390X, PPC64LE} {
+		if needs := shims.Needs(arch); !slices.Contains(needs, "kernel") || !slices.Contains(needs, "qemu") {
+			t.Errorf("%s needs %q", arch, needs)
+		}
+	}
+}
