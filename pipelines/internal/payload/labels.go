@@ -1,0 +1,69 @@
+package payload
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Labels describe an image: they are in its configuration and, as annotations, in
+// its manifest. Empty ones are left out.
+type Labels struct {
+	// Version is the release, Revision the commit it is of.
+	Version, Revision string
+	// Created is the time of the commit: that of the build would make each image
+	// another one.
+	Created time.Time
+	// Source is the address of the repository.
+	Source string
+}
+
+// The keys of annotations that nobody else defines.
+const (
+	componentKey = "io.katacontainers.component"
+	recipeKey    = "io.katacontainers.recipe"
+)
+
+const oci = "org.opencontainers.image."
+
+// time is when the image says that it was made, to the second.
+func (l Labels) time() v1.Time { return v1.Time{Time: l.Created.UTC().Truncate(time.Second)} }
+
+func (l Labels) of(b base) map[string]string {
+	labels := map[string]string{
+		oci + "title":       "kata-deploy",
+		oci + "description": "Components of Kata Containers, and what installs them on a node",
+		oci + "vendor":      "Kata Containers",
+		oci + "licenses":    "Apache-2.0",
+		oci + "url":         "https://katacontainers.io",
+		oci + "source":      l.Source,
+		oci + "version":     l.Version,
+		oci + "revision":    l.Revision,
+		oci + "created":     l.Created.UTC().Format(time.RFC3339),
+	}
+	if b.ref != "" {
+		name, digest, _ := strings.Cut(b.ref, "@")
+		labels[oci+"base.name"], labels[oci+"base.digest"] = name, digest
+	}
+	for key, value := range labels {
+		if value == "" {
+			delete(labels, key)
+		}
+	}
+	return labels
+}
+
+func layerAnnotations(l *layer, components []Component) map[string]string {
+	annotations := map[string]string{oci + "title": l.title}
+	i := slices.IndexFunc(components, func(c Component) bool { return c.Name == l.component })
+	if i < 0 {
+		return annotations
+	}
+	annotations[componentKey] = l.component
+	if components[i].Key != "" {
+		annotations[recipeKey] = components[i].Key
+	}
+	return annotations
+}

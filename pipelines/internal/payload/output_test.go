@@ -1,0 +1,136 @@
+package payload
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+func TestLayout(t *testing.T) {
+	o := options(t)
+	image := make1(t, o)
+	dir := filepath.Join(t.TempDir(), "a", "layout")
+	refs := []string{"quay.io/kata-containers/kata-deploy:3.28.0", "localhost:5000/kata"}
+	if err := image.WriteLayout(t.Context(), dir, refs); err != nil {
+		t.Fatal(err)
+	}
+	index := must(layout.ImageIndexFromPath(dir))
+	var tags, named []string
+	for _, m := range must(index.IndexManifest()).Manifests {
+		tags = append(tags, m.Annotations["org.opencontainers.image.ref.name"])
+		named = append(named, m.Annotations["io.containerd.image.name"])
+		got := must(index.Image(m.Digest))
+		if m.Digest.String() != image.Digest() || m.Platform.Architecture != "amd64" {
+			t.Errorf("the layout has %+v", m)
+		}
+		for _, l := range must(got.Layers()) {
+			if n, err := io.Copy(io.Discard, must(l.Compressed())); err != nil || n != must(l.Size()) {
+				t.Errorf("a layer has %d bytes, %v", n, err)
+			}
+		}
+	}
+	if !slices.Equal(tags, []string{"3.28.0", "localhost:5000/kata"}) || !slices.Equal(named, refs) {
+		t.Errorf("tags %q of %q", tags, named)
+	}
+	// Another image takes its place, and leaves nothing of it.
+	o.Components[0] = component(t, "qemu", 100, 8)
+	second := make1(t, o)
+	if err := second.WriteLayout(t.Context(), dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	blobs := must(os.ReadDir(filepath.Join(dir, "blobs", "sha256")))
+	if len(blobs) != 3+2 || must(must(layout.ImageIndexFromPath(dir)).IndexManifest()).Manifests[0].Digest.String() != second.Digest() {
+		t.Errorf("%d blobs", len(blobs))
+	}
+	if left := must(os.ReadDir(filepath.Dir(dir))); len(left) != 1 {
+		t.Errorf("left beside it: %v", left)
+	}
+}
+
+// TestLayoutKeepsOthers has a folder that is somebody's.
+func TestLayoutKeepsOthers(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "precious")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	image := make1(t, options(t))
+	if err := image.WriteLayout(t.Context(), dir, nil); err == nil || !strings.Contains(err.Error(), "that is no OCI layout") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := image.WriteLayout(ctx, filepath.Join(dir, "new"), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := image.WriteDockerArchive(ctx, filepath.Join(dir, "new.tar"), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if left := must(os.ReadDir(dir)); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestDockerArchive(t *testing.T) {
+	image := make1(t, options(t))
+	file := filepath.Join(t.TempDir(), "kata-deploy.tar")
+	if err := image.WriteDockerArchive(t.Context(), file, []string{"kata-deploy:3.28.0"}); err != nil {
+		t.Fatal(err)
+	}
+	got := must(tarball.ImageFromPath(file, nil))
+	if config := must(got.ConfigFile()); config.Architecture != "amd64" || config.Config.Labels[oci+"version"] != "3.28.0" {
+		t.Errorf("config %+v", config)
+	}
+	layers, want := must(got.Layers()), must(image.image.Layers())
+	for i := range want {
+		// What docker compares when it loads one.
+		if must(layers[i].DiffID()) != must(want[i].DiffID()) {
+			t.Errorf("layer %d is %s", i, must(layers[i].DiffID()))
+		}
+		n, err := io.Copy(io.Discard, must(layers[i].Uncompressed()))
+		if err != nil || n != must(want[i].Size()) {
+			t.Errorf("layer %d has %d bytes, %v", i, n, err)
+		}
+	}
+	manifest := must(tarball.LoadManifest(func() (io.ReadCloser, error) { return os.Open(file) }))
+	if !slices.Equal(manifest[0].RepoTags, []string{"kata-deploy:3.28.0"}) {
+		t.Errorf("manifest %+v", manifest)
+	}
+	again := filepath.Join(t.TempDir(), "again.tar")
+	if err := image.WriteDockerArchive(t.Context(), again, []string{"kata-deploy:3.28.0"}); err != nil {
+		t.Fatal(err)
+	}
+	if string(must(os.ReadFile(file))) != string(must(os.ReadFile(again))) {
+		t.Error("the same image is another file")
+	}
+	// It is an OCI layout too.
+	reader := tar.NewReader(must(os.Open(file)))
+	for {
+		h, err := reader.Next()
+		if err != nil {
+			t.Fatalf("no index.json: %v", err)
+		}
+		if h.Name != "index.json" {
+			continue
+		}
+		var index v1.IndexManifest
+		if err := json.NewDecoder(reader).Decode(&index); err != nil || index.Manifests[0].Digest.String() != image.Digest() {
+			t.Errorf("index %+v, %v", index, err)
+		}
+		return
+	}
+}

@@ -1,0 +1,373 @@
+package payload
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+)
+
+// noise returns bytes that a seed decides.
+func noise(size, seed int) []byte {
+	var key [32]byte
+	key[0], key[1] = byte(seed), byte(seed>>8)
+	data := make([]byte, size)
+	_, _ = rand.NewChaCha8(key).Read(data)
+	return data
+}
+
+// component is an asset of so many bytes; nothing here looks into its tarball.
+func component(t testing.TB, name string, size, seed int) Component {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kata-static-"+name+".tar.zst")
+	if err := os.WriteFile(file, noise(size, seed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return Component{Name: name, Path: file}
+}
+
+// options are those of a small image without a base.
+func options(t testing.TB) Options {
+	t.Helper()
+	return Options{
+		GoArch:     "amd64",
+		Components: []Component{component(t, "qemu", 30_000, 1), component(t, "kernel", 70_001, 2)},
+		Files:      []File{{"versions.yaml", []byte("v: 1\n")}, {"shim-components.json", []byte("{}\n")}},
+		Labels:     Labels{Version: "3.28.0", Revision: "abc", Created: time.Unix(1_700_000_000, 0), Source: "https://example.org/kata"},
+		Scratch:    t.TempDir(),
+		Remote:     RemoteOptions{pace: quick},
+	}
+}
+
+// quick is a pace for tests, on however busy a machine.
+var quick = pace{tries: 3, first: time.Millisecond, longest: 20 * time.Millisecond, stall: time.Minute}
+
+func make1(t testing.TB, o Options) *Image {
+	t.Helper()
+	image, err := Build(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := image.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return image
+}
+
+// notes collects what is noted.
+type notes struct {
+	mu    sync.Mutex
+	texts []string
+}
+
+func (n *notes) add(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.texts = append(n.texts, text)
+}
+
+func (n *notes) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.Join(n.texts, "\n")
+}
+
+// repository opens PATH of a registry, with faults on the way.
+func repository(t testing.TB, ref string, rules ...registrytest.Rule) (*Repository, *registrytest.Faults, *notes) {
+	t.Helper()
+	// Docker's configuration is nobody's here.
+	n, faults := &notes{}, &registrytest.Faults{Rules: rules}
+	r, err := OpenRepository(ref, RemoteOptions{Note: n.add, Transport: faults, pace: quick})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, faults, n
+}
+
+func push1(t testing.TB, r *Repository, image *Image, tags ...Tag) Pushed {
+	t.Helper()
+	pushed, err := r.Push(t.Context(), image, PushOptions{Tags: tags})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pushed
+}
+
+// TestMain keeps the docker config of whoever runs the tests out of them.
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "docker-config-")
+	if err == nil {
+		err = errors.Join(os.Setenv("DOCKER_CONFIG", folder), os.Unsetenv("REGISTRY_AUTH_FILE"))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(folder)
+	os.Exit(code)
+}
+
+// members reads the names, modes and contents of a layer.
+func members(t testing.TB, l v1.Layer) (list []string, contents map[string]string) {
+	t.Helper()
+	content, err := l.Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer content.Close()
+	reader, contents := tar.NewReader(content), map[string]string{}
+	for {
+		h, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return list, contents
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Uid != 0 || h.Gid != 0 || h.Uname != "" || !h.ModTime.Equal(time.Unix(0, 0)) {
+			t.Errorf("%s belongs to %d:%d %q and is of %s", h.Name, h.Uid, h.Gid, h.Uname, h.ModTime)
+		}
+		data, err := io.ReadAll(reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		contents[h.Name] = string(data)
+		line := fmt.Sprintf("%c %04o %s", h.Typeflag, h.Mode, h.Name)
+		if h.Linkname != "" {
+			line += " -> " + h.Linkname
+		}
+		list = append(list, line)
+	}
+}
+
+// TestImage holds the digest of an image: nothing but Options may change it.
+func TestImage(t *testing.T) {
+	o := options(t)
+	image := make1(t, o)
+	// It changes with what an image is made of, and then all layers are pushed again.
+	const want = "sha256:83a2285eed5167874cea308f918c746b35c1c3c2c094ac7a389356b2e9d2c2ce"
+	if image.Digest() != want {
+		t.Errorf("digest %s, want %s", image.Digest(), want)
+	}
+	slices.Reverse(o.Components)
+	slices.Reverse(o.Files)
+	time.Sleep(10 * time.Millisecond)
+	for _, c := range o.Components {
+		if err := os.Chtimes(c.Path, time.Now(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again := make1(t, o); again.Digest() != image.Digest() {
+		t.Errorf("digest %s, then %s", image.Digest(), again.Digest())
+	}
+	layers, err := image.image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for i, l := range layers {
+		list, contents := members(t, l)
+		all = append(all, list...)
+		if info := image.Layers()[i]; info.Component != "" {
+			data, err := os.ReadFile(o.Components[slices.IndexFunc(o.Components, func(c Component) bool { return c.Name == info.Component })].Path)
+			if err != nil || contents["opt/kata-artifacts/tarballs/"+info.Title] != string(data) {
+				t.Errorf("the tarball of %s is not as it was, %v", info.Component, err)
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{
+		"5 0755 opt/", "5 0755 opt/kata-artifacts/", "5 0755 opt/kata-artifacts/tarballs/",
+		"0 0644 opt/kata-artifacts/tarballs/kata-static-kernel.tar.zst",
+		"5 0755 opt/", "5 0755 opt/kata-artifacts/", "5 0755 opt/kata-artifacts/tarballs/",
+		"0 0644 opt/kata-artifacts/tarballs/kata-static-qemu.tar.zst",
+		"5 0755 opt/", "5 0755 opt/kata-artifacts/",
+		"0 0644 opt/kata-artifacts/shim-components.json", "0 0644 opt/kata-artifacts/versions.yaml",
+	}, all); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestOneLayerPerChange has another component: the other layers stay.
+func TestOneLayerPerChange(t *testing.T) {
+	o := options(t)
+	before := make1(t, o).Layers()
+	o.Components[0] = component(t, "qemu", 30_000, 3)
+	o.Labels.Revision, o.Labels.Created = "def", time.Unix(1_800_000_000, 0)
+	after := make1(t, o).Layers()
+	for i := range before {
+		if same := before[i].Digest == after[i].Digest; same == (before[i].Component == "qemu") {
+			t.Errorf("%s: %s, then %s", before[i].Title, before[i].Digest, after[i].Digest)
+		}
+	}
+}
+
+func TestConfig(t *testing.T) {
+	o := options(t)
+	o.GoArch, o.Installer = "s390x", o.Components[0].Path
+	o.Components[0].Key = strings.Repeat("a", 64)
+	image := make1(t, o)
+	config, err := image.image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := image.image.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.OS != "linux" || config.Architecture != "s390x" || !config.Created.Equal(o.Labels.Created) ||
+		!slices.Equal(config.Config.Entrypoint, []string{"/usr/bin/kata-deploy"}) || len(config.History) != len(manifest.Layers) {
+		t.Errorf("config is %+v", config)
+	}
+	for key, want := range map[string]string{"version": "3.28.0", "revision": "abc", "created": "2023-11-14T22:13:20Z", "licenses": "Apache-2.0"} {
+		if label, annotation := config.Config.Labels[oci+key], manifest.Annotations[oci+key]; label != want || annotation != want {
+			t.Errorf("%s is %q and %q, want %q", key, label, annotation, want)
+		}
+	}
+	if list, _ := members(t, must(image.image.Layers())[0]); list[len(list)-1] != "0 0755 usr/bin/kata-deploy" {
+		t.Errorf("the first layer has %q", list)
+	}
+	for i, l := range manifest.Layers {
+		if l.MediaType != "application/vnd.oci.image.layer.v1.tar" || l.Digest != config.RootFS.DiffIDs[i] {
+			t.Errorf("layer %d is %s of type %s", i, l.Digest, l.MediaType)
+		}
+	}
+	if l := manifest.Layers[2]; l.Annotations[componentKey] != "qemu" || l.Annotations[recipeKey] != o.Components[0].Key {
+		t.Errorf("annotations of qemu: %v", l.Annotations)
+	}
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+func TestBuildProblems(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Options)
+		want   string
+	}{
+		"none":      {func(o *Options) { o.Components = nil }, "without components"},
+		"twice":     {func(o *Options) { o.Components = append(o.Components, o.Components[0]) }, "component qemu is there twice"},
+		"name":      {func(o *Options) { o.Components[0].Name = "../x" }, "want the name of an asset"},
+		"file":      {func(o *Options) { o.Files[0].Name = "a/b" }, "want a plain name"},
+		"missing":   {func(o *Options) { o.Components[0].Path += "x" }, "no such file"},
+		"folder":    {func(o *Options) { o.Components[0].Path = filepath.Dir(o.Components[0].Path) }, "is no file"},
+		"tag base":  {func(o *Options) { o.Base = "example.org/base:latest" }, "only a digest says what it is"},
+		"installer": {func(o *Options) { o.Installer = "/nonexistent" }, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t)
+			c.change(&o)
+			if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if left, err := os.ReadDir(o.Scratch); err != nil || len(left) > 0 {
+				t.Errorf("left in the scratch folder: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestLayerFromAnyOffset resumes at each byte that an upload could be lost at.
+func TestLayerFromAnyOffset(t *testing.T) {
+	for _, size := range []int{0, 1, block - 1, block, block + 1, 3000} {
+		c := component(t, "x", size, 7)
+		l, err := newLayer(t.Context(), "x", "x", []entry{
+			{name: "a/b", mode: 0o644, path: c.Path}, {name: "a/c", mode: 0o755, content: noise(700, 1)}, {name: "d", mode: 0o777, link: "a/b"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := io.ReadAll(l.open(0))
+		if err != nil || int64(len(all)) != l.size {
+			t.Fatalf("read %d bytes of %d, %v", len(all), l.size, err)
+		}
+		if _, err := tar.NewReader(bytes.NewReader(all)).Next(); err != nil {
+			t.Error(err)
+		}
+		for offset := int64(0); offset <= l.size; offset += 37 {
+			rest, err := io.ReadAll(l.open(offset))
+			if err != nil || !bytes.Equal(rest, all[offset:]) {
+				t.Fatalf("%d bytes from %d on differ, %v", len(rest), offset, err)
+			}
+		}
+	}
+}
+
+// TestChangedMeanwhile has a tarball that is another one when the image is written.
+func TestChangedMeanwhile(t *testing.T) {
+	for name, change := range map[string]func(string) error{
+		"shorter": func(path string) error { return os.Truncate(path, 10) },
+		"other":   func(path string) error { return os.WriteFile(path, noise(30_000, 9), 0o644) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t)
+			image := make1(t, o)
+			if err := change(o.Components[0].Path); err != nil {
+				t.Fatal(err)
+			}
+			out := filepath.Join(t.TempDir(), "layout")
+			if err := image.WriteLayout(t.Context(), out, nil); err == nil {
+				t.Error("a layout with another content was written")
+			}
+			if _, err := os.Stat(out); err == nil {
+				t.Error("there is half a layout")
+			}
+			r, _, _ := repository(t, registrytest.New(t)+"/kata")
+			if _, err := r.Push(t.Context(), image, PushOptions{}); err == nil {
+				t.Error("another content was pushed")
+			}
+		})
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Build(ctx, options(t)); !errors.Is(err, context.Canceled) {
+		t.Errorf("Build: %v", err)
+	}
+	r, faults, _ := repository(t, registrytest.New(t)+"/kata")
+	if _, err := r.Push(ctx, make1(t, options(t)), PushOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Push: %v", err)
+	}
+	if sent := methods(faults, http.MethodPatch, http.MethodPut); len(sent) > 0 {
+		t.Errorf("sent %q", sent)
+	}
+}
+
+// methods are the requests of some methods.
+func methods(f *registrytest.Faults, wanted ...string) (list []string) {
+	for _, request := range f.Requests() {
+		method, _, _ := strings.Cut(request, " ")
+		if slices.Contains(wanted, method) {
+			list = append(list, request)
+		}
+	}
+	return list
+}
+
+// quiet is the log of a registry in the process.
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

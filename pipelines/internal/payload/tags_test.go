@@ -1,0 +1,121 @@
+package payload
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+)
+
+const commit = "0123456789abcdef0123456789abcdef01234567"
+
+func names(tags []Tag) (list []string) {
+	for _, tag := range tags {
+		text := tag.Name
+		if tag.Fixed {
+			text += "!"
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
+func TestTagRules(t *testing.T) {
+	for _, c := range []struct {
+		got  []Tag
+		want []string
+	}{
+		{ImageTags(commit, "", "amd64"), []string{"kata-containers-" + commit + "-amd64"}},
+		{ImageTags(commit, "3.28.0", "arm64"), []string{"kata-containers-" + commit + "-arm64", "3.28.0-arm64!"}},
+		{ImageTags("", "", "amd64"), nil},
+		{IndexTags(commit, ""), []string{"kata-containers-" + commit}},
+		{IndexTags(commit, "3.28.0"), []string{"kata-containers-" + commit, "3.28.0!", "latest"}},
+		{IndexTags(commit, "3.29.0-rc0"), []string{"kata-containers-" + commit, "3.29.0-rc0!"}},
+	} {
+		if got := names(c.got); !slices.Equal(got, c.want) {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+}
+
+func TestParseDestination(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("a", 64)
+	for text, want := range map[string]Destination{
+		"quay.io/kata-containers/kata-deploy":                  {Repository: "quay.io/kata-containers/kata-deploy"},
+		"quay.io/kata-containers/kata-deploy:3.28.0":           {Repository: "quay.io/kata-containers/kata-deploy", Tag: "3.28.0"},
+		"localhost:5000/kata":                                  {Repository: "localhost:5000/kata"},
+		"localhost:5000/kata:ci":                               {Repository: "localhost:5000/kata", Tag: "ci"},
+		"quay.io/kata-containers/kata-deploy@" + digest:        {Repository: "quay.io/kata-containers/kata-deploy", Digest: digest},
+		"quay.io/kata-containers/kata-deploy:3.28.0@" + digest: {Repository: "quay.io/kata-containers/kata-deploy", Digest: digest},
+		"https://quay.io/kata":                                 {},
+		"quay.io/kata:":                                        {},
+		"quay.io/kata@sha256:abc":                              {},
+		"quay.io/Kata":                                         {},
+		"":                                                     {},
+	} {
+		got, err := ParseDestination(text)
+		if got != want || (err == nil) != (want.Repository != "") {
+			t.Errorf("%q: %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+}
+
+// TestRelease pushes a release twice, and then another image under its tag.
+func TestRelease(t *testing.T) { releaseStays(t, registrytest.New(t)) }
+
+func releaseStays(t *testing.T, host string) {
+	o := options(t)
+	first := make1(t, o)
+	r, faults, _ := repository(t, host+"/kata")
+	tags := IndexTags(commit, "3.28.0")
+	push1(t, r, first, tags...)
+	if again := push1(t, r, first, tags...); again.Changed {
+		t.Errorf("the same again: %+v", again)
+	}
+	o.Components[0] = component(t, "qemu", 30_000, 9)
+	second := make1(t, o)
+	before := len(faults.Requests())
+	_, err := r.Push(t.Context(), second, PushOptions{Tags: tags})
+	if err == nil || !strings.Contains(err.Error(), "kata:3.28.0 is "+first.Digest()+" already, not "+second.Digest()) || !strings.Contains(err.Error(), "--force") {
+		t.Errorf("got %v, want that the release stays", err)
+	}
+	for _, request := range faults.Requests()[before:] {
+		if !strings.HasPrefix(request, "HEAD ") {
+			t.Errorf("and it sent %q", request)
+		}
+	}
+	for _, tag := range []string{"3.28.0", "latest", "kata-containers-" + commit} {
+		wantImage(t, host+"/kata:"+tag, first)
+	}
+	// Tags that are not a release's move.
+	push1(t, r, second, Tag{Name: "latest"})
+	wantImage(t, host+"/kata:latest", second)
+	wantImage(t, host+"/kata:3.28.0", first)
+	pushed, err := r.Push(t.Context(), second, PushOptions{Tags: tags, Force: true})
+	if err != nil || !pushed.Changed {
+		t.Errorf("with force: %+v, %v", pushed, err)
+	}
+	wantImage(t, host+"/kata:3.28.0", second)
+}
+
+// TestPushByDigest has a destination that says what the image is.
+func TestPushByDigest(t *testing.T) {
+	host := registrytest.New(t)
+	image := make1(t, options(t))
+	r, faults, _ := repository(t, host+"/kata")
+	if _, err := r.Push(t.Context(), image, PushOptions{Digest: "sha256:" + strings.Repeat("a", 64)}); err == nil || !strings.Contains(err.Error(), "was to be sha256:aaaa") {
+		t.Errorf("another digest: %v", err)
+	}
+	if len(faults.Requests()) > 0 {
+		t.Errorf("asked %q", faults.Requests())
+	}
+	pushed, err := r.Push(t.Context(), image, PushOptions{Digest: image.Digest()})
+	if err != nil || len(pushed.Tags) != 0 {
+		t.Errorf("pushed %+v, %v", pushed, err)
+	}
+	wantImage(t, pushed.Reference, image)
+	if _, err := r.Push(t.Context(), image, PushOptions{Tags: []Tag{{Name: "a b"}}}); err == nil || !strings.Contains(err.Error(), `tag "a b"`) {
+		t.Errorf("a tag that is none: %v", err)
+	}
+}
