@@ -1,0 +1,153 @@
+package release
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+)
+
+// The names of tarballs begin and end alike, components' and others.
+const (
+	tarballPrefix = "kata-static-"
+	tarballSuffix = ".tar.zst"
+)
+
+// ComponentFile returns the file name of an asset's tarball.
+func ComponentFile(asset string) string { return tarballPrefix + asset + tarballSuffix }
+
+// MergedFile returns the file name of what a release set is merged into:
+// kata-static.tar.zst, kata-tools-static.tar.zst.
+func MergedFile(set string) string { return mergedName(set) + tarballSuffix }
+
+// PublishedFile returns the name that the merged tarball of a set has in a release:
+// kata-static-3.28.0-amd64.tar.zst.
+func PublishedFile(set, version string, arch catalog.Arch) string {
+	return mergedName(set) + "-" + version + "-" + arch.GoArch() + tarballSuffix
+}
+
+func mergedName(set string) string { return strings.TrimSuffix(set, "-static") + "-static" }
+
+// Found is what a folder has for a release set.
+type Found struct {
+	// Dir is the folder.
+	Dir string
+	// Components are those of the set that are there, in its order.
+	Components []archive.Component
+	// Missing are the assets of the set that are not there.
+	Missing []string
+	// Leftover are the assets that the other tarballs would be of, sorted: nothing
+	// of a release on this architecture is, or is made of it, so somebody forgot to
+	// put it into a set, or to remove it. Beside are those that something is made
+	// of. Neither is merged.
+	Leftover, Beside []string
+}
+
+// FindComponents looks into a folder for the tarballs of a set. An architecture
+// that the set is not made for is an error, a missing tarball is not: see Check.
+func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch catalog.Arch) (Found, error) {
+	names, err := set.On(arch)
+	if err != nil {
+		return Found{}, err
+	}
+	found := Found{Dir: dir}
+	for _, name := range names {
+		path := filepath.Join(dir, ComponentFile(name))
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			found.Missing = append(found.Missing, name)
+			continue
+		case err != nil:
+			return Found{}, fmt.Errorf("looking for the components: %w", err)
+		case !info.Mode().IsRegular():
+			return Found{}, fmt.Errorf("%s is no file: remove it", path)
+		}
+		found.Components = append(found.Components, archive.Component{Name: name, Path: path})
+	}
+	accounted, err := accounted(assets, arch)
+	if err != nil {
+		return Found{}, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Found{}, fmt.Errorf("looking for the components: %w", err)
+	}
+	for _, entry := range entries {
+		name, is := componentOf(entry.Name())
+		switch {
+		case !is || slices.Contains(names, name):
+		case slices.Contains(accounted, name):
+			found.Beside = append(found.Beside, name)
+		default:
+			found.Leftover = append(found.Leftover, name)
+		}
+	}
+	return found, nil
+}
+
+// released is what follows the prefix in the name of a release's own file.
+var released = regexp.MustCompile(`^[0-9]+\..*-(amd64|arm64|s390x|ppc64le|riscv64)$`)
+
+// componentOf returns the asset that a file is named after.
+func componentOf(file string) (string, bool) {
+	name, prefix := strings.CutPrefix(file, tarballPrefix)
+	name, suffix := strings.CutSuffix(name, tarballSuffix)
+	return name, prefix && suffix && !released.MatchString(name)
+}
+
+// accounted returns the names of all tarballs that the release sets of an
+// architecture are, or are made of: components, all they depend on, and the
+// secondary outputs of these.
+func accounted(assets *catalog.Catalog, arch catalog.Arch) ([]string, error) {
+	var components, names []string
+	for _, set := range assets.Sets {
+		components = append(components, set.Components[arch]...)
+	}
+	closure, err := assets.Closure(components, arch)
+	if err != nil {
+		return nil, err
+	}
+	for _, asset := range closure {
+		names = append(names, asset.Name)
+		for _, output := range asset.Outputs {
+			names = append(names, asset.Name+"-"+output)
+		}
+	}
+	return names, nil
+}
+
+// Check reports all that is missing, and with it all that is there beyond the set,
+// which may be it under another name.
+func (f Found) Check() error {
+	if len(f.Missing) == 0 {
+		return nil
+	}
+	problems := []error{fmt.Errorf("%d of %d components are missing in %s: build them (`pipelines build-asset %s`), or take them from the cache (--cached)",
+		len(f.Missing), len(f.Missing)+len(f.Components), f.Dir, strings.Join(f.Missing, " "))}
+	for _, name := range f.Missing {
+		problems = append(problems, fmt.Errorf("missing: %s%s", ComponentFile(name), nearest.Hint(name, f.Leftover)))
+	}
+	for _, text := range f.Warnings() {
+		problems = append(problems, errors.New(text))
+	}
+	return errors.Join(problems...)
+}
+
+// Warnings says what is in the folder and no part of a release.
+func (f Found) Warnings() []string {
+	var texts []string
+	for _, name := range f.Leftover {
+		texts = append(texts, fmt.Sprintf("extra: %s is in no release set, and nothing of one is made of it: it is not merged; remove it, or add it to %s",
+			filepath.Join(f.Dir, ComponentFile(name)), catalog.SetsFile))
+	}
+	return texts
+}

@@ -1,0 +1,92 @@
+package release
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+)
+
+// assets has a set of a kernel, with a secondary tarball and a dependency, and qemu.
+func assets() *catalog.Catalog {
+	on := []catalog.Arch{catalog.X86_64}
+	return &catalog.Catalog{
+		Assets: []catalog.Asset{
+			{Name: "agent", Arches: on}, {Name: "forgotten", Arches: on}, {Name: "genpolicy", Arches: on},
+			{Name: "kernel", Arches: on, Outputs: []string{"modules"}, Dependencies: []string{"agent"}}, {Name: "qemu", Arches: on},
+		},
+		Sets: []catalog.Set{
+			{Name: "kata-static", Components: map[catalog.Arch][]string{catalog.X86_64: {"qemu", "kernel"}}},
+			{Name: "kata-tools", Components: map[catalog.Arch][]string{catalog.X86_64: {"genpolicy"}}},
+		},
+	}
+}
+
+func TestFindComponents(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{
+		"kata-static-qemu.tar.zst", "kata-static-kernel-modules.tar.zst", "kata-static-agent.tar.zst", "kata-static-genpolicy.tar.zst",
+		"kata-static-forgotten.tar.zst", "kata-static-kernal.tar.zst", "kata-static.tar.zst", "kata-static-3.28.0-amd64.tar.zst",
+		"kata-tools-static.tar.zst", "kata-static-old.tar.xz", ".kata-static.tar.zst.partial",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := assets()
+	found, err := FindComponents(dir, c, c.Sets[0], catalog.X86_64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found.Components) != 1 || found.Components[0].Name != "qemu" || !slices.Equal(found.Missing, []string{"kernel"}) {
+		t.Errorf("components %v, missing %q", found.Components, found.Missing)
+	}
+	if !slices.Equal(found.Leftover, []string{"forgotten", "kernal"}) || !slices.Equal(found.Beside, []string{"agent", "genpolicy", "kernel-modules"}) {
+		t.Errorf("leftover %q, beside %q", found.Leftover, found.Beside)
+	}
+	err = found.Check()
+	for _, want := range []string{
+		"1 of 2 components are missing in " + dir, "build-asset kernel`", `missing: kata-static-kernel.tar.zst; did you mean "kernal"?`,
+		"extra: " + dir + "/kata-static-forgotten.tar.zst is in no release set",
+		"extra: " + dir + "/kata-static-kernal.tar.zst is in no release set",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %q:\n%v", want, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kata-static-kernel.tar.zst"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if found, err = FindComponents(dir, c, c.Sets[0], catalog.X86_64); err != nil || found.Check() != nil || len(found.Warnings()) != 2 {
+		t.Errorf("with all components: %v, %v, %q", err, found.Check(), found.Warnings())
+	}
+	// The order is that of the set: it decides the bytes.
+	if found.Components[0].Name != "qemu" || found.Components[1].Name != "kernel" {
+		t.Errorf("order: %v", found.Components)
+	}
+	if _, err := FindComponents(dir, c, c.Sets[0], catalog.S390X); err == nil || !strings.Contains(err.Error(), "has no assets on s390x: it has some on x86_64") {
+		t.Errorf("on s390x: %v", err)
+	}
+	found, err = FindComponents(filepath.Join(dir, "none"), c, c.Sets[0], catalog.X86_64)
+	if err != nil || len(found.Missing) != 2 {
+		t.Errorf("no folder: %v, missing %q", err, found.Missing)
+	}
+}
+
+func TestFileNames(t *testing.T) {
+	for got, want := range map[string]string{
+		ComponentFile("qemu"):                                   "kata-static-qemu.tar.zst",
+		MergedFile("kata-static"):                               "kata-static.tar.zst",
+		MergedFile("kata-tools"):                                "kata-tools-static.tar.zst",
+		PublishedFile("kata-static", "3.28.0", catalog.X86_64):  "kata-static-3.28.0-amd64.tar.zst",
+		PublishedFile("kata-tools", "3.28.0", catalog.AArch64):  "kata-tools-static-3.28.0-arm64.tar.zst",
+		PublishedFile("kata-static", "3.28.0", catalog.PPC64LE): "kata-static-3.28.0-ppc64le.tar.zst",
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

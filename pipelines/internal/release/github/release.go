@@ -1,0 +1,204 @@
+package github
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxBody is the longest text of a release, in characters.
+const maxBody = 125_000
+
+// Release is a release as GitHub has it.
+type Release struct {
+	ID  int64  `json:"id"`
+	Tag string `json:"tag_name"`
+	// Target is what the tag is made from once the release is published: a
+	// commit, or a branch. It says nothing where the tag is there already.
+	Target     string `json:"target_commitish"`
+	Name       string `json:"name"`
+	Body       string `json:"body"`
+	Draft      bool   `json:"draft"`
+	Prerelease bool   `json:"prerelease"`
+	// Immutable is true for a published release whose assets are frozen.
+	Immutable bool `json:"immutable"`
+	// URL is the address of its page.
+	URL string `json:"html_url"`
+	// UploadURL is a template of the address for assets.
+	UploadURL string `json:"upload_url"`
+}
+
+// Wanted is what a draft is to be.
+type Wanted struct {
+	Tag, Name string
+	// Target is the commit, in 40 hex digits, that the tag is made from.
+	Target     string
+	Prerelease bool
+	// Body returns the text in Markdown, given the one that is there: "" in a
+	// new draft.
+	Body func(there string) string
+}
+
+// Find returns the release of a tag: the published one, else its draft. Where
+// there are several drafts it is the eldest, whatever the order in which two
+// processes have made them, and Note hears of the others. The error is
+// ErrNotFound where there is none, or none to see without a token.
+func (c *Client) Find(ctx context.Context, tag string) (Release, error) {
+	found, drafts := Release{}, 0
+	err := pages(ctx, c, "listing the releases", c.at("releases"), func(page []Release) bool {
+		for _, release := range page {
+			if release.Tag != tag {
+				continue
+			}
+			if !release.Draft {
+				found = release
+				return false
+			}
+			if drafts++; found.ID == 0 || release.ID < found.ID {
+				found = release
+			}
+		}
+		return true
+	})
+	var f *failure
+	if errors.As(err, &f) && f.status == http.StatusNotFound {
+		f.err = nil // No repository is another thing than no release.
+	}
+	switch {
+	case err != nil:
+		return Release{}, err
+	case found.ID == 0:
+		return Release{}, fmt.Errorf("a release of %s in %s: %w", tag, c.options.Repository, ErrNotFound)
+	case found.Draft && drafts > 1:
+		c.note("there are %d drafts of %s: going on with %s, delete the others", drafts, tag, found.URL)
+	}
+	return found, nil
+}
+
+// Latest returns the release that GitHub shows as the latest one. The error is
+// ErrNotFound where nothing is published.
+func (c *Client) Latest(ctx context.Context) (Release, error) {
+	var latest Release
+	_, err := c.do(ctx, call{doing: "looking for the latest release", method: http.MethodGet, url: c.at("releases", "latest")}, &latest)
+	return latest, err
+}
+
+// Commit returns the commit, in 40 hex digits, that the repository on GitHub has
+// under a reference: a commit, "heads/NAME" or "tags/NAME". The error is ErrNotFound where it has
+// none.
+func (c *Client) Commit(ctx context.Context, reference string) (string, error) {
+	var commit struct{ SHA string }
+	_, err := c.do(ctx, call{doing: "looking for " + reference, method: http.MethodGet, url: c.at(append([]string{"commits"}, strings.Split(reference, "/")...)...)}, &commit)
+	var f *failure
+	// GitHub's word for a commit or tag that is not there.
+	if errors.As(err, &f) && f.status == http.StatusUnprocessableEntity {
+		err = fmt.Errorf("%s in %s: %w", reference, c.options.Repository, ErrNotFound)
+	}
+	return commit.SHA, err
+}
+
+// Draft returns the release of a tag. Where there is none, a draft is created;
+// a draft that differs from what is wanted is changed. A published release is
+// returned as it is.
+func (c *Client) Draft(ctx context.Context, want Wanted) (Release, error) {
+	patience := patience{Client: c}
+	for {
+		found, err := c.Find(ctx, want.Tag)
+		if err == nil {
+			return c.adjust(ctx, found, want)
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return Release{}, err
+		}
+		made, err := c.create(ctx, want)
+		if err == nil {
+			return c.alone(ctx, made)
+		}
+		// It may have been made all the same: look again.
+		if err := patience.again(ctx, err, isTransient(err)); err != nil {
+			return Release{}, err
+		}
+	}
+}
+
+// change is the body of requests that make or change a release.
+type change struct {
+	Tag        string `json:"tag_name"`
+	Target     string `json:"target_commitish,omitempty"`
+	Name       string `json:"name"`
+	Body       string `json:"body"`
+	Draft      bool   `json:"draft"`
+	Prerelease bool   `json:"prerelease"`
+	Latest     string `json:"make_latest,omitempty"`
+}
+
+func (c *Client) create(ctx context.Context, want Wanted) (made Release, err error) {
+	send := change{Tag: want.Tag, Target: want.Target, Name: want.Name, Body: want.Body(""), Draft: true, Prerelease: want.Prerelease}
+	if err := checkBody(send.Body); err != nil {
+		return made, err
+	}
+	_, err = c.do(ctx, call{doing: "creating the draft of " + want.Tag, method: http.MethodPost, url: c.at("releases"), send: send, once: true}, &made)
+	return made, err
+}
+
+// alone returns the release that goes on after one was made: that one, unless
+// another process was first. GitHub has nothing against two drafts of a tag.
+func (c *Client) alone(ctx context.Context, made Release) (Release, error) {
+	found, err := c.Find(ctx, made.Tag)
+	switch {
+	case errors.Is(err, ErrNotFound): // The list takes a moment to have it.
+		return made, nil
+	case err != nil || found.ID == made.ID:
+		return made, err
+	}
+	_, err = c.do(ctx, call{doing: "deleting the second draft of " + made.Tag, method: http.MethodDelete, url: c.at("releases", id(made.ID))}, nil)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Release{}, err
+	}
+	return found, nil
+}
+
+// adjust makes a draft what is wanted.
+func (c *Client) adjust(ctx context.Context, found Release, want Wanted) (Release, error) {
+	send := change{Tag: want.Tag, Target: want.Target, Name: want.Name, Body: want.Body(found.Body), Draft: true, Prerelease: want.Prerelease}
+	same := found.Name == send.Name && found.Body == send.Body && found.Target == send.Target && found.Prerelease == send.Prerelease
+	if !found.Draft || same {
+		return found, nil
+	}
+	return c.update(ctx, found, "changing the draft of "+want.Tag, send)
+}
+
+// Publish publishes a draft, and returns what became of it. It becomes the
+// latest release where that is asked for. One that is published stays as it is.
+func (c *Client) Publish(ctx context.Context, draft Release, latest bool) (Release, error) {
+	if !draft.Draft {
+		return draft, nil
+	}
+	send := change{Tag: draft.Tag, Target: draft.Target, Name: draft.Name, Body: draft.Body, Prerelease: draft.Prerelease, Latest: strconv.FormatBool(latest)}
+	published, err := c.update(ctx, draft, "publishing "+draft.Tag, send)
+	if err == nil && published.Draft {
+		err = fmt.Errorf("publishing %s: GitHub took it and left it a draft: run it again, or publish %s by hand", draft.Tag, published.URL)
+	}
+	return published, err
+}
+
+func (c *Client) update(ctx context.Context, release Release, doing string, send change) (updated Release, err error) {
+	if err := checkBody(send.Body); err != nil {
+		return updated, err
+	}
+	_, err = c.do(ctx, call{doing: doing, method: http.MethodPatch, url: c.at("releases", id(release.ID)), send: send}, &updated)
+	return updated, err
+}
+
+func checkBody(body string) error {
+	if n := utf8.RuneCountInString(body); n > maxBody {
+		return fmt.Errorf("the release notes have %d characters and GitHub takes %d: shorten what was added by hand", n, maxBody)
+	}
+	return nil
+}
+
+func id(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,302 @@
+package github
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
+)
+
+// compare returns the actions by name.
+func (r *rig) compare(t *testing.T, release Release, files []File) (map[string]Action, []Change) {
+	t.Helper()
+	changes, _, err := r.Compare(t.Context(), release, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	actions := map[string]Action{}
+	for _, change := range changes {
+		actions[change.File.Name] = change.Action
+	}
+	return actions, changes
+}
+
+func TestSync(t *testing.T) {
+	r := newRig(t)
+	r.server.PageSize = 2
+	release := r.draft(t)
+	there := r.server.Releases[0]
+	for _, name := range []string{"one", "two", "by-hand", "three"} {
+		r.server.Add(there, name, []byte(name))
+	}
+	r.server.Do(func() { there.Assets[3].State = "starter" })
+	files := []File{file(t, "one", "one"), file(t, "two", "other"), file(t, "three", "three"), file(t, "four.tar.zst", "four")}
+
+	actions, changes := r.compare(t, release, files)
+	want := map[string]Action{"one": Keep, "two": Replace, "three": Resume, "four.tar.zst": Upload}
+	if diff := cmp.Diff(want, actions); diff != "" {
+		t.Errorf("actions (-want +got):\n%s", diff)
+	}
+	if _, others, err := r.Compare(t.Context(), release, files); err != nil || len(others) != 1 || others[0].Name != "by-hand" {
+		t.Errorf("others are %v, %v, want the one that was added by hand", others, err)
+	}
+	if err := r.Sync(t.Context(), release, changes, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if asset := r.server.Release("3.28.0").Asset(file.Name); asset == nil || asset.Digest != file.Digest {
+			t.Errorf("%s is %+v, want %s", file.Name, asset, file.Digest)
+		}
+	}
+	if asset := r.server.Release("3.28.0").Asset("by-hand"); asset == nil {
+		t.Error("what was added by hand is gone")
+	}
+	if n := r.server.Count("POST /repos/" + repository + "/releases/1/assets"); n != 3 {
+		t.Errorf("%d uploads, want 3", n)
+	}
+	// All of it once more does nothing.
+	before := r.server.Changes()
+	actions, changes = r.compare(t, release, files)
+	if err := r.Sync(t.Context(), release, changes, false); err != nil || r.server.Changes() != before {
+		t.Errorf("the second time %v, %d changes, %v, want none", err, r.server.Changes()-before, actions)
+	}
+	if got := r.server.Release("3.28.0").Asset("four.tar.zst").Type; got != "application/zstd" {
+		t.Errorf("a tarball is %s", got)
+	}
+}
+
+// TestUploadFaults has an upload fail in every way; in the end the asset is
+// whole, alone, and was sent no oftener than it had to be.
+func TestUploadFaults(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault githubtest.Fault
+		sent  int
+		wrong string
+	}{
+		"502":                       {githubtest.Fault{Times: 1, Status: 502}, 2, ""},
+		"502 and a starter":         {githubtest.Fault{Times: 2, Status: 502, Leave: githubtest.Starter}, 3, ""},
+		"502 and all is well":       {githubtest.Fault{Times: 1, Status: 502, Leave: githubtest.Done}, 1, ""},
+		"500":                       {githubtest.Fault{Times: 1, Status: 500}, 2, ""},
+		"broken off":                {githubtest.Fault{Times: 1}, 2, ""},
+		"broken off, a starter":     {githubtest.Fault{Times: 1, Leave: githubtest.Starter}, 2, ""},
+		"broken off, all is well":   {githubtest.Fault{Times: 1, Leave: githubtest.Done}, 1, ""},
+		"422 on what nobody sees":   {githubtest.Fault{Times: 1, Status: 422, Body: `{"message": "Validation Failed", "errors": [{"resource": "ReleaseAsset", "code": "already_exists", "field": "name"}]}`}, 2, ""},
+		"damaged on the way":        {githubtest.Fault{Times: 1, Leave: githubtest.Damaged}, 2, ""},
+		"a limit":                   {githubtest.Fault{Times: 2, Status: 403, Header: map[string]string{"Retry-After": "1"}}, 3, ""},
+		"an answer that is no JSON": {githubtest.Fault{Times: 1, Status: 201, Leave: githubtest.Done, Body: "<html>"}, 1, ""},
+		"refused":                   {githubtest.Fault{Times: 1, Status: 403, Body: `{"message": "Resource not accessible by integration"}`}, 1, "not accessible by integration"},
+		"no length":                 {githubtest.Fault{Times: 1, Status: 400, Body: `{"message": "Bad Content-Length"}`}, 1, "Bad Content-Length"},
+		"a full release":            {githubtest.Fault{Times: 1, Status: 422, Body: `{"message": "Validation Failed", "errors": ["too many assets"]}`}, 1, "too many assets"},
+		"down":                      {githubtest.Fault{Times: 100, Status: 502, Leave: githubtest.Starter}, 6, "uploading one.tar.zst: GitHub answers 502 Bad Gateway"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			release, one := r.draft(t), file(t, "one.tar.zst", strings.Repeat("one", 1000))
+			test.fault.Request = "^POST .*/assets"
+			r.server.Faults = []*githubtest.Fault{&test.fault}
+			_, changes := r.compare(t, release, []File{one})
+			err := r.Sync(t.Context(), release, changes, false)
+			if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
+				t.Fatalf("got %v, want %q", err, test.wrong)
+			}
+			assets := r.server.Release("3.28.0").Assets
+			switch {
+			case test.wrong != "" && len(assets) != 0:
+				t.Errorf("%d assets are left behind", len(assets))
+			case test.wrong == "" && (len(assets) != 1 || assets[0].State != "uploaded" || assets[0].Digest != one.Digest):
+				t.Errorf("the assets are %+v, want the one whole", assets)
+			}
+			if n := r.server.Count("POST /repos/" + repository + "/releases/1/assets"); n != test.sent {
+				t.Errorf("sent %d times, want %d", n, test.sent)
+			}
+		})
+	}
+}
+
+// TestStubbornStarter has a starter that GitHub does not let go at first.
+func TestStubbornStarter(t *testing.T) {
+	r := newRig(t)
+	release, one := r.draft(t), file(t, "one", "one")
+	r.server.Faults = []*githubtest.Fault{
+		{Request: "^POST .*/assets", Times: 1, Status: 502, Leave: githubtest.Starter},
+		{Request: "^DELETE ", Times: 1, Status: 404},
+	}
+	_, changes := r.compare(t, release, []File{one})
+	if err := r.Sync(t.Context(), release, changes, false); err != nil {
+		t.Fatal(err)
+	}
+	if asset := r.server.Release("3.28.0").Asset("one"); asset == nil || asset.Digest != one.Digest {
+		t.Errorf("got %+v, want it whole", asset)
+	}
+}
+
+func TestAllowed(t *testing.T) {
+	changed := []Change{{Action: Keep, File: File{Name: "one"}}, {Action: Replace, File: File{Name: "two"}}}
+	for name, test := range map[string]struct {
+		release Release
+		changes []Change
+		force   bool
+		wrong   string
+	}{
+		"draft":             {Release{Draft: true}, changed, false, ""},
+		"nothing to do":     {Release{}, changed[:1], false, ""},
+		"published":         {Release{}, changed, false, "the release is published and differs in two"},
+		"forced":            {Release{}, changed, true, ""},
+		"immutable":         {Release{Immutable: true}, changed, true, "immutable"},
+		"immutable, idle":   {Release{Immutable: true}, changed[:1], false, ""},
+		"published, forced": {Release{}, nil, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := Allowed(test.release, test.changes, test.force)
+			if test.wrong == "" && err != nil || test.wrong != "" && (!errors.Is(err, ErrPublished) || !strings.Contains(err.Error(), test.wrong)) {
+				t.Errorf("got %v, want %q", err, test.wrong)
+			}
+		})
+	}
+}
+
+// TestPublished has a release that is published: without force it stays as it
+// is, with force it takes the new file.
+func TestPublished(t *testing.T) {
+	r := newRig(t)
+	release, err := r.Publish(t.Context(), r.draft(t), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, files := r.server.Changes(), []File{file(t, "one", "one")}
+	_, changes := r.compare(t, release, files)
+	if err := r.Sync(t.Context(), release, changes, false); !errors.Is(err, ErrPublished) || r.server.Changes() != before {
+		t.Errorf("got %v and %d changes, want ErrPublished and none", err, r.server.Changes()-before)
+	}
+	if err := r.Sync(t.Context(), release, changes, true); err != nil || r.server.Release("3.28.0").Asset("one") == nil {
+		t.Errorf("with force: %v", err)
+	}
+}
+
+// TestBreakingOff ends an upload in the middle, and then does it again.
+func TestBreakingOff(t *testing.T) {
+	r := newRig(t)
+	release, one := r.draft(t), file(t, "one", strings.Repeat("x", 32<<20))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	r.options.Bytes = func(string) (func(done, total int64), func(error, string)) {
+		return func(done, total int64) {
+			if done > total/4 {
+				cancel(why)
+			}
+		}, func(error, string) {}
+	}
+	_, changes := r.compare(t, release, []File{one})
+	if err := r.Sync(ctx, release, changes, false); !errors.Is(err, why) {
+		t.Fatalf("got %v, want the reason", err)
+	}
+	r.options.Bytes = nil
+	actions, changes := r.compare(t, release, []File{one})
+	if actions["one"] != Resume {
+		t.Errorf("it is to %s, want resume", actions["one"])
+	}
+	if err := r.Sync(t.Context(), release, changes, false); err != nil {
+		t.Fatal(err)
+	}
+	if asset := r.server.Release("3.28.0").Asset("one"); asset == nil || asset.Digest != one.Digest {
+		t.Errorf("got %+v, want it whole", asset)
+	}
+}
+
+// TestChangedFile has a file that is not what was announced.
+func TestChangedFile(t *testing.T) {
+	r := newRig(t)
+	release, one := r.draft(t), file(t, "one", "one")
+	if err := os.WriteFile(one.Path, []byte("ONE"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, changes := r.compare(t, release, []File{one})
+	err := r.Sync(t.Context(), release, changes, false)
+	if err == nil || !strings.Contains(err.Error(), "changed meanwhile") || len(r.server.Release("3.28.0").Assets) != 0 {
+		t.Errorf("got %v, want it to be said and nothing left", err)
+	}
+}
+
+// TestNoDigests has a GitHub that does not say what it has.
+func TestNoDigests(t *testing.T) {
+	r := newRig(t)
+	r.server.NoDigests = true
+	release := r.draft(t)
+	r.server.Add(r.server.Releases[0], "one", []byte("one"))
+	r.server.Add(r.server.Releases[0], "two", []byte("xxx"))
+	r.server.Add(r.server.Releases[0], "three", []byte("three"))
+	r.server.Faults = []*githubtest.Fault{{Request: "^GET .*/assets/4", Times: 1, Status: 404}}
+	actions, _ := r.compare(t, release, []File{file(t, "one", "one"), file(t, "two", "two"), file(t, "three", "three")})
+	if diff := cmp.Diff(map[string]Action{"one": Keep, "two": Replace, "three": Replace}, actions); diff != "" {
+		t.Errorf("actions (-want +got):\n%s", diff)
+	}
+}
+
+func TestDownload(t *testing.T) {
+	r := newRig(t)
+	r.draft(t)
+	added := r.server.Add(r.server.Releases[0], "versions.yaml", []byte("assets: {}\n"))
+	asset := Asset{ID: added.ID, Name: "versions.yaml", Size: added.Size, Digest: added.Digest, State: "uploaded"}
+	var got bytes.Buffer
+	if err := r.Download(t.Context(), asset, &got); err != nil || got.String() != "assets: {}\n" {
+		t.Errorf("got %q, %v", &got, err)
+	}
+	asset.Digest = sum("other")
+	if err := r.Download(t.Context(), asset, &got); err == nil || !strings.Contains(err.Error(), "want 11 bytes, or") && !strings.Contains(err.Error(), asset.Digest) {
+		t.Errorf("got %v, want both digests", err)
+	}
+	asset.Size = 3
+	if err := r.Download(t.Context(), asset, &got); err == nil {
+		t.Error("a longer asset than announced is taken")
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for name, test := range map[string]struct {
+		file  File
+		wrong string
+	}{
+		"good":      {File{Name: "kata-static-3.28.0-rc0-amd64.tar.zst", Size: 1}, ""},
+		"largest":   {File{Name: "x", Size: 2147483647}, ""},
+		"too large": {File{Name: "x", Size: 2147483648}, "must have fewer than 2147483648"},
+		"empty":     {File{Name: "x"}, "no empty asset"},
+		"special":   {File{Name: "a b", Size: 1}, "cannot be the name"},
+		"leading":   {File{Name: ".a", Size: 1}, "cannot be the name"},
+		"trailing":  {File{Name: "a.", Size: 1}, "cannot be the name"},
+	} {
+		err := test.file.Check()
+		if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
+			t.Errorf("%s: got %v, want %q", name, err, test.wrong)
+		}
+	}
+	if err := check([]File{{Name: "a", Size: 1}, {Name: "a", Size: 1}}); err == nil || !strings.Contains(err.Error(), "two files are to be the asset a") {
+		t.Errorf("got %v, want the name that is there twice", err)
+	}
+}
+
+// TestStall has a server that takes no more bytes.
+func TestStall(t *testing.T) {
+	released := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-released }))
+	defer server.Close()
+	defer close(released)
+	client, err := New(Options{API: server.URL, Repository: repository})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.pace.stall = 50 * time.Millisecond
+	one := file(t, "one", strings.Repeat("x", 32<<20))
+	err = client.send(t.Context(), Release{UploadURL: server.URL + "/assets{?name}"}, one, func(int64, int64) {})
+	if !errors.Is(err, errStalled) || !isTransient(err) {
+		t.Errorf("got %v, want a stall", err)
+	}
+}

@@ -1,0 +1,130 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+// pushedTo is what a repository of images has.
+type pushedTo struct {
+	repository *payload.Repository
+	index      payload.Pushed
+}
+
+// pushImages pushes the image of each architecture, and the index of them, under
+// the tags of the commit alone: a release that fails later on must not keep the
+// tags of the version.
+func (r *run) pushImages(ctx context.Context) error {
+	if len(r.Repositories) == 0 {
+		return nil
+	}
+	set, err := r.Catalog.FindSet(r.PayloadSet)
+	if err != nil {
+		return err
+	}
+	for _, arch := range r.Arches {
+		if len(set.Components[arch]) == 0 {
+			continue
+		}
+		tarballs, err := r.of(set.Components[arch], arch)
+		if err != nil {
+			return err
+		}
+		image, err := r.Image(ctx, arch, tarballs)
+		if err != nil {
+			return fmt.Errorf("making the image for %s: %w", arch, err)
+		}
+		r.images = append(r.images, image)
+	}
+	for _, repository := range r.Repositories {
+		index, err := r.push(ctx, repository, "")
+		if err != nil {
+			return err
+		}
+		r.pushed = append(r.pushed, pushedTo{repository, index})
+	}
+	return nil
+}
+
+// tagImages gives the images the tags of the version, which others get with force
+// alone.
+func (r *run) tagImages(ctx context.Context) error {
+	if r.KeepDraft {
+		return nil
+	}
+	r.released.Images = []ReleasedImage{}
+	for _, to := range r.pushed {
+		index, err := r.push(ctx, to.repository, r.Version)
+		if err != nil {
+			return err
+		}
+		if index.Digest != to.index.Digest {
+			return fmt.Errorf("the index in %s was %s and became %s while it was released: run it again", to.repository, to.index.Digest, index.Digest)
+		}
+	}
+	return nil
+}
+
+// push pushes all images to a repository, and the index of them, under the tags of
+// the commit and, where it is not "", of the version.
+func (r *run) push(ctx context.Context, repository *payload.Repository, version string) (payload.Pushed, error) {
+	var images []payload.IndexImage
+	for _, image := range r.images {
+		pushed, err := repository.Push(ctx, image, payload.PushOptions{Tags: payload.ImageTags(r.Commit, version, image.GoArch()), Force: r.Force})
+		if err != nil {
+			return payload.Pushed{}, fmt.Errorf("pushing the image for %s: %w", image.GoArch(), err)
+		}
+		r.say(repository, image.GoArch(), pushed)
+		images = append(images, payload.IndexImage{GoArch: image.GoArch(), Reference: pushed.Reference})
+		r.released.Images = append(r.released.Images, ReleasedImage{image.GoArch(), pushed})
+	}
+	index, err := repository.PushIndex(ctx, payload.IndexOptions{
+		Images: images, Labels: r.Labels, PushOptions: payload.PushOptions{Tags: r.indexTags(version, r.github.latest), Force: r.Force},
+	})
+	if err != nil {
+		return payload.Pushed{}, fmt.Errorf("pushing the index: %w", err)
+	}
+	r.say(repository, "index", index)
+	r.released.Images = append(r.released.Images, ReleasedImage{"", index})
+	return index, nil
+}
+
+// indexTags are those of the index. "latest" is for the release that is going to be
+// GitHub's latest, not for a later fix of an older one.
+func (j *Job) indexTags(version string, latest bool) []payload.Tag {
+	return slices.DeleteFunc(payload.IndexTags(j.Commit, version), func(tag payload.Tag) bool { return tag.Name == "latest" && !latest })
+}
+
+func (r *run) say(repository *payload.Repository, what string, pushed payload.Pushed) {
+	text := fmt.Sprintf("%s: sent %s, had %s", what, progress.Size(pushed.Sent), progress.Size(pushed.There+pushed.Mounted))
+	if !pushed.Changed {
+		text = what + ": everything is there already"
+	}
+	r.Report.Note(repository.String(), text)
+}
+
+func (r *run) closeImages() error {
+	var problems []error
+	for _, image := range r.images {
+		problems = append(problems, image.Close())
+	}
+	return errors.Join(problems...)
+}
+
+// noted are the images for the release notes.
+func (r *run) noted() []NotedImage {
+	var noted []NotedImage
+	for _, to := range r.pushed {
+		image := NotedImage{Reference: to.repository.String() + ":" + r.Version, Digest: to.index.Digest}
+		for _, of := range r.images {
+			image.Arches = append(image.Arches, of.GoArch())
+		}
+		noted = append(noted, image)
+	}
+	return noted
+}

@@ -1,0 +1,195 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// state is what GitHub has before anything is done.
+type state struct {
+	// release is that of the version; its ID is 0 where there is none.
+	release github.Release
+	// finished is true where it is published, with all its files.
+	finished bool
+	// previous is the latest release, with its assets, where it is not this one.
+	previous *github.Release
+	assets   []github.Asset
+	// latest tells whether this one is going to be the latest.
+	latest bool
+}
+
+// pinsFile and reportFile are the names of files of a release.
+func pinsFile(version string) string { return "kata-containers-" + version + "-versions.yaml" }
+
+func reportFile(tarball string) string {
+	return strings.TrimSuffix(tarball, tarballSuffix) + ".report.json"
+}
+
+// fileNames are those of the files of the release.
+func (j *Job) fileNames() []string {
+	var names []string
+	for _, arch := range j.Arches {
+		for _, set := range j.sets(arch) {
+			tarball := PublishedFile(set.Name, j.Version, arch)
+			names = append(names, tarball, reportFile(tarball))
+		}
+	}
+	return append(names, pinsFile(j.Version), SumsName)
+}
+
+// look finds out what GitHub has, and refuses early what must not be released.
+func (j *Job) look(ctx context.Context) (state, error) {
+	s := state{latest: !Prerelease(j.Version)}
+	if j.GitHub == nil {
+		return s, nil
+	}
+	if j.Commit != "" { // A plan may have none.
+		if err := j.checkCommit(ctx); err != nil {
+			return s, err
+		}
+	}
+	latest, err := j.GitHub.Latest(ctx)
+	switch {
+	case errors.Is(err, github.ErrNotFound):
+	case err != nil:
+		return s, err
+	default:
+		s.latest = s.latest && !newer(latest.Tag, j.Version)
+		if latest.Tag != j.Version {
+			s.previous = &latest
+			if s.assets, err = j.GitHub.Assets(ctx, latest); err != nil {
+				return s, err
+			}
+		}
+	}
+	s.release, err = j.GitHub.Find(ctx, j.Version)
+	if errors.Is(err, github.ErrNotFound) {
+		return s, nil
+	}
+	if err != nil || s.release.Draft || j.Force {
+		return s, err
+	}
+	missing, err := j.lacking(ctx, s.release)
+	switch {
+	case err != nil:
+		return s, err
+	case len(missing) > 0:
+		return s, fmt.Errorf("%s: %w without %s: make a release of another version, or add them all the same with --force", s.release.URL, github.ErrPublished, strings.Join(missing, ", "))
+	}
+	// The page is published last, so everything else was done before it.
+	s.finished = true
+	return s, nil
+}
+
+// checkCommit refuses a version that is another commit's, and a commit that GitHub
+// does not have: a tag could not be made of it.
+func (j *Job) checkCommit(ctx context.Context) error {
+	tagged, err := j.GitHub.Commit(ctx, "tags/"+j.Version)
+	switch {
+	case err == nil && tagged == j.Commit:
+		return nil
+	case err == nil:
+		return fmt.Errorf("the tag %s of %s is commit %s, and this tree is %s: raise VERSION, or check that commit out", j.Version, j.GitHub.Repository(), tagged, j.Commit)
+	case !errors.Is(err, github.ErrNotFound):
+		return err
+	}
+	if _, err := j.GitHub.Commit(ctx, j.Commit); errors.Is(err, github.ErrNotFound) {
+		return fmt.Errorf("%s has no commit %s: push it first (%w)", j.GitHub.Repository(), j.Commit, err)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// lacking returns the names of files that a release does not have whole.
+func (j *Job) lacking(ctx context.Context, release github.Release) ([]string, error) {
+	assets, err := j.GitHub.Assets(ctx, release)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(j.fileNames(), func(name string) bool {
+		return slices.ContainsFunc(assets, func(asset github.Asset) bool { return asset.Name == name && asset.Whole() })
+	}), nil
+}
+
+// fetch downloads a file of the previous release, small ones alone; "" is the path
+// of one that there is not.
+func (r *run) fetch(ctx context.Context, name string) (path string, err error) {
+	i := slices.IndexFunc(r.github.assets, func(asset github.Asset) bool { return asset.Name == name && asset.Whole() })
+	if i < 0 || r.github.assets[i].Size > maxPrevious {
+		return "", nil
+	}
+	var content bytes.Buffer
+	if err := r.GitHub.Download(ctx, r.github.assets[i], &content); err != nil {
+		return "", err
+	}
+	path = filepath.Join(r.Output, "previous", name)
+	return path, writeFile(path, content.Bytes())
+}
+
+// previousReport returns what the previous release says of a tarball, nil where it
+// says nothing that this program understands: nothing depends on it.
+func (r *run) previousReport(ctx context.Context, set string, arch catalog.Arch) (*Previous, error) {
+	if r.github.previous == nil {
+		return nil, nil
+	}
+	tag := r.github.previous.Tag
+	path, err := r.fetch(ctx, reportFile(PublishedFile(set, tag, arch)))
+	if err != nil || path == "" {
+		return nil, err
+	}
+	previous, err := ReadPrevious(path)
+	if err != nil {
+		r.Report.Note("release", fmt.Sprintf("what grew since %s is not known: %v", tag, err))
+		return nil, nil
+	}
+	return previous, nil
+}
+
+// previousPins returns the changes since the versions.yaml of the previous release,
+// or why they are not known.
+func (r *run) previousPins(ctx context.Context) (changes []PinChange, unknown string, err error) {
+	name := pinsFile(r.github.previous.Tag)
+	path, err := r.fetch(ctx, name)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case path == "":
+		return nil, "that release has no " + name, nil
+	}
+	before, _, err := versions.Load(path)
+	if err != nil {
+		r.Report.Note("release", err.Error())
+		return nil, name + " of that release cannot be read", nil
+	}
+	return ComparePins(before, r.Versions), "", nil
+}
+
+// writeFile writes a small file, which appears complete or not at all; one with the
+// same content is left alone.
+func writeFile(path string, content []byte) error {
+	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, content) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making the folder of %s: %w", path, err)
+	}
+	temp := path + ".partial" // The lock on the folder keeps others from it.
+	if err := os.WriteFile(temp, content, 0o644); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

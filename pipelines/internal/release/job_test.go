@@ -1,0 +1,325 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+)
+
+const jobCommit = "cccccccccccccccccccccccccccccccccccccccc"
+
+// jobRig is a Job with a GitHub and a registry of its own. Its assets are "one" and
+// "two" on x86_64, and "one" on aarch64.
+type jobRig struct {
+	*Job
+	server *githubtest.Server
+	said   bytes.Buffer
+	// contents are those of the assets' files by path, which a test may change.
+	contents map[string]map[string]string
+	brought  int
+}
+
+func newJobRig(t *testing.T) *jobRig {
+	t.Helper()
+	r := &jobRig{server: githubtest.New(t, "kata-containers/kata-containers"), contents: map[string]map[string]string{
+		"one": {"opt/kata/bin/one": strings.Repeat("one", 1000)}, "two": {"opt/kata/bin/two": strings.Repeat("two", 1000)},
+	}}
+	r.server.Commits = []string{jobCommit}
+	client, err := github.New(github.Options{API: r.server.URL(), Repository: r.server.Repository, Token: githubtest.Token, Backoff: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	repository, err := payload.OpenRepository(registrytest.New(t)+"/kata-deploy", payload.RemoteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := progress.New(&r.said, progress.Plain, nil)
+	t.Cleanup(report.Close)
+	pins := pinsOf(t, "after.yaml")
+	content, err := os.ReadFile(pins.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arches := []catalog.Arch{catalog.X86_64, catalog.AArch64}
+	set := catalog.Set{Name: "kata-static", Components: map[catalog.Arch][]string{catalog.X86_64: {"one", "two"}, catalog.AArch64: {"one"}}}
+	r.Job = &Job{
+		Version: "3.28.0", Commit: jobCommit, Arches: arches, Pins: content, Versions: pins, Output: t.TempDir(), Scratch: t.TempDir(),
+		Catalog: &catalog.Catalog{Sets: []catalog.Set{set}, Assets: []catalog.Asset{
+			{Name: "one", Arches: arches, Pins: map[string]string{"V": "assets.kernel.version"}, Budget: 1, Pos: "one.yaml:1"}, {Name: "two", Arches: arches},
+		}},
+		Tarballs: r.tarballs(t), PayloadSet: "kata-static", Repositories: []*payload.Repository{repository}, GitHub: client, Report: report,
+		Image: func(ctx context.Context, arch catalog.Arch, tarballs []Tarball) (*payload.Image, error) {
+			o := payload.Options{GoArch: arch.GoArch(), Scratch: t.TempDir()}
+			for _, tarball := range tarballs {
+				o.Components = append(o.Components, payload.Component{Name: tarball.Asset, Path: tarball.Path, Key: tarball.Key})
+			}
+			return payload.Build(ctx, o)
+		},
+	}
+	return r
+}
+
+// tarballs packs assets.
+func (r *jobRig) tarballs(t *testing.T) func(context.Context, []string, catalog.Arch, string) ([]Tarball, error) {
+	return func(ctx context.Context, names []string, arch catalog.Arch, dir string) (tarballs []Tarball, err error) {
+		r.brought++
+		for _, name := range names {
+			tree := t.TempDir()
+			for path, content := range r.contents[name] {
+				full := filepath.Join(tree, path)
+				if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, []byte(content), 0o644)); err != nil {
+					return nil, err
+				}
+			}
+			path := filepath.Join(dir, ComponentFile(name))
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return nil, err
+			}
+			summary, err := archive.Pack(ctx, tree, path, archive.Options{Level: 1})
+			if err != nil {
+				return nil, err
+			}
+			tarballs = append(tarballs, Tarball{Asset: name, Arch: arch, Path: path, Key: strings.Repeat("k", 64), Digest: "sha256:" + summary.SHA256, Size: summary.Size})
+		}
+		return tarballs, nil
+	}
+}
+
+// refused runs the job, which must fail with a text and change nothing that others
+// see: no page, no tag of a version.
+func (r *jobRig) refused(t *testing.T, wrong string) {
+	t.Helper()
+	_, err := r.Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), wrong) {
+		t.Fatalf("got %v, want %q", err, wrong)
+	}
+	if release := r.server.Release(r.Version); release != nil && !release.Draft {
+		t.Error("it was published all the same")
+	}
+	if _, err := r.Repositories[0].PushIndex(t.Context(), payload.IndexOptions{Images: []payload.IndexImage{
+		{GoArch: "amd64", Reference: r.Repositories[0].String() + ":" + r.Version + "-amd64"},
+	}}); err == nil {
+		t.Error("the images have the tags of the release")
+	}
+}
+
+func TestJob(t *testing.T) {
+	r := newJobRig(t)
+	released, err := r.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if released.Draft || released.Finished || len(released.Files) != 6 || len(released.Images) != 3 || !strings.HasSuffix(released.URL, "/releases/tag/3.28.0") {
+		t.Errorf("released %+v", released)
+	}
+	release := r.server.Release("3.28.0")
+	for _, file := range released.Files {
+		asset := release.Asset(file.Name)
+		if asset == nil || asset.Digest != file.Digest || file.Action != github.Upload {
+			t.Errorf("%s is %+v, want %+v", file.Name, asset, file)
+		}
+	}
+	if !slices.Contains(released.Images[2].Tags, "latest") {
+		t.Errorf("the index has the tags %v, want latest too", released.Images[2].Tags)
+	}
+	if !strings.Contains(r.said.String(), "warning: one.yaml:1: one on x86_64 has") {
+		t.Errorf("a component over its budget is not said: %s", &r.said)
+	}
+	changes, brought := r.server.Changes(), r.brought
+	again, err := r.Run(t.Context())
+	if err != nil || !again.Finished || r.server.Changes() != changes || r.brought != brought {
+		t.Errorf("again: %+v, %v, %d changes", again, err, r.server.Changes()-changes)
+	}
+	// With force it looks at everything, and finds that nothing differs.
+	r.Force = true
+	again, err = r.Run(t.Context())
+	if err != nil || again.Finished || r.server.Changes() != changes || again.Files[0].Action != github.Keep {
+		t.Errorf("by force: %+v, %v, %d changes", again, err, r.server.Changes()-changes)
+	}
+	r.contents["two"]["opt/kata/bin/two"] = "other"
+	if again, err = r.Run(t.Context()); err != nil || again.Files[0].Action != github.Replace || again.Files[1].Action != github.Keep {
+		t.Errorf("by force, with other content: %+v, %v", again, err)
+	}
+}
+
+// TestJobRefuses has what stands in the way of a release.
+func TestJobRefuses(t *testing.T) {
+	forbidding := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer forbidding.Close()
+	for name, test := range map[string]struct {
+		change func(r *jobRig)
+		wrong  string
+		// untouched is true where GitHub must not be changed at all.
+		untouched bool
+	}{
+		"conflict":  {func(r *jobRig) { r.contents["two"]["opt/kata/bin/one"] = "other" }, "opt/kata/bin/one", true},
+		"host":      {func(r *jobRig) { r.contents["two"]["etc/hosts"] = "127.0.0.1" }, "etc/hosts", true},
+		"limit":     {func(r *jobRig) { r.Limit = 1000 }, "must have less than 1000", true},
+		"budget":    {func(r *jobRig) { r.Strict = true }, "over its budget", true},
+		"commit":    {func(r *jobRig) { r.Commit = strings.Repeat("d", 40) }, "push it first", true},
+		"tag":       {func(r *jobRig) { r.server.Tags["3.28.0"] = strings.Repeat("d", 40) }, "raise VERSION", true},
+		"no commit": {func(r *jobRig) { r.Commit = "" }, "a release is of a commit", true},
+		"leftover": {func(r *jobRig) {
+			draft := r.server.AddRelease(githubtest.Release{Tag: "3.28.0", Draft: true})
+			r.server.Add(draft, "kata-static-3.28.0-s390x.tar.zst", []byte("old"))
+		}, "which an earlier run left", false},
+		"damaged": {func(r *jobRig) {
+			r.server.Faults = []*githubtest.Fault{{Request: "^POST .*/assets", Times: 100, Leave: githubtest.Damaged}}
+		}, "what GitHub has is not what was sent", false},
+		"registry": {func(r *jobRig) {
+			closed, err := payload.OpenRepository(strings.TrimPrefix(forbidding.URL, "http://")+"/kata-deploy", payload.RemoteOptions{})
+			if err == nil {
+				r.Repositories = append(r.Repositories, closed)
+			}
+		}, "403", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newJobRig(t)
+			test.change(r)
+			changes := r.server.Changes()
+			r.refused(t, test.wrong)
+			if n := r.server.Changes() - changes; test.untouched && n != 0 {
+				t.Errorf("GitHub was changed %d times", n)
+			}
+		})
+	}
+}
+
+// TestJobPublished has a release that somebody published without its files.
+func TestJobPublished(t *testing.T) {
+	r := newJobRig(t)
+	r.server.Tags["3.28.0"] = jobCommit
+	r.server.AddRelease(githubtest.Release{Tag: "3.28.0", Published: time.Now(), Latest: true})
+	_, err := r.Run(t.Context())
+	if !errors.Is(err, github.ErrPublished) || !strings.Contains(err.Error(), "SHA256SUMS") || r.brought != 0 {
+		t.Errorf("got %v, want what is missing, before anything is made", err)
+	}
+	r.Force = true
+	released, err := r.Run(t.Context())
+	if err != nil || r.server.Release("3.28.0").Asset(SumsName) == nil || released.Draft {
+		t.Errorf("by force: %v", err)
+	}
+}
+
+// TestJobVerifies has an asset disappear after the uploads.
+func TestJobVerifies(t *testing.T) {
+	r := newJobRig(t)
+	uploads := 0
+	r.server.Around = func(w http.ResponseWriter, request *http.Request, serve http.HandlerFunc) {
+		serve(w, request)
+		if request.Method == http.MethodPost && strings.HasSuffix(request.URL.Path, "/assets") {
+			if uploads++; uploads == 6 {
+				r.server.Do(func() { r.server.Releases[0].Assets = r.server.Releases[0].Assets[1:] })
+			}
+		}
+	}
+	r.refused(t, "after the upload these are not as they were sent: kata-static-3.28.0-amd64.tar.zst")
+	if _, err := r.Run(t.Context()); err != nil || uploads != 7 {
+		t.Errorf("the next run: %v, %d uploads, want the one that was missing", err, uploads)
+	}
+}
+
+// TestJobDraft has a draft that somebody wrote something into.
+func TestJobDraft(t *testing.T) {
+	r := newJobRig(t)
+	r.server.AddRelease(githubtest.Release{Tag: "3.28.0", Draft: true, Body: "Read this first.\r\n", Target: "main"})
+	r.KeepDraft = true
+	released, err := r.Run(t.Context())
+	release := r.server.Release("3.28.0")
+	if err != nil || !released.Draft || !release.Draft || release.Target != jobCommit || release.Name != "Kata Containers 3.28.0" {
+		t.Errorf("got %+v, %v", release, err)
+	}
+	if !strings.HasPrefix(release.Body, "Read this first.\n\n"+notesBegin) || !strings.Contains(release.Body, "| `one` | v6.18.15 |") {
+		t.Errorf("the text is %q, want what was written and the notes", release.Body)
+	}
+	for _, image := range released.Images {
+		if slices.ContainsFunc(image.Tags, func(tag string) bool { return strings.HasPrefix(tag, "3.28.0") || tag == "latest" }) {
+			t.Errorf("the image of a draft has the tags %v", image.Tags)
+		}
+	}
+	changes := r.server.Changes()
+	if _, err := r.Run(t.Context()); err != nil || r.server.Changes() != changes {
+		t.Errorf("again: %v, %d changes", err, r.server.Changes()-changes)
+	}
+}
+
+// TestJobAlone has two runs in one folder.
+func TestJobAlone(t *testing.T) {
+	r := newJobRig(t)
+	unlock, err := lockFolder(r.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.refused(t, "another release is at work in "+r.Output)
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestJobNext has the next release compare itself with the one before.
+func TestJobNext(t *testing.T) {
+	r := newJobRig(t)
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Version, r.Versions, r.Limit = "3.29.0", pinsOf(t, "before.yaml"), 1000
+	r.contents["two"]["opt/kata/bin/two"] = strings.Repeat("more of it ", 1000) + time.Now().String()
+	_, err := r.Run(t.Context())
+	var limit *LimitError
+	if !errors.As(err, &limit) || limit.Report.Change == nil || limit.Report.Change.Since != "3.28.0" {
+		t.Errorf("got %v, want what grew since 3.28.0", err)
+	}
+	r.Limit = 0
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if body := r.server.Release("3.29.0").Body; !strings.Contains(body, "| `assets.kernel.version` | `v6.18.15` | `v6.12.47` |") {
+		t.Errorf("the notes lack the change of a pin: %s", body)
+	}
+	// A report says the same whichever release was there before.
+	if report := r.server.Release("3.29.0").Asset("kata-static-3.29.0-amd64.report.json"); bytes.Contains(report.Content, []byte(`"change"`)) {
+		t.Errorf("the report compares: %s", report.Content)
+	}
+	// A fix of the older release does not become the latest.
+	r.Version = "3.28.1"
+	released, err := r.Run(t.Context())
+	if err != nil || r.server.Release("3.28.1").Latest || !r.server.Release("3.29.0").Latest {
+		t.Errorf("3.28.1: %v, the latest: %v", err, r.server.Release("3.28.1").Latest)
+	}
+	if tags := released.Images[len(released.Images)-1].Tags; slices.Contains(tags, "latest") || !slices.Contains(tags, "3.28.1") {
+		t.Errorf("the index of 3.28.1 has the tags %v", tags)
+	}
+}
+
+func TestVersions(t *testing.T) {
+	ordered := []string{"latest", "3.9.0", "3.27.0", "3.28.0-alpha0", "3.28.0-rc0", "3.28.0-rc2", "3.28.0-rc10", "3.28.0", "3.28.1", "10.0.0"}
+	for i, a := range ordered {
+		for j, b := range ordered {
+			if got := newer(a, b); got != (i > j) {
+				t.Errorf("newer(%s, %s) is %v", a, b, got)
+			}
+		}
+	}
+	if newer("v3.28.0", "3.28.0") || !Prerelease("3.28.0-rc0") || Prerelease("3.28.0") {
+		t.Error("a v, or a suffix, is misread")
+	}
+}

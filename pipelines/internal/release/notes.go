@@ -1,0 +1,163 @@
+package release
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+// Notes are what the text of a release is made of.
+type Notes struct {
+	// Version is the release, Commit what it was built from, in hex; "" is left out.
+	Version, Commit string
+	// Files are those of the release.
+	Files []NotedFile
+	// Images are the payload images and the index of them.
+	Images []NotedImage
+	// Components are the assets in the release, of all architectures.
+	Components []NotedComponent
+	// Previous is the release before, "" where there is none; Pins are the changes
+	// since, and PinsUnknown says why they are not known where they are not.
+	Previous    string
+	Pins        []PinChange
+	PinsUnknown string
+}
+
+// NotedFile is a file of a release.
+type NotedFile struct {
+	Name string
+	// Size is in bytes, Digest "sha256:<hex>".
+	Size   int64
+	Digest string
+}
+
+// NotedImage is an image that was pushed.
+type NotedImage struct {
+	// Reference is NAME:TAG, Digest "sha256:<hex>".
+	Reference, Digest string
+	// Arches are the architectures, as Go names them.
+	Arches []string
+}
+
+// NotedComponent is an asset on one architecture.
+type NotedComponent struct {
+	// Name is that of the asset, Arch as Go names it.
+	Name, Arch string
+	// Version is what upstream calls what is in it, "" where there is nothing such.
+	Version string
+	// Size and Digest are those of its tarball, Key that of its recipe.
+	Size        int64
+	Digest, Key string
+}
+
+// Markdown returns the text: the files, images and components with sizes and
+// digests, and the pins that changed. It depends on nothing but the notes.
+func (n Notes) Markdown() string {
+	var text strings.Builder
+	if n.Commit != "" {
+		fmt.Fprintf(&text, "Kata Containers %s, built from commit %s.\n", n.Version, n.Commit)
+	} else {
+		fmt.Fprintf(&text, "Kata Containers %s.\n", n.Version)
+	}
+	n.files(&text)
+	n.images(&text)
+	n.components(&text)
+	n.pins(&text)
+	return text.String()
+}
+
+func (n Notes) files(text *strings.Builder) {
+	if len(n.Files) == 0 {
+		return
+	}
+	text.WriteString("\n### Files\n\n`sha256sum --check --ignore-missing SHA256SUMS` checks what was downloaded.\n\n")
+	table(text, "file", "size", "sha256")
+	for _, file := range n.Files {
+		row(text, code(file.Name), progress.Size(file.Size), code(strings.TrimPrefix(file.Digest, "sha256:")))
+	}
+}
+
+func (n Notes) images(text *strings.Builder) {
+	if len(n.Images) == 0 {
+		return
+	}
+	text.WriteString("\n### Images\n\n")
+	table(text, "image", "architectures", "digest")
+	for _, image := range n.Images {
+		row(text, code(image.Reference), strings.Join(image.Arches, ", "), code(image.Digest))
+	}
+}
+
+// components has one table for each architecture: a row that spans all would
+// be too wide to read.
+func (n Notes) components(text *strings.Builder) {
+	components := slices.Clone(n.Components)
+	slices.SortStableFunc(components, func(a, b NotedComponent) int {
+		return cmp.Or(strings.Compare(a.Arch, b.Arch), strings.Compare(a.Name, b.Name))
+	})
+	for i, component := range components {
+		if i == 0 {
+			text.WriteString("\n### Components\n")
+		}
+		if i == 0 || component.Arch != components[i-1].Arch {
+			if i > 0 {
+				text.WriteString("\n</details>\n")
+			}
+			fmt.Fprintf(text, "\n<details><summary>%s</summary>\n\n", component.Arch)
+			table(text, "component", "version", "size", "sha256", "key")
+		}
+		row(text, code(component.Name), plain(component.Version), progress.Size(component.Size),
+			code(strings.TrimPrefix(component.Digest, "sha256:")), code(short(component.Key)))
+	}
+	if len(components) > 0 {
+		text.WriteString("\n</details>\n")
+	}
+}
+
+func (n Notes) pins(text *strings.Builder) {
+	if n.Previous == "" {
+		return
+	}
+	fmt.Fprintf(text, "\n### Changes in versions.yaml since %s\n\n", n.Previous)
+	switch {
+	case n.PinsUnknown != "":
+		fmt.Fprintf(text, "Not known: %s.\n", plain(n.PinsUnknown))
+		return
+	case len(n.Pins) == 0:
+		text.WriteString("None.\n")
+		return
+	}
+	table(text, "pin", n.Previous, n.Version)
+	for _, change := range n.Pins {
+		row(text, code(change.Path), code(change.Before), code(change.After))
+	}
+}
+
+func table(text *strings.Builder, columns ...string) {
+	row(text, columns...)
+	fmt.Fprintf(text, "|%s\n", strings.Repeat(" --- |", len(columns)))
+}
+
+func row(text *strings.Builder, cells ...string) {
+	fmt.Fprintf(text, "| %s |\n", strings.Join(cells, " | "))
+}
+
+// code marks a text as it is; a cell cannot hold a line break, nor a bar.
+func code(text string) string {
+	if text == "" {
+		return ""
+	}
+	text = strings.NewReplacer("\r", " ", "\n", " ", "|", `\|`, "`", "'").Replace(text)
+	return "`" + text + "`"
+}
+
+// plain returns a text that Markdown takes for nothing else.
+func plain(text string) string {
+	return strings.NewReplacer("\r", " ", "\n", " ", "|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "@", "&#64;").Replace(text)
+}
+
+// short returns enough of a key to look for it.
+func short(key string) string { return key[:min(len(key), 12)] }
