@@ -1,10 +1,22 @@
 .DEFAULT_GOAL := help
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.9.0
+ACTIONLINT := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+# As the verbs take it; empty is this machine's.
+ARCH ?=
 
-.PHONY: help check test test-all configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry verify-test
+.PHONY: help kata-tarball merge check test test-all configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive verify-test
 
 help: ## print this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+%-tarball: ## build an asset, or take it from the cache: kernel-tarball, qemu-tarball; ARCH=s390x for another machine
+	go run ./pipelines build-asset "$*" --arch "$(ARCH)"
+
+kata-tarball: ## build all assets of a release, and merge them
+	go run ./pipelines build-asset --set kata-static --arch "$(ARCH)" && go run ./pipelines merge kata-static --arch "$(ARCH)"
+
+merge: ## merge the tarballs in build/ into build/kata-static.tar.zst
+	go run ./pipelines merge kata-static --arch "$(ARCH)"
 
 check: ## check versions.yaml, the assets and the kernel configurations
 	go run ./pipelines check
@@ -21,9 +33,10 @@ configs: ## configure all kernels with the real tree, in the folder SOURCES of s
 kernel-debug: ## build the debug kernel twice from empty caches and compare (half an hour)
 	pipelines/scripts/twice.sh kernel-debug
 
-lint: ## golangci-lint, with the import walls, and shellcheck
+lint: ## golangci-lint, with the import walls, shellcheck, and actionlint
 	$(LINT) run --build-tags integration,bench ./...
 	shellcheck -x -P SCRIPTDIR assets/*/*.sh pipelines/scripts/*.sh
+	$(ACTIONLINT)
 
 fmt: ## format the Go code
 	$(LINT) fmt ./...
@@ -42,6 +55,9 @@ bench-ccache: ## measure a kernel build after one changed option against the fir
 
 bench-registry: ## measure the registry tier beside the oras CLI (a minute)
 	go test -tags bench -count=1 -run TestRegistrySpeed -v ./pipelines
+
+bench-archive: ## measure tarballs beside GNU tar, zstd -10 and cat (ten minutes, 11 GB in TMPDIR)
+	go test -tags bench -count=1 -timeout 60m -run 'TestArchive(Size|Speed)' -v ./pipelines
 
 verify-test: ## test verify on the real kernel in build/: it boots, hangs and panics
 	KATA_TEST_KERNEL_TARBALL="$(CURDIR)/build/kata-static-kernel-debug.tar.zst" go test -tags integration -count=1 ./pipelines/internal/verify/

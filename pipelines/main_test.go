@@ -40,7 +40,7 @@ func TestScripts(t *testing.T) {
 			return os.CopyFS(env.WorkDir, os.DirFS(filepath.Join("testdata", "tree")))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"prefill": prefill, "tags": tags,
+			"prefill": prefill, "tags": tags, "pack": pack,
 		},
 	})
 }

@@ -32,6 +32,7 @@ type buildAssetOptions struct {
 	cacheOptions
 	pushOptions
 	arch    string
+	set     string
 	output  string
 	place   string
 	sources map[string]string
@@ -43,7 +44,7 @@ type buildAssetOptions struct {
 func buildAssetCmd(process Process, tree *treeOptions) *cobra.Command {
 	o := buildAssetOptions{treeOptions: tree}
 	cmd := &cobra.Command{
-		Use:   "build-asset NAME...",
+		Use:   "build-asset NAME...|--set SET",
 		Short: "Build assets, or take them from the cache",
 		Long: `Put kata-static-NAME.tar.zst into the output folder: from the cache where an
 artifact of the same inputs is in it, the local one or the registry of --cache,
@@ -52,7 +53,15 @@ else built in a Dagger engine. Prints the path of each tarball.
 Of Kata's CI it knows the variables ARTEFACT_REGISTRY, ARTEFACT_REPOSITORY,
 ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY,
 USE_CACHE (no: build everything anew), TARGET_BRANCH and RELEASE.`,
-		Args: arguments(cobra.MinimumNArgs(1)),
+		Args: arguments(func(cmd *cobra.Command, args []string) error {
+			switch {
+			case o.set == "":
+				return cobra.MinimumNArgs(1)(cmd, args)
+			case len(args) > 0:
+				return errors.New("give names or --set, not both")
+			}
+			return nil
+		}),
 		RunE: func(cmd *cobra.Command, args []string) error { return runBuildAsset(cmd.Context(), process, o, args) },
 	}
 	flags := cmd.Flags()
@@ -60,6 +69,7 @@ USE_CACHE (no: build everything anew), TARGET_BRANCH and RELEASE.`,
 	o.engineOptions.flags(flags)
 	o.cacheOptions.flags(flags, process)
 	o.pushOptions.flags(flags)
+	flags.StringVar(&o.set, "set", "", "build the assets of this release set")
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the tarballs and logs/ (default: build in the root of the repository)")
 	flags.StringVar(&o.place, "place", "", "take sources from the place of this name alone")
 	sourceFlag(flags, &o.sources)
@@ -75,6 +85,9 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 		return err
 	}
 	arch, err := tree.find(names, o.arch)
+	if err == nil && o.set != "" {
+		names, err = tree.assetsOf(o.set, arch)
+	}
 	if err != nil {
 		return err
 	}
@@ -124,6 +137,16 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 		report.Note(result.Asset, describe(result))
 	}
 	return errors.Join(err, printResults(process.Stdout, results, o.json), summarize(process.Getenv("GITHUB_STEP_SUMMARY"), results))
+}
+
+// assetsOf returns the assets of a release set on an architecture.
+func (t *tree) assetsOf(name string, arch catalog.Arch) ([]string, error) {
+	set, err := t.catalog.FindSet(name)
+	if err != nil {
+		return nil, usage(err)
+	}
+	names, err := set.On(arch)
+	return names, usage(err)
 }
 
 // parallel is how many builds run at once: one for every eight processors, since

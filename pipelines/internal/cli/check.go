@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 )
 
 type checkOptions struct{ base string }
@@ -63,5 +66,28 @@ func (t *tree) check() (checked int, err error) {
 			}
 		}
 	}
-	return checked, errors.Join(problems...)
+	return checked, errors.Join(append(problems, t.checkShims())...)
+}
+
+// checkShims holds the shims of the kata-deploy image, if the tree has any, to the
+// assets and to what the image will have.
+func (t *tree) checkShims() error {
+	shims, err := t.catalog.LoadShims(t.files())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	set, err := t.catalog.FindSet(payloadSet)
+	if err != nil {
+		return fmt.Errorf("%s: %w", catalog.ShimsFile, err)
+	}
+	var problems []error
+	for _, arch := range catalog.Arches() {
+		if len(set.Components[arch]) > 0 {
+			problems = append(problems, shims.Check(arch, set.Components[arch]))
+		}
+	}
+	return errors.Join(problems...)
 }

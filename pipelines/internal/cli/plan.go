@@ -63,7 +63,8 @@ func runPlan(ctx context.Context, process Process, o planOptions, c caches, name
 		err = printPlan(process.Stdout, steps, arch)
 	}
 	if summary := process.Getenv("GITHUB_STEP_SUMMARY"); summary != "" {
-		err = errors.Join(err, appendSummary(summary, planMarkdown(steps, arch)))
+		explained := explainMarkdown(steps, func(name string) []string { return c.tree.catalog.Dependents(name, arch) })
+		err = errors.Join(err, appendSummary(summary, planMarkdown(steps, arch)+explained))
 	}
 	return err
 }

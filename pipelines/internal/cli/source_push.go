@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -38,26 +39,28 @@ func sourcePushCmd(process Process, tree *treeOptions) *cobra.Command {
 			if s.tiered.Registry == nil {
 				return errNoRegistry
 			}
-			list := []pushedSource{}
+			list, problems := []pushedSource{}, []error{}
 			for _, p := range s.pinned {
 				pushed, err := s.push(ctx, p)
-				if err != nil {
-					return err
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				if err != nil { // The others are wanted all the same.
+					problems = append(problems, err)
+					continue
 				}
 				list = append(list, pushed)
 			}
 			builders, err := s.pushBuilders(ctx)
-			if err != nil {
-				return err
-			}
-			list = append(list, builders...)
+			list, problems = append(list, builders...), append(problems, err)
 			if o.json {
-				return printJSON(process.Stdout, list)
+				problems = append(problems, printJSON(process.Stdout, list))
+				return errors.Join(problems...)
 			}
 			for _, l := range list {
 				fmt.Fprintf(process.Stdout, "%s %s\n", l.Source, l.State)
 			}
-			return nil
+			return errors.Join(problems...)
 		})
 }
 

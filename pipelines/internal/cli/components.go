@@ -1,0 +1,265 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+)
+
+// defaultSet is the release set of verbs that are told none.
+const defaultSet = "kata-static"
+
+// setOptions say what is merged, and what its size is held against.
+type setOptions struct {
+	*treeOptions
+	cacheOptions
+	arch     string
+	from     string
+	cached   bool
+	partial  bool
+	strict   bool
+	previous string
+	limit    string
+	// given are the flags, which know whether --cache is among them.
+	given *pflag.FlagSet
+}
+
+func (o *setOptions) flags(flags *pflag.FlagSet, process Process) {
+	o.given = flags
+	flags.StringVar(&o.arch, "arch", "", "architecture of the release, such as x86_64 or arm64 (default: this machine's)")
+	flags.StringVar(&o.from, "from", "", "folder with the tarballs of the components (default: build in the root of the repository)")
+	flags.BoolVar(&o.cached, "cached", false, "take the components from the caches by their keys: the local one, and the registry of --cache")
+	o.cacheOptions.flags(flags, process)
+	flags.Lookup("cache").Usage += "; giving it means --cached"
+	flags.StringVar(&o.previous, "previous", "", "compare with this: a merged tarball, the JSON of a report, or what `archive ls --json` prints")
+	flags.StringVar(&o.limit, "limit", "", "size that the tarball must stay below (default: 2 GiB, GitHub's for a file of a release)")
+	flags.BoolVar(&o.strict, "strict", false, "fail where a component is over its budget, or a tarball in the folder is in no set")
+}
+
+// merging is a merge that was looked into.
+type merging struct {
+	tree   *tree
+	report *progress.Reporter
+	plan   *release.MergePlan
+	// warnings are those of the folder and the budgets, errors where strict.
+	warnings []string
+}
+
+// prepare finds the components of a set, plans their merge and compares its size.
+// The size itself is not checked.
+func (o *setOptions) prepare(ctx context.Context, process Process, name string, run func(merging) error) error {
+	if o.given.Changed("cache") {
+		o.cached = true
+	}
+	if o.cached && o.from != "" {
+		return usage(errors.New("give --from, or --cached with or without --cache, not both: the components come from a folder or from the caches"))
+	}
+	limit, err := o.parseLimit()
+	if err != nil {
+		return err
+	}
+	if !o.cached {
+		o.cacheOptions = cacheOptions{} // Nobody asks a registry that is not needed.
+	}
+	return withCaches(process, o.treeOptions, o.cacheOptions, func(c caches) error {
+		set, arch, err := c.tree.findSet(name, o.arch)
+		if err != nil {
+			return err
+		}
+		found, err := o.find(ctx, process, c, set, arch)
+		if err != nil {
+			return err
+		}
+		m, err := o.merge(c.tree, set, arch, found, limit)
+		if err != nil {
+			return err
+		}
+		plan, err := m.Plan(ctx)
+		if err != nil {
+			return err
+		}
+		if o.previous != "" {
+			previous, err := release.ReadPrevious(o.previous)
+			if err != nil {
+				return err
+			}
+			if err := plan.Report.Compare(previous); err != nil {
+				return err
+			}
+		}
+		return run(merging{c.tree, c.report, plan, append(found.Warnings(), plan.Report.OverBudget()...)})
+	})
+}
+
+func (o *setOptions) parseLimit() (int64, error) {
+	if o.limit == "" {
+		return release.Limit, nil
+	}
+	limit, err := catalog.ParseBytes(o.limit)
+	if err != nil {
+		return 0, usage(fmt.Errorf("--limit: %w", err))
+	}
+	return int64(limit), nil
+}
+
+// findSet resolves the name of a release set and of an architecture.
+func (t *tree) findSet(name, arch string) (catalog.Set, catalog.Arch, error) {
+	parsed, err := t.find(nil, arch)
+	if err != nil {
+		return catalog.Set{}, "", err
+	}
+	set, err := t.catalog.FindSet(name)
+	if err != nil {
+		return catalog.Set{}, "", usage(err)
+	}
+	if _, err := set.On(parsed); err != nil {
+		return catalog.Set{}, "", usage(err)
+	}
+	return set, parsed, nil
+}
+
+// find brings the components together. A missing one is an error, unless a partial
+// report is wanted.
+func (o *setOptions) find(ctx context.Context, process Process, c caches, set catalog.Set, arch catalog.Arch) (release.Found, error) {
+	dir := o.from
+	if dir == "" {
+		dir = filepath.Join(c.tree.root, "build")
+	}
+	if o.cached {
+		cache, err := o.cacheDir()
+		if err != nil {
+			return release.Found{}, err
+		}
+		dir = filepath.Join(cache, "components", string(arch))
+		return o.export(ctx, process, c, set, arch, dir)
+	}
+	found, err := release.FindComponents(relative(dir), c.tree.catalog, set, arch)
+	if err != nil {
+		return release.Found{}, err
+	}
+	if o.partial && len(found.Components) > 0 {
+		return found, nil
+	}
+	return found, found.Check()
+}
+
+// export puts the components that the caches have under their keys into a folder,
+// which keeps them for the next time.
+func (o *setOptions) export(ctx context.Context, process Process, c caches, set catalog.Set, arch catalog.Arch, dir string) (release.Found, error) {
+	names, err := set.On(arch)
+	if err != nil {
+		return release.Found{}, err
+	}
+	steps, err := c.planner(ctx, process, arch).Plan(ctx, names, arch)
+	if err != nil {
+		return release.Found{}, err
+	}
+	found := release.Found{Dir: dir}
+	var problems []error
+	for _, name := range names {
+		step := steps[slices.IndexFunc(steps, func(s build.Step) bool { return s.Asset == name })]
+		path := filepath.Join(dir, release.ComponentFile(name))
+		switch err := c.exportOne(ctx, step, path); {
+		case store.IsNotFound(err):
+			found.Missing = append(found.Missing, name)
+			problems = append(problems, fmt.Errorf("missing: %s: %s", name, missed(step, err)))
+		case err != nil:
+			return release.Found{}, fmt.Errorf("taking %q from the cache: %w", name, err)
+		default:
+			found.Components = append(found.Components, archive.Component{Name: name, Path: path})
+		}
+	}
+	if len(problems) == 0 || o.partial && len(found.Components) > 0 {
+		return found, nil
+	}
+	missing := fmt.Errorf("%d of %d components are missing in the caches: build them (`pipelines build-asset --arch %s %s`)",
+		len(found.Missing), len(names), arch, strings.Join(found.Missing, " "))
+	return release.Found{}, errors.Join(append([]error{missing}, problems...)...)
+}
+
+func (c caches) exportOne(ctx context.Context, step build.Step, path string) error {
+	if step.State != build.Hit {
+		return fmt.Errorf("%s is not in the cache: %w", step.Asset, store.ErrNotFound)
+	}
+	artifact, err := c.tiered.Get(ctx, store.Ref{Asset: step.Asset, Arch: step.Arch, Key: step.Key})
+	if err != nil {
+		return err
+	}
+	_, err = c.tiered.Export(ctx, artifact, "", path)
+	return err
+}
+
+// missed says why there is no artifact.
+func missed(step build.Step, err error) string {
+	switch step.State {
+	case build.Hit:
+		return err.Error()
+	case build.Pending:
+		return "its key is pending on " + strings.Join(step.PendingOn, ", ")
+	}
+	return fmt.Sprintf("no cache has the key %s", shortKey(step.Key))
+}
+
+// merge puts together what decides the merged tarball.
+func (o *setOptions) merge(t *tree, set catalog.Set, arch catalog.Arch, found release.Found, limit int64) (release.Merge, error) {
+	version, err := t.version()
+	if err != nil {
+		return release.Merge{}, err
+	}
+	file := t.pins
+	if file == "" {
+		file = filepath.Join(t.root, "versions.yaml")
+	}
+	pins, err := os.ReadFile(file)
+	if err != nil {
+		return release.Merge{}, fmt.Errorf("reading the pins: %w", err)
+	}
+	cache, err := o.cacheDir()
+	if err != nil {
+		return release.Merge{}, err
+	}
+	return release.Merge{
+		Set: set.Name, Arch: arch, Version: version, Pins: pins,
+		Components: found.Components, Missing: found.Missing,
+		Budgets: release.BudgetsOf(t.catalog), Limit: limit,
+		ModTime: time.Unix(recipe.SourceDateEpoch, 0), Scratch: filepath.Join(cache, "reframed"),
+	}, nil
+}
+
+// check tells the warnings, and returns what is wrong with the size.
+func (o *setOptions) check(process Process, m merging) error {
+	var problems []error
+	for _, text := range m.warnings {
+		if o.strict {
+			problems = append(problems, errors.New(text))
+			continue
+		}
+		process.warning(text)
+	}
+	return errors.Join(append(problems, m.plan.Report.Check(false))...)
+}
+
+// warning tells a person, or a workflow of GitHub Actions, what does not stop the
+// program.
+func (p Process) warning(text string) {
+	prefix := "warning: "
+	if p.mode() == progress.GitHub {
+		prefix = "::warning::"
+	}
+	fmt.Fprintln(p.Stderr, prefix+progress.Printable(text))
+}

@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
+)
+
+type mergeOptions struct {
+	setOptions
+	output  string
+	reports []string
+	dryRun  bool
+	json    bool
+}
+
+func mergeCmd(process Process, tree *treeOptions) *cobra.Command {
+	o := mergeOptions{setOptions: setOptions{treeOptions: tree}}
+	cmd := &cobra.Command{
+		Use:   "merge [SET]",
+		Short: "Merge the tarballs of a release set into the one of a release",
+		Long: `Merge the tarballs of a release set of assets/sets.yaml, kata-static if none is
+named, and add VERSION and versions.yaml below opt/kata. Frames are copied as they
+are: nothing is unpacked. Before a byte is written, all of these are errors: a
+component that is missing, a file that two components have differently, one on the
+host's own files, a link to nothing, and a result that GitHub would refuse for its
+size. A tarball without an index, built elsewhere, is compressed once more, into the
+cache. Prints the path of the merged tarball, kata-static.tar.zst or
+kata-tools-static.tar.zst; one that is right already is left alone.`,
+		Args: arguments(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd.Context(), process, o, args) },
+	}
+	flags := cmd.Flags()
+	o.flags(flags, process)
+	flags.StringVarP(&o.output, "output", "o", "", "folder for the merged tarball (default: build in the root of the repository)")
+	flags.StringArrayVar(&o.reports, "report", nil, "write a report to this file, as its name says: .json, .md or .html; can be repeated")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and write no tarball")
+	flags.BoolVar(&o.json, "json", false, "print the result, or the plan, as JSON")
+	return cmd
+}
+
+func runMerge(ctx context.Context, process Process, o mergeOptions, args []string) error {
+	if err := checkReports(o.reports); err != nil {
+		return err
+	}
+	return o.prepare(ctx, process, setName(args), func(m merging) error {
+		if err := errors.Join(o.check(process, m), writeReports(m.plan.Report, o.reports)); err != nil {
+			return err
+		}
+		if o.dryRun {
+			return o.printPlan(process, m)
+		}
+		return o.write(ctx, process, m)
+	})
+}
+
+func setName(args []string) string {
+	if len(args) == 0 {
+		return defaultSet
+	}
+	return args[0]
+}
+
+func (o *mergeOptions) out(m merging) string {
+	dir := o.output
+	if dir == "" {
+		dir = filepath.Join(m.tree.root, "build")
+	}
+	return filepath.Join(dir, release.MergedFile(m.plan.Report.Set))
+}
+
+func (o *mergeOptions) write(ctx context.Context, process Process, m merging) (err error) {
+	out := o.out(m)
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		return fmt.Errorf("making the output folder: %w", err)
+	}
+	stage := m.report.Stage(m.plan.Report.Set, "merge")
+	tarball, err := m.plan.Write(ctx, out, func(done int64) { stage.Bytes(done, m.plan.Report.Size) })
+	if err != nil {
+		stage.End(err, "")
+		return err
+	}
+	detail := fmt.Sprintf("%s, %s, %s of the limit", progress.Size(tarball.Size), tarball.Digest, m.plan.Report.LimitShare())
+	if !tarball.Changed {
+		detail += ", already in place"
+	}
+	stage.End(nil, detail)
+	if o.json {
+		return printJSON(process.Stdout, tarball)
+	}
+	_, err = fmt.Fprintln(process.Stdout, relative(tarball.Path))
+	return err
+}
+
+// printPlan says what a merge would do.
+func (o *mergeOptions) printPlan(process Process, m merging) error {
+	if o.json {
+		return printJSON(process.Stdout, m.plan.Report)
+	}
+	var text strings.Builder
+	if err := printSizes(&text, m.plan.Report); err != nil {
+		return err
+	}
+	for _, part := range m.plan.Merged.Parts {
+		if part.Reframed {
+			fmt.Fprintf(&text, "%s has no index: its copy with one is %s\n", part.Name, relative(part.Path))
+		}
+		for _, name := range part.Shared {
+			fmt.Fprintf(&text, "%s of %s is left out: an earlier component has the same\n", progress.Printable(name), part.Name)
+		}
+	}
+	fmt.Fprintf(&text, "would write %s, of %d bytes\n", relative(o.out(m)), m.plan.Report.Size)
+	_, err := io.WriteString(process.Stdout, text.String())
+	return err
+}
+
+// printSizes writes a report for a person at a terminal.
+func printSizes(w io.Writer, r release.Report) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	columns := "SIZE\tOF ALL\tUNPACKED\tBUDGET\t"
+	if r.Change != nil {
+		columns += "CHANGE\t"
+	}
+	fmt.Fprintln(table, columns+"  COMPONENT")
+	line := func(size, unpacked, budget int64, growth, name string) {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t", progress.Size(size), r.Share(size), sizeOrDash(unpacked), sizeOrDash(budget))
+		if r.Change != nil {
+			fmt.Fprintf(table, "%s\t", growth)
+		}
+		fmt.Fprintf(table, "  %s\n", name)
+	}
+	for _, c := range r.Components {
+		line(c.Size, c.Unpacked, c.Budget, r.Growth(c.Name), c.Name)
+	}
+	line(r.Own, 0, 0, "", "(VERSION, versions.yaml, directories, index)")
+	line(r.Size, r.Unpacked, 0, r.Growth(""), fmt.Sprintf("%s, %s of the limit", r.Set, r.LimitShare()))
+	return table.Flush()
+}
+
+func sizeOrDash(n int64) string {
+	if n == 0 {
+		return "-"
+	}
+	return progress.Size(n)
+}

@@ -1,0 +1,290 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+)
+
+// payloadSet is the release set whose assets the kata-deploy image holds.
+const payloadSet = "kata-static"
+
+// sourceAddress is where images say that they come from.
+const sourceAddress = "https://github.com/kata-containers/kata-pipelines"
+
+func payloadCmd(process Process, tree *treeOptions) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "payload",
+		Short: "Make the kata-deploy image and push it",
+		Long: `Make the kata-deploy image, which has each asset of the release set ` + payloadSet + `
+in a layer of its own, and push it: only the layers that the registry lacks.`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usage(fmt.Errorf("say what to do: %s build|push|index", cmd.CommandPath()))
+		},
+	}
+	cmd.AddCommand(payloadBuildCmd(process, tree), payloadPushCmd(process, tree), payloadIndexCmd(process, tree))
+	return cmd
+}
+
+// payloadOptions say what is in an image.
+type payloadOptions struct {
+	cacheOptions
+	arch        string
+	assets      []string
+	from        string
+	base        string
+	requireBase bool
+	installer   string
+	json        bool
+}
+
+func (o *payloadOptions) flags(flags *pflag.FlagSet, process Process) {
+	archFlag(flags, &o.arch)
+	o.cacheOptions.flags(flags, process)
+	flags.StringSliceVar(&o.assets, "asset", nil, "assets to put in (default: those of the release set "+payloadSet+")")
+	flags.StringVar(&o.from, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
+	flags.StringVar(&o.base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+", or scratch where no registry answers)")
+	flags.BoolVar(&o.requireBase, "require-base", false, "fail where no registry has the base")
+	flags.StringVar(&o.installer, "installer", "", "static program that the image runs, as /"+payload.Installer+" (default: none)")
+	flags.BoolVar(&o.json, "json", false, "print the result as JSON")
+}
+
+// payloads is what the verbs about payloads work with.
+type payloads struct {
+	payloadOptions
+	caches
+	process Process
+	arch    catalog.Arch
+	names   []string
+	// commit is that of the inputs, "" where they are no commit's, for the reason
+	// that dirty says.
+	commit string
+	dirty  error
+	// created is the time of the commit.
+	created time.Time
+	// given are the tarballs, where they are at hand.
+	given []payload.Component
+}
+
+// withPayload runs something with the image, put together.
+func (o payloadOptions) withPayload(ctx context.Context, process Process, options *treeOptions, run func(payloads, *payload.Image) error) error {
+	return withCaches(process, options, o.cacheOptions, func(c caches) (err error) {
+		p := payloads{payloadOptions: o, caches: c, process: process}
+		if p.names, p.arch, err = c.tree.payloadAssets(o.assets, o.arch); err != nil {
+			return err
+		}
+		if err := p.findCommit(ctx, map[catalog.Arch][]string{p.arch: p.names}); err != nil {
+			return err
+		}
+		image, err := p.build(ctx, options)
+		if err != nil {
+			return fmt.Errorf("making the payload for %s: %w", p.arch, err)
+		}
+		return errors.Join(run(p, image), image.Close())
+	})
+}
+
+// payloadAssets resolves the names of assets, or takes those of the release set.
+func (t *tree) payloadAssets(names []string, arch string) ([]string, catalog.Arch, error) {
+	parsed, err := t.find(names, arch)
+	if err != nil || len(names) > 0 {
+		return names, parsed, err
+	}
+	set, err := t.catalog.FindSet(payloadSet)
+	if err != nil {
+		return nil, "", err
+	}
+	names, err = set.On(parsed)
+	return names, parsed, usage(err)
+}
+
+// findCommit asks git what the inputs of a payload are a commit of.
+func (p *payloads) findCommit(ctx context.Context, assets map[catalog.Arch][]string) error {
+	in := inputs{files: []string{"versions.yaml", catalog.ShimsFile, versionFile}}
+	for _, arch := range catalog.Arches() {
+		if len(assets[arch]) == 0 {
+			continue
+		}
+		of, err := p.tree.inputs(assets[arch], arch)
+		if err != nil {
+			return err
+		}
+		in.files, in.below = append(in.files, of.files...), append(in.below, of.below...)
+	}
+	p.commit, p.dirty = p.tree.committed(ctx, in)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	// Nothing that changes from run to run is in an image of no commit.
+	p.created = time.Unix(0, 0)
+	if p.commit == "" {
+		return nil
+	}
+	text, err := p.tree.git(ctx, nil, "show", "--no-patch", "--format=%ct", p.commit)
+	if err != nil {
+		return err
+	}
+	seconds, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	p.created = time.Unix(seconds, 0)
+	return err
+}
+
+// build puts the image together.
+func (p payloads) build(ctx context.Context, options *treeOptions) (*payload.Image, error) {
+	shims, err := p.shims()
+	if err != nil {
+		return nil, err
+	}
+	cache, err := options.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	components, err := p.components(ctx, filepath.Join(cache, "components", string(p.arch)))
+	if err != nil {
+		return nil, err
+	}
+	files, err := p.files(shims, options)
+	if err != nil {
+		return nil, err
+	}
+	base := p.base
+	switch base {
+	case "":
+		base = shims.Base
+	case "scratch":
+		base = ""
+	}
+	version, err := p.tree.version()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	stage := p.report.Stage("payload", "hash")
+	image, err := payload.Build(ctx, payload.Options{
+		GoArch: p.arch.GoArch(), Base: base, RequireBase: p.requireBase,
+		Components: components, Files: files, Installer: p.installer,
+		Labels:  payload.Labels{Version: version, Revision: p.commit, Created: p.created, Source: sourceAddress},
+		Scratch: filepath.Join(cache, "work"),
+		Remote:  p.remote(),
+	})
+	stage.End(err, fmt.Sprintf("%d components", len(components)))
+	return image, err
+}
+
+// shims are those that the image can serve: all of them, unless the caller chose the
+// assets.
+func (p payloads) shims() (*catalog.Shims, error) {
+	shims, err := p.tree.catalog.LoadShims(p.tree.files())
+	if err != nil {
+		return nil, err
+	}
+	if len(p.assets) == 0 {
+		return shims, shims.Check(p.arch, p.names)
+	}
+	shims, dropped := shims.Without(p.arch, p.names)
+	if len(dropped) > 0 {
+		p.report.Note("payload", "serves no node that runs "+strings.Join(dropped, ", ")+": it lacks what these need")
+	}
+	return shims, nil
+}
+
+// files are those that tell an installer what to do.
+func (p payloads) files(shims *catalog.Shims, options *treeOptions) ([]payload.File, error) {
+	json, err := shims.JSON()
+	if err != nil {
+		return nil, err
+	}
+	pins := filepath.Join(p.tree.root, "versions.yaml")
+	if options.versions != "" {
+		pins = options.versions
+	}
+	versions, err := os.ReadFile(pins)
+	return []payload.File{{Name: "shim-components.json", Content: json}, {Name: "versions.yaml", Content: versions}}, err
+}
+
+// components finds the tarballs: in a folder, or in the caches by the keys of the
+// tree. Those from the caches are put into dir, where the next run, and a merge, finds
+// them.
+func (p payloads) components(ctx context.Context, dir string) ([]payload.Component, error) {
+	if p.given != nil {
+		return p.given, nil
+	}
+	var components []payload.Component
+	if p.from != "" {
+		var missing []error
+		for _, name := range p.names {
+			path := filepath.Join(p.from, build.TarballName(name))
+			if _, err := os.Stat(path); err != nil {
+				missing = append(missing, fmt.Errorf("component %s: %w: run build-asset %s first, or leave out --from to take it from the caches", name, err, name))
+			}
+			components = append(components, payload.Component{Name: name, Path: path})
+		}
+		return components, errors.Join(missing...)
+	}
+	wanted := map[string]bool{}
+	for _, name := range p.names {
+		wanted[name] = true
+	}
+	err := p.each(p.names, p.arch, func(ref store.Ref) (store.Artifact, error) {
+		artifact, err := p.tiered.Get(ctx, ref)
+		if err != nil || !wanted[ref.Asset] {
+			return artifact, p.missing(ref, err)
+		}
+		path := filepath.Join(dir, build.TarballName(ref.Asset))
+		if _, err := p.tiered.Export(ctx, artifact, "", path); err != nil {
+			return artifact, p.missing(ref, err)
+		}
+		components = append(components, payload.Component{Name: ref.Asset, Path: path, Key: ref.Key})
+		return artifact, nil
+	})
+	return components, err
+}
+
+func (p payloads) missing(ref store.Ref, err error) error {
+	if store.IsNotFound(err) {
+		return fmt.Errorf("%w in the caches under its key %.12s: run build-asset --arch %s %s first", store.ErrNotFound, ref.Key, ref.Arch, ref.Asset)
+	}
+	return err
+}
+
+// folder is where the image of the architecture is put.
+func (p payloads) folder() string {
+	return filepath.Join(p.tree.root, "build", "payload", p.arch.GoArch())
+}
+
+// remote says how registries are spoken to. The registry of the cache has its
+// credentials in the environment, as in Kata's CI; others in the docker config.
+func (p payloads) remote() payload.RemoteOptions {
+	o := payload.RemoteOptions{
+		Note: func(text string) { p.report.Note("payload", text) },
+		Bytes: func(layer string) (func(done, total int64), func(error, string)) {
+			stage := p.report.Stage(layer, "push")
+			return stage.Bytes, stage.End
+		},
+		Credentials: func(registry string) (string, string) {
+			if registry == strings.TrimSuffix(p.process.Getenv("ARTEFACT_REGISTRY"), "/") && p.process.Getenv("ARTEFACT_REGISTRY_PASSWORD") != "" {
+				return p.process.Getenv("ARTEFACT_REGISTRY_USERNAME"), p.process.Getenv("ARTEFACT_REGISTRY_PASSWORD")
+			}
+			return "", ""
+		},
+	}
+	if p.process.mode() == progress.GitHub {
+		o.Parallel = 1 // Its folding groups cannot show two at once.
+	}
+	return o
+}
