@@ -97,7 +97,10 @@ func startTime(pid int) (string, error) {
 
 // answers says whether something accepts connections on a unix socket.
 func answers(socket string) bool {
-	dialer := net.Dialer{Timeout: time.Second}
+	// An engine that has ended refuses at once. One that is slow, or this process
+	// on a machine with too much to do, must not be taken for it: its builds would
+	// be ended with it.
+	dialer := net.Dialer{Timeout: 30 * time.Second}
 	conn, err := dialer.DialContext(context.Background(), "unix", socket)
 	if err != nil {
 		return false
