@@ -19,7 +19,7 @@ import (
 
 // Format is the form of tarballs. It is raised with every change of it in package
 // archive, so that older ones are not taken for new ones.
-const Format = "tar+zstd+index-1"
+const Format = "tar+zstd+index-2"
 
 // Level is the zstd level of tarballs, in the numbers of package archive: the
 // one whose size is that of `zstd -10`, 0.98 to 1.02 times, in twice the time.
