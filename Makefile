@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.9.0
 ACTIONLINT := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
-# As the verbs take it; empty is this machine's.
+# As the verbs take them: this machine's if empty, and assets to leave out.
 ARCH ?=
+WITHOUT ?=
 
 .PHONY: help kata-tarball merge check test test-all configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive verify-test
 
@@ -12,11 +13,11 @@ help: ## print this list
 %-tarball: ## build an asset, or take it from the cache: kernel-tarball, qemu-tarball; ARCH=s390x for another machine
 	go run ./pipelines build-asset "$*" --arch "$(ARCH)"
 
-kata-tarball: ## build all assets of a release, and merge them
-	go run ./pipelines build-asset --set kata-static --arch "$(ARCH)" && go run ./pipelines merge kata-static --arch "$(ARCH)"
+kata-tarball: ## build all assets of a release, and merge them; WITHOUT=qemu-snp-experimental leaves some out
+	go run ./pipelines build-asset --set kata-static --arch "$(ARCH)" --without "$(WITHOUT)" && go run ./pipelines merge kata-static --arch "$(ARCH)" --without "$(WITHOUT)"
 
-merge: ## merge the tarballs in build/ into build/kata-static.tar.zst
-	go run ./pipelines merge kata-static --arch "$(ARCH)"
+merge: ## merge what is built into build/kata-static.tar.zst
+	go run ./pipelines merge kata-static --arch "$(ARCH)" --without "$(WITHOUT)"
 
 check: ## check versions.yaml, the assets and the kernel configurations
 	go run ./pipelines check

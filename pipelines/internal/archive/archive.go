@@ -118,7 +118,10 @@ func writeFile(path string, write func(out io.Writer) ([]Member, error)) (summar
 	if err != nil {
 		return Summary{}, err
 	}
-	if err := publish(temp, path); err != nil {
+	if err = temp.Sync(); err == nil {
+		err = publish(temp, path)
+	}
+	if err != nil {
 		return Summary{}, fmt.Errorf("finishing the tarball: %w", err)
 	}
 	return Summary{SHA256: hex.EncodeToString(hash.Sum(nil)), Size: counted.n, Members: members}, nil
@@ -127,9 +130,6 @@ func writeFile(path string, write func(out io.Writer) ([]Member, error)) (summar
 // publish gives a complete temporary file its final name.
 func publish(temp *os.File, path string) error {
 	if err := temp.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := temp.Sync(); err != nil {
 		return err
 	}
 	if err := temp.Close(); err != nil {

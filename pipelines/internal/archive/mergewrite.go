@@ -43,6 +43,8 @@ func (m *Merged) Write(ctx context.Context, out string) (summary Summary, err er
 	if err != nil {
 		return Summary{}, err
 	}
+	// It is not waited for the disk, which takes longer than all else. A power cut
+	// can leave a file with holes, as the next merge sees: it compares the bytes.
 	if err := publish(partial, out); err != nil {
 		return Summary{}, fmt.Errorf("finishing the tarball: %w", err)
 	}

@@ -33,6 +33,7 @@ type buildAssetOptions struct {
 	pushOptions
 	arch    string
 	set     string
+	without []string
 	output  string
 	place   string
 	sources map[string]string
@@ -55,6 +56,8 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY,
 USE_CACHE (no: build everything anew), TARGET_BRANCH and RELEASE.`,
 		Args: arguments(func(cmd *cobra.Command, args []string) error {
 			switch {
+			case o.set == "" && len(o.without) > 0:
+				return errors.New("--without leaves assets out of a set: give it with --set")
 			case o.set == "":
 				return cobra.MinimumNArgs(1)(cmd, args)
 			case len(args) > 0:
@@ -70,6 +73,7 @@ USE_CACHE (no: build everything anew), TARGET_BRANCH and RELEASE.`,
 	o.cacheOptions.flags(flags, process)
 	o.pushOptions.flags(flags)
 	flags.StringVar(&o.set, "set", "", "build the assets of this release set")
+	flags.StringSliceVar(&o.without, "without", nil, "assets to leave out of the release set")
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the tarballs and logs/ (default: build in the root of the repository)")
 	flags.StringVar(&o.place, "place", "", "take sources from the place of this name alone")
 	sourceFlag(flags, &o.sources)
@@ -86,7 +90,7 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 	}
 	arch, err := tree.find(names, o.arch)
 	if err == nil && o.set != "" {
-		names, err = tree.assetsOf(o.set, arch)
+		names, err = tree.assetsOf(o.set, arch, o.without)
 	}
 	if err != nil {
 		return err
@@ -139,9 +143,13 @@ func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, na
 	return errors.Join(err, printResults(process.Stdout, results, o.json), summarize(process.Getenv("GITHUB_STEP_SUMMARY"), results))
 }
 
-// assetsOf returns the assets of a release set on an architecture.
-func (t *tree) assetsOf(name string, arch catalog.Arch) ([]string, error) {
-	set, err := t.catalog.FindSet(name)
+// assetsOf returns the assets of a release set on an architecture, but for some.
+func (t *tree) assetsOf(name string, arch catalog.Arch, without []string) ([]string, error) {
+	reduced, err := t.catalogWithout(without)
+	if err != nil {
+		return nil, err
+	}
+	set, err := reduced.FindSet(name)
 	if err != nil {
 		return nil, usage(err)
 	}

@@ -30,7 +30,7 @@ type setOptions struct {
 	cacheOptions
 	arch     string
 	from     string
-	cached   bool
+	without  []string
 	partial  bool
 	strict   bool
 	previous string
@@ -42,13 +42,12 @@ type setOptions struct {
 func (o *setOptions) flags(flags *pflag.FlagSet, process Process) {
 	o.given = flags
 	flags.StringVar(&o.arch, "arch", "", "architecture of the release, such as x86_64 or arm64 (default: this machine's)")
-	flags.StringVar(&o.from, "from", "", "folder with the tarballs of the components (default: build in the root of the repository)")
-	flags.BoolVar(&o.cached, "cached", false, "take the components from the caches by their keys: the local one, and the registry of --cache")
+	flags.StringVar(&o.from, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
+	flags.StringSliceVar(&o.without, "without", nil, "assets to leave out of the release set")
 	o.cacheOptions.flags(flags, process)
-	flags.Lookup("cache").Usage += "; giving it means --cached"
 	flags.StringVar(&o.previous, "previous", "", "compare with this: a merged tarball, the JSON of a report, or what `archive ls --json` prints")
 	flags.StringVar(&o.limit, "limit", "", "size that the tarball must stay below (default: 2 GiB, GitHub's for a file of a release)")
-	flags.BoolVar(&o.strict, "strict", false, "fail where a component is over its budget, or a tarball in the folder is in no set")
+	flags.BoolVar(&o.strict, "strict", false, "fail where a component is over its budget")
 }
 
 // merging is a merge that was looked into.
@@ -56,28 +55,23 @@ type merging struct {
 	tree   *tree
 	report *progress.Reporter
 	plan   *release.MergePlan
-	// warnings are those of the folder and the budgets, errors where strict.
-	warnings []string
 }
 
 // prepare finds the components of a set, plans their merge and compares its size.
 // The size itself is not checked.
 func (o *setOptions) prepare(ctx context.Context, process Process, name string, run func(merging) error) error {
-	if o.given.Changed("cache") {
-		o.cached = true
-	}
-	if o.cached && o.from != "" {
-		return usage(errors.New("give --from, or --cached with or without --cache, not both: the components come from a folder or from the caches"))
+	if o.from != "" && o.given.Changed("cache") {
+		return usage(errors.New("give --from or --cache, not both: the components come from a folder or from the caches"))
 	}
 	limit, err := o.parseLimit()
 	if err != nil {
 		return err
 	}
-	if !o.cached {
+	if o.from != "" {
 		o.cacheOptions = cacheOptions{} // Nobody asks a registry that is not needed.
 	}
 	return withCaches(process, o.treeOptions, o.cacheOptions, func(c caches) error {
-		set, arch, err := c.tree.findSet(name, o.arch)
+		set, arch, err := c.tree.findSet(name, o.arch, o.without)
 		if err != nil {
 			return err
 		}
@@ -102,7 +96,7 @@ func (o *setOptions) prepare(ctx context.Context, process Process, name string, 
 				return err
 			}
 		}
-		return run(merging{c.tree, c.report, plan, append(found.Warnings(), plan.Report.OverBudget()...)})
+		return run(merging{c.tree, c.report, plan})
 	})
 }
 
@@ -117,13 +111,18 @@ func (o *setOptions) parseLimit() (int64, error) {
 	return int64(limit), nil
 }
 
-// findSet resolves the name of a release set and of an architecture.
-func (t *tree) findSet(name, arch string) (catalog.Set, catalog.Arch, error) {
+// findSet resolves the name of a release set, of which assets can be left out, and
+// of an architecture.
+func (t *tree) findSet(name, arch string, without []string) (catalog.Set, catalog.Arch, error) {
 	parsed, err := t.find(nil, arch)
 	if err != nil {
 		return catalog.Set{}, "", err
 	}
-	set, err := t.catalog.FindSet(name)
+	reduced, err := t.catalogWithout(without)
+	if err != nil {
+		return catalog.Set{}, "", err
+	}
+	set, err := reduced.FindSet(name)
 	if err != nil {
 		return catalog.Set{}, "", usage(err)
 	}
@@ -136,26 +135,18 @@ func (t *tree) findSet(name, arch string) (catalog.Set, catalog.Arch, error) {
 // find brings the components together. A missing one is an error, unless a partial
 // report is wanted.
 func (o *setOptions) find(ctx context.Context, process Process, c caches, set catalog.Set, arch catalog.Arch) (release.Found, error) {
-	dir := o.from
-	if dir == "" {
-		dir = filepath.Join(c.tree.root, "build")
-	}
-	if o.cached {
+	if o.from == "" {
 		cache, err := o.cacheDir()
 		if err != nil {
 			return release.Found{}, err
 		}
-		dir = filepath.Join(cache, "components", string(arch))
-		return o.export(ctx, process, c, set, arch, dir)
+		return o.export(ctx, process, c, set, arch, filepath.Join(cache, "components", string(arch)))
 	}
-	found, err := release.FindComponents(relative(dir), c.tree.catalog, set, arch)
+	found, err := release.FindComponents(relative(o.from), c.tree.catalog, set, arch)
 	if err != nil {
 		return release.Found{}, err
 	}
-	if o.partial && len(found.Components) > 0 {
-		return found, nil
-	}
-	return found, found.Check()
+	return found, found.Check(o.partial)
 }
 
 // export puts the components that the caches have under their keys into a folder,
@@ -241,17 +232,15 @@ func (o *setOptions) merge(t *tree, set catalog.Set, arch catalog.Arch, found re
 	}, nil
 }
 
-// check tells the warnings, and returns what is wrong with the size.
+// check says which components are over their budgets, and returns what is wrong
+// with the size.
 func (o *setOptions) check(process Process, m merging) error {
-	var problems []error
-	for _, text := range m.warnings {
-		if o.strict {
-			problems = append(problems, errors.New(text))
-			continue
+	if !o.strict {
+		for _, text := range m.plan.Report.OverBudget() {
+			process.warning(text)
 		}
-		process.warning(text)
 	}
-	return errors.Join(append(problems, m.plan.Report.Check(false))...)
+	return m.plan.Report.Check(o.strict)
 }
 
 // warning tells a person, or a workflow of GitHub Actions, what does not stop the

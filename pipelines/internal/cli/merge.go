@@ -28,15 +28,17 @@ func mergeCmd(process Process, tree *treeOptions) *cobra.Command {
 	o := mergeOptions{setOptions: setOptions{treeOptions: tree}}
 	cmd := &cobra.Command{
 		Use:   "merge [SET]",
-		Short: "Merge the tarballs of a release set into the one of a release",
-		Long: `Merge the tarballs of a release set of assets/sets.yaml, kata-static if none is
-named, and add VERSION and versions.yaml below opt/kata. Frames are copied as they
-are: nothing is unpacked. Before a byte is written, all of these are errors: a
-component that is missing, a file that two components have differently, one on the
-host's own files, a link to nothing, and a result that GitHub would refuse for its
-size. A tarball without an index, built elsewhere, is compressed once more, into the
-cache. Prints the path of the merged tarball, kata-static.tar.zst or
-kata-tools-static.tar.zst; one that is right already is left alone.`,
+		Short: "Merge the assets of a release set into one tarball",
+		Long: `Merge the assets of a release set of assets/sets.yaml, kata-static if none is
+named, into one tarball, and add VERSION and versions.yaml below opt/kata. They come
+from the caches, by the keys of the tree, or from a folder: --from. Frames are copied
+as they are: nothing is unpacked. Before a byte is written, all of these are errors:
+a component that is missing, a tarball in the folder that is of no release, a file
+that two components have differently, one on the host's own files, a link to nothing,
+and a result that GitHub would refuse for its size. A tarball without an index, built
+elsewhere, is compressed once more, into the cache. Prints the path of the merged
+tarball, kata-static.tar.zst or kata-tools-static.tar.zst; one that is right already
+is left alone.`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd.Context(), process, o, args) },
 	}

@@ -119,7 +119,7 @@ type releasing struct {
 // releasing puts together what a release needs.
 func (o releaseOptions) releasing(ctx context.Context, process Process, c caches) (*releasing, error) {
 	r := &releasing{options: o, payloads: payloads{caches: c, process: process}}
-	assets, err := r.catalog()
+	assets, err := r.tree.catalogWithout(r.options.without)
 	if err != nil {
 		return nil, err
 	}
@@ -156,31 +156,6 @@ func (o releaseOptions) releasing(ctx context.Context, process Process, c caches
 		Strict: o.strict, Force: o.force, KeepDraft: o.draft, Report: c.report,
 	}
 	return r, r.targets()
-}
-
-// catalog returns that of the tree without the assets that are left out.
-func (r *releasing) catalog() (*catalog.Catalog, error) {
-	reduced := *r.tree.catalog
-	reduced.Sets = nil
-	left := map[string]bool{}
-	for _, set := range r.tree.catalog.Sets {
-		components := map[catalog.Arch][]string{}
-		for arch, names := range set.Components {
-			components[arch] = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-				out := slices.Contains(r.options.without, name)
-				left[name] = left[name] || out
-				return out
-			})
-		}
-		set.Components = components
-		reduced.Sets = append(reduced.Sets, set)
-	}
-	for _, name := range r.options.without {
-		if !left[name] {
-			return nil, usage(fmt.Errorf("--without %s: no release set has it", name))
-		}
-	}
-	return &reduced, nil
 }
 
 // chosen returns the architectures of the release, in a fixed order.

@@ -108,6 +108,31 @@ func (o *treeOptions) cacheDir() (string, error) {
 	return filepath.Join(base, "kata-pipelines"), nil
 }
 
+// catalogWithout returns the catalog with assets left out of its release sets.
+func (t *tree) catalogWithout(without []string) (*catalog.Catalog, error) {
+	reduced := *t.catalog
+	reduced.Sets = nil
+	left := map[string]bool{}
+	for _, set := range t.catalog.Sets {
+		components := map[catalog.Arch][]string{}
+		for arch, names := range set.Components {
+			components[arch] = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+				out := slices.Contains(without, name)
+				left[name] = left[name] || out
+				return out
+			})
+		}
+		set.Components = components
+		reduced.Sets = append(reduced.Sets, set)
+	}
+	for _, name := range without {
+		if !left[name] {
+			return nil, usage(fmt.Errorf("--without %s: no release set has it", name))
+		}
+	}
+	return &reduced, nil
+}
+
 // find resolves the names of a command line; what does not exist is wrong usage.
 func (t *tree) find(names []string, arch string) (catalog.Arch, error) {
 	parsed := catalog.HostArch()

@@ -38,17 +38,17 @@ func mergedName(set string) string { return strings.TrimSuffix(set, "-static") +
 
 // Found is what a folder has for a release set.
 type Found struct {
-	// Dir is the folder.
-	Dir string
+	// Dir is the folder, Arch the architecture it was looked into for.
+	Dir  string
+	Arch catalog.Arch
 	// Components are those of the set that are there, in its order.
 	Components []archive.Component
 	// Missing are the assets of the set that are not there.
 	Missing []string
-	// Leftover are the assets that the other tarballs would be of, sorted: nothing
-	// of a release on this architecture is, or is made of it, so somebody forgot to
-	// put it into a set, or to remove it. Beside are those that something is made
-	// of. Neither is merged.
-	Leftover, Beside []string
+	// Extra are the assets that other tarballs would be of, sorted, of which nothing
+	// of a release on this architecture is, or is made: somebody forgot to put one
+	// into a set, or to remove it.
+	Extra []string
 }
 
 // FindComponents looks into a folder for the tarballs of a set. An architecture
@@ -58,7 +58,7 @@ func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch c
 	if err != nil {
 		return Found{}, err
 	}
-	found := Found{Dir: dir}
+	found := Found{Dir: dir, Arch: arch}
 	for _, name := range names {
 		path := filepath.Join(dir, ComponentFile(name))
 		info, err := os.Stat(path)
@@ -83,12 +83,8 @@ func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch c
 	}
 	for _, entry := range entries {
 		name, is := componentOf(entry.Name())
-		switch {
-		case !is || slices.Contains(names, name):
-		case slices.Contains(accounted, name):
-			found.Beside = append(found.Beside, name)
-		default:
-			found.Leftover = append(found.Leftover, name)
+		if is && !slices.Contains(names, name) && !slices.Contains(accounted, name) {
+			found.Extra = append(found.Extra, name)
 		}
 	}
 	return found, nil
@@ -125,29 +121,20 @@ func accounted(assets *catalog.Catalog, arch catalog.Arch) ([]string, error) {
 	return names, nil
 }
 
-// Check reports all that is missing, and with it all that is there beyond the set,
-// which may be it under another name.
-func (f Found) Check() error {
-	if len(f.Missing) == 0 {
-		return nil
+// Check reports all that is missing, and all that is there beyond the set, which may
+// be it under another name. Partial excuses what is missing, if anything is there.
+func (f Found) Check(partial bool) error {
+	var problems []error
+	if len(f.Missing) > 0 && (!partial || len(f.Components) == 0) {
+		problems = append(problems, fmt.Errorf("%d of %d components are missing in %s: build them (`pipelines build-asset %s`), take them from the caches (no --from), or leave them out (--without)",
+			len(f.Missing), len(f.Missing)+len(f.Components), f.Dir, strings.Join(f.Missing, " ")))
+		for _, name := range f.Missing {
+			problems = append(problems, fmt.Errorf("missing: %s%s", ComponentFile(name), nearest.Hint(name, f.Extra)))
+		}
 	}
-	problems := []error{fmt.Errorf("%d of %d components are missing in %s: build them (`pipelines build-asset %s`), or take them from the cache (--cached)",
-		len(f.Missing), len(f.Missing)+len(f.Components), f.Dir, strings.Join(f.Missing, " "))}
-	for _, name := range f.Missing {
-		problems = append(problems, fmt.Errorf("missing: %s%s", ComponentFile(name), nearest.Hint(name, f.Leftover)))
-	}
-	for _, text := range f.Warnings() {
-		problems = append(problems, errors.New(text))
+	for _, name := range f.Extra {
+		problems = append(problems, fmt.Errorf("extra: %s is in no release set of %s, and nothing of one is made of it: remove it, or add it to %s",
+			filepath.Join(f.Dir, ComponentFile(name)), f.Arch, catalog.SetsFile))
 	}
 	return errors.Join(problems...)
-}
-
-// Warnings says what is in the folder and no part of a release.
-func (f Found) Warnings() []string {
-	var texts []string
-	for _, name := range f.Leftover {
-		texts = append(texts, fmt.Sprintf("extra: %s is in no release set, and nothing of one is made of it: it is not merged; remove it, or add it to %s",
-			filepath.Join(f.Dir, ComponentFile(name)), catalog.SetsFile))
-	}
-	return texts
 }

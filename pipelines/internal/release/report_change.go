@@ -78,6 +78,9 @@ func (r *Report) Compare(previous *Previous) error {
 		if slices.ContainsFunc(r.Components, func(c ReportComponent) bool { return c.Name == b.Name }) {
 			continue
 		}
+		if slices.Contains(r.Missing, b.Name) || b.Name == "" && len(r.Missing) > 0 {
+			continue // It is not gone: this report was made without it.
+		}
 		if b.Name != "" {
 			change.Components = append(change.Components, Delta{Name: b.Name, State: StateGone, Before: b.Size})
 		}

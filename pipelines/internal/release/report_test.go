@@ -222,6 +222,14 @@ func TestCompare(t *testing.T) {
 	if first := now.Change.Members[0]; first.Name != "opt/kata/bin/fresh" {
 		t.Errorf("what grew most comes not first, but %s", first.Name)
 	}
+	// What a report was made without is not gone.
+	now.Missing = []string{"left"}
+	if err := now.Compare(&Previous{Name: "1", Size: before.Size, report: &before}); err != nil {
+		t.Fatal(err)
+	}
+	if got := now.Change.Components; len(got) != 2 || got[1].Name != "a" {
+		t.Errorf("with a component missing: %v", got)
+	}
 }
 
 // TestCompareWithMembers has components found out for files of a tarball alone: by
