@@ -87,3 +87,6 @@ func stopAfter(t *testing.T, m *embedded.Manager) {
 		}
 	})
 }
+
+// TestReleaseOnDistribution makes a release in the distribution's registry.
+func TestReleaseOnDistribution(t *testing.T) { releaseScripts(t, registrytest.Distribution(t)) }

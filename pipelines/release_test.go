@@ -117,8 +117,10 @@ func planOf(root, asset string, arch catalog.Arch) (recipe.Plan, error) {
 
 // TestReleaseScripts runs the program in a tree with something to release, a GitHub
 // and a folder of a registry for each script.
-func TestReleaseScripts(t *testing.T) {
-	host := registrytest.New(t)
+func TestReleaseScripts(t *testing.T) { releaseScripts(t, registrytest.New(t)) }
+
+func releaseScripts(t *testing.T, host string) {
+	t.Helper()
 	testscript.Run(t, testscript.Params{
 		Dir:           filepath.Join("testdata", "release"),
 		UpdateScripts: *update,
