@@ -21,7 +21,8 @@ type pushedSource struct {
 	Source string `json:"source"`
 	// Place is that of the file that the registry has.
 	Place string `json:"place,omitempty"`
-	// State is "pushed" or "there".
+	// State is "pushed", "there", or "no sha256" where nothing tells its bytes from
+	// others, so that no cache can hold it.
 	State string `json:"state"`
 }
 
@@ -29,6 +30,7 @@ type pushedSource struct {
 const (
 	pushedNow   = "pushed"
 	pushedThere = "there"
+	pushedNever = "no sha256"
 )
 
 func sourcePushCmd(process Process, tree *treeOptions) *cobra.Command {
@@ -66,6 +68,9 @@ func sourcePushCmd(process Process, tree *treeOptions) *cobra.Command {
 
 // push has the registry hold one of the equivalent files of a source.
 func (s sources) push(ctx context.Context, p pinned) (pushedSource, error) {
+	if !slices.ContainsFunc(p.source.Places, versions.Place.Cacheable) {
+		return pushedSource{Source: p.path, State: pushedNever}, nil
+	}
 	for _, place := range p.source.Places {
 		if _, err := s.inRegistry(ctx, place); err == nil {
 			return pushedSource{p.path, place.Name, pushedThere}, nil
@@ -81,8 +86,8 @@ func (s sources) push(ctx context.Context, p pinned) (pushedSource, error) {
 		if place.Name != fetched.Place {
 			continue
 		}
-		if !place.Cacheable() {
-			return pushedSource{}, fmt.Errorf("source %q has no sha256 by which a registry could hold it: add sha256: \"%s\", which git gave, to place %q", p.path, fetched.SHA256, place.Name)
+		if !place.Cacheable() { // The only place that answered.
+			return pushedSource{Source: p.path, Place: place.Name, State: pushedNever}, nil
 		}
 		pushed, err := s.tiered.Registry.PushSource(ctx, place.Hash(), title(place), fetched.Path)
 		if err != nil {
