@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
 // errNoAnswer is what git has no answer for: no commit yet, or no branch.
@@ -61,8 +62,8 @@ func (t *tree) checkedOut(ctx context.Context) string {
 // versionFile has the release that the tree is of.
 const versionFile = "VERSION"
 
-// validRelease is a release that a tag can have as it is.
-var validRelease = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$`)
+// maxRelease is how long a release may be: it is a part of tags.
+const maxRelease = 64
 
 // version reads the release that the tree is of.
 func (t *tree) version() (string, error) {
@@ -71,8 +72,8 @@ func (t *tree) version() (string, error) {
 		return "", fmt.Errorf("reading the release: %w", err)
 	}
 	version := strings.TrimSpace(string(data))
-	if !validRelease.MatchString(version) {
-		return "", fmt.Errorf("%s has %q: write one release into it, such as 3.28.0, of letters, digits, dots, dashes and underscores", versionFile, version)
+	if !semver.Valid(version) || len(version) > maxRelease {
+		return "", fmt.Errorf("%s has %q: write one release into it, such as 3.28.0, or 3.29.0-rc0 before it", versionFile, version)
 	}
 	return version, nil
 }
