@@ -33,7 +33,9 @@ type part struct {
 // folder appears complete or not at all; an earlier layout there is replaced, and
 // anything else refused.
 func (i *Image) WriteLayout(ctx context.Context, dir string, names []string) (err error) {
-	dir = filepath.Clean(dir)
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
 	if err := replaceable(dir); err != nil {
 		return err
 	}
@@ -55,14 +57,33 @@ func (i *Image) WriteLayout(ctx context.Context, dir string, names []string) (er
 			return fmt.Errorf("writing the layout %s: %w", dir, err)
 		}
 	}
-	if err := os.Rename(dir, filepath.Join(temp, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.Rename(fresh, dir)
+	return replace(dir, fresh, filepath.Join(temp, "old"))
 }
 
-// replaceable refuses a folder that is no layout.
+// replace has a fresh folder take the place of dir, which becomes old. Where that
+// fails dir is what it was.
+func replace(dir, fresh, old string) error {
+	err := os.Rename(dir, old)
+	there := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err = os.Rename(fresh, dir); err != nil && there {
+		return errors.Join(err, os.Rename(old, dir))
+	}
+	return err
+}
+
+// replaceable refuses a folder that is no layout, and one that somebody is in: it
+// would be gone below their feet.
 func replaceable(dir string) error {
+	here, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	if below, err := filepath.Rel(dir, here); err == nil && filepath.IsLocal(below) {
+		return fmt.Errorf("the folder %s is the current one, or has it in it: name another", dir)
+	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil
@@ -117,6 +138,9 @@ func (i *Image) WriteDockerArchive(ctx context.Context, file string, names []str
 	}
 	docker, err := i.dockerManifest(names)
 	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
 	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".tmp-")

@@ -85,9 +85,42 @@ func TestLayoutKeepsOthers(t *testing.T) {
 	}
 }
 
+// TestLayoutHere has the current folder, and one above it.
+func TestLayoutHere(t *testing.T) {
+	image := make1(t, options(t))
+	dir := filepath.Join(t.TempDir(), "layout")
+	if err := image.WriteLayout(t.Context(), dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(filepath.Join(dir, "blobs"))
+	for _, name := range []string{"..", dir} {
+		if err := image.WriteLayout(t.Context(), name, nil); err == nil || !strings.Contains(err.Error(), dir+" is the current one, or has it in it") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	t.Chdir(filepath.Dir(dir))
+	if err := image.WriteLayout(t.Context(), "layout", nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReplace has nothing that could take the place of a folder: it stays.
+func TestReplace(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "layout")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(dir, dir+".none", dir+".old"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDockerArchive(t *testing.T) {
 	image := make1(t, options(t))
-	file := filepath.Join(t.TempDir(), "kata-deploy.tar")
+	file := filepath.Join(t.TempDir(), "sub", "kata-deploy.tar")
 	if err := image.WriteDockerArchive(t.Context(), file, []string{"kata-deploy:3.28.0"}); err != nil {
 		t.Fatal(err)
 	}
