@@ -174,6 +174,7 @@ func TestFaultsForGood(t *testing.T) {
 		"no password": {registrytest.Rule{Path: "uploads", Do: registrytest.Status(401)}, "401 Unauthorized: fault 401; run docker login 127.0.0.1:", 3},
 		"may not":     {registrytest.Rule{Method: "PATCH", Path: "uploads", Do: registrytest.Status(403)}, "403 Forbidden: fault 403; run docker login 127.0.0.1:", 3},
 		"too large":   {registrytest.Rule{Method: "PATCH", Path: "uploads", Do: registrytest.Status(413)}, "413 Request Entity Too Large", 3},
+		"no such":     {registrytest.Rule{Method: "POST", Path: "uploads", Do: registrytest.Status(404)}, "404 Not Found: fault 404", 3},
 		"down":        {registrytest.Rule{Do: registrytest.Refuse()}, "logging in: 127.0.0.1:", 20},
 	} {
 		t.Run(name, func(t *testing.T) {

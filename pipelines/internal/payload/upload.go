@@ -82,8 +82,9 @@ func (t *transfer) send(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		// 404 and 416 are for an upload that the registry has forgotten.
-		forgotten := status(err) == http.StatusNotFound || status(err) == http.StatusRequestedRangeNotSatisfiable
+		// 404 and 416 are for an upload that the registry has forgotten, once there was
+		// one: before that, 404 is for a repository that it does not have.
+		forgotten := t.location != "" && (status(err) == http.StatusNotFound || status(err) == http.StatusRequestedRangeNotSatisfiable)
 		if failures >= t.pace.tries || !passes(err) && !forgotten {
 			return err
 		}
