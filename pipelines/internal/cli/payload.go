@@ -82,14 +82,18 @@ type payloads struct {
 	given []payload.Component
 }
 
-// withPayload runs something with the image, put together.
-func (o payloadOptions) withPayload(ctx context.Context, process Process, options *treeOptions, run func(payloads, *payload.Image) error) error {
+// withPayload runs something with the image, put together once prepare has nothing
+// against it.
+func (o payloadOptions) withPayload(ctx context.Context, process Process, options *treeOptions, prepare func(*payloads) error, run func(payloads, *payload.Image) error) error {
 	return withCaches(process, options, o.cacheOptions, func(c caches) (err error) {
 		p := payloads{payloadOptions: o, caches: c, process: process}
 		if p.names, p.arch, err = c.tree.payloadAssets(o.assets, o.arch); err != nil {
 			return err
 		}
 		if err := p.findCommit(ctx, map[catalog.Arch][]string{p.arch: p.names}); err != nil {
+			return err
+		}
+		if err := prepare(&p); err != nil {
 			return err
 		}
 		image, err := p.build(ctx, options)
@@ -116,7 +120,7 @@ func (t *tree) payloadAssets(names []string, arch string) ([]string, catalog.Arc
 
 // findCommit asks git what the inputs of a payload are a commit of.
 func (p *payloads) findCommit(ctx context.Context, assets map[catalog.Arch][]string) error {
-	in := inputs{files: []string{"versions.yaml", catalog.ShimsFile, versionFile}}
+	in := inputs{files: []string{"versions.yaml", catalog.SetsFile, catalog.ShimsFile, versionFile}}
 	for _, arch := range catalog.Arches() {
 		if len(assets[arch]) == 0 {
 			continue
@@ -163,27 +167,44 @@ func (p payloads) build(ctx context.Context, options *treeOptions) (*payload.Ima
 	if err != nil {
 		return nil, err
 	}
-	base := p.base
-	switch base {
-	case "":
-		base = shims.Base
-	case "scratch":
-		base = ""
-	}
-	version, err := p.tree.version()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	labels, err := p.labels()
+	if err != nil {
 		return nil, err
 	}
 	stage := p.report.Stage("payload", "hash")
 	image, err := payload.Build(ctx, payload.Options{
-		GoArch: p.arch.GoArch(), Base: base, RequireBase: p.requireBase,
+		GoArch: p.arch.GoArch(), Base: p.baseOf(shims), RequireBase: p.requireBase,
 		Components: components, Files: files, Installer: p.installer,
-		Labels:  payload.Labels{Version: version, Revision: p.commit, Created: p.created, Source: sourceAddress},
+		Labels:  labels,
 		Scratch: filepath.Join(cache, "work"),
 		Remote:  p.remote(),
 	})
 	stage.End(err, fmt.Sprintf("%d components", len(components)))
 	return image, err
+}
+
+// scratch is the base that is none.
+const scratch = "scratch"
+
+// baseOf returns the base that images begin with, "" for none.
+func (p payloads) baseOf(shims *catalog.Shims) string {
+	switch p.base {
+	case "":
+		return shims.Base
+	case scratch:
+		return ""
+	}
+	return p.base
+}
+
+// labels describe an image, and the index of images: of the same commit they are the
+// same, whether it is pushed as a release or not.
+func (p payloads) labels() (payload.Labels, error) {
+	version, err := p.tree.version()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return payload.Labels{Version: version, Revision: p.commit, Created: p.created, Source: sourceAddress}, err
 }
 
 // shims are those that the image can serve: all of them, unless the caller chose the
@@ -226,15 +247,17 @@ func (p payloads) components(ctx context.Context, dir string) ([]payload.Compone
 	}
 	var components []payload.Component
 	if p.from != "" {
-		var missing []error
+		var problems []error
 		for _, name := range p.names {
 			path := filepath.Join(p.from, build.TarballName(name))
 			if _, err := os.Stat(path); err != nil {
-				missing = append(missing, fmt.Errorf("component %s: %w: run build-asset %s first, or leave out --from to take it from the caches", name, err, name))
+				problems = append(problems, fmt.Errorf("component %s: %w: run build-asset %s first, or leave out --from to take it from the caches", name, err, name))
+			} else if err := payload.CheckPrograms(path, p.arch.GoArch()); err != nil {
+				problems = append(problems, fmt.Errorf("component %s: %w", name, err))
 			}
 			components = append(components, payload.Component{Name: name, Path: path})
 		}
-		return components, errors.Join(missing...)
+		return components, errors.Join(problems...)
 	}
 	wanted := map[string]bool{}
 	for _, name := range p.names {
@@ -249,7 +272,7 @@ func (p payloads) components(ctx context.Context, dir string) ([]payload.Compone
 		if _, err := p.tiered.Export(ctx, artifact, "", path); err != nil {
 			return artifact, p.missing(ref, err)
 		}
-		components = append(components, payload.Component{Name: ref.Asset, Path: path, Key: ref.Key})
+		components = append(components, payload.Component{Name: ref.Asset, Path: path})
 		return artifact, nil
 	})
 	return components, err

@@ -51,7 +51,13 @@ tarballs and the same commit.`,
 }
 
 func runPayloadBuild(ctx context.Context, process Process, tree *treeOptions, o payloadBuildOptions) error {
-	return o.withPayload(ctx, process, tree, func(p payloads, image *payload.Image) error {
+	for _, name := range o.names {
+		if err := payload.CheckName(name); err != nil {
+			return usage(fmt.Errorf("--name: %w", err))
+		}
+	}
+	anything := func(*payloads) error { return nil }
+	return o.withPayload(ctx, process, tree, anything, func(p payloads, image *payload.Image) error {
 		if p.dirty != nil {
 			p.report.Note("payload", fmt.Sprintf("is of no commit: %v", p.dirty))
 		}

@@ -28,8 +28,9 @@ func payloadIndexCmd(process Process, tree *treeOptions) *cobra.Command {
 		Short: "Push the image of all architectures, made of the pushed ones",
 		Long: `Push the image of all architectures, an index of the images that payload push put
 there for this commit. It gets the tags kata-containers-COMMIT and that of the
-argument, and for a release VERSION and latest. An image that is missing is an error
-unless its architecture is excused. Prints the reference by digest.`,
+argument, and for a release VERSION and latest, which stays a newer release's. An image
+that is missing is an error unless its architecture is excused. Prints the reference by
+digest.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPayloadIndex(cmd.Context(), process, tree, o, args[0])
@@ -61,7 +62,7 @@ func runPayloadIndex(ctx context.Context, process Process, options *treeOptions,
 		if err != nil {
 			return err
 		}
-		push, err := o.options(to, version, payload.IndexTags(p.commit, version))
+		push, err := o.options(to, payload.IndexTags(p.commit, version))
 		if err != nil {
 			return err
 		}
@@ -73,7 +74,10 @@ func runPayloadIndex(ctx context.Context, process Process, options *treeOptions,
 		if err != nil {
 			return usage(err)
 		}
-		labels := payload.Labels{Version: version, Revision: p.commit, Created: p.created, Source: sourceAddress}
+		labels, err := p.labels()
+		if err != nil {
+			return err
+		}
 		pushed, err := repository.PushIndex(ctx, payload.IndexOptions{Images: images, Labels: labels, PushOptions: push})
 		if err != nil {
 			return fmt.Errorf("pushing the index: %w", err)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -49,16 +50,15 @@ func (o payloadTarget) version(p payloads) (string, error) {
 
 // options adds the tag of the destination to others. A destination with a digest is
 // used as it is: it gets no tag.
-func (o payloadTarget) options(to payload.Destination, version string, tags []payload.Tag) (payload.PushOptions, error) {
+func (o payloadTarget) options(to payload.Destination, tags []payload.Tag) (payload.PushOptions, error) {
 	if to.Digest != "" {
 		return payload.PushOptions{Digest: to.Digest}, nil
 	}
 	if to.Tag != "" {
-		tag, err := payload.GivenTag(to.Tag, version)
-		if err != nil {
+		var err error
+		if tags, err = payload.WithGiven(tags, to.Tag); err != nil {
 			return payload.PushOptions{}, usage(err)
 		}
-		tags = append(tags, tag)
 	}
 	return payload.PushOptions{Tags: tags, Force: o.force}, nil
 }
@@ -76,7 +76,8 @@ func payloadPushCmd(process Process, tree *treeOptions) *cobra.Command {
 		Short: "Push the kata-deploy image of one architecture",
 		Long: `Push the kata-deploy image of one architecture: the layers that the repository
 lacks, and then the tags kata-containers-COMMIT-ARCH, that of the argument, and for a
-release VERSION-ARCH, which stays another image's if it is one. An argument with a
+release VERSION-ARCH, which stays another image's if it is one; VERSION and latest are
+the index's alone. An argument with a
 digest is used as it is: the image must have that digest, and gets no tag. Prints the
 reference by digest.
 
@@ -98,21 +99,28 @@ func runPayloadPush(ctx context.Context, process Process, tree *treeOptions, o p
 	if err != nil {
 		return usage(err)
 	}
-	return o.withPayload(ctx, process, tree, func(p payloads, image *payload.Image) error {
-		version, err := o.version(p)
+	var options payload.PushOptions
+	var repository *payload.Repository
+	// What can be refused is refused before anything is built.
+	prepare := func(p *payloads) error {
+		version, err := o.version(*p)
 		if err != nil {
 			return err
 		}
-		options, err := o.options(to, version, payload.ImageTags(p.commit, version, image.GoArch()))
-		if err != nil {
+		if version != "" && len(o.assets) > 0 {
+			return usage(errors.New("--asset: a release has all assets of the release set " + payloadSet + ": leave it out, or push without --release"))
+		}
+		// Without its base a release would be another image, and keep the tag.
+		p.requireBase = p.requireBase || version != ""
+		if options, err = o.options(to, payload.ImageTags(p.commit, version, p.arch.GoArch())); err != nil {
 			return err
 		}
 		remote := p.remote()
 		remote.MountFrom = o.mountFrom
-		repository, err := payload.OpenRepository(to.Repository, remote)
-		if err != nil {
-			return usage(err)
-		}
+		repository, err = payload.OpenRepository(to.Repository, remote)
+		return usage(err)
+	}
+	return o.withPayload(ctx, process, tree, prepare, func(p payloads, image *payload.Image) error {
 		pushed, err := repository.Push(ctx, image, options)
 		if err != nil {
 			return fmt.Errorf("pushing the payload for %s: %w", p.arch, err)

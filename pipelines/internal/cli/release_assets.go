@@ -54,7 +54,7 @@ func (r *releasing) image(ctx context.Context, arch catalog.Arch, tarballs []rel
 	p.arch, p.base, p.requireBase = arch, r.options.base, true
 	for _, tarball := range tarballs {
 		p.names = append(p.names, tarball.Asset)
-		p.given = append(p.given, payload.Component{Name: tarball.Asset, Path: tarball.Path, Key: tarball.Key})
+		p.given = append(p.given, payload.Component{Name: tarball.Asset, Path: tarball.Path})
 	}
 	if len(r.options.without) > 0 {
 		p.assets = p.names // Shims that need what was left out are, too.

@@ -29,6 +29,17 @@ type origin struct{ registry, repository string }
 // basePace is that of asking for a base: where nobody answers, that is soon known.
 var basePace = pace{tries: 2, first: 250 * time.Millisecond, longest: 10 * time.Second, stall: 20 * time.Second}
 
+// CheckBase refuses a base that is not named by its digest; "" is none.
+func CheckBase(ref string) error {
+	if ref == "" {
+		return nil
+	}
+	if _, err := name.NewDigest(ref, name.WithDefaultTag("")); err != nil {
+		return fmt.Errorf("base %q: want NAME@sha256:<64 hex digits>: only a digest says what it is", ref)
+	}
+	return nil
+}
+
 // findBase reads the manifest and the configuration of the base; its layers are
 // read when they are needed. Where no registry answers, the base is an empty one.
 func findBase(ctx context.Context, o Options) (base, error) {
@@ -37,7 +48,7 @@ func findBase(ctx context.Context, o Options) (base, error) {
 	}
 	ref, err := name.NewDigest(o.Base, name.WithDefaultTag(""))
 	if err != nil {
-		return base{}, fmt.Errorf("base %q: want NAME@sha256:<64 hex digits>: only a digest says what it is", o.Base)
+		return base{}, err // CheckBase has seen it.
 	}
 	found, reached, err := readBase(ctx, o, ref)
 	var refused *transport.Error

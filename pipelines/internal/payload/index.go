@@ -90,7 +90,7 @@ func (r *Repository) find(ctx context.Context, wanted []IndexImage) ([]*Image, e
 	var images []*Image
 	var missing []string
 	for _, w := range wanted {
-		image, err := r.read(ctx, w)
+		image, err := r.readImage(ctx, w)
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
@@ -113,8 +113,8 @@ func (r *Repository) find(ctx context.Context, wanted []IndexImage) ([]*Image, e
 	return images, nil
 }
 
-// read reads an image from a registry.
-func (r *Repository) read(ctx context.Context, wanted IndexImage) (*Image, error) {
+// readImage reads an image from a registry.
+func (r *Repository) readImage(ctx context.Context, wanted IndexImage) (*Image, error) {
 	ref, err := name.ParseReference(wanted.Reference)
 	if err != nil {
 		return nil, fmt.Errorf("reference %q: want NAME:TAG or NAME@sha256:<64 hex digits>", wanted.Reference)

@@ -23,6 +23,8 @@ func TestDistributionRelease(t *testing.T) { releaseStays(t, registrytest.Distri
 
 func TestDistributionIndex(t *testing.T) { indexes(t, registrytest.Distribution(t)) }
 
+func TestDistributionResolve(t *testing.T) { resolves(t, registrytest.Distribution(t)) }
+
 // TestDistributionMount pushes to another repository of the same registry: the
 // registry in the process has one set of blobs for all, and this one has not.
 func TestDistributionMount(t *testing.T) {

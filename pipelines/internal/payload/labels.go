@@ -1,7 +1,6 @@
 package payload
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -20,11 +19,8 @@ type Labels struct {
 	Source string
 }
 
-// The keys of annotations that nobody else defines.
-const (
-	componentKey = "io.katacontainers.component"
-	recipeKey    = "io.katacontainers.recipe"
-)
+// componentKey is that of an annotation that nobody else defines.
+const componentKey = "io.katacontainers.component"
 
 const oci = "org.opencontainers.image."
 
@@ -55,15 +51,12 @@ func (l Labels) of(b base) map[string]string {
 	return labels
 }
 
-func layerAnnotations(l *layer, components []Component) map[string]string {
+// layerAnnotations depend on the bytes of a component alone, not on where its tarball
+// came from: the same ones are the same image.
+func layerAnnotations(l *layer) map[string]string {
 	annotations := map[string]string{oci + "title": l.title}
-	i := slices.IndexFunc(components, func(c Component) bool { return c.Name == l.component })
-	if i < 0 {
-		return annotations
-	}
-	annotations[componentKey] = l.component
-	if components[i].Key != "" {
-		annotations[recipeKey] = components[i].Key
+	if l.component != "" {
+		annotations[componentKey] = l.component
 	}
 	return annotations
 }

@@ -39,8 +39,6 @@ const Installer = "usr/bin/kata-deploy"
 type Component struct {
 	// Name is that of the asset, Path the file of its tarball.
 	Name, Path string
-	// Key is that of the recipe that it was built by, or "" where that is not known.
-	Key string
 }
 
 // File is a small file of a payload, below Root.
@@ -182,6 +180,12 @@ func (o *Options) check() error {
 			return fmt.Errorf("file %q: want a plain name, below /%s", f.Name, Root)
 		}
 	}
+	if err := CheckBase(o.Base); err != nil {
+		return err
+	}
+	if o.Installer != "" {
+		return CheckInstaller(o.Installer, o.GoArch)
+	}
 	return nil
 }
 
@@ -282,7 +286,7 @@ func (i *Image) stack(o Options, base base, layers []*layer) (addenda []mutate.A
 	}
 	for _, l := range layers {
 		addenda = append(addenda, mutate.Addendum{
-			Layer: l, History: v1.History{Created: created, CreatedBy: "kata-pipelines " + l.title}, Annotations: layerAnnotations(l, o.Components),
+			Layer: l, History: v1.History{Created: created, CreatedBy: "kata-pipelines " + l.title}, Annotations: layerAnnotations(l),
 		})
 		if err := i.add(l, l.component, l.title); err != nil {
 			return nil, err

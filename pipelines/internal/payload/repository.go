@@ -84,19 +84,24 @@ func OpenRepository(ref string, o RemoteOptions) (*Repository, error) {
 func (r *Repository) String() string { return r.repository.Name() }
 
 // login returns a client that may push, and pull from repositories that layers are
-// taken from. It logs in once for each list of them.
+// taken from.
 func (r *Repository) login(ctx context.Context, from []string) (*http.Client, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	key := strings.Join(from, " ")
-	if client := r.clients[key]; client != nil {
-		return client, nil
-	}
 	scopes := []string{r.repository.Scope(transport.PushScope)}
 	for _, other := range from {
 		scopes = append(scopes, r.repository.Repo(other).Scope(transport.PullScope))
 	}
-	client, err := r.options.connect(ctx, r.repository, r.pace, scopes...)
+	return r.connected(ctx, r.pace, scopes...)
+}
+
+// connected returns a client for scopes. It logs in once for each list of them.
+func (r *Repository) connected(ctx context.Context, pace pace, scopes ...string) (*http.Client, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := strings.Join(scopes, " ")
+	if client := r.clients[key]; client != nil {
+		return client, nil
+	}
+	client, err := r.options.connect(ctx, r.repository, pace, scopes...)
 	if err != nil {
 		return nil, r.failed("logging in", err)
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
 // Tag is one that an image gets.
@@ -19,6 +21,9 @@ type Tag struct {
 	Name string
 	// Fixed is for the tag of a release: another image does not get it.
 	Fixed bool
+	// Release is for a tag that moves from release to release: the one that it gets
+	// moved for. Where it points at a newer one it stays there.
+	Release string
 }
 
 var validTag = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
@@ -37,8 +42,7 @@ func ImageTags(commit, version, goarch string) []Tag {
 }
 
 // IndexTags are those of the index of all architectures: that of the commit and,
-// where version is not "", of the release, and "latest" unless it is one before a
-// release, such as 3.29.0-rc0.
+// where version is not "", of the release, and LatestTags.
 func IndexTags(commit, version string) []Tag {
 	var tags []Tag
 	if commit != "" {
@@ -46,23 +50,34 @@ func IndexTags(commit, version string) []Tag {
 	}
 	if version != "" {
 		tags = append(tags, Tag{Name: version, Fixed: true})
-		if !strings.Contains(version, "-") {
-			tags = append(tags, Tag{Name: "latest"})
-		}
 	}
-	return tags
+	return append(tags, LatestTags(version)...)
+}
+
+const latest = "latest"
+
+// LatestTags are those that move to the index of a release: "latest", and none for
+// one before a release, such as 3.29.0-rc0, nor where version is "".
+func LatestTags(version string) []Tag {
+	if version == "" || semver.Prerelease(version) {
+		return nil
+	}
+	return []Tag{{Name: latest, Release: version}}
 }
 
 // releaseTag is how the tags of releases look.
 var releaseTag = regexp.MustCompile(`^v?[0-9]+\.[0-9]+\.[0-9]+([.+-].*)?$`)
 
-// GivenTag is one that the caller names. One that looks like a release's is fixed,
-// and "latest" is for a release alone, which version is, or "".
-func GivenTag(name, version string) (Tag, error) {
-	if name == "latest" && (version == "" || strings.Contains(version, "-")) {
-		return Tag{}, errors.New("the tag latest is for a release: push one, or name another tag")
+// WithGiven adds the tag that the caller names to those that something gets anyway.
+// "latest", and one that looks like a release's, is what a release gets, or nothing.
+func WithGiven(tags []Tag, given string) ([]Tag, error) {
+	switch {
+	case slices.ContainsFunc(tags, func(tag Tag) bool { return tag.Name == given }):
+		return tags, nil
+	case given == latest || releaseTag.MatchString(given):
+		return nil, fmt.Errorf("the tag %s is for a release, and none that is pushed here: name another tag (--release gives a release its own: payload push VERSION-ARCH, payload index VERSION and latest)", given)
 	}
-	return Tag{Name: name, Fixed: releaseTag.MatchString(name)}, nil
+	return append(tags, Tag{Name: given}), nil
 }
 
 // Destination is where a command line wants an image: NAME, NAME:TAG, or
@@ -73,6 +88,15 @@ type Destination struct {
 	Repository string
 	// Tag and Digest are "" where there is none; not both are given.
 	Tag, Digest string
+}
+
+// CheckName refuses what docker load would not take as the name of an image.
+func CheckName(text string) error {
+	tag, err := name.NewTag(text)
+	if err != nil || !strings.HasSuffix(text, ":"+tag.TagStr()) || !validTag.MatchString(tag.TagStr()) {
+		return fmt.Errorf("name %q: want NAME:TAG, such as quay.io/kata-containers/kata-deploy:3.28.0", text)
+	}
+	return nil
 }
 
 // ParseDestination reads one.
@@ -100,20 +124,6 @@ func ParseDestination(text string) (Destination, error) {
 	return Destination{Repository: tag.Context().Name(), Tag: tag.TagStr()}, nil
 }
 
-// tagged returns what a tag points at; the zero value is nothing.
-func (p *push) tagged(ctx context.Context, tag string) (v1.Hash, error) {
-	descriptor, err := remote.Head(p.repository.Tag(tag), remote.WithContext(ctx), remote.WithTransport(p.client.Transport))
-	switch {
-	case ctx.Err() != nil:
-		return v1.Hash{}, context.Cause(ctx)
-	case status(err) == http.StatusNotFound:
-		return v1.Hash{}, nil
-	case err != nil:
-		return v1.Hash{}, p.failed("looking up the tag "+tag, err)
-	}
-	return descriptor.Digest, nil
-}
-
 // checkTags refuses a fixed tag that is another image's.
 func (p *push) checkTags(ctx context.Context, digest v1.Hash, o PushOptions) error {
 	var problems []error
@@ -125,7 +135,7 @@ func (p *push) checkTags(ctx context.Context, digest v1.Hash, o PushOptions) err
 		if !tag.Fixed || o.Force {
 			continue
 		}
-		there, err := p.tagged(ctx, tag.Name)
+		there, err := p.tagged(ctx, p.client, tag.Name)
 		if err != nil {
 			return err
 		}
@@ -154,7 +164,14 @@ func (p *push) finish(ctx context.Context, what remote.Taggable, digest v1.Hash,
 		return Pushed{}, err
 	}
 	for _, tag := range o.Tags {
-		there, err := p.tagged(ctx, tag.Name)
+		stays, err := p.stays(ctx, tag)
+		if err != nil {
+			return Pushed{}, err
+		}
+		if stays {
+			continue
+		}
+		there, err := p.tagged(ctx, p.client, tag.Name)
 		if err != nil {
 			return Pushed{}, err
 		}
@@ -171,6 +188,19 @@ func (p *push) finish(ctx context.Context, what remote.Taggable, digest v1.Hash,
 	pushed.Sent, pushed.Mounted, pushed.There = p.sent.Load(), p.mounted.Load(), p.there.Load()
 	pushed.Changed = p.changed
 	return pushed, nil
+}
+
+// stays tells whether a tag is a newer release's, and says so.
+func (p *push) stays(ctx context.Context, tag Tag) (bool, error) {
+	if tag.Release == "" {
+		return false, nil
+	}
+	there, err := p.read(ctx, p.client, tag.Name)
+	if err != nil || !semver.Newer(there.Version, tag.Release) {
+		return false, err
+	}
+	p.options.say(fmt.Sprintf("%s:%s is the newer release %s: it stays", p, tag.Name, there.Version))
+	return true, nil
 }
 
 // interrupted is the cause where the context has ended.

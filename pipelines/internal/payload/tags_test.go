@@ -39,6 +39,50 @@ func TestTagRules(t *testing.T) {
 	}
 }
 
+func TestGivenTags(t *testing.T) {
+	image, index := ImageTags(commit, "3.28.0", "amd64"), IndexTags(commit, "3.28.0")
+	for _, c := range []struct {
+		tags  []Tag
+		given string
+		ok    bool
+	}{
+		{ImageTags(commit, "", "amd64"), "ci", true},
+		{ImageTags(commit, "", "amd64"), "latest", false},
+		{ImageTags(commit, "", "amd64"), "3.28.0", false},
+		{ImageTags(commit, "", "amd64"), "3.28.0-amd64", false},
+		{IndexTags(commit, ""), "latest", false},
+		{IndexTags(commit, ""), "v3.28.0", false},
+		{image, "3.28.0-amd64", true},
+		{image, "3.28.0", false},
+		{image, "latest", false},
+		{index, "3.28.0", true},
+		{index, "latest", true},
+		{index, "3.27.0", false},
+		{index, "stable", true},
+		{IndexTags(commit, "3.29.0-rc0"), "latest", false},
+	} {
+		got, err := WithGiven(c.tags, c.given)
+		if (err == nil) != c.ok {
+			t.Errorf("%q: %v", c.given, err)
+		}
+		if n := len(slices.DeleteFunc(slices.Clone(got), func(tag Tag) bool { return tag.Name != c.given })); c.ok && n != 1 {
+			t.Errorf("%q stands %d times in %q", c.given, n, names(got))
+		}
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"quay.io/kata-containers/kata-deploy:3.28.0": true, "localhost:5000/kata:ci": true, "kata:few": true,
+		"kata": false, "localhost:5000/kata": false, "Kata:few": false, "kata:": false, "kata:a b": false, "": false,
+		"quay.io/kata@sha256:" + strings.Repeat("a", 64): false,
+	} {
+		if err := CheckName(name); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 func TestParseDestination(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("a", 64)
 	for text, want := range map[string]Destination{

@@ -67,7 +67,7 @@ func newJobRig(t *testing.T) *jobRig {
 		Image: func(ctx context.Context, arch catalog.Arch, tarballs []Tarball) (*payload.Image, error) {
 			o := payload.Options{GoArch: arch.GoArch(), Scratch: t.TempDir()}
 			for _, tarball := range tarballs {
-				o.Components = append(o.Components, payload.Component{Name: tarball.Asset, Path: tarball.Path, Key: tarball.Key})
+				o.Components = append(o.Components, payload.Component{Name: tarball.Asset, Path: tarball.Path})
 			}
 			return payload.Build(ctx, o)
 		},
