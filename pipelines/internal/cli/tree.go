@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -108,8 +109,21 @@ func (o *treeOptions) cacheDir() (string, error) {
 	return filepath.Join(base, "kata-pipelines"), nil
 }
 
+// trimmed returns names as they were meant: "a, b" on a command line has a space, and
+// a variable may be empty.
+func trimmed(names []string) []string {
+	var list []string
+	for _, name := range names {
+		if name = strings.TrimSpace(name); name != "" {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
 // catalogWithout returns the catalog with assets left out of its release sets.
 func (t *tree) catalogWithout(without []string) (*catalog.Catalog, error) {
+	without = trimmed(without)
 	reduced := *t.catalog
 	reduced.Sets = nil
 	left := map[string]bool{}
