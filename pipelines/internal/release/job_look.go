@@ -129,12 +129,12 @@ func (r *run) fetch(ctx context.Context, name string) (path string, err error) {
 	if i < 0 || r.github.assets[i].Size > maxPrevious {
 		return "", nil
 	}
-	var content bytes.Buffer
-	if err := r.GitHub.Download(ctx, r.github.assets[i], &content); err != nil {
+	content, err := r.GitHub.Download(ctx, r.github.assets[i])
+	if err != nil {
 		return "", err
 	}
 	path = filepath.Join(r.Output, "previous", name)
-	return path, writeFile(path, content.Bytes())
+	return path, writeFile(path, content)
 }
 
 // previousReport returns what the previous release says of a tarball, nil where it

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -58,40 +59,60 @@ func (c *Client) remove(ctx context.Context, asset Asset) error {
 	return err
 }
 
-// Download writes the content of an asset, and checks it against its size and,
+// Download returns the content of an asset, a small one, checked against its size and,
 // where there is one, its digest.
-func (c *Client) Download(ctx context.Context, asset Asset, w io.Writer) error {
-	digest, size, err := c.download(ctx, asset, w)
-	switch {
+func (c *Client) Download(ctx context.Context, asset Asset) ([]byte, error) {
+	var content bytes.Buffer
+	digest, err := c.fetch(ctx, asset, func() io.Writer {
+		content.Reset()
+		return &content
+	})
+	switch size := int64(content.Len()); {
 	case err != nil:
-		return err
+		return nil, err
 	case size != asset.Size || asset.Digest != "" && digest != asset.Digest:
-		return fmt.Errorf("downloading %s: got %d bytes, %s, want %d, %s", asset.Name, size, digest, asset.Size, asset.Digest)
+		return nil, fmt.Errorf("downloading %s: got %d bytes, %s, want %d, %s", asset.Name, size, digest, asset.Size, asset.Digest)
 	}
-	return nil
+	return content.Bytes(), nil
 }
 
-func (c *Client) download(ctx context.Context, asset Asset, w io.Writer) (digest string, size int64, err error) {
+// fetch downloads an asset, again where that can help: each time to a place of its
+// own, since half of it may have come before. It returns the digest.
+func (c *Client) fetch(ctx context.Context, asset Asset, to func() io.Writer) (digest string, err error) {
+	patience := patience{Client: c}
+	for {
+		digest, err := c.download(ctx, asset, to())
+		if err == nil {
+			return digest, nil
+		}
+		if err := patience.again(ctx, err, isTransient(err)); err != nil {
+			return "", err
+		}
+	}
+}
+
+// download downloads an asset once.
+func (c *Client) download(ctx context.Context, asset Asset, w io.Writer) (digest string, err error) {
 	doing := "downloading " + asset.Name
 	ctx, watch := watched(ctx, c.pace.stall)
 	defer watch.end()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.at("releases", "assets", id(asset.ID)), nil)
 	if err != nil {
-		return "", 0, fmt.Errorf("%s: %w", doing, err)
+		return "", fmt.Errorf("%s: %w", doing, err)
 	}
 	// A redirection leads to the storage, and net/http leaves the token behind.
 	request.Header.Set("Accept", "application/octet-stream")
 	response, err := c.answer(request, doing)
 	if err != nil {
-		return "", 0, err
+		return "", err
 	}
 	defer response.Body.Close()
 	hash := sha256.New()
-	size, err = io.Copy(io.MultiWriter(w, hash), watch.reader(io.LimitReader(response.Body, asset.Size+1)))
+	_, err = io.Copy(io.MultiWriter(w, hash), watch.reader(io.LimitReader(response.Body, asset.Size+1)))
 	if err != nil {
-		return "", 0, lost(ctx, doing, err)
+		return "", lost(ctx, doing, err)
 	}
-	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), size, nil
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // same tells whether an asset is a file. Where GitHub has no digest of it, it is
@@ -105,7 +126,7 @@ func (c *Client) same(ctx context.Context, asset Asset, file File) (bool, error)
 		return asset.Digest == file.Digest, nil
 	}
 	c.note("GitHub has no digest of %s: downloading it to compare", asset.Name)
-	digest, _, err := c.download(ctx, asset, io.Discard)
+	digest, err := c.fetch(ctx, asset, func() io.Writer { return io.Discard })
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}

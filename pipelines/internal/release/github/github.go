@@ -90,7 +90,7 @@ func New(options Options) (*Client, error) {
 		options: options,
 		api:     api,
 		http:    &http.Client{Transport: options.Transport, CheckRedirect: redirect},
-		pace:    pace{tries: 6, first: options.Backoff, longest: 30 * time.Second, limit: 15 * time.Minute, stall: time.Minute},
+		pace:    pace{tries: 6, first: options.Backoff, longest: 30 * time.Second, limit: 15 * time.Minute, limits: 20, stall: time.Minute},
 		now:     time.Now,
 		sleep:   sleep,
 	}, nil

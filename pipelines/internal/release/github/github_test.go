@@ -194,6 +194,8 @@ func TestLimits(t *testing.T) {
 	}{
 		"retry after":         {403, map[string]string{"Retry-After": "7"}, secondary, []time.Duration{7 * time.Second}, ""},
 		"retry after a date":  {429, map[string]string{"Retry-After": now.Add(9 * time.Second).Format("Mon, 02 Jan 2006 15:04:05 GMT")}, "", []time.Duration{9 * time.Second}, ""},
+		"retry at once":       {429, map[string]string{"Retry-After": "0"}, "", []time.Duration{time.Second}, ""},
+		"retry in the past":   {403, map[string]string{"Retry-After": now.Add(-time.Hour).Format("Mon, 02 Jan 2006 15:04:05 GMT")}, "", []time.Duration{time.Second}, ""},
 		"the hour's quota":    {403, map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1800000120"}, "", []time.Duration{121 * time.Second}, ""},
 		"secondary, unspoken": {403, nil, secondary, []time.Duration{time.Minute}, ""},
 		"too many, unspoken":  {429, nil, "", []time.Duration{time.Minute}, ""},
@@ -230,6 +232,16 @@ func TestLimitForever(t *testing.T) {
 	_, err := r.Find(t.Context(), "3.28.0")
 	if err == nil || !strings.Contains(err.Error(), "run it again after") || len(r.waits) != 3 {
 		t.Errorf("got %v after %v, want an end after 12 minutes of waiting", err, r.waits)
+	}
+}
+
+// TestLimitStorm has a limit that is over at once, and never is.
+func TestLimitStorm(t *testing.T) {
+	r := newRig(t)
+	r.server.Faults = []*githubtest.Fault{{Request: ".", Times: 1000, Status: 429, Header: map[string]string{"Retry-After": "0"}}}
+	_, err := r.Find(t.Context(), "3.28.0")
+	if err == nil || !strings.Contains(err.Error(), "run it again after") || len(r.waits) != 20 {
+		t.Errorf("got %v after %v, want an end after 20 waits", err, r.waits)
 	}
 }
 

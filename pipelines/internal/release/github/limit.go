@@ -7,11 +7,13 @@ import (
 	"time"
 )
 
-// The limits' headers, and the wait where a limit says none.
+// The limits' headers, the wait where a limit says none, and the shortest one: a
+// limit that is over at once, or was over yesterday, must not be asked in a storm.
 const (
 	remaining     = "X-RateLimit-Remaining"
 	reset         = "X-RateLimit-Reset"
 	secondaryWait = time.Minute
+	shortestWait  = time.Second
 )
 
 // limit tells whether an answer is a refusal because of one of GitHub's limits,
@@ -29,10 +31,10 @@ func (c *Client) limit(response *http.Response, documentation string) (wait time
 	}
 	if after := response.Header.Get("Retry-After"); after != "" {
 		if seconds, err := strconv.Atoi(after); err == nil {
-			return max(0, time.Duration(seconds)*time.Second), true
+			return max(shortestWait, time.Duration(seconds)*time.Second), true
 		}
 		if date, err := http.ParseTime(after); err == nil {
-			return max(0, date.Sub(now)), true
+			return max(shortestWait, date.Sub(now)), true
 		}
 	}
 	if response.Header.Get(remaining) == "0" {

@@ -16,8 +16,10 @@ type pace struct {
 	// them, longest the longest of these waits.
 	tries          int
 	first, longest time.Duration
-	// limit is how long in all one request may be held up by GitHub's limits.
-	limit time.Duration
+	// limit is how long in all one request may be held up by GitHub's limits, and
+	// limits how often.
+	limit  time.Duration
+	limits int
 	// stall is how long a transfer may stand still.
 	stall time.Duration
 }
@@ -31,23 +33,25 @@ func (p pace) backoff(try int) time.Duration {
 // patience is what is left of a Client's for one piece of work.
 type patience struct {
 	*Client
-	tries int
-	held  time.Duration
+	tries  int
+	held   time.Duration
+	limits int
 }
 
 // again waits before the work is tried again after an error, and returns nil; or
-// it returns an error that ends the work. What a limit has refused is always
-// tried again, since nothing was done, other failures where that may help.
+// it returns an error that ends the work. What a limit has refused is tried again
+// whatever it is, since nothing was done, other failures where that may help.
 func (p *patience) again(ctx context.Context, err error, may bool) error {
 	var f *failure
 	limited := errors.As(err, &f) && f.limited
 	switch {
 	case ctx.Err() != nil:
 		return err
-	case limited && p.held+f.wait > p.pace.limit:
+	case limited && (p.held+f.wait > p.pace.limit || p.limits >= p.pace.limits):
 		return fmt.Errorf("%w: run it again after %s", err, p.now().Add(f.wait).Format(time.DateTime))
 	case limited:
 		p.held += f.wait
+		p.limits++
 		p.note("%s: GitHub's limit is reached, waiting for %s", f.doing, progress.Elapsed(f.wait))
 		return p.sleep(ctx, f.wait)
 	}

@@ -79,6 +79,16 @@ func (c *Client) Find(ctx context.Context, tag string) (Release, error) {
 	return found, nil
 }
 
+// Releases lists the releases, with the drafts that the token's owner may see.
+func (c *Client) Releases(ctx context.Context) ([]Release, error) {
+	var releases []Release
+	err := pages(ctx, c, "listing the releases", c.at("releases"), func(page []Release) bool {
+		releases = append(releases, page...)
+		return true
+	})
+	return releases, err
+}
+
 // Latest returns the release that GitHub shows as the latest one. The error is
 // ErrNotFound where nothing is published.
 func (c *Client) Latest(ctx context.Context) (Release, error) {

@@ -120,6 +120,18 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
+func TestReleases(t *testing.T) {
+	r := newRig(t)
+	r.server.PageSize = 1
+	r.server.AddRelease(githubtest.Release{Tag: "3.27.0", Published: time.Now()})
+	r.draft(t)
+	for token, want := range map[string]int{githubtest.Token: 2, "": 1} {
+		if list, err := r.client(t, token).Releases(t.Context()); err != nil || len(list) != want {
+			t.Errorf("with %q: %+v, %v, want %d", token, list, err, want)
+		}
+	}
+}
+
 func TestCommit(t *testing.T) {
 	r := newRig(t)
 	r.server.Tags["3.27.0"] = commitA

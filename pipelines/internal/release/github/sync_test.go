@@ -1,7 +1,6 @@
 package github
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -246,17 +245,47 @@ func TestDownload(t *testing.T) {
 	r.draft(t)
 	added := r.server.Add(r.server.Releases[0], "versions.yaml", []byte("assets: {}\n"))
 	asset := Asset{ID: added.ID, Name: "versions.yaml", Size: added.Size, Digest: added.Digest, State: "uploaded"}
-	var got bytes.Buffer
-	if err := r.Download(t.Context(), asset, &got); err != nil || got.String() != "assets: {}\n" {
-		t.Errorf("got %q, %v", &got, err)
+	if got, err := r.Download(t.Context(), asset); err != nil || string(got) != "assets: {}\n" {
+		t.Errorf("got %q, %v", got, err)
 	}
 	asset.Digest = sum("other")
-	if err := r.Download(t.Context(), asset, &got); err == nil || !strings.Contains(err.Error(), "want 11 bytes, or") && !strings.Contains(err.Error(), asset.Digest) {
+	if _, err := r.Download(t.Context(), asset); err == nil || !strings.Contains(err.Error(), "got 11 bytes") || !strings.Contains(err.Error(), asset.Digest) {
 		t.Errorf("got %v, want both digests", err)
 	}
 	asset.Size = 3
-	if err := r.Download(t.Context(), asset, &got); err == nil {
+	if _, err := r.Download(t.Context(), asset); err == nil {
 		t.Error("a longer asset than announced is taken")
+	}
+}
+
+// TestDownloadFaults has downloads that go better later, and one that does not.
+func TestDownloadFaults(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault githubtest.Fault
+		asked int
+		wrong string
+	}{
+		"503":     {githubtest.Fault{Times: 2, Status: 503}, 3, ""},
+		"half":    {githubtest.Fault{Times: 1, Status: 200, Header: map[string]string{"Content-Length": "11"}, Body: "asse"}, 2, ""},
+		"a limit": {githubtest.Fault{Times: 1, Status: 403, Header: map[string]string{"Retry-After": "1"}}, 2, ""},
+		"down":    {githubtest.Fault{Times: 100, Status: 503}, 6, "503 Service Unavailable"},
+		"refused": {githubtest.Fault{Times: 100, Status: 403}, 1, "403 Forbidden"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.draft(t)
+			added := r.server.Add(r.server.Releases[0], "versions.yaml", []byte("assets: {}\n"))
+			test.fault.Request = "^GET .*/releases/assets/"
+			r.server.Faults = []*githubtest.Fault{&test.fault}
+			asset := Asset{ID: added.ID, Name: "versions.yaml", Size: added.Size, Digest: added.Digest, State: "uploaded"}
+			got, err := r.Download(t.Context(), asset)
+			if test.wrong == "" && (err != nil || string(got) != "assets: {}\n") || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
+				t.Errorf("got %q, %v, want %q", got, err, test.wrong)
+			}
+			if n := r.server.Count("GET /repos/" + repository + "/releases/assets/"); n != test.asked {
+				t.Errorf("asked %d times, want %d", n, test.asked)
+			}
+		})
 	}
 }
 
