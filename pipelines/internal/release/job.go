@@ -140,7 +140,7 @@ func (j *Job) Run(ctx context.Context) (released Released, err error) {
 	}
 	defer func() { err = errors.Join(err, r.closeImages(), unlock()) }()
 	for _, step := range []func(context.Context) error{
-		r.bring, r.merge, r.pushImages, r.writeFiles, r.upload, r.verify, r.tagImages, r.publish,
+		r.bring, r.merge, r.pushImages, r.checkTags, r.writeFiles, r.upload, r.verify, r.tagImages, r.publish,
 	} {
 		if err := step(ctx); err != nil {
 			return r.released, err

@@ -14,6 +14,8 @@ import (
 type pushedTo struct {
 	repository *payload.Repository
 	index      payload.Pushed
+	// at is where Released has the index.
+	at int
 }
 
 // pushImages pushes the image of each architecture, and the index of them, under
@@ -46,19 +48,42 @@ func (r *run) pushImages(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.pushed = append(r.pushed, pushedTo{repository, index})
+		r.pushed = append(r.pushed, pushedTo{repository: repository, index: index})
 	}
 	return nil
 }
 
+// checkTags refuses tags of the version that are other images', in any repository,
+// while nothing is changed that users see.
+func (r *run) checkTags(ctx context.Context) error {
+	if r.KeepDraft {
+		return nil
+	}
+	var problems []error
+	for _, to := range r.pushed {
+		for _, image := range r.images {
+			problems = append(problems, r.check(ctx, to.repository, image.Digest(), payload.ImageTags("", r.Version, image.GoArch())))
+		}
+		problems = append(problems, r.check(ctx, to.repository, to.index.Digest, payload.IndexTags("", r.Version)))
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return errors.Join(problems...)
+}
+
+func (r *run) check(ctx context.Context, repository *payload.Repository, digest string, tags []payload.Tag) error {
+	return repository.Check(ctx, digest, payload.PushOptions{Tags: tags, Force: r.Force})
+}
+
 // tagImages gives the images the tags of the version, which others get with force
-// alone.
+// alone. The tag that users follow moves once every repository has those.
 func (r *run) tagImages(ctx context.Context) error {
 	if r.KeepDraft {
 		return nil
 	}
 	r.released.Images = []ReleasedImage{}
-	for _, to := range r.pushed {
+	for i, to := range r.pushed {
 		index, err := r.push(ctx, to.repository, r.Version)
 		if err != nil {
 			return err
@@ -66,6 +91,19 @@ func (r *run) tagImages(ctx context.Context) error {
 		if index.Digest != to.index.Digest {
 			return fmt.Errorf("the index in %s was %s and became %s while it was released: run it again", to.repository, to.index.Digest, index.Digest)
 		}
+		r.pushed[i].at = len(r.released.Images) - 1
+	}
+	if !r.github.latest {
+		return nil
+	}
+	for _, to := range r.pushed {
+		moved, err := to.repository.Tag(ctx, to.index.Digest, payload.PushOptions{Tags: payload.LatestTags(r.Version)})
+		if err != nil {
+			return fmt.Errorf("moving the latest image: %w", err)
+		}
+		index := &r.released.Images[to.at]
+		index.Tags = append(index.Tags, moved.Tags...)
+		index.Changed = index.Changed || moved.Changed
 	}
 	return nil
 }
@@ -84,7 +122,7 @@ func (r *run) push(ctx context.Context, repository *payload.Repository, version 
 		r.released.Images = append(r.released.Images, ReleasedImage{image.GoArch(), pushed})
 	}
 	index, err := repository.PushIndex(ctx, payload.IndexOptions{
-		Images: images, Labels: r.Labels, PushOptions: payload.PushOptions{Tags: r.indexTags(version, r.github.latest), Force: r.Force},
+		Images: images, Labels: r.Labels, PushOptions: payload.PushOptions{Tags: r.indexTags(version), Force: r.Force},
 	})
 	if err != nil {
 		return payload.Pushed{}, fmt.Errorf("pushing the index: %w", err)
@@ -94,10 +132,10 @@ func (r *run) push(ctx context.Context, repository *payload.Repository, version 
 	return index, nil
 }
 
-// indexTags are those of the index. "latest" is for the release that is going to be
-// GitHub's latest, not for a later fix of an older one.
-func (j *Job) indexTags(version string, latest bool) []payload.Tag {
-	return slices.DeleteFunc(payload.IndexTags(j.Commit, version), func(tag payload.Tag) bool { return tag.Name == "latest" && !latest })
+// indexTags are those of the index, but for the one that moves from release to
+// release.
+func (j *Job) indexTags(version string) []payload.Tag {
+	return slices.DeleteFunc(payload.IndexTags(j.Commit, version), func(tag payload.Tag) bool { return tag.Release != "" })
 }
 
 func (r *run) say(repository *payload.Repository, what string, pushed payload.Pushed) {

@@ -11,7 +11,9 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -19,9 +21,9 @@ import (
 type state struct {
 	// release is that of the version; its ID is 0 where there is none.
 	release github.Release
-	// finished is true where it is published, with all its files.
+	// finished is true where it is published, with all its files and images.
 	finished bool
-	// previous is the latest release, with its assets, where it is not this one.
+	// previous is the release before this one, with its assets.
 	previous *github.Release
 	assets   []github.Asset
 	// latest tells whether this one is going to be the latest.
@@ -49,7 +51,7 @@ func (j *Job) fileNames() []string {
 
 // look finds out what GitHub has, and refuses early what must not be released.
 func (j *Job) look(ctx context.Context) (state, error) {
-	s := state{latest: !Prerelease(j.Version)}
+	s := state{latest: !semver.Prerelease(j.Version)}
 	if j.GitHub == nil {
 		return s, nil
 	}
@@ -58,20 +60,10 @@ func (j *Job) look(ctx context.Context) (state, error) {
 			return s, err
 		}
 	}
-	latest, err := j.GitHub.Latest(ctx)
-	switch {
-	case errors.Is(err, github.ErrNotFound):
-	case err != nil:
+	if err := j.lookBefore(ctx, &s); err != nil {
 		return s, err
-	default:
-		s.latest = s.latest && !newer(latest.Tag, j.Version)
-		if latest.Tag != j.Version {
-			s.previous = &latest
-			if s.assets, err = j.GitHub.Assets(ctx, latest); err != nil {
-				return s, err
-			}
-		}
 	}
+	var err error
 	s.release, err = j.GitHub.Find(ctx, j.Version)
 	if errors.Is(err, github.ErrNotFound) {
 		return s, nil
@@ -86,9 +78,68 @@ func (j *Job) look(ctx context.Context) (state, error) {
 	case len(missing) > 0:
 		return s, fmt.Errorf("%s: %w without %s: make a release of another version, or add them all the same with --force", s.release.URL, github.ErrPublished, strings.Join(missing, ", "))
 	}
-	// The page is published last, so everything else was done before it.
-	s.finished = true
-	return s, nil
+	// A Job publishes the page last. Somebody may have done so by hand, before the
+	// images had their tags, or have named another repository since.
+	s.finished, err = j.tagged(ctx)
+	return s, err
+}
+
+// lookBefore finds out which release was before this one, and whether this one is
+// going to be the latest.
+func (j *Job) lookBefore(ctx context.Context, s *state) error {
+	latest, err := j.GitHub.Latest(ctx)
+	if errors.Is(err, github.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.latest = s.latest && !semver.Newer(latest.Tag, j.Version)
+	s.previous = &latest
+	if !semver.Newer(j.Version, latest.Tag) { // It is this one, or this one is a fix of an older one.
+		if s.previous, err = j.below(ctx); err != nil {
+			return err
+		}
+	}
+	if s.previous != nil {
+		s.assets, err = j.GitHub.Assets(ctx, *s.previous)
+	}
+	return err
+}
+
+// below returns the highest release below this one, or nil.
+func (j *Job) below(ctx context.Context) (*github.Release, error) {
+	releases, err := j.GitHub.Releases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found *github.Release
+	for _, release := range releases {
+		switch {
+		case release.Draft, release.Prerelease, !semver.Valid(release.Tag), !semver.Newer(j.Version, release.Tag):
+		case found == nil, semver.Newer(release.Tag, found.Tag):
+			found = &release
+		}
+	}
+	return found, nil
+}
+
+// tagged tells whether all repositories have the index of the release. One that does
+// not show it has it not: what is pushed there next tells who may.
+func (j *Job) tagged(ctx context.Context) (bool, error) {
+	if j.KeepDraft {
+		return true, nil // It would give no tags.
+	}
+	for _, repository := range j.Repositories {
+		there, err := repository.Resolve(ctx, j.Version)
+		if err != nil && !payload.Hidden(err) {
+			return false, err
+		}
+		if there.Digest == "" {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // checkCommit refuses a version that is another commit's, and a commit that GitHub
@@ -145,10 +196,16 @@ func (r *run) previousReport(ctx context.Context, set string, arch catalog.Arch)
 	}
 	tag := r.github.previous.Tag
 	path, err := r.fetch(ctx, reportFile(PublishedFile(set, tag, arch)))
-	if err != nil || path == "" {
-		return nil, err
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
-	previous, err := ReadPrevious(path)
+	if err == nil && path == "" {
+		return nil, nil
+	}
+	var previous *Previous
+	if err == nil {
+		previous, err = ReadPrevious(path)
+	}
 	if err != nil {
 		r.Report.Note("release", fmt.Sprintf("what grew since %s is not known: %v", tag, err))
 		return nil, nil
@@ -162,8 +219,11 @@ func (r *run) previousPins(ctx context.Context) (changes []PinChange, unknown st
 	name := pinsFile(r.github.previous.Tag)
 	path, err := r.fetch(ctx, name)
 	switch {
+	case ctx.Err() != nil:
+		return nil, "", context.Cause(ctx)
 	case err != nil:
-		return nil, "", err
+		r.Report.Note("release", err.Error())
+		return nil, name + " of that release could not be had", nil
 	case path == "":
 		return nil, "that release has no " + name, nil
 	}

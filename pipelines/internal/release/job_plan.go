@@ -11,7 +11,6 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 )
 
@@ -27,6 +26,8 @@ type Planned struct {
 	Assets   []PlannedAsset `json:"assets"`
 	Files    []PlannedFile  `json:"files"`
 	Images   []PlannedImage `json:"images"`
+	// Cache is the registry that assets would be pushed to, "" for none.
+	Cache string `json:"cache"`
 	// Page is what would be done to the release on GitHub: "create", "change", ""
 	// where there is none. Publish says whether it would be published, Latest
 	// whether it would be the latest one then.
@@ -70,6 +71,9 @@ type PlannedImage struct {
 	Repository string   `json:"repository"`
 	GoArch     string   `json:"goarch,omitempty"`
 	Tags       []string `json:"tags"`
+	// There are those of the release that are there already, of this commit: an
+	// earlier run has given them.
+	There []string `json:"there"`
 }
 
 // compare stands for an action that depends on what is still to be made.
@@ -103,8 +107,7 @@ func (j *Job) Plan(ctx context.Context, find func(ctx context.Context, names []s
 	for _, name := range []string{pinsFile(j.Version), SumsName} {
 		p.Files = append(p.Files, PlannedFile{Name: name, Action: j.action(name, "", assets)})
 	}
-	j.planImages(&p, seen)
-	return p, nil
+	return p, j.planImages(ctx, &p, seen)
 }
 
 // lookOnly finds out what GitHub has. What would be an error of Run is a problem
@@ -230,29 +233,4 @@ func inPlace(path string, size int64) (bool, error) {
 		return false, nil //nolint:nilerr // One that cannot be read is brought anew.
 	}
 	return true, file.Close()
-}
-
-func (j *Job) planImages(p *Planned, s state) {
-	version := j.Version
-	if j.KeepDraft {
-		version = ""
-	}
-	for _, repository := range j.Repositories {
-		for _, arch := range j.Arches {
-			set, err := j.Catalog.FindSet(j.PayloadSet)
-			if err != nil || len(set.Components[arch]) == 0 {
-				continue
-			}
-			p.Images = append(p.Images, PlannedImage{repository.String(), arch.GoArch(), names(payload.ImageTags(j.Commit, version, arch.GoArch()))})
-		}
-		p.Images = append(p.Images, PlannedImage{repository.String(), "", names(j.indexTags(version, s.latest))})
-	}
-}
-
-func names(tags []payload.Tag) []string {
-	list := []string{}
-	for _, tag := range tags {
-		list = append(list, tag.Name)
-	}
-	return list
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
 // wanted is the draft of the release.
@@ -18,7 +19,7 @@ func (r *run) wanted() (github.Wanted, error) {
 		return github.Wanted{}, fmt.Errorf("reading the notes: %w", err)
 	}
 	return github.Wanted{
-		Tag: r.Version, Name: "Kata Containers " + r.Version, Target: r.Commit, Prerelease: Prerelease(r.Version),
+		Tag: r.Version, Name: "Kata Containers " + r.Version, Target: r.Commit, Prerelease: semver.Prerelease(r.Version),
 		Body: func(there string) string { return SpliceNotes(there, string(notes)) },
 	}, nil
 }

@@ -65,7 +65,7 @@ func newJobRig(t *testing.T) *jobRig {
 		}},
 		Tarballs: r.tarballs(t), PayloadSet: "kata-static", Repositories: []*payload.Repository{repository}, GitHub: client, Report: report,
 		Image: func(ctx context.Context, arch catalog.Arch, tarballs []Tarball) (*payload.Image, error) {
-			o := payload.Options{GoArch: arch.GoArch(), Scratch: t.TempDir()}
+			o := payload.Options{GoArch: arch.GoArch(), Labels: r.Labels, Scratch: t.TempDir()}
 			for _, tarball := range tarballs {
 				o.Components = append(o.Components, payload.Component{Name: tarball.Asset, Path: tarball.Path})
 			}
@@ -308,18 +308,40 @@ func TestJobNext(t *testing.T) {
 	if tags := released.Images[len(released.Images)-1].Tags; slices.Contains(tags, "latest") || !slices.Contains(tags, "3.28.1") {
 		t.Errorf("the index of 3.28.1 has the tags %v", tags)
 	}
-}
-
-func TestVersions(t *testing.T) {
-	ordered := []string{"latest", "3.9.0", "3.27.0", "3.28.0-alpha0", "3.28.0-rc0", "3.28.0-rc2", "3.28.0-rc10", "3.28.0", "3.28.1", "10.0.0"}
-	for i, a := range ordered {
-		for j, b := range ordered {
-			if got := newer(a, b); got != (i > j) {
-				t.Errorf("newer(%s, %s) is %v", a, b, got)
-			}
+	// It says what changed since the one that it fixes, whatever else there is.
+	for _, other := range []githubtest.Release{
+		{Tag: "3.28.2", Draft: true}, {Tag: "3.28.2-rc0", Prerelease: true}, {Tag: "nightly"}, {Tag: "3.9.0"},
+	} {
+		other.Published = time.Now()
+		r.server.AddRelease(other)
+	}
+	r.Version = "3.28.3"
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for version, since := range map[string]string{"3.28.1": "3.28.0", "3.28.3": "3.28.1"} {
+		if body := r.server.Release(version).Body; !strings.Contains(body, "### Changes in versions.yaml since "+since+"\n") {
+			t.Errorf("the notes of %s do not compare with %s: %s", version, since, body)
 		}
 	}
-	if newer("v3.28.0", "3.28.0") || !Prerelease("3.28.0-rc0") || Prerelease("3.28.0") {
-		t.Error("a v, or a suffix, is misread")
+}
+
+// TestJobWithoutPrevious has files of the release before that cannot be had: nothing
+// depends on them.
+func TestJobWithoutPrevious(t *testing.T) {
+	r := newJobRig(t)
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Version = "3.29.0"
+	r.server.Faults = []*githubtest.Fault{{Request: "^GET .*/releases/assets/", Times: 1000, Status: 503}}
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if body := r.server.Release("3.29.0").Body; !strings.Contains(body, "Not known: kata-containers-3.28.0-versions.yaml of that release could not be had.") {
+		t.Errorf("the notes are %s", body)
+	}
+	if !strings.Contains(r.said.String(), "what grew since 3.28.0 is not known: downloading ") {
+		t.Errorf("said %s", &r.said)
 	}
 }
