@@ -114,7 +114,7 @@ func (k *killing) run(t *testing.T, after time.Duration) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, k.program, "release", "--base", "scratch", "--root", k.tree, "--cache-dir", k.cache, "--output", k.output,
+	cmd := exec.CommandContext(ctx, k.program, "release", "--base", "scratch", "--installer", "none", "--root", k.tree, "--cache-dir", k.cache, "--output", k.output,
 		"--github", k.github.Repository, "--github-api", k.github.URL(), "--image", strings.TrimPrefix(k.registry.URL, "http://")+"/kata-deploy", "--json")
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GITHUB_") }),
 		"GH_TOKEN="+githubtest.Token, "DOCKER_CONFIG="+k.output)

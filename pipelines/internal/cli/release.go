@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -78,7 +79,7 @@ func (o *releaseOptions) flags(flags *pflag.FlagSet, process Process) {
 	flags.StringVar(&o.api, "github-api", process.Getenv("GITHUB_API_URL"), "address of GitHub's API (default: $GITHUB_API_URL, or "+github.DefaultAPI+")")
 	flags.StringSliceVar(&o.images, "image", strings.Fields(process.Getenv("KATA_DEPLOY_REGISTRIES")), "repositories for the kata-deploy image, HOST/PATH, or none (default: $KATA_DEPLOY_REGISTRIES)")
 	flags.StringVar(&o.base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+")")
-	flags.StringVar(&o.installer, "installer", "", "folder with a static program for each architecture, kata-deploy-GOARCH, that the images run (default: none)")
+	flags.StringVar(&o.installer, "installer", "", "folder with a static program for each architecture, kata-deploy-GOARCH, that the images run, or none (needed for --image)")
 	flags.BoolVar(&o.offline, "offline", false, "take what builds need from the caches alone: the local one, and the registry of --cache")
 	flags.BoolVar(&o.draft, "draft", false, "do not publish: leave the release a draft, and the images without its tags")
 	flags.BoolVar(&o.strict, "strict", false, "fail where a component is over its budget")
@@ -101,6 +102,9 @@ func runRelease(ctx context.Context, process Process, o releaseOptions) error {
 		if r.dirty != nil {
 			return fmt.Errorf("not releasing what is no commit's: %w", r.dirty)
 		}
+		if err := errors.Join(r.problems()...); err != nil {
+			return err
+		}
 		released, err := r.job.Run(ctx)
 		if err != nil {
 			return err
@@ -118,7 +122,13 @@ type releasing struct {
 
 // releasing puts together what a release needs.
 func (o releaseOptions) releasing(ctx context.Context, process Process, c caches) (*releasing, error) {
+	o.without = trimmed(o.without)
 	r := &releasing{options: o, payloads: payloads{caches: c, process: process}}
+	if pushes, err := o.wanted(process); err != nil {
+		return nil, err
+	} else if pushes && c.tiered.Registry == nil {
+		return nil, errNoRegistry
+	}
 	assets, err := r.tree.catalogWithout(r.options.without)
 	if err != nil {
 		return nil, err
@@ -195,11 +205,7 @@ func (r *releasing) of(ctx context.Context, assets *catalog.Catalog, arches []ca
 			names[arch] = append(names[arch], set.Components[arch]...)
 		}
 	}
-	if err := r.findCommit(ctx, names); err != nil || r.dirty != nil {
-		return err
-	}
-	_, r.dirty = r.tree.committed(ctx, inputs{files: []string{catalog.SetsFile}})
-	return nil
+	return r.findCommit(ctx, names)
 }
 
 // print writes the result: the page, the files, the images.

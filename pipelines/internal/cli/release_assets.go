@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
@@ -59,11 +58,52 @@ func (r *releasing) image(ctx context.Context, arch catalog.Arch, tarballs []rel
 	if len(r.options.without) > 0 {
 		p.assets = p.names // Shims that need what was left out are, too.
 	}
-	if r.options.installer != "" {
-		p.installer = filepath.Join(r.options.installer, "kata-deploy-"+arch.GoArch())
-		if _, err := os.Stat(p.installer); err != nil {
-			return nil, fmt.Errorf("the installer: %w: name a folder that has it with --installer", err)
+	p.installer = r.installerFor(arch)
+	return p.build(ctx, r.options.treeOptions)
+}
+
+// installerFor returns the program that the image of an architecture runs, "" for none.
+func (r *releasing) installerFor(arch catalog.Arch) string {
+	if r.options.installer == "" || r.options.installer == nowhere {
+		return ""
+	}
+	return filepath.Join(r.options.installer, "kata-deploy-"+arch.GoArch())
+}
+
+// problems are the reasons why images could not be made, once all that goes into them
+// was built.
+func (r *releasing) problems() (problems []error) {
+	if len(r.job.Repositories) == 0 {
+		return nil
+	}
+	shims, err := r.tree.catalog.LoadShims(r.tree.files())
+	if err != nil {
+		return []error{err}
+	}
+	p := r.payloads
+	p.base = r.options.base
+	if err := payload.CheckBase(p.baseOf(shims)); err != nil {
+		problems = append(problems, err)
+	}
+	set, err := r.job.Catalog.FindSet(payloadSet)
+	if err != nil {
+		return append(problems, err)
+	}
+	for _, arch := range r.job.Arches {
+		names := set.Components[arch]
+		if len(names) == 0 {
+			continue
+		}
+		if len(r.options.without) == 0 {
+			if err := shims.Check(arch, names); err != nil {
+				problems = append(problems, err)
+			}
+		}
+		if installer := r.installerFor(arch); installer != "" {
+			if err := payload.CheckInstaller(installer, arch.GoArch()); err != nil {
+				problems = append(problems, fmt.Errorf("--installer: %w", err))
+			}
 		}
 	}
-	return p.build(ctx, r.options.treeOptions)
+	return problems
 }

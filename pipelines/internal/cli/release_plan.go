@@ -27,6 +27,14 @@ func (r *releasing) plan(ctx context.Context) error {
 	if r.dirty != nil {
 		planned.Problems = append(planned.Problems, fmt.Sprintf("not releasing what is no commit's: %v", r.dirty))
 	}
+	for _, problem := range r.problems() {
+		planned.Problems = append(planned.Problems, problem.Error())
+	}
+	if pushes, err := r.options.wanted(r.process); err != nil {
+		return err
+	} else if pushes && !planned.Finished {
+		planned.Cache = r.options.cacheOptions.cache
+	}
 	if r.job.GitHub != nil && !r.job.GitHub.Authorized() {
 		planned.Problems = append(planned.Problems, "no token: set GH_TOKEN or GITHUB_TOKEN; whether there is a draft cannot be seen without")
 	}
@@ -80,12 +88,19 @@ func printReleasePlan(w io.Writer, p release.Planned) error {
 	if err := errors.Join(printPlannedAssets(&text, p), printPlannedFiles(&text, p)); err != nil {
 		return err
 	}
+	if p.Cache != "" {
+		fmt.Fprintf(&text, "push the assets to the cache %s, those that it lacks\n", p.Cache)
+	}
 	for _, image := range p.Images {
 		what := "the image for " + image.GoArch
 		if image.GoArch == "" {
 			what = "the index of all images"
 		}
-		fmt.Fprintf(&text, "push %s to %s: %s\n", what, image.Repository, strings.Join(image.Tags, ", "))
+		fmt.Fprintf(&text, "push %s to %s: %s", what, image.Repository, strings.Join(image.Tags, ", "))
+		if len(image.There) > 0 {
+			fmt.Fprintf(&text, " (there already, of this commit: %s)", strings.Join(image.There, ", "))
+		}
+		fmt.Fprintln(&text)
 	}
 	switch p.Page {
 	case "create":

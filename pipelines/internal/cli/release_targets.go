@@ -27,6 +27,9 @@ func (r *releasing) targets() error {
 		}
 		r.job.Repositories = append(r.job.Repositories, repository)
 	}
+	if len(r.job.Repositories) > 0 && r.options.installer == "" {
+		return usage(errors.New("--image: an image that runs nothing would be the latest kata-deploy: name the folder of its programs with --installer, or say --installer none where another image takes the payload from these"))
+	}
 	if r.options.github == nowhere {
 		return nil
 	}
