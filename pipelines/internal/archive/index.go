@@ -29,7 +29,7 @@ func ReadIndex(r io.ReaderAt, size int64) (*Index, error) {
 	if err := x.checkFrames(offset); err != nil {
 		return nil, fmt.Errorf("the index lies: %w", err)
 	}
-	if err := checkNames(x.Members()); err != nil {
+	if err := checkNames(x.Members(), false); err != nil {
 		return nil, fmt.Errorf("the index lies: %w", err)
 	}
 	return x, nil
@@ -98,12 +98,13 @@ func (x *Index) checkMembers(i int) error {
 }
 
 // checkNames refuses a name that stands twice, and a member below one that is
-// no directory: extracting would write through a link.
-func checkNames(members []Member) error {
+// no directory: extracting would write through a link. Directories alone may
+// repeat where that is said: other programs write them so.
+func checkNames(members []Member, repeat bool) error {
 	others := make(map[string]bool, len(members)) // true for a directory
 	for _, m := range members {
 		name := strings.TrimSuffix(m.Name, "/")
-		if _, twice := others[name]; twice {
+		if is, twice := others[name]; twice && (!repeat || !is || !m.Mode.IsDir()) {
 			return fmt.Errorf("%s stands twice", name)
 		}
 		others[name] = m.Mode.IsDir()

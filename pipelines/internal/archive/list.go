@@ -24,9 +24,10 @@ var zeros [blockSize]byte
 
 // List reads a tarball to its end and returns its members in their order, with
 // the hashes of the files. Memory is bounded whatever the tarball says. A
-// tarball that was cut short, or that holds anything Pack would refuse, is an
-// error; names may leave out "./" and come in any order, and a root member is
-// passed over, so that tarballs built elsewhere can be read.
+// tarball that was cut short, that holds anything Pack would refuse, or that
+// other programs would extract differently, is an error; names may leave out
+// "./" and come in any order, directories may stand several times, and a root
+// member is passed over, so that tarballs built elsewhere can be read.
 func List(r io.Reader) ([]Member, error) { return walk(r, maxUnpacked, read) }
 
 // read makes a member of a header and the content that follows it.
@@ -39,18 +40,8 @@ func read(h *tar.Header, content io.Reader) (Member, error) {
 	case tar.TypeSymlink:
 		m.Mode |= fs.ModeSymlink
 		m.Link = h.Linkname
-	case tar.TypeReg:
-		// The holes of a sparse file cost no bytes: a small tarball could ask
-		// for an exabyte to be hashed.
-		if sparse(h) {
-			return Member{}, fmt.Errorf("%q is a sparse file: pack it as a plain one", h.Name)
-		}
-		m.Size = h.Size
 	default:
-		return Member{}, fmt.Errorf("%q has tar type %q: only files, directories and symbolic links are shipped", h.Name, h.Typeflag)
-	}
-	if h.Mode&0o6000 != 0 && m.Mode.IsRegular() {
-		return Member{}, fmt.Errorf("%q is setuid or setgid", h.Name)
+		m.Size = h.Size
 	}
 	if err := check(m); err != nil {
 		return Member{}, err
@@ -65,21 +56,16 @@ func read(h *tar.Header, content io.Reader) (Member, error) {
 	return m, nil
 }
 
-func sparse(h *tar.Header) bool {
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return false
-}
-
 // atEnd makes sure that the stream ended where it says: archive/tar takes one
-// that was cut between two members for complete, and does not look at what
-// follows the end.
-func atEnd(stream *countReader, before int64) error {
-	if stream.n-before < 2*blockSize {
+// that was cut between two members, or within the headers of one, for complete,
+// and does not look at what follows the end. Left are the bytes after the last
+// content that archive/tar has read.
+func atEnd(stream *countReader, left []byte) error {
+	switch {
+	case len(left) < endSize:
 		return fmt.Errorf("the tar stream ends without its final blocks: %w", io.ErrUnexpectedEOF)
+	case len(left) > endSize || !bytes.Equal(left, make([]byte, endSize)):
+		return fmt.Errorf("the tar stream ends in a header of no member: %w", io.ErrUnexpectedEOF)
 	}
 	buffer := make([]byte, 32*blockSize)
 	for end := stream.n; ; {
@@ -103,10 +89,21 @@ func atEnd(stream *countReader, before int64) error {
 	}
 }
 
-// countReader counts the bytes that pass, and ends after max of them.
+// countReader counts the bytes that pass, and ends after max of them. Between
+// note and noted it keeps them.
 type countReader struct {
 	from   io.Reader
 	n, max int64
+	heads  []byte
+	noting bool
+}
+
+func (c *countReader) note() { c.heads, c.noting = c.heads[:0], true }
+
+// noted returns what passed since note, after skip bytes.
+func (c *countReader) noted(skip int64) []byte {
+	c.noting = false
+	return c.heads[min(skip, int64(len(c.heads))):]
 }
 
 // Read passes on what it gets.
@@ -114,6 +111,12 @@ func (c *countReader) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
 	if c.n += int64(n); c.n > c.max {
 		return 0, tooMuch(c.max)
+	}
+	if c.noting {
+		if len(c.heads)+n > maxHeads {
+			return 0, fmt.Errorf("the headers of one member take more than %d bytes", maxHeads)
+		}
+		c.heads = append(c.heads, p[:n]...)
 	}
 	return n, err
 }

@@ -230,14 +230,17 @@ func TestBombs(t *testing.T) {
 	const limit = 1 << 20
 	file := tarOf(t, tar.Header{Name: "./x", Typeflag: tar.TypeReg, Size: 4 * limit})
 	longName := tarOf(t, tar.Header{Name: "./" + strings.Repeat("x", 1000), Typeflag: tar.TypeReg})[:3*blockSize] // without the member
-	for name, data := range map[string][]byte{
-		"file":    file,
-		"many":    files(t, slices.Repeat([]string{"./x"}, 2*limit/blockSize)...),
-		"headers": bytes.Repeat(longName, limit/len(longName)+1),
+	for name, test := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"file":    {file, "unpacks to more than 1048576 bytes"},
+		"many":    {files(t, slices.Repeat([]string{"./opt/x"}, 2*limit/blockSize)...), "unpacks to more than 1048576 bytes"},
+		"headers": {bytes.Repeat(longName, limit/len(longName)+1), "the headers of one member take more than 65536 bytes"},
 	} {
-		_, err := walk(bytes.NewReader(compress(data)), limit, read)
-		if err == nil || !strings.Contains(err.Error(), "unpacks to more than 1048576 bytes") {
-			t.Errorf("%s: %v", name, err)
+		_, err := walk(bytes.NewReader(compress(test.data)), limit, read)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
 	}
 }

@@ -13,9 +13,16 @@ import (
 // Extract reads a tarball to its end, as List does, and on the way writes files
 // to where place says: "" for one that is not wanted. It is called with the
 // member's name and its size in bytes, and may refuse it. The files must not be
-// there before, so that no member stands twice; after an error some may be there
-// in part.
-func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) ([]Member, error) {
+// there before, so that no member stands twice; after an error none is left.
+func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) (members []Member, err error) {
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, path := range made {
+				os.Remove(path)
+			}
+		}
+	}()
 	return walk(r, maxUnpacked, func(h *tar.Header, content io.Reader) (m Member, err error) {
 		if h.Typeflag != tar.TypeReg {
 			return read(h, content)
@@ -34,6 +41,7 @@ func Extract(r io.Reader, place func(name string, size int64) (path string, err 
 		if err != nil {
 			return Member{}, fmt.Errorf("extracting %s: %w", h.Name, err)
 		}
+		made = append(made, path)
 		defer func() { err = errors.Join(err, file.Close()) }()
 		return read(h, io.TeeReader(content, file))
 	})
@@ -79,7 +87,8 @@ func noFile(m Member) error {
 }
 
 // walk reads a tarball to its end, of at most limit bytes unpacked, and returns
-// what each makes of its members.
+// what each makes of its members, whose content it must read. What each gets has
+// passed vet; how the names go together is known at the end alone.
 func walk(r io.Reader, limit int64, each func(h *tar.Header, content io.Reader) (Member, error)) ([]Member, error) {
 	decoder, err := newDecoder(r)
 	if err != nil {
@@ -89,12 +98,16 @@ func walk(r io.Reader, limit int64, each func(h *tar.Header, content io.Reader) 
 	stream := &countReader{from: decoder, max: limit}
 	tarball := tar.NewReader(stream)
 	var members []Member
-	size := 0
+	size, fill := 0, int64(0) // of the list, and after the content before
 	for {
-		before := stream.n
+		stream.note()
 		h, err := tarball.Next()
+		heads := stream.noted(fill)
 		if errors.Is(err, io.EOF) {
-			return members, atEnd(stream, before)
+			if err := atEnd(stream, heads); err != nil {
+				return nil, err
+			}
+			return members, checkNames(members, true)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the tar stream after %d members: %w", len(members), err)
@@ -102,6 +115,10 @@ func walk(r io.Reader, limit int64, each func(h *tar.Header, content io.Reader) 
 		if h.Size > limit-stream.n && !sparse(h) {
 			return nil, fmt.Errorf("%q says to have %d bytes: %w", h.Name, h.Size, tooMuch(limit))
 		}
+		if err := vet(h, heads); err != nil {
+			return nil, err
+		}
+		fill = padding(h.Size)
 		if h.Typeflag == tar.TypeDir && (h.Name == "./" || h.Name == ".") {
 			continue
 		}

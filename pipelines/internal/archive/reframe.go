@@ -36,9 +36,6 @@ func reframe(ctx context.Context, from string, o Options) (string, error) {
 		return "", fmt.Errorf("listing %s: %w", from, err)
 	}
 	directories, others := split(members)
-	if err := checkNames(slices.Concat(directories, others)); err != nil {
-		return "", fmt.Errorf("listing %s: %w", from, err)
-	}
 	if err := os.MkdirAll(o.Scratch, 0o755); err != nil {
 		return "", fmt.Errorf("making the folder for copies with an index: %w", err)
 	}
@@ -107,7 +104,7 @@ func copyMembers(ctx context.Context, out io.Writer, from string, directories, o
 	}
 	_, err = walk(file, maxUnpacked, func(h *tar.Header, content io.Reader) (Member, error) {
 		if h.Typeflag == tar.TypeDir {
-			return Member{}, nil
+			return read(h, content)
 		}
 		if len(others) == 0 {
 			return Member{}, errors.New("it has more members than before: something still writes to it")

@@ -46,7 +46,13 @@ func check(m Member) error {
 		return fmt.Errorf("%s belongs to the host: install below ./opt/kata instead", m.Name)
 	}
 	if m.Mode.Type() == fs.ModeSymlink {
-		return checkLink(m.Name, m.Link)
+		if err := checkLink(m.Name, m.Link); err != nil {
+			return err
+		}
+	}
+	if !m.Mode.IsDir() && clean == top {
+		// The host may have a link to a folder of its system there, as /bin is.
+		return fmt.Errorf("%s stands in the root of the host: install below ./opt/kata instead", m.Name)
 	}
 	return nil
 }
@@ -57,6 +63,10 @@ func check(m Member) error {
 func checkLink(name, link string) error {
 	if err := checkText(link); err != nil {
 		return fmt.Errorf("%s: the link target %q %w", name, link, err)
+	}
+	if strings.IndexFunc(link, func(c rune) bool { return c < utf8.RuneSelf }) < 0 {
+		// The header that bsdtar reads would have an empty target.
+		return fmt.Errorf("%s links to %s: use an ASCII letter in it, without which some programs make an empty file", name, link)
 	}
 	if path.IsAbs(link) {
 		return fmt.Errorf("%s links to %s: make the link relative", name, link)
