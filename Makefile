@@ -13,7 +13,7 @@ help: ## print this list
 %-tarball: ## build an asset, or take it from the cache: kernel-tarball, qemu-tarball; ARCH=s390x for another machine
 	go run ./pipelines build-asset "$*" --arch "$(ARCH)"
 
-kata-tarball: ## build all assets of a release, and merge them; WITHOUT=qemu-snp-experimental leaves some out
+kata-tarball: ## build all assets of a release, and merge them; WITHOUT=qemu,ovmf leaves some out
 	go run ./pipelines build-asset --set kata-static --arch "$(ARCH)" --without "$(WITHOUT)" && go run ./pipelines merge kata-static --arch "$(ARCH)" --without "$(WITHOUT)"
 
 merge: ## merge what is built into build/kata-static.tar.zst

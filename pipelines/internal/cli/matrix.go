@@ -61,9 +61,9 @@ func matrixCmd(process Process, tree *treeOptions) *cobra.Command {
 line of JSON, dependencies first: of one stage, or of all. The assets of a stage
 depend on such of the stages before alone, so they can be built at the same time; a
 stage that does not exist has none. Each has the label of a machine that builds it:
-x86_64 where there are cross compilers, else one of its own architecture. With
---anybody what needs a secret, or a source whose commit nobody has written down, is
-left out with all that depends on it, and said.
+x86_64 where there are cross compilers, else one of its own architecture. What needs
+a source whose commit nobody has written down is left out with all that depends on
+it, and said; so is, with --anybody, what needs a secret.
 
 In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 		Args: arguments(cobra.NoArgs),
@@ -80,7 +80,7 @@ In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 	}
 	archFlag(cmd.Flags(), &o.arch)
 	cmd.Flags().IntVar(&o.stage, "stage", 0, "print this stage alone, counted from 1 (default: all)")
-	cmd.Flags().BoolVar(&o.anybody, "anybody", false, "leave out what not anybody can build")
+	cmd.Flags().BoolVar(&o.anybody, "anybody", false, "leave out what needs a secret")
 	return cmd
 }
 
@@ -119,11 +119,11 @@ func (t *tree) matrix(o matrixOptions) (m matrix, left []string, err error) {
 	var nodes []graph.Node
 	jobs := map[string]matrixJob{}
 	for _, asset := range closure {
-		why, err := t.reserved(asset, jobs)
+		why, err := t.reserved(asset, jobs, o.anybody)
 		if err != nil {
 			return m, nil, err
 		}
-		if o.anybody && why != "" {
+		if why != "" {
 			left = append(left, asset.Name+" "+why)
 			continue
 		}
@@ -146,10 +146,10 @@ func (t *tree) matrix(o matrixOptions) (m matrix, left []string, err error) {
 	return m, left, nil
 }
 
-// reserved says why not anybody can build an asset, whose dependencies have jobs
-// unless they are left out; it returns "" where anybody can.
-func (t *tree) reserved(asset catalog.Asset, jobs map[string]matrixJob) (string, error) {
-	if len(asset.Secrets) > 0 {
+// reserved says why an asset, whose dependencies have jobs unless they are left out,
+// cannot be built, or not by anybody; it returns "" where it can.
+func (t *tree) reserved(asset catalog.Asset, jobs map[string]matrixJob, anybody bool) (string, error) {
+	if anybody && len(asset.Secrets) > 0 {
 		return "needs the secret " + strings.Join(slices.Sorted(maps.Keys(asset.Secrets)), ", "), nil
 	}
 	for _, name := range asset.Dependencies {
