@@ -5,10 +5,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +122,23 @@ func TestSizedAddsUp(t *testing.T) {
 	want := x.size() - x.Frames[len(x.Frames)-1].Size
 	if sum > want || sum < want-int64(len(x.Entries)) { // rounded down
 		t.Errorf("the members take %d of the %d bytes", sum, want)
+	}
+}
+
+// TestManyCommas has names that look like what bounds the values of an index, and the
+// shortest frames that can be: neither is refused.
+func TestManyCommas(t *testing.T) {
+	name := `opt/{},"\{},` + strings.Repeat(`,"`, 100)
+	path, _ := pack(t, plant(t, []node{{name: name, mode: 0o644, data: []byte{}}, {name: "opt/l", link: name[4:]}}), 1)
+	open(t, path)
+	frame := Frame{Size: 1, Unpacked: 1, ModTime: time.Unix(1, 0)}
+	x := Index{ModTime: time.Unix(0, 0), Frames: slices.Repeat([]Frame{frame}, 100)}
+	text, err := x.json()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := elements(text); n != 301 || n > len(text)/minElement {
+		t.Errorf("%d values in %d bytes", n, len(text))
 	}
 }
 
@@ -258,6 +277,9 @@ func TestIndexBytes(t *testing.T) {
 		{"shorter than the mark", length(3), "the index says to have"},
 		{"elsewhere", length(100), "does not begin where"},
 		{"bomb", wrap(frames, make([]byte, 64<<20)), "more than 8388608 bytes"},
+		{"bomb of frames", wrap(frames, fmt.Appendf(nil, `{"format":1,"time":0,"frames":[%s{}]}`, strings.Repeat("{},", 2_000_000))), "2000002 values in 6000035 bytes"},
+		{"bomb of members", wrap(frames, fmt.Appendf(nil, `{"format":1,"time":0,"frames":[{"members":[%s0]}]}`, strings.Repeat("0,", 2_000_000))), "2000002 values in 4000048 bytes"},
+		{"bomb of times", wrap(frames, fmt.Appendf(nil, `{"format":1,"time":0,"frames":[%s{}]}`, strings.Repeat(`{"time":1},`, 10_000))), "frame 0 has 0 bytes"},
 		{"no JSON", wrap(frames, []byte("hello")), "reading the index"},
 		{"two values", wrap(frames, append(bytes.Clone(text), "{}"...)), "reading the index"},
 		{"newer", wrap(frames, bytes.Replace(text, []byte(`"format":1`), []byte(`"format":2`), 1)), "format 2: this program reads 1"},

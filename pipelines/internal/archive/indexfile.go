@@ -28,6 +28,9 @@ const (
 	// maxIndex bounds the JSON, and with it the memory that an index takes:
 	// some 50,000 members.
 	maxIndex = 8 << 20
+	// minElement is how many bytes of the JSON a comma between values stands for
+	// at least: the shortest frame, {"size":1,"unpacked":1,"time":1}, has three.
+	minElement = 10
 )
 
 // indexJSON is the content of the index. Offsets and numbers of frames follow
@@ -162,12 +165,18 @@ func decodeIndex(text []byte) (*Index, error) {
 	if form.Format != indexFormat {
 		return nil, fmt.Errorf("the index has format %d: this program reads %d", form.Format, indexFormat)
 	}
+	if n := elements(text); n > len(text)/minElement {
+		return nil, fmt.Errorf("the index has %d values in %d bytes: it is not written as this program writes it", n, len(text))
+	}
 	var from indexJSON
 	if err := json.Unmarshal(text, &from); err != nil {
 		return nil, fmt.Errorf("reading the index: %w", err)
 	}
 	x := &Index{ModTime: time.Unix(from.Time, 0)}
 	for i, f := range from.Frames {
+		if f.Size <= 0 || f.Unpacked <= 0 {
+			return nil, fmt.Errorf("the index lies: frame %d has %d bytes, and unpacks to %d", i, f.Size, f.Unpacked)
+		}
 		frame := Frame{Kind: from.kind(i), Offset: x.size(), Size: f.Size, Unpacked: f.Unpacked, ModTime: x.ModTime}
 		if f.Time != nil {
 			frame.ModTime = time.Unix(*f.Time, 0)
@@ -189,6 +198,23 @@ func decodeIndex(text []byte) (*Index, error) {
 		return nil, errors.New("the index is not written as this program writes it")
 	}
 	return x, nil
+}
+
+// elements counts the commas between the values of a JSON text: so many values it
+// has, and as many frames or members it can make a decoder hold memory for.
+func elements(text []byte) (n int) {
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch {
+		case text[i] == '"':
+			quoted = !quoted
+		case quoted && text[i] == '\\':
+			i++
+		case !quoted && text[i] == ',':
+			n++
+		}
+	}
+	return n
 }
 
 // kind says what a frame must hold for the index to be right.
