@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -78,7 +79,7 @@ type Index struct {
 type Sized struct {
 	Member
 	// Packed is an estimate where members share a frame: the frame's bytes,
-	// divided as the members' are.
+	// divided as the members' are. All of a frame add up to it.
 	Packed int64
 }
 
@@ -92,22 +93,31 @@ func (x *Index) Members() []Member {
 }
 
 // Sized returns the members in their order, with their shares of the tarball.
-func (x *Index) Sized() []Sized {
-	sized := make([]Sized, len(x.Entries))
-	for i, e := range x.Entries {
-		sized[i] = Sized{Member: e.Member, Packed: x.packed(i)}
+func (x *Index) Sized() []Sized { return x.sized(0) }
+
+// sized is Sized from a frame on. The shares are rounded so that those of a frame
+// add up to it: a sum over members is what a sum over frames is.
+func (x *Index) sized(first int) []Sized {
+	var sized []Sized
+	for i := first; i < len(x.Frames); i += x.pieces(i) {
+		packed, unpacked := x.span(i, x.pieces(i)), x.unpacked(i, x.pieces(i))
+		var at, before int64
+		for _, e := range x.in(i) {
+			at += tarSize(e.Member, x.Frames[i].ModTime)
+			until := share(packed, at, unpacked)
+			sized = append(sized, Sized{Member: e.Member, Packed: until - before})
+			before = until
+		}
 	}
 	return sized
 }
 
-// packed is the share of one entry.
-func (x *Index) packed(i int) int64 {
-	e := x.Entries[i]
-	frame := x.Frames[e.Frame]
-	if pieces := x.pieces(e.Frame); pieces > 1 {
-		return x.span(e.Frame, pieces)
-	}
-	return int64(float64(frame.Size) * float64(tarSize(e.Member, frame.ModTime)) / float64(frame.Unpacked))
+// share is size*part/whole, rounded down, of a part that is no more than the
+// whole. The product can have more than 64 bits.
+func share(size, part, whole int64) int64 {
+	high, low := bits.Mul64(uint64(size), uint64(part))
+	quotient, _ := bits.Div64(high, low, uint64(whole))
+	return int64(quotient)
 }
 
 // pieces is how many frames belong to the members that begin in one.
@@ -167,6 +177,8 @@ func ordinary(m Member) error {
 		return fmt.Errorf("%s has mode %s", m.Name, m.Mode)
 	case m.Size < 0 || m.Size > maxUnpacked || m.Size > 0 && !m.Mode.IsRegular():
 		return fmt.Errorf("%s cannot have %d bytes", m.Name, m.Size)
+	case m.Link != "" && m.Mode.Type() != fs.ModeSymlink:
+		return fmt.Errorf("%q is a directory, and has %q for the target of a link", m.Name, m.Link)
 	case len(m.SHA256) != len(hash) || strings.Trim(m.SHA256, "0123456789abcdef") != "":
 		return fmt.Errorf("%s has %q for a sha256", m.Name, m.SHA256)
 	}

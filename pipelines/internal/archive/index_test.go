@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -120,7 +121,7 @@ func TestSizedAddsUp(t *testing.T) {
 		sum += s.Packed
 	}
 	want := x.size() - x.Frames[len(x.Frames)-1].Size
-	if sum > want || sum < want-int64(len(x.Entries)) { // rounded down
+	if sum != want {
 		t.Errorf("the members take %d of the %d bytes", sum, want)
 	}
 }
@@ -139,6 +140,23 @@ func TestManyCommas(t *testing.T) {
 	}
 	if n := elements(text); n != 301 || n > len(text)/minElement {
 		t.Errorf("%d values in %d bytes", n, len(text))
+	}
+}
+
+// TestShare has a product of more than 64 bits.
+func TestShare(t *testing.T) {
+	if got := share(maxPacked, maxUnpacked-1, maxUnpacked); got != maxPacked-1 {
+		t.Errorf("%d, want %d", got, int64(maxPacked-1))
+	}
+}
+
+func TestOpenPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "is no file") {
+		t.Errorf("error %v", err)
 	}
 }
 
@@ -215,6 +233,7 @@ func TestIndexLies(t *testing.T) {
 		{name: "no frames", change: func(x *Index) { x.Frames, x.Entries = nil, nil }, want: "the frames end at 0"},
 		{name: "hidden member", change: func(x *Index) { x.Entries = append(x.Entries[:6], x.Entries[7:]...) }, want: "its members take"},
 		{name: "piece of nothing", change: func(x *Index) { x.Entries = x.Entries[4:] }, want: "is a piece of no member"},
+		{name: "directory with a target", change: func(x *Index) { entry(x, "./opt/kata/").Link = "\x1b[31m../../../etc" }, want: `"./opt/kata/" is a directory, and has "\x1b[31m`},
 		{name: "kinds mixed", change: func(x *Index) { x.Entries[4].Frame = 0 }, want: "holds directories beside others"},
 		{name: "time", change: func(x *Index) { x.Frames[1].ModTime = time.Unix(-1<<62, 0) }, want: "its members take"},
 		// What follows is found where the frames are read.

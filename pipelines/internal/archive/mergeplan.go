@@ -21,11 +21,11 @@ func (m *Merged) plan(ctx context.Context, all *union, extras []Extra, o Options
 		return err
 	}
 	for i := range m.Parts {
-		frames, entries := len(m.Index.Frames), len(m.Index.Entries)
+		frames := len(m.Index.Frames)
 		if err := m.planPart(ctx, i, all.shared[i]); err != nil {
 			return fmt.Errorf("component %q: %w", m.Parts[i].Name, err)
 		}
-		m.account(i, frames, entries)
+		m.account(i, frames)
 	}
 	err = m.make(ctx, o, func(t *tarWriter) error {
 		for _, extra := range extras {
@@ -133,14 +133,12 @@ func (m *Merged) step(s step) {
 	m.steps = append(m.steps, s)
 }
 
-// account fills in the sizes of a part, whose frames and members are the last.
-func (m *Merged) account(part, firstFrame, firstEntry int) {
+// account fills in the sizes of a part, whose frames are the last.
+func (m *Merged) account(part, first int) {
 	p := &m.Parts[part]
-	for _, f := range m.Index.Frames[firstFrame:] {
+	for _, f := range m.Index.Frames[first:] {
 		p.Size += f.Size
 		p.Unpacked += f.Unpacked
 	}
-	for i, e := range m.Index.Entries[firstEntry:] {
-		p.Members = append(p.Members, Sized{Member: e.Member, Packed: m.Index.packed(firstEntry + i)})
-	}
+	p.Members = m.Index.sized(first)
 }

@@ -26,6 +26,10 @@ type File struct {
 // Open opens a tarball and reads its index. The error wraps ErrNoIndex where it
 // has none.
 func Open(path string) (f *File, err error) {
+	// Opening a pipe would wait for somebody to write to it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file", path)
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -38,9 +42,6 @@ func Open(path string) (f *File, err error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no file", path)
 	}
 	index, err := ReadIndex(file, info.Size())
 	if err != nil {
