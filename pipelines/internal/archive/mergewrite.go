@@ -19,7 +19,7 @@ import (
 // bytes end that are there already. An error or an end of the context leaves
 // nothing.
 func (m *Merged) Write(ctx context.Context, out string) (summary Summary, err error) {
-	partial, err := openPartial(filepath.Join(filepath.Dir(out), "."+filepath.Base(out)+".partial"))
+	partial, err := openPartial(partialOf(out))
 	if err != nil {
 		return Summary{}, err
 	}
@@ -49,6 +49,27 @@ func (m *Merged) Write(ctx context.Context, out string) (summary Summary, err er
 		return Summary{}, fmt.Errorf("finishing the tarball: %w", err)
 	}
 	return Summary{SHA256: hex.EncodeToString(sum), Size: m.Size, Members: m.Index.Members()}, nil
+}
+
+// RemovePartial removes what a killed Write to the file out has left, where Write
+// is not called again. A file that another process writes is left to it.
+func RemovePartial(out string) error {
+	path := partialOf(out)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	partial, err := openPartial(path)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(path), partial.Close())
+}
+
+func partialOf(out string) string {
+	return filepath.Join(filepath.Dir(out), "."+filepath.Base(out)+".partial")
 }
 
 // openPartial opens the file that is written, which only one process can do at

@@ -67,8 +67,11 @@ func unite(parts []Part, indexes []*Index, extras []Extra) (*union, error) {
 	}
 	for _, name := range names {
 		o := u.owners[name]
-		if o.member.Link != "" && !u.leads(name, maxHops) {
-			u.problem("%s of %s links to %s, which no component has", name, o.name, o.member.Link)
+		if o.member.Link == "" {
+			continue
+		}
+		if there, _ := u.leads(name, maxHops); !there {
+			u.problem("%s of %s links to %s, which no component has%s", name, o.name, o.member.Link, asFolder(o.member.Link))
 		}
 	}
 	if n := len(u.problems); n > maxProblems {
@@ -127,19 +130,37 @@ func (u *union) directories() []Member {
 // maxHops is how many links Linux follows.
 const maxHops = 40
 
-// leads says whether a path is there, through links at any step of it. What
-// stands below a link is no member, so that the folder of a link is a real one.
-func (u *union) leads(name string, hops int) bool {
+// leads says whether a path is there, through links at any step of it, and
+// whether it is a folder. What stands below a link is no member, so that the
+// folder of a link is a real one.
+func (u *union) leads(name string, hops int) (there, folder bool) {
 	for at := range above(name + "/_") {
-		o, there := u.owners[at]
-		if !there || o.member.Link == "" {
+		o, is := u.owners[at]
+		if !is || o.member.Link == "" {
 			continue
 		}
-		target := "./" + path.Join(path.Dir(at), o.member.Link, strings.TrimPrefix(name, at))
-		return hops > 0 && u.leads(target, hops-1)
+		if hops == 0 {
+			return false, false
+		}
+		rest := strings.TrimPrefix(name, at)
+		there, folder = u.leads("./"+path.Join(path.Dir(at), o.member.Link, rest), hops-1)
+		return there && (folder || rest != "" || !wantsFolder(o.member.Link)), folder
 	}
 	_, file := u.owners[name]
-	return file || u.folders[name] != "" || name == "./." || name == "./"
+	folder = u.folders[name] != "" || name == "./." || name == "./"
+	return file || folder, folder
+}
+
+// wantsFolder tells whether a link can lead to nothing but a folder.
+func wantsFolder(link string) bool {
+	return strings.HasSuffix(link, "/") || strings.HasSuffix(link, "/.")
+}
+
+func asFolder(link string) string {
+	if wantsFolder(link) {
+		return " as a directory"
+	}
+	return ""
 }
 
 func kindOf(m Member) string {
