@@ -61,7 +61,8 @@ type Options struct {
 	ModTime time.Time
 	// Scratch is the folder for what PlanMerge makes of tarballs without an
 	// index; nothing else uses it. It is made where it is missing, and its files
-	// may be removed at any time between merges.
+	// may be removed at any time between merges. One process at a time writes to
+	// it, the others wait.
 	Scratch string
 
 	// frame is for tests: how much a frame holds, frameSize where it is 0.
@@ -100,9 +101,12 @@ func Pack(ctx context.Context, dir, out string, options Options) (Summary, error
 	})
 }
 
+// tempMark is in the names of tarballs that are not complete.
+const tempMark = ".tmp-"
+
 // writeFile writes a tarball to a file that appears complete or not at all.
 func writeFile(path string, write func(out io.Writer) ([]Member, error)) (summary Summary, err error) {
-	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp-*")
+	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+tempMark+"*")
 	if err != nil {
 		return Summary{}, fmt.Errorf("creating the tarball: %w", err)
 	}

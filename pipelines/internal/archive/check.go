@@ -34,6 +34,40 @@ func (f *File) Check(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// Check does what File.Check does for all components, several at once. Write copies
+// their frames as they are: it is for components that nobody has vouched for, by a
+// digest or otherwise. Copies that PlanMerge made, it has checked itself.
+func (m *Merged) Check(ctx context.Context) error {
+	problems := make([]error, len(m.Parts))
+	var group errgroup.Group
+	group.SetLimit(min(runtime.GOMAXPROCS(0), maxWorkers))
+	for i, part := range m.Parts {
+		if part.Reframed {
+			continue
+		}
+		group.Go(func() error {
+			if err := m.checkPart(ctx, i); err != nil {
+				problems[i] = fmt.Errorf("component %q: %s: %w", part.Name, part.Path, err)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // They are in problems, in the order of the components.
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return errors.Join(problems...)
+}
+
+func (m *Merged) checkPart(ctx context.Context, part int) error {
+	file, err := m.open(part)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return file.Check(ctx)
+}
+
 // checkFrame checks a frame with the pieces that follow it.
 func (f *File) checkFrame(ctx context.Context, frame int) error {
 	for i := range f.index.pieces(frame) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 )
 
 func mergeOptions(t *testing.T) Options {
@@ -196,6 +197,8 @@ func TestMergeConflicts(t *testing.T) {
 		{name: "file over a directory", other: []node{text("d", "1")}, want: []string{"./opt/kata/d is a file in b and a directory in a"}},
 		{name: "all at once", other: []node{text("f", "2"), text("x", "3")}, want: []string{"./opt/kata/f is in", "./opt/kata/x is in"}},
 		{name: "link to nothing", other: []node{link("n", "nothing"), text("y", "1")}, want: []string{"./opt/kata/n of b links to nothing, which no component has"}},
+		{name: "link to a file as a directory", other: []node{link("n", "x/"), link("o", "l/."), link("p", "n")}, want: []string{"./opt/kata/n of b links to x/, which no component has as a directory", "./opt/kata/o of b", "./opt/kata/p of b"}},
+		{name: "link to a directory as one", other: []node{link("n", "d/"), link("o", "m/."), link("p", "n/f")}},
 		{name: "links in a circle", other: []node{link("n", "o"), link("o", "n")}, want: []string{"./opt/kata/n of b links to o", "./opt/kata/o of b links to n"}},
 		{name: "links that lead on", other: []node{link("n", "m/f"), link("o", "../kata/m"), link("p", ".."), link("q", "n")}},
 		{name: "extra", other: []node{text("y", "1")}, extra: "./opt/kata/y", want: []string{"./opt/kata/y is in b, and is what the merge adds"}},
@@ -266,6 +269,112 @@ func TestMergeSeesHiddenFrames(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	wantEmpty(t, into)
+}
+
+// TestMergedCheck has components that a merge would copy into a tarball that is not
+// what its index says.
+func TestMergedCheck(t *testing.T) {
+	good := component(t, "good", node{name: "opt/x", mode: 0o644, data: []byte("x")})
+	if err := plan(t, []Component{good}, versionFile).Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	foreign := filepath.Join(t.TempDir(), "foreign")
+	write := func(name string, data []byte) Component {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return Component{name, path}
+	}
+	if err := os.WriteFile(foreign, compress(files(t, "./opt/y")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	lies := lying(t, func(x *Index) { entry(x, "./opt/kata/VERSIONS").Name = "./opt/kata/VERSION2" })
+	damaged := lying(t, func(*Index) {})
+	damaged[len(damaged)/3] ^= 1
+	m := plan(t, []Component{good, write("lying", lies), {"foreign", foreign}})
+	err := m.Check(t.Context())
+	checkError(t, "lying", err, `component "lying": `+m.Parts[1].Path)
+	checkError(t, "lying", err, "another member than ./opt/kata/VERSION2 is there")
+	checkError(t, "damaged", plan(t, []Component{write("damaged", damaged), good}).Check(t.Context()), `component "damaged"`)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Check(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestReframeAgain has copies in the folder that cannot be trusted, and what a
+// killed merge leaves there.
+func TestReframeAgain(t *testing.T) {
+	foreign := filepath.Join(t.TempDir(), "foreign")
+	if err := os.WriteFile(foreign, compress(files(t, "./opt/y")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	options := mergeOptions(t)
+	copyOf := func() string {
+		t.Helper()
+		m, err := PlanMerge(t.Context(), []Component{{"foreign", foreign}}, nil, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Parts[0].Path
+	}
+	path := copyOf()
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := lying(t, func(x *Index) { entry(x, "./opt/kata/big").Name = "./opt/kata/bug" })
+	for name, data := range map[string][]byte{"lying": data, "cut": want[:50], "empty": {}} {
+		if err := errors.Join(os.WriteFile(path, data, 0o644), os.WriteFile(path+tempMark+"1", data, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(copyOf()); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, want %d: %v", name, len(got), len(want), err)
+		}
+		if entries, err := os.ReadDir(options.Scratch); err != nil || len(entries) != 1 {
+			t.Errorf("%s: left in the folder: %v, %v", name, entries, err)
+		}
+	}
+	// Several at once wait for each other.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	var group errgroup.Group
+	for range 4 {
+		group.Go(func() error {
+			_, err := PlanMerge(t.Context(), []Component{{"foreign", foreign}}, nil, options)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRemovePartial(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	if err := RemovePartial(out); err != nil {
+		t.Errorf("nothing there: %v", err)
+	}
+	partial, err := openPartial(partialOf(out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := RemovePartial(out); err != nil {
+		t.Errorf("being written: %v", err)
+	}
+	if _, err := os.Stat(partial.Name()); err != nil {
+		t.Errorf("the file of another process is gone: %v", err)
+	}
+	if err := partial.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemovePartial(out); err != nil {
+		t.Error(err)
+	}
+	wantEmpty(t, filepath.Dir(out))
 }
 
 func TestMergeForeign(t *testing.T) {

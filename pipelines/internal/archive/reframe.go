@@ -13,13 +13,20 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
 )
+
+// lockRetry is how often the folder for copies is tried while another process
+// writes to it.
+const lockRetry = 100 * time.Millisecond
 
 // reframe writes a tarball that was built elsewhere once more, with frames and
 // an index, to o.Scratch, and returns where. Owners and times are set as Pack
 // does, and modes: 0755 for what has an x bit. The name of the file says what
-// it was made of, so that it is made once.
-func reframe(ctx context.Context, from string, o Options) (string, error) {
+// it was made of, so that it is made once; one that is damaged is made anew.
+func reframe(ctx context.Context, from string, o Options) (to string, err error) {
 	if o.Scratch == "" {
 		return "", fmt.Errorf("%s: %w, and no folder is given for a copy with one", from, ErrNoIndex)
 	}
@@ -27,18 +34,20 @@ func reframe(ctx context.Context, from string, o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	to := filepath.Join(o.Scratch, fmt.Sprintf("%.32s-%d-%d-%d.tar.zst", sum, indexFormat, o.Level, o.ModTime.Unix()))
-	if before, err := Open(to); err == nil {
-		return to, before.Close()
+	to = filepath.Join(o.Scratch, fmt.Sprintf("%.32s-%d-%d-%d.tar.zst", sum, indexFormat, o.Level, o.ModTime.Unix()))
+	unlock, err := lockScratch(ctx, o.Scratch)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if whole(ctx, to) {
+		return to, nil
 	}
 	members, err := listFile(ctx, from)
 	if err != nil {
 		return "", fmt.Errorf("listing %s: %w", from, err)
 	}
 	directories, others := split(members)
-	if err := os.MkdirAll(o.Scratch, 0o755); err != nil {
-		return "", fmt.Errorf("making the folder for copies with an index: %w", err)
-	}
 	_, err = writeFile(to, func(out io.Writer) ([]Member, error) {
 		return copyMembers(ctx, out, from, directories, others, o)
 	})
@@ -46,6 +55,39 @@ func reframe(ctx context.Context, from string, o Options) (string, error) {
 		return "", fmt.Errorf("writing %s with an index: %w", from, err)
 	}
 	return to, nil
+}
+
+// lockScratch makes the folder for copies, keeps other processes from writing to
+// it, and removes what one that was killed has left. A process that dies frees the
+// lock.
+func lockScratch(ctx context.Context, dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the folder for copies with an index: %w", err)
+	}
+	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
+	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", dir, err), lock.Close())
+	}
+	entries, err := os.ReadDir(dir)
+	for _, entry := range entries {
+		if strings.Contains(entry.Name(), tempMark) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, entry.Name())))
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("removing what a killed merge has left: %w", err), lock.Close())
+	}
+	return lock.Unlock, nil
+}
+
+// whole tells whether a copy is there, and what its index says.
+func whole(ctx context.Context, path string) bool {
+	file, err := Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return file.Check(ctx) == nil
 }
 
 func hashFile(ctx context.Context, path string) (string, error) {
