@@ -35,10 +35,12 @@ from the caches, by the keys of the tree, or from a folder: --from. Frames are c
 as they are: nothing is unpacked. Before a byte is written, all of these are errors:
 a component that is missing, a tarball in the folder that is of no release, a file
 that two components have differently, one on the host's own files, a link to nothing,
-and a result that GitHub would refuse for its size. A tarball without an index, built
-elsewhere, is compressed once more, into the cache. Prints the path of the merged
-tarball, kata-static.tar.zst or kata-tools-static.tar.zst; one that is right already
-is left alone.`,
+and a result that GitHub would refuse for its size. What the caches have is of a
+digest that was verified; the tarballs of a folder are decompressed once, for nothing
+but to compare every byte with their indexes. A tarball without an index, built
+elsewhere, is compressed once more, into the folder reframed of the cache, by
+--dry-run, too. Prints the path of the merged tarball, kata-static.tar.zst or
+kata-tools-static.tar.zst; one that is right already is left alone.`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd.Context(), process, o, args) },
 	}
@@ -46,7 +48,7 @@ is left alone.`,
 	o.flags(flags, process)
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the merged tarball (default: build in the root of the repository)")
 	flags.StringArrayVar(&o.reports, "report", nil, "write a report to this file, as its name says: .json, .md or .html; can be repeated")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and write no tarball")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and write nothing but what the cache keeps for the next time")
 	flags.BoolVar(&o.json, "json", false, "print the result, or the plan, as JSON")
 	return cmd
 }
@@ -56,6 +58,9 @@ func runMerge(ctx context.Context, process Process, o mergeOptions, args []strin
 		return err
 	}
 	return o.prepare(ctx, process, setName(args), func(m merging) error {
+		if err := o.vouch(ctx, m); err != nil {
+			return err
+		}
 		if err := errors.Join(o.check(process, m), writeReports(m.plan.Report, o.reports)); err != nil {
 			return err
 		}
@@ -64,6 +69,18 @@ func runMerge(ctx context.Context, process Process, o mergeOptions, args []strin
 		}
 		return o.write(ctx, process, m)
 	})
+}
+
+// vouch checks the tarballs of a folder: an index of theirs could name what is not
+// in them. The caches have verified theirs.
+func (o *mergeOptions) vouch(ctx context.Context, m merging) error {
+	if o.from == "" {
+		return nil
+	}
+	stage := m.report.Stage(m.plan.Report.Set, "check")
+	err := m.plan.Check(ctx)
+	stage.End(err, "")
+	return err
 }
 
 func setName(args []string) string {

@@ -99,13 +99,26 @@ type MergedTarball struct {
 	Changed bool `json:"changed"`
 }
 
+// Check decompresses the components and compares every byte with their indexes:
+// for those that come from no cache, which vouches for a digest.
+func (p *MergePlan) Check(ctx context.Context) error {
+	if err := p.Merged.Check(ctx); err != nil {
+		return fmt.Errorf("merging %s on %s: %w", p.Report.Set, p.Report.Arch, err)
+	}
+	return nil
+}
+
 // Write writes the tarball to a file, which appears complete or not at all. One
 // that has the right content already is left alone, and what a killed run had
-// written is used. Progress, if set, gets the bytes done so far.
+// written is used, or removed. Progress, if set, gets the bytes done so far.
 func (p *MergePlan) Write(ctx context.Context, out string, progress func(done int64)) (MergedTarball, error) {
 	tarball := MergedTarball{Set: p.Report.Set, Arch: p.Report.Arch, Path: out}
 	summary, same, err := p.Merged.Same(ctx, out)
-	if err == nil && !same {
+	switch {
+	case err != nil:
+	case same:
+		err = archive.RemovePartial(out)
+	default:
 		p.Merged.Progress = progress
 		summary, err = p.Merged.Write(ctx, out)
 	}
