@@ -15,7 +15,8 @@ import (
 type Change struct {
 	// Since names the earlier one: its version, or the file that was read.
 	Since string `json:"since"`
-	// Before and After are the sizes of the tarballs in bytes.
+	// Before and After are the sizes of the tarballs in bytes. A listing does not say
+	// what the merge itself had added: that is then taken to be as much as now.
 	Before int64 `json:"before"`
 	After  int64 `json:"after"`
 	// Estimated is true where the earlier one has no index: what its members take is
@@ -59,7 +60,7 @@ func (r *Report) Compare(previous *Previous) error {
 	}
 	before := previous.components(*r)
 	change := &Change{
-		Since: previous.Name, Before: previous.Size, After: r.Size, Estimated: previous.Estimated,
+		Since: previous.Name, Before: previous.size(r.Own, before), After: r.Size, Estimated: previous.Estimated,
 		Components: []Delta{}, Members: []Delta{},
 	}
 	for _, c := range r.Components {
@@ -69,10 +70,12 @@ func (r *Report) Compare(previous *Previous) error {
 			change.Members = append(change.Members, deltas(c.Name, nil, c.Members)...)
 			continue
 		}
-		if c.Size != before[i].Size {
+		members := deltas(c.Name, before[i].Members, c.Members)
+		// A size that is estimated is another one even where nothing changed.
+		if c.Size != before[i].Size && (len(members) > 0 || !previous.Estimated) {
 			change.Components = append(change.Components, Delta{Name: c.Name, State: StateChanged, Before: before[i].Size, After: c.Size})
 		}
-		change.Members = append(change.Members, deltas(c.Name, before[i].Members, c.Members)...)
+		change.Members = append(change.Members, members...)
 	}
 	for _, b := range before {
 		if slices.ContainsFunc(r.Components, func(c ReportComponent) bool { return c.Name == b.Name }) {

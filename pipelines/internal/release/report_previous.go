@@ -2,6 +2,7 @@ package release
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 )
@@ -22,6 +25,8 @@ type Previous struct {
 	Size      int64
 	Estimated bool
 
+	// listing is true where Size is that of the members alone.
+	listing bool
 	report  *Report        // of which the components are known
 	members []ReportMember // or else all there are
 }
@@ -45,6 +50,10 @@ func ReadPrevious(path string) (*Previous, error) {
 }
 
 func readPrevious(path string) (*Previous, error) {
+	// Opening a pipe would wait for somebody to write to it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, errors.New("it is no file")
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -53,9 +62,6 @@ func readPrevious(path string) (*Previous, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no file")
 	}
 	head := make([]byte, 64)
 	n, err := file.ReadAt(head, 0)
@@ -87,6 +93,9 @@ func previousJSON(r io.Reader, list bool) (*Previous, error) {
 	if report.Format != reportFormat {
 		return nil, fmt.Errorf("it is no report of format %d, as `pipelines report` writes it, but has format %d", reportFormat, report.Format)
 	}
+	if err := report.check(); err != nil {
+		return nil, err
+	}
 	return &Previous{Size: report.Size, report: &report}, nil
 }
 
@@ -97,10 +106,13 @@ func previousListing(r io.Reader) (*Previous, error) {
 	if err := json.NewDecoder(r).Decode(&members); err != nil {
 		return nil, fmt.Errorf("it begins as JSON and is no list of members: %w", err)
 	}
-	previous := &Previous{}
+	previous := &Previous{listing: true}
 	for _, m := range members {
 		if m.Name == "" {
 			return nil, errors.New("it is a list in JSON, but not of members, as `pipelines archive ls --json` prints it")
+		}
+		if err := m.check(); err != nil {
+			return nil, err
 		}
 		previous.Size += m.Packed
 		if m.Name = strings.TrimPrefix(m.Name, "./"); !strings.HasSuffix(m.Name, "/") {
@@ -128,6 +140,56 @@ func previousList(r io.Reader, size int64) (*Previous, error) {
 		sized[i] = archive.Sized{Member: m, Packed: int64(float64(m.Size) / float64(max(unpacked, 1)) * float64(size))}
 	}
 	return &Previous{Size: size, Estimated: true, members: reportMembers(sized)}, nil
+}
+
+// size is what the size of a report now, with own bytes of the merge itself, can be
+// compared with.
+func (p *Previous) size(own int64, components []ReportComponent) int64 {
+	if !p.listing {
+		return p.Size
+	}
+	for _, c := range components {
+		own += c.Size
+	}
+	return own
+}
+
+// maxSize is more than any size in a report, and so little that sums stay numbers.
+const maxSize = 1 << 40
+
+// check refuses a report that no program wrote: its names are printed, its sizes
+// added up.
+func (r Report) check() error {
+	problem := cmp.Or(checkText(r.Version, r.Set, string(r.Arch)), checkSizes(r.Size, r.Unpacked))
+	for _, c := range r.Components {
+		problem = cmp.Or(problem, checkText(c.Name), checkSizes(c.Size, c.Unpacked))
+		for _, m := range c.Members {
+			problem = cmp.Or(problem, m.check())
+		}
+	}
+	return problem
+}
+
+func (m ReportMember) check() error {
+	return cmp.Or(checkText(m.Name, m.Link, m.SHA256), checkSizes(m.Size, m.Packed))
+}
+
+func checkText(texts ...string) error {
+	for _, text := range texts {
+		if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+			return fmt.Errorf("it has control characters in %.100q: no report of this program has", text)
+		}
+	}
+	return nil
+}
+
+func checkSizes(sizes ...int64) error {
+	for _, size := range sizes {
+		if size < 0 || size > maxSize {
+			return fmt.Errorf("it has a size of %d bytes: want 0 to %d", size, int64(maxSize))
+		}
+	}
+	return nil
 }
 
 // components returns the earlier components: those of its report, or else those of
