@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // changedMember is a change in the JSON of `archive diff`.
@@ -74,14 +75,14 @@ func changesJSON(changes []archive.Change) []changedMember {
 
 func printMemberChanges(w io.Writer, changes []archive.Change) {
 	for _, c := range changes {
+		line := fmt.Sprintf("changed  %s: %s", c.Name, c.What())
 		switch c.Kind {
 		case archive.Added:
-			fmt.Fprintf(w, "added    %s%s\n", c.Name, bytesOf(c.After))
+			line = "added    " + c.Name + bytesOf(c.After)
 		case archive.Removed:
-			fmt.Fprintf(w, "removed  %s%s\n", c.Name, bytesOf(c.Before))
-		default:
-			fmt.Fprintf(w, "changed  %s: %s\n", c.Name, c.What())
+			line = "removed  " + c.Name + bytesOf(c.Before)
 		}
+		fmt.Fprintln(w, progress.Printable(line))
 	}
 }
 

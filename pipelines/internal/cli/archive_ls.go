@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // listedMember is a member in the JSON of `archive ls` and `archive diff`.
@@ -78,7 +79,7 @@ func printMembers(w io.Writer, members []listedMember) error {
 		if m.Link != "" {
 			name += " -> " + m.Link
 		}
-		fmt.Fprintf(table, "%s\t%d\t%s\t  %s\n", m.Mode, m.Size, packed, name)
+		fmt.Fprintf(table, "%s\t%d\t%s\t  %s\n", m.Mode, m.Size, packed, progress.Printable(name))
 	}
 	return table.Flush()
 }

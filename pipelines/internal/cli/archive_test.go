@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -105,6 +106,38 @@ func TestArchiveVerbs(t *testing.T) {
 				t.Errorf("stdout %q, want %q", stdout, test.stdout)
 			}
 		})
+	}
+}
+
+// TestArchivePrintable has a name that a terminal shows backwards, and a pipe, which
+// nobody writes to.
+func TestArchivePrintable(t *testing.T) {
+	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	if err := os.MkdirAll(filepath.Join(dir, "opt"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	pack := func(path, content string) {
+		if err := os.WriteFile(filepath.Join(dir, "opt/\u202egnp.exe"), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := archive.Pack(t.Context(), dir, path, archive.Options{Level: 1, ModTime: time.Unix(1, 0)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pack(out, "1")
+	pack(out+"2", "22")
+	for _, args := range [][]string{{"ls", out}, {"diff", out, out + "2"}} {
+		code, stdout, stderr := archiveVerb(t, args...)
+		if code != 0 || !strings.Contains(stdout, " ./opt/gnp.exe") || strings.Contains(stdout, "\u202e") {
+			t.Errorf("%s: code %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := archiveVerb(t, "check", pipe); code != 1 || !strings.Contains(stderr, "is no file") {
+		t.Errorf("a pipe: code %d, %q", code, stderr)
 	}
 }
 
