@@ -166,6 +166,10 @@ func (s *Stage) line(detail string) string {
 	return line
 }
 
+// plainWidth is where lines about the work are cut if there is no terminal: a
+// compiler's call can have thousands of characters.
+const plainWidth = 120
+
 // tick shows the stages at work.
 func (r *Reporter) tick() {
 	r.mu.Lock()
@@ -177,7 +181,7 @@ func (r *Reporter) tick() {
 	case Plain:
 		for _, s := range r.active {
 			if r.now().Sub(s.begin) >= time.Minute {
-				fmt.Fprintln(r.out, s.line("... "+s.activity()))
+				fmt.Fprintln(r.out, cut(s.line("... "+s.activity()), plainWidth))
 			}
 		}
 	}

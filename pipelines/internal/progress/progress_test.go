@@ -3,6 +3,7 @@ package progress
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -33,6 +34,8 @@ func TestPlain(t *testing.T) {
 	io.WriteString(s, "  CC  init/main.o\n  CC  half")
 	c.advance(40 * time.Second)
 	r.tick()
+	fmt.Fprintf(s, "gcc %s\n", strings.Repeat("-I folder ", 100))
+	r.tick()
 	s.Bytes(1<<20, 4<<20)
 	r.tick()
 	s.End(nil, "6 files")
@@ -41,6 +44,7 @@ func TestPlain(t *testing.T) {
 	r.Note("kernel-debug", "done")
 	r.Close()
 	want := `kernel-debug  build        70.0s  ...   CC  init/main.o
+kernel-debug  build        70.0s  ... gcc -I folder -I folder -I folder -I folder -I folder -I folder -I folder -I folde
 kernel-debug  build        70.0s  ... [======                  ]  25% of 4.0 MiB
 kernel-debug  build        70.0s  6 files
 kernel-debug  pack          0.0s  failed
