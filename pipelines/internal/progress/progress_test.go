@@ -34,7 +34,7 @@ func TestPlain(t *testing.T) {
 	io.WriteString(s, "  CC  init/main.o\n  CC  half")
 	c.advance(40 * time.Second)
 	r.tick()
-	fmt.Fprintf(s, "gcc %s\n", strings.Repeat("-I folder ", 100))
+	fmt.Fprintf(s, "\ngcc %s\n", strings.Repeat("-I folder ", 100))
 	r.tick()
 	s.Bytes(1<<20, 4<<20)
 	r.tick()
