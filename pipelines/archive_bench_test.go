@@ -223,7 +223,6 @@ func TestMergeProcess(t *testing.T) {
 	}
 	m, err := archive.PlanMerge(t.Context(), components, nil, archive.Options{Level: 4, ModTime: time.Unix(1772323200, 0)})
 	check(t, err)
-	_, err = m.Write(t.Context(), arguments[0])
-	check(t, err)
+	check(t, m.Write(t.Context(), arguments[0]))
 	writePeak(t, arguments[0])
 }

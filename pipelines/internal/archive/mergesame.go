@@ -3,11 +3,8 @@ package archive
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"slices"
@@ -16,26 +13,26 @@ import (
 // Same tells whether the file out is the merged tarball already, to the byte, so
 // that nothing needs to be written. It reads the file and the components once; of
 // a file of another length, or with another index, only the end.
-func (m *Merged) Same(ctx context.Context, out string) (Summary, bool, error) {
+func (m *Merged) Same(ctx context.Context, out string) (bool, error) {
 	file, err := Open(out)
 	if err != nil {
 		// Whatever is there instead is replaced, or Write says why it cannot be.
-		return Summary{}, false, nil //nolint:nilerr // as said
+		return false, nil //nolint:nilerr // as said
 	}
 	defer file.Close()
 	if x := file.Index(); file.Size() != m.Size || !slices.Equal(x.Frames, m.Index.Frames) || !slices.Equal(x.Entries, m.Index.Entries) {
-		return Summary{}, false, nil
+		return false, nil
 	}
-	compare := &comparer{to: file.file, hash: sha256.New(), buffer: make([]byte, chunk)}
+	compare := &comparer{to: file.file, buffer: make([]byte, chunk)}
 	for _, s := range m.steps {
 		if err := m.compare(ctx, compare, s); err != nil {
-			return Summary{}, false, err
+			return false, err
 		}
 		if compare.differs {
-			return Summary{}, false, nil
+			return false, nil
 		}
 	}
-	return Summary{SHA256: hex.EncodeToString(compare.hash.Sum(nil)), Size: m.Size, Members: m.Index.Members()}, true, nil
+	return true, nil
 }
 
 func (m *Merged) compare(ctx context.Context, with *comparer, s step) error {
@@ -57,11 +54,10 @@ func (m *Merged) compare(ctx context.Context, with *comparer, s step) error {
 	return with.read(ctx, io.NewSectionReader(file.file, file.index.Frames[s.first].Offset, file.index.span(s.first, s.frames)))
 }
 
-// comparer holds a stream against a file, and hashes it.
+// comparer holds a stream against a file.
 type comparer struct {
 	to      *os.File
 	at      int64
-	hash    hash.Hash
 	buffer  []byte
 	differs bool
 }
@@ -81,7 +77,6 @@ func (c *comparer) read(ctx context.Context, from io.Reader) error {
 			}
 			c.differs = !bytes.Equal(piece[:n], c.buffer[:there])
 			c.at += int64(n)
-			c.hash.Write(piece[:n])
 		}
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

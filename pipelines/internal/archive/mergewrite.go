@@ -3,7 +3,6 @@ package archive
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,11 +16,11 @@ import (
 // Write writes the merged tarball to the file out, which appears complete or
 // not at all. After a crash the next one to the same file goes on where the
 // bytes end that are there already. An error or an end of the context leaves
-// nothing.
-func (m *Merged) Write(ctx context.Context, out string) (summary Summary, err error) {
+// nothing. It is not hashed: that would take twice as long as all else.
+func (m *Merged) Write(ctx context.Context, out string) (err error) {
 	partial, err := openPartial(partialOf(out))
 	if err != nil {
-		return Summary{}, err
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -30,25 +29,23 @@ func (m *Merged) Write(ctx context.Context, out string) (summary Summary, err er
 		}
 	}()
 	to := newCopier(partial, m.Progress)
-	defer to.stop()
 	for _, s := range m.steps {
 		if err := context.Cause(ctx); err != nil {
-			return Summary{}, err
+			return err
 		}
 		if err := m.write(ctx, to, s); err != nil {
-			return Summary{}, err
+			return err
 		}
 	}
-	sum, err := to.finish(m.Size)
-	if err != nil {
-		return Summary{}, err
+	if err := to.finish(m.Size); err != nil {
+		return err
 	}
 	// It is not waited for the disk, which takes longer than all else. A power cut
 	// can leave a file with holes, as the next merge sees: it compares the bytes.
 	if err := publish(partial, out); err != nil {
-		return Summary{}, fmt.Errorf("finishing the tarball: %w", err)
+		return fmt.Errorf("finishing the tarball: %w", err)
 	}
-	return Summary{SHA256: hex.EncodeToString(sum), Size: m.Size, Members: m.Index.Members()}, nil
+	return nil
 }
 
 // RemovePartial removes what a killed Write to the file out has left, where Write

@@ -109,7 +109,7 @@ func (o *mergeOptions) write(ctx context.Context, process Process, m merging) (e
 		stage.End(err, "")
 		return err
 	}
-	detail := fmt.Sprintf("%s, %s, %s of the limit", progress.Size(tarball.Size), tarball.Digest, m.plan.Report.LimitShare())
+	detail := fmt.Sprintf("%s, %s of the limit", progress.Size(tarball.Size), m.plan.Report.LimitShare())
 	if !tarball.Changed {
 		detail += ", already in place"
 	}

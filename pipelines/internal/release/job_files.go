@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +23,20 @@ const NotesName = "notes.md"
 // file adds a file to the release.
 func (r *run) file(name, path string, size int64, digest string) {
 	r.files = append(r.files, github.File{Name: name, Path: path, Size: size, Digest: digest})
+}
+
+// digestOf returns the digest of a file, "sha256:<hex>".
+func digestOf(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("hashing: %w", err)
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return "", fmt.Errorf("hashing: %w", err)
+	}
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // add writes a small file and adds it to the release.

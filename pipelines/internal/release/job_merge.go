@@ -101,6 +101,10 @@ func (r *run) write(ctx context.Context, plan *MergePlan) error {
 	name := PublishedFile(plan.Report.Set, r.Version, plan.Report.Arch)
 	stage := r.Report.Stage(name, "merge")
 	merged, err := plan.Write(ctx, filepath.Join(r.Output, name), func(done int64) { stage.Bytes(done, plan.Report.Size) })
+	digest := ""
+	if err == nil {
+		digest, err = digestOf(merged.Path)
+	}
 	detail := progress.Size(merged.Size)
 	if !merged.Changed {
 		detail += ", already in place"
@@ -109,6 +113,6 @@ func (r *run) write(ctx context.Context, plan *MergePlan) error {
 	if err != nil {
 		return err
 	}
-	r.file(name, merged.Path, merged.Size, merged.Digest)
+	r.file(name, merged.Path, merged.Size, digest)
 	return nil
 }

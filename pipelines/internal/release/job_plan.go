@@ -211,11 +211,11 @@ func (j *Job) planMerge(ctx context.Context, p *Planned, merge Merge, file *Plan
 
 // there returns the digest of the merged tarball where it is in place, else "".
 func (p *MergePlan) there(ctx context.Context, path string) (string, error) {
-	summary, same, err := p.Merged.Same(ctx, path)
+	same, err := p.Merged.Same(ctx, path)
 	if err != nil || !same {
 		return "", err
 	}
-	return "sha256:" + summary.SHA256, nil
+	return digestOf(path)
 }
 
 // inPlace tells whether a tarball of an asset is there, and has an index, without

@@ -91,10 +91,9 @@ func (m Merge) Plan(ctx context.Context) (*MergePlan, error) {
 type MergedTarball struct {
 	Set  string       `json:"set"`
 	Arch catalog.Arch `json:"arch"`
-	// Digest is "sha256:<hex>", Size the length in bytes.
-	Path   string `json:"path"`
-	Digest string `json:"digest"`
-	Size   int64  `json:"size"`
+	Path string       `json:"path"`
+	// Size is the length in bytes.
+	Size int64 `json:"size"`
 	// Changed is false where the file was there already.
 	Changed bool `json:"changed"`
 }
@@ -112,19 +111,17 @@ func (p *MergePlan) Check(ctx context.Context) error {
 // that has the right content already is left alone, and what a killed run had
 // written is used, or removed. Progress, if set, gets the bytes done so far.
 func (p *MergePlan) Write(ctx context.Context, out string, progress func(done int64)) (MergedTarball, error) {
-	tarball := MergedTarball{Set: p.Report.Set, Arch: p.Report.Arch, Path: out}
-	summary, same, err := p.Merged.Same(ctx, out)
+	same, err := p.Merged.Same(ctx, out)
 	switch {
 	case err != nil:
 	case same:
 		err = archive.RemovePartial(out)
 	default:
 		p.Merged.Progress = progress
-		summary, err = p.Merged.Write(ctx, out)
+		err = p.Merged.Write(ctx, out)
 	}
 	if err != nil {
 		return MergedTarball{}, fmt.Errorf("merging %s on %s: %w", p.Report.Set, p.Report.Arch, err)
 	}
-	tarball.Digest, tarball.Size, tarball.Changed = "sha256:"+summary.SHA256, summary.Size, !same
-	return tarball, nil
+	return MergedTarball{Set: p.Report.Set, Arch: p.Report.Arch, Path: out, Size: p.Merged.Size, Changed: !same}, nil
 }
