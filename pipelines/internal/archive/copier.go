@@ -59,8 +59,12 @@ func (c *copier) write(piece []byte) error {
 			return err
 		}
 		if !bytes.Equal(piece, c.before[:n]) {
-			if err := c.to.Truncate(c.n); err != nil {
-				return err
+			// ext4 brings to the disk, when it is closed, all of a file that was
+			// truncated while it was empty: a new one is not.
+			if n > 0 {
+				if err := c.to.Truncate(c.n); err != nil {
+					return err
+				}
 			}
 			c.before = nil
 		}
