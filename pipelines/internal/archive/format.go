@@ -14,7 +14,7 @@ const (
 	// frameSize is how much of the tar stream a frame holds at most: `make
 	// bench-archive` shows the trade. With 16 MiB a kernel with debug information
 	// takes 0.8 % less, with 8 MiB a large program 7 % more; a file is read from
-	// one of 12 MiB in some 35 ms.
+	// one of 12 MiB in some 20 ms.
 	frameSize = 12 << 20
 	// windowSize is the most that the specification of zstd asks every reader to
 	// accept.
