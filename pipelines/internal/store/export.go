@@ -85,7 +85,7 @@ func copyOut(ctx context.Context, blob *os.File, tarball Output, path string, kn
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", fmt.Errorf("making the output folder: %w", err)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+tempMark+"*")
+	temp, err := temporary(path)
 	if err != nil {
 		return "", fmt.Errorf("creating the output: %w", err)
 	}
@@ -113,10 +113,8 @@ func copyOut(ctx context.Context, blob *os.File, tarball Output, path string, kn
 	if err := temp.Chmod(0o644); err != nil {
 		return "", fmt.Errorf("finishing the output: %w", err)
 	}
-	if err := temp.Close(); err != nil {
-		return "", fmt.Errorf("finishing the output: %w", err)
-	}
-	if err := os.Rename(temp.Name(), path); err != nil {
+	// It is closed after it has its name: until then the lock keeps it from a sweep.
+	if err := errors.Join(os.Rename(temp.Name(), path), temp.Close()); err != nil {
 		return "", fmt.Errorf("finishing the output: %w", err)
 	}
 	return "", nil

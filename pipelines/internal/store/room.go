@@ -59,7 +59,29 @@ func temporaryOf(name, of string) bool {
 // old tells whether nobody has written to a file for long.
 func old(info fs.FileInfo) bool { return time.Since(info.ModTime()) > abandoned }
 
-// sweep removes what killed exports to a path left beside it long ago.
+// temporary makes the file that is going to be the one at a path. It is locked until
+// it is closed, which tells others that somebody lives who writes to it.
+func temporary(path string) (*os.File, error) {
+	for {
+		file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+tempMark+"*")
+		if err != nil {
+			return nil, err
+		}
+		var stat unix.Stat_t
+		err = errors.Join(unix.Flock(int(file.Fd()), unix.LOCK_EX), unix.Fstat(int(file.Fd()), &stat))
+		if err == nil && stat.Nlink > 0 {
+			return file, nil
+		}
+		// A sweep may have had it before it was locked.
+		_ = file.Close()
+		if err != nil {
+			os.Remove(file.Name())
+			return nil, err
+		}
+	}
+}
+
+// sweep removes what killed exports to a path left beside it.
 func (s *Store) sweep(path string) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if ignoreMissing(err) != nil {
@@ -69,12 +91,24 @@ func (s *Store) sweep(path string) {
 		if !entry.Type().IsRegular() || !temporaryOf(entry.Name(), filepath.Base(path)) {
 			continue
 		}
-		info, err := entry.Info()
-		if err == nil && old(info) {
-			err = os.Remove(filepath.Join(filepath.Dir(path), entry.Name()))
-		}
-		if ignoreMissing(err) != nil {
+		if err := removeUnlocked(filepath.Join(filepath.Dir(path), entry.Name())); ignoreMissing(err) != nil {
 			s.tell(fmt.Sprintf("cannot remove what a killed export left: %v", err))
 		}
 	}
+}
+
+// removeUnlocked removes a file, unless somebody has it locked.
+func removeUnlocked(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	switch err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return nil
+	case err != nil:
+		return err
+	}
+	return os.Remove(path)
 }
