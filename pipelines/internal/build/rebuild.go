@@ -107,29 +107,22 @@ func list(path string) ([]archive.Member, error) {
 
 // differing has a line for each member that differs, sorted by name.
 func differing(before, after []archive.Member) []string {
-	second := map[string]archive.Member{}
-	for _, m := range after {
-		second[m.Name] = m
-	}
 	var lines []string
-	for _, a := range before {
-		b, found := second[a.Name]
-		delete(second, a.Name)
+	for _, c := range archive.Diff(before, after) {
+		a, b := c.Before, c.After
 		switch {
-		case !found:
-			lines = append(lines, a.Name+": only in the first")
+		case c.Kind == archive.Removed:
+			lines = append(lines, c.Name+": only in the first")
+		case c.Kind == archive.Added:
+			lines = append(lines, c.Name+": only in the second")
 		case a.Size != b.Size:
-			lines = append(lines, fmt.Sprintf("%s: %d and %d bytes", a.Name, a.Size, b.Size))
+			lines = append(lines, fmt.Sprintf("%s: %d and %d bytes", c.Name, a.Size, b.Size))
 		case a.SHA256 != b.SHA256:
-			lines = append(lines, fmt.Sprintf("%s: sha256 %.16s… and %.16s…", a.Name, a.SHA256, b.SHA256))
-		case a != b:
-			lines = append(lines, fmt.Sprintf("%s: %s %s and %s %s", a.Name, a.Mode, a.Link, b.Mode, b.Link))
+			lines = append(lines, fmt.Sprintf("%s: sha256 %.16s… and %.16s…", c.Name, a.SHA256, b.SHA256))
+		default:
+			lines = append(lines, fmt.Sprintf("%s: %s %s and %s %s", c.Name, a.Mode, a.Link, b.Mode, b.Link))
 		}
 	}
-	for name := range second {
-		lines = append(lines, name+": only in the second")
-	}
-	slices.Sort(lines)
 	return lines
 }
 
