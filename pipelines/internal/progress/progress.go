@@ -23,7 +23,8 @@ const (
 	GitHub
 )
 
-// Reporter writes the progress of one run. It is safe for concurrent use.
+// Reporter writes the progress of one run. It is safe for concurrent use, and
+// a nil Reporter reports nothing.
 type Reporter struct {
 	out   io.Writer
 	mode  Mode
@@ -38,7 +39,7 @@ type Reporter struct {
 }
 
 // New returns a reporter that writes to out. Width returns the columns of the
-// terminal, and is asked in mode Terminal alone. Close ends it.
+// terminal, and is called only in mode Terminal. Close ends it.
 func New(out io.Writer, mode Mode, width func() int) *Reporter {
 	r := &Reporter{out: out, mode: mode, width: width, now: time.Now, stop: make(chan struct{})}
 	every := time.Minute
@@ -62,6 +63,9 @@ func New(out io.Writer, mode Mode, width func() int) *Reporter {
 
 // Close ends the repainting. Stages that are still open leave no line.
 func (r *Reporter) Close() {
+	if r == nil {
+		return
+	}
 	close(r.stop)
 	r.stopped.Wait()
 	r.mu.Lock()
@@ -71,6 +75,9 @@ func (r *Reporter) Close() {
 
 // Note writes a text about a subject, such as the name of an asset.
 func (r *Reporter) Note(subject, text string) {
+	if r == nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.erase()
@@ -78,8 +85,11 @@ func (r *Reporter) Note(subject, text string) {
 	r.paint()
 }
 
-// Stage begins a stage of work on a subject.
+// Stage begins a stage of work on a subject. A nil Reporter returns a nil Stage.
 func (r *Reporter) Stage(subject, name string) *Stage {
+	if r == nil {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := &Stage{reporter: r, subject: Printable(subject), name: Printable(name), begin: r.now()}
@@ -90,7 +100,8 @@ func (r *Reporter) Stage(subject, name string) *Stage {
 	return s
 }
 
-// Stage is one piece of work. Its methods are safe for concurrent use.
+// Stage is one piece of work. Its methods are safe for concurrent use, and a
+// nil Stage reports nothing.
 type Stage struct {
 	reporter      *Reporter
 	subject, name string
@@ -101,8 +112,18 @@ type Stage struct {
 	ended         bool
 }
 
-// Bytes says how far a transfer is; total is 0 where it is not known.
+// Note writes a text about the stage's subject.
+func (s *Stage) Note(text string) {
+	if s != nil {
+		s.reporter.Note(s.subject, text)
+	}
+}
+
+// Bytes reports how far a transfer is; total is 0 where it is not known.
 func (s *Stage) Bytes(done, total int64) {
+	if s == nil {
+		return
+	}
 	s.reporter.mu.Lock()
 	defer s.reporter.mu.Unlock()
 	s.done, s.total = done, total
@@ -111,6 +132,9 @@ func (s *Stage) Bytes(done, total int64) {
 // Write takes the stage's log, of which a terminal shows the latest line and
 // GitHub Actions everything. It never fails.
 func (s *Stage) Write(p []byte) (int, error) {
+	if s == nil {
+		return len(p), nil
+	}
 	s.reporter.mu.Lock()
 	defer s.reporter.mu.Unlock()
 	s.partial = append(s.partial, p...)
@@ -132,9 +156,11 @@ func (s *Stage) Write(p []byte) (int, error) {
 }
 
 // End writes the stage's line: its time, and the detail or the fact that it
-// failed; the error itself is for the caller to report. Only the first call
-// counts.
+// failed; the caller reports the error itself. Only the first call counts.
 func (s *Stage) End(err error, detail string) {
+	if s == nil {
+		return
+	}
 	r := s.reporter
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -117,3 +117,17 @@ func TestFormat(t *testing.T) {
 		}
 	}
 }
+
+// A room that nobody watches is handed a nil reporter.
+func TestNilReporter(t *testing.T) {
+	var reporter *Reporter
+	reporter.Note("kernel", "nothing")
+	stage := reporter.Stage("kernel", "build")
+	stage.Note("nothing")
+	stage.Bytes(1, 2)
+	if n, err := stage.Write([]byte("line\n")); n != 5 || err != nil {
+		t.Errorf("Write returned %d, %v", n, err)
+	}
+	stage.End(nil, "done")
+	reporter.Close()
+}
