@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -25,16 +26,19 @@ func graphCmd(process Process, tree *treeOptions) *cobra.Command {
 	var o graphOptions
 	cmd := &cobra.Command{
 		Use:   "graph [NAME...]",
-		Short: "Draw what depends on what",
-		Long: `Draw the assets, and all they depend on, as Mermaid, for Graphviz or as an SVG
-picture; without names all assets of the architecture. Edges go from a dependency
-to what needs it.`,
-		RunE: func(_ *cobra.Command, names []string) error {
+		Short: "Draw the dependencies of assets",
+		Long: `Draw the named assets and their dependencies as Mermaid or Graphviz text, or as an
+SVG picture, which needs Graphviz. Without names, draw all assets of the
+architecture. An edge goes from a dependency to the asset that needs it.`,
+		Example: `  pipelines graph
+  pipelines graph shim-v2 --arch arm64 --format dot
+  pipelines graph --format svg > assets.svg`,
+		RunE: func(cmd *cobra.Command, names []string) error {
 			tree, err := tree.load(process.Stderr)
 			if err != nil {
 				return err
 			}
-			return runGraph(process.Stdout, o, tree, names)
+			return runGraph(cmd.Context(), process.Stdout, o, tree, names)
 		},
 	}
 	flags := cmd.Flags()
@@ -44,7 +48,7 @@ to what needs it.`,
 	return cmd
 }
 
-func runGraph(w io.Writer, o graphOptions, tree *tree, names []string) error {
+func runGraph(ctx context.Context, w io.Writer, o graphOptions, tree *tree, names []string) error {
 	if !slices.Contains(graphFormats, o.format) {
 		return usage(fmt.Errorf("--format %s: want one of %s", o.format, strings.Join(graphFormats, ", ")))
 	}
@@ -70,13 +74,15 @@ func runGraph(w io.Writer, o graphOptions, tree *tree, names []string) error {
 			Nodes []graph.Node `json:"nodes"`
 		}{arch, g.Nodes})
 	}
-	text := g.Mermaid
+	text := g.Mermaid()
 	switch o.format {
 	case "dot":
-		text = g.DOT
+		text = g.DOT()
 	case "svg":
-		text = g.SVG
+		if text, err = g.SVG(ctx); err != nil {
+			return err
+		}
 	}
-	_, err = io.WriteString(w, text())
+	_, err = io.WriteString(w, text)
 	return err
 }

@@ -1,6 +1,10 @@
-// Package graph draws what depends on what, as Mermaid, Graphviz or SVG. It
-// turns plain data into text: the same nodes give the same bytes, in whatever
-// order they come. Edges go from a dependency to what needs it.
+// Package graph orders assets by their dependencies and writes the result as
+// Mermaid or Graphviz text, or as an SVG picture. The same nodes give the same
+// text, in whatever order they come. An edge goes from a dependency to the node
+// that needs it.
+//
+// The package has no layout of its own: GitHub renders Mermaid, and Graphviz
+// draws the picture.
 package graph
 
 import (
@@ -17,25 +21,26 @@ type Node struct {
 	Dependencies []string `json:"dependencies"`
 }
 
-// Graph is a set of nodes without circles.
+// Graph is a set of nodes without cycles.
 type Graph struct {
-	// Nodes are sorted by stage and name, and so dependencies first. The stage
-	// of a node is 1 where it depends on nothing, else one more than the highest
-	// of its dependencies. Dependencies are sorted and never nil.
+	// Nodes are sorted by stage and name, so a dependency precedes the nodes that
+	// need it. A node without dependencies has stage 1; any other node has one more
+	// than the highest stage of its dependencies. Dependencies are sorted and never
+	// nil.
 	Nodes []Node
 }
 
 // Edge says that To depends on From.
 type Edge struct{ From, To string }
 
-// New returns the graph of some nodes, whose stages it computes. A name that
-// stands twice, a dependency that is no node and a circle are errors.
+// New returns the graph of the nodes and computes their stages. A duplicate name,
+// a dependency that is not among the nodes and a cycle are errors.
 func New(nodes []Node) (*Graph, error) {
 	byName := map[string]*Node{}
 	sorted := make([]Node, len(nodes))
 	for i, node := range nodes {
 		if byName[node.Name] != nil {
-			return nil, fmt.Errorf("%q stands twice in the graph", node.Name)
+			return nil, fmt.Errorf("duplicate node %q", node.Name)
 		}
 		dependencies := slices.Sorted(slices.Values(node.Dependencies))
 		sorted[i] = Node{Name: node.Name, Dependencies: append([]string{}, slices.Compact(dependencies)...)}
@@ -52,11 +57,11 @@ func New(nodes []Node) (*Graph, error) {
 	return &Graph{Nodes: sorted}, nil
 }
 
-// setStage sets the stage of a node and of all it depends on; above are the
-// names that led to it.
+// setStage sets the stages of a node and of everything it depends on; above holds
+// the names on the way to it.
 func setStage(byName map[string]*Node, node *Node, above []string) error {
 	if slices.Contains(above, node.Name) {
-		return fmt.Errorf("a circle of dependencies: %s", strings.Join(append(above, node.Name), " -> "))
+		return fmt.Errorf("dependency cycle: %s", strings.Join(append(above, node.Name), " -> "))
 	}
 	if node.Stage != 0 {
 		return nil
@@ -76,7 +81,7 @@ func setStage(byName map[string]*Node, node *Node, above []string) error {
 	return nil
 }
 
-// Edges returns the edges, sorted as their ends are in Nodes: by To, then From.
+// Edges returns the edges in the order of Nodes: by To, then by From.
 func (g *Graph) Edges() []Edge {
 	var edges []Edge
 	for _, node := range g.Nodes {

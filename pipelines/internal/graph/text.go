@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// Mermaid returns the graph for Mermaid, as GitHub draws it in Markdown.
+// Mermaid returns the graph as Mermaid text, which GitHub renders in Markdown.
 func (g *Graph) Mermaid() string {
 	var out strings.Builder
 	out.WriteString("graph LR\n")
 	ids := map[string]string{}
 	for i, node := range g.Nodes {
-		// Words such as "end" cannot be identifiers there, nor every character.
+		// Names are not valid identifiers in general: "end" is a keyword.
 		ids[node.Name] = fmt.Sprintf("n%d", i+1)
 		fmt.Fprintf(&out, "  %s[\"%s\"]\n", ids[node.Name], mermaidText.Replace(node.Name))
 	}
@@ -21,14 +21,14 @@ func (g *Graph) Mermaid() string {
 	return out.String()
 }
 
-// mermaidText writes a label between quotes. Entities begin with # there, and
-// what looks like HTML or Markdown is drawn as such.
+// mermaidText escapes a quoted label. Mermaid's entities begin with #, and it
+// renders HTML and Markdown in labels.
 var mermaidText = strings.NewReplacer(
 	`#`, "#35;", `"`, "#34;", "&", "#38;", "<", "#60;", ">", "#62;", "`", "#96;", "*", "#42;", `\`, "#92;",
 	"\r", " ", "\n", " ",
 )
 
-// DOT returns the graph for Graphviz.
+// DOT returns the graph as Graphviz text.
 func (g *Graph) DOT() string {
 	var out strings.Builder
 	out.WriteString("digraph assets {\n  rankdir=LR\n  node [shape=box, style=rounded, fontname=monospace]\n")
@@ -42,6 +42,6 @@ func (g *Graph) DOT() string {
 	return out.String()
 }
 
-// dotText writes a quoted identifier, which is also the label: there \N and
-// the like would mean something.
+// dotText escapes a quoted identifier, which is also the label, where \N and
+// similar escapes have a meaning.
 var dotText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", " ", "\n", " ")
