@@ -243,12 +243,29 @@ func (l *layout) tagOf(ctx context.Context, d *ocispec.Descriptor) (string, erro
 	if l.asset == builderRepository {
 		return l.builderTag(ctx, *d)
 	}
+	if tag, err := l.proofTag(ctx, d); err == nil || !IsDamage(err) {
+		return tag, err
+	}
 	d.ArtifactType = artifactType
 	artifact, err := l.load(ctx, *d)
 	if err == nil && (artifact.Asset != l.asset || artifact.validate() != nil) {
 		err = &damage{"is of another asset"}
 	}
 	return artifact.Tag(), err
+}
+
+// proofTag is tagOf for a proof.
+func (l *layout) proofTag(ctx context.Context, d *ocispec.Descriptor) (string, error) {
+	data, err := l.read(ctx, "manifest", *d, maxManifest)
+	if err != nil {
+		return "", err
+	}
+	e, err := parseProof(data, "")
+	if err != nil {
+		return "", err
+	}
+	d.ArtifactType = proofType
+	return tagOfProof(e.Subject.Digest, d.Digest), l.present(Output{Name: "proof", Digest: e.Layers[0].Digest.String(), Size: e.Layers[0].Size})
 }
 
 // builderTag is tagOf for a builder.

@@ -17,7 +17,7 @@ import (
 
 // Push makes an artifact available in the registry, and the tags point at it: it
 // sends the blobs that the registry lacks, then the manifest under the key, then
-// the tags. Who comes first wins: a whole artifact that is there under the key,
+// the proofs, then the tags. Who comes first wins: a whole artifact that is there under the key,
 // though it may be another build, stays, and the tags point at that. The store
 // need not hold such an artifact. One that could not be read in a pull of this
 // Registry is sent again, all of it, and then read: a registry may keep the damaged
@@ -40,6 +40,9 @@ func (r *Registry) Push(ctx context.Context, ref Ref, from *Store, tags []string
 		if there, err = p.send(ctx); err != nil {
 			return r.hinted(err)
 		}
+	}
+	if err := p.proofs(ctx, *there); err != nil {
+		return r.hinted(err)
 	}
 	for _, tag := range tags {
 		if err := p.tag(ctx, *there, tag); err != nil {

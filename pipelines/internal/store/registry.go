@@ -290,7 +290,7 @@ func (r *Registry) repository(asset string) (*remote.Repository, error) {
 	}
 	ref := registry.Reference{Registry: r.ref.Registry, Repository: r.ref.Repository + "/" + asset}
 	return &remote.Repository{
-		Client: r.client, Reference: ref, PlainHTTP: r.plain, MaxMetadataBytes: maxManifest,
+		Client: r.client, Reference: ref, PlainHTTP: r.plain, MaxMetadataBytes: maxManifest, SkipReferrersGC: true,
 		ManifestMediaTypes: []string{ocispec.MediaTypeImageManifest},
 	}, nil
 }

@@ -1,0 +1,118 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+)
+
+// TestProofs keeps proofs with an artifact, in both tiers: with a registry that
+// lists referrers and with one that does not.
+func TestProofs(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+	defer server.Close()
+	for name, host := range map[string]string{"api": strings.TrimPrefix(server.URL, "http://"), "tag": registrytest.New(t)} {
+		t.Run(name, func(t *testing.T) { proofs(t, host) })
+	}
+}
+
+func proofs(t *testing.T, host string) {
+	p := sample(t, "qemu", "x86_64", 1)
+	s, n := open(t)
+	artifact := put(t, s, p)
+	if got, err := s.Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
+		t.Errorf("proofs before there are any: %q, %v", got, err)
+	}
+	want := [][]byte{[]byte(`{"verdict":"passed"}`), []byte(`{"verdict":"failed"}`)}
+	for _, proof := range append(want, want[0]) {
+		if err := s.PutProof(t.Context(), artifact, proof); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantProofs(t, s.Proofs, artifact, want)
+	r, faults, _ := connect(t, host)
+	for range 2 {
+		if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	uploads := map[string]int{}
+	for _, request := range sent(faults) {
+		uploads[request]++
+	}
+	for request, times := range uploads {
+		if times > 1 && !strings.Contains(request, "/manifests/sha256-") {
+			t.Errorf("sent %s %d times", request, times)
+		}
+	}
+	found, err := r.Lookup(t.Context(), p.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantProofs(t, r.Proofs, found, want)
+	empty, _ := open(t)
+	other := &Tiered{Local: empty, Registry: r}
+	wantProofs(t, other.Proofs, found, want)
+	if got, err := r.List(t.Context(), "qemu"); err != nil || len(got) != 1 {
+		t.Errorf("proofs are listed as artifacts: %v, %v", got, err)
+	}
+	if got, err := s.List(t.Context()); err != nil || len(got) != 1 {
+		t.Errorf("proofs are listed as artifacts: %v, %v", got, err)
+	}
+	sound(t, s)
+	n.want(t)
+	// A rebuilt index leads to them too.
+	if err := os.WriteFile(filepath.Join(s.dir, "qemu", "index.json"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	wantProofs(t, s.Proofs, artifact, want)
+}
+
+func TestProofOfNothing(t *testing.T) {
+	s, _ := open(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	artifact := put(t, s, p)
+	if err := s.PutProof(t.Context(), artifact, nil); err == nil {
+		t.Error("an empty proof is taken")
+	}
+	p.Record = []byte(`{"base":"another"}`)
+	put(t, s, p)
+	if err := s.PutProof(t.Context(), artifact, []byte("{}")); !IsNotFound(err) {
+		t.Errorf("a proof of what is not there any more: %v", err)
+	}
+	r, _, n := connect(t, registrytest.New(t), registrytest.Rule{Do: registrytest.Status(503)})
+	if got, err := r.Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
+		t.Errorf("proofs of a registry that fails: %q, %v", got, err)
+	}
+	n.want(t, "going on without the registry")
+}
+
+// wantProofs compares in any order.
+func wantProofs(t *testing.T, read func(ctx context.Context, artifact Artifact) ([][]byte, error), artifact Artifact, want [][]byte) {
+	t.Helper()
+	got, err := read(t.Context(), artifact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func(proofs [][]byte) map[string]int {
+		all := map[string]int{}
+		for _, proof := range proofs {
+			all[string(bytes.TrimSpace(proof))]++
+		}
+		return all
+	}
+	if diff := cmp.Diff(count(want), count(got)); diff != "" {
+		t.Errorf("proofs (-want +got)\n%s", diff)
+	}
+}
