@@ -30,7 +30,6 @@ func kernelConfigCmd(process Process, tree *treeOptions) *cobra.Command {
 		kernelConfigShowCmd(process, tree),
 		kernelConfigDiffCmd(process, tree),
 		kernelConfigCheckCmd(process, tree),
-		kernelConfigMenuCmd(process, tree),
 	)
 	return cmd
 }
