@@ -42,7 +42,7 @@ func (b Boot) run(ctx context.Context, report *Report, k Kernel, f *files, dir s
 	}
 	var missing *errNoTool
 	if errors.As(err, &missing) {
-		report.skip(name, "%s", missing.why)
+		report.Skip(name, "%s", missing.why)
 		return nil
 	}
 	if err != nil {

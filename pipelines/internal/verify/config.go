@@ -31,16 +31,16 @@ func Forbidden(other, requested *kconfig.Set) []kconfig.Option {
 // all that was asked for is in it, and nothing that must not be.
 func (k Kernel) checkConfig(report *Report, f *files) {
 	if f.config == nil {
-		report.skip("embedded config", "no config in the tarball")
-		report.skip("requested options", "no config in the tarball")
+		report.Skip("embedded config", "no config in the tarball")
+		report.Skip("requested options", "no config in the tarball")
 		return
 	}
 	k.checkEmbedded(report, f)
 	if err := k.Requested.Check(f.config, k.Exceptions, k.KernelArch, k.Version); err != nil {
-		report.fail("requested options", "%v", err)
+		report.Fail("requested options", "%v", err)
 	} else {
 		tolerated := kconfig.Tolerated(k.Requested, k.Exceptions, k.KernelArch, k.Version)
-		report.pass("requested options", "%d as requested, %d excepted", len(k.Requested.Options)-len(tolerated), len(tolerated))
+		report.Pass("requested options", "%d as requested, %d excepted", len(k.Requested.Options)-len(tolerated), len(tolerated))
 	}
 	var problems []string
 	for _, option := range k.Forbidden {
@@ -49,7 +49,7 @@ func (k Kernel) checkConfig(report *Report, f *files) {
 		}
 	}
 	if len(k.Forbidden) > 0 {
-		report.judge("forbidden options", problems, "none of %d that belong to the debug kernel", len(k.Forbidden))
+		report.Judge("forbidden options", problems, "none of %d that belong to the debug kernel", len(k.Forbidden))
 	}
 }
 
@@ -58,21 +58,21 @@ func (k Kernel) checkEmbedded(report *Report, f *files) {
 	const name = "embedded config"
 	expected := f.options["CONFIG_IKCONFIG"] == "y"
 	if f.vmlinux == nil {
-		report.skip(name, "no vmlinux to read it from")
+		report.Skip(name, "no vmlinux to read it from")
 		return
 	}
 	embedded, err := f.vmlinux.Config()
 	switch {
 	case errors.Is(err, kimage.ErrNone) && !expected:
-		report.skip(name, "CONFIG_IKCONFIG is off: nothing in the kernel confirms the config file, whose options are looked at")
+		report.Skip(name, "CONFIG_IKCONFIG is off: nothing in the kernel confirms the config file, whose options are looked at")
 	case errors.Is(err, kimage.ErrNone):
-		report.fail(name, "the config file has CONFIG_IKCONFIG=y, but there is no configuration in vmlinux")
+		report.Fail(name, "the config file has CONFIG_IKCONFIG=y, but there is no configuration in vmlinux")
 	case err != nil:
-		report.fail(name, "%v", err)
+		report.Fail(name, "%v", err)
 	case !bytes.Equal(embedded, f.config):
-		report.fail(name, "vmlinux carries another configuration than the config file: %s", firstDifference(embedded, f.config))
+		report.Fail(name, "vmlinux carries another configuration than the config file: %s", firstDifference(embedded, f.config))
 	default:
-		report.pass(name, "equals the config file, %d bytes", len(embedded))
+		report.Pass(name, "equals the config file, %d bytes", len(embedded))
 	}
 }
 

@@ -108,7 +108,7 @@ func (g *guest) checkDevices(report *Report, f *files) {
 	bound := g.saw[serial.Devices]
 	for _, d := range devices {
 		if d.driver == "vmw_vsock_virtio_transport" && g.cid == 0 {
-			report.skip(d.name, "no device: this machine has no %s (modprobe vhost_vsock)", qemu.VhostVsock)
+			report.Skip(d.name, "no device: this machine has no %s (modprobe vhost_vsock)", qemu.VhostVsock)
 			continue
 		}
 		o, ok := g.observed(report, d.name, d.observation)
@@ -116,19 +116,19 @@ func (g *guest) checkDevices(report *Report, f *files) {
 			continue
 		}
 		if !slices.ContainsFunc(bound.Items, func(item string) bool { return strings.HasPrefix(item, d.driver+":") }) {
-			report.fail(d.name, "no device has the driver %s (%s)", d.driver, listed(bound))
+			report.Fail(d.name, "no device has the driver %s (%s)", d.driver, listed(bound))
 			continue
 		}
 		if o.Error != "" {
-			report.fail(d.name, "%s", o.Error)
+			report.Fail(d.name, "%s", o.Error)
 			continue
 		}
 		problems, saw := d.judge(g, o)
-		report.judge(d.name, problems, "%s", saw)
+		report.Judge(d.name, problems, "%s", saw)
 	}
 	g.checkDrivers(report, f)
 	if o, ok := g.observed(report, "vsock sockets", serial.Vsock); ok {
-		report.judge("vsock sockets", problem(o), "a socket, and /dev/vsock")
+		report.Judge("vsock sockets", problem(o), "a socket, and /dev/vsock")
 	}
 }
 
@@ -173,7 +173,7 @@ func (g *guest) checkDrivers(report *Report, f *files) {
 			problems = append(problems, fmt.Sprintf("no driver %s, in spite of %s", d.driver, d.option))
 		}
 	}
-	report.judge(name, problems, "%s", strings.Join(seen, ", "))
+	report.Judge(name, problems, "%s", strings.Join(seen, ", "))
 }
 
 // checkMounts is about file systems and cgroups.
@@ -181,13 +181,13 @@ func (g *guest) checkMounts(report *Report, f *files) {
 	g.mounted(report, "tmpfs", "written and read")
 	g.mounted(report, "overlay", "read through, written above, removed")
 	if g.noDisk != "" {
-		report.skip("mount ext4", "%s", g.noDisk)
+		report.Skip("mount ext4", "%s", g.noDisk)
 	} else if o, ok := g.observed(report, "mount ext4", serial.Mount+"ext4"); ok {
 		problems := problem(o)
 		if problems == nil {
 			problems = unequal("the file of the host", o.Value, g.nonce)
 		}
-		report.judge("mount ext4", problems, "on the virtio disk: read, written, and read after another mount")
+		report.Judge("mount ext4", problems, "on the virtio disk: read, written, and read after another mount")
 	}
 	if f.options["CONFIG_DEBUG_FS"] == "y" {
 		g.mounted(report, "debugfs", "mounted")
@@ -200,7 +200,7 @@ func (g *guest) checkMounts(report *Report, f *files) {
 
 func (g *guest) mounted(report *Report, kind, saw string) {
 	if o, ok := g.observed(report, "mount "+kind, serial.Mount+kind); ok {
-		report.judge("mount "+kind, problem(o), "%s", saw)
+		report.Judge("mount "+kind, problem(o), "%s", saw)
 	}
 }
 
@@ -223,19 +223,19 @@ func (g *guest) checkControllers(report *Report, f *files) {
 			problems = append(problems, "no controller "+c.name)
 		}
 	}
-	report.judge(name, problems, "%s", strings.Join(o.Items, " "))
+	report.Judge(name, problems, "%s", strings.Join(o.Items, " "))
 }
 
 // checkBPF is about programs that the guest's kernel runs.
 func (g *guest) checkBPF(report *Report, f *files) {
 	if f.options["CONFIG_CGROUP_BPF"] == "y" {
 		if o, ok := g.observed(report, "device rules", serial.DeviceRules); ok {
-			report.judge("device rules", problem(o), "a BPF program on a cgroup: %s", o.Value)
+			report.Judge("device rules", problem(o), "a BPF program on a cgroup: %s", o.Value)
 		}
 	}
 	if f.options["CONFIG_DEBUG_INFO_BTF"] == "y" && f.options["CONFIG_KPROBES"] == "y" {
 		if o, ok := g.observed(report, "BPF event", serial.Event); ok {
-			report.judge("BPF event", problem(o), "CO-RE program, %s; none after it was detached", o.Value)
+			report.Judge("BPF event", problem(o), "CO-RE program, %s; none after it was detached", o.Value)
 		}
 	}
 }

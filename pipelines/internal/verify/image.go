@@ -31,7 +31,7 @@ var formats = []struct {
 func (k Kernel) image(report *Report, what, path, release string) (*kimage.Image, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		report.skip(what, "it is not in the tarball")
+		report.Skip(what, "it is not in the tarball")
 		return nil, nil
 	}
 	if err != nil {
@@ -44,10 +44,10 @@ func (k Kernel) image(report *Report, what, path, release string) (*kimage.Image
 	}
 	image, err := kimage.Open(file, info.Size())
 	if err != nil {
-		report.fail(what, "%v", err)
+		report.Fail(what, "%v", err)
 		return nil, nil
 	}
-	report.judge(what, k.imageProblems(what, image, release), "%s for %s, release %s, %d bytes", image.Format, image.Arch, shown(image.Release), info.Size())
+	report.Judge(what, k.imageProblems(what, image, release), "%s for %s, release %s, %d bytes", image.Format, image.Arch, shown(image.Release), info.Size())
 	return &image, nil
 }
 

@@ -47,7 +47,7 @@ func (g *guest) watch(line string) bool {
 
 // check makes the checks of a boot out of what was said.
 func (g *guest) check(report *Report, k Kernel, f *files) {
-	report.add(g.boot(f))
+	report.Add(g.boot(f))
 	if _, began := g.saw[serial.Begin]; !began {
 		return
 	}
@@ -104,7 +104,7 @@ func (g *guest) position(f *files) string {
 func (g *guest) observed(report *Report, check, name string) (serial.Observation, bool) {
 	o, there := g.saw[name]
 	if !there {
-		report.skip(check, "the guest did not get that far")
+		report.Skip(check, "the guest did not get that far")
 	}
 	return o, there
 }
@@ -113,7 +113,7 @@ func (g *guest) observed(report *Report, check, name string) (serial.Observation
 func (g *guest) checkBuild(report *Report, f *files) {
 	const name = "same build"
 	if len(f.vmlinux.Sections) == 0 {
-		report.skip(name, "vmlinux is compressed: its notes cannot be read")
+		report.Skip(name, "vmlinux is compressed: its notes cannot be read")
 		return
 	}
 	if f.vmlinux.Release == "" && f.vmlinuz != nil && len(f.vmlinuz.Sections) > 0 {
@@ -121,7 +121,7 @@ func (g *guest) checkBuild(report *Report, f *files) {
 		if !f.vmlinuz.Packs(*f.vmlinux) {
 			problems = []string{"vmlinux unpacks another kernel than vmlinuz"}
 		}
-		report.judge(name, problems, "vmlinux and vmlinuz are one decompressor with one kernel in it")
+		report.Judge(name, problems, "vmlinux and vmlinuz are one decompressor with one kernel in it")
 		return
 	}
 	o, ok := g.observed(report, name, serial.Notes)
@@ -141,13 +141,13 @@ func (g *guest) checkBuild(report *Report, f *files) {
 	case !f.vmlinux.Contains(notes):
 		problems = append(problems, fmt.Sprintf("vmlinuz is a kernel with the build ID %s, and vmlinux another", id))
 	}
-	report.judge(name, problems, "vmlinuz is the kernel of vmlinux, build ID %s", id)
+	report.Judge(name, problems, "vmlinuz is the kernel of vmlinux, build ID %s", id)
 }
 
 // checkKernel is about what the running kernel says of itself.
 func (g *guest) checkKernel(report *Report, k Kernel, f *files) {
 	if o, ok := g.observed(report, "running release", serial.Release); ok {
-		report.judge("running release", unequal("the release", o.Value, f.release), "%s, %s", o.Value, strings.Join(o.Items, " "))
+		report.Judge("running release", unequal("the release", o.Value, f.release), "%s, %s", o.Value, strings.Join(o.Items, " "))
 	}
 	if o, ok := g.observed(report, "running machine", serial.Machine); ok {
 		processors := g.saw[serial.Processors].Size
@@ -155,17 +155,17 @@ func (g *guest) checkKernel(report *Report, k Kernel, f *files) {
 		if f.options["CONFIG_SMP"] == "y" && processors != qemu.Processors {
 			problems = append(problems, fmt.Sprintf("%d processors: want %d", processors, qemu.Processors))
 		}
-		report.judge("running machine", problems, "%s, %d processors", o.Value, processors)
+		report.Judge("running machine", problems, "%s, %d processors", o.Value, processors)
 	}
 	if f.options["CONFIG_IKCONFIG_PROC"] == "y" {
 		if o, ok := g.observed(report, "/proc/config.gz", serial.Config); ok {
-			report.judge("/proc/config.gz", sameFile(o, hexSum(f.config), "the config file"), "%d bytes unpacked, equals the config file", o.Size)
+			report.Judge("/proc/config.gz", sameFile(o, hexSum(f.config), "the config file"), "%d bytes unpacked, equals the config file", o.Size)
 		}
 	}
 	if f.vmlinux != nil {
 		if raw, err := f.vmlinux.BTF(); err == nil {
 			if o, ok := g.observed(report, "/sys/kernel/btf", serial.BTF); ok {
-				report.judge("/sys/kernel/btf", sameFile(o, hexSum(raw), ".BTF of vmlinux"), "vmlinux, %d bytes, equals .BTF of the file", o.Size)
+				report.Judge("/sys/kernel/btf", sameFile(o, hexSum(raw), ".BTF of vmlinux"), "vmlinux, %d bytes, equals .BTF of the file", o.Size)
 			}
 		}
 		g.checkBuild(report, f)
@@ -175,6 +175,6 @@ func (g *guest) checkKernel(report *Report, k Kernel, f *files) {
 		if o.Error != "" {
 			problems = append(problems, o.Error)
 		}
-		report.judge("taint", problems, "%s: no warning, no oops", o.Value)
+		report.Judge("taint", problems, "%s: no warning, no oops", o.Value)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kimage/kimagetest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 const (
@@ -174,7 +175,7 @@ func TestBadKernels(t *testing.T) {
 	for name, test := range map[string]struct {
 		files   tree
 		check   string
-		verdict verify.Verdict
+		verdict report.Verdict
 		saw     string
 	}{
 		"missing member": {good(t).without("System.map-" + version), "members", verify.Failed, "System.map-6.18.15-188-debug is missing"},

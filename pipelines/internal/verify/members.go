@@ -50,7 +50,7 @@ func (k Kernel) checkMembers(report *Report, members []archive.Member) {
 			problems = append(problems, fmt.Sprintf("%s has mode %s: want a link to %s", m.Name, m.Mode, target))
 		}
 	}
-	report.judge("members", problems, "%d files and %d links below %s", len(names.all()), len(links), folder)
+	report.Judge("members", problems, "%d files and %d links below %s", len(names.all()), len(links), folder)
 	checkLinks(report, members, links)
 }
 
@@ -88,5 +88,5 @@ func checkLinks(report *Report, members []archive.Member, links map[string]strin
 	if len(seen)+len(problems) == 0 {
 		problems = append(problems, "no links: the runtime's configuration names "+strings.Join(slices.Sorted(maps.Keys(links)), " and "))
 	}
-	report.judge("links", problems, "%s", strings.Join(seen, ", "))
+	report.Judge("links", problems, "%s", strings.Join(seen, ", "))
 }

@@ -27,14 +27,14 @@ func (k Kernel) checkModules(report *Report, f *files) error {
 	defer os.RemoveAll(dir)
 	modules, compressed, err := unpackModules(k.Modules, dir)
 	if err != nil {
-		report.fail(name, "reading %s: %v", k.Modules, err)
+		report.Fail(name, "reading %s: %v", k.Modules, err)
 		return nil
 	}
 	switch {
 	case len(modules)+len(compressed) == 0:
-		report.fail(name, "no modules in %s", k.Modules)
+		report.Fail(name, "no modules in %s", k.Modules)
 	case len(compressed) > 0:
-		report.fail(name, "%d modules are compressed, %s first: install them as .ko", len(compressed), compressed[0])
+		report.Fail(name, "%d modules are compressed, %s first: install them as .ko", len(compressed), compressed[0])
 	default:
 		k.judgeModules(report, f, modules)
 	}
@@ -73,7 +73,7 @@ func (k Kernel) judgeModules(report *Report, f *files, modules []module) {
 	const name = "module signatures"
 	certificate, err := certificate(k.Certificate)
 	if err != nil {
-		report.fail(name, "the certificate of the tree: %v", err)
+		report.Fail(name, "the certificate of the tree: %v", err)
 		return
 	}
 	var problems []string
@@ -99,11 +99,11 @@ func (k Kernel) judgeModules(report *Report, f *files, modules []module) {
 	}
 	switch {
 	case len(problems) == 0 && signed == 0:
-		report.skip(name, "%d modules, unsigned, as CONFIG_MODULE_SIG is off", len(modules))
+		report.Skip(name, "%d modules, unsigned, as CONFIG_MODULE_SIG is off", len(modules))
 	case certificate == nil:
-		report.judge(name, problems, "%d of %d modules are signed with %s; by whom is not checked: the tree declares no certificate", signed, len(modules), hash)
+		report.Judge(name, problems, "%d of %d modules are signed with %s; by whom is not checked: the tree declares no certificate", signed, len(modules), hash)
 	default:
-		report.judge(name, problems, "%d of %d modules are signed with %s by the tree's certificate", signed, len(modules), hash)
+		report.Judge(name, problems, "%d of %d modules are signed with %s by the tree's certificate", signed, len(modules), hash)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/modsig/modsigtest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 func TestModules(t *testing.T) {
@@ -44,7 +45,7 @@ func TestModules(t *testing.T) {
 		modules     tree
 		certificate []byte
 		config      string
-		verdict     verify.Verdict
+		verdict     report.Verdict
 		saw         string
 	}{
 		"signed":           {tree{folder + "a.ko": string(signed), folder + "b.ko": string(signed)}, certificate, "CONFIG_MODULE_SIG=y\n", verify.Passed, "2 of 2 modules are signed with SHA-512 by the tree's certificate"},

@@ -105,7 +105,7 @@ func (n Nydus) Verify(ctx context.Context, tarball string, serving Serving) (*Re
 	}
 	if why := serving.cannot(n.Arch, native); why != "" {
 		for _, name := range servingChecks {
-			report.skip(name, "%s", why)
+			report.Skip(name, "%s", why)
 		}
 		return report, nil
 	}
@@ -171,7 +171,7 @@ func checkNydusMembers(report *Report, members []archive.Member) {
 			problems = append(problems, fmt.Sprintf("./%s is missing", name))
 		}
 	}
-	report.judge("members", problems, "%d files below %s: programs, configurations, units, drop-ins and templates", len(wanted), nydusHome)
+	report.Judge("members", problems, "%d files below %s: programs, configurations, units, drop-ins and templates", len(wanted), nydusHome)
 }
 
 // nydusFolder says whether a name of the tarball is a folder that leads to a file.

@@ -26,7 +26,7 @@ func (n Nydus) checkProgram(report *Report, path string) (ours bool, err error) 
 	name := filepath.Base(path)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		report.skip(name, "it is not in the tarball")
+		report.Skip(name, "it is not in the tarball")
 		return false, nil
 	}
 	if err != nil {
@@ -34,12 +34,12 @@ func (n Nydus) checkProgram(report *Report, path string) (ours bool, err error) 
 	}
 	file, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
-		report.fail(name, "it is no ELF file: %v", err)
+		report.Fail(name, "it is no ELF file: %v", err)
 		return false, nil
 	}
 	info, err := buildinfo.Read(bytes.NewReader(data))
 	if err != nil {
-		report.fail(name, "it is no program of Go: %v", err)
+		report.Fail(name, "it is no program of Go: %v", err)
 		return false, nil
 	}
 	settings := map[string]string{}
@@ -56,7 +56,7 @@ func (n Nydus) checkProgram(report *Report, path string) (ours bool, err error) 
 	if name == filepath.Base(nydusGRPC) && !bytes.Contains(data, []byte(n.Revision)) {
 		problems = append(problems, "the revision "+n.Revision+" is nowhere in it")
 	}
-	report.judge(name, problems, "%s, static and stripped, no interpreter and no libraries, %s, of %d modules", file.Machine, info.GoVersion, len(info.Deps))
+	report.Judge(name, problems, "%s, static and stripped, no interpreter and no libraries, %s, of %d modules", file.Machine, info.GoVersion, len(info.Deps))
 	return ours, nil
 }
 
@@ -104,7 +104,7 @@ func (n Nydus) checkFiles(ctx context.Context, report *Report, dir string) error
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		report.fail(name, "rendering them with their defaults: %v: %s", err, bytes.TrimSpace(output))
+		report.Fail(name, "rendering them with their defaults: %v: %s", err, bytes.TrimSpace(output))
 		return nil
 	}
 	var problems []string
@@ -125,6 +125,6 @@ func (n Nydus) checkFiles(ctx context.Context, report *Report, dir string) error
 			problems = append(problems, fmt.Sprintf("%s is not what %s.in gives with its defaults", nydusTemplates[template], template))
 		}
 	}
-	report.judge(name, problems, "%d templates give the shipped files with %s", len(nydusTemplates), strings.Join(nydusDefaults, " "))
+	report.Judge(name, problems, "%d templates give the shipped files with %s", len(nydusTemplates), strings.Join(nydusDefaults, " "))
 	return nil
 }

@@ -100,7 +100,7 @@ func (s Serving) run(ctx context.Context, report *Report, dir string) (err error
 	why := ""
 	for _, stage := range stages {
 		if why != "" {
-			report.skip(stage.name, "%s", why)
+			report.Skip(stage.name, "%s", why)
 			continue
 		}
 		saw, err := stage.do(r, ctx)
@@ -111,14 +111,14 @@ func (s Serving) run(ctx context.Context, report *Report, dir string) (err error
 		case errors.As(err, &missing) && r.server == nil:
 			// Without a containerd there is nothing to serve.
 			why = missing.why
-			report.skip(stage.name, "%s", why)
+			report.Skip(stage.name, "%s", why)
 		case errors.As(err, &missing):
-			report.skip(stage.name, "%s", missing.why)
+			report.Skip(stage.name, "%s", missing.why)
 		case err != nil:
 			why = "because of " + stage.name
-			report.fail(stage.name, "%v", err)
+			report.Fail(stage.name, "%v", err)
 		default:
-			report.pass(stage.name, "%s", saw)
+			report.Pass(stage.name, "%s", saw)
 		}
 	}
 	return nil

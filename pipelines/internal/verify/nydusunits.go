@@ -47,16 +47,16 @@ func (s Serving) checkUnits(ctx context.Context, report *Report, dir string) err
 		}
 		units = append(units, unit)
 	}
-	report.judge("units", problems, "both restart, with limits, before containerd.service, and keep their data when they stop")
+	report.Judge("units", problems, "both restart, with limits, before containerd.service, and keep their data when they stop")
 	program, err := s.LookPath("systemd-analyze")
 	if err != nil {
 		for _, name := range []string{"systemd", "hardening"} {
-			report.skip(name, "no systemd-analyze on this machine: apt-get install systemd")
+			report.Skip(name, "no systemd-analyze on this machine: apt-get install systemd")
 		}
 		return nil
 	}
 	if len(units) == 0 {
-		report.skip("systemd", "there are no units")
+		report.Skip("systemd", "there are no units")
 		return nil
 	}
 	s.analyze(ctx, report, program, units)
@@ -87,9 +87,9 @@ func (s Serving) analyze(ctx context.Context, report *Report, program string, un
 	output, err := verify.CombinedOutput()
 	said := strings.TrimSpace(string(output))
 	if err != nil || said != "" {
-		report.fail("systemd", "systemd-analyze verify: %v\n%s", err, said)
+		report.Fail("systemd", "systemd-analyze verify: %v\n%s", err, said)
 	} else {
-		report.pass("systemd", "systemd-analyze verify has nothing to say of both units")
+		report.Pass("systemd", "systemd-analyze verify has nothing to say of both units")
 	}
 	// Of 100, where the units of a distribution have more than 90.
 	const exposure = "40"
@@ -103,5 +103,5 @@ func (s Serving) analyze(ctx context.Context, report *Report, program string, un
 		}
 		saw = append(saw, last)
 	}
-	report.judge("hardening", problems, "%s", strings.Join(saw, "\n"))
+	report.Judge("hardening", problems, "%s", strings.Join(saw, "\n"))
 }

@@ -106,7 +106,7 @@ func (f firmware) checkMembers(report *Report, members []archive.Member) {
 		}
 		saw = append(saw, fmt.Sprintf("%s with %d MiB", f.path(image), image.size>>20))
 	}
-	report.judge("members", problems, "%s", strings.Join(saw, ", "))
+	report.Judge("members", problems, "%s", strings.Join(saw, ", "))
 }
 
 // image returns the one that has a path in the tarball.
@@ -152,18 +152,18 @@ func (f firmware) open(report *Report, dir string) ([]image, error) {
 func (f flash) check(report *Report, data []byte) (*fv.Image, []fv.File) {
 	name := "volumes of " + f.name
 	if len(data) < f.head {
-		report.fail(name, "%d bytes: too few for its head of %d", len(data), f.head)
+		report.Fail(name, "%d bytes: too few for its head of %d", len(data), f.head)
 		return nil, nil
 	}
 	data = data[f.head:]
 	parsed, err := fv.Parse(data)
 	if err != nil {
-		report.fail(name, "%v", err)
+		report.Fail(name, "%v", err)
 		return nil, nil
 	}
 	nested, err := parsed.Nested()
 	if err != nil {
-		report.fail(name, "%v", err)
+		report.Fail(name, "%v", err)
 		return nil, nil
 	}
 	var problems, saw []string
@@ -197,6 +197,6 @@ func (f flash) check(report *Report, data []byte) (*fv.Image, []fv.File) {
 	if len(nested) > 0 {
 		saw = append(saw, fmt.Sprintf("%d volumes within: %d files together", len(nested), len(files)))
 	}
-	report.judge(name, problems, "%s", strings.Join(saw, "\n"))
+	report.Judge(name, problems, "%s", strings.Join(saw, "\n"))
 	return parsed, files
 }

@@ -36,10 +36,10 @@ func (b Boot) firmware(ctx context.Context, report *Report, o OVMF, known firmwa
 	missing := slices.ContainsFunc(images, func(i image) bool { return i.data == nil })
 	switch {
 	case b.Skip != "":
-		report.skip("boot", "%s", b.Skip)
+		report.Skip("boot", "%s", b.Skip)
 		return nil
 	case !ok || missing:
-		report.skip("boot", "no firmware or no machine of QEMU for %s to boot", o.Arch)
+		report.Skip("boot", "no firmware or no machine of QEMU for %s to boot", o.Arch)
 		return nil
 	}
 	program := ""
@@ -47,7 +47,7 @@ func (b Boot) firmware(ctx context.Context, report *Report, o OVMF, known firmwa
 		program = path
 	}
 	if program == "" {
-		report.skip("boot", "no %s on this machine: apt-get install %s", machine.Program, machine.Package)
+		report.Skip("boot", "no %s on this machine: apt-get install %s", machine.Program, machine.Package)
 		return nil
 	}
 	starts, err := known.starts(o.Arch, images[0], dir)
@@ -159,7 +159,7 @@ func (b Boot) until(ctx context.Context, report *Report, program string, s start
 	default:
 		check.Saw = fmt.Sprintf("the machine went off after %.1f s: want %s", elapsed, s.want())
 	}
-	report.add(check)
+	report.Add(check)
 	return result.Elapsed, nil
 }
 

@@ -38,7 +38,7 @@ func (f firmware) checkContents(report *Report, images []image) {
 		without = append(without, c.what)
 	}
 	saw = append(saw, "none of: "+strings.Join(without, ", "))
-	report.judge("files", problems, "%s", strings.Join(saw, "\n"))
+	report.Judge("files", problems, "%s", strings.Join(saw, "\n"))
 }
 
 // checkVersion looks for the version that guests see in their SMBIOS tables, a
@@ -52,12 +52,12 @@ func (o OVMF) checkVersion(report *Report, images []image) {
 	for _, i := range images {
 		for _, file := range i.files {
 			if slices.ContainsFunc(file.Sections, func(s fv.Section) bool { return bytes.Contains(s.Data, text) }) {
-				report.pass(name, "%s, in the file %s", o.Version, file.Name)
+				report.Pass(name, "%s, in the file %s", o.Version, file.Name)
 				return
 			}
 		}
 	}
-	report.fail(name, "no file has the version %s", o.Version)
+	report.Fail(name, "no file has the version %s", o.Version)
 }
 
 // checkTable checks what the end of an image for x86_64 says.
@@ -66,13 +66,13 @@ func (f firmware) checkTable(report *Report, i image) {
 		return
 	}
 	if reset, err := ovmftable.ParseReset(i.data); err != nil {
-		report.fail("reset vector", "%v", err)
+		report.Fail("reset vector", "%v", err)
 	} else {
-		report.pass("reset vector", "goes to %#x in real mode and to %#x in protected mode", reset.Real, reset.Protected)
+		report.Pass("reset vector", "goes to %#x in real mode and to %#x in protected mode", reset.Real, reset.Protected)
 	}
 	table, err := ovmftable.Parse(i.data)
 	if err != nil {
-		report.fail("table of blocks", "%v", err)
+		report.Fail("table of blocks", "%v", err)
 		return
 	}
 	f.checkSEV(report, table)
@@ -87,7 +87,7 @@ func (f firmware) checkSEV(report *Report, table *ovmftable.Table) {
 	const name = "SEV metadata"
 	sections, err := table.SEV()
 	if err != nil {
-		report.fail(name, "%v", err)
+		report.Fail(name, "%v", err)
 		return
 	}
 	var problems, saw []string
@@ -104,7 +104,7 @@ func (f firmware) checkSEV(report *Report, table *ovmftable.Table) {
 	if !table.Has(ovmftable.ResetBlock) {
 		problems = append(problems, "no block for the reset of further processors under SEV-ES")
 	}
-	report.judge(name, problems, "%s", strings.Join(saw, "\n"))
+	report.Judge(name, problems, "%s", strings.Join(saw, "\n"))
 	f.checkHashes(report, table, sections)
 }
 
@@ -112,12 +112,12 @@ func (f firmware) checkHashes(report *Report, table *ovmftable.Table, sections [
 	const name = "SEV kernel hashes"
 	hashes, err := table.Area(ovmftable.HashesBlock)
 	if err != nil {
-		report.fail(name, "%v", err)
+		report.Fail(name, "%v", err)
 		return
 	}
 	secret, err := table.Area(ovmftable.SecretBlock)
 	if err != nil {
-		report.fail(name, "%v", err)
+		report.Fail(name, "%v", err)
 		return
 	}
 	page := slices.IndexFunc(sections, func(s ovmftable.SEVSection) bool { return s.Type == ovmftable.SEVHashes })
@@ -133,9 +133,9 @@ func (f firmware) checkHashes(report *Report, table *ovmftable.Table, sections [
 		problems = append(problems, fmt.Sprintf("the hashes at %s are outside of their page %s", hashes, sections[page].Area))
 	}
 	if f.hashes {
-		report.judge(name, problems, "hashes at %s, secret at %s", hashes, secret)
+		report.Judge(name, problems, "hashes at %s, secret at %s", hashes, secret)
 	} else {
-		report.judge(name, problems, "none, as it should be")
+		report.Judge(name, problems, "none, as it should be")
 	}
 }
 
@@ -144,7 +144,7 @@ func (f firmware) checkTDX(report *Report, i image, table *ovmftable.Table) {
 	const name = "TDX metadata"
 	sections, err := table.TDX()
 	if err != nil {
-		report.fail(name, "%v", err)
+		report.Fail(name, "%v", err)
 		return
 	}
 	var problems, saw []string
@@ -165,7 +165,7 @@ func (f firmware) checkTDX(report *Report, i image, table *ovmftable.Table) {
 			problems = append(problems, fmt.Sprintf("%d sections for %s: want 1", count[once], once))
 		}
 	}
-	report.judge(name, problems, "%s", strings.Join(saw, "\n"))
+	report.Judge(name, problems, "%s", strings.Join(saw, "\n"))
 }
 
 // checkBranch follows the first instructions of firmware for aarch64: over the
@@ -188,8 +188,8 @@ func (f flash) checkBranch(report *Report, i image) {
 		err = fmt.Errorf("the branch at %#x goes to %#x, behind the first volume", f.head, f.head+second)
 	}
 	if err != nil {
-		report.fail(name, "%v", err)
+		report.Fail(name, "%v", err)
 		return
 	}
-	report.pass(name, "a branch to %#x, and from there to %#x", first, f.head+second)
+	report.Pass(name, "a branch to %#x, and from there to %#x", first, f.head+second)
 }

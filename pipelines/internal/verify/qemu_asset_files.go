@@ -40,7 +40,7 @@ func (q QEMU) checkMembers(report *Report, members []archive.Member) {
 			problems = append(problems, fmt.Sprintf("./%s is missing", name))
 		}
 	}
-	report.judge("members", problems, "%s, and %d files in %s", q.program(), len(q.Firmware), q.folder())
+	report.Judge("members", problems, "%s, and %d files in %s", q.program(), len(q.Firmware), q.folder())
 }
 
 // leads says whether a folder leads to one of the files.
@@ -56,7 +56,7 @@ func leads(folder string, files map[string]fs.FileMode) bool {
 // checkFirmware looks at firmware whose format says whether it is whole.
 func (q QEMU) checkFirmware(report *Report, dir string) error {
 	if len(q.Firmware) == 0 {
-		report.skip("firmware", "the list has none")
+		report.Skip("firmware", "the list has none")
 		return nil
 	}
 	var problems, seen []string
@@ -75,7 +75,7 @@ func (q QEMU) checkFirmware(report *Report, dir string) error {
 		}
 		seen = append(seen, firmware.Name+": "+format)
 	}
-	report.judge("firmware", problems, "%s", strings.Join(seen, "\n"))
+	report.Judge("firmware", problems, "%s", strings.Join(seen, "\n"))
 	return nil
 }
 
@@ -111,12 +111,12 @@ func firmwareFormat(data []byte) (format, why string) {
 func (q QEMU) checkProgram(report *Report, path string) (ours bool, err error) {
 	file, err := elf.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		report.skip("program", "it is not in the tarball")
+		report.Skip("program", "it is not in the tarball")
 		return false, nil
 	}
 	var broken *elf.FormatError
 	if errors.As(err, &broken) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		report.fail("program", "it is no ELF file: %v", err)
+		report.Fail("program", "it is no ELF file: %v", err)
 		return false, nil
 	}
 	if err != nil {
@@ -128,11 +128,11 @@ func (q QEMU) checkProgram(report *Report, path string) (ours bool, err error) {
 	}
 	i := slices.IndexFunc(emulators, func(e emulatorTarget) bool { return e.arch == q.Arch })
 	if i < 0 || file.Machine != emulators[i].machine {
-		report.fail("program", "it is a program for %s: want one for %s", file.Machine, q.Arch)
+		report.Fail("program", "it is a program for %s: want one for %s", file.Machine, q.Arch)
 		return false, nil
 	}
 	problems, saw := inspect(file)
-	report.judge("program", problems, "%s", saw)
+	report.Judge("program", problems, "%s", saw)
 	return true, nil
 }
 

@@ -48,14 +48,14 @@ func (e Emulation) checkMachines(ctx context.Context, report *Report, q QEMU, di
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			report.fail(name, "%v", err)
+			report.Fail(name, "%v", err)
 			continue
 		}
 		problems := slices.Concat(made.problems, q.unloaded(made.roms))
-		report.judge(name, problems, "%s, realized: %s%s", setting.Accelerator, strings.Join(made.realized, " "), note)
+		report.Judge(name, problems, "%s, realized: %s%s", setting.Accelerator, strings.Join(made.realized, " "), note)
 	}
 	if len(without) > 0 {
-		report.skip("devices of the host", "%s", strings.Join(without, "\n"))
+		report.Skip("devices of the host", "%s", strings.Join(without, "\n"))
 	}
 	return nil
 }

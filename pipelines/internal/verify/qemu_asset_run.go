@@ -36,7 +36,7 @@ func (e Emulation) check(ctx context.Context, report *Report, q QEMU, dir string
 	version, err := e.print(ctx, program, "--version")
 	if errors.Is(err, syscall.ENOEXEC) {
 		for _, name := range []string{"version", "devices", "unasked devices", "firmware folder", "machines"} {
-			report.skip(name, "this machine does not run programs for %s", q.Arch)
+			report.Skip(name, "this machine does not run programs for %s", q.Arch)
 		}
 		return nil
 	}
@@ -55,7 +55,7 @@ func (e Emulation) check(ctx context.Context, report *Report, q QEMU, dir string
 // told reports an error of a run under a name; the end of ctx is none to report.
 func (e Emulation) told(ctx context.Context, report *Report, name string, err error) bool {
 	if err != nil && ctx.Err() == nil {
-		report.fail(name, "%v", err)
+		report.Fail(name, "%v", err)
 	}
 	return err != nil
 }
@@ -94,14 +94,14 @@ func (q QEMU) checkVersion(report *Report, text string) {
 	line, _, _ := strings.Cut(text, "\n")
 	m := versionLine.FindStringSubmatch(line)
 	if m == nil {
-		report.fail("version", "it says %q: want QEMU emulator version NUMBER (PACKAGE)", line)
+		report.Fail("version", "it says %q: want QEMU emulator version NUMBER (PACKAGE)", line)
 		return
 	}
 	problems := unequal("the package version", m[2], "kata-static"+q.suffix())
 	if pin, is := strings.CutPrefix(q.Version, "v"); is && pin != "" && pin[0] >= '0' && pin[0] <= '9' {
 		problems = append(problems, unequal("the version", m[1], pin)...)
 	}
-	report.judge("version", problems, "%s", line)
+	report.Judge("version", problems, "%s", line)
 }
 
 // checkNames holds what the emulator has against its list.
@@ -132,13 +132,13 @@ func (e Emulation) checkNames(ctx context.Context, report *Report, q QEMU, _, pr
 	if slices.Contains(accelerators, "tcg") && q.Arch != "aarch64" {
 		problems = append(problems, "-accel tcg: nothing but KVM may run guests")
 	}
-	report.judge("devices", problems, "%d devices, %d objects and %s of the list among %d devices; accelerators %s",
+	report.Judge("devices", problems, "%d devices, %d objects and %s of the list among %d devices; accelerators %s",
 		len(q.Devices.Devices), len(q.Devices.Objects), strings.Join(q.Devices.Machines, ", "), len(devices), strings.Join(accelerators, ", "))
 	problems = nil
 	for _, offer := range emulator.Unasked(offers, q.Devices.Devices) {
 		problems = append(problems, fmt.Sprintf("%s, among the %s devices, is not on the list", offer.Name, strings.ToLower(offer.Kind)))
 	}
-	report.judge("unasked devices", problems, "no network, display, sound or USB device beside those of the list")
+	report.Judge("unasked devices", problems, "no network, display, sound or USB device beside those of the list")
 	return nil
 }
 
@@ -187,10 +187,10 @@ func (e Emulation) checkFolder(ctx context.Context, report *Report, q QEMU, dir,
 	}
 	want := filepath.Join(real, q.folder())
 	if !slices.ContainsFunc(folders, func(folder string) bool { return sameFolder(folder, want) }) {
-		report.fail(name, "it looks in %s: want %s, beside the program", strings.Join(folders, ", "), want)
+		report.Fail(name, "it looks in %s: want %s, beside the program", strings.Join(folders, ", "), want)
 		return nil
 	}
-	report.pass(name, "%s, from where the program is", strings.TrimPrefix(want, real+"/"))
+	report.Pass(name, "%s, from where the program is", strings.TrimPrefix(want, real+"/"))
 	return nil
 }
 

@@ -17,27 +17,27 @@ import (
 func (k Kernel) checkBTF(report *Report, f *files) {
 	const name = "BTF"
 	if f.vmlinux == nil || f.config == nil {
-		report.skip(name, "no vmlinux, or no config that tells whether it has types")
+		report.Skip(name, "no vmlinux, or no config that tells whether it has types")
 		return
 	}
 	expected := f.options["CONFIG_DEBUG_INFO_BTF"] == "y"
 	raw, err := f.vmlinux.BTF()
 	switch {
 	case errors.Is(err, kimage.ErrNone) && !expected:
-		report.pass(name, "absent, as CONFIG_DEBUG_INFO_BTF is off")
+		report.Pass(name, "absent, as CONFIG_DEBUG_INFO_BTF is off")
 	case errors.Is(err, kimage.ErrNone):
-		report.fail(name, "CONFIG_DEBUG_INFO_BTF is on, but vmlinux has no .BTF")
+		report.Fail(name, "CONFIG_DEBUG_INFO_BTF is on, but vmlinux has no .BTF")
 	case err != nil:
-		report.fail(name, "%v", err)
+		report.Fail(name, "%v", err)
 	case !expected:
-		report.fail(name, "vmlinux has .BTF, %d bytes, and CONFIG_DEBUG_INFO_BTF is off", len(raw))
+		report.Fail(name, "vmlinux has .BTF, %d bytes, and CONFIG_DEBUG_INFO_BTF is off", len(raw))
 	default:
 		saw, err := types(raw)
 		if err != nil {
-			report.fail(name, "%v", err)
+			report.Fail(name, "%v", err)
 			return
 		}
-		report.pass(name, "%s", saw)
+		report.Pass(name, "%s", saw)
 	}
 }
 
@@ -72,19 +72,19 @@ func types(raw []byte) (saw string, err error) {
 func (k Kernel) checkSymbols(report *Report, f *files) {
 	const name = "System.map"
 	if f.symbols == nil {
-		report.skip(name, "it is not in the tarball")
+		report.Skip(name, "it is not in the tarball")
 		return
 	}
 	count, banner := 0, uint64(0)
 	for line := range bytes.Lines(f.symbols) {
 		fields := strings.Fields(string(line))
 		if len(fields) != 3 {
-			report.fail(name, "line %d is no symbol: %.60q", count+1, line)
+			report.Fail(name, "line %d is no symbol: %.60q", count+1, line)
 			return
 		}
 		address, err := strconv.ParseUint(fields[0], 16, 64)
 		if err != nil {
-			report.fail(name, "line %d has no address: %.60q", count+1, line)
+			report.Fail(name, "line %d has no address: %.60q", count+1, line)
 			return
 		}
 		if fields[2] == "linux_banner" {
@@ -93,7 +93,7 @@ func (k Kernel) checkSymbols(report *Report, f *files) {
 		count++
 	}
 	if banner == 0 {
-		report.fail(name, "no linux_banner among %d symbols", count)
+		report.Fail(name, "no linux_banner among %d symbols", count)
 		return
 	}
 	var has, known bool
@@ -102,10 +102,10 @@ func (k Kernel) checkSymbols(report *Report, f *files) {
 	}
 	switch {
 	case !known:
-		report.skip(name, "%d symbols; there is no vmlinux with addresses to compare them with", count)
+		report.Skip(name, "%d symbols; there is no vmlinux with addresses to compare them with", count)
 	case !has:
-		report.fail(name, "it is of another build than vmlinux, which has something else where linux_banner should be, at %#x", banner)
+		report.Fail(name, "it is of another build than vmlinux, which has something else where linux_banner should be, at %#x", banner)
 	default:
-		report.pass(name, "%d symbols, linux_banner at %#x as in vmlinux", count, banner)
+		report.Pass(name, "%d symbols, linux_banner at %#x as in vmlinux", count, banner)
 	}
 }

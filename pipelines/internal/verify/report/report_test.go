@@ -1,0 +1,128 @@
+package report_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+)
+
+const (
+	one = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	two = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+)
+
+func sample() *report.Report {
+	r := &report.Report{Asset: "tiny", Arch: "x86_64"}
+	r.Pass("members", "%d files", 3)
+	r.Judge("links", nil, "none")
+	r.Skip("boot", "no qemu")
+	return r
+}
+
+func proof(r *report.Report, tarball string) report.Proof {
+	return report.Proof{Version: report.ProofVersion, Checks: r.Checks,
+		Subject: report.Subject{Asset: r.Asset, Arch: r.Arch, Key: "1234", Tarball: tarball},
+		Runner:  report.Runner{By: "me@here", Program: "1", Arch: "x86_64", Accelerator: "tcg"}}
+}
+
+// TestRequire guards against a skipped check that ships: its skip is a failure
+// where the check is required.
+func TestRequire(t *testing.T) {
+	r := sample()
+	if err := r.Err(); err != nil || r.Passed != 2 || r.Skipped != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if err := r.Require([]string{"members", "boot"}); err != nil {
+		t.Fatal(err)
+	}
+	if r.Passed != 2 || r.Failed != 1 || r.Skipped != 0 {
+		t.Errorf("%+v", r)
+	}
+	if want := "1 of 3 checks failed: boot"; r.Err() == nil || r.Err().Error() != want {
+		t.Errorf("got %v, want %q", r.Err(), want)
+	}
+	if got, want := r.Checks[2].Saw, "required, but skipped: no qemu"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if err := r.Require([]string{"boots"}); err == nil || !strings.Contains(err.Error(), `"boots" does not exist: choose from members, links, boot`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNothingPassed(t *testing.T) {
+	r := &report.Report{}
+	r.Skip("boot", "no qemu")
+	if err := r.Err(); err == nil || proof(r, one).Passed() {
+		t.Error("a report without a check that passed is good")
+	}
+}
+
+func TestProof(t *testing.T) {
+	p := proof(sample(), one)
+	p.Outputs = map[string]string{"modules": two}
+	data, err := p.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := report.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(p, got); diff != "" {
+		t.Error(diff)
+	}
+	if !got.Passed() || !cmp.Equal(got.Skipped(), []string{"boot"}) {
+		t.Errorf("passed %v, skipped %v", got.Passed(), got.Skipped())
+	}
+	for name, bad := range map[string]string{
+		"not JSON": "proof",
+		"version":  strings.Replace(string(data), `"version":1`, `"version":2`, 1),
+		"field":    strings.Replace(string(data), `"asset"`, `"assert"`, 1),
+		"digest":   strings.Replace(string(data), one, "sha256:a", 1),
+		"verdict":  strings.Replace(string(data), `"verdict":"skipped"`, `"verdict":"maybe"`, 1),
+	} {
+		if _, err := report.Parse([]byte(bad)); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestAccept(t *testing.T) {
+	encode := func(r *report.Report, tarball string) []byte {
+		data, err := proof(r, tarball).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	with := proof(sample(), one)
+	with.Outputs = map[string]string{"modules": two}
+	modules, err := with.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := sample()
+	bad.Fail("symbols", "none")
+	for name, test := range map[string]struct {
+		proofs [][]byte
+		want   string
+	}{
+		"passed":            {[][]byte{encode(sample(), one)}, ""},
+		"passed once":       {[][]byte{encode(bad, one), encode(sample(), two), encode(sample(), one)}, ""},
+		"none":              {nil, "no proof"},
+		"other outputs":     {[][]byte{modules}, "the proof by me@here is for tiny"},
+		"another's":         {[][]byte{encode(sample(), two)}, "the proof by me@here is for tiny x86_64 with digest " + two},
+		"failed":            {[][]byte{encode(bad, one)}, "1 of 4 checks failed: symbols"},
+		"not to be decoded": {[][]byte{[]byte("{}")}, "version 0, want 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := report.Accept(test.proofs, report.Subject{Asset: "tiny", Arch: "x86_64", Key: "another", Tarball: one})
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
