@@ -1,0 +1,245 @@
+package files
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func names(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, entry := range entries {
+		list = append(list, entry.Name())
+	}
+	return strings.Join(list, " ")
+}
+
+func TestWriteReplacesAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	write(t, path, "old")
+	pending, err := Create(path, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pending.Discard()
+	if _, err := pending.WriteString("new"); err != nil {
+		t.Fatal(err)
+	}
+	if data, _ := os.ReadFile(path); string(data) != "old" {
+		t.Errorf("while the file is written, its path has %q", data)
+	}
+	// A sweep of another process leaves it alone.
+	if err := Sweep(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := pending.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	pending.Discard()
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != 0o640 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if data, _ := os.ReadFile(path); string(data) != "new" || names(t, dir) != "file" {
+		t.Errorf("after the commit: %q in %s", data, names(t, dir))
+	}
+}
+
+func TestCommitUnsynced(t *testing.T) {
+	dir := t.TempDir()
+	pending, err := Create(filepath.Join(dir, "file"), 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pending.Discard()
+	if err := pending.CommitUnsynced(); err != nil {
+		t.Fatal(err)
+	}
+	pending.Discard()
+	if got := names(t, dir); got != "file" {
+		t.Errorf("the folder has %s", got)
+	}
+}
+
+func TestDiscardLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	pending, err := Create(filepath.Join(dir, "file"), 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pending.Discard()
+	if got := names(t, dir); got != "" {
+		t.Errorf("the folder has %s", got)
+	}
+}
+
+func TestSweepRemovesWhatTheDeadLeft(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	for _, name := range []string{".file1234567890123456789", ".file2", ".file-notes", ".other1234567890123456789"} {
+		write(t, filepath.Join(dir, name), "")
+	}
+	if err := Sweep(path); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, dir); got != ".file-notes .file2 .other1234567890123456789" {
+		t.Errorf("the folder has %s", got)
+	}
+	if err := Sweep(filepath.Join(dir, "no", "folder")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHash(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	write(t, path, "hello\n")
+	sum, size, err := Hash(t.Context(), path)
+	if want := "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"; sum != want || size != 6 || err != nil {
+		t.Errorf("got %s, %d, %v", sum, size, err)
+	}
+	reason := errors.New("stopped")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(reason)
+	if _, _, err := Hash(ctx, path); !errors.Is(err, reason) {
+		t.Errorf("after the end of the context: %v", err)
+	}
+	if _, err := Copy(ctx, &bytes.Buffer{}, strings.NewReader("x")); !errors.Is(err, reason) {
+		t.Errorf("after the end of the context: %v", err)
+	}
+}
+
+func TestCopy(t *testing.T) {
+	var to bytes.Buffer
+	if n, err := Copy(t.Context(), &to, strings.NewReader("hello")); n != 5 || err != nil || to.String() != "hello" {
+		t.Errorf("copied %q: %d, %v", to.String(), n, err)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
+	if err := Room(dir, 1); err != nil {
+		t.Error(err)
+	}
+	err := Room(dir, math.MaxInt64)
+	if !IsFull(err) || !strings.Contains(err.Error(), "--cache-dir") {
+		t.Errorf("no error of a full disk: %v", err)
+	}
+}
+
+func TestLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "locks", "one")
+	unlock, err := Lock(t.Context(), path, Waiting{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := TryLock(path); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second holder: %v", err)
+	}
+	var out bytes.Buffer
+	report := progress.New(&out, progress.Plain, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := Lock(ctx, path, Waiting{report, "one", "waiting for another"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("waiting beyond the end of the context: %v", err)
+	}
+	report.Close()
+	if got := out.String(); got != "one  waiting for another\n" {
+		t.Errorf("noted %q", got)
+	}
+	unlock()
+	one, err := LockShared(t.Context(), path, Waiting{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one()
+	two, err := LockShared(t.Context(), path, Waiting{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two()
+	if _, err := TryLock(path); !errors.Is(err, ErrLocked) {
+		t.Errorf("a holder beside those who share: %v", err)
+	}
+}
+
+// Whatever somebody else puts in a cache or a tree, opening it neither waits nor
+// leads elsewhere.
+func TestOpenRefusesWhatIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "tree", "folder", "file"), "hello")
+	write(t, filepath.Join(dir, "secret"), "secret")
+	for name, target := range map[string]string{"tree/out": "../secret", "tree/in": "folder/file", "tree/inside": "folder"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "tree", "pipe"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := OpenTree(filepath.Join(dir, "tree"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	for _, test := range []struct{ name, in, path string }{
+		{"out", "out is a symbolic link, not a regular file", "is a symbolic link"},
+		{"in", "in is a symbolic link, not a regular file", "is a symbolic link"},
+		{"inside/file", "inside is a symbolic link, not a regular file", ""},
+		{"pipe", "pipe is a named pipe, not a regular file", "is a named pipe"},
+		{"folder", "folder is a folder, not a regular file", "is a folder"},
+		{"../secret", "leads out of", ""},
+		{"/etc/passwd", "leads out of", "no such file"},
+		{"none", "no such file", "no such file"},
+		{"folder/file", "", ""},
+	} {
+		if _, err := tree.Read(test.name, 5); !says(err, test.in) {
+			t.Errorf("%s in the tree: %v, want %q", test.name, err, test.in)
+		}
+		if _, err := Read(filepath.Join(dir, "tree", test.name), 10); !says(err, test.path) {
+			t.Errorf("the path of %s: %v, want %q", test.name, err, test.path)
+		}
+	}
+	if _, err := tree.Read("folder/file", 4); !says(err, "folder/file is larger than 4 B") {
+		t.Errorf("a file over the limit: %v", err)
+	}
+	// A person may name a link to a file, and nothing that would be waited for.
+	if data, err := ReadNamed(filepath.Join(dir, "tree", "in"), 5); string(data) != "hello" || err != nil {
+		t.Errorf("a named link: %q, %v", data, err)
+	}
+	if _, err := ReadNamed(filepath.Join(dir, "tree", "pipe"), 5); !says(err, "a named pipe") {
+		t.Errorf("a named pipe: %v", err)
+	}
+}
+
+func says(err error, text string) bool {
+	if text == "" {
+		return err == nil
+	}
+	return err != nil && strings.Contains(err.Error(), text)
+}
