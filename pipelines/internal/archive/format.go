@@ -182,5 +182,5 @@ func ordinary(m Member) error {
 	case len(m.SHA256) != len(hash) || strings.Trim(m.SHA256, "0123456789abcdef") != "":
 		return fmt.Errorf("%s has %q for a sha256", m.Name, m.SHA256)
 	}
-	return check(m)
+	return CheckMember(m)
 }

@@ -173,7 +173,7 @@ func FuzzReadIndex(f *testing.F) {
 			t.Errorf("frames to %d of %d bytes", at, len(data))
 		}
 		for _, e := range x.Entries {
-			if err := check(e.Member); err != nil {
+			if err := CheckMember(e.Member); err != nil {
 				t.Errorf("%+v: %v", e, err)
 			}
 			if e.Frame < 0 || e.Frame >= len(x.Frames)-1 {

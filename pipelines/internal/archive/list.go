@@ -43,7 +43,7 @@ func read(h *tar.Header, content io.Reader) (Member, error) {
 	default:
 		m.Size = h.Size
 	}
-	if err := check(m); err != nil {
+	if err := CheckMember(m); err != nil {
 		return Member{}, err
 	}
 	if m.Mode.IsRegular() {

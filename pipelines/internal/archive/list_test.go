@@ -200,7 +200,7 @@ func FuzzList(f *testing.F) {
 			return
 		}
 		for _, m := range members {
-			if err := check(m); err != nil {
+			if err := CheckMember(m); err != nil {
 				t.Errorf("listed %+v: %v", m, err)
 			}
 			if m.Mode.IsRegular() != (m.SHA256 != "") {
@@ -220,7 +220,7 @@ func files(t testing.TB, names ...string) []byte {
 	return tarOf(t, headers...)
 }
 
-func hashOf(data []byte) string {
+func sumOf(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }

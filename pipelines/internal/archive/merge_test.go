@@ -56,7 +56,7 @@ func writeMerged(t *testing.T, m *Merged, out string) Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Summary{SHA256: hashOf(data), Size: int64(len(data)), Members: m.Index.Members()}
+	return Summary{SHA256: sumOf(data), Size: int64(len(data)), Members: m.Index.Members()}
 }
 
 func plan(t *testing.T, components []Component, extras ...Extra) *Merged {
@@ -351,10 +351,10 @@ func TestMergeKeepsTimes(t *testing.T) {
 // TestDeepFolders has few bytes of names that make many directories.
 func TestDeepFolders(t *testing.T) {
 	deep := "./" + strings.Repeat("x/", maxDepth) + "y"
-	if err := check(Member{Name: deep, Mode: 0o644}); err != nil {
+	if err := CheckMember(Member{Name: deep, Mode: 0o644}); err != nil {
 		t.Error(err)
 	}
-	if err := check(Member{Name: "./x/" + deep[2:], Mode: 0o644}); err == nil || !strings.Contains(err.Error(), "more than 100 folders") {
+	if err := CheckMember(Member{Name: "./x/" + deep[2:], Mode: 0o644}); err == nil || !strings.Contains(err.Error(), "more than 100 folders") {
 		t.Errorf("deeper: %v", err)
 	}
 	x := &Index{}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 )
 
@@ -56,7 +55,7 @@ func (m *Merged) compare(ctx context.Context, with *comparer, s step) error {
 
 // comparer holds a stream against a file.
 type comparer struct {
-	to      *os.File
+	to      io.ReaderAt
 	at      int64
 	buffer  []byte
 	differs bool

@@ -9,7 +9,6 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"os"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -17,7 +16,8 @@ import (
 
 // File is a tarball with an index, opened for reading.
 type File struct {
-	file  *os.File
+	file  io.ReaderAt
+	close io.Closer
 	size  int64
 	index *Index
 	names map[string]int // numbers of entries
@@ -25,29 +25,26 @@ type File struct {
 
 // Open opens a tarball and reads its index. The error wraps ErrNoIndex where it
 // has none.
-func Open(path string) (f *File, err error) {
-	// Opening a pipe would wait for somebody to write to it.
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no file", path)
-	}
-	file, err := os.Open(path)
+func Open(path string) (*File, error) {
+	file, size, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = file.Close()
-		}
-	}()
-	info, err := file.Stat()
+	f, err := newFile(file, size)
 	if err != nil {
-		return nil, err
-	}
-	index, err := ReadIndex(file, info.Size())
-	if err != nil {
+		_ = file.Close()
 		return nil, fmt.Errorf("reading the index of %s: %w", path, err)
 	}
-	f = &File{file: file, size: info.Size(), index: index, names: make(map[string]int, len(index.Entries))}
+	f.close = file
+	return f, nil
+}
+
+func newFile(r io.ReaderAt, size int64) (*File, error) {
+	index, err := ReadIndex(r, size)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{file: r, size: size, index: index, names: make(map[string]int, len(index.Entries))}
 	for i, e := range index.Entries {
 		f.names[e.Name] = i
 	}
@@ -61,7 +58,7 @@ func (f *File) Index() *Index { return f.index }
 func (f *File) Size() int64 { return f.size }
 
 // Close closes the file. What ReadFile returned must not be read after it.
-func (f *File) Close() error { return f.file.Close() }
+func (f *File) Close() error { return f.close.Close() }
 
 // ReadFile returns the content of a file, "./opt/kata/bin/x" or opt/kata/bin/x,
 // decompressing the frames that hold it and no others. The last Read returns an

@@ -88,7 +88,7 @@ func noFile(m Member) error {
 
 // walk reads a tarball to its end, of at most limit bytes unpacked, and returns
 // what each makes of its members, whose content it must read. What each gets has
-// passed vet; how the names go together is known at the end alone.
+// passed vetHeader; how the names go together is known at the end alone.
 func walk(r io.Reader, limit int64, each func(h *tar.Header, content io.Reader) (Member, error)) ([]Member, error) {
 	decoder, err := newDecoder(r)
 	if err != nil {
@@ -115,7 +115,7 @@ func walk(r io.Reader, limit int64, each func(h *tar.Header, content io.Reader) 
 		if h.Size > limit-stream.n && !sparse(h) {
 			return nil, fmt.Errorf("%q says to have %d bytes: %w", h.Name, h.Size, tooMuch(limit))
 		}
-		if err := vet(h, heads); err != nil {
+		if err := vetHeader(h, heads); err != nil {
 			return nil, err
 		}
 		fill = padding(h.Size)

@@ -3,8 +3,6 @@ package archive
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -91,16 +89,16 @@ func whole(ctx context.Context, path string) bool {
 }
 
 func hashFile(ctx context.Context, path string) (string, error) {
-	file, err := os.Open(path)
+	file, _, err := openFile(path)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, cancellable(ctx, file)); err != nil {
+	sum, err := hashOf(ctx, file)
+	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", path, err)
 	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
+	return sum, nil
 }
 
 func listFile(ctx context.Context, path string) ([]Member, error) {

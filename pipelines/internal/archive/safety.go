@@ -25,9 +25,9 @@ const maxName = 4096
 // looked at.
 const maxDepth = 100
 
-// check refuses members that would land outside the folder they are extracted
+// CheckMember refuses members that would land outside the folder they are extracted
 // into, or on the host's own files.
-func check(m Member) error {
+func CheckMember(m Member) error {
 	if err := checkText(m.Name); err != nil {
 		return fmt.Errorf("%q: the name %w", m.Name, err)
 	}

@@ -87,7 +87,7 @@ func inspect(path, name string, info fs.FileInfo) (Member, error) {
 	default:
 		return Member{}, fmt.Errorf("%s is a %s: only files, directories and symbolic links are shipped", name, kind(info.Mode()))
 	}
-	return m, check(m)
+	return m, CheckMember(m)
 }
 
 func kind(mode fs.FileMode) string {

@@ -50,7 +50,7 @@ func unite(parts []Part, indexes []*Index, extras []Extra) (*union, error) {
 	}
 	for _, extra := range extras {
 		m := Member{Name: extra.Name, Mode: 0o644}
-		if err := check(m); err != nil {
+		if err := CheckMember(m); err != nil {
 			u.problems = append(u.problems, err)
 			continue
 		}

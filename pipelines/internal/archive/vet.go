@@ -1,91 +1,112 @@
 package archive
 
 import (
-	"archive/tar"
-	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strconv"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
-// maxHeads bounds the headers of one member: a name and a link of maxName take
-// a sixth of it.
-const maxHeads = 64 << 10
+// vetVersion is raised when Vet refuses more than before: verdicts of an older Vet
+// then no longer count.
+const vetVersion = 1
 
-// paxRecords are what programs agree on. Others are a second name, a second
-// length or more than a file, to some of them.
-var paxRecords = []string{"path", "linkpath", "size", "mtime", "atime", "ctime", "uid", "gid", "uname", "gname"}
-
-// vet refuses a header that must not be shipped, or that another program would
-// read differently than archive/tar does: what was checked would not be what is
-// extracted. Heads are the bytes of it.
-func vet(h *tar.Header, heads []byte) error {
-	switch {
-	case h.Typeflag != tar.TypeReg && h.Typeflag != tar.TypeDir && h.Typeflag != tar.TypeSymlink:
-		return fmt.Errorf("%q has tar type %q: only files, directories and symbolic links are shipped", h.Name, h.Typeflag)
-	case sparse(h):
-		// The holes of a sparse file cost no bytes: a small tarball could ask
-		// for an exabyte to be hashed.
-		return fmt.Errorf("%q is a sparse file: pack it as a plain one", h.Name)
-	case h.Format == tar.FormatUnknown:
-		return fmt.Errorf("%q mixes the formats of tar, or is of none to the letter, so that programs may read it differently: pack it with tar --format=gnu (bsdtar: gnutar)", h.Name)
-	case h.Size != 0 && h.Typeflag != tar.TypeReg:
-		return fmt.Errorf("%q is no file, and says to have %d bytes", h.Name, h.Size)
-	case h.Mode&0o7000 != 0:
-		return fmt.Errorf("%q is setuid, setgid or sticky: clear the bit before packing", h.Name)
+// Vet decides whether a tarball of size bytes may enter: from a build, a cache, a
+// registry or a folder. It decompresses all of it. With an index, every byte must be
+// what the index says; without one, the tarball must be whole and hold nothing that
+// Pack would refuse or that programs would extract differently. A tarball without a
+// file or link is refused. Memory is bounded whatever the tarball says.
+func Vet(ctx context.Context, r io.ReaderAt, size int64) error {
+	members, err := vetted(ctx, r, size)
+	if err != nil {
+		return err
 	}
-	for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
-		if !slices.Contains(paxRecords, key) {
-			return fmt.Errorf("%q has the PAX record %q, which some programs pass over: pack it without", h.Name, key)
-		}
-		if h.PAXRecords[key] == "" {
-			return fmt.Errorf("%q has an empty PAX record %q: pack it without", h.Name, key)
+	for _, m := range members {
+		if !m.Mode.IsDir() {
+			return nil
 		}
 	}
-	if err := vetHeads(heads); err != nil {
-		return fmt.Errorf("%q: %w", h.Name, err)
+	return errors.New("the tarball holds no file")
+}
+
+// vetted returns the members of a tarball whose bytes are in order.
+func vetted(ctx context.Context, r io.ReaderAt, size int64) ([]Member, error) {
+	file, err := newFile(r, size)
+	if errors.Is(err, ErrNoIndex) {
+		return List(cancellable(ctx, io.NewSectionReader(r, 0, size)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return file.index.Members(), file.Check(ctx)
+}
+
+// Verdicts keeps in a folder which tarballs Vet let pass, by digest, so that each is
+// decompressed once on a machine. It trusts the folder as a cache trusts its blobs.
+type Verdicts struct{ Dir string }
+
+// Vet vets the tarball at path, unless its digest has passed before. Digest is the
+// sha256 in hex that the caller knows the bytes to have; if it is empty, Vet hashes
+// the file.
+func (v Verdicts) Vet(ctx context.Context, path, digest string) error {
+	file, size, err := openFile(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if digest == "" {
+		if digest, err = hashOf(ctx, io.NewSectionReader(file, 0, size)); err != nil {
+			return fmt.Errorf("hashing %s: %w", path, err)
+		}
+	}
+	if len(digest) != 2*sha256.Size || strings.Trim(digest, "0123456789abcdef") != "" {
+		return fmt.Errorf("vetting %s: %q is not a sha256", path, digest)
+	}
+	verdict := filepath.Join(v.Dir, fmt.Sprintf("%s.v%d", digest, vetVersion))
+	if _, err := os.Lstat(verdict); err == nil {
+		return nil
+	}
+	if err := Vet(ctx, file, size); err != nil {
+		return fmt.Errorf("vetting %s: %w", path, err)
+	}
+	// A cache that cannot be written to costs the next run the same time, no more.
+	if err := os.MkdirAll(v.Dir, 0o755); err == nil {
+		_ = os.WriteFile(verdict, nil, 0o644)
 	}
 	return nil
 }
 
-func sparse(h *tar.Header) bool {
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
+// openFile opens a regular file, and returns its size.
+func openFile(path string) (*os.File, int64, error) {
+	// Opening a named pipe would wait for a writer.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("%s is not a regular file", path)
 	}
-	return false
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, file.Close())
+	}
+	return file, info.Size(), nil
 }
 
-// vetHeads refuses two extended headers of one type before a member: some
-// programs take the first, some the last, some both together.
-func vetHeads(heads []byte) error {
-	var seen []byte
-	for len(heads) > blockSize {
-		kind := heads[156]
-		if bytes.IndexByte(seen, kind) >= 0 {
-			return fmt.Errorf("two extended headers of type %q stand before it", kind)
-		}
-		seen = append(seen, kind)
-		size, err := strconv.ParseInt(string(bytes.Trim(heads[124:136], " \x00")), 8, 32)
-		if err != nil || !slices.Contains(extended, kind) {
-			return errUnclear
-		}
-		if size += blockSize + padding(size); size < blockSize || size > int64(len(heads)) {
-			return errUnclear
-		}
-		heads = heads[size:]
+// hashOf returns the sha256 of what a reader gives, in hex.
+func hashOf(ctx context.Context, from io.Reader) (string, error) {
+	hash := sha256.New()
+	if _, err := io.Copy(hash, cancellable(ctx, from)); err != nil {
+		return "", err
 	}
-	if len(heads) != blockSize {
-		return errUnclear
-	}
-	return nil
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
-
-// extended are the types of headers that say more about the member after them.
-var extended = []byte{tar.TypeXHeader, tar.TypeGNULongName, tar.TypeGNULongLink}
-
-var errUnclear = errors.New("it is not clear where its headers end: pack it with tar --format=gnu")
