@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -16,8 +15,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
@@ -45,7 +44,7 @@ func (o *setOptions) flags(flags *pflag.FlagSet, process Process) {
 	flags.StringVar(&o.from, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
 	flags.StringSliceVar(&o.without, "without", nil, "assets to leave out of the release set")
 	o.cacheOptions.flags(flags, process)
-	flags.StringVar(&o.previous, "previous", "", "compare with this: a merged tarball, the JSON of a report, or what `archive ls --json` prints")
+	flags.StringVar(&o.previous, "previous", "", "compare with this: a merged tarball, or the JSON of a report")
 	flags.StringVar(&o.limit, "limit", "", "size that the tarball must stay below (default: 2 GiB, GitHub's for a file of a release)")
 	flags.BoolVar(&o.strict, "strict", false, "fail where a component is over its budget")
 }
@@ -88,7 +87,7 @@ func (o *setOptions) prepare(ctx context.Context, process Process, name string, 
 			return err
 		}
 		if o.previous != "" {
-			previous, err := release.ReadPrevious(o.previous)
+			previous, err := sizes.ReadPrevious(o.previous)
 			if err != nil {
 				return err
 			}
@@ -102,7 +101,7 @@ func (o *setOptions) prepare(ctx context.Context, process Process, name string, 
 
 func (o *setOptions) parseLimit() (int64, error) {
 	if o.limit == "" {
-		return release.Limit, nil
+		return sizes.Limit, nil
 	}
 	limit, err := catalog.ParseBytes(o.limit)
 	if err != nil {
@@ -225,10 +224,8 @@ func (o *setOptions) merge(t *tree, set catalog.Set, arch catalog.Arch, found re
 		return release.Merge{}, err
 	}
 	return release.Merge{
-		Set: set.Name, Arch: arch, Version: version, Pins: pins,
-		Components: found.Components, Missing: found.Missing,
-		Budgets: release.BudgetsOf(t.catalog), Limit: limit,
-		ModTime: time.Unix(recipe.SourceDateEpoch, 0), Scratch: filepath.Join(cache, "reframed"),
+		Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: version, Catalog: t.catalog, Limit: limit, Missing: found.Missing},
+		Pins:  pins, Components: found.Components, Scratch: filepath.Join(cache, "reframed"),
 	}, nil
 }
 

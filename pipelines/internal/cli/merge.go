@@ -14,6 +14,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
 type mergeOptions struct {
@@ -144,7 +145,7 @@ func (o *mergeOptions) printPlan(process Process, m merging) error {
 }
 
 // printSizes writes a report for a person at a terminal.
-func printSizes(w io.Writer, r release.Report) error {
+func printSizes(w io.Writer, r sizes.Report) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	columns := "SIZE\tOF ALL\tUNPACKED\tBUDGET\t"
 	if r.Change != nil {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -17,7 +16,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 )
@@ -160,7 +158,7 @@ func (o releaseOptions) releasing(ctx context.Context, process Process, c caches
 	}
 	r.job = &release.Job{
 		Version: version, Commit: r.commit, Arches: arches, Catalog: assets, Pins: pins, Versions: c.tree.resolver.Versions,
-		ModTime: time.Unix(recipe.SourceDateEpoch, 0), Output: r.options.output, Scratch: filepath.Join(cache, "reframed"),
+		Output: r.options.output, Scratch: filepath.Join(cache, "reframed"),
 		Tarballs: r.tarballs, Image: r.image, PayloadSet: payloadSet,
 		Labels: payload.Labels{Version: version, Revision: r.commit, Created: r.created, Source: sourceAddress},
 		Strict: o.strict, Force: o.force, KeepDraft: o.draft, Report: c.report,

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
 type reportOptions struct {
@@ -78,7 +78,7 @@ func checkReports(paths []string) error {
 }
 
 // writeReports writes a report to files, each of the kind that its name says.
-func writeReports(r release.Report, paths []string) error {
+func writeReports(r sizes.Report, paths []string) error {
 	for _, path := range paths {
 		if err := writeReport(r, path); err != nil {
 			return fmt.Errorf("writing the report: %w", err)
@@ -87,7 +87,7 @@ func writeReports(r release.Report, paths []string) error {
 	return nil
 }
 
-func writeReport(r release.Report, path string) (err error) {
+func writeReport(r sizes.Report, path string) (err error) {
 	var text []byte
 	switch filepath.Ext(path) {
 	case ".json":

@@ -13,6 +13,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
 // The names of tarballs begin and end alike, components' and others.
@@ -24,17 +25,15 @@ const (
 // ComponentFile returns the file name of an asset's tarball.
 func ComponentFile(asset string) string { return tarballPrefix + asset + tarballSuffix }
 
-// MergedFile returns the file name of what a release set is merged into:
+// MergedFile returns the file name of a merged release set:
 // kata-static.tar.zst, kata-tools-static.tar.zst.
-func MergedFile(set string) string { return mergedName(set) + tarballSuffix }
+func MergedFile(set string) string { return sizes.MergedName(set) + tarballSuffix }
 
 // PublishedFile returns the name that the merged tarball of a set has in a release:
 // kata-static-3.28.0-amd64.tar.zst.
 func PublishedFile(set, version string, arch catalog.Arch) string {
-	return mergedName(set) + "-" + version + "-" + arch.GoArch() + tarballSuffix
+	return sizes.MergedName(set) + "-" + version + "-" + arch.GoArch() + tarballSuffix
 }
-
-func mergedName(set string) string { return strings.TrimSuffix(set, "-static") + "-static" }
 
 // Found is what a folder has for a release set.
 type Found struct {

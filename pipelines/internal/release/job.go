@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/gofrs/flock"
 
@@ -32,8 +31,6 @@ type Job struct {
 	Catalog  *catalog.Catalog
 	Pins     []byte
 	Versions *versions.File
-	// ModTime is the time of the members of merged tarballs.
-	ModTime time.Time
 	// Output is the folder for the files of the release, and for the tarballs of
 	// the assets, below the name of each architecture.
 	Output string

@@ -14,6 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -177,7 +178,7 @@ func (j *Job) lacking(ctx context.Context, release github.Release) ([]string, er
 // of one that there is not.
 func (r *run) fetch(ctx context.Context, name string) (path string, err error) {
 	i := slices.IndexFunc(r.github.assets, func(asset github.Asset) bool { return asset.Name == name && asset.Whole() })
-	if i < 0 || r.github.assets[i].Size > maxPrevious {
+	if i < 0 || r.github.assets[i].Size > sizes.MaxReport {
 		return "", nil
 	}
 	content, err := r.GitHub.Download(ctx, r.github.assets[i])
@@ -190,7 +191,7 @@ func (r *run) fetch(ctx context.Context, name string) (path string, err error) {
 
 // previousReport returns what the previous release says of a tarball, nil where it
 // says nothing that this program understands: nothing depends on it.
-func (r *run) previousReport(ctx context.Context, set string, arch catalog.Arch) (*Previous, error) {
+func (r *run) previousReport(ctx context.Context, set string, arch catalog.Arch) (*sizes.Previous, error) {
 	if r.github.previous == nil {
 		return nil, nil
 	}
@@ -202,9 +203,9 @@ func (r *run) previousReport(ctx context.Context, set string, arch catalog.Arch)
 	if err == nil && path == "" {
 		return nil, nil
 	}
-	var previous *Previous
+	var previous *sizes.Previous
 	if err == nil {
-		previous, err = ReadPrevious(path)
+		previous, err = sizes.ReadPrevious(path)
 	}
 	if err != nil {
 		r.Report.Note("release", fmt.Sprintf("what grew since %s is not known: %v", tag, err))

@@ -10,6 +10,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
 // bring brings the tarballs of all assets about.
@@ -69,8 +70,8 @@ func (r *run) plan(ctx context.Context, set catalog.Set, arch catalog.Arch) (*Me
 		return nil, err
 	}
 	merge := Merge{
-		Set: set.Name, Arch: arch, Version: r.Version, Pins: r.Pins, Budgets: BudgetsOf(r.Catalog), Limit: r.Limit,
-		ModTime: r.ModTime, Scratch: r.Scratch,
+		Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: r.Version, Catalog: r.Catalog, Limit: r.Limit},
+		Pins:  r.Pins, Scratch: r.Scratch,
 	}
 	for _, tarball := range tarballs {
 		merge.Components = append(merge.Components, archive.Component{Name: tarball.Asset, Path: tarball.Path})

@@ -12,6 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
 // Planned is what a Job would do. Looking for it changes nothing anywhere.
@@ -157,7 +158,7 @@ func (j *Job) action(name, digest string, assets []github.Asset) github.Action {
 // run has left the tarballs of its components, else by their sizes.
 func (j *Job) planTarball(ctx context.Context, p *Planned, set catalog.Set, arch catalog.Arch, found []PlannedAsset, assets []github.Asset) error {
 	file := PlannedFile{Name: PublishedFile(set.Name, j.Version, arch)}
-	merge := Merge{Set: set.Name, Arch: arch, Version: j.Version, Pins: j.Pins, Budgets: BudgetsOf(j.Catalog), Limit: j.Limit, ModTime: j.ModTime, Scratch: j.Scratch}
+	merge := Merge{Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: j.Version, Catalog: j.Catalog, Limit: j.Limit}, Pins: j.Pins, Scratch: j.Scratch}
 	file.Exact = true
 	for _, name := range set.Components[arch] {
 		i := slices.IndexFunc(found, func(asset PlannedAsset) bool { return asset.Asset == name })
@@ -189,7 +190,7 @@ func (j *Job) planTarball(ctx context.Context, p *Planned, set catalog.Set, arch
 // returns its digest where it is in place.
 func (j *Job) planMerge(ctx context.Context, p *Planned, merge Merge, file *PlannedFile) (digest string, err error) {
 	if !file.Exact {
-		if limit := cmp.Or(j.Limit, Limit); file.Size >= limit {
+		if limit := cmp.Or(j.Limit, sizes.Limit); file.Size >= limit {
 			p.Problems = append(p.Problems, fmt.Sprintf("%s would have about %d bytes, and must have less than %d", file.Name, file.Size, limit))
 		}
 		return "", nil

@@ -19,6 +19,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -170,7 +171,7 @@ func TestJobRefuses(t *testing.T) {
 	}{
 		"conflict":  {func(r *jobRig) { r.contents["two"]["opt/kata/bin/one"] = "other" }, "opt/kata/bin/one", true},
 		"host":      {func(r *jobRig) { r.contents["two"]["etc/hosts"] = "127.0.0.1" }, "etc/hosts", true},
-		"limit":     {func(r *jobRig) { r.Limit = 1000 }, "must have less than 1000", true},
+		"limit":     {func(r *jobRig) { r.Limit = 1000 }, "must stay below 1000", true},
 		"budget":    {func(r *jobRig) { r.Strict = true }, "over its budget", true},
 		"commit":    {func(r *jobRig) { r.Commit = strings.Repeat("d", 40) }, "push it first", true},
 		"tag":       {func(r *jobRig) { r.server.Tags["3.28.0"] = strings.Repeat("d", 40) }, "raise VERSION", true},
@@ -284,7 +285,7 @@ func TestJobNext(t *testing.T) {
 	r.Version, r.Versions, r.Limit = "3.29.0", pinsOf(t, "before.yaml"), 1000
 	r.contents["two"]["opt/kata/bin/two"] = strings.Repeat("more of it ", 1000) + time.Now().String()
 	_, err := r.Run(t.Context())
-	var limit *LimitError
+	var limit *sizes.LimitError
 	if !errors.As(err, &limit) || limit.Report.Change == nil || limit.Report.Change.Since != "3.28.0" {
 		t.Errorf("got %v, want what grew since 3.28.0", err)
 	}

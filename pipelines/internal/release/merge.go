@@ -1,6 +1,6 @@
 // Package release makes a release of components: it merges the tarballs of a set into
-// one, holds that to the size that GitHub takes, reports what takes up the bytes, and
-// publishes tarballs, images and notes.
+// one, holds that to the size that GitHub takes, and publishes tarballs, images and
+// notes.
 package release
 
 import (
@@ -10,6 +10,8 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
 // The files that a merge adds.
@@ -24,67 +26,37 @@ const mergeLevel = 3
 
 // Merge is what decides the bytes of a merged tarball, and how big it may be.
 type Merge struct {
-	// Set and Arch are what is merged, Version is the release.
-	Set     string
-	Arch    catalog.Arch
-	Version string
+	sizes.Merge
 	// Pins is the content of versions.yaml.
 	Pins []byte
-	// Components are the tarballs, in the order of the set; Missing are the names
-	// of those that a report is to be made without.
+	// Components are the tarballs, in the order of the set.
 	Components []archive.Component
-	Missing    []string
-	// Budgets are those of components by name, where they have one.
-	Budgets map[string]Budget
-	// Limit is the size in bytes that the tarball must stay below, 0 for that of
-	// GitHub.
-	Limit int64
-	// ModTime is the time of members, Scratch the folder for copies of tarballs
-	// without an index: see archive.Options.
-	ModTime time.Time
+	// Scratch is the folder for copies of tarballs without an index: see
+	// archive.Options.
 	Scratch string
-}
-
-// Budget is what a component may take.
-type Budget struct {
-	// Size is in bytes, Pos says where it is declared.
-	Size int64
-	Pos  string
-}
-
-// BudgetsOf returns the budgets of a catalog's assets.
-func BudgetsOf(assets *catalog.Catalog) map[string]Budget {
-	budgets := map[string]Budget{}
-	for _, asset := range assets.Assets {
-		if asset.Budget > 0 {
-			budgets[asset.Name] = Budget{int64(asset.Budget), asset.Pos}
-		}
-	}
-	return budgets
 }
 
 // MergePlan is a merge whose result is known to the byte, and not written.
 type MergePlan struct {
 	Merged *archive.Merged
-	Report Report
+	Report sizes.Report
 }
 
-// Plan reads the indexes of the components. What stands in the way of a merge is
-// in the error, both components named: paths that two have differently, members
-// on the host's own files, links to nothing. A size is no error yet: see
-// Report.Check.
+// Plan reads the indexes of the components. The error says what stands in the way of
+// a merge, naming both components: paths with different content, members on the host's
+// own files, links to nothing. The size is not checked: see sizes.Report.Check.
 func (m Merge) Plan(ctx context.Context) (*MergePlan, error) {
 	extras := []archive.Extra{
 		{Name: versionMember, Content: []byte(m.Version + "\n")},
 		{Name: pinsMember, Content: m.Pins},
 	}
 	merged, err := archive.PlanMerge(ctx, m.Components, extras, archive.Options{
-		Level: mergeLevel, ModTime: m.ModTime, Scratch: m.Scratch,
+		Level: mergeLevel, ModTime: time.Unix(recipe.SourceDateEpoch, 0), Scratch: m.Scratch,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("merging %s on %s: %w", m.Set, m.Arch, err)
 	}
-	return &MergePlan{Merged: merged, Report: m.report(merged)}, nil
+	return &MergePlan{Merged: merged, Report: sizes.Of(m.Merge, merged)}, nil
 }
 
 // MergedTarball is one that is in place.
@@ -94,7 +66,7 @@ type MergedTarball struct {
 	Path string       `json:"path"`
 	// Size is the length in bytes.
 	Size int64 `json:"size"`
-	// Changed is false where the file was there already.
+	// Changed is false if the file was there already.
 	Changed bool `json:"changed"`
 }
 
@@ -107,9 +79,9 @@ func (p *MergePlan) Check(ctx context.Context) error {
 	return nil
 }
 
-// Write writes the tarball to a file, which appears complete or not at all. One
-// that has the right content already is left alone, and what a killed run had
-// written is used, or removed. Progress, if set, gets the bytes done so far.
+// Write writes the tarball to a file, which appears complete or not at all. One that
+// has the right content already is left alone. Progress, if set, gets the bytes done
+// so far.
 func (p *MergePlan) Write(ctx context.Context, out string, progress func(done int64)) (MergedTarball, error) {
 	same, err := p.Merged.Same(ctx, out)
 	switch {

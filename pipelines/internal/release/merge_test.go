@@ -2,9 +2,7 @@ package release
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
 var modTime = time.Unix(1_700_000_000, 0)
@@ -50,8 +49,8 @@ func noise(n int) string {
 func merge(t *testing.T, components ...archive.Component) Merge {
 	t.Helper()
 	return Merge{
-		Set: "kata-static", Arch: catalog.X86_64, Version: "3.28.0", Pins: []byte("pins: {}\n"),
-		Components: components, ModTime: modTime, Scratch: filepath.Join(t.TempDir(), "reframed"),
+		Merge: sizes.Merge{Set: "kata-static", Arch: catalog.X86_64, Version: "3.28.0", Catalog: &catalog.Catalog{}},
+		Pins:  []byte("pins: {}\n"), Components: components, Scratch: filepath.Join(t.TempDir(), "reframed"),
 	}
 }
 
@@ -187,72 +186,6 @@ func TestMergeRefuses(t *testing.T) {
 	}
 }
 
-// TestLimit is exact to the byte: a tarball of the limit's size is too big.
-func TestLimit(t *testing.T) {
-	dir := t.TempDir()
-	m := merge(t, packed(t, dir, "big", "bin/big "+noise(40_000)), packed(t, dir, "small", "bin/small s"))
-	size := plan(t, m).Report.Size
-	m.Limit = size + 1
-	if err := plan(t, m).Report.Check(true); err != nil {
-		t.Errorf("one byte below the limit: %v", err)
-	}
-	m.Limit = size
-	p := plan(t, m)
-	previous := reportOf("3.27.0", ReportComponent{Name: "big", Size: 1000, Members: []ReportMember{{Name: "opt/kata/bin/big", Packed: 1000}}})
-	if err := p.Report.Compare(&Previous{Name: "3.27.0", Size: previous.Size, report: &previous}); err != nil {
-		t.Fatal(err)
-	}
-	err := p.Report.Check(false)
-	var limit *LimitError
-	if !errors.As(err, &limit) {
-		t.Fatalf("of the limit's size: %v", err)
-	}
-	for _, want := range []string{
-		fmt.Sprintf("kata-static on x86_64 would have %d bytes, and must have less than %d: 1 too many", size, size),
-		"components:\n    40.0 KiB  98", "%  big\n", "biggest members:\n    40.0 KiB  opt/kata/bin/big (big)",
-		"since 3.27.0, of 2.0 KiB (+", "\n   +39.0 KiB  big\n", "\n   +39.0 KiB  opt/kata/bin/big (big)",
-	} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error lacks %q:\n%v", want, err)
-		}
-	}
-	if Limit != 2<<30 {
-		t.Errorf("the limit is %d", Limit)
-	}
-	m.Limit = 0
-	if got := plan(t, m).Report.Limit; got != Limit {
-		t.Errorf("the default limit is %d", got)
-	}
-}
-
-func TestBudgets(t *testing.T) {
-	dir := t.TempDir()
-	m := merge(t, packed(t, dir, "big", "bin/big "+noise(40_000)), packed(t, dir, "small", "bin/small s"))
-	exact := plan(t, m).Report.Components[0].Size
-	m.Budgets = map[string]Budget{"big": {exact, "assets.yaml:7"}, "small": {1 << 20, "assets.yaml:9"}}
-	if over := plan(t, m).Report.OverBudget(); over != nil {
-		t.Errorf("within the budget: %q", over)
-	}
-	m.Budgets["big"] = Budget{exact - 1, "assets.yaml:7"}
-	r := plan(t, m).Report
-	if err := r.Check(false); err != nil {
-		t.Errorf("a budget stops a merge that is not strict: %v", err)
-	}
-	want := "assets.yaml:7: big on x86_64 has 40.0 KiB, 1 B over its budget of 40.0 KiB: make it smaller, or raise the budget"
-	if err := r.Check(true); err == nil || err.Error() != want {
-		t.Errorf("strict: %v, want %s", err, want)
-	}
-}
-
-// listed is a member as `archive ls --json` prints it.
-type listed struct {
-	Name   string `json:"name"`
-	Size   int64  `json:"size"`
-	Packed int64  `json:"packed,omitempty"`
-	SHA256 string `json:"sha256,omitempty"`
-	Link   string `json:"link,omitempty"`
-}
-
 // TestWriteTidies has what a killed run left beside a tarball that is right.
 func TestWriteTidies(t *testing.T) {
 	dir := t.TempDir()
@@ -289,84 +222,5 @@ func TestCheckComponents(t *testing.T) {
 	err = p.Check(t.Context())
 	if want := `merging kata-static on x86_64: component "qemu": ` + c.Path + ": checking frame"; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error %v, want %s", err, want)
-	}
-}
-
-func TestReadPrevious(t *testing.T) {
-	dir := t.TempDir()
-	p := plan(t, merge(t, packed(t, dir, "a", "bin/a "+noise(5000), "bin/b b", "bin/c "+noise(700), "lib/d d"), packed(t, dir, "e", "bin/e e", "bin/f "+noise(99))))
-	merged := filepath.Join(dir, "kata-static-3.27.0-amd64.tar.zst")
-	if _, err := p.Write(t.Context(), merged, nil); err != nil {
-		t.Fatal(err)
-	}
-	file := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	whole, err := os.ReadFile(merged)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var listing []listed
-	for _, m := range p.Merged.Index.Sized() {
-		listing = append(listing, listed{m.Name, m.Size, m.Packed, m.SHA256, m.Link})
-	}
-	list, err := json.Marshal(listing)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var end int64
-	for _, frame := range p.Merged.Index.Frames {
-		end += frame.Size
-	}
-	for name, test := range map[string]struct {
-		path, name string
-		size       int64
-		estimated  bool
-	}{
-		"a tarball":        {merged, "kata-static-3.27.0-amd64", int64(len(whole)), false},
-		"without an index": {file("old.tar.zst", string(whole[:end])), "old", end, true},
-		"a listing":        {file("l.json", string(list)), "l.json", end - p.Merged.Index.Frames[len(p.Merged.Index.Frames)-1].Size, false},
-	} {
-		got, err := ReadPrevious(test.path)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		if got.Name != test.name || got.Size != test.size || got.Estimated != test.estimated {
-			t.Errorf("%s: %+v, want %+v", name, *got, test)
-		}
-		again := p.Report
-		if err := again.Compare(got); err != nil {
-			t.Fatal(err)
-		}
-		// Without an index, the length of the whole is that of other frames, too.
-		if c := again.Change; len(c.Components)+len(c.Members) != 0 || c.Before != c.After && !test.estimated {
-			t.Errorf("%s: differs from itself: %+v", name, *c)
-		}
-	}
-	for text, want := range map[string]string{
-		`{"format": 7}`:        "it is no report of format 1",
-		`{"format": `:          "it begins as JSON and is no report",
-		`[{"a": 1}]`:           "not of members",
-		`[{"name": "./opt/"}]`: "no member says what it takes",
-		`hello`:                "reading the previous release",
-
-		`{"format": 1, "version": "3\n::error::x"}`:                                                  `control characters in "3\n::error::x"`,
-		`{"format": 1, "set": "\u001b[31m"}`:                                                         "control characters",
-		`{"format": 1, "size": -1}`:                                                                  "a size of -1 bytes",
-		`{"format": 1, "components": [{"name": "a", "size": -9223372036854775808}]}`:                 "a size of -9223372036854775808 bytes",
-		`{"format": 1, "components": [{"name": "a\u0000"}]}`:                                         "control characters",
-		`{"format": 1, "components": [{"members": [{"name": "a", "packed": 4611686018427387904}]}]}`: "a size of 4611686018427387904 bytes",
-		`{"format": 1, "components": [{"members": [{"name": "a\nb"}]}]}`:                             "control characters",
-		`[{"name": "./opt/x", "packed": -5}]`:                                                        "a size of -5 bytes",
-		`[{"name": "./opt/\u001b", "packed": 5}]`:                                                    "control characters",
-	} {
-		if _, err := ReadPrevious(file("bad", text)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %s", text, err, want)
-		}
 	}
 }

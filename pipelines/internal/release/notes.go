@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
@@ -74,9 +75,9 @@ func (n Notes) files(text *strings.Builder) {
 		return
 	}
 	text.WriteString("\n### Files\n\n`sha256sum --check --ignore-missing SHA256SUMS` checks what was downloaded.\n\n")
-	table(text, "file", "size", "sha256")
+	markdown.Table(text, "file", "size", "sha256")
 	for _, file := range n.Files {
-		row(text, code(file.Name), progress.Size(file.Size), code(strings.TrimPrefix(file.Digest, "sha256:")))
+		markdown.Row(text, markdown.Code(file.Name), progress.Size(file.Size), markdown.Code(strings.TrimPrefix(file.Digest, "sha256:")))
 	}
 }
 
@@ -85,9 +86,9 @@ func (n Notes) images(text *strings.Builder) {
 		return
 	}
 	text.WriteString("\n### Images\n\n")
-	table(text, "image", "architectures", "digest")
+	markdown.Table(text, "image", "architectures", "digest")
 	for _, image := range n.Images {
-		row(text, code(image.Reference), strings.Join(image.Arches, ", "), code(image.Digest))
+		markdown.Row(text, markdown.Code(image.Reference), strings.Join(image.Arches, ", "), markdown.Code(image.Digest))
 	}
 }
 
@@ -107,10 +108,10 @@ func (n Notes) components(text *strings.Builder) {
 				text.WriteString("\n</details>\n")
 			}
 			fmt.Fprintf(text, "\n<details><summary>%s</summary>\n\n", component.Arch)
-			table(text, "component", "version", "size", "sha256", "key")
+			markdown.Table(text, "component", "version", "size", "sha256", "key")
 		}
-		row(text, code(component.Name), plain(component.Version), progress.Size(component.Size),
-			code(strings.TrimPrefix(component.Digest, "sha256:")), code(short(component.Key)))
+		markdown.Row(text, markdown.Code(component.Name), markdown.Plain(component.Version), progress.Size(component.Size),
+			markdown.Code(strings.TrimPrefix(component.Digest, "sha256:")), markdown.Code(short(component.Key)))
 	}
 	if len(components) > 0 {
 		text.WriteString("\n</details>\n")
@@ -124,39 +125,16 @@ func (n Notes) pins(text *strings.Builder) {
 	fmt.Fprintf(text, "\n### Changes in versions.yaml since %s\n\n", n.Previous)
 	switch {
 	case n.PinsUnknown != "":
-		fmt.Fprintf(text, "Not known: %s.\n", plain(n.PinsUnknown))
+		fmt.Fprintf(text, "Not known: %s.\n", markdown.Plain(n.PinsUnknown))
 		return
 	case len(n.Pins) == 0:
 		text.WriteString("None.\n")
 		return
 	}
-	table(text, "pin", n.Previous, n.Version)
+	markdown.Table(text, "pin", n.Previous, n.Version)
 	for _, change := range n.Pins {
-		row(text, code(change.Path), code(change.Before), code(change.After))
+		markdown.Row(text, markdown.Code(change.Path), markdown.Code(change.Before), markdown.Code(change.After))
 	}
-}
-
-func table(text *strings.Builder, columns ...string) {
-	row(text, columns...)
-	fmt.Fprintf(text, "|%s\n", strings.Repeat(" --- |", len(columns)))
-}
-
-func row(text *strings.Builder, cells ...string) {
-	fmt.Fprintf(text, "| %s |\n", strings.Join(cells, " | "))
-}
-
-// code marks a text as it is; a cell cannot hold a line break, nor a bar.
-func code(text string) string {
-	if text == "" {
-		return ""
-	}
-	text = strings.NewReplacer("\r", " ", "\n", " ", "|", `\|`, "`", "'").Replace(text)
-	return "`" + text + "`"
-}
-
-// plain returns a text that Markdown takes for nothing else.
-func plain(text string) string {
-	return strings.NewReplacer("\r", " ", "\n", " ", "|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "@", "&#64;").Replace(text)
 }
 
 // short returns enough of a key to look for it.

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,10 +54,12 @@ func notes(t *testing.T) Notes {
 	}
 }
 
+var update = flag.Bool("update", false, "write the expected notes and plans")
+
 func TestNotes(t *testing.T) {
 	got := notes(t).Markdown()
 	golden := filepath.Join("testdata", "notes", "notes.md.golden")
-	if *updateReports {
+	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package release
+package sizes
 
 import (
 	"bytes"
@@ -22,22 +22,22 @@ var updateReports = flag.Bool("update", false, "write the expected reports")
 const mib = 1 << 20
 
 // component makes one of members "path MiB", each four times as big unpacked.
-func component(name string, members ...string) ReportComponent {
-	c := ReportComponent{Name: name}
+func component(name string, members ...string) Component {
+	c := Component{Name: name}
 	for _, text := range members {
 		var path string
 		var size float64
 		if _, err := fmt.Sscanf(text, "%s %g", &path, &size); err != nil {
 			panic(err)
 		}
-		m := ReportMember{Name: "opt/kata/" + path, Packed: int64(size * mib), Size: int64(4 * size * mib), SHA256: fmt.Sprintf("%x", size)}
+		m := Member{Name: "opt/kata/" + path, Packed: int64(size * mib), Size: int64(4 * size * mib), SHA256: fmt.Sprintf("%x", size)}
 		c.Members = append(c.Members, m)
 		c.Size, c.Unpacked = c.Size+m.Packed, c.Unpacked+m.Size
 	}
 	return c
 }
 
-func reportOf(version string, components ...ReportComponent) Report {
+func reportOf(version string, components ...Component) Report {
 	r := Report{Format: reportFormat, Set: "kata-static", Arch: catalog.X86_64, Version: version, Limit: Limit, Own: 1000, Size: 1000, Components: components}
 	for _, c := range components {
 		r.Size, r.Unpacked = r.Size+c.Size, r.Unpacked+c.Unpacked
@@ -52,13 +52,13 @@ func sample(t *testing.T) Report {
 	for i := range 60 {
 		many = append(many, fmt.Sprintf("share/kata-qemu/qemu/rom%02d.bin %g", i, 0.9/float64(i+1)))
 	}
-	kernel := func(suffix string, size, debug float64) ReportComponent {
+	kernel := func(suffix string, size, debug float64) Component {
 		at := "share/kata-containers/"
 		return component(strings.TrimSuffix("kernel"+suffix, "-"),
 			fmt.Sprintf("%svmlinux-6.18.15-188%s %g", at, suffix, debug), fmt.Sprintf("%svmlinuz-6.18.15-188%s %g", at, suffix, size),
 			fmt.Sprintf("%sSystem.map-6.18.15-188%s %g", at, suffix, 1.2), fmt.Sprintf("%sconfig-6.18.15-188%s 0.03", at, suffix))
 	}
-	image := func(suffix string, size float64) ReportComponent {
+	image := func(suffix string, size float64) Component {
 		at := "share/kata-containers/kata-ubuntu-noble"
 		return component("rootfs-image"+suffix, fmt.Sprintf("%s%s.image %g", at, suffix, size), fmt.Sprintf("share/kata-containers/root_hash%s.txt 0.0003", suffix))
 	}
@@ -126,9 +126,9 @@ var outside = regexp.MustCompile(`(?i)https?:|//[a-z]|url\(|@import|<link|<img|<
 // TestPageStandsAlone holds for any names: one that looks like markup is text.
 func TestPageStandsAlone(t *testing.T) {
 	evil := `opt/kata/<script>alert(1)</script>"'&` + "`|*_[x](y)`" + `<img src=x onerror=alert(1)>`
-	c := ReportComponent{Name: `<b>c</b>`, Size: 10, Members: []ReportMember{{Name: evil, Size: 10, Packed: 10, Link: `"><svg onload=alert(1)>`}}}
+	c := Component{Name: `<b>c</b>`, Size: 10, Members: []Member{{Name: evil, Size: 10, Packed: 10, Link: `"><svg onload=alert(1)>`}}}
 	r := reportOf(`1"><u>`, c)
-	if err := r.Compare(&Previous{Name: "</title><i>", Size: 1, members: []ReportMember{{Name: "a</td><s>", Packed: 1}}}); err != nil {
+	if err := r.Compare(&Previous{Name: "</title><i>", Size: 1, members: []Member{{Name: "a</td><s>", Packed: 1}}}); err != nil {
 		t.Fatal(err)
 	}
 	page, err := r.HTML()
@@ -183,7 +183,7 @@ func TestReportRoundTrip(t *testing.T) {
 	}
 	other := r
 	other.Arch = catalog.AArch64
-	if err := other.Compare(previous); err == nil || !strings.Contains(err.Error(), "is of kata-static on x86_64, and this one of kata-static on aarch64") {
+	if err := other.Compare(previous); err == nil || !strings.Contains(err.Error(), "is of kata-static on x86_64, but this one is of kata-static on aarch64") {
 		t.Errorf("compared with another architecture: %v", err)
 	}
 }

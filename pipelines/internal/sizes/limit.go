@@ -1,4 +1,4 @@
-package release
+package sizes
 
 import (
 	"errors"
@@ -8,24 +8,24 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// Limit is the size in bytes that GitHub refuses for a file of a release, as it
-// does all above.
+// Limit is the size in bytes from which on GitHub refuses a file of a release.
 const Limit int64 = 2_147_483_648
 
-// How many lines an error has of each kind.
+// How many lines of each kind an error has at most.
 const (
 	maxBiggest = 10
 	maxGrown   = 10
 )
 
-// LimitError is a tarball that a release cannot have. Its text says by what.
+// LimitError is a tarball that is too big for a release. Its text says what takes the
+// space.
 type LimitError struct{ Report Report }
 
 // Error lists the components by size, the biggest members, and what grew.
 func (e *LimitError) Error() string {
 	r := e.Report
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s on %s would have %d bytes, and must have less than %d: %s too many; make some of this smaller, or take it out of the set",
+	fmt.Fprintf(&text, "%s on %s would be %d bytes long, and must stay below %d: it is %s bytes too long; make some of this smaller, or take it out of the set",
 		r.Set, r.Arch, r.Size, r.Limit, bytesOf(r.Size-r.Limit+1))
 	fmt.Fprintf(&text, "\ncomponents:")
 	for _, c := range r.Components {
@@ -34,7 +34,7 @@ func (e *LimitError) Error() string {
 			fmt.Fprintf(&text, " (over its budget of %s)", progress.Size(c.Budget))
 		}
 	}
-	fmt.Fprintf(&text, "\n  %10s  %5s  the merge's own", progress.Size(r.Own), percent(r.Own, r.Size))
+	fmt.Fprintf(&text, "\n  %10s  %5s  added by the merge", progress.Size(r.Own), percent(r.Own, r.Size))
 	fmt.Fprintf(&text, "\nbiggest members:")
 	for _, m := range r.Biggest(maxBiggest) {
 		fmt.Fprintf(&text, "\n  %10s  %s (%s)", progress.Size(m.Packed), m.Name, m.Component)
@@ -47,20 +47,25 @@ func (e *LimitError) Error() string {
 	return text.String()
 }
 
-// bytesOf writes a number of bytes, and where that is long, also for a person.
-func bytesOf(n int64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%d", n)
+// describe says what grew, for an error.
+func (c *Change) describe(text *strings.Builder) {
+	fmt.Fprintf(text, "\nsince %s with %s (%s):", c.Since, progress.Size(c.Before), signed(c.Growth()))
+	grown := 0
+	for _, list := range [][]Delta{c.Components, c.inChanged()} {
+		for i, d := range list {
+			if d.Growth() <= 0 || i == maxGrown {
+				break
+			}
+			grown++
+			fmt.Fprintf(text, "\n  %10s  %s%s", signed(d.Growth()), d.Name, d.note())
+		}
 	}
-	return fmt.Sprintf("%d (%s)", n, progress.Size(n))
+	if grown == 0 {
+		text.WriteString("\n  nothing grew")
+	}
 }
 
-// percent writes a share of a whole: "41.9%".
-func percent(part, whole int64) string {
-	return fmt.Sprintf("%.1f%%", 100*float64(part)/float64(max(whole, 1)))
-}
-
-// OverBudget says, for each component that is, by how much it is over its budget.
+// OverBudget returns one line for each component that exceeds its budget.
 func (r Report) OverBudget() []string {
 	var texts []string
 	for _, c := range r.Components {
@@ -72,8 +77,8 @@ func (r Report) OverBudget() []string {
 	return texts
 }
 
-// Check returns a *LimitError where the tarball is too big for a release, and where
-// strict, an error for each component over its budget.
+// Check returns a *LimitError if the tarball is too big for a release and, if strict,
+// an error for each component that exceeds its budget.
 func (r Report) Check(strict bool) error {
 	var problems []error
 	if r.Size >= r.Limit {

@@ -1,6 +1,10 @@
-package release
+package sizes
 
-import "slices"
+import (
+	"fmt"
+	"html/template"
+	"slices"
+)
 
 // rect is a rectangle, in any unit.
 type rect struct{ X, Y, W, H float64 }
@@ -8,6 +12,12 @@ type rect struct{ X, Y, W, H float64 }
 // shrink returns what is left within margins.
 func (r rect) shrink(top, others float64) rect {
 	return rect{r.X + others, r.Y + top, max(r.W-2*others, 0), max(r.H-top-others, 0)}
+}
+
+// in returns the position within another rectangle, in percent of it.
+func (r rect) in(outer rect) template.CSS {
+	return template.CSS(fmt.Sprintf("left:%.3f%%;top:%.3f%%;width:%.3f%%;height:%.3f%%",
+		100*(r.X-outer.X)/outer.W, 100*(r.Y-outer.Y)/outer.H, 100*r.W/outer.W, 100*r.H/outer.H))
 }
 
 // squarify divides a rectangle into one for each weight, with areas in the same
@@ -44,12 +54,8 @@ func squarify(weights []float64, in rect) []rect {
 // worst returns the highest ratio of sides in a row of a sum, along a side.
 func worst(row []float64, sum, scale, side float64) float64 {
 	thick := sum * scale / side
-	most := 0.0
-	for _, w := range []float64{slices.Max(row), slices.Min(row)} {
-		long := w * scale / thick
-		most = max(most, long/thick, thick/long)
-	}
-	return most
+	longest, shortest := slices.Max(row)*scale/thick, slices.Min(row)*scale/thick
+	return max(longest/thick, thick/shortest)
 }
 
 // layRow takes a part of a rectangle away for a row, along the shorter side, and
