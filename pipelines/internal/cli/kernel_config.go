@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -17,13 +17,16 @@ func kernelConfigCmd(process Process, tree *treeOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kernel-config",
 		Short: "Show, compare and check the configurations of guest kernels",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
+		Example: `  pipelines kernel-config list
+  pipelines kernel-config show kernel-debug --arch arm64
+  pipelines kernel-config diff kernel kernel-debug`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage(fmt.Errorf("unknown command %q (see `pipelines kernel-config --help`)", args[0]))
 			}
-			return usage(fmt.Errorf("unknown command %q (see `pipelines kernel-config --help`)", args[0]))
+			return usage(errors.New("missing subcommand: list, show, diff or check"))
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	cmd.AddCommand(
 		kernelConfigListCmd(process, tree),
@@ -34,28 +37,41 @@ func kernelConfigCmd(process Process, tree *treeOptions) *cobra.Command {
 	return cmd
 }
 
-// kernelOf is a guest kernel on one architecture and what its fragments request.
+// kernelOf is the configuration of a guest kernel on one architecture.
 type kernelOf struct {
 	asset catalog.Asset
 	arch  catalog.Arch
-	set   *kconfig.Set
+	plan  *kconfig.Plan
 }
 
-// kernel finds a guest kernel among the assets. Without an architecture it is
-// this machine's, or the only one that the kernel has.
-func kernel(assets *catalog.Catalog, files fs.FS, name, arch string) (kernelOf, error) {
+// kernelPlan finds a guest kernel of the tree and makes its plan.
+func (t *tree) kernelPlan(name, arch string) (kernelOf, error) {
+	asset, chosen, err := findKernel(t.catalog, name, arch)
+	if err != nil {
+		return kernelOf{}, err
+	}
+	plan, err := t.resolver.KernelPlan(asset, chosen)
+	if err != nil {
+		return kernelOf{}, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+	}
+	return kernelOf{asset, chosen, plan}, nil
+}
+
+// findKernel finds a guest kernel among the assets. The architecture is this
+// machine's by default, or the only one that the kernel has.
+func findKernel(assets *catalog.Catalog, name, arch string) (catalog.Asset, catalog.Arch, error) {
 	chosen := catalog.HostArch()
 	if arch != "" {
 		var err error
 		if chosen, err = catalog.ParseArch(arch); err != nil {
-			return kernelOf{}, usage(err)
+			return catalog.Asset{}, "", usage(err)
 		}
 	} else if i := slices.IndexFunc(assets.Assets, func(a catalog.Asset) bool { return a.Name == name }); i >= 0 && len(assets.Assets[i].Arches) == 1 {
 		chosen = assets.Assets[i].Arches[0]
 	}
 	asset, err := assets.Find(name, chosen)
 	if err != nil {
-		return kernelOf{}, usage(err)
+		return catalog.Asset{}, "", usage(err)
 	}
 	if asset.Kernel == nil {
 		var kernels []string
@@ -64,23 +80,9 @@ func kernel(assets *catalog.Catalog, files fs.FS, name, arch string) (kernelOf, 
 				kernels = append(kernels, a.Name)
 			}
 		}
-		return kernelOf{}, usage(fmt.Errorf("%s is no guest kernel: there are %s", name, strings.Join(kernels, ", ")))
+		return catalog.Asset{}, "", usage(fmt.Errorf("%s is not a guest kernel: choose one of %s", name, strings.Join(kernels, ", ")))
 	}
-	set, err := kconfig.Load(files, asset.Kernel.Folders(chosen), chosen.Kernel())
-	if err != nil {
-		return kernelOf{}, err
-	}
-	return kernelOf{asset, chosen, set}, nil
-}
-
-// exceptions returns the exceptions of the tree and the version of Linux that a
-// kernel is of.
-func (t *tree) exceptions(k kernelOf) (exceptions []kconfig.Exception, version string, err error) {
-	if exceptions, err = kconfig.LoadExceptions(t.resolver.Tree); err != nil {
-		return nil, "", err
-	}
-	version, err = t.resolver.Versions.Pin(k.asset.Pins[k.asset.Kernel.Version])
-	return exceptions, version, err
+	return asset, chosen, nil
 }
 
 // listedKernel is a guest kernel on one architecture.
@@ -98,7 +100,7 @@ func kernelConfigListCmd(process Process, tree *treeOptions) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the kernels by architecture, with their folders of fragments",
+		Short: "List guest kernels by architecture, with their fragment folders",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			tree, err := tree.load(process.Stderr)
@@ -132,15 +134,11 @@ func (t *tree) kernels() ([]listedKernel, error) {
 			continue
 		}
 		for _, arch := range asset.Arches {
-			k, err := kernel(t.catalog, t.files(), asset.Name, string(arch))
+			k, err := t.kernelPlan(asset.Name, string(arch))
 			if err != nil {
 				return nil, err
 			}
-			version, err := t.resolver.Versions.Pin(asset.Pins[asset.Kernel.Version])
-			if err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
-			}
-			kernels = append(kernels, listedKernel{asset.Name, arch, arch.Kernel(), version, asset.Kernel.Folders(arch), len(k.set.Options)})
+			kernels = append(kernels, listedKernel{asset.Name, arch, k.plan.Arch, k.plan.Version, asset.Kernel.Folders(arch), len(k.plan.Requested.Options)})
 		}
 	}
 	return kernels, nil
