@@ -13,7 +13,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 )
 
-func archiveCmd(process Process) *cobra.Command {
+func archiveCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "archive",
 		Short: "Look into tarballs: their members, one file, what changed, whether they are whole",
@@ -24,18 +24,18 @@ decompressed than is asked for. Tarballs without an index are read to their end.
 			return usage(fmt.Errorf("say what to do: %s ls|cat|diff|check", cmd.CommandPath()))
 		},
 	}
-	cmd.AddCommand(archiveLsCmd(process), archiveCatCmd(process), archiveDiffCmd(process), archiveCheckCmd(process))
+	cmd.AddCommand(archiveLsCmd(a), archiveCatCmd(a), archiveDiffCmd(a), archiveCheckCmd(a))
 	return cmd
 }
 
-func archiveCatCmd(process Process) *cobra.Command {
+func archiveCatCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cat FILE MEMBER",
 		Short: "Print one file of a tarball, after checking its hash at the end",
 		Long: `Print one file of a tarball. The hash is compared while it is printed: where it is
 another, what was printed is wrong, and the command fails.`,
 		Args: arguments(cobra.ExactArgs(2)),
-		RunE: func(_ *cobra.Command, args []string) error { return runArchiveCat(process.Stdout, args[0], args[1]) },
+		RunE: func(_ *cobra.Command, args []string) error { return runArchiveCat(a.Stdout, args[0], args[1]) },
 	}
 }
 
@@ -90,7 +90,7 @@ type checkedTarball struct {
 	Error    string `json:"error,omitempty"`
 }
 
-func archiveCheckCmd(process Process) *cobra.Command {
+func archiveCheckCmd(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
@@ -100,7 +100,7 @@ contents, what stands between and after them. A tarball without an index must be
 whole, and hold nothing that must not be shipped.`,
 		Args: arguments(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			return runArchiveCheck(cmd.Context(), process.Stdout, paths, asJSON)
+			return runArchiveCheck(cmd.Context(), a.Stdout, paths, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the results as JSON")

@@ -18,7 +18,7 @@ type changedMember struct {
 	After  *listedMember      `json:"after,omitempty"`
 }
 
-func archiveDiffCmd(process Process) *cobra.Command {
+func archiveDiffCmd(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "diff BEFORE AFTER",
@@ -30,9 +30,9 @@ func archiveDiffCmd(process Process) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(process.Stdout, changesJSON(changes))
+				return printJSON(a.Stdout, changesJSON(changes))
 			}
-			printMemberChanges(process.Stdout, changes)
+			printMemberChanges(a.Stdout, changes)
 			return nil
 		},
 	}

@@ -29,7 +29,7 @@ func listMember(m archive.Member) listedMember {
 	return listedMember{Name: m.Name, Mode: m.Mode.String(), Size: m.Size, SHA256: m.SHA256, Link: m.Link}
 }
 
-func archiveLsCmd(process Process) *cobra.Command {
+func archiveLsCmd(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "ls FILE",
@@ -41,9 +41,9 @@ func archiveLsCmd(process Process) *cobra.Command {
 				return inTarball(args[0], err)
 			}
 			if asJSON {
-				return printJSON(process.Stdout, members)
+				return printJSON(a.Stdout, members)
 			}
-			return printMembers(process.Stdout, members)
+			return printMembers(a.Stdout, members)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the members as JSON, with their hashes")

@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,32 +18,30 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type buildAssetOptions struct {
-	*treeOptions
-	engineOptions
-	cacheOptions
-	pushOptions
-	arch    string
-	set     string
-	without []string
-	output  string
-	place   string
-	sources map[string]string
-	offline bool
-	rebuild bool
-	json    bool
+	engine     engineOptions
+	selection  workspace.Selection
+	registry   string
+	push       pushFlag
+	allowDirty bool
+	output     string
+	place      string
+	sources    map[string]string
+	offline    bool
+	rebuild    bool
+	json       bool
 }
 
-func buildAssetCmd(process Process, tree *treeOptions) *cobra.Command {
-	o := buildAssetOptions{treeOptions: tree}
+func buildAssetCmd(a *app) *cobra.Command {
+	var o buildAssetOptions
 	cmd := &cobra.Command{
-		Use:   "build-asset NAME...|--set SET",
+		Use:   "build-asset NAME...|--set SET|--all",
 		Short: "Build assets, or take them from the cache",
 		Long: `Put kata-static-NAME.tar.zst into the output folder: from the cache where an
 artifact of the same inputs is in it, the local one or the registry of --cache,
@@ -54,26 +50,15 @@ else built in a Dagger engine. Prints the path of each tarball.
 Of Kata's CI it knows the variables ARTEFACT_REGISTRY, ARTEFACT_REPOSITORY,
 ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY,
 USE_CACHE (no: build everything anew), TARGET_BRANCH and RELEASE.`,
-		Args: arguments(func(cmd *cobra.Command, args []string) error {
-			switch {
-			case o.set == "" && len(o.without) > 0:
-				return errors.New("--without leaves assets out of a set: give it with --set")
-			case o.set == "":
-				return cobra.MinimumNArgs(1)(cmd, args)
-			case len(args) > 0:
-				return errors.New("give names or --set, not both")
-			}
-			return nil
-		}),
-		RunE: func(cmd *cobra.Command, args []string) error { return runBuildAsset(cmd.Context(), process, o, args) },
+		Args: selected(&o.selection, false),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runBuildAsset(cmd.Context(), a, o) },
 	}
 	flags := cmd.Flags()
-	archFlag(flags, &o.arch)
-	o.engineOptions.flags(flags)
-	o.cacheOptions.flags(flags, process)
-	o.pushOptions.flags(flags)
-	flags.StringVar(&o.set, "set", "", "build the assets of this release set")
-	flags.StringSliceVar(&o.without, "without", nil, "assets to leave out of the release set")
+	selectionFlags(flags, &o.selection)
+	o.engine.flags(flags)
+	cacheFlag(flags, a, &o.registry)
+	o.push.add(flags, "push to the registry of --cache what it lacks")
+	allowDirtyFlag(flags, &o.allowDirty)
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the tarballs and logs/ (default: build in the root of the repository)")
 	flags.StringVar(&o.place, "place", "", "take sources from the place of this name alone")
 	sourceFlag(flags, &o.sources)
@@ -83,112 +68,54 @@ USE_CACHE (no: build everything anew), TARGET_BRANCH and RELEASE.`,
 	return cmd
 }
 
-func runBuildAsset(ctx context.Context, process Process, o buildAssetOptions, names []string) error {
-	tree, err := o.load(process.Stderr)
+func runBuildAsset(ctx context.Context, a *app, o buildAssetOptions) error {
+	ws, err := a.open(ctx, o.registry)
 	if err != nil {
 		return err
 	}
-	arch, err := tree.find(names, o.arch)
-	if err == nil && o.set != "" {
-		names, err = tree.assetsOf(o.set, arch, o.without)
-	}
+	defer ws.Close()
+	names, arch, err := ws.Select(o.selection)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkSources(tree, names, arch, o.sources), checkPlace(tree, names, arch, o.place)); err != nil {
+	if err := errors.Join(ws.CheckSources(names, arch, o.sources), ws.CheckPlace(names, arch, o.place)); err != nil {
 		return err
 	}
 	if o.output == "" {
-		o.output = filepath.Join(tree.root, "build")
+		o.output = filepath.Join(ws.Root, "build")
 	}
 	if o.output, err = filepath.Abs(o.output); err != nil {
 		return err
 	}
-	cache, err := o.cacheDir()
-	if err != nil {
+	builder := &builder{app: a, ws: ws, engine: o.engine, output: o.output, place: o.place, sources: o.sources, offline: o.offline}
+	if builder.pushing, err = o.push.wanted(ws); err != nil {
 		return err
 	}
-	report := process.reporter()
-	defer report.Close()
-	tiered, err := o.tiered(process, cache, report)
-	if err != nil {
-		return err
+	var publish func(context.Context, store.Artifact) error
+	if builder.pushing {
+		if publish, err = publisher(ctx, ws, names, arch, o.allowDirty); err != nil {
+			return err
+		}
 	}
-	publish, err := o.publisher(ctx, process, tree, names, arch, tiered)
-	if err != nil {
-		return err
-	}
-	builder := &builder{options: o, process: process, root: tree.root, cache: cache, report: report, tiered: tiered, pushing: publish != nil}
-	nonce := ""
-	if tiered.Fresh {
-		nonce = rand.Text() // the engine has a cache of its own
-	}
-	scheduler := build.Scheduler{
-		Catalog:  tree.catalog,
-		Resolver: tree.resolver,
-		Store:    tiered,
-		Builder:  builder.container(nonce, "logs"),
-		Publish:  publish,
-		Parallel: parallel(process),
-		Output:   o.output,
-		Scratch:  filepath.Join(cache, "work"),
-	}
+	scheduler := builder.scheduler(o.output, publish)
 	if o.rebuild {
 		scheduler.Rebuild = builder.container(rand.Text(), filepath.Join("logs", "rebuild"))
 	}
 	results, err := scheduler.Build(ctx, names, arch)
 	for _, result := range results {
-		report.Note(result.Asset, describe(result))
+		ws.Report.Note(result.Asset, describe(result))
 	}
-	return errors.Join(err, printResults(process.Stdout, results, o.json), summarize(process.Getenv("GITHUB_STEP_SUMMARY"), results))
-}
-
-// assetsOf returns the assets of a release set on an architecture, but for some.
-func (t *tree) assetsOf(name string, arch catalog.Arch, without []string) ([]string, error) {
-	reduced, err := t.catalogWithout(without)
-	if err != nil {
-		return nil, err
-	}
-	set, err := reduced.FindSet(name)
-	if err != nil {
-		return nil, usage(err)
-	}
-	names, err := set.On(arch)
-	return names, usage(err)
+	return errors.Join(err, printResults(a.Stdout, results, o.json), summarize(a.Getenv("GITHUB_STEP_SUMMARY"), results))
 }
 
 // parallel is how many builds run at once: one for every eight processors, since
 // each of them uses all it gets for most of its time. The folding groups of
 // GitHub Actions cannot show two at once.
-func parallel(process Process) int {
-	if process.mode() == progress.GitHub {
+func parallel(a *app) int {
+	if a.mode() == progress.GitHub {
 		return 1
 	}
 	return max(1, runtime.NumCPU()/8)
-}
-
-// checkSources refuses a --source that no asset of the build has, or whose file
-// cannot be read.
-func checkSources(tree *tree, names []string, arch catalog.Arch, sources map[string]string) error {
-	closure, err := tree.catalog.Closure(names, arch)
-	if err != nil {
-		return usage(err)
-	}
-	var known []string
-	for _, asset := range closure {
-		known = slices.AppendSeq(known, maps.Keys(asset.Sources))
-	}
-	slices.Sort(known)
-	for _, name := range slices.Sorted(maps.Keys(sources)) {
-		if !slices.Contains(known, name) {
-			return usage(fmt.Errorf("--source %s: the build has no source of that name%s; it has %s",
-				name, nearest.Hint(name, known), dash(slices.Compact(known))))
-		}
-		if _, err := os.Stat(sources[name]); err != nil {
-			return usage(fmt.Errorf("--source %s: %w", name, err))
-		}
-	}
-	return nil
 }
 
 // summarize appends the results to the summary of a step of GitHub Actions.
@@ -232,7 +159,7 @@ func printResults(w io.Writer, results []build.Result, asJSON bool) error {
 		return printJSON(w, results)
 	}
 	for _, result := range results {
-		if _, err := fmt.Fprintln(w, relative(result.Path)); err != nil {
+		if _, err := fmt.Fprintln(w, workspace.Relative(result.Path)); err != nil {
 			return err
 		}
 	}
@@ -246,47 +173,66 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// builder puts together what a build needs.
+// builder puts together what builds need.
 type builder struct {
-	options     buildAssetOptions
-	process     Process
-	root, cache string
-	report      *progress.Reporter
-	tiered      *store.Tiered
-	pushing     bool
+	app           *app
+	ws            *workspace.Workspace
+	engine        engineOptions
+	output, place string
+	sources       map[string]string
+	offline       bool
+	pushing       bool
+}
+
+// scheduler builds into a folder; publish may be nil.
+func (b *builder) scheduler(output string, publish func(context.Context, store.Artifact) error) build.Scheduler {
+	nonce := ""
+	if b.ws.Store.Fresh {
+		nonce = rand.Text() // the engine has a cache of its own
+	}
+	return build.Scheduler{
+		Catalog:  b.ws.Catalog,
+		Resolver: b.ws.Resolver,
+		Store:    b.ws.Store,
+		Builder:  b.container(nonce, "logs"),
+		Publish:  publish,
+		Parallel: parallel(b.app),
+		Output:   output,
+		Scratch:  filepath.Join(b.ws.Cache, "work"),
+	}
 }
 
 // container returns the Builder; see build.Container for the nonce. Logs is a
 // folder in that of the outputs.
 func (b *builder) container(nonce, logs string) *build.Container {
-	sources := newFetcher(b.cache, b.tiered.Registry)
-	sources.Offline, sources.Place, sources.Local = b.options.offline, b.options.place, b.options.sources
-	bases := &debian.Bootstrapper{Dir: filepath.Join(b.cache, "bases")}
+	sources := *b.ws.Sources
+	sources.Offline, sources.Place, sources.Local = b.offline, b.place, b.sources
+	bases := &debian.Bootstrapper{Dir: filepath.Join(b.ws.Cache, "bases")}
 	return &build.Container{
-		Sources:  sources,
-		Builders: &store.Builders{Local: b.tiered.Local, Registry: b.tiered.Registry, Push: b.pushing},
+		Sources:  &sources,
+		Builders: &store.Builders{Local: b.ws.Store.Local, Registry: b.ws.Store.Registry, Push: b.pushing},
 		Ready: func(ctx context.Context) error {
-			return b.options.finder(b.process, b.root, b.cache, io.Discard).Ready(ctx)
+			return b.engine.finder(b.app, b.ws.Folders, io.Discard).Ready(ctx)
 		},
 		Connect: b.connect,
 		Base: func(ctx context.Context, builder recipe.Builder, arch string, log io.Writer) (string, string, error) {
 			return bases.Base(ctx, builder.Suite, catalog.Arch(arch).Debian(), builder.Epoch, log)
 		},
 		Secret: func(name string) (string, bool) {
-			value := b.process.Getenv(name)
+			value := b.app.Getenv(name)
 			return value, value != ""
 		},
-		Offline: b.options.offline,
+		Offline: b.offline,
 		Nonce:   nonce,
-		Work:    filepath.Join(b.cache, "work"),
-		Logs:    filepath.Join(b.options.output, logs),
-		Report:  b.report,
+		Work:    filepath.Join(b.ws.Cache, "work"),
+		Logs:    filepath.Join(b.output, logs),
+		Report:  b.ws.Report,
 	}
 }
 
 // connect opens a session for one build; the first has the engine started.
 func (b *builder) connect(ctx context.Context, log io.Writer, note func(string)) (*engine.Session, error) {
-	finder := b.options.finder(b.process, b.root, b.cache, log)
+	finder := b.engine.finder(b.app, b.ws.Folders, log)
 	finder.Note, finder.Manager.Note = note, note
 	endpoint, err := finder.Find(ctx)
 	if err != nil {

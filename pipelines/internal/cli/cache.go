@@ -14,11 +14,11 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-func cacheCmd(process Process, tree *treeOptions) *cobra.Command {
+func cacheCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "Look into the caches, fill and check them",
@@ -27,7 +27,7 @@ func cacheCmd(process Process, tree *treeOptions) *cobra.Command {
 			return usage(fmt.Errorf("say what to do: %s ls|pull|push|verify", cmd.CommandPath()))
 		},
 	}
-	cmd.AddCommand(cacheLsCmd(process, tree), cachePullCmd(process, tree), cachePushCmd(process, tree), cacheVerifyCmd(process, tree))
+	cmd.AddCommand(cacheLsCmd(a), cachePullCmd(a), cachePushCmd(a), cacheVerifyCmd(a))
 	return cmd
 }
 
@@ -41,79 +41,55 @@ type cached struct {
 	Size   int64  `json:"size"`
 }
 
-func cacheLsCmd(process Process, tree *treeOptions) *cobra.Command {
-	var o cacheOptions
+func cacheLsCmd(a *app) *cobra.Command {
+	var registry string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the artifacts in the local cache, and in the registry of --cache",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withCaches(process, tree, o, func(c caches) error {
-				list, err := c.list(cmd.Context())
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return printJSON(process.Stdout, list)
-				}
-				table := tabwriter.NewWriter(process.Stdout, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(table, "WHERE\tASSET\tARCH\tKEY\tSIZE\tSHA256")
-				for _, a := range list {
-					fmt.Fprintf(table, "%s\t%s\t%s\t%.12s\t%s\t%.12s\n", a.Where, a.Asset, a.Arch, a.Key, progress.Size(a.Size), a.Digest[len("sha256:"):])
-				}
-				return table.Flush()
-			})
+			ws, err := a.open(cmd.Context(), registry)
+			if err != nil {
+				return err
+			}
+			defer ws.Close()
+			list, err := listCaches(cmd.Context(), ws)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a.Stdout, list)
+			}
+			table := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "WHERE\tASSET\tARCH\tKEY\tSIZE\tSHA256")
+			for _, a := range list {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%.12s\t%s\t%.12s\n", a.Where, a.Asset, a.Arch, a.Key, progress.Size(a.Size), a.Digest[len("sha256:"):])
+			}
+			return table.Flush()
 		},
 	}
-	o.flags(cmd.Flags(), process)
+	cacheFlag(cmd.Flags(), a, &registry)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
 	return cmd
 }
 
-// caches are both tiers of a loaded tree.
-type caches struct {
-	tree   *tree
-	tiered *store.Tiered
-	report *progress.Reporter
-	// sources is what knows the cache of sources.
-	sources *source.Fetcher
-}
-
-func withCaches(process Process, options *treeOptions, o cacheOptions, run func(caches) error) error {
-	tree, err := options.load(process.Stderr)
-	if err != nil {
-		return err
-	}
-	dir, err := options.cacheDir()
-	if err != nil {
-		return err
-	}
-	report := process.reporter()
-	defer report.Close()
-	tiered, err := o.tiered(process, dir, report)
-	if err != nil {
-		return err
-	}
-	return run(caches{tree, tiered, report, newFetcher(dir, tiered.Registry)})
-}
-
-func (c caches) list(ctx context.Context) ([]cached, error) {
-	artifacts, err := c.tiered.Local.List(ctx)
+func listCaches(ctx context.Context, ws *workspace.Workspace) ([]cached, error) {
+	artifacts, err := ws.Store.Local.List(ctx)
 	if err != nil {
 		return nil, err
 	}
 	list := entries("local", artifacts)
-	if c.tiered.Registry == nil {
+	if ws.Store.Registry == nil {
 		return list, nil
 	}
-	for _, name := range c.tree.catalog.Names() {
-		artifacts, err := c.tiered.Registry.List(ctx, name)
+	for _, name := range ws.Catalog.Names() {
+		artifacts, err := ws.Store.Registry.List(ctx, name)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		if err != nil {
-			c.report.Note("registry", fmt.Sprintf("%v; the list goes on without it", err))
+			ws.Report.Note("registry", fmt.Sprintf("%v; the list goes on without it", err))
 			break
 		}
 		list = append(list, entries("registry", artifacts)...)
@@ -131,64 +107,86 @@ func entries(where string, artifacts []store.Artifact) []cached {
 
 // keyed is what the verbs that take names of assets share.
 type keyed struct {
-	cacheOptions
-	arch string
-	all  bool
+	registry   string
+	selection  workspace.Selection
+	allowDirty bool
 }
 
-func (o *keyed) command(process Process, tree *treeOptions, use, short, long string, run func(context.Context, caches, []string, catalog.Arch) error) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: use + " NAME...|--all", Short: short, Long: long,
-		RunE: func(cmd *cobra.Command, names []string) error {
-			return withCaches(process, tree, o.cacheOptions, func(c caches) error {
-				if c.tiered.Registry == nil {
-					return errNoRegistry
-				}
-				names, arch, err := c.tree.choose(names, o.all, o.arch)
-				if err != nil {
-					return err
-				}
-				return run(cmd.Context(), c, names, arch)
-			})
-		},
-	}
-	o.flags(cmd.Flags(), process)
-	archFlag(cmd.Flags(), &o.arch)
-	cmd.Flags().BoolVar(&o.all, "all", false, "all assets of the architecture")
+func (o *keyed) flags(a *app, cmd *cobra.Command) *cobra.Command {
+	cacheFlag(cmd.Flags(), a, &o.registry)
+	selectionFlags(cmd.Flags(), &o.selection)
 	return cmd
 }
 
-func cachePullCmd(process Process, tree *treeOptions) *cobra.Command {
-	var o keyed
-	return o.command(process, tree, "pull", "Bring artifacts of the current keys from the registry into the local cache",
-		"Bring the artifacts of the current keys of the assets, and of what they depend on,\nfrom the registry of --cache into the local cache. Fails where the registry lacks one.",
-		func(ctx context.Context, c caches, names []string, arch catalog.Arch) error {
-			return c.each(names, arch, func(ref store.Ref) (store.Artifact, error) {
-				artifact, err := c.tiered.Local.Get(ctx, ref)
-				if store.IsNotFound(err) {
-					artifact, err = c.tiered.Registry.Pull(ctx, ref, c.tiered.Local)
-				}
-				if err == nil {
-					fmt.Fprintf(process.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
-				}
-				return artifact, err
-			})
-		})
+// open opens the checkout and selects the assets. There must be a registry.
+func (o *keyed) open(ctx context.Context, a *app) (*workspace.Workspace, []string, catalog.Arch, error) {
+	ws, err := a.open(ctx, o.registry)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if ws.Store.Registry == nil {
+		ws.Close()
+		return nil, nil, "", workspace.ErrNoRegistry
+	}
+	names, arch, err := ws.Select(o.selection)
+	if err != nil {
+		ws.Close()
+		return nil, nil, "", err
+	}
+	return ws, names, arch, nil
 }
 
-func cachePushCmd(process Process, tree *treeOptions) *cobra.Command {
+func cachePullCmd(a *app) *cobra.Command {
 	var o keyed
-	var p pushOptions
-	cmd := o.command(process, tree, "push", "Push artifacts of the current keys from the local cache to the registry",
-		"Push the artifacts of the current keys of the assets, and of what they depend on,\nfrom the local cache to the registry of --cache: what it lacks, and the moving tags.",
-		func(ctx context.Context, c caches, names []string, arch catalog.Arch) error {
-			p.push = true
-			publish, err := p.publisher(ctx, process, c.tree, names, arch, c.tiered)
+	return o.flags(a, &cobra.Command{
+		Use:   "pull NAME...|--set SET|--all",
+		Short: "Pull the artifacts of the current keys from the registry into the local cache",
+		Long: `Pull the artifacts of the current keys of the assets, and of their dependencies,
+from the registry of --cache into the local cache. Fails if the registry lacks one.`,
+		Args: selected(&o.selection, false),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			ws, names, arch, err := o.open(ctx, a)
 			if err != nil {
 				return err
 			}
-			return c.each(names, arch, func(ref store.Ref) (store.Artifact, error) {
-				artifact, err := c.tiered.Local.Get(ctx, ref)
+			defer ws.Close()
+			return each(ws, names, arch, func(ref store.Ref) (store.Artifact, error) {
+				artifact, err := ws.Store.Local.Get(ctx, ref)
+				if store.IsNotFound(err) {
+					artifact, err = ws.Store.Registry.Pull(ctx, ref, ws.Store.Local)
+				}
+				if err == nil {
+					fmt.Fprintf(a.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
+				}
+				return artifact, err
+			})
+		},
+	})
+}
+
+func cachePushCmd(a *app) *cobra.Command {
+	var o keyed
+	cmd := o.flags(a, &cobra.Command{
+		Use:   "push NAME...|--set SET|--all",
+		Short: "Push the artifacts of the current keys from the local cache to the registry",
+		Long: `Push the artifacts of the current keys of the assets, and of their dependencies,
+from the local cache to the registry of --cache: those that it lacks, and the moving
+tags.`,
+		Args: selected(&o.selection, false),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			ws, names, arch, err := o.open(ctx, a)
+			if err != nil {
+				return err
+			}
+			defer ws.Close()
+			publish, err := publisher(ctx, ws, names, arch, o.allowDirty)
+			if err != nil {
+				return err
+			}
+			return each(ws, names, arch, func(ref store.Ref) (store.Artifact, error) {
+				artifact, err := ws.Store.Local.Get(ctx, ref)
 				if store.IsNotFound(err) {
 					return artifact, fmt.Errorf("%w in the local cache under its key %.12s: run build-asset %s, or cache pull %s, first", store.ErrNotFound, ref.Key, ref.Asset, ref.Asset)
 				}
@@ -196,55 +194,55 @@ func cachePushCmd(process Process, tree *treeOptions) *cobra.Command {
 					err = publish(ctx, artifact)
 				}
 				if err == nil {
-					fmt.Fprintf(process.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
+					fmt.Fprintf(a.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
 				}
 				return artifact, err
 			})
-		})
-	cmd.Flags().BoolVar(&p.allowDirty, "allow-dirty", false, allowDirtyUsage)
+		},
+	})
+	allowDirtyFlag(cmd.Flags(), &o.allowDirty)
 	return cmd
 }
 
-func cacheVerifyCmd(process Process, tree *treeOptions) *cobra.Command {
-	var o cacheOptions
+func cacheVerifyCmd(a *app) *cobra.Command {
+	var cache string
 	var registry bool
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Hash everything in the local cache again, or in the registry of --cache",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withCaches(process, tree, o, func(c caches) error {
-				if registry {
-					return c.verifyRegistry(cmd.Context(), process.Stdout)
-				}
-				damage, err := c.tiered.Local.Verify(cmd.Context())
-				return verdict(process.Stdout, "the local cache", damage, err)
-			})
+			ws, err := a.open(cmd.Context(), cache)
+			if err != nil {
+				return err
+			}
+			defer ws.Close()
+			if !registry {
+				damage, err := ws.Store.Local.Verify(cmd.Context())
+				return verdict(a.Stdout, "the local cache", damage, err)
+			}
+			if ws.Store.Registry == nil {
+				return workspace.ErrNoRegistry
+			}
+			damage, err := damaged(cmd.Context(), ws)
+			return verdict(a.Stdout, "the registry", damage, err)
 		},
 	}
-	o.flags(cmd.Flags(), process)
+	cacheFlag(cmd.Flags(), a, &cache)
 	cmd.Flags().BoolVar(&registry, "registry", false, "verify the artifacts, sources and builders in the registry")
 	return cmd
 }
 
-func (c caches) verifyRegistry(ctx context.Context, out io.Writer) error {
-	if c.tiered.Registry == nil {
-		return errNoRegistry
-	}
-	damage, err := c.damaged(ctx)
-	return verdict(out, "the registry", damage, err)
-}
-
-// damaged verifies what the registry has, and returns what of it is damaged.
-// The error is of a registry that does not let itself be read.
-func (c caches) damaged(ctx context.Context) (damage []string, err error) {
-	for _, name := range c.tree.catalog.Names() {
-		refs, err := c.tiered.Registry.Refs(ctx, name)
+// damaged verifies what the registry has, and returns what of it is damaged. An
+// error means that the registry denied access.
+func damaged(ctx context.Context, ws *workspace.Workspace) (damage []string, err error) {
+	for _, name := range ws.Catalog.Names() {
+		refs, err := ws.Store.Registry.Refs(ctx, name)
 		if err != nil {
 			return damage, err
 		}
 		for _, ref := range refs {
-			switch err := c.tiered.Registry.Verify(ctx, ref); {
+			switch err := ws.Store.Registry.Verify(ctx, ref); {
 			case store.IsDamage(err):
 				damage = append(damage, err.Error())
 			case store.IsNotFound(err): // It went away since it was listed.
@@ -253,7 +251,7 @@ func (c caches) damaged(ctx context.Context) (damage []string, err error) {
 			}
 		}
 	}
-	shared, err := c.tiered.Registry.VerifyShared(ctx)
+	shared, err := ws.Store.Registry.VerifyShared(ctx)
 	return append(damage, shared...), err
 }
 
@@ -274,8 +272,8 @@ func verdict(w io.Writer, where string, damage []string, err error) error {
 
 // each calls do for the current key of each named asset and of what it depends
 // on, dependencies first: a key needs the artifacts of those.
-func (c caches) each(names []string, arch catalog.Arch, do func(store.Ref) (store.Artifact, error)) error {
-	closure, err := c.tree.catalog.Closure(names, arch)
+func each(ws *workspace.Workspace, names []string, arch catalog.Arch, do func(store.Ref) (store.Artifact, error)) error {
+	closure, err := ws.Catalog.Closure(names, arch)
 	if err != nil {
 		return usage(err)
 	}
@@ -286,7 +284,7 @@ func (c caches) each(names []string, arch catalog.Arch, do func(store.Ref) (stor
 			missing = append(missing, fmt.Errorf("%s: its key is pending on %s", asset.Name, asset.Dependencies[lacking]))
 			continue
 		}
-		plan, err := c.tree.resolver.Resolve(asset, arch, digests)
+		plan, err := ws.Resolver.Resolve(asset, arch, digests)
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // Process is what the program gets from the one that starts it.
@@ -28,7 +29,7 @@ type Process struct {
 
 // Run runs one command line and returns the exit code.
 func Run(ctx context.Context, args []string, process Process) int {
-	root := rootCmd(process)
+	root := rootCmd(&app{Process: process})
 	root.SetArgs(args)
 	root.SetOut(process.Stdout)
 	root.SetErr(process.Stderr)
@@ -37,27 +38,17 @@ func Run(ctx context.Context, args []string, process Process) int {
 		return 0
 	}
 	process.report(ctx, err)
-	var usage *usageError
+	var usage *workspace.UsageError
 	if errors.As(err, &usage) {
 		return 2
 	}
 	return 1
 }
 
-// usageError is a command line that cannot be right.
-type usageError struct{ error }
+// usage marks an error as one of the command line.
+func usage(err error) error { return workspace.Usage(err) }
 
-func (e *usageError) Unwrap() error { return e.error }
-
-func usage(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &usageError{err}
-}
-
-func rootCmd(process Process) *cobra.Command {
-	var tree treeOptions
+func rootCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "pipelines",
 		Short:         "Build the assets of a Kata Containers release",
@@ -70,26 +61,26 @@ func rootCmd(process Process) *cobra.Command {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath()))
 	})
-	tree.flags(cmd.PersistentFlags(), process)
+	a.flags(cmd.PersistentFlags())
 	cmd.AddCommand(
-		buildAssetCmd(process, &tree),
-		listCmd(process, &tree),
-		planCmd(process, &tree),
-		explainCmd(process, &tree),
-		graphCmd(process, &tree),
-		matrixCmd(process, &tree),
-		checkCmd(process, &tree),
-		kernelConfigCmd(process, &tree),
-		cacheCmd(process, &tree),
-		verifyCmd(process, &tree),
-		sourceCmd(process, &tree),
-		archiveCmd(process),
-		mergeCmd(process, &tree),
-		reportCmd(process, &tree),
-		payloadCmd(process, &tree),
-		releaseCmd(process, &tree),
-		doctorCmd(process, &tree),
-		engineCmd(process, &tree),
+		buildAssetCmd(a),
+		listCmd(a),
+		planCmd(a),
+		explainCmd(a),
+		graphCmd(a),
+		matrixCmd(a),
+		checkCmd(a),
+		kernelConfigCmd(a),
+		cacheCmd(a),
+		verifyCmd(a),
+		sourceCmd(a),
+		archiveCmd(a),
+		mergeCmd(a),
+		reportCmd(a),
+		payloadCmd(a),
+		releaseCmd(a),
+		doctorCmd(a),
+		engineCmd(a),
 	)
 	return cmd
 }

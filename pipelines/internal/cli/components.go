@@ -18,6 +18,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // defaultSet is the release set of verbs that are told none.
@@ -25,8 +26,7 @@ const defaultSet = "kata-static"
 
 // setOptions say what is merged, and what its size is held against.
 type setOptions struct {
-	*treeOptions
-	cacheOptions
+	registry string
 	arch     string
 	from     string
 	without  []string
@@ -38,12 +38,12 @@ type setOptions struct {
 	given *pflag.FlagSet
 }
 
-func (o *setOptions) flags(flags *pflag.FlagSet, process Process) {
+func (o *setOptions) flags(flags *pflag.FlagSet, a *app) {
 	o.given = flags
 	flags.StringVar(&o.arch, "arch", "", "architecture of the release, such as x86_64 or arm64 (default: this machine's)")
 	flags.StringVar(&o.from, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
 	flags.StringSliceVar(&o.without, "without", nil, "assets to leave out of the release set")
-	o.cacheOptions.flags(flags, process)
+	cacheFlag(flags, a, &o.registry)
 	flags.StringVar(&o.previous, "previous", "", "compare with this: a merged tarball, or the JSON of a report")
 	flags.StringVar(&o.limit, "limit", "", "size that the tarball must stay below (default: 2 GiB, GitHub's for a file of a release)")
 	flags.BoolVar(&o.strict, "strict", false, "fail where a component is over its budget")
@@ -51,14 +51,13 @@ func (o *setOptions) flags(flags *pflag.FlagSet, process Process) {
 
 // merging is a merge that was looked into.
 type merging struct {
-	tree   *tree
-	report *progress.Reporter
-	plan   *release.MergePlan
+	ws   *workspace.Workspace
+	plan *release.MergePlan
 }
 
 // prepare finds the components of a set, plans their merge and compares its size.
 // The size itself is not checked.
-func (o *setOptions) prepare(ctx context.Context, process Process, name string, run func(merging) error) error {
+func (o *setOptions) prepare(ctx context.Context, a *app, name string, run func(merging) error) error {
 	if o.from != "" && o.given.Changed("cache") {
 		return usage(errors.New("give --from or --cache, not both: the components come from a folder or from the caches"))
 	}
@@ -67,36 +66,39 @@ func (o *setOptions) prepare(ctx context.Context, process Process, name string, 
 		return err
 	}
 	if o.from != "" {
-		o.cacheOptions = cacheOptions{} // Nobody asks a registry that is not needed.
+		o.registry = "" // No registry is asked that is not needed.
 	}
-	return withCaches(process, o.treeOptions, o.cacheOptions, func(c caches) error {
-		set, arch, err := c.tree.findSet(name, o.arch, o.without)
+	ws, err := a.open(ctx, o.registry)
+	if err != nil {
+		return err
+	}
+	defer ws.Close()
+	set, arch, err := findSet(ws, name, o.arch, o.without)
+	if err != nil {
+		return err
+	}
+	found, err := o.find(ctx, ws, set, arch)
+	if err != nil {
+		return err
+	}
+	m, err := o.merge(ws, set, arch, found, limit)
+	if err != nil {
+		return err
+	}
+	plan, err := m.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	if o.previous != "" {
+		previous, err := sizes.ReadPrevious(o.previous)
 		if err != nil {
 			return err
 		}
-		found, err := o.find(ctx, process, c, set, arch)
-		if err != nil {
+		if err := plan.Report.Compare(previous); err != nil {
 			return err
 		}
-		m, err := o.merge(c.tree, set, arch, found, limit)
-		if err != nil {
-			return err
-		}
-		plan, err := m.Plan(ctx)
-		if err != nil {
-			return err
-		}
-		if o.previous != "" {
-			previous, err := sizes.ReadPrevious(o.previous)
-			if err != nil {
-				return err
-			}
-			if err := plan.Report.Compare(previous); err != nil {
-				return err
-			}
-		}
-		return run(merging{c.tree, c.report, plan})
-	})
+	}
+	return run(merging{ws, plan})
 }
 
 func (o *setOptions) parseLimit() (int64, error) {
@@ -112,18 +114,14 @@ func (o *setOptions) parseLimit() (int64, error) {
 
 // findSet resolves the name of a release set, of which assets can be left out, and
 // of an architecture.
-func (t *tree) findSet(name, arch string, without []string) (catalog.Set, catalog.Arch, error) {
-	parsed, err := t.find(nil, arch)
+func findSet(ws *workspace.Workspace, name, arch string, without []string) (catalog.Set, catalog.Arch, error) {
+	parsed, err := workspace.Arch(arch)
 	if err != nil {
 		return catalog.Set{}, "", err
 	}
-	reduced, err := t.catalogWithout(without)
+	set, err := ws.Set(name, without)
 	if err != nil {
 		return catalog.Set{}, "", err
-	}
-	set, err := reduced.FindSet(name)
-	if err != nil {
-		return catalog.Set{}, "", usage(err)
 	}
 	if _, err := set.On(parsed); err != nil {
 		return catalog.Set{}, "", usage(err)
@@ -133,38 +131,35 @@ func (t *tree) findSet(name, arch string, without []string) (catalog.Set, catalo
 
 // find brings the components together. A missing one is an error, unless a partial
 // report is wanted.
-func (o *setOptions) find(ctx context.Context, process Process, c caches, set catalog.Set, arch catalog.Arch) (release.Found, error) {
+func (o *setOptions) find(ctx context.Context, ws *workspace.Workspace, set catalog.Set, arch catalog.Arch) (release.Found, error) {
 	if o.from == "" {
-		cache, err := o.cacheDir()
-		if err != nil {
-			return release.Found{}, err
-		}
-		return o.export(ctx, process, c, set, arch, filepath.Join(cache, "components", string(arch)))
+		return o.export(ctx, ws, set, arch)
 	}
-	found, err := release.FindComponents(relative(o.from), c.tree.catalog, set, arch)
+	found, err := release.FindComponents(workspace.Relative(o.from), ws.Catalog, set, arch)
 	if err != nil {
 		return release.Found{}, err
 	}
 	return found, found.Check(o.partial)
 }
 
-// export puts the components that the caches have under their keys into a folder,
-// which keeps them for the next time.
-func (o *setOptions) export(ctx context.Context, process Process, c caches, set catalog.Set, arch catalog.Arch, dir string) (release.Found, error) {
+// export puts the components that the caches have under their keys into a folder of
+// the cache, which keeps them for the next time.
+func (o *setOptions) export(ctx context.Context, ws *workspace.Workspace, set catalog.Set, arch catalog.Arch) (release.Found, error) {
 	names, err := set.On(arch)
 	if err != nil {
 		return release.Found{}, err
 	}
-	steps, err := c.planner(ctx, process, arch).Plan(ctx, names, arch)
+	steps, err := planner(ctx, ws, arch).Plan(ctx, names, arch)
 	if err != nil {
 		return release.Found{}, err
 	}
+	dir := filepath.Join(ws.Cache, "components", string(arch))
 	found := release.Found{Dir: dir}
 	var problems []error
 	for _, name := range names {
 		step := steps[slices.IndexFunc(steps, func(s build.Step) bool { return s.Asset == name })]
 		path := filepath.Join(dir, release.ComponentFile(name))
-		switch err := c.exportOne(ctx, step, path); {
+		switch err := exportOne(ctx, ws, step, path); {
 		case store.IsNotFound(err):
 			found.Missing = append(found.Missing, name)
 			problems = append(problems, fmt.Errorf("missing: %s: %s", name, missed(step, err)))
@@ -182,15 +177,15 @@ func (o *setOptions) export(ctx context.Context, process Process, c caches, set 
 	return release.Found{}, errors.Join(append([]error{missing}, problems...)...)
 }
 
-func (c caches) exportOne(ctx context.Context, step build.Step, path string) error {
+func exportOne(ctx context.Context, ws *workspace.Workspace, step build.Step, path string) error {
 	if step.State != build.Hit {
 		return fmt.Errorf("%s is not in the cache: %w", step.Asset, store.ErrNotFound)
 	}
-	artifact, err := c.tiered.Get(ctx, store.Ref{Asset: step.Asset, Arch: step.Arch, Key: step.Key})
+	artifact, err := ws.Store.Get(ctx, store.Ref{Asset: step.Asset, Arch: step.Arch, Key: step.Key})
 	if err != nil {
 		return err
 	}
-	_, err = c.tiered.Export(ctx, artifact, "", path)
+	_, err = ws.Store.Export(ctx, artifact, "", path)
 	return err
 }
 
@@ -206,35 +201,27 @@ func missed(step build.Step, err error) string {
 }
 
 // merge puts together what decides the merged tarball.
-func (o *setOptions) merge(t *tree, set catalog.Set, arch catalog.Arch, found release.Found, limit int64) (release.Merge, error) {
-	version, err := t.version()
+func (o *setOptions) merge(ws *workspace.Workspace, set catalog.Set, arch catalog.Arch, found release.Found, limit int64) (release.Merge, error) {
+	version, err := ws.Version()
 	if err != nil {
 		return release.Merge{}, err
 	}
-	file := t.pins
-	if file == "" {
-		file = filepath.Join(t.root, "versions.yaml")
-	}
-	pins, err := os.ReadFile(file)
+	pins, err := os.ReadFile(ws.Pins)
 	if err != nil {
 		return release.Merge{}, fmt.Errorf("reading the pins: %w", err)
 	}
-	cache, err := o.cacheDir()
-	if err != nil {
-		return release.Merge{}, err
-	}
 	return release.Merge{
-		Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: version, Catalog: t.catalog, Limit: limit, Missing: found.Missing},
-		Pins:  pins, Components: found.Components, Scratch: filepath.Join(cache, "reframed"),
+		Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: version, Catalog: ws.Catalog, Limit: limit, Missing: found.Missing},
+		Pins:  pins, Components: found.Components, Scratch: filepath.Join(ws.Cache, "reframed"),
 	}, nil
 }
 
 // check says which components are over their budgets, and returns what is wrong
 // with the size.
-func (o *setOptions) check(process Process, m merging) error {
+func (o *setOptions) check(a *app, m merging) error {
 	if !o.strict {
 		for _, text := range m.plan.Report.OverBudget() {
-			process.warning(text)
+			a.warning(text)
 		}
 	}
 	return m.plan.Report.Check(o.strict)

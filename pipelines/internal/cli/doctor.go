@@ -33,7 +33,7 @@ type requirement struct {
 	Present bool `json:"present"`
 }
 
-func doctorCmd(process Process, tree *treeOptions) *cobra.Command {
+func doctorCmd(a *app) *cobra.Command {
 	var o engineOptions
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -41,14 +41,14 @@ func doctorCmd(process Process, tree *treeOptions) *cobra.Command {
 		Short: "Say which engine would be used, and what is missing",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := diagnose(cmd.Context(), process, tree, o)
+			d, err := diagnose(cmd.Context(), a, o)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return printJSON(process.Stdout, d)
+				return printJSON(a.Stdout, d)
 			}
-			return d.print(process.Stdout)
+			return d.print(a.Stdout)
 		},
 	}
 	cmd.Flags().StringVar(&o.engine, "engine", "", "Dagger engine to look at")
@@ -56,17 +56,13 @@ func doctorCmd(process Process, tree *treeOptions) *cobra.Command {
 	return cmd
 }
 
-func diagnose(ctx context.Context, process Process, tree *treeOptions, o engineOptions) (diagnosis, error) {
-	root, err := tree.findRoot()
+func diagnose(ctx context.Context, a *app, o engineOptions) (diagnosis, error) {
+	folders, err := a.find()
 	if err != nil {
 		return diagnosis{}, err
 	}
-	cache, err := tree.cacheDir()
-	if err != nil {
-		return diagnosis{}, err
-	}
-	finder := o.finder(process, root, cache, process.Stderr)
-	d := diagnosis{SDK: engine.SDKVersion(), Cache: cache}
+	finder := o.finder(a, folders, a.Stderr)
+	d := diagnosis{SDK: engine.SDKVersion(), Cache: folders.Cache}
 	if endpoint, err := finder.Choose(ctx); err != nil {
 		d.Problem = err.Error()
 	} else {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // engineOptions say which engine to use.
@@ -25,15 +26,15 @@ func (o *engineOptions) flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.noInstall, "no-install", false, "print what to install for the embedded engine instead of installing it")
 }
 
-func (o *engineOptions) finder(process Process, root, cache string, log io.Writer) engine.Finder {
+func (o *engineOptions) finder(a *app, folders workspace.Folders, log io.Writer) engine.Finder {
 	return engine.Finder{
-		Named: o.engine, Getenv: process.Getenv, Root: isRoot(), Install: !o.noInstall,
-		Manager: manager(root, cache, log), Log: log, Note: noteTo(log),
+		Named: o.engine, Getenv: a.Getenv, Root: isRoot(), Install: !o.noInstall,
+		Manager: manager(folders, log), Log: log, Note: noteTo(log),
 	}
 }
 
-func manager(root, cache string, log io.Writer) *embedded.Manager {
-	return &embedded.Manager{CacheDir: cache, ModuleDir: filepath.Join(root, "pipelines", "dagger-engine"), Log: log, Note: noteTo(log)}
+func manager(folders workspace.Folders, log io.Writer) *embedded.Manager {
+	return &embedded.Manager{CacheDir: folders.Cache, ModuleDir: filepath.Join(folders.Root, "pipelines", "dagger-engine"), Log: log, Note: noteTo(log)}
 }
 
 // noteTo writes notes as lines.
@@ -41,7 +42,7 @@ func noteTo(w io.Writer) func(string) {
 	return func(text string) { fmt.Fprintln(w, text) }
 }
 
-func engineCmd(process Process, tree *treeOptions) *cobra.Command {
+func engineCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "engine",
 		Short: "Start, stop and look at the embedded Dagger engine",
@@ -50,24 +51,24 @@ func engineCmd(process Process, tree *treeOptions) *cobra.Command {
 			return usage(fmt.Errorf("say what to do: %s start|status|stop", cmd.CommandPath()))
 		},
 	}
-	cmd.AddCommand(engineStartCmd(process, tree), engineStatusCmd(process, tree), engineStopCmd(process, tree), superviseCmd())
+	cmd.AddCommand(engineStartCmd(a), engineStatusCmd(a), engineStopCmd(a), superviseCmd())
 	return cmd
 }
 
-func engineStartCmd(process Process, tree *treeOptions) *cobra.Command {
+func engineStartCmd(a *app) *cobra.Command {
 	var o engineOptions
 	cmd := &cobra.Command{
 		Use:   "start",
 		Short: "Start the embedded engine, installing and building what it needs",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withEngine(tree, func(root, cache string) error {
-				finder := o.finder(process, root, cache, process.Stderr)
+			return withEngine(a, func(folders workspace.Folders) error {
+				finder := o.finder(a, folders, a.Stderr)
 				endpoint, err := finder.Embedded(cmd.Context())
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintln(process.Stdout, endpoint.Address)
+				_, err = fmt.Fprintln(a.Stdout, endpoint.Address)
 				return errors.Join(err, endpoint.Release())
 			})
 		},
@@ -76,26 +77,26 @@ func engineStartCmd(process Process, tree *treeOptions) *cobra.Command {
 	return cmd
 }
 
-func engineStatusCmd(process Process, tree *treeOptions) *cobra.Command {
+func engineStatusCmd(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Say whether the embedded engine runs",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			return withEngine(tree, func(root, cache string) error {
-				status, err := manager(root, cache, process.Stderr).Status()
+			return withEngine(a, func(folders workspace.Folders) error {
+				status, err := manager(folders, a.Stderr).Status()
 				if err != nil {
 					return err
 				}
 				if asJSON {
-					return printJSON(process.Stdout, status)
+					return printJSON(a.Stdout, status)
 				}
 				line := []string{status.State, "Dagger " + status.Version}
 				if status.PID != 0 {
 					line = append(line, status.Address, fmt.Sprintf("process %d", status.PID))
 				}
-				_, err = fmt.Fprintln(process.Stdout, strings.Join(line, ", "))
+				_, err = fmt.Fprintln(a.Stdout, strings.Join(line, ", "))
 				return err
 			})
 		},
@@ -104,15 +105,15 @@ func engineStatusCmd(process Process, tree *treeOptions) *cobra.Command {
 	return cmd
 }
 
-func engineStopCmd(process Process, tree *treeOptions) *cobra.Command {
+func engineStopCmd(a *app) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the embedded engine; its build cache stays",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withEngine(tree, func(root, cache string) error {
-				return manager(root, cache, process.Stderr).Stop(cmd.Context(), force)
+			return withEngine(a, func(folders workspace.Folders) error {
+				return manager(folders, a.Stderr).Stop(cmd.Context(), force)
 			})
 		},
 	}
@@ -121,19 +122,15 @@ func engineStopCmd(process Process, tree *treeOptions) *cobra.Command {
 }
 
 // withEngine finds the folders that the embedded engine lives in.
-func withEngine(tree *treeOptions, run func(root, cache string) error) error {
+func withEngine(a *app, run func(workspace.Folders) error) error {
 	if !isRoot() {
 		return errors.New("the embedded engine belongs to root: run this as root")
 	}
-	root, err := tree.findRoot()
+	folders, err := a.find()
 	if err != nil {
 		return err
 	}
-	cache, err := tree.cacheDir()
-	if err != nil {
-		return err
-	}
-	return run(root, cache)
+	return run(folders)
 }
 
 // superviseCmd is how the program starts itself as the engine's supervisor.

@@ -17,10 +17,10 @@ import (
 )
 
 type explainOptions struct {
-	cacheOptions
-	arch   string
-	inputs bool
-	json   bool
+	registry string
+	arch     string
+	inputs   bool
+	json     bool
 }
 
 // explained is a step of a plan with all that is known about it.
@@ -32,7 +32,7 @@ type explained struct {
 	Recipe      json.RawMessage `json:"recipe"`
 }
 
-func explainCmd(process Process, tree *treeOptions) *cobra.Command {
+func explainCmd(a *app) *cobra.Command {
 	var o explainOptions
 	cmd := &cobra.Command{
 		Use:   "explain NAME",
@@ -42,43 +42,46 @@ one of the local cache with the most inputs in common, else the latest of the
 branch in the registry. With --inputs print the key and everything that is in it.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withCaches(process, tree, o.cacheOptions, func(c caches) error {
-				return runExplain(cmd.Context(), process, o, c, args[0])
-			})
+			return runExplain(cmd.Context(), a, o, args[0])
 		},
 	}
 	flags := cmd.Flags()
 	archFlag(flags, &o.arch)
-	o.flags(flags, process)
+	cacheFlag(flags, a, &o.registry)
 	flags.BoolVar(&o.inputs, "inputs", false, "print the key and all inputs that are in it")
 	flags.BoolVar(&o.json, "json", false, "print the key, the changes and all inputs as JSON")
 	return cmd
 }
 
-func runExplain(ctx context.Context, process Process, o explainOptions, c caches, name string) error {
-	arch, err := c.tree.find([]string{name}, o.arch)
+func runExplain(ctx context.Context, a *app, o explainOptions, name string) error {
+	ws, err := a.open(ctx, o.registry)
 	if err != nil {
 		return err
 	}
-	steps, err := c.planner(ctx, process, arch).Plan(ctx, []string{name}, arch)
+	defer ws.Close()
+	_, arch, err := ws.One(name, o.arch)
+	if err != nil {
+		return err
+	}
+	steps, err := planner(ctx, ws, arch).Plan(ctx, []string{name}, arch)
 	if err != nil {
 		return err
 	}
 	// What an asset depends on stands before it.
 	step := explained{Step: steps[len(steps)-1], TakesWithIt: []string{}}
 	if step.State != build.Hit {
-		step.TakesWithIt = append(step.TakesWithIt, c.tree.catalog.Dependents(name, arch)...)
+		step.TakesWithIt = append(step.TakesWithIt, ws.Catalog.Dependents(name, arch)...)
 	}
 	switch {
 	case o.json:
 		if step.Recipe, err = step.Step.Recipe.Canonical(); err != nil {
 			return err
 		}
-		return printJSON(process.Stdout, step)
+		return printJSON(a.Stdout, step)
 	case o.inputs:
-		return printInputs(process.Stdout, step.Step)
+		return printInputs(a.Stdout, step.Step)
 	}
-	return printExplained(process.Stdout, step)
+	return printExplained(a.Stdout, step)
 }
 
 // printExplained writes for a person what changed and what comes of it.

@@ -11,21 +11,22 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/graph"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // graphFormats are the values of --format; the first is the default.
 var graphFormats = []string{"mermaid", "dot", "svg"}
 
 type graphOptions struct {
-	arch   string
-	format string
-	json   bool
+	selection workspace.Selection
+	format    string
+	json      bool
 }
 
-func graphCmd(process Process, tree *treeOptions) *cobra.Command {
+func graphCmd(a *app) *cobra.Command {
 	var o graphOptions
 	cmd := &cobra.Command{
-		Use:   "graph [NAME...]",
+		Use:   "graph [NAME...|--set SET|--all]",
 		Short: "Draw the dependencies of assets",
 		Long: `Draw the named assets and their dependencies as Mermaid or Graphviz text, or as an
 SVG picture, which needs Graphviz. Without names, draw all assets of the
@@ -33,30 +34,32 @@ architecture. An edge goes from a dependency to the asset that needs it.`,
 		Example: `  pipelines graph
   pipelines graph shim-v2 --arch arm64 --format dot
   pipelines graph --format svg > assets.svg`,
-		RunE: func(cmd *cobra.Command, names []string) error {
-			tree, err := tree.load(process.Stderr)
+		Args: selected(&o.selection, true),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ws, err := a.open(cmd.Context(), "")
 			if err != nil {
 				return err
 			}
-			return runGraph(cmd.Context(), process.Stdout, o, tree, names)
+			defer ws.Close()
+			return runGraph(cmd.Context(), a.Stdout, o, ws)
 		},
 	}
 	flags := cmd.Flags()
-	archFlag(flags, &o.arch)
+	selectionFlags(flags, &o.selection)
 	flags.StringVar(&o.format, "format", graphFormats[0], "one of "+strings.Join(graphFormats, ", "))
 	flags.BoolVar(&o.json, "json", false, "print the graph as JSON")
 	return cmd
 }
 
-func runGraph(ctx context.Context, w io.Writer, o graphOptions, tree *tree, names []string) error {
+func runGraph(ctx context.Context, w io.Writer, o graphOptions, ws *workspace.Workspace) error {
 	if !slices.Contains(graphFormats, o.format) {
 		return usage(fmt.Errorf("--format %s: want one of %s", o.format, strings.Join(graphFormats, ", ")))
 	}
-	names, arch, err := tree.choose(names, len(names) == 0, o.arch)
+	names, arch, err := ws.Select(o.selection)
 	if err != nil {
 		return err
 	}
-	closure, err := tree.catalog.Closure(names, arch)
+	closure, err := ws.Catalog.Closure(names, arch)
 	if err != nil {
 		return err
 	}

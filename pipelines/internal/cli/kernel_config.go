@@ -1,8 +1,8 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -11,67 +11,52 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-func kernelConfigCmd(process Process, tree *treeOptions) *cobra.Command {
+func kernelConfigCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kernel-config",
 		Short: "Show, compare and check the configurations of guest kernels",
-		Example: `  pipelines kernel-config list
-  pipelines kernel-config show kernel-debug --arch arm64
-  pipelines kernel-config diff kernel kernel-debug`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage(fmt.Errorf("unknown command %q (see `pipelines kernel-config --help`)", args[0]))
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
 			}
-			return usage(errors.New("missing subcommand: list, show, diff or check"))
+			return usage(fmt.Errorf("unknown command %q (see `pipelines kernel-config --help`)", args[0]))
 		},
-		RunE: func(*cobra.Command, []string) error { return nil },
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		kernelConfigListCmd(process, tree),
-		kernelConfigShowCmd(process, tree),
-		kernelConfigDiffCmd(process, tree),
-		kernelConfigCheckCmd(process, tree),
+		kernelConfigListCmd(a),
+		kernelConfigShowCmd(a),
+		kernelConfigDiffCmd(a),
+		kernelConfigCheckCmd(a),
 	)
 	return cmd
 }
 
-// kernelOf is the configuration of a guest kernel on one architecture.
+// kernelOf is a guest kernel on one architecture and what its fragments request.
 type kernelOf struct {
 	asset catalog.Asset
 	arch  catalog.Arch
-	plan  *kconfig.Plan
+	set   *kconfig.Set
 }
 
-// kernelPlan finds a guest kernel of the tree and makes its plan.
-func (t *tree) kernelPlan(name, arch string) (kernelOf, error) {
-	asset, chosen, err := findKernel(t.catalog, name, arch)
-	if err != nil {
-		return kernelOf{}, err
-	}
-	plan, err := t.resolver.KernelPlan(asset, chosen)
-	if err != nil {
-		return kernelOf{}, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
-	}
-	return kernelOf{asset, chosen, plan}, nil
-}
-
-// findKernel finds a guest kernel among the assets. The architecture is this
-// machine's by default, or the only one that the kernel has.
-func findKernel(assets *catalog.Catalog, name, arch string) (catalog.Asset, catalog.Arch, error) {
+// kernel finds a guest kernel among the assets. Without an architecture it is
+// this machine's, or the only one that the kernel has.
+func kernel(assets *catalog.Catalog, files fs.FS, name, arch string) (kernelOf, error) {
 	chosen := catalog.HostArch()
 	if arch != "" {
 		var err error
 		if chosen, err = catalog.ParseArch(arch); err != nil {
-			return catalog.Asset{}, "", usage(err)
+			return kernelOf{}, usage(err)
 		}
 	} else if i := slices.IndexFunc(assets.Assets, func(a catalog.Asset) bool { return a.Name == name }); i >= 0 && len(assets.Assets[i].Arches) == 1 {
 		chosen = assets.Assets[i].Arches[0]
 	}
 	asset, err := assets.Find(name, chosen)
 	if err != nil {
-		return catalog.Asset{}, "", usage(err)
+		return kernelOf{}, usage(err)
 	}
 	if asset.Kernel == nil {
 		var kernels []string
@@ -80,9 +65,23 @@ func findKernel(assets *catalog.Catalog, name, arch string) (catalog.Asset, cata
 				kernels = append(kernels, a.Name)
 			}
 		}
-		return catalog.Asset{}, "", usage(fmt.Errorf("%s is not a guest kernel: choose one of %s", name, strings.Join(kernels, ", ")))
+		return kernelOf{}, usage(fmt.Errorf("%s is no guest kernel: there are %s", name, strings.Join(kernels, ", ")))
 	}
-	return asset, chosen, nil
+	set, err := kconfig.Load(files, asset.Kernel.Folders(chosen), chosen.Kernel())
+	if err != nil {
+		return kernelOf{}, err
+	}
+	return kernelOf{asset, chosen, set}, nil
+}
+
+// exceptions returns the exceptions of the tree and the version of Linux that a
+// kernel is of.
+func exceptions(ws *workspace.Workspace, k kernelOf) (list []kconfig.Exception, version string, err error) {
+	if list, err = kconfig.LoadExceptions(ws.Resolver.Tree); err != nil {
+		return nil, "", err
+	}
+	version, err = ws.Resolver.Versions.Pin(k.asset.Pins[k.asset.Kernel.Version])
+	return list, version, err
 }
 
 // listedKernel is a guest kernel on one architecture.
@@ -96,25 +95,26 @@ type listedKernel struct {
 	Options    int      `json:"options"`
 }
 
-func kernelConfigListCmd(process Process, tree *treeOptions) *cobra.Command {
+func kernelConfigListCmd(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List guest kernels by architecture, with their fragment folders",
+		Short: "List the kernels by architecture, with their folders of fragments",
 		Args:  arguments(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			tree, err := tree.load(process.Stderr)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ws, err := a.open(cmd.Context(), "")
 			if err != nil {
 				return err
 			}
-			kernels, err := tree.kernels()
+			defer ws.Close()
+			kernels, err := listKernels(ws)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return printJSON(process.Stdout, kernels)
+				return printJSON(a.Stdout, kernels)
 			}
-			table := tabwriter.NewWriter(process.Stdout, 0, 0, 2, ' ', 0)
+			table := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "KERNEL\tARCH\tLINUX\tOPTIONS\tFOLDERS")
 			for _, k := range kernels {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", k.Variant, k.Arch, k.Version, k.Options, strings.Join(k.Folders, " "))
@@ -126,19 +126,23 @@ func kernelConfigListCmd(process Process, tree *treeOptions) *cobra.Command {
 	return cmd
 }
 
-// kernels returns all guest kernels of the tree.
-func (t *tree) kernels() ([]listedKernel, error) {
+// listKernels returns all guest kernels of the tree.
+func listKernels(ws *workspace.Workspace) ([]listedKernel, error) {
 	kernels := []listedKernel{}
-	for _, asset := range t.catalog.Assets {
+	for _, asset := range ws.Catalog.Assets {
 		if asset.Kernel == nil {
 			continue
 		}
 		for _, arch := range asset.Arches {
-			k, err := t.kernelPlan(asset.Name, string(arch))
+			k, err := kernel(ws.Catalog, ws.Files(), asset.Name, string(arch))
 			if err != nil {
 				return nil, err
 			}
-			kernels = append(kernels, listedKernel{asset.Name, arch, k.plan.Arch, k.plan.Version, asset.Kernel.Folders(arch), len(k.plan.Requested.Options)})
+			version, err := ws.Resolver.Versions.Pin(asset.Pins[asset.Kernel.Version])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+			}
+			kernels = append(kernels, listedKernel{asset.Name, arch, arch.Kernel(), version, asset.Kernel.Folders(arch), len(k.set.Options)})
 		}
 	}
 	return kernels, nil

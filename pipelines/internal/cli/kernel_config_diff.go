@@ -13,6 +13,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type kernelConfigDiffOptions struct {
@@ -20,33 +21,35 @@ type kernelConfigDiffOptions struct {
 	asJSON bool
 }
 
-func kernelConfigDiffCmd(process Process, tree *treeOptions) *cobra.Command {
+func kernelConfigDiffCmd(a *app) *cobra.Command {
 	var o kernelConfigDiffOptions
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare kernels, architectures, revisions and .config files",
-		Long: `Print the options that differ between A and B, with the places that request them.
-A and B are each one of
+		Long: `Print the options that A and B do not have alike, with the place that requests
+them. A and B are each one of
 
-  kernel-debug            the requested options of a kernel
+  kernel-debug            what is requested for a kernel
   kernel@s390x            the same on an architecture
-  v1.0:kernel@s390x       the same in a git revision, as in git show v1.0:FILE
-  ./.config               a .config file: any argument with a dot or a slash that
-                          is none of the above
+  v1.0:kernel@s390x       the same in a revision of git, as in git show v1.0:FILE
+  ./.config               a .config file: whatever has a dot or a slash and is
+                          none of the above
 
-A .config has a value for every option. Compared with one, only requested options
-count, and an absent option is not set.`,
+Two requested sets are compared line by line. Against a .config, which has a value
+for everything, only what is requested counts, and an option that is absent there
+is as good as not set.`,
 		Example: `  pipelines kernel-config diff kernel kernel-debug
   pipelines kernel-config diff kernel@x86_64 kernel@arm64
   pipelines kernel-config diff HEAD~1:kernel kernel
   pipelines kernel-config diff kernel-debug /boot/config-6.18.15`,
 		Args: arguments(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			tree, err := tree.load(process.Stderr)
+			ws, err := a.open(cmd.Context(), "")
 			if err != nil {
 				return err
 			}
-			return runKernelConfigDiff(cmd.Context(), process.Stdout, o, tree, args)
+			defer ws.Close()
+			return runKernelConfigDiff(cmd.Context(), a.Stdout, o, ws, args)
 		},
 	}
 	kernelArchFlag(cmd, &o.arch)
@@ -54,8 +57,8 @@ count, and an absent option is not set.`,
 	return cmd
 }
 
-// difference is an option of `kernel-config diff --json`; a side without the option
-// is null.
+// difference is an option of `kernel-config diff --json`; a side that says
+// nothing about it is null.
 type difference struct {
 	Name string      `json:"name"`
 	A    *sideOption `json:"a"`
@@ -68,14 +71,14 @@ type sideOption struct {
 	Line  int    `json:"line"`
 }
 
-func runKernelConfigDiff(ctx context.Context, w io.Writer, o kernelConfigDiffOptions, tree *tree, args []string) error {
+func runKernelConfigDiff(ctx context.Context, w io.Writer, o kernelConfigDiffOptions, ws *workspace.Workspace, args []string) error {
 	var sides [2]kconfig.Side
 	for i, arg := range args {
-		side, err := tree.side(ctx, arg, o.arch)
+		one, err := side(ctx, ws, arg, o.arch)
 		if err != nil {
 			return err
 		}
-		sides[i] = side
+		sides[i] = one
 	}
 	differences := kconfig.Compare(sides[0], sides[1])
 	if o.asJSON {
@@ -95,11 +98,11 @@ func jsonSide(o *kconfig.Option) *sideOption {
 	return &sideOption{o.Value, o.Path, o.Line}
 }
 
-// aKernel is VARIANT or VARIANT@ARCH, optionally after a revision and a colon.
+// aKernel is VARIANT or VARIANT@ARCH, after a revision and a colon or alone.
 var aKernel = regexp.MustCompile(`^(?:(.+):)?([a-z0-9]+(?:-[a-z0-9]+)*)(?:@([a-z0-9_]+))?$`)
 
-// side reads an argument of diff.
-func (t *tree) side(ctx context.Context, arg, arch string) (kconfig.Side, error) {
+// side reads what an argument of diff names.
+func side(ctx context.Context, ws *workspace.Workspace, arg, arch string) (kconfig.Side, error) {
 	match := aKernel.FindStringSubmatch(arg)
 	if match == nil {
 		data, err := os.ReadFile(arg)
@@ -113,35 +116,31 @@ func (t *tree) side(ctx context.Context, arg, arch string) (kconfig.Side, error)
 	if match[3] != "" {
 		arch = match[3]
 	}
-	assets, files := t.catalog, t.files()
+	assets, files := ws.Catalog, ws.Files()
 	if revision != "" {
 		var err error
-		if files, err = t.revision(ctx, revision); err != nil {
+		if files, err = ws.Revision(ctx, revision); err != nil {
 			return kconfig.Side{}, err
 		}
 		if assets, err = catalog.Load(files); err != nil {
 			return kconfig.Side{}, fmt.Errorf("reading the assets of %s: %w", revision, err)
 		}
 	}
-	asset, chosen, err := findKernel(assets, name, arch)
-	if err != nil {
-		return kconfig.Side{}, err
-	}
-	set, err := kconfig.Load(files, asset.Kernel.Folders(chosen), chosen.Kernel())
+	k, err := kernel(assets, files, name, arch)
 	if err != nil {
 		return kconfig.Side{}, err
 	}
 	if revision != "" {
-		for i := range set.Options {
-			set.Options[i].Path = revision + ":" + set.Options[i].Path
+		for i := range k.set.Options {
+			k.set.Options[i].Path = revision + ":" + k.set.Options[i].Path
 		}
 	}
-	return kconfig.Side{Options: set.Options}, nil
+	return kconfig.Side{Options: k.set.Options}, nil
 }
 
 func printDifferences(w io.Writer, args []string, differences []kconfig.Difference) error {
 	if len(differences) == 0 {
-		_, err := fmt.Fprintf(w, "no differences between %s and %s\n", args[0], args[1])
+		_, err := fmt.Fprintf(w, "%s and %s have no differences\n", args[0], args[1])
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

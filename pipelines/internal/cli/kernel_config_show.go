@@ -10,6 +10,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type kernelConfigShowOptions struct {
@@ -17,24 +18,23 @@ type kernelConfigShowOptions struct {
 	config, asJSON bool
 }
 
-func kernelConfigShowCmd(process Process, tree *treeOptions) *cobra.Command {
+func kernelConfigShowCmd(a *app) *cobra.Command {
 	var o kernelConfigShowOptions
 	cmd := &cobra.Command{
 		Use:   "show VARIANT",
-		Short: "Print the requested options of a kernel and where they come from",
-		Example: `  pipelines kernel-config show kernel-debug
-  pipelines kernel-config show kernel --arch s390x --config > requested.config`,
-		Args: arguments(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
-			tree, err := tree.load(process.Stderr)
+		Short: "Print what is requested for a kernel, and where each line comes from",
+		Args:  arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ws, err := a.open(cmd.Context(), "")
 			if err != nil {
 				return err
 			}
-			return runKernelConfigShow(process.Stdout, o, tree, args[0])
+			defer ws.Close()
+			return runKernelConfigShow(a.Stdout, o, ws, args[0])
 		},
 	}
 	kernelArchFlag(cmd, &o.arch)
-	cmd.Flags().BoolVar(&o.config, "config", false, "print only the lines, as a file for KCONFIG_ALLCONFIG")
+	cmd.Flags().BoolVar(&o.config, "config", false, "print the lines alone, as Linux takes them with KCONFIG_ALLCONFIG")
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print the kernel and its options as JSON")
 	return cmd
 }
@@ -48,29 +48,37 @@ type shownKernel struct {
 	Options []shownOption `json:"options"`
 }
 
-// shownOption is a requested option; the value n means that it must not be set.
+// shownOption is a requested option. Value is n for one that must not be set.
 type shownOption struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 	Path  string `json:"path"`
 	Line  int    `json:"line"`
-	// Tolerated is the reason of the exception that lets the kernel lack the option.
+	// Tolerated is the reason why this kernel may lack the option.
 	Tolerated string `json:"tolerated,omitempty"`
 }
 
-func runKernelConfigShow(w io.Writer, o kernelConfigShowOptions, tree *tree, name string) error {
-	k, err := tree.kernelPlan(name, o.arch)
+func runKernelConfigShow(w io.Writer, o kernelConfigShowOptions, ws *workspace.Workspace, name string) error {
+	k, err := kernel(ws.Catalog, ws.Resolver.Tree, name, o.arch)
 	if err != nil {
 		return err
 	}
 	if o.config {
-		_, err = w.Write(k.plan.Requested.Merged())
+		_, err = w.Write(k.set.Merged())
 		return err
 	}
-	shown := shownKernel{Variant: name, Arch: k.arch, Version: k.plan.Version, Folders: k.asset.Kernel.Folders(k.arch), Options: []shownOption{}}
-	for _, option := range k.plan.Requested.Options {
+	tolerated, version, err := exceptions(ws, k)
+	if err != nil {
+		return err
+	}
+	applying, err := kconfig.Applying(tolerated, k.arch.Kernel(), version)
+	if err != nil {
+		return err
+	}
+	shown := shownKernel{Variant: name, Arch: k.arch, Version: version, Folders: k.asset.Kernel.Folders(k.arch), Options: []shownOption{}}
+	for _, option := range k.set.Options {
 		one := shownOption{Name: option.Name, Value: option.Value, Path: option.Path, Line: option.Line}
-		for _, e := range k.plan.Exceptions[option.Name] {
+		for _, e := range applying[option.Name] {
 			one.Tolerated = e.Reason
 		}
 		shown.Options = append(shown.Options, one)
@@ -93,6 +101,6 @@ func printKernel(w io.Writer, k shownKernel) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%s on %s, Linux %s: %d options from %s\n", k.Variant, k.Arch, k.Version, len(k.Options), strings.Join(k.Folders, ", "))
+	_, err := fmt.Fprintf(w, "\n%s on %s, Linux %s: %d options of %s\n", k.Variant, k.Arch, k.Version, len(k.Options), strings.Join(k.Folders, ", "))
 	return err
 }

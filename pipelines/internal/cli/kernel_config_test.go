@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // debugOnly are the options whose cost, or whose view into the guest, no
@@ -17,24 +18,24 @@ import (
 var debugOnly = regexp.MustCompile(`^CONFIG_(DEBUG_.*|.*_DEBUG(FS)?|KPROBE.*|UPROBE.*|F(UNCTION_.*)?TRACER?|FTRACE_.*|.*_TRACER|DYNAMIC_(FTRACE|DEBUG)|FPROBE.*|IKCONFIG.*|BPF_EVENTS|KALLSYMS_ALL|MAGIC_SYSRQ.*|STACKTRACE|BLK_DEV_IO_TRACE|SCHEDSTATS|GDB_.*|KGDB.*|KASAN.*|LOCKDEP|PROVE_.*|READABLE_ASM)$`)
 
 // repository loads the tree that this test stands in, and its kernels.
-func repository(t *testing.T) (*tree, map[string]kernelOf) {
+func repository(t *testing.T) (*workspace.Workspace, map[string]kernelOf) {
 	t.Helper()
 	root, err := filepath.Abs("../../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree, err := (&treeOptions{root: root}).load(t.Output())
+	tree, err := workspace.Open(t.Context(), workspace.Options{Root: root, CacheDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	listed, err := tree.kernels()
+	listed, err := listKernels(tree)
 	if err != nil {
 		t.Fatal(err)
 	}
 	kernels := map[string]kernelOf{}
 	for _, k := range listed {
 		name := k.Variant + "@" + string(k.Arch)
-		if kernels[name], err = tree.kernelPlan(k.Variant, string(k.Arch)); err != nil {
+		if kernels[name], err = kernel(tree.Catalog, tree.Files(), k.Variant, string(k.Arch)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,7 +48,7 @@ func TestDebugOptionsStayInDebugKernels(t *testing.T) {
 	_, kernels := repository(t)
 	debug := map[string]string{} // options of the debug folder and their places
 	for name, k := range kernels {
-		for _, option := range k.plan.Requested.Options {
+		for _, option := range k.set.Options {
 			if strings.HasPrefix(option.Path, kconfig.Root+"/"+kconfig.DebugFolder+"/") {
 				debug[option.Name] = option.Pos()
 			} else if debugOnly.MatchString(option.Name) {
@@ -64,7 +65,7 @@ func TestDebugOptionsStayInDebugKernels(t *testing.T) {
 		if slices.Contains(k.asset.Kernel.Folders(k.arch), kconfig.DebugFolder) {
 			continue
 		}
-		for _, option := range k.plan.Requested.Options {
+		for _, option := range k.set.Options {
 			if place := debug[option.Name]; place != "" {
 				t.Errorf("%s: %s gets %s, which is for debugging at %s", option.Pos(), name, option.Name, place)
 			}
@@ -75,17 +76,18 @@ func TestDebugOptionsStayInDebugKernels(t *testing.T) {
 // An exception that no kernel needs would never be found stale.
 func TestExceptionsAreForSomeKernel(t *testing.T) {
 	tree, kernels := repository(t)
-	exceptions, err := kconfig.LoadExceptions(tree.files())
+	all, err := kconfig.LoadExceptions(tree.Files())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range exceptions {
+	for _, e := range all {
 		used := false
 		for _, k := range kernels {
-			for _, applying := range k.plan.Exceptions[e.Option] {
-				requested := func(o kconfig.Option) bool { return o.Name == e.Option }
-				used = used || applying.Line == e.Line && slices.ContainsFunc(k.plan.Requested.Options, requested)
+			_, version, err := exceptions(tree, k)
+			if err != nil {
+				t.Fatal(err)
 			}
+			used = used || len(kconfig.Tolerated(k.set, []kconfig.Exception{e}, k.arch.Kernel(), version)) > 0
 		}
 		if !used {
 			t.Errorf("%s:%d: no kernel asks for %s where this applies", kconfig.ExceptionsFile, e.Line, e.Option)
@@ -97,11 +99,11 @@ func TestExceptionsAreForSomeKernel(t *testing.T) {
 func TestFragmentsSayWhy(t *testing.T) {
 	tree, _ := repository(t)
 	paragraphs := 0
-	err := fs.WalkDir(tree.files(), kconfig.Root, func(file string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(tree.Files(), kconfig.Root, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(file, ".conf") {
 			return err
 		}
-		data, err := fs.ReadFile(tree.files(), file)
+		data, err := fs.ReadFile(tree.Files(), file)
 		if err != nil {
 			return err
 		}

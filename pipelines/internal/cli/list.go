@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // listed is an asset on one architecture.
@@ -22,26 +23,27 @@ type listed struct {
 	Dependencies []string          `json:"dependencies"`
 }
 
-func listCmd(process Process, tree *treeOptions) *cobra.Command {
+func listCmd(a *app) *cobra.Command {
 	var arch string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the assets by architecture, with their pins and dependencies",
 		Args:  arguments(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			tree, err := tree.load(process.Stderr)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ws, err := a.open(cmd.Context(), "")
 			if err != nil {
 				return err
 			}
-			assets, err := tree.list(arch)
+			defer ws.Close()
+			assets, err := listAssets(ws, arch)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return printJSON(process.Stdout, assets)
+				return printJSON(a.Stdout, assets)
 			}
-			table := tabwriter.NewWriter(process.Stdout, 0, 0, 2, ' ', 0)
+			table := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "ARCH\tASSET\tPINS\tDEPENDS ON\tDESCRIPTION")
 			for _, a := range assets {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", a.Arch, a.Name, pairs(a.Pins), dash(a.Dependencies), a.Description)
@@ -55,7 +57,7 @@ func listCmd(process Process, tree *treeOptions) *cobra.Command {
 }
 
 // list returns the assets of one architecture, or of all.
-func (t *tree) list(arch string) ([]listed, error) {
+func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
 	wanted := catalog.Arches()
 	if arch != "" {
 		one, err := catalog.ParseArch(arch)
@@ -66,7 +68,7 @@ func (t *tree) list(arch string) ([]listed, error) {
 	}
 	assets := []listed{}
 	for _, arch := range wanted {
-		for _, asset := range t.catalog.Assets {
+		for _, asset := range ws.Catalog.Assets {
 			if !slices.Contains(asset.Arches, arch) {
 				continue
 			}
@@ -76,7 +78,7 @@ func (t *tree) list(arch string) ([]listed, error) {
 				Dependencies: append([]string{}, asset.Dependencies...),
 			}
 			for _, path := range asset.Pins {
-				value, err := t.resolver.Versions.Pin(path)
+				value, err := ws.Resolver.Versions.Pin(path)
 				if err != nil {
 					return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 				}

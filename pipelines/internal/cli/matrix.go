@@ -14,6 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/graph"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // matrix is that of a job of GitHub Actions. One with nothing in it is no error
@@ -52,7 +53,7 @@ type matrixOptions struct {
 	anybody bool
 }
 
-func matrixCmd(process Process, tree *treeOptions) *cobra.Command {
+func matrixCmd(a *app) *cobra.Command {
 	var o matrixOptions
 	cmd := &cobra.Command{
 		Use:   "matrix",
@@ -71,11 +72,12 @@ In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 			if cmd.Flags().Changed("stage") && o.stage < 1 {
 				return usage(fmt.Errorf("--stage %d: stages count from 1", o.stage))
 			}
-			tree, err := tree.load(process.Stderr)
+			ws, err := a.open(cmd.Context(), "")
 			if err != nil {
 				return err
 			}
-			return runMatrix(process, o, tree)
+			defer ws.Close()
+			return runMatrix(a, o, ws)
 		},
 	}
 	archFlag(cmd.Flags(), &o.arch)
@@ -84,42 +86,42 @@ In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 	return cmd
 }
 
-func runMatrix(process Process, o matrixOptions, tree *tree) error {
-	m, left, err := tree.matrix(o)
+func runMatrix(a *app, o matrixOptions, ws *workspace.Workspace) error {
+	m, left, err := newMatrix(ws, o)
 	if err != nil {
 		return err
 	}
 	for _, why := range left {
-		fmt.Fprintf(process.Stderr, "left out: %s\n", why)
+		fmt.Fprintf(a.Stderr, "left out: %s\n", why)
 	}
 	line, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(process.Stdout, "%s\n", line); err != nil {
+	if _, err := fmt.Fprintf(a.Stdout, "%s\n", line); err != nil {
 		return err
 	}
-	if path := process.Getenv("GITHUB_OUTPUT"); path != "" {
+	if path := a.Getenv("GITHUB_OUTPUT"); path != "" {
 		return setOutput(path, "matrix", string(line))
 	}
 	return nil
 }
 
-// matrix returns the assets of a stage, or of all where it is 0, by stage and
+// newMatrix returns the assets of a stage, or of all where it is 0, by stage and
 // name, and a line for each that is left out of the architecture.
-func (t *tree) matrix(o matrixOptions) (m matrix, left []string, err error) {
-	names, arch, err := t.choose(nil, true, o.arch)
+func newMatrix(ws *workspace.Workspace, o matrixOptions) (m matrix, left []string, err error) {
+	names, arch, err := ws.Select(workspace.Selection{All: true, Arch: o.arch})
 	if err != nil {
 		return m, nil, err
 	}
-	closure, err := t.catalog.Closure(names, arch) // dependencies first
+	closure, err := ws.Catalog.Closure(names, arch) // dependencies first
 	if err != nil {
 		return m, nil, err
 	}
 	var nodes []graph.Node
 	jobs := map[string]matrixJob{}
 	for _, asset := range closure {
-		why, err := t.reserved(asset, jobs, o.anybody)
+		why, err := reserved(ws, asset, jobs, o.anybody)
 		if err != nil {
 			return m, nil, err
 		}
@@ -148,7 +150,7 @@ func (t *tree) matrix(o matrixOptions) (m matrix, left []string, err error) {
 
 // reserved says why an asset, whose dependencies have jobs unless they are left out,
 // cannot be built, or not by anybody; it returns "" where it can.
-func (t *tree) reserved(asset catalog.Asset, jobs map[string]matrixJob, anybody bool) (string, error) {
+func reserved(ws *workspace.Workspace, asset catalog.Asset, jobs map[string]matrixJob, anybody bool) (string, error) {
 	if anybody && len(asset.Secrets) > 0 {
 		return "needs the secret " + strings.Join(slices.Sorted(maps.Keys(asset.Secrets)), ", "), nil
 	}
@@ -158,7 +160,7 @@ func (t *tree) reserved(asset catalog.Asset, jobs map[string]matrixJob, anybody 
 		}
 	}
 	for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
-		source, err := t.resolver.Versions.Source(path)
+		source, err := ws.Resolver.Versions.Source(path)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", asset.Pos, err)
 		}

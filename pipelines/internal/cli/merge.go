@@ -15,6 +15,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type mergeOptions struct {
@@ -25,8 +26,8 @@ type mergeOptions struct {
 	json    bool
 }
 
-func mergeCmd(process Process, tree *treeOptions) *cobra.Command {
-	o := mergeOptions{setOptions: setOptions{treeOptions: tree}}
+func mergeCmd(a *app) *cobra.Command {
+	var o mergeOptions
 	cmd := &cobra.Command{
 		Use:   "merge [SET]",
 		Short: "Merge the assets of a release set into one tarball",
@@ -43,10 +44,10 @@ elsewhere, is compressed once more, into the folder reframed of the cache, by
 --dry-run, too. Prints the path of the merged tarball, kata-static.tar.zst or
 kata-tools-static.tar.zst; one that is right already is left alone.`,
 		Args: arguments(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd.Context(), process, o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd.Context(), a, o, args) },
 	}
 	flags := cmd.Flags()
-	o.flags(flags, process)
+	o.flags(flags, a)
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the merged tarball (default: build in the root of the repository)")
 	flags.StringArrayVar(&o.reports, "report", nil, "write a report to this file, as its name says: .json, .md or .html; can be repeated")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and write nothing but what the cache keeps for the next time")
@@ -54,21 +55,21 @@ kata-tools-static.tar.zst; one that is right already is left alone.`,
 	return cmd
 }
 
-func runMerge(ctx context.Context, process Process, o mergeOptions, args []string) error {
+func runMerge(ctx context.Context, a *app, o mergeOptions, args []string) error {
 	if err := checkReports(o.reports); err != nil {
 		return err
 	}
-	return o.prepare(ctx, process, setName(args), func(m merging) error {
+	return o.prepare(ctx, a, setName(args), func(m merging) error {
 		if err := o.vouch(ctx, m); err != nil {
 			return err
 		}
-		if err := errors.Join(o.check(process, m), writeReports(m.plan.Report, o.reports)); err != nil {
+		if err := errors.Join(o.check(a, m), writeReports(m.plan.Report, o.reports)); err != nil {
 			return err
 		}
 		if o.dryRun {
-			return o.printPlan(process, m)
+			return o.printPlan(a, m)
 		}
-		return o.write(ctx, process, m)
+		return o.write(ctx, a, m)
 	})
 }
 
@@ -78,7 +79,7 @@ func (o *mergeOptions) vouch(ctx context.Context, m merging) error {
 	if o.from == "" {
 		return nil
 	}
-	stage := m.report.Stage(m.plan.Report.Set, "check")
+	stage := m.ws.Report.Stage(m.plan.Report.Set, "check")
 	err := m.plan.Check(ctx)
 	stage.End(err, "")
 	return err
@@ -94,17 +95,17 @@ func setName(args []string) string {
 func (o *mergeOptions) out(m merging) string {
 	dir := o.output
 	if dir == "" {
-		dir = filepath.Join(m.tree.root, "build")
+		dir = filepath.Join(m.ws.Root, "build")
 	}
 	return filepath.Join(dir, release.MergedFile(m.plan.Report.Set))
 }
 
-func (o *mergeOptions) write(ctx context.Context, process Process, m merging) (err error) {
+func (o *mergeOptions) write(ctx context.Context, a *app, m merging) (err error) {
 	out := o.out(m)
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return fmt.Errorf("making the output folder: %w", err)
 	}
-	stage := m.report.Stage(m.plan.Report.Set, "merge")
+	stage := m.ws.Report.Stage(m.plan.Report.Set, "merge")
 	tarball, err := m.plan.Write(ctx, out, func(done int64) { stage.Bytes(done, m.plan.Report.Size) })
 	if err != nil {
 		stage.End(err, "")
@@ -116,16 +117,16 @@ func (o *mergeOptions) write(ctx context.Context, process Process, m merging) (e
 	}
 	stage.End(nil, detail)
 	if o.json {
-		return printJSON(process.Stdout, tarball)
+		return printJSON(a.Stdout, tarball)
 	}
-	_, err = fmt.Fprintln(process.Stdout, relative(tarball.Path))
+	_, err = fmt.Fprintln(a.Stdout, workspace.Relative(tarball.Path))
 	return err
 }
 
 // printPlan says what a merge would do.
-func (o *mergeOptions) printPlan(process Process, m merging) error {
+func (o *mergeOptions) printPlan(a *app, m merging) error {
 	if o.json {
-		return printJSON(process.Stdout, m.plan.Report)
+		return printJSON(a.Stdout, m.plan.Report)
 	}
 	var text strings.Builder
 	if err := printSizes(&text, m.plan.Report); err != nil {
@@ -133,14 +134,14 @@ func (o *mergeOptions) printPlan(process Process, m merging) error {
 	}
 	for _, part := range m.plan.Merged.Parts {
 		if part.Reframed {
-			fmt.Fprintf(&text, "%s has no index: its copy with one is %s\n", part.Name, relative(part.Path))
+			fmt.Fprintf(&text, "%s has no index: its copy with one is %s\n", part.Name, workspace.Relative(part.Path))
 		}
 		for _, name := range part.Shared {
 			fmt.Fprintf(&text, "%s of %s is left out: an earlier component has the same\n", progress.Printable(name), part.Name)
 		}
 	}
-	fmt.Fprintf(&text, "would write %s, of %d bytes\n", relative(o.out(m)), m.plan.Report.Size)
-	_, err := io.WriteString(process.Stdout, text.String())
+	fmt.Fprintf(&text, "would write %s, of %d bytes\n", workspace.Relative(o.out(m)), m.plan.Report.Size)
+	_, err := io.WriteString(a.Stdout, text.String())
 	return err
 }
 

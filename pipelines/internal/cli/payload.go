@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,15 +18,16 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // payloadSet is the release set whose assets the kata-deploy image holds.
-const payloadSet = "kata-static"
+const payloadSet = workspace.PayloadSet
 
 // sourceAddress is where images say that they come from.
 const sourceAddress = "https://github.com/kata-containers/kata-pipelines"
 
-func payloadCmd(process Process, tree *treeOptions) *cobra.Command {
+func payloadCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "payload",
 		Short: "Make the kata-deploy image and push it",
@@ -38,13 +38,13 @@ in a layer of its own, and push it: only the layers that the registry lacks.`,
 			return usage(fmt.Errorf("say what to do: %s build|push|index", cmd.CommandPath()))
 		},
 	}
-	cmd.AddCommand(payloadBuildCmd(process, tree), payloadPushCmd(process, tree), payloadIndexCmd(process, tree))
+	cmd.AddCommand(payloadBuildCmd(a), payloadPushCmd(a), payloadIndexCmd(a))
 	return cmd
 }
 
 // payloadOptions say what is in an image.
 type payloadOptions struct {
-	cacheOptions
+	registry    string
 	arch        string
 	assets      []string
 	from        string
@@ -54,9 +54,9 @@ type payloadOptions struct {
 	json        bool
 }
 
-func (o *payloadOptions) flags(flags *pflag.FlagSet, process Process) {
+func (o *payloadOptions) flags(flags *pflag.FlagSet, a *app) {
 	archFlag(flags, &o.arch)
-	o.cacheOptions.flags(flags, process)
+	cacheFlag(flags, a, &o.registry)
 	flags.StringSliceVar(&o.assets, "asset", nil, "assets to put in (default: those of the release set "+payloadSet+")")
 	flags.StringVar(&o.from, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
 	flags.StringVar(&o.base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+", or scratch where no registry answers)")
@@ -68,10 +68,10 @@ func (o *payloadOptions) flags(flags *pflag.FlagSet, process Process) {
 // payloads is what the verbs about payloads work with.
 type payloads struct {
 	payloadOptions
-	caches
-	process Process
-	arch    catalog.Arch
-	names   []string
+	app   *app
+	ws    *workspace.Workspace
+	arch  catalog.Arch
+	names []string
 	// commit is that of the inputs, "" where they are no commit's, for the reason
 	// that dirty says.
 	commit string
@@ -84,54 +84,47 @@ type payloads struct {
 
 // withPayload runs something with the image, put together once prepare has nothing
 // against it.
-func (o payloadOptions) withPayload(ctx context.Context, process Process, options *treeOptions, prepare func(*payloads) error, run func(payloads, *payload.Image) error) error {
-	return withCaches(process, options, o.cacheOptions, func(c caches) (err error) {
-		p := payloads{payloadOptions: o, caches: c, process: process}
-		if p.names, p.arch, err = c.tree.payloadAssets(o.assets, o.arch); err != nil {
-			return err
-		}
-		if err := p.findCommit(ctx, map[catalog.Arch][]string{p.arch: p.names}); err != nil {
-			return err
-		}
-		if err := prepare(&p); err != nil {
-			return err
-		}
-		image, err := p.build(ctx, options)
-		if err != nil {
-			return fmt.Errorf("making the payload for %s: %w", p.arch, err)
-		}
-		return errors.Join(run(p, image), image.Close())
-	})
-}
-
-// payloadAssets resolves the names of assets, or takes those of the release set.
-func (t *tree) payloadAssets(names []string, arch string) ([]string, catalog.Arch, error) {
-	parsed, err := t.find(names, arch)
-	if err != nil || len(names) > 0 {
-		return names, parsed, err
-	}
-	set, err := t.catalog.FindSet(payloadSet)
+func (o payloadOptions) withPayload(ctx context.Context, a *app, prepare func(*payloads) error, run func(payloads, *payload.Image) error) error {
+	ws, err := a.open(ctx, o.registry)
 	if err != nil {
-		return nil, "", err
+		return err
 	}
-	names, err = set.On(parsed)
-	return names, parsed, usage(err)
+	defer ws.Close()
+	p := payloads{payloadOptions: o, app: a, ws: ws}
+	selection := workspace.Selection{Names: o.assets, Arch: o.arch}
+	if len(o.assets) == 0 {
+		selection.Set = payloadSet
+	}
+	if p.names, p.arch, err = ws.Select(selection); err != nil {
+		return err
+	}
+	if err := p.findCommit(ctx, map[catalog.Arch][]string{p.arch: p.names}); err != nil {
+		return err
+	}
+	if err := prepare(&p); err != nil {
+		return err
+	}
+	image, err := p.build(ctx)
+	if err != nil {
+		return fmt.Errorf("making the payload for %s: %w", p.arch, err)
+	}
+	return errors.Join(run(p, image), image.Close())
 }
 
 // findCommit asks git what the inputs of a payload are a commit of.
 func (p *payloads) findCommit(ctx context.Context, assets map[catalog.Arch][]string) error {
-	in := inputs{files: []string{"versions.yaml", catalog.SetsFile, catalog.ShimsFile, versionFile}}
+	in := workspace.Inputs{Files: []string{"versions.yaml", catalog.SetsFile, catalog.ShimsFile, workspace.VersionFile}}
 	for _, arch := range catalog.Arches() {
 		if len(assets[arch]) == 0 {
 			continue
 		}
-		of, err := p.tree.inputs(assets[arch], arch)
+		of, err := p.ws.Inputs(assets[arch], arch)
 		if err != nil {
 			return err
 		}
-		in.files, in.below = append(in.files, of.files...), append(in.below, of.below...)
+		in = in.Add(of)
 	}
-	p.commit, p.dirty = p.tree.committed(ctx, in)
+	p.commit, p.dirty = p.ws.Committed(ctx, in)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -140,30 +133,22 @@ func (p *payloads) findCommit(ctx context.Context, assets map[catalog.Arch][]str
 	if p.commit == "" {
 		return nil
 	}
-	text, err := p.tree.git(ctx, nil, "show", "--no-patch", "--format=%ct", p.commit)
-	if err != nil {
-		return err
-	}
-	seconds, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-	p.created = time.Unix(seconds, 0)
+	var err error
+	p.created, err = p.ws.Git.Time(ctx, p.commit)
 	return err
 }
 
 // build puts the image together.
-func (p payloads) build(ctx context.Context, options *treeOptions) (*payload.Image, error) {
+func (p payloads) build(ctx context.Context) (*payload.Image, error) {
 	shims, err := p.shims()
 	if err != nil {
 		return nil, err
 	}
-	cache, err := options.cacheDir()
+	components, err := p.components(ctx, filepath.Join(p.ws.Cache, "components", string(p.arch)))
 	if err != nil {
 		return nil, err
 	}
-	components, err := p.components(ctx, filepath.Join(cache, "components", string(p.arch)))
-	if err != nil {
-		return nil, err
-	}
-	files, err := p.files(shims, options)
+	files, err := p.files(shims)
 	if err != nil {
 		return nil, err
 	}
@@ -171,12 +156,12 @@ func (p payloads) build(ctx context.Context, options *treeOptions) (*payload.Ima
 	if err != nil {
 		return nil, err
 	}
-	stage := p.report.Stage("payload", "hash")
+	stage := p.ws.Report.Stage("payload", "hash")
 	image, err := payload.Build(ctx, payload.Options{
 		GoArch: p.arch.GoArch(), Base: p.baseOf(shims), RequireBase: p.requireBase,
 		Components: components, Files: files, Installer: p.installer,
 		Labels:  labels,
-		Scratch: filepath.Join(cache, "work"),
+		Scratch: filepath.Join(p.ws.Cache, "work"),
 		Remote:  p.remote(),
 	})
 	stage.End(err, fmt.Sprintf("%d components", len(components)))
@@ -200,7 +185,7 @@ func (p payloads) baseOf(shims *catalog.Shims) string {
 // labels describe an image, and the index of images: of the same commit they are the
 // same, whether it is pushed as a release or not.
 func (p payloads) labels() (payload.Labels, error) {
-	version, err := p.tree.version()
+	version, err := p.ws.Version()
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -210,7 +195,7 @@ func (p payloads) labels() (payload.Labels, error) {
 // shims are those that the image can serve: all of them, unless the caller chose the
 // assets.
 func (p payloads) shims() (*catalog.Shims, error) {
-	shims, err := p.tree.catalog.LoadShims(p.tree.files())
+	shims, err := p.ws.Catalog.LoadShims(p.ws.Files())
 	if err != nil {
 		return nil, err
 	}
@@ -219,22 +204,18 @@ func (p payloads) shims() (*catalog.Shims, error) {
 	}
 	shims, dropped := shims.Without(p.arch, p.names)
 	if len(dropped) > 0 {
-		p.report.Note("payload", "serves no node that runs "+strings.Join(dropped, ", ")+": it lacks what these need")
+		p.ws.Report.Note("payload", "serves no node that runs "+strings.Join(dropped, ", ")+": it lacks what these need")
 	}
 	return shims, nil
 }
 
 // files are those that tell an installer what to do.
-func (p payloads) files(shims *catalog.Shims, options *treeOptions) ([]payload.File, error) {
+func (p payloads) files(shims *catalog.Shims) ([]payload.File, error) {
 	json, err := shims.JSON()
 	if err != nil {
 		return nil, err
 	}
-	pins := filepath.Join(p.tree.root, "versions.yaml")
-	if options.versions != "" {
-		pins = options.versions
-	}
-	versions, err := os.ReadFile(pins)
+	versions, err := os.ReadFile(p.ws.Pins)
 	return []payload.File{{Name: "shim-components.json", Content: json}, {Name: "versions.yaml", Content: versions}}, err
 }
 
@@ -263,13 +244,13 @@ func (p payloads) components(ctx context.Context, dir string) ([]payload.Compone
 	for _, name := range p.names {
 		wanted[name] = true
 	}
-	err := p.each(p.names, p.arch, func(ref store.Ref) (store.Artifact, error) {
-		artifact, err := p.tiered.Get(ctx, ref)
+	err := each(p.ws, p.names, p.arch, func(ref store.Ref) (store.Artifact, error) {
+		artifact, err := p.ws.Store.Get(ctx, ref)
 		if err != nil || !wanted[ref.Asset] {
 			return artifact, p.missing(ref, err)
 		}
 		path := filepath.Join(dir, build.TarballName(ref.Asset))
-		if _, err := p.tiered.Export(ctx, artifact, "", path); err != nil {
+		if _, err := p.ws.Store.Export(ctx, artifact, "", path); err != nil {
 			return artifact, p.missing(ref, err)
 		}
 		components = append(components, payload.Component{Name: ref.Asset, Path: path})
@@ -287,26 +268,21 @@ func (p payloads) missing(ref store.Ref, err error) error {
 
 // folder is where the image of the architecture is put.
 func (p payloads) folder() string {
-	return filepath.Join(p.tree.root, "build", "payload", p.arch.GoArch())
+	return filepath.Join(p.ws.Root, "build", "payload", p.arch.GoArch())
 }
 
 // remote says how registries are spoken to. The registry of the cache has its
 // credentials in the environment, as in Kata's CI; others in the docker config.
 func (p payloads) remote() payload.RemoteOptions {
 	o := payload.RemoteOptions{
-		Note: func(text string) { p.report.Note("payload", text) },
+		Note: func(text string) { p.ws.Report.Note("payload", text) },
 		Bytes: func(layer string) (func(done, total int64), func(error, string)) {
-			stage := p.report.Stage(layer, "push")
+			stage := p.ws.Report.Stage(layer, "push")
 			return stage.Bytes, stage.End
 		},
-		Credentials: func(registry string) (string, string) {
-			if registry == strings.TrimSuffix(p.process.Getenv("ARTEFACT_REGISTRY"), "/") && p.process.Getenv("ARTEFACT_REGISTRY_PASSWORD") != "" {
-				return p.process.Getenv("ARTEFACT_REGISTRY_USERNAME"), p.process.Getenv("ARTEFACT_REGISTRY_PASSWORD")
-			}
-			return "", ""
-		},
+		Credentials: p.ws.Environment.Credentials,
 	}
-	if p.process.mode() == progress.GitHub {
+	if p.app.mode() == progress.GitHub {
 		o.Parallel = 1 // Its folding groups cannot show two at once.
 	}
 	return o

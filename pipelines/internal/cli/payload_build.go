@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type payloadBuildOptions struct {
@@ -31,7 +32,7 @@ type builtPayload struct {
 	Archive string `json:"archive,omitempty"`
 }
 
-func payloadBuildCmd(process Process, tree *treeOptions) *cobra.Command {
+func payloadBuildCmd(a *app) *cobra.Command {
 	var o payloadBuildOptions
 	cmd := &cobra.Command{
 		Use:   "build",
@@ -40,31 +41,31 @@ func payloadBuildCmd(process Process, tree *treeOptions) *cobra.Command {
 archive for docker load if one is named. Prints the digest: the same for the same
 tarballs and the same commit.`,
 		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runPayloadBuild(cmd.Context(), process, tree, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runPayloadBuild(cmd.Context(), a, o) },
 	}
 	flags := cmd.Flags()
-	o.flags(flags, process)
+	o.flags(flags, a)
 	flags.StringVarP(&o.layout, "output", "o", "", "folder for the OCI layout (default: build/payload/ARCH/image in the root of the repository)")
 	flags.StringVar(&o.archive, "docker-archive", "", "file for an archive that docker load takes (default: none)")
 	flags.StringSliceVar(&o.names, "name", nil, "names of the image in both, such as quay.io/kata-containers/kata-deploy:3.28.0")
 	return cmd
 }
 
-func runPayloadBuild(ctx context.Context, process Process, tree *treeOptions, o payloadBuildOptions) error {
+func runPayloadBuild(ctx context.Context, a *app, o payloadBuildOptions) error {
 	for _, name := range o.names {
 		if err := payload.CheckName(name); err != nil {
 			return usage(fmt.Errorf("--name: %w", err))
 		}
 	}
 	anything := func(*payloads) error { return nil }
-	return o.withPayload(ctx, process, tree, anything, func(p payloads, image *payload.Image) error {
+	return o.withPayload(ctx, a, anything, func(p payloads, image *payload.Image) error {
 		if p.dirty != nil {
-			p.report.Note("payload", fmt.Sprintf("is of no commit: %v", p.dirty))
+			p.ws.Report.Note("payload", fmt.Sprintf("is of no commit: %v", p.dirty))
 		}
 		if o.layout == "" {
 			o.layout = filepath.Join(p.folder(), "image")
 		}
-		stage := p.report.Stage("payload", "write")
+		stage := p.ws.Report.Stage("payload", "write")
 		err := image.WriteLayout(ctx, o.layout, o.names)
 		if err == nil && o.archive != "" {
 			err = image.WriteDockerArchive(ctx, o.archive, o.names)
@@ -74,11 +75,11 @@ func runPayloadBuild(ctx context.Context, process Process, tree *treeOptions, o 
 			return err
 		}
 		if o.json {
-			return printJSON(process.Stdout, builtPayload{
+			return printJSON(a.Stdout, builtPayload{
 				Digest: image.Digest(), Arch: string(p.arch), Base: image.Base(), Size: image.Size(), Layers: image.Layers(), Layout: o.layout, Archive: o.archive,
 			})
 		}
-		_, err = fmt.Fprintf(process.Stdout, "%s %s\n", image.Digest(), relative(o.layout))
+		_, err = fmt.Fprintf(a.Stdout, "%s %s\n", image.Digest(), workspace.Relative(o.layout))
 		return err
 	})
 }

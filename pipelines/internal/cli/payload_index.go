@@ -21,7 +21,7 @@ type payloadIndexOptions struct {
 	json         bool
 }
 
-func payloadIndexCmd(process Process, tree *treeOptions) *cobra.Command {
+func payloadIndexCmd(a *app) *cobra.Command {
 	var o payloadIndexOptions
 	cmd := &cobra.Command{
 		Use:   "index REPOSITORY[:TAG|@DIGEST]",
@@ -33,7 +33,7 @@ that is missing is an error unless its architecture is excused. Prints the refer
 digest.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runPayloadIndex(cmd.Context(), process, tree, o, args[0])
+			return runPayloadIndex(cmd.Context(), a, o, args[0])
 		},
 	}
 	flags := cmd.Flags()
@@ -44,47 +44,50 @@ digest.`,
 	return cmd
 }
 
-func runPayloadIndex(ctx context.Context, process Process, options *treeOptions, o payloadIndexOptions, destination string) error {
+func runPayloadIndex(ctx context.Context, a *app, o payloadIndexOptions, destination string) error {
 	to, err := payload.ParseDestination(destination)
 	if err != nil {
 		return usage(err)
 	}
-	return withCaches(process, options, cacheOptions{}, func(c caches) error {
-		p := payloads{caches: c, process: process}
-		set, err := c.tree.catalog.FindSet(payloadSet)
-		if err != nil {
-			return err
-		}
-		if err := p.findCommit(ctx, set.Components); err != nil {
-			return err
-		}
-		version, err := o.version(p)
-		if err != nil {
-			return err
-		}
-		push, err := o.options(to, payload.IndexTags(p.commit, version))
-		if err != nil {
-			return err
-		}
-		images, err := o.list(p, set, to)
-		if err != nil {
-			return err
-		}
-		repository, err := payload.OpenRepository(to.Repository, p.remote())
-		if err != nil {
-			return usage(err)
-		}
-		labels, err := p.labels()
-		if err != nil {
-			return err
-		}
-		pushed, err := repository.PushIndex(ctx, payload.IndexOptions{Images: images, Labels: labels, PushOptions: push})
-		if err != nil {
-			return fmt.Errorf("pushing the index: %w", err)
-		}
-		p.report.Note("payload", describePushed(pushed))
-		return printPushed(process.Stdout, pushed, o.json)
-	})
+	ws, err := a.open(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer ws.Close()
+	p := payloads{app: a, ws: ws}
+	set, err := ws.Catalog.FindSet(payloadSet)
+	if err != nil {
+		return err
+	}
+	if err := p.findCommit(ctx, set.Components); err != nil {
+		return err
+	}
+	version, err := o.version(p)
+	if err != nil {
+		return err
+	}
+	push, err := o.options(to, payload.IndexTags(p.commit, version))
+	if err != nil {
+		return err
+	}
+	images, err := o.list(p, set, to)
+	if err != nil {
+		return err
+	}
+	repository, err := payload.OpenRepository(to.Repository, p.remote())
+	if err != nil {
+		return usage(err)
+	}
+	labels, err := p.labels()
+	if err != nil {
+		return err
+	}
+	pushed, err := repository.PushIndex(ctx, payload.IndexOptions{Images: images, Labels: labels, PushOptions: push})
+	if err != nil {
+		return fmt.Errorf("pushing the index: %w", err)
+	}
+	p.ws.Report.Note("payload", describePushed(pushed))
+	return printPushed(a.Stdout, pushed, o.json)
 }
 
 // list says which image is that of each architecture of the release set.

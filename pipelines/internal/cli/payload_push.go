@@ -24,14 +24,14 @@ type payloadTarget struct {
 func (o *payloadTarget) flags(flags *pflag.FlagSet) {
 	o.given = flags
 	flags.BoolVar(&o.release, "release", false, "push as the release that the file VERSION names (default: RELEASE is yes)")
-	flags.BoolVar(&o.allowDirty, "allow-dirty", false, allowDirtyUsage)
+	allowDirtyFlag(flags, &o.allowDirty)
 	flags.BoolVar(&o.force, "force", false, "replace a release that is there already")
 }
 
 // version returns the release that is pushed, or "". What is no commit's is
 // refused, unless the caller insists, and is never a release.
 func (o payloadTarget) version(p payloads) (string, error) {
-	release, err := yes(p.process, "RELEASE", false)
+	release, err := p.ws.Environment.Release.On(false)
 	if o.given.Changed("release") {
 		release, err = o.release, nil
 	}
@@ -39,13 +39,13 @@ func (o payloadTarget) version(p payloads) (string, error) {
 	case err != nil:
 		return "", err
 	case p.dirty != nil && release:
-		return "", fmt.Errorf("not pushing as a release what is no commit's: %w", p.dirty)
+		return "", fmt.Errorf("refusing to push uncommitted changes as a release: %w", p.dirty)
 	case p.dirty != nil && !o.allowDirty:
-		return "", fmt.Errorf("not pushing what others cannot make: %w, or push all the same with --allow-dirty", p.dirty)
+		return "", fmt.Errorf("refusing to push: %w (or pass --allow-dirty)", p.dirty)
 	case !release:
 		return "", nil
 	}
-	return p.tree.version()
+	return p.ws.Version()
 }
 
 // options adds the tag of the destination to others. A destination with a digest is
@@ -69,7 +69,7 @@ type payloadPushOptions struct {
 	mountFrom []string
 }
 
-func payloadPushCmd(process Process, tree *treeOptions) *cobra.Command {
+func payloadPushCmd(a *app) *cobra.Command {
 	var o payloadPushOptions
 	cmd := &cobra.Command{
 		Use:   "push REPOSITORY[:TAG|@DIGEST]",
@@ -84,17 +84,17 @@ reference by digest.
 Who may push is in the docker config.`,
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runPayloadPush(cmd.Context(), process, tree, o, args[0])
+			return runPayloadPush(cmd.Context(), a, o, args[0])
 		},
 	}
 	flags := cmd.Flags()
-	o.payloadOptions.flags(flags, process)
+	o.payloadOptions.flags(flags, a)
 	o.payloadTarget.flags(flags)
 	flags.StringSliceVar(&o.mountFrom, "mount-from", nil, "repositories of the same registry that may have layers, which are then not sent")
 	return cmd
 }
 
-func runPayloadPush(ctx context.Context, process Process, tree *treeOptions, o payloadPushOptions, destination string) error {
+func runPayloadPush(ctx context.Context, a *app, o payloadPushOptions, destination string) error {
 	to, err := payload.ParseDestination(destination)
 	if err != nil {
 		return usage(err)
@@ -120,13 +120,13 @@ func runPayloadPush(ctx context.Context, process Process, tree *treeOptions, o p
 		repository, err = payload.OpenRepository(to.Repository, remote)
 		return usage(err)
 	}
-	return o.withPayload(ctx, process, tree, prepare, func(p payloads, image *payload.Image) error {
+	return o.withPayload(ctx, a, prepare, func(p payloads, image *payload.Image) error {
 		pushed, err := repository.Push(ctx, image, options)
 		if err != nil {
 			return fmt.Errorf("pushing the payload for %s: %w", p.arch, err)
 		}
-		p.report.Note("payload", describePushed(pushed))
-		return printPushed(process.Stdout, pushed, o.json)
+		p.ws.Report.Note("payload", describePushed(pushed))
+		return printPushed(a.Stdout, pushed, o.json)
 	})
 }
 

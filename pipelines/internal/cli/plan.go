@@ -16,79 +16,82 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type planOptions struct {
-	cacheOptions
-	arch string
-	all  bool
-	json bool
+	registry  string
+	selection workspace.Selection
+	json      bool
 }
 
-func planCmd(process Process, tree *treeOptions) *cobra.Command {
+func planCmd(a *app) *cobra.Command {
 	var o planOptions
 	cmd := &cobra.Command{
-		Use:   "plan NAME...|--all",
+		Use:   "plan NAME...|--set SET|--all",
 		Short: "Say what is in the cache, what would be built, and why",
 		Long: `Look up the assets and all they depend on, dependencies first: hit where the
 artifact is in the cache, build where it is not, pending where the key depends on
 what must be built first. Assets of one stage can be built at the same time.
 Nothing is built or pulled, and no engine started.`,
-		RunE: func(cmd *cobra.Command, names []string) error {
-			return withCaches(process, tree, o.cacheOptions, func(c caches) error {
-				return runPlan(cmd.Context(), process, o, c, names)
-			})
-		},
+		Args: selected(&o.selection, false),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runPlan(cmd.Context(), a, o) },
 	}
 	flags := cmd.Flags()
-	archFlag(flags, &o.arch)
-	o.flags(flags, process)
-	flags.BoolVar(&o.all, "all", false, "plan all assets of the architecture")
+	selectionFlags(flags, &o.selection)
+	cacheFlag(flags, a, &o.registry)
 	flags.BoolVar(&o.json, "json", false, "print the plan as JSON")
 	return cmd
 }
 
-func runPlan(ctx context.Context, process Process, o planOptions, c caches, names []string) error {
-	names, arch, err := c.tree.choose(names, o.all, o.arch)
+func runPlan(ctx context.Context, a *app, o planOptions) error {
+	ws, err := a.open(ctx, o.registry)
 	if err != nil {
 		return err
 	}
-	steps, err := c.planner(ctx, process, arch).Plan(ctx, names, arch)
+	defer ws.Close()
+	names, arch, err := ws.Select(o.selection)
+	if err != nil {
+		return err
+	}
+	steps, err := planner(ctx, ws, arch).Plan(ctx, names, arch)
 	if err != nil {
 		return err
 	}
 	if o.json {
-		err = printJSON(process.Stdout, append([]build.Step{}, steps...))
+		err = printJSON(a.Stdout, append([]build.Step{}, steps...))
 	} else {
-		err = printPlan(process.Stdout, steps, arch)
+		err = printPlan(a.Stdout, steps, arch)
 	}
-	if summary := process.Getenv("GITHUB_STEP_SUMMARY"); summary != "" {
-		explained := explainMarkdown(steps, func(name string) []string { return c.tree.catalog.Dependents(name, arch) })
+	if summary := a.Getenv("GITHUB_STEP_SUMMARY"); summary != "" {
+		explained := explainMarkdown(steps, func(name string) []string { return ws.Catalog.Dependents(name, arch) })
 		err = errors.Join(err, appendSummary(summary, planMarkdown(steps, arch)+explained))
 	}
 	return err
 }
 
 // planner looks up what is in the caches.
-func (c caches) planner(ctx context.Context, process Process, arch catalog.Arch) *build.Planner {
+func planner(ctx context.Context, ws *workspace.Workspace, arch catalog.Arch) *build.Planner {
 	planner := &build.Planner{
-		Cached:   c.hasSource,
-		Catalog:  c.tree.catalog,
-		Resolver: c.tree.resolver,
-		Find:     c.tiered.Find,
-		List:     c.tiered.Local.List,
-		Note:     func(text string) { c.report.Note("plan", text) },
+		Cached: func(ctx context.Context, place versions.Place) (bool, error) {
+			return hasSource(ctx, ws, place)
+		},
+		Catalog:  ws.Catalog,
+		Resolver: ws.Resolver,
+		Find:     ws.Store.Find,
+		List:     ws.Store.Local.List,
+		Note:     func(text string) { ws.Report.Note("plan", text) },
 	}
-	if c.tiered.Registry == nil {
+	if ws.Store.Registry == nil {
 		return planner
 	}
-	branches := c.branches(ctx, process)
+	branches := ws.Branches(ctx)
 	planner.Branch = branches[0]
 	planner.Latest = func(ctx context.Context, asset, tag string) (store.Artifact, error) {
-		artifact, err := c.tiered.Registry.Latest(ctx, asset, tag)
+		artifact, err := ws.Store.Registry.Latest(ctx, asset, tag)
 		for _, branch := range branches[1:] {
 			if store.IsNotFound(err) {
-				artifact, err = c.tiered.Registry.Latest(ctx, asset, store.MovingTag("latest", branch, string(arch)))
+				artifact, err = ws.Store.Registry.Latest(ctx, asset, store.MovingTag("latest", branch, string(arch)))
 			}
 		}
 		return artifact, err
@@ -98,15 +101,15 @@ func (c caches) planner(ctx context.Context, process Process, arch catalog.Arch)
 
 // hasSource says whether a cache has the file of a place. That of a Go module is
 // in Go's own cache or comes from a proxy, as for any Go program: nobody is asked.
-func (c caches) hasSource(ctx context.Context, place versions.Place) (bool, error) {
+func hasSource(ctx context.Context, ws *workspace.Workspace, place versions.Place) (bool, error) {
 	if place.Go != nil {
 		return true, nil
 	}
-	state, err := c.sources.Has(ctx, place)
-	if err != nil || state.Cached || c.tiered.Registry == nil || !place.Cacheable() {
+	state, err := ws.Sources.Has(ctx, place)
+	if err != nil || state.Cached || ws.Store.Registry == nil || !place.Cacheable() {
 		return state.Cached, err
 	}
-	_, err = c.tiered.Registry.FindSource(ctx, place.Hash())
+	_, err = ws.Store.Registry.FindSource(ctx, place.Hash())
 	if store.IsNotFound(err) {
 		return false, nil
 	}

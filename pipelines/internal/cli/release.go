@@ -18,13 +18,13 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type releaseOptions struct {
-	*treeOptions
-	engineOptions
-	cacheOptions
-	pushOptions
+	engine    engineOptions
+	registry  string
+	push      pushFlag
 	arches    []string
 	without   []string
 	output    string
@@ -41,8 +41,8 @@ type releaseOptions struct {
 	json      bool
 }
 
-func releaseCmd(process Process, tree *treeOptions) *cobra.Command {
-	o := releaseOptions{treeOptions: tree}
+func releaseCmd(a *app) *cobra.Command {
+	var o releaseOptions
 	cmd := &cobra.Command{
 		Use:   "release",
 		Short: "Make the release that the file VERSION names, and publish it",
@@ -59,23 +59,22 @@ The token is that of $GH_TOKEN or $GITHUB_TOKEN and needs to write contents; who
 push images is in the docker config. In GitHub Actions the release is that of
 $GITHUB_REPOSITORY, and of Kata's CI it knows $KATA_DEPLOY_REGISTRIES.`,
 		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runRelease(cmd.Context(), process, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runRelease(cmd.Context(), a, o) },
 	}
-	o.flags(cmd.Flags(), process)
+	o.flags(cmd.Flags(), a)
 	return cmd
 }
 
-func (o *releaseOptions) flags(flags *pflag.FlagSet, process Process) {
-	o.engineOptions.flags(flags)
-	o.cacheOptions.flags(flags, process)
-	o.given = flags // Nothing that is no commit's gets here, so --allow-dirty would mean nothing.
-	flags.BoolVar(&o.push, "push", false, "push assets to the registry of --cache that it lacks (default: PUSH_TO_REGISTRY is yes)")
+func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
+	o.engine.flags(flags)
+	cacheFlag(flags, a, &o.registry)
+	o.push.add(flags, "push assets to the registry of --cache that it lacks")
 	flags.StringSliceVar(&o.arches, "arch", nil, "architectures of the release (default: all that a release set has assets for)")
 	flags.StringSliceVar(&o.without, "without", nil, "assets to leave out of the release sets")
 	flags.StringVarP(&o.output, "output", "o", "", "folder for what is released (default: build/release in the root of the repository)")
-	flags.StringVar(&o.github, "github", process.Getenv("GITHUB_REPOSITORY"), "repository to release in, OWNER/NAME, or none (default: $GITHUB_REPOSITORY)")
-	flags.StringVar(&o.api, "github-api", process.Getenv("GITHUB_API_URL"), "address of GitHub's API (default: $GITHUB_API_URL, or "+github.DefaultAPI+")")
-	flags.StringSliceVar(&o.images, "image", strings.Fields(process.Getenv("KATA_DEPLOY_REGISTRIES")), "repositories for the kata-deploy image, HOST/PATH, or none (default: $KATA_DEPLOY_REGISTRIES)")
+	flags.StringVar(&o.github, "github", a.Getenv("GITHUB_REPOSITORY"), "repository to release in, OWNER/NAME, or none (default: $GITHUB_REPOSITORY)")
+	flags.StringVar(&o.api, "github-api", a.Getenv("GITHUB_API_URL"), "address of GitHub's API (default: $GITHUB_API_URL, or "+github.DefaultAPI+")")
+	flags.StringSliceVar(&o.images, "image", strings.Fields(a.Getenv("KATA_DEPLOY_REGISTRIES")), "repositories for the kata-deploy image, HOST/PATH, or none (default: $KATA_DEPLOY_REGISTRIES)")
 	flags.StringVar(&o.base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+")")
 	flags.StringVar(&o.installer, "installer", "", "folder with a static program for each architecture, kata-deploy-GOARCH, that the images run, or none (needed for --image)")
 	flags.BoolVar(&o.offline, "offline", false, "take what builds need from the caches alone: the local one, and the registry of --cache")
@@ -88,46 +87,49 @@ func (o *releaseOptions) flags(flags *pflag.FlagSet, process Process) {
 	flags.Lookup("github").DefValue, flags.Lookup("github-api").DefValue, flags.Lookup("image").DefValue = "", "", "[]"
 }
 
-func runRelease(ctx context.Context, process Process, o releaseOptions) error {
-	return withCaches(process, o.treeOptions, o.cacheOptions, func(c caches) error {
-		r, err := o.releasing(ctx, process, c)
-		if err != nil {
-			return err
-		}
-		if o.dryRun {
-			return r.plan(ctx)
-		}
-		if r.dirty != nil {
-			return fmt.Errorf("not releasing what is no commit's: %w", r.dirty)
-		}
-		if err := errors.Join(r.problems()...); err != nil {
-			return err
-		}
-		released, err := r.job.Run(ctx)
-		if err != nil {
-			return err
-		}
-		return r.print(released)
-	})
+func runRelease(ctx context.Context, a *app, o releaseOptions) error {
+	ws, err := a.open(ctx, o.registry)
+	if err != nil {
+		return err
+	}
+	defer ws.Close()
+	r, err := o.releasing(ctx, a, ws)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		return r.plan(ctx)
+	}
+	if r.dirty != nil {
+		return fmt.Errorf("refusing to release uncommitted changes: %w", r.dirty)
+	}
+	if err := errors.Join(r.problems()...); err != nil {
+		return err
+	}
+	released, err := r.job.Run(ctx)
+	if err != nil {
+		return err
+	}
+	return r.print(released)
 }
 
 // releasing is a release that is about to be made.
 type releasing struct {
 	payloads
 	options releaseOptions
+	pushing bool
 	job     *release.Job
 }
 
 // releasing puts together what a release needs.
-func (o releaseOptions) releasing(ctx context.Context, process Process, c caches) (*releasing, error) {
-	o.without = trimmed(o.without)
-	r := &releasing{options: o, payloads: payloads{caches: c, process: process}}
-	if pushes, err := o.wanted(process); err != nil {
+func (o releaseOptions) releasing(ctx context.Context, a *app, ws *workspace.Workspace) (*releasing, error) {
+	r := &releasing{options: o, payloads: payloads{app: a, ws: ws}}
+	pushing, err := o.push.wanted(ws)
+	if err != nil {
 		return nil, err
-	} else if pushes && c.tiered.Registry == nil {
-		return nil, errNoRegistry
 	}
-	assets, err := r.tree.catalogWithout(r.options.without)
+	r.pushing = pushing
+	assets, err := ws.CatalogWithout(o.without)
 	if err != nil {
 		return nil, err
 	}
@@ -135,33 +137,29 @@ func (o releaseOptions) releasing(ctx context.Context, process Process, c caches
 	if err != nil {
 		return nil, err
 	}
-	version, err := c.tree.version()
+	version, err := ws.Version()
 	if err != nil {
 		return nil, err
 	}
 	if err := r.of(ctx, assets, arches); err != nil {
 		return nil, err
 	}
-	cache, err := o.cacheDir()
-	if err != nil {
-		return nil, err
-	}
 	if r.options.output == "" {
-		r.options.output = filepath.Join(c.tree.root, "build", "release")
+		r.options.output = filepath.Join(ws.Root, "build", "release")
 	}
 	if r.options.output, err = filepath.Abs(r.options.output); err != nil {
 		return nil, err
 	}
-	pins, err := os.ReadFile(filepath.Join(c.tree.root, "versions.yaml"))
+	pins, err := os.ReadFile(filepath.Join(ws.Root, "versions.yaml"))
 	if err != nil {
 		return nil, fmt.Errorf("reading the pins: %w", err)
 	}
 	r.job = &release.Job{
-		Version: version, Commit: r.commit, Arches: arches, Catalog: assets, Pins: pins, Versions: c.tree.resolver.Versions,
-		Output: r.options.output, Scratch: filepath.Join(cache, "reframed"),
+		Version: version, Commit: r.commit, Arches: arches, Catalog: assets, Pins: pins, Versions: ws.Resolver.Versions,
+		Output: r.options.output, Scratch: filepath.Join(ws.Cache, "reframed"),
 		Tarballs: r.tarballs, Image: r.image, PayloadSet: payloadSet,
 		Labels: payload.Labels{Version: version, Revision: r.commit, Created: r.created, Source: sourceAddress},
-		Strict: o.strict, Force: o.force, KeepDraft: o.draft, Report: c.report,
+		Strict: o.strict, Force: o.force, KeepDraft: o.draft, Report: ws.Report,
 	}
 	return r, r.targets()
 }
@@ -209,25 +207,25 @@ func (r *releasing) of(ctx context.Context, assets *catalog.Catalog, arches []ca
 // print writes the result: the page, the files, the images.
 func (r *releasing) print(released release.Released) error {
 	if r.options.json {
-		return printJSON(r.process.Stdout, released)
+		return printJSON(r.app.Stdout, released)
 	}
 	var text strings.Builder
 	switch {
 	case released.Finished:
-		r.report.Note("release", released.Version+" is published already, with all its files: nothing to do")
+		r.ws.Report.Note("release", released.Version+" is published already, with all its files: nothing to do")
 	case released.Draft:
-		r.report.Note("release", released.Version+" is a draft: run it again without --draft to publish it")
+		r.ws.Report.Note("release", released.Version+" is a draft: run it again without --draft to publish it")
 	}
 	if released.URL != "" {
 		fmt.Fprintln(&text, released.URL)
 	}
 	for _, file := range released.Files {
-		fmt.Fprintln(&text, relative(file.Path))
+		fmt.Fprintln(&text, workspace.Relative(file.Path))
 	}
 	for _, image := range released.Images {
 		fmt.Fprintln(&text, strings.Join(append([]string{image.Reference}, image.Tags...), " "))
 	}
-	if _, err := io.WriteString(r.process.Stdout, progress.PrintableLines(text.String())+"\n"); err != nil {
+	if _, err := io.WriteString(r.app.Stdout, progress.PrintableLines(text.String())+"\n"); err != nil {
 		return err
 	}
 	return r.summarize(released)
@@ -235,7 +233,7 @@ func (r *releasing) print(released release.Released) error {
 
 // summarize adds the notes to the summary of a step of GitHub Actions.
 func (r *releasing) summarize(released release.Released) error {
-	summary := r.process.Getenv("GITHUB_STEP_SUMMARY")
+	summary := r.app.Getenv("GITHUB_STEP_SUMMARY")
 	if summary == "" || released.Finished {
 		return nil
 	}

@@ -2,45 +2,33 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"path/filepath"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
 // tarballs takes assets from the caches, or builds them, as build-asset does.
 func (r *releasing) tarballs(ctx context.Context, names []string, arch catalog.Arch, dir string) ([]release.Tarball, error) {
-	cache, err := r.options.cacheDir()
-	if err != nil {
-		return nil, err
+	var publish func(context.Context, store.Artifact) error
+	if r.pushing {
+		var err error
+		if publish, err = publisher(ctx, r.ws, names, arch, false); err != nil {
+			return nil, err
+		}
 	}
-	publish, err := r.options.publisher(ctx, r.process, r.tree, names, arch, r.tiered)
-	if err != nil {
-		return nil, err
-	}
-	b := &builder{
-		options: buildAssetOptions{treeOptions: r.options.treeOptions, engineOptions: r.options.engineOptions, output: dir, offline: r.options.offline},
-		process: r.process, root: r.tree.root, cache: cache, report: r.report, tiered: r.tiered, pushing: publish != nil,
-	}
-	nonce := ""
-	if r.tiered.Fresh {
-		nonce = rand.Text() // the engine has a cache of its own
-	}
-	scheduler := build.Scheduler{
-		Catalog: r.tree.catalog, Resolver: r.tree.resolver, Store: r.tiered, Builder: b.container(nonce, "logs"), Publish: publish,
-		Parallel: parallel(r.process), Output: dir, Scratch: filepath.Join(cache, "work"),
-	}
+	b := &builder{app: r.app, ws: r.ws, engine: r.options.engine, output: dir, offline: r.options.offline, pushing: r.pushing}
+	scheduler := b.scheduler(dir, publish)
 	results, err := scheduler.Build(ctx, names, arch)
 	if err != nil {
 		return nil, err
 	}
 	var tarballs []release.Tarball
 	for _, result := range results {
-		r.report.Note(result.Asset, describe(result))
+		r.ws.Report.Note(result.Asset, describe(result))
 		tarballs = append(tarballs, release.Tarball{Asset: result.Asset, Arch: arch, Path: result.Path, Key: result.Key, Digest: result.Digest, Size: result.Size})
 	}
 	return tarballs, nil
@@ -59,7 +47,7 @@ func (r *releasing) image(ctx context.Context, arch catalog.Arch, tarballs []rel
 		p.assets = p.names // Shims that need what was left out are, too.
 	}
 	p.installer = r.installerFor(arch)
-	return p.build(ctx, r.options.treeOptions)
+	return p.build(ctx)
 }
 
 // installerFor returns the program that the image of an architecture runs, "" for none.
@@ -76,7 +64,7 @@ func (r *releasing) problems() (problems []error) {
 	if len(r.job.Repositories) == 0 {
 		return nil
 	}
-	shims, err := r.tree.catalog.LoadShims(r.tree.files())
+	shims, err := r.ws.Catalog.LoadShims(r.ws.Files())
 	if err != nil {
 		return []error{err}
 	}

@@ -25,23 +25,21 @@ func (r *releasing) plan(ctx context.Context) error {
 		return err
 	}
 	if r.dirty != nil {
-		planned.Problems = append(planned.Problems, fmt.Sprintf("not releasing what is no commit's: %v", r.dirty))
+		planned.Problems = append(planned.Problems, fmt.Sprintf("refusing to release uncommitted changes: %v", r.dirty))
 	}
 	for _, problem := range r.problems() {
 		planned.Problems = append(planned.Problems, problem.Error())
 	}
-	if pushes, err := r.options.wanted(r.process); err != nil {
-		return err
-	} else if pushes && !planned.Finished {
-		planned.Cache = r.options.cacheOptions.cache
+	if r.pushing && !planned.Finished {
+		planned.Cache = r.options.registry
 	}
 	if r.job.GitHub != nil && !r.job.GitHub.Authorized() {
 		planned.Problems = append(planned.Problems, "no token: set GH_TOKEN or GITHUB_TOKEN; whether there is a draft cannot be seen without")
 	}
 	if r.options.json {
-		err = printJSON(r.process.Stdout, planned)
+		err = printJSON(r.app.Stdout, planned)
 	} else {
-		err = printReleasePlan(r.process.Stdout, planned)
+		err = printReleasePlan(r.app.Stdout, planned)
 	}
 	if err == nil && len(planned.Problems) > 0 {
 		err = errRefused
@@ -51,7 +49,7 @@ func (r *releasing) plan(ctx context.Context) error {
 
 // find looks up assets, and what must be built for them.
 func (r *releasing) find(ctx context.Context, names []string, arch catalog.Arch) ([]release.PlannedAsset, error) {
-	steps, err := r.planner(ctx, r.process, arch).Plan(ctx, names, arch)
+	steps, err := planner(ctx, r.ws, arch).Plan(ctx, names, arch)
 	if err != nil {
 		return nil, err
 	}

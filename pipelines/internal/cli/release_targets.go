@@ -34,10 +34,10 @@ func (r *releasing) targets() error {
 		return nil
 	}
 	client, err := github.New(github.Options{
-		API: r.options.api, Repository: r.options.github, Token: cmp.Or(r.process.Getenv("GH_TOKEN"), r.process.Getenv("GITHUB_TOKEN")),
-		Note: func(text string) { r.report.Note("github", text) },
+		API: r.options.api, Repository: r.options.github, Token: cmp.Or(r.app.Getenv("GH_TOKEN"), r.app.Getenv("GITHUB_TOKEN")),
+		Note: func(text string) { r.ws.Report.Note("github", text) },
 		Bytes: func(asset string) (func(done, total int64), func(error, string)) {
-			stage := r.report.Stage(asset, "upload")
+			stage := r.ws.Report.Stage(asset, "upload")
 			return stage.Bytes, stage.End
 		},
 	})

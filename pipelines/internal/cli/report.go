@@ -19,8 +19,8 @@ type reportOptions struct {
 	json    bool
 }
 
-func reportCmd(process Process, tree *treeOptions) *cobra.Command {
-	o := reportOptions{setOptions: setOptions{treeOptions: tree}}
+func reportCmd(a *app) *cobra.Command {
+	var o reportOptions
 	cmd := &cobra.Command{
 		Use:   "report [SET]",
 		Short: "Say what takes up the bytes of a release, and what grew",
@@ -31,37 +31,37 @@ treemap, which needs nothing but a browser, -o size.md Markdown for a pull reque
 -o size.json what --previous reads. A tarball over the limit is an error, after the
 reports are written.`,
 		Args: arguments(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return runReport(cmd.Context(), process, o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runReport(cmd.Context(), a, o, args) },
 	}
 	flags := cmd.Flags()
-	o.flags(flags, process)
+	o.flags(flags, a)
 	flags.BoolVar(&o.partial, "partial", false, "report what is there where components are missing, and say which")
 	flags.StringArrayVarP(&o.outputs, "output", "o", nil, "write the report to this file, as its name says: .json, .md or .html; can be repeated")
 	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
 	return cmd
 }
 
-func runReport(ctx context.Context, process Process, o reportOptions, args []string) error {
+func runReport(ctx context.Context, a *app, o reportOptions, args []string) error {
 	if err := checkReports(o.outputs); err != nil {
 		return err
 	}
-	return o.prepare(ctx, process, setName(args), func(m merging) error {
+	return o.prepare(ctx, a, setName(args), func(m merging) error {
 		r := m.plan.Report
 		err := writeReports(r, o.outputs)
 		switch {
 		case o.json:
-			err = errors.Join(err, printJSON(process.Stdout, r))
+			err = errors.Join(err, printJSON(a.Stdout, r))
 		case len(o.outputs) == 0:
-			err = errors.Join(err, printSizes(process.Stdout, r))
+			err = errors.Join(err, printSizes(a.Stdout, r))
 		default:
 			for _, path := range o.outputs {
-				fmt.Fprintln(process.Stdout, path)
+				fmt.Fprintln(a.Stdout, path)
 			}
 		}
-		if summary := process.Getenv("GITHUB_STEP_SUMMARY"); summary != "" {
+		if summary := a.Getenv("GITHUB_STEP_SUMMARY"); summary != "" {
 			err = errors.Join(err, appendSummary(summary, r.Markdown()+"\n"))
 		}
-		return errors.Join(err, o.check(process, m))
+		return errors.Join(err, o.check(a, m))
 	})
 }
 

@@ -4,25 +4,21 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-func sourceCmd(process Process, tree *treeOptions) *cobra.Command {
+func sourceCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "source",
 		Short: "Look at what builds download, fetch and check it, share it",
@@ -31,61 +27,15 @@ func sourceCmd(process Process, tree *treeOptions) *cobra.Command {
 			return usage(fmt.Errorf("say what to do: %s list|fetch|push|check", cmd.CommandPath()))
 		},
 	}
-	cmd.AddCommand(sourceListCmd(process, tree), sourceFetchCmd(process, tree), sourcePushCmd(process, tree), sourceCheckCmd(process, tree))
+	cmd.AddCommand(sourceListCmd(a), sourceFetchCmd(a), sourcePushCmd(a), sourceCheckCmd(a))
 	return cmd
-}
-
-// newFetcher returns what fetches sources into the local cache. The registry may
-// be nil.
-func newFetcher(cache string, registry *store.Registry) *source.Fetcher {
-	apt := &debian.Resolver{StateDir: filepath.Join(cache, "apt")}
-	fetcher := &source.Fetcher{
-		Dir: filepath.Join(cache, "sources"),
-		Debian: func(ctx context.Context, d versions.Debian) (debian.Archive, error) {
-			return apt.Source(ctx, d.Package, d.Version, d.Suite, d.File)
-		},
-	}
-	if registry != nil {
-		fetcher.Registry = registry
-	}
-	return fetcher
-}
-
-// checkPlace refuses a --place that no source of the build has.
-func checkPlace(tree *tree, names []string, arch catalog.Arch, place string) error {
-	if place == "" {
-		return nil
-	}
-	closure, err := tree.catalog.Closure(names, arch)
-	if err != nil {
-		return usage(err)
-	}
-	var known []string
-	for _, asset := range closure {
-		for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
-			declared, err := tree.resolver.Versions.Source(path)
-			if err != nil {
-				return fmt.Errorf("%s: %w", asset.Pos, err)
-			}
-			for _, p := range declared.Places {
-				known = append(known, p.Name)
-			}
-		}
-	}
-	if slices.Contains(known, place) {
-		return nil
-	}
-	slices.Sort(known)
-	known = slices.Compact(known)
-	return usage(fmt.Errorf("--place %s: no source of the build has a place of that name%s; there is %s", place, nearest.Hint(place, known), dash(known)))
 }
 
 // sourceOptions are those of all verbs about sources.
 type sourceOptions struct {
-	cacheOptions
-	arch string
-	all  bool
-	json bool
+	registry  string
+	selection workspace.Selection
+	json      bool
 	// given are files and clones by the names of sources.
 	given map[string]string
 }
@@ -96,63 +46,65 @@ func (o *sourceOptions) gives(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// sourceFlag is the option of all verbs that fetch sources.
-func sourceFlag(flags *pflag.FlagSet, given *map[string]string) {
-	flags.StringToStringVar(given, "source", nil, "take a source from a local file whose hash is declared, or from a clone that has its commit: NAME=PATH")
-}
-
 // command returns a verb that works on the sources of the named assets.
-func (o *sourceOptions) command(process Process, tree *treeOptions, use, short, long string, run func(context.Context, sources) error) *cobra.Command {
+func (o *sourceOptions) command(a *app, use, short, long string, run func(context.Context, sources) error) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: use + " [NAME...|--all]", Short: short,
+		Use: use + " [NAME...|--set SET|--all]", Short: short,
 		Long: long + "\nWithout names: of all assets of the architecture. With names: of these and of what\nthey depend on.",
-		RunE: func(cmd *cobra.Command, names []string) error {
-			return withCaches(process, tree, o.cacheOptions, func(c caches) error {
-				cache, err := tree.cacheDir()
-				if err != nil {
-					return err
-				}
-				names, arch, err := c.tree.choose(names, o.all || len(names) == 0, o.arch)
-				if err != nil {
-					return err
-				}
-				if err := checkSources(c.tree, names, arch, o.given); err != nil {
-					return err
-				}
-				s := sources{caches: c, cache: cache, fetcher: c.sources}
-				s.fetcher.Local = o.given
-				closure, err := c.tree.catalog.Closure(names, arch)
-				if err != nil {
-					return usage(err)
-				}
-				for _, asset := range closure {
-					for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
-						if err := s.add(path, asset.Name); err != nil {
-							return fmt.Errorf("%s: %w", asset.Pos, err)
-						}
-					}
-					plan, err := c.tree.resolver.Resolve(asset, arch, open(asset))
-					if err != nil {
-						return err
-					}
-					s.recipes = append(s.recipes, plan.Recipe)
-				}
-				slices.SortFunc(s.pinned, func(a, b pinned) int { return strings.Compare(a.path, b.path) })
-				return run(cmd.Context(), s)
-			})
+		Args: selected(&o.selection, true),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ws, err := a.open(cmd.Context(), o.registry)
+			if err != nil {
+				return err
+			}
+			defer ws.Close()
+			s := sources{ws: ws, fetcher: ws.Sources}
+			if err := s.choose(o.selection, o.given); err != nil {
+				return err
+			}
+			return run(cmd.Context(), s)
 		},
 	}
-	o.flags(cmd.Flags(), process)
-	archFlag(cmd.Flags(), &o.arch)
-	cmd.Flags().BoolVar(&o.all, "all", false, "all assets of the architecture")
+	cacheFlag(cmd.Flags(), a, &o.registry)
+	selectionFlags(cmd.Flags(), &o.selection)
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
 
+// choose collects the sources and recipes of the selected assets and of their
+// dependencies.
+func (s *sources) choose(selection workspace.Selection, given map[string]string) error {
+	names, arch, err := s.ws.Select(selection)
+	if err != nil {
+		return err
+	}
+	if err := s.ws.CheckSources(names, arch, given); err != nil {
+		return err
+	}
+	s.fetcher.Local = given
+	closure, err := s.ws.Catalog.Closure(names, arch)
+	if err != nil {
+		return usage(err)
+	}
+	for _, asset := range closure {
+		for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
+			if err := s.add(path, asset.Name); err != nil {
+				return fmt.Errorf("%s: %w", asset.Pos, err)
+			}
+		}
+		plan, err := s.ws.Resolve(asset, arch)
+		if err != nil {
+			return err
+		}
+		s.recipes = append(s.recipes, plan.Recipe)
+	}
+	slices.SortFunc(s.pinned, func(a, b pinned) int { return strings.Compare(a.path, b.path) })
+	return nil
+}
+
 // sources are what some assets are built from.
 type sources struct {
-	caches
-	cache   string
+	ws      *workspace.Workspace
 	fetcher *source.Fetcher
 	pinned  []pinned
 	recipes []recipe.Recipe
@@ -172,7 +124,7 @@ func (s *sources) add(path, asset string) error {
 			return nil
 		}
 	}
-	declared, err := s.tree.resolver.Versions.Source(path)
+	declared, err := s.ws.Resolver.Versions.Source(path)
 	if err != nil {
 		return err
 	}
@@ -194,9 +146,9 @@ type listedSource struct {
 	Where []string `json:"where"`
 }
 
-func sourceListCmd(process Process, tree *treeOptions) *cobra.Command {
+func sourceListCmd(a *app) *cobra.Command {
 	var o sourceOptions
-	return o.command(process, tree, "list", "List the sources of assets, their places, and which caches have them",
+	return o.command(a, "list", "List the sources of assets, their places, and which caches have them",
 		"List the sources, their places, and whether the local cache and the registry of\n--cache have the file.",
 		func(ctx context.Context, s sources) error {
 			list, err := s.list(ctx)
@@ -204,9 +156,9 @@ func sourceListCmd(process Process, tree *treeOptions) *cobra.Command {
 				return err
 			}
 			if o.json {
-				return printJSON(process.Stdout, list)
+				return printJSON(a.Stdout, list)
 			}
-			table := tabwriter.NewWriter(process.Stdout, 0, 0, 2, ' ', 0)
+			table := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "SOURCE\tPLACE\tCACHED\tSIZE\tHASH\tHOLDS\tASSETS")
 			for _, l := range list {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.19s\t%s\t%s\n", l.Source, l.Place, dash(l.Where), size(l.Size), l.Hash, l.Holds, dash(l.Assets))
@@ -251,10 +203,10 @@ func (s sources) list(ctx context.Context) ([]listedSource, error) {
 
 // inRegistry returns the size of what the registry has of a place.
 func (s sources) inRegistry(ctx context.Context, place versions.Place) (int64, error) {
-	if s.tiered.Registry == nil || !place.Cacheable() {
+	if s.ws.Store.Registry == nil || !place.Cacheable() {
 		return 0, store.ErrNotFound
 	}
-	return s.tiered.Registry.FindSource(ctx, place.Hash())
+	return s.ws.Store.Registry.FindSource(ctx, place.Hash())
 }
 
 // fetchedSource is a source that is on this machine now.
@@ -267,9 +219,9 @@ type fetchedSource struct {
 	Size   int64         `json:"size"`
 }
 
-func sourceFetchCmd(process Process, tree *treeOptions) *cobra.Command {
+func sourceFetchCmd(a *app) *cobra.Command {
 	var o sourceOptions
-	return o.gives(o.command(process, tree, "fetch", "Fetch sources into the local cache",
+	return o.gives(o.command(a, "fetch", "Fetch sources into the local cache",
 		"Fetch what the local cache lacks: from the registry of --cache, or from the first\nplace that answers. Prints where each file is.",
 		func(ctx context.Context, s sources) error {
 			list := []fetchedSource{}
@@ -281,10 +233,10 @@ func sourceFetchCmd(process Process, tree *treeOptions) *cobra.Command {
 				list = append(list, fetchedSource{p.path, fetched.Place, fetched.From, fetched.Path, fetched.SHA256, fetched.Size})
 			}
 			if o.json {
-				return printJSON(process.Stdout, list)
+				return printJSON(a.Stdout, list)
 			}
 			for _, l := range list {
-				fmt.Fprintf(process.Stdout, "%s %s\n", l.Source, l.Path)
+				fmt.Fprintf(a.Stdout, "%s %s\n", l.Source, l.Path)
 			}
 			return nil
 		}))
@@ -292,8 +244,8 @@ func sourceFetchCmd(process Process, tree *treeOptions) *cobra.Command {
 
 // fetch fetches one source.
 func (s sources) fetch(ctx context.Context, p pinned) (source.Fetched, error) {
-	stage := s.report.Stage(p.path, "source")
-	fetched, err := s.fetcher.Fetch(ctx, p.source, stage.Bytes, func(text string) { s.report.Note(p.path, text) })
+	stage := s.ws.Report.Stage(p.path, "source")
+	fetched, err := s.fetcher.Fetch(ctx, p.source, stage.Bytes, func(text string) { s.ws.Report.Note(p.path, text) })
 	stage.End(err, fmt.Sprintf("%s, from the %s, %s", fetched.Place, fetched.From, progress.Size(fetched.Size)))
 	if err != nil {
 		return source.Fetched{}, fmt.Errorf("fetching source %q: %w", p.path, err)

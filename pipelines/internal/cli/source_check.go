@@ -33,10 +33,10 @@ const (
 	notCached = "not cached"
 )
 
-func sourceCheckCmd(process Process, tree *treeOptions) *cobra.Command {
+func sourceCheckCmd(a *app) *cobra.Command {
 	var o sourceOptions
 	var upstream bool
-	cmd := o.command(process, tree, "check", "Hash sources again, in the cache or as their places give them",
+	cmd := o.command(a, "check", "Hash sources again, in the cache or as their places give them",
 		"Hash every file of the sources that is in the local cache. With --upstream, also\ndownload each from each of its declared places, and compare. Fails where bytes are\nothers than declared; a place that does not answer is said.",
 		func(ctx context.Context, s sources) error {
 			list, err := s.check(ctx, upstream)
@@ -44,9 +44,9 @@ func sourceCheckCmd(process Process, tree *treeOptions) *cobra.Command {
 				return err
 			}
 			if o.json {
-				err = printJSON(process.Stdout, list)
+				err = printJSON(a.Stdout, list)
 			} else {
-				err = printChecked(process.Stdout, list, upstream)
+				err = printChecked(a.Stdout, list, upstream)
 			}
 			wrong := 0
 			for _, l := range list {
@@ -108,8 +108,8 @@ func (s sources) check(ctx context.Context, upstream bool) ([]checkedSource, err
 
 // ask compares what a place gives.
 func (s sources) ask(ctx context.Context, p pinned, place versions.Place, l *checkedSource) error {
-	stage := s.report.Stage(p.path, "source")
-	_, err := s.fetcher.Ask(ctx, p.source, place.Name, filepath.Join(s.cache, "work"), stage.Bytes, func(text string) { s.report.Note(p.path, text) })
+	stage := s.ws.Report.Stage(p.path, "source")
+	_, err := s.fetcher.Ask(ctx, p.source, place.Name, filepath.Join(s.ws.Cache, "work"), stage.Bytes, func(text string) { s.ws.Report.Note(p.path, text) })
 	stage.End(err, place.Name)
 	var other *source.Mismatch
 	switch {
@@ -121,7 +121,7 @@ func (s sources) ask(ctx context.Context, p pinned, place versions.Place, l *che
 		l.Upstream, l.Wrong = "gave "+other.Got, true
 	default:
 		l.Upstream = "no answer"
-		s.report.Note(p.path, err.Error())
+		s.ws.Report.Note(p.path, err.Error())
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // pushedSource is a source or a builder that the registry has now.
@@ -33,13 +34,13 @@ const (
 	pushedNever = "no sha256"
 )
 
-func sourcePushCmd(process Process, tree *treeOptions) *cobra.Command {
+func sourcePushCmd(a *app) *cobra.Command {
 	var o sourceOptions
-	return o.command(process, tree, "push", "Push sources and builders to the registry, so that it is enough to build from",
+	return o.command(a, "push", "Push sources and builders to the registry, so that it is enough to build from",
 		"Push to the registry of --cache what it lacks of the sources, fetching them where\nneed be, and of the builders in the local cache: with both, other machines build\nwith --offline.",
 		func(ctx context.Context, s sources) error {
-			if s.tiered.Registry == nil {
-				return errNoRegistry
+			if s.ws.Store.Registry == nil {
+				return workspace.ErrNoRegistry
 			}
 			list, problems := []pushedSource{}, []error{}
 			for _, p := range s.pinned {
@@ -56,11 +57,11 @@ func sourcePushCmd(process Process, tree *treeOptions) *cobra.Command {
 			builders, err := s.pushBuilders(ctx)
 			list, problems = append(list, builders...), append(problems, err)
 			if o.json {
-				problems = append(problems, printJSON(process.Stdout, list))
+				problems = append(problems, printJSON(a.Stdout, list))
 				return errors.Join(problems...)
 			}
 			for _, l := range list {
-				fmt.Fprintf(process.Stdout, "%s %s\n", l.Source, l.State)
+				fmt.Fprintf(a.Stdout, "%s %s\n", l.Source, l.State)
 			}
 			return errors.Join(problems...)
 		})
@@ -89,7 +90,7 @@ func (s sources) push(ctx context.Context, p pinned) (pushedSource, error) {
 		if !place.Cacheable() { // The only place that answered.
 			return pushedSource{Source: p.path, Place: place.Name, State: pushedNever}, nil
 		}
-		pushed, err := s.tiered.Registry.PushSource(ctx, place.Hash(), title(place), fetched.Path)
+		pushed, err := s.ws.Store.Registry.PushSource(ctx, place.Hash(), title(place), fetched.Path)
 		if err != nil {
 			return pushedSource{}, fmt.Errorf("pushing source %q: %w", p.path, err)
 		}
@@ -144,7 +145,7 @@ func (s sources) pushBuilders(ctx context.Context) ([]pushedSource, error) {
 			}
 		}
 		if !made {
-			s.report.Note(r.Asset, "its builder was not made yet: build it once with --push")
+			s.ws.Report.Note(r.Asset, "its builder was not made yet: build it once with --push")
 		}
 	}
 	return list, nil
@@ -153,7 +154,7 @@ func (s sources) pushBuilders(ctx context.Context) ([]pushedSource, error) {
 // pushBuilder has the registry hold a builder; the state is "" where none was
 // made yet.
 func (s sources) pushBuilder(ctx context.Context, id, machine string) (state string, err error) {
-	builders := &store.Builders{Local: s.tiered.Local, Registry: s.tiered.Registry}
+	builders := &store.Builders{Local: s.ws.Store.Local, Registry: s.ws.Store.Registry}
 	_, where, err := builders.Find(ctx, id, machine)
 	switch {
 	case store.IsNotFound(err):

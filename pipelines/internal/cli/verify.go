@@ -19,10 +19,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type verifyOptions struct {
-	*treeOptions
 	arch    string
 	file    string
 	modules string
@@ -32,8 +32,8 @@ type verifyOptions struct {
 	json    bool
 }
 
-func verifyCmd(process Process, tree *treeOptions) *cobra.Command {
-	o := verifyOptions{treeOptions: tree}
+func verifyCmd(a *app) *cobra.Command {
+	var o verifyOptions
 	cmd := &cobra.Command{
 		Use:   "verify NAME",
 		Short: "Prove that a built asset works: inspect it, and run it",
@@ -43,7 +43,7 @@ kernels and firmware are inspected and booted, QEMU makes machines with all of i
 devices, the snapshotter serves a containerd. Prints what each check saw; a check
 that cannot run on this machine says why, and does not count as passed.`,
 		Args: arguments(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), process, o, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), a, o, args[0]) },
 	}
 	flags := cmd.Flags()
 	archFlag(flags, &o.arch)
@@ -56,24 +56,21 @@ that cannot run on this machine says why, and does not count as passed.`,
 	return cmd
 }
 
-func runVerify(ctx context.Context, process Process, o verifyOptions, name string) (err error) {
+func runVerify(ctx context.Context, a *app, o verifyOptions, name string) (err error) {
 	if o.accel != "tcg" && o.accel != "kvm" {
 		return usage(fmt.Errorf("--accel %s: want tcg or kvm", o.accel))
 	}
-	tree, err := o.load(process.Stderr)
+	ws, err := a.open(ctx, "")
 	if err != nil {
 		return err
 	}
-	arch, err := tree.find([]string{name}, o.arch)
+	defer ws.Close()
+	asset, arch, err := ws.One(name, o.arch)
 	if err != nil {
 		return err
 	}
-	asset, err := tree.catalog.Find(name, arch)
-	if err != nil {
-		return usage(err)
-	}
-	note := func(text string) { fmt.Fprintf(process.Stderr, "%s  %s\n", name, text) }
-	prove, err := o.proof(tree, asset, arch, note)
+	note := func(text string) { ws.Report.Note(name, text) }
+	prove, err := o.proof(ws, asset, arch, note)
 	if err != nil {
 		return fmt.Errorf("verifying %q: %w", name, err)
 	}
@@ -85,20 +82,20 @@ func runVerify(ctx context.Context, process Process, o verifyOptions, name strin
 		return fmt.Errorf("verifying %q: %w", name, err)
 	}
 	defer os.RemoveAll(scratch)
-	tarball, err := o.tarball(ctx, tree, asset, arch, scratch, note)
+	tarball, err := o.tarball(ctx, ws, asset, arch, scratch, note)
 	if err != nil {
 		return fmt.Errorf("verifying %q: %w", name, err)
 	}
-	note("looking at " + relative(tarball))
+	note("looking at " + workspace.Relative(tarball))
 	report, err := prove(ctx, tarball)
 	if err != nil {
 		return fmt.Errorf("verifying %q: %w", name, err)
 	}
-	report.Tarball = relative(tarball)
+	report.Tarball = workspace.Relative(tarball)
 	if o.json {
-		err = printJSON(process.Stdout, report)
+		err = printJSON(a.Stdout, report)
 	} else {
-		err = printReport(process.Stdout, report)
+		err = printReport(a.Stdout, report)
 	}
 	if failed := report.Err(); failed != nil {
 		err = errors.Join(err, fmt.Errorf("verifying %q: %w", name, failed))
@@ -108,26 +105,22 @@ func runVerify(ctx context.Context, process Process, o verifyOptions, name strin
 
 // tarball finds the one to look at. One of the cache is put into scratch, with
 // its secondary ones.
-func (o verifyOptions) tarball(ctx context.Context, tree *tree, asset catalog.Asset, arch catalog.Arch, scratch string, note func(string)) (string, error) {
+func (o verifyOptions) tarball(ctx context.Context, ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch, scratch string, note func(string)) (string, error) {
 	if o.file != "" {
 		return o.file, nil
 	}
-	built := filepath.Join(tree.root, "build", build.TarballName(asset.Name))
+	built := filepath.Join(ws.Root, "build", build.TarballName(asset.Name))
 	if _, err := os.Stat(built); !errors.Is(err, fs.ErrNotExist) {
 		return built, err
 	}
-	plan, err := tree.resolver.Resolve(asset, arch, nil)
+	plan, err := ws.Resolver.Resolve(asset, arch, nil)
 	if err != nil {
 		return "", err
 	}
-	cache, err := o.cacheDir()
-	if err != nil {
-		return "", err
-	}
-	local := store.Open(filepath.Join(cache, "store"), note)
+	local := ws.Store.Local
 	artifact, err := local.Get(ctx, store.Ref{Asset: asset.Name, Arch: string(arch), Key: plan.Key})
 	if store.IsNotFound(err) {
-		return "", fmt.Errorf("neither %s nor the local cache has it: build it with `build-asset`, or name a tarball with --file", relative(built))
+		return "", fmt.Errorf("neither %s nor the local cache has it: build it with `build-asset`, or name a tarball with --file", workspace.Relative(built))
 	}
 	if err != nil {
 		return "", err

@@ -11,21 +11,27 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
+
+// debugFolder is the folder of kernel fragments that no kernel gets but those
+// that name it.
+const debugFolder = "debug"
 
 // proof looks at a tarball.
 type proof func(ctx context.Context, tarball string) (*verify.Report, error)
 
 // proof returns the one that an asset declares; nil where there is none.
-func (o verifyOptions) proof(t *tree, asset catalog.Asset, arch catalog.Arch, note func(string)) (proof, error) {
+func (o verifyOptions) proof(ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch, note func(string)) (proof, error) {
 	const grace = 15 * time.Second
-	boot := verify.Boot{Root: t.root, LookPath: host.LookPath, Accelerator: o.accel, Timeout: o.timeout, Grace: grace, Note: note}
+	boot := verify.Boot{Root: ws.Root, LookPath: host.LookPath, Accelerator: o.accel, Timeout: o.timeout, Grace: grace, Note: note}
 	if o.noBoot {
 		boot.Skip = "asked not to: --no-boot"
 	}
 	if asset.Kernel != nil {
-		kernel, err := t.kernel(asset, arch)
+		kernel, err := kernelProof(ws, asset, arch)
 		return func(ctx context.Context, tarball string) (*verify.Report, error) {
 			kernel.Modules = o.modules
 			if slices.Contains(asset.Outputs, "modules") && o.modules == "" {
@@ -36,13 +42,13 @@ func (o verifyOptions) proof(t *tree, asset catalog.Asset, arch catalog.Arch, no
 	}
 	switch asset.Verify {
 	case "ovmf":
-		version, err := t.pin(asset, "EDK2_VERSION")
+		version, err := pin(ws, asset, "EDK2_VERSION")
 		firmware := verify.OVMF{Asset: asset.Name, Arch: string(arch), Version: version}
 		return func(ctx context.Context, tarball string) (*verify.Report, error) {
 			return firmware.Verify(ctx, tarball, boot)
 		}, err
 	case "qemu":
-		emulator, err := t.qemu(asset, arch)
+		emulator, err := qemu(ws, asset, arch)
 		run := verify.Emulation{Timeout: o.timeout, Note: note}
 		if o.accel == "kvm" {
 			run.Accelerator = o.accel
@@ -51,14 +57,14 @@ func (o verifyOptions) proof(t *tree, asset catalog.Asset, arch catalog.Arch, no
 			return emulator.Verify(ctx, tarball, run)
 		}, err
 	case "nydus":
-		return o.nydus(t, asset, arch, boot)
+		return o.nydus(ws, asset, arch, boot)
 	}
 	return nil, nil
 }
 
 // pin is the value of one that the asset declares.
-func (t *tree) pin(asset catalog.Asset, variable string) (string, error) {
-	value, err := t.resolver.Versions.Pin(asset.Pins[variable])
+func pin(ws *workspace.Workspace, asset catalog.Asset, variable string) (string, error) {
+	value, err := ws.Resolver.Versions.Pin(asset.Pins[variable])
 	if err != nil {
 		return "", fmt.Errorf("%s: %s: %w", asset.Pos, variable, err)
 	}
@@ -66,24 +72,40 @@ func (t *tree) pin(asset catalog.Asset, variable string) (string, error) {
 }
 
 // qemu collects what the tree says of an emulator.
-func (t *tree) qemu(asset catalog.Asset, arch catalog.Arch) (verify.QEMU, error) {
-	version, err := t.pin(asset, "QEMU_VERSION")
+func qemu(ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch) (verify.QEMU, error) {
+	version, err := pin(ws, asset, "QEMU_VERSION")
 	if err != nil {
 		return verify.QEMU{}, err
 	}
 	return verify.NewQEMU(asset.Name, string(arch), asset.Folder, version, asset.Options["QEMU_SUFFIX"], func(path string) ([]byte, error) {
-		content, err := t.resolver.Tree.Content(path)
+		content, err := ws.Resolver.Tree.Content(path)
 		return content.Data, err
 	})
 }
 
-// kernel collects what the tree says of a guest kernel.
-func (t *tree) kernel(asset catalog.Asset, arch catalog.Arch) (verify.Kernel, error) {
-	k := verify.Kernel{Asset: asset.Name, Arch: string(arch), Suffix: asset.Kernel.Suffix}
-	files := t.resolver.Tree
+// kernelProof collects what the tree says of a guest kernel.
+func kernelProof(ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch) (verify.Kernel, error) {
+	k := verify.Kernel{Asset: asset.Name, Arch: string(arch), KernelArch: arch.Kernel(), Suffix: asset.Kernel.Suffix}
+	files := ws.Resolver.Tree
 	var err error
-	if k.Plan, err = t.resolver.KernelPlan(asset, arch); err != nil {
-		return k, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+	if k.Requested, err = kconfig.Load(files, asset.Kernel.Folders(arch), k.KernelArch); err != nil {
+		return k, err
+	}
+	if k.Exceptions, err = kconfig.LoadExceptions(files); err != nil {
+		return k, err
+	}
+	if k.ConfigVersion, err = kconfig.ConfigVersion(files); err != nil {
+		return k, err
+	}
+	if k.Version, err = pin(ws, asset, asset.Kernel.Version); err != nil {
+		return k, err
+	}
+	if !slices.Contains(asset.Kernel.Folders(arch), debugFolder) {
+		debug, err := kconfig.Load(files, []string{debugFolder}, k.KernelArch)
+		if err != nil {
+			return k, err
+		}
+		k.Forbidden = verify.Forbidden(debug, k.Requested)
 	}
 	for _, secret := range slices.Sorted(maps.Keys(asset.Secrets)) {
 		content, err := files.Content(asset.Folder + "/" + asset.Secrets[secret])

@@ -184,7 +184,7 @@ func checkLine(ctx context.Context, line string, env map[string]string) error {
 
 // checkVerb parses the arguments of the program as it would itself.
 func checkVerb(args []string) error {
-	root := rootCmd(Process{Getenv: func(string) string { return "" }})
+	root := rootCmd(&app{Process: Process{Getenv: func(string) string { return "" }}})
 	cmd, rest, err := root.Find(args)
 	switch {
 	case err != nil:

@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // What follows holds .github/workflows to rules that actionlint, which `make lint`
@@ -112,13 +113,13 @@ func (w workflow) ofForks() bool { _, pull := w.On["pull_request"]; return pull 
 // TestWorkflowStages: every stage that the catalog has is built, after those
 // before it, and skipped by the line that the verb matrix prints for none.
 func TestWorkflowStages(t *testing.T) {
-	tree, err := (&treeOptions{root: repoRoot}).load(os.Stderr)
+	tree, err := workspace.Open(t.Context(), workspace.Options{Root: repoRoot, CacheDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	stages := 0
 	for _, arch := range catalog.Arches() {
-		m, _, err := tree.matrix(matrixOptions{arch: string(arch)})
+		m, _, err := newMatrix(tree, matrixOptions{arch: string(arch)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,12 +142,12 @@ func TestWorkflowStages(t *testing.T) {
 
 // TestWorkflowSecrets: what the catalog declares reaches the job that builds.
 func TestWorkflowSecrets(t *testing.T) {
-	tree, err := (&treeOptions{root: repoRoot}).load(os.Stderr)
+	tree, err := workspace.Open(t.Context(), workspace.Options{Root: repoRoot, CacheDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	stage := workflows(t)["stage.yml"]
-	for _, asset := range tree.catalog.Assets {
+	for _, asset := range tree.Catalog.Assets {
 		for _, name := range slices.Sorted(maps.Keys(asset.Secrets)) {
 			want := fmt.Sprintf("${{ contains(matrix.secrets, '%s') && secrets.%s || '' }}", name, name)
 			if !slices.ContainsFunc(stage.Jobs["build"].Steps, func(s workflowStep) bool { return s.Env[name] == want }) {

@@ -1,0 +1,148 @@
+// Package git runs git. It stands on one idea: a command reads the repository
+// that it is pointed at and nothing else, so no GIT_ variable of the caller, such
+// as those that git sets for a hook, reaches it. It runs the git program rather
+// than a library: only git itself applies the user's attributes, filters and
+// ownership checks as a checkout did.
+package git
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ErrUnknown is returned for a revision that the repository does not have.
+var ErrUnknown = errors.New("unknown commit")
+
+// errNoAnswer is returned when git has nothing to print: there is no commit yet, or
+// no branch.
+var errNoAnswer = errors.New("git has no answer")
+
+// Command returns a git command without the caller's GIT_ variables. A refusal to
+// read a repository of another user ("dubious ownership") stays in its output.
+func Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Env = slices.DeleteFunc(cmd.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "GIT_") })
+	return cmd
+}
+
+// Repository is the folder of a checkout, or any folder below it.
+type Repository string
+
+// Object is a file of a commit.
+type Object struct {
+	Mode, ID string
+}
+
+// run runs git in the repository and returns what it printed. The error holds all
+// that git said: its advice comes after the first line.
+func (r Repository) run(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	cmd := Command(ctx, append([]string{"-C", string(r), "--no-replace-objects"}, args...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return stdout.String(), nil
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case errors.Is(err, exec.ErrNotFound):
+		return "", errors.New("git is not installed: install it")
+	case errors.As(err, &exit) && exit.ExitCode() == 1 && stderr.Len() == 0:
+		return "", errNoAnswer
+	}
+	return "", fmt.Errorf("running git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
+}
+
+// line is run for one line of output.
+func (r Repository) line(ctx context.Context, args ...string) (string, error) {
+	out, err := r.run(ctx, nil, args...)
+	return strings.TrimSpace(out), err
+}
+
+// Head returns the commit that is checked out.
+func (r Repository) Head(ctx context.Context) (string, error) {
+	head, err := r.line(ctx, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+	if errors.Is(err, errNoAnswer) {
+		return "", errors.New("nothing is committed yet: commit the inputs")
+	}
+	return head, err
+}
+
+// Branch returns the branch that is checked out, or "" if there is none: at the
+// commit of a tag, or outside a repository.
+func (r Repository) Branch(ctx context.Context) string {
+	branch, err := r.line(ctx, "symbolic-ref", "--short", "--quiet", "HEAD")
+	if err != nil {
+		return ""
+	}
+	return branch
+}
+
+// Commit resolves a revision.
+func (r Repository) Commit(ctx context.Context, revision string) (string, error) {
+	commit, err := r.line(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", revision+"^{commit}")
+	if errors.Is(err, errNoAnswer) {
+		return "", fmt.Errorf("%w %q: fetch it, or name another", ErrUnknown, revision)
+	}
+	return commit, err
+}
+
+// MergeBase returns the commit where HEAD left the other commit.
+func (r Repository) MergeBase(ctx context.Context, commit string) (string, error) {
+	return r.line(ctx, "merge-base", commit, "HEAD")
+}
+
+// Time returns the time of a commit.
+func (r Repository) Time(ctx context.Context, commit string) (time.Time, error) {
+	text, err := r.line(ctx, "show", "--no-patch", "--format=%ct", commit)
+	if err != nil {
+		return time.Time{}, err
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	return time.Unix(seconds, 0), err
+}
+
+// Files returns the files of a commit below the repository's folder, without
+// checking them out.
+func (r Repository) Files(ctx context.Context, commit string) (fs.FS, error) {
+	data, err := r.run(ctx, nil, "archive", "--format=zip", "-0", commit)
+	if err != nil {
+		return nil, err
+	}
+	return zip.NewReader(strings.NewReader(data), int64(len(data)))
+}
+
+// Objects lists the files of a commit below the repository's folder. The files of
+// a submodule are not listed: it is one entry.
+func (r Repository) Objects(ctx context.Context, commit string) (map[string]Object, error) {
+	out, err := r.run(ctx, nil, "ls-tree", "-r", "-z", commit)
+	if err != nil {
+		return nil, err
+	}
+	objects := map[string]Object{}
+	for line := range strings.SplitSeq(strings.TrimSuffix(out, "\x00"), "\x00") {
+		about, name, _ := strings.Cut(line, "\t")
+		if fields := strings.Fields(about); len(fields) == 3 { // <mode> <type> <id>
+			objects[name] = Object{fields[0], fields[2]}
+		}
+	}
+	return objects, nil
+}
+
+// Hash returns the id of the blob that git would commit for a file: its filters,
+// such as those of line ends, are applied.
+func (r Repository) Hash(ctx context.Context, path string, data []byte) (string, error) {
+	id, err := r.run(ctx, bytes.NewReader(data), "hash-object", "--stdin", "--path", path)
+	return strings.TrimSpace(id), err
+}

@@ -1,0 +1,80 @@
+package git
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// repository makes one with a commit of a file.
+func repository(t *testing.T, content string) Repository {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"init", "--quiet", "--initial-branch=main"}, {"add", "."},
+		{"-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "--message=" + content},
+	} {
+		cmd := exec.CommandContext(t.Context(), "git", args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	return Repository(dir)
+}
+
+// TestEnvironment: the variables that git sets for a hook, or a caller for another
+// repository, lead no command away from the repository.
+func TestEnvironment(t *testing.T) {
+	mine, other := repository(t, "mine"), repository(t, "other")
+	want, err := mine.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GIT_DIR", filepath.Join(string(other), ".git"))
+	t.Setenv("GIT_WORK_TREE", string(other))
+	t.Setenv("GIT_INDEX_FILE", filepath.Join(string(other), ".git", "index"))
+	t.Setenv("GIT_OBJECT_DIRECTORY", filepath.Join(string(other), ".git", "objects"))
+	if head, err := mine.Head(t.Context()); head != want || err != nil {
+		t.Errorf("head %s, %v, want %s", head, err, want)
+	}
+	if commit, err := mine.Commit(t.Context(), "main"); commit != want || err != nil {
+		t.Errorf("commit %s, %v, want %s", commit, err, want)
+	}
+	files, err := mine.Files(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if file, err := files.Open("file"); err != nil {
+		t.Error(err)
+	} else {
+		file.Close()
+	}
+}
+
+// TestForeign: what git says about a repository of another user is shown whole,
+// with the command that it advises.
+func TestForeign(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a repository to another user")
+	}
+	foreign := repository(t, "foreign")
+	t.Setenv("HOME", t.TempDir()) // Without a safe.directory of the machine's user.
+	if err := filepath.WalkDir(string(foreign), func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, 65534, 65534)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := foreign.Head(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "dubious ownership") || !strings.Contains(err.Error(), "--add safe.directory") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,139 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+)
+
+// defaultBranch is the branch that others are compared with.
+const defaultBranch = "main"
+
+// defaultRepository is used where only the registry is set, as in Kata's own
+// scripts.
+const defaultRepository = "kata-containers"
+
+// Environment holds the variables that Kata's CI sets for its scripts.
+type Environment struct {
+	// Registry is $ARTEFACT_REGISTRY, and Cache that with $ARTEFACT_REPOSITORY:
+	// HOST[:PORT]/PATH, or "" where no registry is set.
+	Registry, Cache string
+	// Username and Password are those of the registry.
+	Username, Password string
+	// UseCache, Push and Release are yes, no or "".
+	UseCache, Push, Release Switch
+	// Branch is the branch that a change is to be merged into, or "".
+	Branch string
+}
+
+// ReadEnvironment reads the variables.
+func ReadEnvironment(getenv func(string) string) Environment {
+	e := Environment{
+		Registry: strings.TrimSuffix(getenv("ARTEFACT_REGISTRY"), "/"),
+		Username: getenv("ARTEFACT_REGISTRY_USERNAME"), Password: getenv("ARTEFACT_REGISTRY_PASSWORD"),
+		UseCache: Switch{"USE_CACHE", getenv("USE_CACHE")},
+		Push:     Switch{"PUSH_TO_REGISTRY", getenv("PUSH_TO_REGISTRY")},
+		Release:  Switch{"RELEASE", getenv("RELEASE")},
+		Branch:   getenv("TARGET_BRANCH"),
+	}
+	if e.Registry != "" {
+		repository := strings.Trim(getenv("ARTEFACT_REPOSITORY"), "/")
+		if repository == "" {
+			repository = defaultRepository
+		}
+		e.Cache = e.Registry + "/" + repository
+	}
+	return e
+}
+
+// Credentials returns the user name and password for a registry, or nothing: those
+// of the environment belong to one registry.
+func (e Environment) Credentials(registry string) (username, password string) {
+	if registry != e.Registry || e.Password == "" {
+		return "", ""
+	}
+	return e.Username, e.Password
+}
+
+// Switch is a variable that Kata's CI sets to yes or no.
+type Switch struct{ name, value string }
+
+// On returns the value of the switch, or what it is otherwise if it is not set.
+func (s Switch) On(otherwise bool) (bool, error) {
+	switch s.value {
+	case "":
+		return otherwise, nil
+	case "yes", "true", "1":
+		return true, nil
+	case "no", "false", "0":
+		return false, nil
+	}
+	return false, Usage(fmt.Errorf("%s is %q: set it to yes or no", s.name, s.value))
+}
+
+// ErrNoRegistry is returned by verbs that need a registry and have none.
+var ErrNoRegistry = Usage(errors.New("no registry is configured: name one with --cache HOST/PATH, or set ARTEFACT_REGISTRY and ARTEFACT_REPOSITORY"))
+
+// openStore opens the local store and the registry behind it.
+func openStore(o Options, cache string) (*store.Tiered, error) {
+	registry, err := openRegistry(o.Registry, o.Environment, o.Report)
+	if err != nil {
+		return nil, err
+	}
+	tiered := &store.Tiered{
+		Local:    store.Open(filepath.Join(cache, "store"), func(text string) { o.Report.Note("store", text) }),
+		Registry: registry,
+	}
+	use, err := o.Environment.UseCache.On(true)
+	tiered.Fresh = !use
+	return tiered, err
+}
+
+// openRegistry opens the registry, or returns nil where none is named.
+func openRegistry(ref string, e Environment, report *progress.Reporter) (*store.Registry, error) {
+	if ref == "" {
+		return nil, nil
+	}
+	// An @ may follow a password, so the reference is not repeated.
+	if strings.Contains(ref, "@") {
+		return nil, Usage(errors.New("--cache, or ARTEFACT_REGISTRY: want HOST[:PORT]/PATH without an @; a user name and a password go into ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD"))
+	}
+	username, password := e.Username, e.Password
+	switch {
+	case password == "":
+		username = "" // The CI of a fork has the name and not the password: it reads anonymously.
+	case username == "":
+		return nil, Usage(errors.New("ARTEFACT_REGISTRY_PASSWORD is set and ARTEFACT_REGISTRY_USERNAME is not: set both or neither"))
+	}
+	registry, err := store.OpenRegistry(store.RegistryOptions{
+		Ref:      ref,
+		Username: username,
+		Password: password,
+		Note:     func(text string) { report.Note("registry", text) },
+		Bytes: func(asset string) (func(done, total int64), func(error, string)) {
+			stage := report.Stage(asset, "registry")
+			return stage.Bytes, stage.End
+		},
+	})
+	if err != nil {
+		return nil, Usage(fmt.Errorf("--cache %s: %w", ref, err))
+	}
+	return registry, nil
+}
+
+// Branches are the branches whose moving tag is read, the first that has one: the
+// target branch if it is set, or else the one checked out and the default one.
+func (w *Workspace) Branches(ctx context.Context) []string {
+	if w.Environment.Branch != "" {
+		return []string{w.Environment.Branch}
+	}
+	if branch := w.Git.Branch(ctx); branch != "" && branch != defaultBranch {
+		return []string{branch, defaultBranch}
+	}
+	return []string{defaultBranch}
+}

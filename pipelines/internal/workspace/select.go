@@ -1,0 +1,215 @@
+package workspace
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+)
+
+// Selection is how a command line selects assets: by names, as a release set, or
+// all of an architecture.
+type Selection struct {
+	Names []string
+	Set   string
+	All   bool
+	// Without are assets left out of a set, or of all.
+	Without []string
+	// Arch is an architecture by any of its names; "" is that of this machine.
+	Arch string
+}
+
+// Check refuses a selection that no workspace can make sense of.
+func (s Selection) Check() error {
+	switch given := len(s.Names) > 0; {
+	case given && s.Set != "":
+		return Usage(errors.New("give names or --set, not both"))
+	case given && s.All:
+		return Usage(errors.New("give names or --all, not both"))
+	case s.All && s.Set != "":
+		return Usage(errors.New("give --set or --all, not both"))
+	case given && len(trimmed(s.Without)) > 0:
+		return Usage(errors.New("--without leaves assets out of a set: give it with --set or --all"))
+	case !given && s.Set == "" && !s.All:
+		return Usage(errors.New("no assets selected: name some, or pass --set SET or --all (`pipelines list` prints all assets)"))
+	}
+	return nil
+}
+
+// Select returns the names of the selected assets and the architecture.
+func (w *Workspace) Select(s Selection) ([]string, catalog.Arch, error) {
+	if err := s.Check(); err != nil {
+		return nil, "", err
+	}
+	arch, err := Arch(s.Arch)
+	if err != nil {
+		return nil, "", err
+	}
+	switch {
+	case s.Set != "":
+		set, err := w.Set(s.Set, s.Without)
+		if err != nil {
+			return nil, "", err
+		}
+		names, err := set.On(arch)
+		return names, arch, Usage(err)
+	case s.All:
+		names, err := w.all(arch, trimmed(s.Without))
+		return names, arch, err
+	}
+	for _, name := range s.Names {
+		if _, err := w.Catalog.Find(name, arch); err != nil {
+			return nil, "", Usage(err)
+		}
+	}
+	return s.Names, arch, nil
+}
+
+// One returns the asset of a name on an architecture.
+func (w *Workspace) One(name, arch string) (catalog.Asset, catalog.Arch, error) {
+	parsed, err := Arch(arch)
+	if err != nil {
+		return catalog.Asset{}, "", err
+	}
+	asset, err := w.Catalog.Find(name, parsed)
+	return asset, parsed, Usage(err)
+}
+
+// Arch resolves the name of an architecture; "" is that of this machine.
+func Arch(name string) (catalog.Arch, error) {
+	if name == "" {
+		return catalog.HostArch(), nil
+	}
+	arch, err := catalog.ParseArch(name)
+	return arch, Usage(err)
+}
+
+// all returns the assets of an architecture but for some.
+func (w *Workspace) all(arch catalog.Arch, without []string) ([]string, error) {
+	for _, name := range without {
+		if known := w.Catalog.Names(); !slices.Contains(known, name) {
+			return nil, Usage(fmt.Errorf("--without: unknown asset %q%s", name, nearest.Hint(name, known)))
+		}
+	}
+	var names []string
+	for _, asset := range w.Catalog.Assets {
+		if slices.Contains(asset.Arches, arch) && !slices.Contains(without, asset.Name) {
+			names = append(names, asset.Name)
+		}
+	}
+	return names, nil
+}
+
+// Set returns a release set, with assets left out of it.
+func (w *Workspace) Set(name string, without []string) (catalog.Set, error) {
+	reduced, err := w.CatalogWithout(without)
+	if err != nil {
+		return catalog.Set{}, err
+	}
+	set, err := reduced.FindSet(name)
+	return set, Usage(err)
+}
+
+// CatalogWithout returns the catalog with assets left out of its release sets.
+func (w *Workspace) CatalogWithout(without []string) (*catalog.Catalog, error) {
+	without = trimmed(without)
+	reduced := *w.Catalog
+	reduced.Sets = nil
+	left := map[string]bool{}
+	for _, set := range w.Catalog.Sets {
+		components := map[catalog.Arch][]string{}
+		for arch, names := range set.Components {
+			components[arch] = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+				out := slices.Contains(without, name)
+				left[name] = left[name] || out
+				return out
+			})
+		}
+		set.Components = components
+		reduced.Sets = append(reduced.Sets, set)
+	}
+	for _, name := range without {
+		if !left[name] {
+			return nil, Usage(fmt.Errorf("--without %s: not in any release set", name))
+		}
+	}
+	return &reduced, nil
+}
+
+// trimmed drops spaces and empty names: "a, b" on a command line has a space, and a
+// variable may be empty.
+func trimmed(names []string) []string {
+	var list []string
+	for _, name := range names {
+		if name = strings.TrimSpace(name); name != "" {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// CheckSources refuses a local file given for a source (--source NAME=PATH) that
+// none of the assets has, or that cannot be read.
+func (w *Workspace) CheckSources(names []string, arch catalog.Arch, given map[string]string) error {
+	closure, err := w.Catalog.Closure(names, arch)
+	if err != nil {
+		return Usage(err)
+	}
+	var known []string
+	for _, asset := range closure {
+		known = slices.AppendSeq(known, maps.Keys(asset.Sources))
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if !slices.Contains(known, name) {
+			return Usage(fmt.Errorf("--source %s: the build has no source of that name%s; it has %s",
+				name, nearest.Hint(name, known), listed(known)))
+		}
+		if _, err := os.Stat(given[name]); err != nil {
+			return Usage(fmt.Errorf("--source %s: %w", name, err))
+		}
+	}
+	return nil
+}
+
+// CheckPlace refuses a place (--place NAME) that no source of the assets has.
+func (w *Workspace) CheckPlace(names []string, arch catalog.Arch, place string) error {
+	if place == "" {
+		return nil
+	}
+	closure, err := w.Catalog.Closure(names, arch)
+	if err != nil {
+		return Usage(err)
+	}
+	var known []string
+	for _, asset := range closure {
+		for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
+			declared, err := w.Resolver.Versions.Source(path)
+			if err != nil {
+				return fmt.Errorf("%s: %w", asset.Pos, err)
+			}
+			for _, p := range declared.Places {
+				known = append(known, p.Name)
+			}
+		}
+	}
+	if slices.Contains(known, place) {
+		return nil
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	return Usage(fmt.Errorf("--place %s: no source of the build has a place of that name%s; there is %s", place, nearest.Hint(place, known), listed(known)))
+}
+
+func listed(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, " ")
+}

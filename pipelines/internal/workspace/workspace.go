@@ -1,0 +1,193 @@
+// Package workspace opens a checkout once for a verb: its root, pins, catalog and
+// resolver, git, the caches and the registry behind them, and what the environment
+// says. It stands on one idea: everything that a verb needs to know about where it
+// runs is found here, at the start, so that no room below reads the environment,
+// the current folder or a flag.
+//
+// It resolves which assets a verb works on (Select) and which commit and release
+// they belong to (Committed, Moving). It plans and builds nothing: that is package
+// build's.
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// pinsFile is the file of pins at the root of a checkout.
+const pinsFile = "versions.yaml"
+
+// Options say which checkout to open, and with what.
+type Options struct {
+	// Root is the root of the checkout; "" looks for it from the current folder up.
+	Root string
+	// Versions is the file of pins; "" is that of the checkout.
+	Versions string
+	// CacheDir is the folder of the caches; "" is in the user's cache folder.
+	CacheDir string
+	// Registry is the registry behind the local store, HOST[:PORT]/PATH, or "".
+	Registry    string
+	Environment Environment
+	// Report is closed by Close; nil reports nothing.
+	Report *progress.Reporter
+}
+
+// Workspace is an open checkout.
+type Workspace struct {
+	Folders
+	// Pins is the file of pins, and Foreign whether it is another than the
+	// checkout's own.
+	Pins    string
+	Foreign bool
+	// Warnings are about the pins.
+	Warnings []versions.Warning
+
+	Catalog  *catalog.Catalog
+	Resolver recipe.Resolver
+	Git      git.Repository
+	Store    *store.Tiered
+	// Sources fetches into the local cache, and from the registry.
+	Sources     *source.Fetcher
+	Environment Environment
+	Report      *progress.Reporter
+}
+
+// Open opens a checkout. It reads declarations only: no cache and no registry is
+// asked.
+func Open(_ context.Context, o Options) (*Workspace, error) {
+	folders, err := Find(o)
+	if err != nil {
+		return nil, err
+	}
+	w := &Workspace{
+		Folders: folders, Pins: filepath.Join(folders.Root, pinsFile),
+		Git: git.Repository(folders.Root), Environment: o.Environment, Report: o.Report,
+	}
+	if o.Versions != "" {
+		w.Pins, w.Foreign = o.Versions, true
+	}
+	pins, warnings, err := versions.Load(Relative(w.Pins))
+	if err != nil {
+		return nil, err
+	}
+	files := recipe.NewTree(os.DirFS(w.Root))
+	if w.Catalog, err = catalog.Load(files); err != nil {
+		return nil, err
+	}
+	w.Resolver, w.Warnings = recipe.Resolver{Versions: pins, Tree: files}, warnings
+	if w.Store, err = openStore(o, folders.Cache); err != nil {
+		return nil, err
+	}
+	apt := &debian.Resolver{StateDir: filepath.Join(w.Cache, "apt")}
+	w.Sources = &source.Fetcher{
+		Dir: filepath.Join(w.Cache, "sources"),
+		Debian: func(ctx context.Context, d versions.Debian) (debian.Archive, error) {
+			return apt.Source(ctx, d.Package, d.Version, d.Suite, d.File)
+		},
+	}
+	if w.Store.Registry != nil {
+		w.Sources.Registry = w.Store.Registry
+	}
+	return w, nil
+}
+
+// Close ends the report.
+func (w *Workspace) Close() {
+	if w.Report != nil {
+		w.Report.Close()
+	}
+}
+
+// Files is the working tree.
+func (w *Workspace) Files() fs.FS { return w.Resolver.Tree }
+
+// Resolve returns the recipe of an asset. The digests of its dependencies, which
+// only a build knows, are left open.
+func (w *Workspace) Resolve(asset catalog.Asset, arch catalog.Arch) (recipe.Plan, error) {
+	digests := map[string]recipe.Digests{}
+	for _, name := range asset.Dependencies {
+		digests[name] = recipe.Digests{}
+	}
+	return w.Resolver.Resolve(asset, arch, digests)
+}
+
+// Folders are where a checkout and the caches are, as absolute paths.
+type Folders struct {
+	Root, Cache string
+}
+
+// Find finds the folders without reading a declaration.
+func Find(o Options) (Folders, error) {
+	root, err := findRoot(o.Root)
+	if err != nil {
+		return Folders{}, err
+	}
+	cache := o.CacheDir
+	if cache == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return Folders{}, fmt.Errorf("finding a folder for the caches (name one with --cache-dir): %w", err)
+		}
+		cache = filepath.Join(base, "kata-pipelines")
+	}
+	cache, err = filepath.Abs(cache)
+	return Folders{root, cache}, err
+}
+
+// findRoot goes up from the current folder to the one that holds assets/.
+func findRoot(root string) (string, error) {
+	if root != "" {
+		return filepath.Abs(root)
+	}
+	start, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
+		if found, err := filepath.Glob(filepath.Join(dir, "assets", "*", "assets.yaml")); err == nil && len(found) > 0 {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", Usage(errors.New("no assets/*/assets.yaml here or above: run this in a checkout of kata-pipelines, or name one with --root"))
+		}
+	}
+}
+
+// Relative shortens a path for messages if it lies below the current folder.
+func Relative(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if short, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(short) {
+		return short
+	}
+	return path
+}
+
+// UsageError is an error of a command line that cannot be right.
+type UsageError struct{ error }
+
+// Unwrap returns the reason.
+func (e *UsageError) Unwrap() error { return e.error }
+
+// Usage marks an error as one of the command line; nil stays nil.
+func Usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &UsageError{err}
+}
