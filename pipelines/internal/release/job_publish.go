@@ -12,29 +12,27 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
-// wanted is the draft of the release.
-func (r *run) wanted() (github.Wanted, error) {
-	notes, err := os.ReadFile(filepath.Join(r.Output, NotesName))
-	if err != nil {
-		return github.Wanted{}, fmt.Errorf("reading the notes: %w", err)
-	}
-	return github.Wanted{
-		Tag: r.Version, Name: "Kata Containers " + r.Version, Target: r.Commit, Prerelease: semver.Prerelease(r.Version),
-		Body: func(there string) string { return SpliceNotes(there, string(notes)) },
-	}, nil
-}
-
 // upload brings the files to the draft.
 func (r *run) upload(ctx context.Context) error {
 	if r.GitHub == nil {
 		return nil
 	}
-	wanted, err := r.wanted()
+	notes, err := os.ReadFile(filepath.Join(r.Output, NotesName))
+	if err != nil {
+		return fmt.Errorf("reading the notes: %w", err)
+	}
+	r.github.release, err = r.GitHub.Draft(ctx, github.Wanted{
+		Tag: r.Version, Name: "Kata Containers " + r.Version, Target: r.Commit, Prerelease: semver.Prerelease(r.Version),
+		Body: SpliceNotes("", string(notes)),
+	})
 	if err != nil {
 		return err
 	}
-	if r.github.release, err = r.GitHub.Draft(ctx, wanted); err != nil {
-		return err
+	// A release that is replaced by force must not keep the digests of its old files.
+	if r.github.release.Draft || r.Force {
+		if r.github.release, err = r.GitHub.Describe(ctx, r.github.release, SpliceNotes(r.github.release.Body, string(notes))); err != nil {
+			return err
+		}
 	}
 	r.released.URL, r.released.Draft = r.github.release.URL, r.github.release.Draft
 	changes, others, err := r.GitHub.Compare(ctx, r.github.release, r.files)

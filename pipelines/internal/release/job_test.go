@@ -157,6 +157,12 @@ func TestJob(t *testing.T) {
 	if again, err = r.Run(t.Context()); err != nil || again.Files[0].Action != github.Replace || again.Files[1].Action != github.Keep {
 		t.Errorf("by force, with other content: %+v, %v", again, err)
 	}
+	// The page names the new digests, and no old ones.
+	body := r.server.Release("3.28.0").Body
+	was, is := strings.TrimPrefix(released.Files[0].Digest, "sha256:"), strings.TrimPrefix(again.Files[0].Digest, "sha256:")
+	if strings.Contains(body, was) || !strings.Contains(body, is) {
+		t.Errorf("after a forced release the page lacks %s, or still has %s:\n%s", is, was, body)
+	}
 }
 
 // TestJobRefuses has what stands in the way of a release.

@@ -59,7 +59,7 @@ func (r *rig) client(t *testing.T, token string) *Client {
 }
 
 func wanted(body string) Wanted {
-	return Wanted{Tag: "3.28.0", Name: "Kata Containers 3.28.0", Target: commitA, Body: func(string) string { return body }}
+	return Wanted{Tag: "3.28.0", Name: "Kata Containers 3.28.0", Target: commitA, Body: body}
 }
 
 // draft makes a draft on the server.

@@ -38,9 +38,8 @@ type Wanted struct {
 	// Target is the commit, in 40 hex digits, that the tag is made from.
 	Target     string
 	Prerelease bool
-	// Body returns the text in Markdown, given the one that is there: "" in a
-	// new draft.
-	Body func(there string) string
+	// Body is the text of a new draft, in Markdown: see Describe.
+	Body string
 }
 
 // Find returns the release of a tag: the published one, else its draft. Where
@@ -111,9 +110,9 @@ func (c *Client) Commit(ctx context.Context, reference string) (string, error) {
 	return commit.SHA, err
 }
 
-// Draft returns the release of a tag. Where there is none, a draft is created;
-// a draft that differs from what is wanted is changed. A published release is
-// returned as it is.
+// Draft returns the release of a tag. If there is none, it creates a draft; it changes
+// a draft that differs from what is wanted, except for its text. It returns a published
+// release as it is.
 func (c *Client) Draft(ctx context.Context, want Wanted) (Release, error) {
 	patience := patience{Client: c}
 	for {
@@ -147,7 +146,7 @@ type change struct {
 }
 
 func (c *Client) create(ctx context.Context, want Wanted) (made Release, err error) {
-	send := change{Tag: want.Tag, Target: want.Target, Name: want.Name, Body: want.Body(""), Draft: true, Prerelease: want.Prerelease}
+	send := change{Tag: want.Tag, Target: want.Target, Name: want.Name, Body: want.Body, Draft: true, Prerelease: want.Prerelease}
 	if err := checkBody(send.Body); err != nil {
 		return made, err
 	}
@@ -174,12 +173,21 @@ func (c *Client) alone(ctx context.Context, made Release) (Release, error) {
 
 // adjust makes a draft what is wanted.
 func (c *Client) adjust(ctx context.Context, found Release, want Wanted) (Release, error) {
-	send := change{Tag: want.Tag, Target: want.Target, Name: want.Name, Body: want.Body(found.Body), Draft: true, Prerelease: want.Prerelease}
-	same := found.Name == send.Name && found.Body == send.Body && found.Target == send.Target && found.Prerelease == send.Prerelease
+	send := change{Tag: want.Tag, Target: want.Target, Name: want.Name, Body: found.Body, Draft: true, Prerelease: want.Prerelease}
+	same := found.Name == send.Name && found.Target == send.Target && found.Prerelease == send.Prerelease
 	if !found.Draft || same {
 		return found, nil
 	}
 	return c.update(ctx, found, "changing the draft of "+want.Tag, send)
+}
+
+// Describe sets the text of a release, which may be published already, in Markdown.
+func (c *Client) Describe(ctx context.Context, release Release, body string) (Release, error) {
+	if release.Body == body {
+		return release, nil
+	}
+	send := change{Tag: release.Tag, Target: release.Target, Name: release.Name, Body: body, Draft: release.Draft, Prerelease: release.Prerelease}
+	return c.update(ctx, release, "changing the text of "+release.Tag, send)
 }
 
 // Publish publishes a draft, and returns what became of it. It becomes the

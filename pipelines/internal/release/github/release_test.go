@@ -25,7 +25,7 @@ func TestDraft(t *testing.T) {
 	if again := r.draft(t); again.ID != made.ID || r.server.Changes() != changes {
 		t.Errorf("found %d with %d changes, want %d with none", again.ID, r.server.Changes()-changes, made.ID)
 	}
-	changed, err := r.Draft(t.Context(), Wanted{Tag: "3.28.0", Name: made.Name, Target: commitA, Body: func(there string) string { return there + " and more" }})
+	changed, err := r.Describe(t.Context(), made, made.Body+" and more")
 	if err != nil || changed.ID != made.ID || changed.Body != "notes and more" || !changed.Draft || changed.Tag != "3.28.0" {
 		t.Errorf("changed %+v, %v", changed, err)
 	}
@@ -38,7 +38,11 @@ func TestDraft(t *testing.T) {
 		t.Errorf("publishing again: %v, %d changes, want none", err, r.server.Changes()-changes)
 	}
 	// A published release is not edited.
-	if after, err := r.Draft(t.Context(), wanted("other")); err != nil || after.Draft || after.Body != "notes and more" || r.server.Changes() != changes {
+	if after, err := r.Describe(t.Context(), published, "new notes"); err != nil || after.Draft || r.server.Release("3.28.0").Body != "new notes" {
+		t.Errorf("described: %+v, %v", after, err)
+	}
+	changes = r.server.Changes()
+	if after, err := r.Draft(t.Context(), wanted("other")); err != nil || after.Draft || after.Body != "new notes" || r.server.Changes() != changes {
 		t.Errorf("got %+v, %v, want the published one as it is", after, err)
 	}
 	if latest, err := r.Latest(t.Context()); err != nil || latest.ID != published.ID {
