@@ -65,7 +65,7 @@ func lock(ctx context.Context, path string, waiting Waiting, try func(*flock.Flo
 		if held || err != nil {
 			return release(file, err)
 		}
-		if first && waiting.Report != nil {
+		if first && waiting.Text != "" {
 			waiting.Report.Note(waiting.Subject, waiting.Text)
 		}
 		select {

@@ -21,7 +21,9 @@ type IrregularError struct {
 	Is string
 }
 
-func (e *IrregularError) Error() string { return fmt.Sprintf("%s is %s, not a regular file", e.Path, e.Is) }
+func (e *IrregularError) Error() string {
+	return fmt.Sprintf("%s is %s, not a regular file", e.Path, e.Is)
+}
 
 // Open opens a regular file for reading. It refuses a symbolic link, and never
 // waits for a pipe or a device.

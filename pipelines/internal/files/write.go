@@ -44,29 +44,29 @@ func Create(path string, mode fs.FileMode) (*Pending, error) {
 		if err != nil {
 			return nil, err
 		}
-		lock, links, err := lockPending(pending.File)
+		lock, linked, err := lockPending(pending.File)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("locking %s: %w", pending.Name(), err), pending.Cleanup())
 		}
 		p := &Pending{File: pending.File, pending: pending, lock: lock, path: path}
-		if links > 0 {
+		if linked {
 			return p, nil
 		}
 		p.Discard() // A sweep removed it before it was locked.
 	}
 }
 
-func lockPending(file *os.File) (lock *os.File, links uint64, err error) {
+func lockPending(file *os.File) (lock *os.File, linked bool, err error) {
 	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, 0, err
+		return nil, false, err
 	}
 	lock = os.NewFile(uintptr(fd), file.Name())
 	var stat unix.Stat_t
 	if err := errors.Join(unix.Flock(fd, unix.LOCK_EX), unix.Fstat(fd, &stat)); err != nil {
-		return nil, 0, errors.Join(err, lock.Close())
+		return nil, false, errors.Join(err, lock.Close())
 	}
-	return lock, uint64(stat.Nlink), nil
+	return lock, stat.Nlink > 0, nil
 }
 
 // Commit writes the file to disk and gives it its name.
@@ -83,7 +83,7 @@ func (p *Pending) CommitUnsynced() error {
 	if err := os.Rename(p.Name(), p.path); err != nil {
 		return err
 	}
-	return errors.Join(p.File.Close(), p.lock.Close())
+	return errors.Join(p.Close(), p.lock.Close())
 }
 
 // Discard closes and removes the file. After a commit it does nothing.

@@ -1,0 +1,184 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+var (
+	// ErrStalled is the error of a body that stands still, or nearly.
+	ErrStalled = errors.New("the transfer stalled")
+	// ErrTooLarge is the error of an answer that is larger than its kind ever is.
+	ErrTooLarge = errors.New("the answer is too large")
+)
+
+// silence is the error of a server that does not begin to answer.
+type silence struct{ limit time.Duration }
+
+func (s silence) Error() string { return "no answer for " + progress.Elapsed(s.limit) }
+func (silence) Timeout() bool   { return true }
+func (silence) Temporary() bool { return true }
+
+// maxRefusal is the largest answer of a server that refuses, in bytes.
+const maxRefusal = 1 << 20
+
+// leastRate is what a body must bring, in bytes a second over the time of a
+// stall, to count as moving.
+const leastRate = 512
+
+// try performs a request once.
+func (t *transport) try(request *http.Request, body io.ReadCloser) (*http.Response, error) {
+	ctx, g := newGuard(request.Context())
+	attempt := request.Clone(ctx)
+	if attempt.Header.Get("User-Agent") == "" {
+		attempt.Header.Set("User-Agent", UserAgent)
+	}
+	g.allow(t.Pace.Answer, silence{t.Pace.Answer})
+	if attempt.Body = body; body != nil && body != http.NoBody {
+		attempt.Body = &sending{ReadCloser: body, guard: g, left: request.ContentLength, stall: t.Pace.Stall}
+	}
+	response, err := t.Base.RoundTrip(attempt)
+	g.answered()
+	if err != nil {
+		defer g.cancel(nil)
+		return nil, g.cause(err)
+	}
+	b := &receiving{ReadCloser: response.Body, guard: g, stall: t.Pace.Stall, limit: -1}
+	switch {
+	case response.StatusCode >= 400:
+		b.limit = maxRefusal
+	case t.Small > 0 && strings.Contains(response.Header.Get("Content-Type"), "json"):
+		b.limit = t.Small
+	}
+	response.Body = b
+	return response, nil
+}
+
+// guard ends a request that takes too long.
+type guard struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	mu     sync.Mutex
+	timer  *time.Timer
+	// headed is true once the head of the answer is there: what is still sent
+	// does not matter then.
+	headed bool
+}
+
+func newGuard(parent context.Context) (context.Context, *guard) {
+	ctx, cancel := context.WithCancelCause(parent)
+	return ctx, &guard{ctx: ctx, cancel: cancel, timer: time.NewTimer(0)}
+}
+
+// allow gives the request so long from now on.
+func (g *guard) allow(limit time.Duration, cause error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.timer.Stop()
+	g.timer = time.AfterFunc(limit, func() { g.cancel(cause) })
+}
+
+// sent is allow while the answer has not begun.
+func (g *guard) sent(limit time.Duration, cause error) {
+	g.mu.Lock()
+	headed := g.headed
+	g.mu.Unlock()
+	if !headed {
+		g.allow(limit, cause)
+	}
+}
+
+func (g *guard) answered() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.headed = true
+	g.timer.Stop()
+}
+
+func (g *guard) pause() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.timer.Stop()
+}
+
+// cause returns why the request ended, which its error does not say.
+func (g *guard) cause(err error) error {
+	if g.ctx.Err() != nil && !errors.Is(err, io.EOF) {
+		return context.Cause(g.ctx)
+	}
+	return err
+}
+
+// sending is the body of a request, which the connection must keep reading.
+type sending struct {
+	io.ReadCloser
+	guard *guard
+	left  int64
+	stall time.Duration
+}
+
+// Read reads on.
+func (s *sending) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	s.left -= int64(n)
+	stalled := fmt.Errorf("%w for %s", ErrStalled, progress.Elapsed(s.stall))
+	if s.left == 0 || err != nil {
+		s.guard.sent(takingIn*s.stall, silence{takingIn * s.stall})
+	} else {
+		s.guard.sent(s.stall, stalled)
+	}
+	return n, err
+}
+
+// receiving is the body of an answer, which must keep bringing bytes.
+type receiving struct {
+	io.ReadCloser
+	guard *guard
+	stall time.Duration
+	// limit is how many bytes may come, -1 for any number. What is limited in
+	// size is limited in time.
+	limit int64
+	// waited is how long reads have taken since the body last moved, and got how
+	// much they brought.
+	waited time.Duration
+	got    int64
+}
+
+// Read reads on. The time between two reads does not count.
+func (r *receiving) Read(p []byte) (int, error) {
+	if r.limit >= 0 {
+		p = p[:min(int64(len(p)), r.limit+1)]
+	}
+	begin := time.Now()
+	r.guard.allow(max(0, r.stall-r.waited), fmt.Errorf("%w: %d bytes in %s", ErrStalled, r.got, progress.Elapsed(r.stall)))
+	n, err := r.ReadCloser.Read(p)
+	r.guard.pause()
+	r.waited += time.Since(begin)
+	r.got += int64(n)
+	if r.limit >= 0 {
+		if r.limit -= int64(n); r.limit < 0 {
+			return 0, ErrTooLarge
+		}
+	} else if r.got >= int64(r.stall.Seconds()*leastRate) {
+		r.waited, r.got = 0, 0
+	}
+	if err != nil {
+		err = r.guard.cause(err)
+	}
+	return n, err
+}
+
+// Close ends the request.
+func (r *receiving) Close() error {
+	r.guard.pause()
+	defer r.guard.cancel(nil)
+	return r.ReadCloser.Close()
+}

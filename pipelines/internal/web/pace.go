@@ -1,0 +1,204 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// Pace says how patient a client is.
+type Pace struct {
+	// Tries is how often a request is sent that fails for now. The first wait
+	// takes First, each further one twice as long, up to Longest.
+	Tries          int
+	First, Longest time.Duration
+	// Patience is how long, in all, a server may ask one request to wait.
+	Patience time.Duration
+	// Answer is how long a server may take to begin the answer to a request
+	// without a body.
+	Answer time.Duration
+	// Stall is how long a body may stand still, in either direction.
+	Stall time.Duration
+	// Sleep waits in place of a timer, in tests.
+	Sleep func(ctx context.Context, wait time.Duration) error
+}
+
+// maxHolds is how often a server may ask one request to wait.
+const maxHolds = 20
+
+// takingIn is how much longer than a stall a server may work on a body that it
+// has received: registries hash it before they answer.
+const takingIn = 10
+
+func (p Pace) complete() Pace {
+	set(&p.Tries, 6)
+	set(&p.First, 500*time.Millisecond)
+	set(&p.Longest, 30*time.Second)
+	set(&p.Patience, 2*time.Minute)
+	set(&p.Answer, 30*time.Second)
+	set(&p.Stall, 30*time.Second)
+	return p
+}
+
+func set[T comparable](field *T, value T) {
+	if *field == *new(T) {
+		*field = value
+	}
+}
+
+// Backoff returns the wait after so many failures, counted from 1, with jitter:
+// many that failed together do not come back together.
+func (p Pace) Backoff(failures int) time.Duration {
+	p = p.complete()
+	wait := min(p.First<<min(failures-1, 16), p.Longest)
+	return wait + rand.N(wait/4+1)
+}
+
+// Rest waits while the context lasts.
+func (p Pace) Rest(ctx context.Context, wait time.Duration) error {
+	if p.Sleep != nil {
+		return p.Sleep(ctx, wait)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// effort is what was spent on one request.
+type effort struct {
+	tries, silent, holds int
+	held                 time.Duration
+}
+
+// again says why a request is to be repeated, and after what wait; "" is for
+// one that is not.
+func (e *effort) again(pace Pace, request *http.Request, response *http.Response, err error) (wait time.Duration, why string) {
+	if request.Context().Err() != nil {
+		return 0, ""
+	}
+	if response != nil {
+		asked, given := RetryAfter(response)
+		switch given = given && response.StatusCode >= 400; {
+		case given:
+			// Nothing was done, so even what is to be done once is repeated.
+			wait = max(asked, pace.First)
+			if e.held+wait > pace.Patience || e.holds >= maxHolds {
+				return 0, ""
+			}
+			e.held, e.holds = e.held+wait, e.holds+1
+			return wait, "answers " + StatusText(response.StatusCode)
+		case !TemporaryStatus(response.StatusCode):
+			return 0, ""
+		}
+		why = "answers " + StatusText(response.StatusCode)
+	} else {
+		if why = failure(err); why == "" {
+			return 0, ""
+		}
+		if isTimeout(err) {
+			e.silent++
+		}
+	}
+	if e.tries++; e.tries >= pace.Tries || e.silent > 1 || request.Context().Value(onceKey{}) != nil {
+		return 0, ""
+	}
+	return pace.Backoff(e.tries), why
+}
+
+type onceKey struct{}
+
+// Once marks the requests of a context as ones that do something twice if they
+// are sent twice. They are repeated only where the server says that it did
+// nothing, and when.
+func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
+
+// StatusError is the answer of a server that may do better later, to a request
+// whose body the client could not send again.
+type StatusError struct {
+	Code int
+	// After is how long the server asks to wait; 0 if it does not say.
+	After time.Duration
+}
+
+// Error names the status.
+func (s *StatusError) Error() string { return StatusText(s.Code) }
+
+// StatusText names a status: "404 Not Found".
+func StatusText(code int) string { return fmt.Sprintf("%d %s", code, http.StatusText(code)) }
+
+// TemporaryStatus tells whether a server may answer with another status later.
+func TemporaryStatus(code int) bool {
+	return code == http.StatusTooManyRequests || code == http.StatusRequestTimeout ||
+		code >= 500 && code != http.StatusNotImplemented && code != http.StatusHTTPVersionNotSupported
+}
+
+// Temporary tells whether an error may pass, and how long a server asks to wait
+// before another try; 0 if it does not say. A server that refuses connections
+// counts if it has answered before.
+func Temporary(err error) (after time.Duration, ok bool) {
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.After, TemporaryStatus(status.Code)
+	}
+	return 0, failure(err) != ""
+}
+
+// RetryAfter returns how long a server asks to wait, which it says in seconds or
+// by a date of its own clock.
+func RetryAfter(response *http.Response) (time.Duration, bool) {
+	value := response.Header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second, true
+	}
+	date, err := http.ParseTime(value)
+	if err != nil {
+		return 0, false
+	}
+	now := time.Now()
+	if its, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+		now = its
+	}
+	return max(0, date.Sub(now)), true
+}
+
+// lostError is a connection that was refused by a server that was there before.
+type lostError struct{ error }
+
+func (l *lostError) Unwrap() error { return l.error }
+
+// failure says what went wrong on the way that may go well another time, or "".
+func failure(err error) string {
+	var lost *lostError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &lost):
+		return "refuses connections"
+	case errors.Is(err, ErrStalled):
+		return "stands still"
+	case isTimeout(err):
+		return "does not answer"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "lost the connection"
+	}
+	return ""
+}
+
+func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+func isTimeout(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) && network.Timeout()
+}

@@ -1,0 +1,104 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// allowed refuses a request that would give something away.
+func (t *transport) allowed(request *http.Request) error {
+	secret := hasSecret(request)
+	if request.URL.Scheme != "https" && !Loopback(request.URL.Host) {
+		if secret {
+			return errors.New("refusing to send credentials without TLS")
+		}
+		if !t.Plain {
+			return errors.New("refusing to connect without TLS")
+		}
+	}
+	if secret && t.Host != "" && !sameSite(request.URL.Host, t.Host) {
+		return fmt.Errorf("refusing to send it the credentials of %s", t.Host)
+	}
+	return nil
+}
+
+// hasSecret tells whether a request carries credentials: in its header, or in
+// the form by which OAuth 2 asks for a token.
+func hasSecret(request *http.Request) bool {
+	return request.Header.Get("Authorization") != "" || request.URL.User != nil ||
+		request.Method == http.MethodPost && strings.HasPrefix(request.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
+}
+
+// Loopback tells whether a host, with or without a port, is this machine.
+func Loopback(host string) bool {
+	name := hostname(host)
+	ip := net.ParseIP(name)
+	return name == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.ToLower(strings.Trim(host, "[]"))
+}
+
+// sameSite tells whether two hosts have the same owner, as registry.example.org
+// and auth.example.org: their names end in the same two labels.
+func sameSite(a, b string) bool {
+	a, b = hostname(a), hostname(b)
+	if a == b || Loopback(a) && Loopback(b) {
+		return true
+	}
+	return net.ParseIP(a) == nil && net.ParseIP(b) == nil && site(a) == site(b)
+}
+
+func site(name string) string {
+	labels := strings.Split(name, ".")
+	if len(labels) < 2 {
+		return name
+	}
+	return strings.Join(labels[len(labels)-2:], ".")
+}
+
+// Shown returns an address without user, password and query, for messages.
+func Shown(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "an address that cannot be parsed"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+var (
+	// named is how net/http and clients of registries begin the text of an error.
+	named = regexp.MustCompile(`\b(?i:get|head|post|put|patch|delete) "(?:[^"\\]|\\.)*": `)
+	user  = regexp.MustCompile(`://[^\s"/@]*@`)
+	query = regexp.MustCompile(`(://[^\s"?]*)\?[^\s"]*`)
+)
+
+// Reason returns the text of an error without addresses of requests, and without
+// users, passwords and queries in other addresses: where a server redirects to
+// is signed.
+func Reason(err error) string {
+	text := named.ReplaceAllString(err.Error(), "")
+	return query.ReplaceAllString(user.ReplaceAllString(text, "://"), "$1")
+}
+
+// Clean returns an error with the text of Reason, and the chain of the error.
+func Clean(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &cleaned{err}
+}
+
+type cleaned struct{ err error }
+
+func (c *cleaned) Error() string { return Reason(c.err) }
+func (c *cleaned) Unwrap() error { return c.err }

@@ -1,0 +1,162 @@
+// Package web is the one policy by which the program speaks HTTP: to registries,
+// to GitHub, and to the places of sources.
+//
+// The one idea: a server is believed in nothing that it says about itself. It
+// may be away for a moment, ask for patience, stop sending, send for ever, or
+// point elsewhere. So a request is repeated while that can help, and no longer
+// than the caller allows; an answer must keep moving, and one that is small by
+// its kind must be small; credentials go to their own site only, and never
+// unencrypted to another machine.
+//
+// It is an http.RoundTripper, so that clients of others, such as that of
+// oras-go, can stand on it. It leaves out what needs to know the content:
+// resuming a download or an upload is up to the caller, who finds here what
+// failed for now (Temporary) and how long to wait (Pace).
+package web
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+// UserAgent is the name that the program gives itself.
+const UserAgent = "kata-pipelines"
+
+// Options say whom a client speaks to and how.
+type Options struct {
+	// Report reads of waits, under the subject.
+	Report  *progress.Reporter
+	Subject string
+	// Host is the host that credentials belong to. They go to it and to the hosts
+	// of its site, where registries have their token servers; "" restricts them
+	// to the host of the first request.
+	Host string
+	// Plain allows plain HTTP to other machines, for requests without credentials.
+	Plain bool
+	// Small is the largest answer in JSON, in bytes; 0 allows any.
+	Small int64
+	// Pace replaces defaults where its fields are not 0.
+	Pace Pace
+	// Base carries the requests; nil is a transport of this package.
+	Base http.RoundTripper
+}
+
+// NewClient returns a client for requests to one service.
+func NewClient(o Options) *http.Client {
+	return &http.Client{Transport: NewTransport(o), CheckRedirect: redirect}
+}
+
+// NewTransport returns what NewClient's client sends requests with.
+func NewTransport(o Options) http.RoundTripper {
+	o.Pace = o.Pace.complete()
+	if o.Base == nil {
+		o.Base = newBase()
+	}
+	return &transport{Options: o}
+}
+
+const connecting = 10 * time.Second
+
+// newBase has no limit for a whole answer, since a tarball takes as long as it
+// takes, and none for its beginning, which depends on the request.
+func newBase() http.RoundTripper {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: connecting}).DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       time.Minute,
+		TLSHandshakeTimeout:   connecting,
+		ExpectContinueTimeout: time.Second,
+		// The hash of a file is that of its bytes as they are.
+		DisableCompression: true,
+		WriteBufferSize:    64 << 10,
+	}
+}
+
+// redirect follows a question to where the answer is, without the credentials
+// if that is another origin. A change is sent nowhere else: as the GET that
+// net/http would make of it, it would change nothing, and its body may hold a
+// secret.
+func redirect(request *http.Request, via []*http.Request) error {
+	first := via[0]
+	if first.Method != http.MethodGet && first.Method != http.MethodHead {
+		return http.ErrUseLastResponse
+	}
+	if len(via) >= 10 {
+		return errors.New("redirected 10 times")
+	}
+	// net/http copies the headers of the first request anew at each step.
+	for _, step := range append(via[1:len(via):len(via)], request) {
+		if step.URL.Scheme != first.URL.Scheme || step.URL.Host != first.URL.Host {
+			request.Header.Del("Authorization")
+			request.Header.Del("Cookie")
+		}
+	}
+	return nil
+}
+
+type transport struct {
+	Options
+	// reached has the hosts that have answered.
+	reached sync.Map
+}
+
+// RoundTrip performs a request, again where that can help.
+func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
+	if err := t.allowed(request); err != nil {
+		if request.Body != nil {
+			_ = request.Body.Close()
+		}
+		return nil, fmt.Errorf("%s: %w", request.URL.Host, err)
+	}
+	var e effort
+	for body := request.Body; ; {
+		response, err := t.try(request, body)
+		if err == nil {
+			t.reached.Store(request.URL.Host, nil)
+		} else if _, known := t.reached.Load(request.URL.Host); known && isRefused(err) {
+			err = &lostError{err} // It was there, and may be starting again.
+		}
+		wait, why := e.again(t.Pace, request, response, err)
+		if why == "" {
+			return response, err
+		}
+		if body != nil && request.GetBody == nil && body != http.NoBody {
+			return nil, unrepeatable(response, err)
+		}
+		if response != nil {
+			// Read to its end, the connection is kept.
+			_, _ = io.CopyN(io.Discard, response.Body, 64<<10)
+			_ = response.Body.Close()
+		}
+		if wait >= time.Second {
+			t.Report.Note(t.Subject, fmt.Sprintf("%s %s: trying again in %s", request.URL.Host, why, progress.Elapsed(wait)))
+		}
+		if err := t.Pace.Rest(request.Context(), wait); err != nil {
+			return nil, err
+		}
+		if request.GetBody != nil {
+			if body, err = request.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// unrepeatable is the error of a request that would be repeated if its body
+// could be sent again.
+func unrepeatable(response *http.Response, err error) error {
+	if err != nil {
+		return err
+	}
+	after, _ := RetryAfter(response)
+	return errors.Join(&StatusError{response.StatusCode, after}, response.Body.Close())
+}

@@ -1,0 +1,463 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+// quick is a pace for tests: it records waits in place of waiting.
+type quick struct {
+	mu    sync.Mutex
+	waits []time.Duration
+}
+
+func (q *quick) pace() Pace {
+	return Pace{Tries: 4, Answer: 5 * time.Second, Stall: 5 * time.Second, Sleep: func(ctx context.Context, wait time.Duration) error {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.waits = append(q.waits, wait)
+		return ctx.Err()
+	}}
+}
+
+// answers serves the handlers in turn, the last one again and again.
+func answers(t *testing.T, handlers ...http.HandlerFunc) (*httptest.Server, *atomic.Int64) {
+	t.Helper()
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handlers[min(int(asked.Add(1)), len(handlers))-1](w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server, &asked
+}
+
+func status(code int, headers ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for i := 0; i < len(headers); i += 2 {
+			w.Header().Set(headers[i], headers[i+1])
+		}
+		w.WriteHeader(code)
+	}
+}
+
+func broken(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+func send(ctx context.Context, client *http.Client, method, url string, body io.Reader) (int, string, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return 0, "", err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(data), err
+}
+
+func TestRepeats(t *testing.T) {
+	now := time.Now().UTC().Truncate(time.Second)
+	date := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
+	for name, test := range map[string]struct {
+		method   string
+		handlers []http.HandlerFunc
+		asked    int64
+		code     int
+		waits    []time.Duration // exact ones, where the server asks for them
+	}{
+		"all is well":              {"GET", []http.HandlerFunc{status(200)}, 1, 200, nil},
+		"busy for a moment":        {"GET", []http.HandlerFunc{status(503), status(429), status(200)}, 3, 200, nil},
+		"a gateway":                {"HEAD", []http.HandlerFunc{status(502), status(504), status(200)}, 3, 200, nil},
+		"a lost connection":        {"GET", []http.HandlerFunc{broken, status(200)}, 2, 200, nil},
+		"busy for ever":            {"GET", []http.HandlerFunc{status(503)}, 4, 503, nil},
+		"not found":                {"GET", []http.HandlerFunc{status(404)}, 1, 404, nil},
+		"refused":                  {"GET", []http.HandlerFunc{status(403)}, 1, 403, nil},
+		"not implemented":          {"GET", []http.HandlerFunc{status(501)}, 1, 501, nil},
+		"a change":                 {"PUT", []http.HandlerFunc{status(500), status(201)}, 2, 201, nil},
+		"asked for patience":       {"GET", []http.HandlerFunc{status(429, "Retry-After", "7"), status(200)}, 2, 200, []time.Duration{7 * time.Second}},
+		"asked with a refusal":     {"GET", []http.HandlerFunc{status(403, "Retry-After", "7"), status(200)}, 2, 200, []time.Duration{7 * time.Second}},
+		"asked by a date":          {"GET", []http.HandlerFunc{status(503, "Retry-After", date(time.Hour+9*time.Second), "Date", date(time.Hour)), status(200)}, 2, 200, []time.Duration{9 * time.Second}},
+		"a date in the past":       {"GET", []http.HandlerFunc{status(503, "Retry-After", date(-time.Hour), "Date", date(0)), status(200)}, 2, 200, []time.Duration{500 * time.Millisecond}},
+		"more than the patience":   {"GET", []http.HandlerFunc{status(429, "Retry-After", "3600")}, 1, 429, []time.Duration{}},
+		"more patience each time":  {"GET", []http.HandlerFunc{status(429, "Retry-After", "50")}, 3, 429, []time.Duration{50 * time.Second, 50 * time.Second}},
+		"an answer with the field": {"GET", []http.HandlerFunc{status(201, "Retry-After", "50")}, 1, 201, []time.Duration{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var q quick
+			server, asked := answers(t, test.handlers...)
+			code, _, err := send(t.Context(), NewClient(Options{Pace: q.pace()}), test.method, server.URL, strings.NewReader("hello"))
+			if code != test.code || err != nil {
+				t.Errorf("got %d, %v, want %d", code, err, test.code)
+			}
+			// net/http itself tries once more after a connection that was in use.
+			if n := asked.Load(); n != test.asked {
+				t.Errorf("asked %d times, want %d", n, test.asked)
+			}
+			for i, want := range test.waits {
+				if i >= len(q.waits) || q.waits[i] != want {
+					t.Fatalf("waited %v, want %v", q.waits, test.waits)
+				}
+			}
+			if test.waits != nil && len(q.waits) != len(test.waits) {
+				t.Errorf("waited %v, want %v", q.waits, test.waits)
+			}
+		})
+	}
+}
+
+func TestWaitsGrow(t *testing.T) {
+	var q quick
+	server, _ := answers(t, status(500))
+	if _, _, err := send(t.Context(), NewClient(Options{Pace: q.pace()}), "GET", server.URL, nil); err != nil {
+		t.Fatal(err)
+	}
+	for i, least := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second} {
+		if len(q.waits) != 3 || q.waits[i] < least || q.waits[i] > least*5/4 {
+			t.Fatalf("waited %v, want twice as long each time", q.waits)
+		}
+	}
+}
+
+// A server that asks again and again for no time at all is left alone in the end.
+func TestStormEnds(t *testing.T) {
+	var q quick
+	server, asked := answers(t, status(429, "Retry-After", "0"))
+	code, _, err := send(t.Context(), NewClient(Options{Pace: q.pace()}), "GET", server.URL, nil)
+	if code != 429 || err != nil || asked.Load() != maxHolds+1 {
+		t.Errorf("got %d, %v after %d requests", code, err, asked.Load())
+	}
+}
+
+func TestOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		handlers []http.HandlerFunc
+		asked    int64
+	}{
+		"a failure":        {[]http.HandlerFunc{status(502), status(201)}, 1},
+		"a lost answer":    {[]http.HandlerFunc{broken, status(201)}, 1},
+		"nothing was done": {[]http.HandlerFunc{status(403, "Retry-After", "1"), status(201)}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var q quick
+			server, asked := answers(t, test.handlers...)
+			_, _, _ = send(Once(t.Context()), NewClient(Options{Pace: q.pace()}), "POST", server.URL, strings.NewReader("make one"))
+			if asked.Load() != test.asked {
+				t.Errorf("sent %d times, want %d", asked.Load(), test.asked)
+			}
+		})
+	}
+}
+
+// A body that cannot be sent again is the caller's, who learns when to try.
+func TestUnrepeatable(t *testing.T) {
+	var q quick
+	server, asked := answers(t, status(503, "Retry-After", "7"))
+	_, _, err := send(t.Context(), NewClient(Options{Pace: q.pace()}), "PATCH", server.URL, io.MultiReader(strings.NewReader("x")))
+	if after, ok := Temporary(err); !ok || after != 7*time.Second || asked.Load() != 1 || !strings.HasSuffix(err.Error(), "503 Service Unavailable") {
+		t.Errorf("got %v after %d requests", err, asked.Load())
+	}
+}
+
+// A body is sent whole each time.
+func TestBodyIsSentAgain(t *testing.T) {
+	var q quick
+	var got []string
+	record := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			data, _ := io.ReadAll(r.Body)
+			got = append(got, string(data))
+			w.WriteHeader(code)
+		}
+	}
+	server, _ := answers(t, record(500), record(200))
+	if _, _, err := send(t.Context(), NewClient(Options{Pace: q.pace()}), "PUT", server.URL, strings.NewReader("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Join(got, " ") != "hello hello" {
+		t.Errorf("the server got %q", got)
+	}
+}
+
+func TestRefusedConnections(t *testing.T) {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "http://" + listener.Addr().String()
+	var q quick
+	client := NewClient(Options{Pace: q.pace()})
+	server := &http.Server{Handler: status(200), ReadHeaderTimeout: time.Second}
+	go func() { _ = server.Serve(listener) }()
+	if _, _, err := send(t.Context(), client, "GET", address, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// It was there: it may be starting again.
+	_, _, err = send(t.Context(), client, "GET", address, nil)
+	if _, ok := Temporary(err); !ok || len(q.waits) != 3 {
+		t.Errorf("a server that was there: %v after %v", err, q.waits)
+	}
+	q.waits = nil
+	_, _, err = send(t.Context(), NewClient(Options{Pace: q.pace()}), "GET", address, nil)
+	if _, ok := Temporary(err); ok || err == nil || len(q.waits) != 0 {
+		t.Errorf("a server that was never there: %v after %v", err, q.waits)
+	}
+}
+
+func TestSilence(t *testing.T) {
+	done := make(chan struct{})
+	var q quick
+	pace := q.pace()
+	pace.Answer = 30 * time.Millisecond
+	server, asked := answers(t, func(http.ResponseWriter, *http.Request) { <-done })
+	defer close(done)
+	_, _, err := send(t.Context(), NewClient(Options{Pace: pace}), "GET", server.URL, nil)
+	if err == nil || !strings.Contains(err.Error(), "no answer for") || asked.Load() != 2 {
+		t.Errorf("got %v after %d requests, want 2", err, asked.Load())
+	}
+}
+
+// A body that stands still, or brings a byte now and then, is given up.
+func TestStall(t *testing.T) {
+	for name, pause := range map[string]time.Duration{"still": time.Hour, "a drop at a time": 20 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			done := make(chan struct{})
+			pace := Pace{Stall: 300 * time.Millisecond}
+			server, _ := answers(t, func(w http.ResponseWriter, _ *http.Request) {
+				for {
+					_, _ = w.Write([]byte("x"))
+					w.(http.Flusher).Flush()
+					select {
+					case <-done:
+						return
+					case <-time.After(pause):
+					}
+				}
+			})
+			defer close(done)
+			_, _, err := send(t.Context(), NewClient(Options{Pace: pace}), "GET", server.URL, nil)
+			if _, ok := Temporary(err); !ok || !errors.Is(err, ErrStalled) {
+				t.Errorf("got %v, want a stall", err)
+			}
+		})
+	}
+}
+
+// A body that moves may take longer than a stall.
+func TestSlowBody(t *testing.T) {
+	server, _ := answers(t, func(w http.ResponseWriter, _ *http.Request) {
+		for range 10 {
+			_, _ = w.Write(bytes.Repeat([]byte("x"), 1000))
+			w.(http.Flusher).Flush()
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	_, body, err := send(t.Context(), NewClient(Options{Pace: Pace{Stall: 250 * time.Millisecond}}), "GET", server.URL, nil)
+	if len(body) != 10000 || err != nil {
+		t.Errorf("got %d bytes, %v", len(body), err)
+	}
+}
+
+func TestStalledUpload(t *testing.T) {
+	done := make(chan struct{})
+	server, _ := answers(t, func(http.ResponseWriter, *http.Request) { <-done })
+	defer close(done)
+	client := NewClient(Options{Pace: Pace{Stall: 50 * time.Millisecond}})
+	_, _, err := send(t.Context(), client, "PATCH", server.URL, io.MultiReader(bytes.NewReader(make([]byte, 32<<20))))
+	if !errors.Is(err, ErrStalled) {
+		t.Errorf("got %v, want a stall", err)
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	endless := func(code int, kind string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			w.WriteHeader(code)
+			for r.Context().Err() == nil {
+				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+					return
+				}
+			}
+		}
+	}
+	for name, handler := range map[string]http.HandlerFunc{
+		"a token":   endless(200, "application/json"),
+		"a list":    endless(200, "application/vnd.oci.image.index.v1+json"),
+		"a refusal": endless(403, "text/html"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, _ := answers(t, handler)
+			_, _, err := send(t.Context(), NewClient(Options{Small: 1 << 20}), "GET", server.URL, nil)
+			if !errors.Is(err, ErrTooLarge) {
+				t.Errorf("got %v, want an end", err)
+			}
+		})
+	}
+	server, _ := answers(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(make([]byte, 1<<20))
+	})
+	if _, body, err := send(t.Context(), NewClient(Options{Small: 1 << 20}), "GET", server.URL, nil); len(body) != 1<<20 || err != nil {
+		t.Errorf("an answer of the limit: %d bytes, %v", len(body), err)
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	why := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	server, asked := answers(t, func(http.ResponseWriter, *http.Request) {
+		cancel(why)
+		panic(http.ErrAbortHandler)
+	})
+	_, _, err := send(ctx, NewClient(Options{}), "GET", server.URL, nil)
+	if err == nil || asked.Load() != 1 {
+		t.Errorf("got %v after %d requests", err, asked.Load())
+	}
+}
+
+// Whatever a server answers, credentials go nowhere else.
+func TestCredentials(t *testing.T) {
+	base := roundTripper(func(request *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Body: http.NoBody, Request: request}, nil
+	})
+	for _, test := range []struct {
+		options     Options
+		url, secret string
+		wrong       string
+	}{
+		{Options{Host: "registry.example.org"}, "https://registry.example.org/v2/", "x", ""},
+		{Options{Host: "registry.example.org:5000"}, "https://auth.example.org/token", "x", ""},
+		{Options{Host: "registry.example.org"}, "https://evil.org/token", "x", "refusing to send it the credentials of registry.example.org"},
+		{Options{Host: "registry.example.org"}, "https://registry.example.org.evil.org/token", "x", "refusing"},
+		{Options{Host: "10.0.0.1"}, "https://10.1.0.1/token", "x", "refusing"},
+		{Options{Host: "registry.example.org"}, "https://storage.other.org/blob", "", ""},
+		{Options{Host: "127.0.0.1:5000"}, "http://localhost:5001/token", "x", ""},
+		{Options{Host: "registry.example.org"}, "http://registry.example.org/token", "x", "without TLS"},
+		{Options{}, "http://example.org/file", "", "refusing to connect without TLS"},
+		{Options{Plain: true}, "http://example.org/file", "", ""},
+		{Options{Plain: true}, "http://example.org/file", "x", "refusing to send credentials without TLS"},
+		{Options{Plain: true}, "http://me:secret@example.org/file", "", "refusing to send credentials without TLS"},
+		{Options{}, "http://127.0.0.1:5000/v2/", "x", ""},
+		{Options{}, "http://[::1]:5000/v2/", "x", ""},
+	} {
+		test.options.Base = base
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, test.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test.secret != "" {
+			request.Header.Set("Authorization", "Bearer "+test.secret)
+		}
+		response, err := NewClient(test.options).Do(request)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
+			t.Errorf("%s with %q: got %v, want %q", test.url, test.secret, err, test.wrong)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error has a secret: %v", err)
+		}
+	}
+	// A token is asked for with the password in a form.
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://evil.org/token", strings.NewReader("password=x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if response, err := NewClient(Options{Host: "registry.example.org", Base: base}).Do(request); err == nil {
+		_ = response.Body.Close()
+		t.Error("the password was sent to another site")
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
+
+func TestRedirects(t *testing.T) {
+	var got []string
+	target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Method+" "+r.Header.Get("Authorization"))
+	}))
+	defer target.Close()
+	for _, test := range []struct {
+		method string
+		code   int
+		want   string
+	}{
+		{"GET", 307, "GET "}, {"GET", 302, "GET "}, {"HEAD", 301, "HEAD "},
+		{"POST", 301, ""}, {"POST", 307, ""}, {"PUT", 308, ""}, {"DELETE", 302, ""},
+	} {
+		got = nil
+		// The same host, on another port: net/http alone would send the credentials.
+		server, _ := answers(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target.URL, test.code) })
+		request, err := http.NewRequestWithContext(t.Context(), test.method, server.URL, strings.NewReader("secret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer secret")
+		response, err := NewClient(Options{}).Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if strings.Join(got, ",") != test.want || test.want == "" && response.StatusCode != test.code {
+			t.Errorf("%s and %d: the target got %q, the client %d", test.method, test.code, got, response.StatusCode)
+		}
+	}
+	// Endless redirections end.
+	server, asked := answers(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) })
+	if _, _, err := send(t.Context(), NewClient(Options{}), "GET", server.URL, nil); err == nil || asked.Load() != 10 {
+		t.Errorf("got %v after %d redirections", err, asked.Load())
+	}
+}
+
+func TestReason(t *testing.T) {
+	for text, want := range map[string]string{
+		`Get "https://me:pw@example.org/a?sig=x": EOF`:                        "EOF",
+		`GET "https://example.org/a?sig=x": response status code 401: \"no\"`: `response status code 401: \"no\"`,
+		`pulling: Head "https://example.org/\"?sig=x": EOF`:                   "pulling: EOF",
+		`see https://me:pw@example.org/a?sig=x and ask`:                       "see https://example.org/a and ask",
+		"nothing to hide": "nothing to hide",
+	} {
+		cause := errors.New(text)
+		if err := Clean(cause); err.Error() != want || !errors.Is(err, cause) {
+			t.Errorf("%s: got %q, want %q", text, err, want)
+		}
+	}
+	if got := Shown("https://me:pw@example.org/a?sig=x#y"); got != "https://example.org/a" {
+		t.Errorf("shown is %q", got)
+	}
+}
+
+func TestReports(t *testing.T) {
+	var out bytes.Buffer
+	report := progress.New(&out, progress.Plain, nil)
+	var q quick
+	server, _ := answers(t, status(429, "Retry-After", "7"), status(200))
+	if _, _, err := send(t.Context(), NewClient(Options{Report: report, Subject: "release", Pace: q.pace()}), "GET", server.URL+"/a?secret", nil); err != nil {
+		t.Fatal(err)
+	}
+	report.Close()
+	want := "release  " + strings.TrimPrefix(server.URL, "http://") + " answers 429 Too Many Requests: trying again in 7.0s\n"
+	if out.String() != want {
+		t.Errorf("reported %q, want %q", out.String(), want)
+	}
+}
