@@ -1,29 +1,39 @@
 package versions
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// Load reads a file. It refuses, each with "file:line:column: what; what to
-// do" and all of them in one error: what is not one UTF-8 YAML document of at
-// most 1 MiB, unknown and repeated keys, aliases and merge keys, numbers and
-// dates where a string belongs, a version without a url, and a place that
-// lacks a hash or is not of exactly one kind.
+// maxSize is far more than any versions.yaml: a bigger file is another one.
+const maxSize = 1 << 20
+
+// Load reads a file. It refuses, each with "file:line:column: what; what to do" and
+// all of them in one error: anything but one UTF-8 YAML document of at most 1 MiB,
+// unknown and duplicate keys, aliases and merge keys, numbers and dates where a
+// string belongs, a version without a url, and a place that lacks a hash or is not
+// of exactly one kind.
 //
-// The warnings, in the order of the file, name the entries that a build could
-// not download: in assets or externals, with a url and a version, and without
-// sources. A distribution, which has a name, is no download.
+// The warnings, in the order of the file, name the entries that a build could not
+// download: in assets or externals, with a url and a version, and without sources.
+// A distribution, which has a name, is not a download.
 func Load(path string) (*File, []Warning, error) {
-	data, err := read(path)
+	data, err := files.ReadNamed(path, maxSize)
 	if err != nil {
-		return nil, nil, err
+		var pathError *fs.PathError
+		if errors.As(err, &pathError) {
+			err = pathError.Err
+		}
+		return nil, nil, fmt.Errorf("%s: not readable: %w; give the path of a versions.yaml", path, err)
 	}
 	return decode(path, data)
 }
@@ -54,27 +64,25 @@ type inherited struct {
 }
 
 func (l *loader) document(root *yaml.Node) {
-	for _, pair := range l.pairs(root, "the file") {
-		switch topKeys[pair.name] {
-		case prose:
-			l.text(pair, "")
-		case entries:
-			l.group(pair)
+	for _, top := range l.pairs(root, "the file") {
+		needsURL, known := groups[top.name]
+		switch {
+		case slices.Contains(proseKeys, top.name):
+			l.text(top, "")
+		case !known:
+			l.unknown(top, "the file", slices.Sorted(maps.Keys(groups)))
 		default:
-			l.unknown(pair, "the file", "move it into assets or externals", topKeys)
+			l.group(top, inherited{needsURL: needsURL})
 		}
 	}
 }
 
-func (l *loader) group(group pair) {
+func (l *loader) group(group pair, from inherited) {
 	for _, pair := range l.pairs(group.value, group.name) {
-		switch {
-		case groupKeys[pair.name] == prose:
+		if slices.Contains(proseKeys, pair.name) {
 			l.text(pair, group.name)
-		case pair.value.Kind == yaml.ScalarNode && pair.value.ShortTag() != "!!null":
-			l.unknown(pair, group.name, "an entry is a mapping", groupKeys)
-		default:
-			l.entry(group.name, pair, inherited{needsURL: needsURL[group.name]})
+		} else {
+			l.entry(group.name, pair, from)
 		}
 	}
 }
@@ -82,14 +90,14 @@ func (l *loader) group(group pair) {
 func (l *loader) entry(parent string, entry pair, from inherited) {
 	path := parent + "." + entry.name
 	if !plainName.MatchString(entry.name) {
-		l.at(entry.key, "%s: the name %q has other characters than letters, digits, - and _; rename it", parent, entry.name)
+		l.at(entry.key, "%s: the name %q has characters other than letters, digits, - and _; rename it", parent, entry.name)
 	}
 	pairs := l.pairs(entry.value, path)
 	versioned := scalarOf(pairs, versionKeys) != nil
 	if from.needsURL && versioned && from.url == "" && scalarOf(pairs, addressKeys) == nil {
 		l.at(entry.key, "%s has a version but no url; add url: \"https://...\"", path)
 	}
-	// Sources hold what the url beside them has, not what another one has.
+	// Sources belong to the url of the same entry, not to another one.
 	if own := scalarOf(pairs, []string{"url"}); own != nil && own.Value != from.url {
 		from.url, from.sources = own.Value, false
 	}
@@ -116,43 +124,31 @@ func scalarOf(pairs []pair, names []string) *yaml.Node {
 
 // field reads one key of an entry.
 func (l *loader) field(path string, pair pair, from inherited) {
-	kind := entryKeys[pair.name]
-	nested := pair.value.Kind == yaml.MappingNode
 	switch {
-	case kind == prose:
+	case slices.Contains(proseKeys, pair.name):
 		l.text(pair, path)
-	case kind == text, kind == either && !nested:
-		l.pin(path, pair)
-	case kind == table:
-		l.table(path+"."+pair.name, pair.value)
-	case kind == sources:
+	case pair.name == "sources":
 		l.sources(path, pair)
-	case kind == entries, nested && !l.misspelt(pair):
+	case slices.Contains(tableKeys, pair.name):
+		l.table(path+"."+pair.name, pair.value)
+	case pair.value.Kind == yaml.MappingNode:
 		l.entry(path, pair, from)
+	case slices.Contains(pinKeys, pair.name):
+		l.pin(path, pair)
 	default:
-		l.unknown(pair, path, "further facts go below meta", entryKeys)
+		l.unknown(pair, path, entryKeys)
 	}
 }
 
+// table reads a mapping whose keys are names of any kind.
 func (l *loader) table(path string, node *yaml.Node) {
 	for _, row := range l.pairs(node, path) {
-		if entryKeys[row.name] == prose {
+		if slices.Contains(proseKeys, row.name) {
 			l.text(row, path)
-			continue
-		}
-		l.pin(path, row)
-	}
-}
-
-// misspelt reports whether a mapping that could be an entry is rather one of
-// the known keys, written wrongly: it has nothing that an entry has.
-func (l *loader) misspelt(mapping pair) bool {
-	for i := 0; i+1 < len(mapping.value.Content); i += 2 {
-		if entryKeys[mapping.value.Content[i].Value] != 0 {
-			return false
+		} else {
+			l.pin(path, row)
 		}
 	}
-	return nearest.Of(mapping.name, []string{"architecture", "checksum", "images", "meta", "sources"}) != ""
 }
 
 func (l *loader) pin(path string, pair pair) {
@@ -161,10 +157,10 @@ func (l *loader) pin(path string, pair pair) {
 	}
 }
 
-func (l *loader) unknown(pair pair, where, advice string, known map[string]kind) {
-	hint := nearest.Hint(pair.name, slices.Sorted(maps.Keys(known)))
+func (l *loader) unknown(pair pair, where string, known []string) {
+	hint := nearest.Hint(pair.name, known)
 	if hint == "" {
-		hint = "; " + advice + ", known keys are " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+		hint = "; known keys are " + strings.Join(known, ", ")
 	}
 	l.at(pair.key, "%s: unknown key %q%s", where, pair.name, hint)
 }

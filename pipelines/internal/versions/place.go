@@ -8,15 +8,13 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
-
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
 func (l *loader) sources(path string, field pair) {
 	for _, source := range l.pairs(field.value, path+".sources") {
 		where := path + "." + source.name
 		if !plainName.MatchString(source.name) {
-			l.at(source.key, "%s: the source name %q has other characters than letters, digits, - and _; rename it", path, source.name)
+			l.at(source.key, "%s: the source name %q has characters other than letters, digits, - and _; rename it", path, source.name)
 		}
 		if source.value.Kind != yaml.SequenceNode {
 			l.at(source.value, "%s: %s where a list of places belongs; write - name: lines below it", where, shape(source.value))
@@ -38,7 +36,7 @@ func (l *loader) places(source string, list *yaml.Node) []Place {
 		switch {
 		case name == "":
 		case first[name] != 0:
-			l.at(node, "%s: the place %q stands twice, first on line %d; rename one", source, name, first[name])
+			l.at(node, "%s: duplicate place %q, first on line %d; rename one", source, name, first[name])
 		default:
 			first[name] = node.Line
 		}
@@ -76,14 +74,14 @@ func (l *loader) place(source string, node *yaml.Node) Place {
 			values := l.strings(pair, source+", a goproxy place", goProxyKeys)
 			place.GoProxy = &GoProxy{Module: values[0], Version: values[1]}
 		default:
-			l.unknownOf(pair, where, placeKeys)
+			l.unknown(pair, where, placeKeys)
 		}
 	}
 	l.placeShape(where, node, found)
 	return place
 }
 
-// placeShape checks which keys of a place are there together.
+// placeShape checks the combination of keys of a place.
 func (l *loader) placeShape(where string, node *yaml.Node, found map[string]bool) {
 	var kinds []string
 	for _, kind := range placeKinds {
@@ -93,7 +91,7 @@ func (l *loader) placeShape(where string, node *yaml.Node, found map[string]bool
 	}
 	switch {
 	case len(kinds) == 0:
-		l.at(node, "%s of no kind; add one of %s", where, strings.Join(placeKinds, ", "))
+		l.at(node, "%s without a kind; add one of %s", where, strings.Join(placeKinds, ", "))
 	case len(kinds) > 1:
 		l.at(node, "%s of several kinds: %s; make a place of each", where, strings.Join(kinds, " and "))
 	case kinds[0] == "go" && found["sha256"]:
@@ -143,7 +141,7 @@ func (l *loader) git(field pair, where string) *Git {
 	values := l.strings(field, where+", a git place", gitKeys, "commit", "path", "ref")
 	g := &Git{URL: values[0], Commit: values[1], Path: values[2], Ref: values[3]}
 	if (g.Commit == "") == (g.Ref == "") {
-		l.at(field.key, "%s, a git place: it needs a commit, or a ref as long as nobody knows its commit; write one of them", where)
+		l.at(field.key, "%s, a git place: it needs either a commit, or a ref whose commit is not known yet; write one of them", where)
 	}
 	if g.URL != "" {
 		l.address(field.value, g.URL, where)
@@ -160,7 +158,7 @@ func (l *loader) git(field pair, where string) *Git {
 func (l *loader) debian(field pair, where string) *Debian {
 	values := l.strings(field, where+", a Debian place", debianKeys)
 	if strings.Contains(values[3], "/") {
-		l.at(field.value, "%s: the file %q has a folder; write its name alone", where, values[3])
+		l.at(field.value, "%s: the file %q has a folder; write only its name", where, values[3])
 	}
 	return &Debian{Package: values[0], Version: values[1], Suite: values[2], File: values[3]}
 }
@@ -173,15 +171,15 @@ func (l *loader) goModule(field pair, where string) *GoModule {
 	return &GoModule{Module: values[0], Version: values[1], Sum: values[2]}
 }
 
-// strings returns the values of a mapping that has exactly these keys, of which
-// it may lack some.
+// strings returns the values of a mapping that has exactly these keys, except that
+// the optional ones may be missing.
 func (l *loader) strings(field pair, where string, names []string, optional ...string) []string {
 	values := make([]string, len(names))
 	pairs := l.pairs(field.value, where)
 	for _, pair := range pairs {
 		i := slices.Index(names, pair.name)
 		if i < 0 {
-			l.unknownOf(pair, where, names)
+			l.unknown(pair, where, names)
 			continue
 		}
 		values[i], _ = l.text(pair, where)
@@ -192,12 +190,4 @@ func (l *loader) strings(field pair, where string, names []string, optional ...s
 		}
 	}
 	return values
-}
-
-func (l *loader) unknownOf(pair pair, where string, known []string) {
-	hint := nearest.Hint(pair.name, known)
-	if hint == "" {
-		hint = "; known keys are " + strings.Join(known, ", ")
-	}
-	l.at(pair.key, "%s: unknown key %q%s", where, pair.name, hint)
 }

@@ -1,99 +1,41 @@
 package versions
 
-import "regexp"
-
-// kind is what may stand below a key.
-type kind int
-
-const (
-	_       kind = iota
-	prose        // a string for people
-	text         // a string that builds use: a pin
-	either       // a pin, or an entry of that name
-	entries      // entries by name
-	table        // pins by name
-	sources      // see placeKeys
+import (
+	"regexp"
+	"slices"
+	"strings"
 )
 
-// topKeys are the keys of the document.
-var topKeys = map[string]kind{
-	"description":   prose,
-	"format":        prose,
-	"assets":        entries,
-	"externals":     entries,
-	"languages":     entries,
-	"docker_images": entries,
-}
+// groups are the mappings of entries at the top of the file. Entries with a
+// version need a url in the groups that are true: languages and images come by
+// name, from a builder or a registry.
+var groups = map[string]bool{"assets": true, "externals": true, "languages": false, "docker_images": false}
 
-// needsURL are the groups whose versioned entries are downloaded by address;
-// languages and images come by name from a builder or a registry.
-var needsURL = map[string]bool{"assets": true, "externals": true}
+// The keys of an entry: strings for people, pins, and mappings of pins. A mapping
+// below any other key but sources is an entry of its own.
+var (
+	proseKeys = strings.Fields("desc description format issue notes uscan-opts uscan-url")
+	pinKeys   = strings.Fields(`active branch commit container_image digest extension_image image image_tag ita_image
+		ita_image_tag latest lts minimum name package package_output_dir pkg ref registry release repo tag tarball_url
+		toolchain url variant version`)
+	tableKeys = strings.Fields("checksum images meta")
+)
 
-// groupKeys are the keys of a group that are not names of entries.
-var groupKeys = map[string]kind{
-	"description": prose,
-	"notes":       prose,
-}
+// entryKeys are all keys of an entry, for hints.
+var entryKeys = slices.Concat(proseKeys, pinKeys, tableKeys, []string{"architecture", "sources"})
 
-// entryKeys are the keys of an entry. A mapping below any other key is an
-// entry of its own.
-var entryKeys = map[string]kind{
-	"description": prose,
-	"desc":        prose,
-	"notes":       prose,
-	"issue":       prose,
-	"uscan-opts":  prose,
-	"uscan-url":   prose,
-
-	"url":         text,
-	"repo":        either,
-	"registry":    text,
-	"name":        text,
-	"tarball_url": text,
-
-	"version": text,
-	"tag":     text,
-	"ref":     text,
-	"commit":  text,
-	"release": text,
-	"branch":  text,
-	"digest":  text,
-	"latest":  text,
-	"minimum": text,
-	"lts":     text,
-	"active":  text,
-
-	"toolchain":          text,
-	"variant":            text,
-	"pkg":                text,
-	"package":            text,
-	"package_output_dir": text,
-	"image":              either,
-	"image_tag":          text,
-	"ita_image":          text,
-	"ita_image_tag":      text,
-	"container_image":    text,
-	"extension_image":    text,
-
-	"architecture": entries,
-	"images":       table,
-	"checksum":     table,
-	"meta":         table,
-	"sources":      sources,
-}
-
-// versionKeys make an entry one that something has to be downloaded for, and
-// addressKeys say where: an entry has one of the second with one of the first.
+// An entry with one of versionKeys is something to download, and needs one of
+// addressKeys, or the url of an entry around it.
 var (
 	versionKeys = []string{"version", "tag", "ref", "commit", "release", "branch", "digest", "latest", "minimum"}
 	addressKeys = []string{"url", "repo", "registry", "name"}
 )
 
-// The keys of a place, and of the kinds of place that are mappings. Every key
-// of the latter is required, but some of gitKeys.
+// The keys of a place, and of the kinds of places that are mappings. Every key of
+// the latter is required, except for git.
 var (
-	placeKeys   = []string{"name", "sha256", "size", "url", "debian", "git", "go", "goproxy"}
 	placeKinds  = []string{"url", "debian", "git", "go", "goproxy"}
+	placeKeys   = append([]string{"name", "sha256", "size"}, placeKinds...)
 	debianKeys  = []string{"package", "version", "suite", "file"}
 	gitKeys     = []string{"url", "commit", "path", "ref"}
 	goKeys      = []string{"module", "version", "sum"}

@@ -1,7 +1,10 @@
-// Package versions reads versions.yaml: the pins of everything that a build
-// takes from outside, and for each download its hash and the places it can
-// come from. The file has the shape of Kata Containers' own versions.yaml,
-// which loads too; see Load for what is refused.
+// Package versions reads versions.yaml: the pins of everything that a build takes
+// from outside, and for each download its hash and the places it can come from.
+// The file has the shape of Kata Containers' own versions.yaml, which loads too.
+//
+// The loader works on YAML nodes instead of Go types, because the entries have
+// names and depths of the author's choice, and because every problem is reported
+// at once with its line and column. See Load for what it refuses.
 package versions
 
 import (
@@ -59,20 +62,20 @@ type Debian struct {
 	Suite, File string
 }
 
-// Git is a commit of a repository. The file is an uncompressed tar of what the
-// commit has at Path, below a folder "source".
+// Git is a commit of a repository. The file is an uncompressed tar of Path in the
+// commit, below a folder "source".
 type Git struct {
-	// URL is what git fetch is given, Commit 40 lower-case hex digits. Path is a
+	// URL is the argument of git fetch, Commit 40 lower-case hex digits. Path is a
 	// folder of the repository, "" for all of it.
 	URL, Commit, Path string
-	// Ref is a tag or branch whose commit nobody has written down yet: nothing
-	// can be built of it, because it may move. Commit is "" then.
+	// Ref is a tag or branch without a pinned commit: nothing can be built from
+	// it, because it can move. Commit is "" then.
 	Ref string
 }
 
-// GoProxy is a module with everything that its go.sum names. The file is an
-// uncompressed tar of what a module proxy has of them, below a folder "proxy",
-// for GOPROXY=file://.
+// GoProxy is a module with everything in its go.sum. The file is an uncompressed
+// tar of the module proxy's files for them, below a folder "proxy", for
+// GOPROXY=file://.
 type GoProxy struct {
 	Module, Version string
 }
@@ -98,11 +101,11 @@ func (p Place) Hash() string {
 	return "git:" + p.Git.Commit + p.Git.Ref
 }
 
-// Cacheable says whether the bytes of the place's file can be told from others,
-// so that caches can hold it.
+// Cacheable reports whether a hash identifies the place's file, so that caches can
+// hold it.
 func (p Place) Cacheable() bool { return p.Go != nil || p.SHA256 != "" }
 
-// Holds says in a few words what the place is: "debian:linux/6.18.15-1/linux.tar",
+// Holds describes the place: "debian:linux/6.18.15-1/linux.tar",
 // "git:https://example.org/linux@<commit>:<path>".
 func (p Place) Holds() string {
 	switch {
@@ -120,7 +123,7 @@ func (p Place) Holds() string {
 	return p.URL
 }
 
-// Warning is something in a file that is no error but worth saying.
+// Warning is a problem in a file that is not an error.
 type Warning struct {
 	File string
 	// Line counts from 1.

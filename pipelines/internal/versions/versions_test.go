@@ -72,8 +72,8 @@ func TestUnfitFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ file, want string }{
-		{large, ":1:1: the file is larger than 1 MiB"},
-		{dir, ": not readable: is a directory; give"},
+		{large, ": not readable: " + large + " is larger than 1.0 MiB; give"},
+		{dir, ": not readable: " + dir + " is a folder, not a regular file; give"},
 		{filepath.Join(dir, "none.yaml"), ": not readable: no such file or directory; give"},
 	} {
 		if _, _, err := Load(test.file); err == nil || !strings.HasPrefix(err.Error(), test.file+test.want) {
