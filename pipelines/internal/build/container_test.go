@@ -12,10 +12,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
@@ -129,6 +131,26 @@ func TestCheckWithoutKernel(t *testing.T) {
 	err := b.check(recipe.Step{Name: "configure", Config: "/build/.config"}, nil, nil)
 	if err == nil || err.Error() != "step configure declares a config, but walls declares no kernel" {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestCheckRefusesDebugOptions checks final configurations of a kernel that does not
+// name the debug folder.
+func TestCheckRefusesDebugOptions(t *testing.T) {
+	kernel, err := kconfig.NewPlan(fstest.MapFS{
+		kconfig.VersionFile:            {Data: []byte("188\n")},
+		kconfig.ExceptionsFile:         {Data: []byte("exceptions: []\n")},
+		"kernel-configs/common/a.conf": {Data: []byte("CONFIG_SMP=y\n")},
+		"kernel-configs/x86_64/b.conf": {Data: []byte("CONFIG_PVH=y\n")},
+		"kernel-configs/debug/c.conf":  {Data: []byte("CONFIG_DEBUG_FS=y\n")},
+	}, []string{"common"}, "x86_64", "v6.18.15")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &run{plan: recipe.Plan{Kernel: kernel}}
+	err = b.check(recipe.Step{Name: "configure"}, []byte("CONFIG_SMP=y\nCONFIG_PVH=y\nCONFIG_DEBUG_FS=y\n"), nil)
+	if err == nil || !strings.Contains(err.Error(), "kernel-configs/debug/c.conf:1: CONFIG_DEBUG_FS=y is for debug kernels only") {
+		t.Errorf("a leaked debug option: %v", err)
 	}
 }
 

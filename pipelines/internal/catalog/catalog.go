@@ -198,6 +198,32 @@ func (c *Catalog) Find(name string, arch Arch) (Asset, error) {
 	return Asset{}, fmt.Errorf("unknown asset %q%s (`list` prints all assets)", name, nearest.Hint(name, c.Names()))
 }
 
+// FindKernel returns the guest kernel of that name and its architecture: arch by any
+// of its names, or with "" this machine's or the only one that the kernel has.
+func (c *Catalog) FindKernel(name, arch string) (Asset, Arch, error) {
+	var kernels []string
+	chosen := HostArch()
+	for _, asset := range c.Assets {
+		if asset.Kernel != nil {
+			kernels = append(kernels, asset.Name)
+		}
+		if asset.Name == name && len(asset.Arches) == 1 {
+			chosen = asset.Arches[0]
+		}
+	}
+	if arch != "" {
+		var err error
+		if chosen, err = ParseArch(arch); err != nil {
+			return Asset{}, "", err
+		}
+	}
+	asset, err := c.Find(name, chosen)
+	if err == nil && asset.Kernel == nil {
+		err = fmt.Errorf("%s is not a guest kernel: choose one of %s", name, strings.Join(kernels, ", "))
+	}
+	return asset, chosen, err
+}
+
 // Closure returns the named assets and everything they depend on, each once,
 // dependencies first.
 func (c *Catalog) Closure(names []string, arch Arch) ([]Asset, error) {

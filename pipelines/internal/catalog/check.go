@@ -9,9 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
 var (
@@ -35,12 +34,12 @@ var reservedNames = []string{"builder", "sources"}
 type checker struct {
 	tree     fs.FS
 	file     string
-	root     *yaml.Node
+	root     strictyaml.Node
 	problems []error
 }
 
 func (c *checker) at(steps ...any) string {
-	return fmt.Sprintf("%s:%d", c.file, lineOf(c.root, steps...))
+	return fmt.Sprintf("%s:%d", c.file, c.root.Line(steps...))
 }
 
 func (c *checker) problem(where string, format string, args ...any) {

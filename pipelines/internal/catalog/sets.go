@@ -1,19 +1,15 @@
 package catalog
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/yamlerr"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
 // SetsFile declares, in a tree, which assets a release merges into which tarball.
@@ -75,22 +71,16 @@ func (c *Catalog) loadSets(tree fs.FS) error {
 		return fmt.Errorf("%s: %w", SetsFile, cause(err))
 	}
 	var file map[string]map[Arch][]string
-	var root yaml.Node
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	if err := yaml.Unmarshal(data, &root); err != nil {
-		return yamlerr.In(SetsFile, err, nil)
+	root, err := strictyaml.Decode(SetsFile, data, &file)
+	if err != nil {
+		return err
 	}
-	if err := decoder.Decode(&file); errors.Is(err, io.EOF) || err == nil && len(file) == 0 {
-		return fmt.Errorf("%s: the file declares no release sets: add one, or remove the file", SetsFile)
-	} else if err != nil {
-		return yamlerr.In(SetsFile, err, nil)
+	if len(file) == 0 {
+		return fmt.Errorf("%s: no release sets: add one, or remove the file", SetsFile)
 	}
-	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s: more than one document in the file", SetsFile)
-	}
-	check := checker{file: SetsFile, root: root.Content[0]}
+	check := checker{file: SetsFile, root: root}
 	for _, name := range slices.Sorted(maps.Keys(file)) {
-		set := Set{Name: name, Components: file[name], Pos: fmt.Sprintf("%s:%d", SetsFile, keyLine(check.root, name))}
+		set := Set{Name: name, Components: file[name], Pos: fmt.Sprintf("%s:%d", SetsFile, root.KeyLine(name))}
 		check.set(c, set)
 		c.Sets = append(c.Sets, set)
 	}
@@ -121,14 +111,4 @@ func (c *checker) set(assets *Catalog, set Set) {
 			}
 		}
 	}
-}
-
-// keyLine returns the line of a field's name.
-func keyLine(node *yaml.Node, field string) int {
-	for i := 0; node.Kind == yaml.MappingNode && i+1 < len(node.Content); i += 2 {
-		if node.Content[i].Value == field {
-			return node.Content[i].Line
-		}
-	}
-	return node.Line
 }

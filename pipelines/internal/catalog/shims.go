@@ -1,19 +1,15 @@
 package catalog
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"slices"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/yamlerr"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
 // ShimsFile declares, in a tree, what the kata-deploy image is made of.
@@ -38,9 +34,6 @@ type Class struct {
 	Pos string
 }
 
-// shimsFields are those of shims.yaml.
-var shimsFields = []string{"base", "shims"}
-
 // LoadShims reads assets/shims.yaml below the root of a tree. It reports all
 // problems it finds, joined, each with file and line: unknown or repeated fields, a
 // base without a digest, an asset that the catalog lacks, on that architecture too,
@@ -54,18 +47,11 @@ func (c *Catalog) LoadShims(tree fs.FS) (*Shims, error) {
 		Base  string                       `yaml:"base"`
 		Shims map[string]map[Arch][]string `yaml:"shims"`
 	}
-	var root yaml.Node
-	if err := yaml.Unmarshal(data, &root); err != nil {
-		return nil, yamlerr.In(ShimsFile, err, shimsFields)
+	root, err := strictyaml.Decode(ShimsFile, data, &file)
+	if err != nil {
+		return nil, err
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&file); errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: the file is empty", ShimsFile)
-	} else if err != nil {
-		return nil, yamlerr.In(ShimsFile, err, shimsFields)
-	}
-	check := checker{file: ShimsFile, root: root.Content[0]}
+	check := checker{file: ShimsFile, root: root}
 	shims := &Shims{Base: file.Base}
 	if !validImage.MatchString(file.Base) {
 		check.problem(check.at("base"), "base is %q: want NAME@sha256:<64 hex digits>", file.Base)
@@ -74,7 +60,7 @@ func (c *Catalog) LoadShims(tree fs.FS) (*Shims, error) {
 		check.problem(check.at("shims"), "no shims: declare at least one")
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.Shims)) {
-		class := Class{Name: name, Components: file.Shims[name], Pos: fmt.Sprintf("%s:%d", ShimsFile, keyLine(child(check.root, "shims"), name))}
+		class := Class{Name: name, Components: file.Shims[name], Pos: fmt.Sprintf("%s:%d", ShimsFile, root.KeyLine("shims", name))}
 		check.class(c, class)
 		shims.Classes = append(shims.Classes, class)
 	}

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"io/fs"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -15,73 +13,30 @@ import (
 )
 
 func kernelConfigCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "kernel-config",
 		Short: "Show, compare and check the configurations of guest kernels",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			return usage(fmt.Errorf("unknown command %q (see `pipelines kernel-config --help`)", args[0]))
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(
-		kernelConfigListCmd(a),
-		kernelConfigShowCmd(a),
-		kernelConfigDiffCmd(a),
-		kernelConfigCheckCmd(a),
-	)
-	return cmd
+		Example: `  pipelines kernel-config list
+  pipelines kernel-config show kernel-debug --arch arm64
+  pipelines kernel-config diff kernel kernel-debug`,
+	}, kernelConfigListCmd(a), kernelConfigShowCmd(a), kernelConfigDiffCmd(a), kernelConfigCheckCmd(a))
 }
 
-// kernelOf is a guest kernel on one architecture and what its fragments request.
+// kernelOf is the configuration of a guest kernel on one architecture.
 type kernelOf struct {
 	asset catalog.Asset
 	arch  catalog.Arch
-	set   *kconfig.Set
+	plan  *kconfig.Plan
 }
 
-// kernel finds a guest kernel among the assets. Without an architecture it is
-// this machine's, or the only one that the kernel has.
-func kernel(assets *catalog.Catalog, files fs.FS, name, arch string) (kernelOf, error) {
-	chosen := catalog.HostArch()
-	if arch != "" {
-		var err error
-		if chosen, err = catalog.ParseArch(arch); err != nil {
-			return kernelOf{}, usage(err)
-		}
-	} else if i := slices.IndexFunc(assets.Assets, func(a catalog.Asset) bool { return a.Name == name }); i >= 0 && len(assets.Assets[i].Arches) == 1 {
-		chosen = assets.Assets[i].Arches[0]
-	}
-	asset, err := assets.Find(name, chosen)
+// kernel finds a guest kernel and makes its plan.
+func kernel(ws *workspace.Workspace, name, arch string) (kernelOf, error) {
+	asset, chosen, err := ws.Catalog.FindKernel(name, arch)
 	if err != nil {
 		return kernelOf{}, usage(err)
 	}
-	if asset.Kernel == nil {
-		var kernels []string
-		for _, a := range assets.Assets {
-			if a.Kernel != nil {
-				kernels = append(kernels, a.Name)
-			}
-		}
-		return kernelOf{}, usage(fmt.Errorf("%s is no guest kernel: there are %s", name, strings.Join(kernels, ", ")))
-	}
-	set, err := kconfig.Load(files, asset.Kernel.Folders(chosen), chosen.Kernel())
-	if err != nil {
-		return kernelOf{}, err
-	}
-	return kernelOf{asset, chosen, set}, nil
-}
-
-// exceptions returns the exceptions of the tree and the version of Linux that a
-// kernel is of.
-func exceptions(ws *workspace.Workspace, k kernelOf) (list []kconfig.Exception, version string, err error) {
-	if list, err = kconfig.LoadExceptions(ws.Resolver.Tree); err != nil {
-		return nil, "", err
-	}
-	version, err = ws.Resolver.Versions.Pin(k.asset.Pins[k.asset.Kernel.Version])
-	return list, version, err
+	plan, err := ws.Resolver.KernelPlan(asset, chosen)
+	return kernelOf{asset, chosen, plan}, err
 }
 
 // listedKernel is a guest kernel on one architecture.
@@ -99,8 +54,10 @@ func kernelConfigListCmd(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the kernels by architecture, with their folders of fragments",
-		Args:  arguments(cobra.NoArgs),
+		Short: "List guest kernels by architecture, with their fragment folders",
+		Example: `  pipelines kernel-config list
+  pipelines kernel-config list --json`,
+		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ws, err := a.open(cmd.Context(), "")
 			if err != nil {
@@ -134,15 +91,11 @@ func listKernels(ws *workspace.Workspace) ([]listedKernel, error) {
 			continue
 		}
 		for _, arch := range asset.Arches {
-			k, err := kernel(ws.Catalog, ws.Files(), asset.Name, string(arch))
+			k, err := kernel(ws, asset.Name, string(arch))
 			if err != nil {
 				return nil, err
 			}
-			version, err := ws.Resolver.Versions.Pin(asset.Pins[asset.Kernel.Version])
-			if err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
-			}
-			kernels = append(kernels, listedKernel{asset.Name, arch, arch.Kernel(), version, asset.Kernel.Folders(arch), len(k.set.Options)})
+			kernels = append(kernels, listedKernel{asset.Name, arch, k.plan.Arch, k.plan.Version, asset.Kernel.Folders(arch), len(k.plan.Requested.Options)})
 		}
 	}
 	return kernels, nil

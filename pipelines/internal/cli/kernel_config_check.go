@@ -19,12 +19,14 @@ func kernelConfigCheckCmd(a *app) *cobra.Command {
 	var o kernelConfigCheckOptions
 	cmd := &cobra.Command{
 		Use:   "check VARIANT FILE",
-		Short: "Hold a final .config against what is requested for a kernel",
-		Long: `Assert every requested option in a final .config by name and value, as a build
-does before it compiles, with the exceptions of kernel-configs/exceptions.yaml;
-and that nothing of kernel-configs/debug is on in a kernel that does not name it.
-With the facts that the step configure leaves beside a .config, the error says for
-each missing option what it depends on.`,
+		Short: "Check the final .config of a kernel",
+		Long: `Check a final .config as a build does before it compiles: it has every requested
+option by name and value, except those in kernel-configs/exceptions.yaml, and no
+option of kernel-configs/debug unless the kernel requests it. With the facts that
+the step configure writes next to a .config, the error explains each missing
+option.`,
+		Example: `  pipelines kernel-config check kernel-debug .config
+  pipelines kernel-config check kernel /boot/config-6.18.15 --arch arm64`,
 		Args: arguments(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ws, err := a.open(cmd.Context(), "")
@@ -36,12 +38,12 @@ each missing option what it depends on.`,
 		},
 	}
 	kernelArchFlag(cmd, &o.arch)
-	cmd.Flags().StringVar(&o.facts, "facts", "", "file of facts about options (default: FILE"+kconfig.FactsSuffix+", where it is there)")
+	cmd.Flags().StringVar(&o.facts, "facts", "", "file of facts about options (default: FILE"+kconfig.FactsSuffix+", if it exists)")
 	return cmd
 }
 
 func runKernelConfigCheck(w io.Writer, o kernelConfigCheckOptions, ws *workspace.Workspace, name, file string) error {
-	k, err := kernel(ws.Catalog, ws.Resolver.Tree, name, o.arch)
+	k, err := kernel(ws, name, o.arch)
 	if err != nil {
 		return err
 	}
@@ -53,23 +55,15 @@ func runKernelConfigCheck(w io.Writer, o kernelConfigCheckOptions, ws *workspace
 	if err != nil {
 		return err
 	}
-	tolerated, version, err := exceptions(ws, k)
-	if err != nil {
+	if err := k.plan.Check(final, facts); err != nil {
 		return err
 	}
-	err = errors.Join(
-		k.set.CheckExplained(final, facts, tolerated, k.arch.Kernel(), version),
-		kconfig.CheckNoDebug(ws.Files(), k.asset.Kernel.Folders(k.arch), k.arch.Kernel(), final),
-	)
-	if err != nil {
-		return err
-	}
-	missing := len(kconfig.Tolerated(k.set, tolerated, k.arch.Kernel(), version))
-	_, err = fmt.Fprintf(w, "%s on %s: %d requested options came out, %d may be missing: ok\n", name, k.arch, len(k.set.Options)-missing, missing)
+	tolerated := len(k.plan.Tolerated())
+	_, err = fmt.Fprintf(w, "%s on %s: %d options as requested, %d may be missing: ok\n", name, k.arch, len(k.plan.Requested.Options)-tolerated, tolerated)
 	return err
 }
 
-// readFacts reads the named file, or the usual one where that exists.
+// readFacts reads the named file, or the usual one if that exists.
 func readFacts(named, usual string) (*kconfig.Facts, error) {
 	file := named
 	if file == "" {

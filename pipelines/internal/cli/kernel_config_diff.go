@@ -26,18 +26,17 @@ func kernelConfigDiffCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare kernels, architectures, revisions and .config files",
-		Long: `Print the options that A and B do not have alike, with the place that requests
-them. A and B are each one of
+		Long: `Print the options that differ between A and B, with the places that request them.
+A and B are each one of
 
-  kernel-debug            what is requested for a kernel
+  kernel-debug            the requested options of a kernel
   kernel@s390x            the same on an architecture
-  v1.0:kernel@s390x       the same in a revision of git, as in git show v1.0:FILE
-  ./.config               a .config file: whatever has a dot or a slash and is
-                          none of the above
+  v1.0:kernel@s390x       the same in a git revision, as in git show v1.0:FILE
+  ./.config               a .config file: any argument with a dot or a slash that
+                          is none of the above
 
-Two requested sets are compared line by line. Against a .config, which has a value
-for everything, only what is requested counts, and an option that is absent there
-is as good as not set.`,
+A .config has a value for every option. Compared with one, only requested options
+count, and an absent option is not set.`,
 		Example: `  pipelines kernel-config diff kernel kernel-debug
   pipelines kernel-config diff kernel@x86_64 kernel@arm64
   pipelines kernel-config diff HEAD~1:kernel kernel
@@ -57,8 +56,8 @@ is as good as not set.`,
 	return cmd
 }
 
-// difference is an option of `kernel-config diff --json`; a side that says
-// nothing about it is null.
+// difference is an option of `kernel-config diff --json`; a side without the option
+// is null.
 type difference struct {
 	Name string      `json:"name"`
 	A    *sideOption `json:"a"`
@@ -98,10 +97,10 @@ func jsonSide(o *kconfig.Option) *sideOption {
 	return &sideOption{o.Value, o.Path, o.Line}
 }
 
-// aKernel is VARIANT or VARIANT@ARCH, after a revision and a colon or alone.
+// aKernel is VARIANT or VARIANT@ARCH, optionally after a revision and a colon.
 var aKernel = regexp.MustCompile(`^(?:(.+):)?([a-z0-9]+(?:-[a-z0-9]+)*)(?:@([a-z0-9_]+))?$`)
 
-// side reads what an argument of diff names.
+// side reads an argument of diff.
 func side(ctx context.Context, ws *workspace.Workspace, arg, arch string) (kconfig.Side, error) {
 	match := aKernel.FindStringSubmatch(arg)
 	if match == nil {
@@ -126,21 +125,25 @@ func side(ctx context.Context, ws *workspace.Workspace, arg, arch string) (kconf
 			return kconfig.Side{}, fmt.Errorf("reading the assets of %s: %w", revision, err)
 		}
 	}
-	k, err := kernel(assets, files, name, arch)
+	asset, chosen, err := assets.FindKernel(name, arch)
+	if err != nil {
+		return kconfig.Side{}, usage(err)
+	}
+	set, err := kconfig.Load(files, asset.Kernel.Folders(chosen), chosen.Kernel())
 	if err != nil {
 		return kconfig.Side{}, err
 	}
 	if revision != "" {
-		for i := range k.set.Options {
-			k.set.Options[i].Path = revision + ":" + k.set.Options[i].Path
+		for i := range set.Options {
+			set.Options[i].Path = revision + ":" + set.Options[i].Path
 		}
 	}
-	return kconfig.Side{Options: k.set.Options}, nil
+	return kconfig.Side{Options: set.Options}, nil
 }
 
 func printDifferences(w io.Writer, args []string, differences []kconfig.Difference) error {
 	if len(differences) == 0 {
-		_, err := fmt.Fprintf(w, "%s and %s have no differences\n", args[0], args[1])
+		_, err := fmt.Fprintf(w, "no differences between %s and %s\n", args[0], args[1])
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

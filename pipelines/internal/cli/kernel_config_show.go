@@ -22,8 +22,10 @@ func kernelConfigShowCmd(a *app) *cobra.Command {
 	var o kernelConfigShowOptions
 	cmd := &cobra.Command{
 		Use:   "show VARIANT",
-		Short: "Print what is requested for a kernel, and where each line comes from",
-		Args:  arguments(cobra.ExactArgs(1)),
+		Short: "Print the requested options of a kernel and where they come from",
+		Example: `  pipelines kernel-config show kernel-debug
+  pipelines kernel-config show kernel --arch s390x --config > requested.config`,
+		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ws, err := a.open(cmd.Context(), "")
 			if err != nil {
@@ -34,7 +36,7 @@ func kernelConfigShowCmd(a *app) *cobra.Command {
 		},
 	}
 	kernelArchFlag(cmd, &o.arch)
-	cmd.Flags().BoolVar(&o.config, "config", false, "print the lines alone, as Linux takes them with KCONFIG_ALLCONFIG")
+	cmd.Flags().BoolVar(&o.config, "config", false, "print only the lines, as a file for KCONFIG_ALLCONFIG")
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print the kernel and its options as JSON")
 	return cmd
 }
@@ -48,37 +50,29 @@ type shownKernel struct {
 	Options []shownOption `json:"options"`
 }
 
-// shownOption is a requested option. Value is n for one that must not be set.
+// shownOption is a requested option; the value n means that it must not be set.
 type shownOption struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 	Path  string `json:"path"`
 	Line  int    `json:"line"`
-	// Tolerated is the reason why this kernel may lack the option.
+	// Tolerated is the reason of the exception that lets the kernel lack the option.
 	Tolerated string `json:"tolerated,omitempty"`
 }
 
 func runKernelConfigShow(w io.Writer, o kernelConfigShowOptions, ws *workspace.Workspace, name string) error {
-	k, err := kernel(ws.Catalog, ws.Resolver.Tree, name, o.arch)
+	k, err := kernel(ws, name, o.arch)
 	if err != nil {
 		return err
 	}
 	if o.config {
-		_, err = w.Write(k.set.Merged())
+		_, err = w.Write(k.plan.Requested.Merged())
 		return err
 	}
-	tolerated, version, err := exceptions(ws, k)
-	if err != nil {
-		return err
-	}
-	applying, err := kconfig.Applying(tolerated, k.arch.Kernel(), version)
-	if err != nil {
-		return err
-	}
-	shown := shownKernel{Variant: name, Arch: k.arch, Version: version, Folders: k.asset.Kernel.Folders(k.arch), Options: []shownOption{}}
-	for _, option := range k.set.Options {
+	shown := shownKernel{Variant: name, Arch: k.arch, Version: k.plan.Version, Folders: k.asset.Kernel.Folders(k.arch), Options: []shownOption{}}
+	for _, option := range k.plan.Requested.Options {
 		one := shownOption{Name: option.Name, Value: option.Value, Path: option.Path, Line: option.Line}
-		for _, e := range applying[option.Name] {
+		for _, e := range k.plan.Exceptions[option.Name] {
 			one.Tolerated = e.Reason
 		}
 		shown.Options = append(shown.Options, one)
@@ -101,6 +95,6 @@ func printKernel(w io.Writer, k shownKernel) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%s on %s, Linux %s: %d options of %s\n", k.Variant, k.Arch, k.Version, len(k.Options), strings.Join(k.Folders, ", "))
+	_, err := fmt.Fprintf(w, "\n%s on %s, Linux %s: %d options from %s\n", k.Variant, k.Arch, k.Version, len(k.Options), strings.Join(k.Folders, ", "))
 	return err
 }

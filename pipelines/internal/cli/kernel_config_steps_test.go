@@ -201,7 +201,7 @@ func TestKernelsHaveWhatKataNeeds(t *testing.T) {
 		"kernel-debug@x86_64": {"CONFIG_DEBUG_INFO_BTF=y", "CONFIG_IKCONFIG_PROC=y", "CONFIG_DEBUG_FS=y"},
 	}
 	for name, k := range kernels {
-		merged := string(k.set.Merged())
+		merged := string(k.plan.Requested.Merged())
 		for _, line := range append(needs[name], everywhere...) {
 			if !strings.Contains(merged, line+"\n") {
 				t.Errorf("%s does not ask for %s", name, line)

@@ -35,7 +35,7 @@ func repository(t *testing.T) (*workspace.Workspace, map[string]kernelOf) {
 	kernels := map[string]kernelOf{}
 	for _, k := range listed {
 		name := k.Variant + "@" + string(k.Arch)
-		if kernels[name], err = kernel(tree.Catalog, tree.Files(), k.Variant, string(k.Arch)); err != nil {
+		if kernels[name], err = kernel(tree, k.Variant, string(k.Arch)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -48,7 +48,7 @@ func TestDebugOptionsStayInDebugKernels(t *testing.T) {
 	_, kernels := repository(t)
 	debug := map[string]string{} // options of the debug folder and their places
 	for name, k := range kernels {
-		for _, option := range k.set.Options {
+		for _, option := range k.plan.Requested.Options {
 			if strings.HasPrefix(option.Path, kconfig.Root+"/"+kconfig.DebugFolder+"/") {
 				debug[option.Name] = option.Pos()
 			} else if debugOnly.MatchString(option.Name) {
@@ -65,7 +65,7 @@ func TestDebugOptionsStayInDebugKernels(t *testing.T) {
 		if slices.Contains(k.asset.Kernel.Folders(k.arch), kconfig.DebugFolder) {
 			continue
 		}
-		for _, option := range k.set.Options {
+		for _, option := range k.plan.Requested.Options {
 			if place := debug[option.Name]; place != "" {
 				t.Errorf("%s: %s gets %s, which is for debugging at %s", option.Pos(), name, option.Name, place)
 			}
@@ -83,11 +83,10 @@ func TestExceptionsAreForSomeKernel(t *testing.T) {
 	for _, e := range all {
 		used := false
 		for _, k := range kernels {
-			_, version, err := exceptions(tree, k)
-			if err != nil {
-				t.Fatal(err)
+			for _, applying := range k.plan.Exceptions[e.Option] {
+				requested := func(o kconfig.Option) bool { return o.Name == e.Option }
+				used = used || applying.Line == e.Line && slices.ContainsFunc(k.plan.Requested.Options, requested)
 			}
-			used = used || len(kconfig.Tolerated(k.set, []kconfig.Exception{e}, k.arch.Kernel(), version)) > 0
 		}
 		if !used {
 			t.Errorf("%s:%d: no kernel asks for %s where this applies", kconfig.ExceptionsFile, e.Line, e.Option)

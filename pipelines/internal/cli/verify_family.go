@@ -11,14 +11,9 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
-
-// debugFolder is the folder of kernel fragments that no kernel gets but those
-// that name it.
-const debugFolder = "debug"
 
 // proof looks at a tarball.
 type proof func(ctx context.Context, tarball string) (*verify.Report, error)
@@ -85,27 +80,11 @@ func qemu(ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch) (veri
 
 // kernelProof collects what the tree says of a guest kernel.
 func kernelProof(ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch) (verify.Kernel, error) {
-	k := verify.Kernel{Asset: asset.Name, Arch: string(arch), KernelArch: arch.Kernel(), Suffix: asset.Kernel.Suffix}
+	k := verify.Kernel{Asset: asset.Name, Arch: string(arch), Suffix: asset.Kernel.Suffix}
 	files := ws.Resolver.Tree
 	var err error
-	if k.Requested, err = kconfig.Load(files, asset.Kernel.Folders(arch), k.KernelArch); err != nil {
+	if k.Plan, err = ws.Resolver.KernelPlan(asset, arch); err != nil {
 		return k, err
-	}
-	if k.Exceptions, err = kconfig.LoadExceptions(files); err != nil {
-		return k, err
-	}
-	if k.ConfigVersion, err = kconfig.ConfigVersion(files); err != nil {
-		return k, err
-	}
-	if k.Version, err = pin(ws, asset, asset.Kernel.Version); err != nil {
-		return k, err
-	}
-	if !slices.Contains(asset.Kernel.Folders(arch), debugFolder) {
-		debug, err := kconfig.Load(files, []string{debugFolder}, k.KernelArch)
-		if err != nil {
-			return k, err
-		}
-		k.Forbidden = verify.Forbidden(debug, k.Requested)
 	}
 	for _, secret := range slices.Sorted(maps.Keys(asset.Secrets)) {
 		content, err := files.Content(asset.Folder + "/" + asset.Secrets[secret])

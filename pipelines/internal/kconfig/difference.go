@@ -5,25 +5,24 @@ import (
 	"strings"
 )
 
-// Side is one of two configurations to compare.
+// Side is one of two configurations that Compare compares.
 type Side struct {
 	Options []Option
 	// Final is true for a .config, which has a value for every option of its
-	// kernel: what is absent there is as good as not set. Requested sets hold
-	// only what somebody asked for.
+	// kernel: absent means not set. A requested set has only requested options.
 	Final bool
 }
 
-// Difference is an option that two sides do not have alike. A side that says
-// nothing about it is nil.
+// Difference is an option that differs between two sides. A side without the option
+// is nil.
 type Difference struct {
 	Name string
 	A, B *Option
 }
 
-// Compare returns the options in which two sides differ, sorted by name. Where
-// one of them is a .config, "not set" and absent are the same; where the other is
-// a requested set, only what is requested counts.
+// Compare returns the options that differ between two sides, sorted by name. If one
+// side is a .config, "not set" and absent are the same; if the other is a requested
+// set, only the requested options count.
 func Compare(a, b Side) []Difference {
 	left, right := byName(a.Options), byName(b.Options)
 	names := map[string]bool{}

@@ -1,102 +1,67 @@
 package kconfig
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/yamlerr"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
 // ExceptionsFile holds the exceptions, below the repository root.
 const ExceptionsFile = Root + "/exceptions.yaml"
 
-// kernelArches are the values of ARCH in a Linux build that Kata knows. One
-// misspelt would make an exception that never applies.
+// kernelArches are the values of ARCH in a Linux build that Kata knows. A misspelt
+// one would make an exception that never applies.
 var kernelArches = []string{"arm64", "powerpc", "riscv", "s390", "x86_64"}
 
-// Exception tolerates that a requested option is not in the final
-// configuration. Arches are kernel architectures, none for all of them;
-// Versions is a range of kernel versions such as ">=6.18, <6.20", "" for all.
-// Line is its place in ExceptionsFile.
+// Exception tolerates that the final configuration lacks a requested option.
+// Arches are kernel architectures, empty for all of them; Versions is a range of
+// kernel versions such as ">=6.18, <6.20", "" for all. Line is its place in
+// ExceptionsFile.
 type Exception struct {
-	Option, Reason string
-	Arches         []string
-	Versions       string
-	Line           int
-}
-
-// entry is an exception as it is written.
-type entry struct {
 	Option   string   `yaml:"option"`
 	Reason   string   `yaml:"reason"`
 	Arches   []string `yaml:"arches"`
 	Versions string   `yaml:"versions"`
+	Line     int      `yaml:"-"`
 }
 
-// LoadExceptions reads and checks kernel-configs/exceptions.yaml. The error
-// holds a line for each problem.
+// LoadExceptions reads and checks kernel-configs/exceptions.yaml. The error has a
+// line for each problem.
 func LoadExceptions(tree fs.FS) ([]Exception, error) {
 	data, err := fs.ReadFile(tree, ExceptionsFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: write \"exceptions: []\" into it where there are none", ExceptionsFile, cause(err))
+		return nil, fmt.Errorf("%s: %w: write \"exceptions: []\" to it if there are none", ExceptionsFile, cause(err))
 	}
-	exceptions, err := decodeExceptions(data)
+	var file struct {
+		Exceptions []Exception `yaml:"exceptions"`
+	}
+	root, err := strictyaml.Decode(ExceptionsFile, data, &file)
 	if err != nil {
 		return nil, err
 	}
+	if file.Exceptions == nil {
+		return nil, fmt.Errorf("%s:1: no list of exceptions: write \"exceptions: []\" if there are none", ExceptionsFile)
+	}
 	var problems []error
-	for i, e := range exceptions {
-		for _, text := range e.problems(exceptions[:i]) {
+	for i := range file.Exceptions {
+		e := &file.Exceptions[i]
+		e.Reason, e.Line = strings.TrimSpace(e.Reason), root.Line("exceptions", i)
+		for _, text := range e.problems(file.Exceptions[:i]) {
 			problems = append(problems, fmt.Errorf("%s:%d: %s", ExceptionsFile, e.Line, text))
 		}
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	return exceptions, nil
+	return file.Exceptions, nil
 }
 
-// fields are those of exceptions.yaml.
-var fields = []string{"exceptions", "option", "reason", "arches", "versions"}
-
-func decodeExceptions(data []byte) ([]Exception, error) {
-	var file struct {
-		Exceptions []entry `yaml:"exceptions"`
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		return nil, yamlerr.In(ExceptionsFile, err, fields)
-	}
-	if file.Exceptions == nil {
-		return nil, fmt.Errorf("%s:1: no list of exceptions: write \"exceptions: []\" where there are none", ExceptionsFile)
-	}
-	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: more than one document in the file: keep one list", ExceptionsFile)
-	}
-	// Once more as nodes, which know their lines.
-	var nodes struct {
-		Exceptions []yaml.Node `yaml:"exceptions"`
-	}
-	if err := yaml.Unmarshal(data, &nodes); err != nil {
-		return nil, yamlerr.In(ExceptionsFile, err, fields)
-	}
-	exceptions := make([]Exception, len(file.Exceptions))
-	for i, e := range file.Exceptions {
-		exceptions[i] = Exception{e.Option, strings.TrimSpace(e.Reason), e.Arches, e.Versions, nodes.Exceptions[i].Line}
-	}
-	return exceptions, nil
-}
-
-// problems tells what is wrong with an exception that stands after others.
+// problems returns the problems of an exception that follows others.
 func (e Exception) problems(others []Exception) []string {
 	var texts []string
 	if !validName.MatchString(e.Option) {
@@ -107,11 +72,11 @@ func (e Exception) problems(others []Exception) []string {
 	}
 	for i, arch := range e.Arches {
 		if !slices.Contains(kernelArches, arch) {
-			texts = append(texts, fmt.Sprintf("unknown kernel architecture %q: known are %s%s",
+			texts = append(texts, fmt.Sprintf("unknown kernel architecture %q: choose one of %s%s",
 				arch, strings.Join(kernelArches, ", "), nearest.Hint(arch, kernelArches)))
 		}
 		if slices.Contains(e.Arches[:i], arch) {
-			texts = append(texts, fmt.Sprintf("architecture %s stands twice: remove one", arch))
+			texts = append(texts, fmt.Sprintf("duplicate architecture %s: remove one", arch))
 		}
 	}
 	if _, err := parseRange(e.Versions); err != nil {
@@ -119,14 +84,14 @@ func (e Exception) problems(others []Exception) []string {
 	}
 	for _, other := range others {
 		if other.Option == e.Option && other.Versions == e.Versions && other.shares(e) {
-			texts = append(texts, fmt.Sprintf("%s has such an exception on line %d already: make one of the two", e.Option, other.Line))
+			texts = append(texts, fmt.Sprintf("duplicate exception for %s, already on line %d: merge the two", e.Option, other.Line))
 			break
 		}
 	}
 	return texts
 }
 
-// shares tells whether both apply on one architecture.
+// shares reports whether both apply to a common architecture.
 func (e Exception) shares(other Exception) bool {
 	return len(e.Arches) == 0 || len(other.Arches) == 0 ||
 		slices.ContainsFunc(e.Arches, func(arch string) bool { return slices.Contains(other.Arches, arch) })

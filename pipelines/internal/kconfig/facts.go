@@ -8,13 +8,13 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// FactsSuffix is added to the path of a final .config to name the file of facts
-// that stands beside it.
+// FactsSuffix is appended to the path of a final .config for the file of facts next
+// to it.
 const FactsSuffix = ".facts"
 
-// Facts are what the Kconfig files of a kernel tree say about its options, and
-// about requested ones why they did not come out: see assets/kernel/explain.c,
-// which writes them.
+// Facts are what the Kconfig files of a kernel tree say about its options, and why
+// requested ones are not in the final configuration. assets/kernel/explain.c writes
+// them.
 type Facts struct {
 	// names are all options of the tree, without CONFIG_, sorted.
 	names []string
@@ -33,7 +33,7 @@ func ParseFacts(data []byte) (*Facts, error) {
 		fields := strings.Split(line, "\t")
 		switch {
 		case !validName.MatchString("CONFIG_"+fields[0]) || len(fields) != 1 && len(fields) != 3:
-			return nil, fmt.Errorf("line %d of the facts about options, %s, is none: want NAME, or NAME, kind and text with tabs between them",
+			return nil, fmt.Errorf("line %d of the facts about options is %s: want NAME, or NAME, kind and text separated by tabs",
 				number, quote(line))
 		case len(fields) == 1:
 			facts.names = append(facts.names, line)
@@ -45,8 +45,8 @@ func ParseFacts(data []byte) (*Facts, error) {
 	return facts, nil
 }
 
-// explain says why Linux did not take an option, as a sentence that goes on
-// after the rest of a message, or "" where it is not known.
+// explain says why Linux dropped an option, as the continuation of a message, or ""
+// if the facts do not tell.
 func (f *Facts) explain(option Option) string {
 	if f == nil || len(f.names) == 0 {
 		return ""
@@ -63,20 +63,20 @@ func (f *Facts) explain(option Option) string {
 	case option.Value == "n" && len(texts["selects"]) > 0:
 		return "; it is switched on by " + strings.Join(texts["selects"], " and by ")
 	case len(texts["hidden"]) > 0:
-		return "; nobody can ask for it, it has no prompt" + hidden(texts)
+		return "; it cannot be requested, it has no prompt" + hidden(texts)
 	case len(texts["needs"]) > 0:
 		return "; it depends on " + strings.Join(texts["needs"], " and on ")
 	case len(texts["choice"]) > 0:
-		return "; of its choice CONFIG_" + texts["choice"][0] + " is set: only one can be"
+		return "; it is in a choice with CONFIG_" + texts["choice"][0] + ", which is set: only one can be"
 	case len(texts["range"]) > 0:
 		return "; it is a number from " + strings.Replace(texts["range"][0], " ", " to ", 1)
 	case len(texts["type"]) > 0 && option.Value != "y" && option.Value != "n":
-		return "; it is a " + texts["type"][0] + " there"
+		return "; it is a " + texts["type"][0] + " in Linux"
 	}
 	return ""
 }
 
-// hidden goes on about an option without a prompt.
+// hidden continues the explanation of an option without a prompt.
 func hidden(texts map[string][]string) string {
 	switch {
 	case len(texts["selects"]) > 0:
@@ -87,7 +87,7 @@ func hidden(texts map[string][]string) string {
 	return ""
 }
 
-// near names up to three options that are written much like an unknown one.
+// near suggests up to three options with names close to an unknown one.
 func (f *Facts) near(name string) string {
 	const limit = 3
 	var found []string

@@ -11,12 +11,12 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// fragments returns the paths of the fragments to read, in order, and what is
-// wrong with the folders. The folder of the architecture must be there too: a
-// kernel without it would build, and lack half of what its guests need.
+// fragments returns the paths of the fragments to read, in order, and the problems
+// of the folders. The folder of the architecture must exist too: a kernel without
+// it would build, but lack half of what its guests need.
 func fragments(tree fs.FS, folders []string, kernelArch string) ([]string, []error) {
 	if len(folders) == 0 {
-		return nil, []error{fmt.Errorf("%s: no folder is named: name at least one", Root)}
+		return nil, []error{fmt.Errorf("%s: no folder named: name at least one", Root)}
 	}
 	var files []string
 	var problems []error
@@ -29,7 +29,7 @@ func fragments(tree fs.FS, folders []string, kernelArch string) ([]string, []err
 	}
 	for i, folder := range folders {
 		if slices.Contains(folders[:i], folder) || folder == kernelArch {
-			problems = append(problems, fmt.Errorf("%s/%s: the folder would be read twice: name it once, and that of an architecture never",
+			problems = append(problems, fmt.Errorf("%s/%s: duplicate folder: name it once, and never that of an architecture",
 				Root, folder))
 			continue
 		}
@@ -42,15 +42,15 @@ func fragments(tree fs.FS, folders []string, kernelArch string) ([]string, []err
 }
 
 // list returns the *.conf files in the subfolders of one folder, sorted within
-// each. Subfolders may be missing, but there must be one file altogether.
+// each. Subfolders may be missing, but at least one file must exist.
 func list(tree fs.FS, folder string, subfolders []string) ([]string, error) {
 	if folder == "" || folder == "." || strings.Contains(folder, "/") || !fs.ValidPath(folder) {
-		return nil, fmt.Errorf("%s: %q is no name of a folder in it", Root, folder)
+		return nil, fmt.Errorf("%s: %q is not the name of a folder in it", Root, folder)
 	}
 	dir := path.Join(Root, folder)
 	if info, err := fs.Stat(tree, dir); err != nil || !info.IsDir() {
 		names := known(tree)
-		return nil, fmt.Errorf("%s: no such folder: there are %s%s", dir, strings.Join(names, ", "), nearest.Hint(folder, names))
+		return nil, fmt.Errorf("%s: no such folder: choose one of %s%s", dir, strings.Join(names, ", "), nearest.Hint(folder, names))
 	}
 	var files []string
 	for _, subfolder := range subfolders {
@@ -68,16 +68,16 @@ func list(tree fs.FS, folder string, subfolders []string) ([]string, error) {
 		}
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: no fragment in it for this architecture: add a .conf file, or drop the folder from the kernel", dir)
+		return nil, fmt.Errorf("%s: no fragment for this architecture: add a .conf file, or remove the folder from the kernel", dir)
 	}
 	return files, nil
 }
 
-// known returns the names of all folders there are, for hints.
+// known returns the names of all folders, for hints.
 func known(tree fs.FS) []string {
 	entries, err := fs.ReadDir(tree, Root)
 	if err != nil {
-		return nil // the caller reports a folder that is missing anyway
+		return nil // The caller reports a missing folder anyway.
 	}
 	var names []string
 	for _, entry := range entries {

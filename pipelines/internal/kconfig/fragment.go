@@ -1,7 +1,9 @@
 package kconfig
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"strings"
 )
@@ -9,16 +11,27 @@ import (
 var (
 	assignment = regexp.MustCompile(`^(CONFIG_[A-Za-z0-9_]+)=(.*)$`)
 	unset      = regexp.MustCompile(`^# (CONFIG_[A-Za-z0-9_]+) is not set$`)
-	// Linux takes these for comments, and their author did not mean one.
+	// Linux takes these for comments, but their author meant a statement.
 	almostUnset = regexp.MustCompile(`(?i)^#\s*CONFIG_\w+\s+is\s+not\s+set\W*$`)
-	// Just what Linux writes itself: another escape or a leading zero would not
-	// come back in the final .config as it stands here.
+	// Exactly what Linux writes: another escape or a leading zero would come back
+	// differently in the final .config.
 	validValue = regexp.MustCompile(`^(?:[ymn]|-?(?:0|[1-9][0-9]*)|0[xX][0-9a-fA-F]+|"(?:[^"\\\x00-\x1f]|\\["\\])*")$`)
 	validName  = regexp.MustCompile(`^CONFIG_[A-Za-z0-9_]+$`)
 )
 
-// parse returns the options of a fragment in the order of its lines, and
-// everything that is wrong with it. An option may be there twice.
+// readFragment returns the valid options of a fragment, and an error for
+// everything else in it.
+func readFragment(tree fs.FS, file string) ([]Option, error) {
+	data, err := fs.ReadFile(tree, file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, cause(err))
+	}
+	options, problems := parse(file, data)
+	return options, errors.Join(problems...)
+}
+
+// parse returns the options of a fragment in the order of its lines, duplicates
+// included, and its problems.
 func parse(file string, data []byte) ([]Option, []error) {
 	var options []Option
 	var problems []error
@@ -28,7 +41,7 @@ func parse(file string, data []byte) ([]Option, []error) {
 		option.Name, option.Value, ok = split(line)
 		switch {
 		case !ok || almostUnset.MatchString(line) && option.Name == "":
-			problems = append(problems, fmt.Errorf("%s: %s is no statement: want CONFIG_NAME=value or # CONFIG_NAME is not set, without blanks around it",
+			problems = append(problems, fmt.Errorf("%s: %s is not a statement: want CONFIG_NAME=value or # CONFIG_NAME is not set, without blanks around it",
 				option.Pos(), quote(line)))
 		case option.Name == "":
 		case !validValue.MatchString(option.Value):
@@ -41,8 +54,8 @@ func parse(file string, data []byte) ([]Option, []error) {
 	return options, problems
 }
 
-// split takes a line of a .config apart. The name is empty for a comment and a
-// blank line; ok is false for what is none of the four kinds of line.
+// split parses a line of a .config. The name is empty for a comment and a blank
+// line; ok is false for anything that is not one of the four kinds of line.
 func split(line string) (name, value string, ok bool) {
 	if m := assignment.FindStringSubmatch(line); m != nil {
 		return m[1], m[2], true
@@ -61,7 +74,7 @@ func Statement(name, value string) string {
 	return name + "=" + value
 }
 
-// lines yields the lines of a file without their ends, numbered from 1.
+// lines yields the lines of a file without line ends, numbered from 1.
 func lines(data []byte) func(yield func(int, string) bool) {
 	return func(yield func(int, string) bool) {
 		number := 0
@@ -74,7 +87,7 @@ func lines(data []byte) func(yield func(int, string) bool) {
 	}
 }
 
-// quote shows a piece of input, shortened: it may be anything.
+// quote quotes a piece of input, shortened because it can be anything.
 func quote(text string) string {
 	const limit = 60
 	if runes := []rune(text); len(runes) > limit {

@@ -1,13 +1,17 @@
-// Package kconfig reads the kernel configuration fragments of kernel-configs/
-// and holds the final configuration of a kernel against them: every requested
-// option is in it by exact name and value, or an exception says why it is not.
+// Package kconfig reads the kernel configuration fragments of kernel-configs/ and
+// checks the final configuration of a kernel against them: it has every requested
+// option by exact name and value, or an exception says why not, and no option of
+// the debug folder that the kernel does not request. See Plan.
 //
-// A fragment is written like a .config of Linux, with one statement a line:
+// A fragment is written like a .config of Linux, with one statement per line:
 // CONFIG_NAME=value, "# CONFIG_NAME is not set", a comment, or nothing. Values
 // are y, m, n, a number, 0x and hex digits, or a string in double quotes.
 //
-// Nothing here depends on the order of fragments: an option that stands twice
-// is an error. Paths, in results and in errors, are below the repository root.
+// Nothing depends on the order of fragments: a duplicate option is an error. Paths
+// in results and errors are relative to the repository root.
+//
+// The package does not evaluate Kconfig files: Linux does that during a build, and
+// a final .config shows the result.
 package kconfig
 
 import (
@@ -23,8 +27,8 @@ import (
 const Root = "kernel-configs"
 
 // Option is one requested option. Name includes CONFIG_; Value is as in a
-// .config, "n" for an option that must not be set. Path and Line tell where it
-// is requested.
+// .config, "n" for an option that must not be set. Path and Line are the place
+// that requests it.
 type Option struct {
 	Name, Value string
 	Path        string
@@ -34,11 +38,11 @@ type Option struct {
 // Pos returns "path:line".
 func (o Option) Pos() string { return fmt.Sprintf("%s:%d", o.Path, o.Line) }
 
-// Set is what the fragments of one kernel request together.
+// Set is everything that the fragments of one kernel request.
 type Set struct {
 	// Files are the paths of the fragments, in the order they were read.
 	Files []string
-	// Options are sorted by name, each there once.
+	// Options are sorted by name, each once.
 	Options []Option
 }
 
@@ -47,20 +51,17 @@ type Set struct {
 // *.conf and then <kernelArch>/*.conf; kernel-configs/<kernelArch>/*.conf, which
 // every kernel of that architecture gets, comes right after the first folder.
 //
-// The error holds a line for each problem: a folder without fragments, a line
-// that is no statement, an option that stands twice.
+// The error has a line for each problem: a folder without fragments, a line that
+// is not a statement, a duplicate option.
 func Load(tree fs.FS, folders []string, kernelArch string) (*Set, error) {
 	files, problems := fragments(tree, folders, kernelArch)
 	set := &Set{Files: files}
 	first := map[string]Option{}
 	for _, file := range files {
-		data, err := fs.ReadFile(tree, file)
+		options, err := readFragment(tree, file)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", file, cause(err)))
-			continue
+			problems = append(problems, err)
 		}
-		options, errs := parse(file, data)
-		problems = append(problems, errs...)
 		for _, option := range options {
 			if other, ok := first[option.Name]; ok {
 				problems = append(problems, clash(option, other))
@@ -79,15 +80,15 @@ func Load(tree fs.FS, folders []string, kernelArch string) (*Set, error) {
 
 func clash(option, other Option) error {
 	if option.Value == other.Value {
-		return fmt.Errorf("%s: %s=%s stands at %s already: remove one of the two",
+		return fmt.Errorf("%s: duplicate %s=%s, already set at %s: remove one of the two",
 			option.Pos(), option.Name, option.Value, other.Pos())
 	}
-	return fmt.Errorf("%s: %s is set to %s here, but to %s at %s: keep one of the two",
+	return fmt.Errorf("%s: %s is set to %s here and to %s at %s: keep one of the two",
 		option.Pos(), option.Name, option.Value, other.Value, other.Pos())
 }
 
-// Merged returns all options as the file that KCONFIG_ALLCONFIG of a Linux
-// build names. It depends on names and values alone, not on where they stand.
+// Merged returns all options as the file for KCONFIG_ALLCONFIG in a Linux build.
+// It depends only on names and values, not on the fragments they come from.
 func (s *Set) Merged() []byte {
 	var b bytes.Buffer
 	for _, option := range s.Options {
@@ -97,7 +98,7 @@ func (s *Set) Merged() []byte {
 	return b.Bytes()
 }
 
-// cause drops the operation and path of a file error: the path is said anyway.
+// cause drops the operation and path of a file error: the caller names the path.
 func cause(err error) error {
 	var pathError *fs.PathError
 	if errors.As(err, &pathError) {

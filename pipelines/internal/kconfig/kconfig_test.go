@@ -85,16 +85,18 @@ func runCase(archive *txtar.Archive) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "files: %s\n", strings.Join(set.Files, " "))
 	fmt.Fprintf(&out, "merged:\n%s", set.Merged())
-	var exceptions []Exception
-	if _, ok := tree[ExceptionsFile]; ok || final == nil {
-		if exceptions, err = LoadExceptions(tree); err != nil {
-			fmt.Fprintf(&out, "LoadExceptions: %v\n", err)
-			return out.String()
-		}
-		fmt.Fprintf(&out, "tolerated: %v\n", Tolerated(set, exceptions, arch, version))
+	if _, ok := tree[ExceptionsFile]; !ok && final != nil {
+		tree[ExceptionsFile] = &fstest.MapFile{Data: []byte("exceptions: []\n")}
 	}
+	tree[VersionFile] = &fstest.MapFile{Data: []byte("188\n")}
+	plan, err := NewPlan(tree, folders, arch, version)
+	if err != nil {
+		fmt.Fprintf(&out, "NewPlan: %v\n", err)
+		return out.String()
+	}
+	fmt.Fprintf(&out, "tolerated: %v\n", plan.Tolerated())
 	if final != nil {
-		fmt.Fprintf(&out, "Check: %v\n", set.CheckExplained(final, facts, exceptions, arch, version))
+		fmt.Fprintf(&out, "Check: %v\n", plan.Check(final, facts))
 	}
 	return out.String()
 }
@@ -148,10 +150,8 @@ func TestLoadNamesUnreadableFiles(t *testing.T) {
 }
 
 func TestToleratedIsNeverNil(t *testing.T) {
-	for _, version := range []string{"v6.18.15", "none"} {
-		if got := Tolerated(&Set{}, nil, "x86_64", version); got == nil || len(got) != 0 {
-			t.Errorf("with version %s: %#v, want an empty list", version, got)
-		}
+	if got := (&Plan{Requested: &Set{}}).Tolerated(); got == nil || len(got) != 0 {
+		t.Errorf("%#v, want an empty list", got)
 	}
 }
 
@@ -163,11 +163,11 @@ func TestConfigVersion(t *testing.T) {
 	}{
 		{"188\n", 188, ""},
 		{"1", 1, ""},
-		{"", 0, `kernel-configs/kata_config_version:1: "" is no positive number: want one such as 188`},
-		{"0\n", 0, `kernel-configs/kata_config_version:1: "0" is no positive number: want one such as 188`},
-		{"+7\n", 0, `kernel-configs/kata_config_version:1: "+7" is no positive number: want one such as 188`},
-		{"188dev\n", 0, `kernel-configs/kata_config_version:1: "188dev" is no positive number: want one such as 188`},
-		{"-", 0, `kernel-configs/kata_config_version: file does not exist: write the number of the configuration into it`},
+		{"", 0, `kernel-configs/kata_config_version:1: "" is not a positive number such as 188`},
+		{"0\n", 0, `kernel-configs/kata_config_version:1: "0" is not a positive number such as 188`},
+		{"+7\n", 0, `kernel-configs/kata_config_version:1: "+7" is not a positive number such as 188`},
+		{"188dev\n", 0, `kernel-configs/kata_config_version:1: "188dev" is not a positive number such as 188`},
+		{"-", 0, `kernel-configs/kata_config_version: file does not exist: write the number of the configuration to it`},
 	} {
 		tree := fstest.MapFS{}
 		if test.data != "-" {
@@ -216,7 +216,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		merged := set.Merged()
-		if err := set.Check(merged, nil, "s390", "6.18"); err != nil {
+		if err := (&Plan{Arch: "s390", Version: "6.18", Requested: set}).Check(merged, nil); err != nil {
 			t.Fatal(err)
 		}
 		again, problems := parse("merged", merged)

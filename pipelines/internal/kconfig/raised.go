@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// CheckRaised refuses fragments that request something else than those of an
-// earlier tree, while VersionFile has not grown. What counts is which option a
-// folder sets to what: comments, and moves between the files of a folder, change
-// no kernel. Base is what the earlier tree is called in the error, which has a
-// line for each change.
+// CheckRaised refuses fragments that request anything else than those of an earlier
+// tree while the number in VersionFile is not higher. It compares the value of each
+// option of a folder: comments, and moves between the files of a folder, change no
+// kernel. Base names the earlier tree in the error, which has a line for each
+// change.
 func CheckRaised(earlier, now fs.FS, base string) error {
 	before, err := requests(earlier)
 	if err != nil {
@@ -45,11 +45,11 @@ func CheckRaised(earlier, now fs.FS, base string) error {
 		}
 		problems = append(problems, errors.New(change))
 	}
-	return errors.Join(append(problems, fmt.Errorf("%s:1: requested options changed since %s, but the version is %d, and was %d there: raise it to %d",
+	return errors.Join(append(problems, fmt.Errorf("%s:1: requested options changed since %s, but the version is %d here and %d there: raise it to %d",
 		VersionFile, base, version, old, old+1))...)
 }
 
-// request is an option that a folder sets, also where another one does.
+// request is an option that a folder sets; another folder may set it too.
 type request struct{ folder, name string }
 
 // requests returns the options of all fragments of a tree.
@@ -57,25 +57,21 @@ func requests(tree fs.FS) (map[request]Option, error) {
 	found := map[request]Option{}
 	err := fs.WalkDir(tree, Root, func(file string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && file == Root {
-			return nil // a tree of before there were any
+			return nil // A tree without fragments.
 		}
 		if err != nil || entry.IsDir() || path.Ext(file) != ".conf" {
 			return err
 		}
-		data, err := fs.ReadFile(tree, file)
-		if err != nil {
-			return err
-		}
-		options, problems := parse(file, data)
+		options, err := readFragment(tree, file)
 		for _, option := range options {
 			found[request{path.Dir(file), option.Name}] = option
 		}
-		return errors.Join(problems...)
+		return err
 	})
 	return found, err
 }
 
-// changes tells what the second has otherwise than the first, by place.
+// changes describes the differences of the second to the first, ordered by place.
 func changes(before, after map[request]Option) []string {
 	var changed []Option
 	for r, option := range after {
@@ -90,7 +86,7 @@ func changes(before, after map[request]Option) []string {
 	for _, o := range changed {
 		text := fmt.Sprintf("%s: %s=%s is new", o.Pos(), o.Name, o.Value)
 		if was, there := before[request{path.Dir(o.Path), o.Name}]; there {
-			text = fmt.Sprintf("%s: %s is %s, and was %s", o.Pos(), o.Name, o.Value, was.Value)
+			text = fmt.Sprintf("%s: %s is %s and was %s", o.Pos(), o.Name, o.Value, was.Value)
 		}
 		texts = append(texts, text)
 	}

@@ -9,32 +9,32 @@ import (
 	"strings"
 )
 
-// VersionFile holds the number that Kata raises with every change to the
-// fragments; it is part of the names of installed kernels.
+// VersionFile holds the number that Kata raises with every change of the fragments;
+// it is part of the names of installed kernels.
 const VersionFile = Root + "/kata_config_version"
 
 // ConfigVersion reads kernel-configs/kata_config_version.
 func ConfigVersion(tree fs.FS) (int, error) {
 	data, err := fs.ReadFile(tree, VersionFile)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w: write the number of the configuration into it", VersionFile, cause(err))
+		return 0, fmt.Errorf("%s: %w: write the number of the configuration to it", VersionFile, cause(err))
 	}
 	text := strings.TrimSpace(string(data))
 	number, err := strconv.Atoi(text)
 	if err != nil || number < 1 || strconv.Itoa(number) != text {
-		return 0, fmt.Errorf("%s:1: %s is no positive number: want one such as 188", VersionFile, quote(text))
+		return 0, fmt.Errorf("%s:1: %s is not a positive number such as 188", VersionFile, quote(text))
 	}
 	return number, nil
 }
 
-// kernelVersion is a version of Linux. rc is 0 for a release.
+// kernelVersion is a version of Linux; rc is 0 for a release.
 type kernelVersion struct {
 	numbers [3]int
 	rc      int
 }
 
 var (
-	// A build may append anything to the version, as "-rc1+" or "-kata".
+	// A build can append anything to the version, as in "-rc1+" or "-kata".
 	versionText = regexp.MustCompile(`^v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:-rc(\d{1,6}))?(?:[-+].*)?$`)
 	boundText   = regexp.MustCompile(`^(>=|<=|>|<|=) *(\d{1,6}\.\d{1,6}(?:\.\d{1,6})?(?:-rc\d{1,6})?)$`)
 )
@@ -42,11 +42,11 @@ var (
 func parseVersion(text string) (kernelVersion, error) {
 	m := versionText.FindStringSubmatch(text)
 	if m == nil {
-		return kernelVersion{}, fmt.Errorf("%s is no version of Linux: want one such as v6.18.15 or 6.19-rc1", quote(text))
+		return kernelVersion{}, fmt.Errorf("%s is not a version of Linux such as v6.18.15 or 6.19-rc1", quote(text))
 	}
 	var parts [4]int
 	for i := range parts {
-		parts[i], _ = strconv.Atoi(m[i+1]) // at most six digits, or none for 0
+		parts[i], _ = strconv.Atoi(m[i+1]) // At most six digits, or none for 0.
 	}
 	return kernelVersion{[3]int(parts[:3]), parts[3]}, nil
 }
@@ -77,9 +77,9 @@ func parseRange(text string) ([]bound, error) {
 	return bounds, nil
 }
 
-// holds compares by numbers: 6.9 is before 6.18. A release candidate counts as
-// its release, whose options it has, unless the bound names a candidate itself:
-// then candidates come in their order, before the release.
+// holds compares numerically: 6.9 is before 6.18. A release candidate counts as its
+// release, whose options it has, unless the bound names a candidate too: then
+// candidates precede the release, in their order.
 func (b bound) holds(v kernelVersion) bool {
 	order := 0
 	for i := range b.version.numbers {
@@ -102,7 +102,7 @@ func (b bound) holds(v kernelVersion) bool {
 	}
 }
 
-// candidate orders the release itself after all of its candidates.
+// candidate orders a release after all of its candidates.
 func (v kernelVersion) candidate() int {
 	if v.rc == 0 {
 		return 1 << 30

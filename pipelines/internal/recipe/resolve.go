@@ -50,7 +50,7 @@ type Plan struct {
 	// Sources are the places of Recipe.Sources, in the same order.
 	Sources []versions.Source
 	// Kernel is set for guest kernels.
-	Kernel *KernelPlan
+	Kernel *kconfig.Plan
 	// Read are the paths of all files of the tree that the recipe is made of,
 	// sorted.
 	Read []string
@@ -58,14 +58,6 @@ type Plan struct {
 	Ccache bool
 	// Disk is the free space that the build needs, in bytes.
 	Disk int64
-}
-
-// KernelPlan is what the final configuration of a kernel is checked against.
-type KernelPlan struct {
-	Requested  *kconfig.Set
-	Exceptions []kconfig.Exception
-	Arch       string
-	Version    string
 }
 
 // Resolver makes plans out of the declarations of one tree.
@@ -231,35 +223,41 @@ func (r Resolver) kernel(plan *Plan, asset catalog.Asset, arch catalog.Arch) err
 	if asset.Kernel == nil {
 		return nil
 	}
-	requested, err := kconfig.Load(r.Tree, asset.Kernel.Folders(arch), arch.Kernel())
-	if err != nil {
-		return err
-	}
-	exceptions, err := kconfig.LoadExceptions(r.Tree)
-	if err != nil {
-		return err
-	}
-	configVersion, err := kconfig.ConfigVersion(r.Tree)
+	kernel, err := r.kernelPlan(asset, arch)
 	if err != nil {
 		return err
 	}
 	plan.Read = append(plan.Read, kconfig.ExceptionsFile, kconfig.VersionFile)
-	contents, err := r.Tree.Below(requested.Files...)
+	contents, err := r.Tree.Below(kernel.Requested.Files...)
 	if err != nil {
 		return err
 	}
 	plan.Files = append(plan.Files, contents...)
-	plan.Files = append(plan.Files, NewContent(RequestedConfig, requested.Merged(), false))
-	version, err := r.Versions.Pin(asset.Pins[asset.Kernel.Version])
-	if err != nil {
-		return err
-	}
-	plan.Kernel = &KernelPlan{Requested: requested, Exceptions: exceptions, Arch: arch.Kernel(), Version: version}
+	plan.Files = append(plan.Files, NewContent(RequestedConfig, kernel.Requested.Merged(), false))
+	plan.Kernel = kernel
 	plan.Recipe.Kernel = &Kernel{
 		Configs:       asset.Kernel.Folders(arch),
 		Suffix:        asset.Kernel.Suffix,
-		ConfigVersion: configVersion,
-		Exceptions:    kconfig.Tolerated(requested, exceptions, arch.Kernel(), version),
+		ConfigVersion: kernel.ConfigVersion,
+		Exceptions:    kernel.Tolerated(),
 	}
 	return nil
+}
+
+// KernelPlan returns the plan of a guest kernel's configuration. The asset must be
+// a kernel.
+func (r Resolver) KernelPlan(asset catalog.Asset, arch catalog.Arch) (*kconfig.Plan, error) {
+	plan, err := r.kernelPlan(asset, arch)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+	}
+	return plan, nil
+}
+
+func (r Resolver) kernelPlan(asset catalog.Asset, arch catalog.Arch) (*kconfig.Plan, error) {
+	version, err := r.Versions.Pin(asset.Pins[asset.Kernel.Version])
+	if err != nil {
+		return nil, err
+	}
+	return kconfig.NewPlan(r.Tree, asset.Kernel.Folders(arch), arch.Kernel(), version)
 }

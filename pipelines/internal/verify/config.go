@@ -6,26 +6,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kimage"
 )
-
-// Forbidden returns what another folder of fragments asks for and this kernel
-// does not: options that would have leaked if they were in it. Names that the
-// kernel asks for itself are its own, whatever their value.
-func Forbidden(other, requested *kconfig.Set) []kconfig.Option {
-	own := map[string]bool{}
-	for _, option := range requested.Options {
-		own[option.Name] = true
-	}
-	var leaks []kconfig.Option
-	for _, option := range other.Options {
-		if !own[option.Name] && option.Value != "n" {
-			leaks = append(leaks, option)
-		}
-	}
-	return leaks
-}
 
 // checkConfig looks at the configuration file: that it is the kernel's own, that
 // all that was asked for is in it, and nothing that must not be.
@@ -36,20 +18,19 @@ func (k Kernel) checkConfig(report *Report, f *files) {
 		return
 	}
 	k.checkEmbedded(report, f)
-	if err := k.Requested.Check(f.config, k.Exceptions, k.KernelArch, k.Version); err != nil {
+	if err := k.Plan.CheckRequested(f.config, nil); err != nil {
 		report.Fail("requested options", "%v", err)
 	} else {
-		tolerated := kconfig.Tolerated(k.Requested, k.Exceptions, k.KernelArch, k.Version)
-		report.Pass("requested options", "%d as requested, %d excepted", len(k.Requested.Options)-len(tolerated), len(tolerated))
+		requested, tolerated := len(k.Plan.Requested.Options), len(k.Plan.Tolerated())
+		report.Pass("requested options", "%d as requested, %d excepted", requested-tolerated, tolerated)
 	}
-	var problems []string
-	for _, option := range k.Forbidden {
-		if value := f.options[option.Name]; value == option.Value {
-			problems = append(problems, fmt.Sprintf("%s=%s is in it, which only %s:%d asks for", option.Name, value, option.Path, option.Line))
-		}
+	if len(k.Plan.Forbidden) == 0 {
+		return
 	}
-	if len(k.Forbidden) > 0 {
-		report.Judge("forbidden options", problems, "none of %d that belong to the debug kernel", len(k.Forbidden))
+	if err := k.Plan.CheckForbidden(f.config); err != nil {
+		report.Fail("forbidden options", "%v", err)
+	} else {
+		report.Pass("forbidden options", "none of %d that belong to the debug kernel", len(k.Plan.Forbidden))
 	}
 }
 

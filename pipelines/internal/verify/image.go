@@ -63,7 +63,7 @@ func (k Kernel) imageProblems(what string, image kimage.Image, release string) [
 	}
 	// A compressed image need not say its release; then the boot does.
 	if image.Release != "" && image.Release != release {
-		problems = append(problems, fmt.Sprintf("the release is %s: want %s, the pin %s", image.Release, release, k.Version))
+		problems = append(problems, fmt.Sprintf("the release is %s: want %s, the pin %s", image.Release, release, k.Plan.Version))
 	}
 	return problems
 }

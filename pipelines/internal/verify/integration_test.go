@@ -17,6 +17,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/qemu"
 )
@@ -81,8 +82,8 @@ func tarball(t *testing.T) (string, verify.Kernel) {
 		}
 		arch := catalog.HostArch()
 		return file, verify.Kernel{
-			Asset: "kernel", Arch: string(arch), KernelArch: arch.Kernel(), Version: "v" + m[1], ConfigVersion: number, Suffix: m[3],
-			Requested: requested(t, "CONFIG_64BIT=y\n"),
+			Asset: "kernel", Arch: string(arch), Suffix: m[3],
+			Plan: &kconfig.Plan{Arch: arch.Kernel(), Version: "v" + m[1], ConfigVersion: number, Requested: requested(t, "CONFIG_64BIT=y\n")},
 		}
 	}
 	t.Fatalf("no vmlinuz among %d members", len(members))

@@ -19,20 +19,12 @@ import (
 
 // Kernel is what the tree says of a guest kernel.
 type Kernel struct {
-	// Asset is its name, Arch its architecture as `uname -m` prints it, and
-	// KernelArch the same as ARCH in a Linux build.
-	Asset, Arch, KernelArch string
-	// Version is the pin, "v6.18.15"; ConfigVersion and Suffix end the names of
-	// the files.
-	Version       string
-	ConfigVersion int
-	Suffix        string
-	// Requested are the options of its fragments, Exceptions all that are
-	// tolerated anywhere.
-	Requested  *kconfig.Set
-	Exceptions []kconfig.Exception
-	// Forbidden are options that belong to another kernel: see Forbidden.
-	Forbidden []kconfig.Option
+	// Asset is its name, Arch its architecture as `uname -m` prints it.
+	Asset, Arch string
+	// Suffix ends the names of the files.
+	Suffix string
+	// Plan is that of its configuration.
+	Plan *kconfig.Plan
 	// Modules is the tarball of the modules, "" for a kernel without any.
 	Modules string
 	// Certificate is the PEM certificate that modules are signed with, nil
@@ -95,7 +87,7 @@ func (n names) all() []string { return []string{n.symbols, n.config, n.vmlinux, 
 const folder = "opt/kata/share/kata-containers"
 
 func (k Kernel) names() names {
-	version := strings.TrimPrefix(k.Version, "v") + "-" + strconv.Itoa(k.ConfigVersion) + k.suffix()
+	version := strings.TrimPrefix(k.Plan.Version, "v") + "-" + strconv.Itoa(k.Plan.ConfigVersion) + k.suffix()
 	return names{"vmlinuz-" + version, "vmlinux-" + version, "config-" + version, "System.map-" + version}
 }
 
@@ -140,7 +132,7 @@ func (k Kernel) open(report *Report, dir string) (*files, error) {
 		return nil, err
 	}
 	f.options = options(f.config)
-	f.release = release(k.Version, f.options)
+	f.release = release(k.Plan.Version, f.options)
 	if f.vmlinuz, err = k.image(report, "vmlinuz", f.path, f.release); err != nil {
 		return nil, err
 	}

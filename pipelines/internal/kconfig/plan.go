@@ -1,0 +1,178 @@
+package kconfig
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+)
+
+// DebugFolder holds the options that only debugging needs: they cost a guest time
+// and memory, and let others look into it.
+const DebugFolder = "debug"
+
+// Plan is what the final configuration of one guest kernel must have, may lack and
+// must not have. The build, `kernel-config` and `verify` check against the same
+// plan.
+type Plan struct {
+	// Arch is the architecture as ARCH in a Linux build, Version a version of Linux
+	// such as "v6.18.15", and ConfigVersion the number in VersionFile.
+	Arch, Version string
+	ConfigVersion int
+	Requested     *Set
+	// Exceptions are those that apply to this kernel, by option.
+	Exceptions map[string][]Exception
+	// Forbidden are the options that DebugFolder sets and this kernel does not
+	// request. A kernel that names DebugFolder forbids nothing.
+	Forbidden []Option
+}
+
+// NewPlan reads the plan of the kernel that names the folders. The error holds a
+// line for each problem; a version that is not a Linux version is one.
+func NewPlan(tree fs.FS, folders []string, arch, version string) (*Plan, error) {
+	p := &Plan{Arch: arch, Version: version}
+	var err error
+	if p.Requested, err = Load(tree, folders, arch); err != nil {
+		return nil, err
+	}
+	exceptions, err := LoadExceptions(tree)
+	if err != nil {
+		return nil, err
+	}
+	if p.Exceptions, err = applying(exceptions, arch, version); err != nil {
+		return nil, err
+	}
+	if p.ConfigVersion, err = ConfigVersion(tree); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(folders, DebugFolder) {
+		p.Forbidden, err = forbidden(tree, p.Requested, arch)
+	}
+	return p, err
+}
+
+// forbidden returns the options that the debug folder sets and the kernel does not
+// request. A tree without that folder forbids nothing.
+func forbidden(tree fs.FS, requested *Set, arch string) ([]Option, error) {
+	own := byName(requested.Options)
+	var found []Option
+	for _, folder := range []string{".", arch} {
+		files, err := fs.Glob(tree, path.Join(Root, DebugFolder, folder, "*.conf"))
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			options, err := readFragment(tree, file)
+			if err != nil {
+				return nil, err
+			}
+			for _, option := range options {
+				if option.Value != "n" && own[option.Name] == nil {
+					found = append(found, option)
+				}
+			}
+		}
+	}
+	return found, nil
+}
+
+// Tolerated returns the names of the requested options that the kernel may lack,
+// sorted and never nil.
+func (p *Plan) Tolerated() []string {
+	names := []string{}
+	for _, option := range p.Requested.Options {
+		if len(p.Exceptions[option.Name]) > 0 {
+			names = append(names, option.Name)
+		}
+	}
+	return names
+}
+
+// Check checks a final .config with CheckRequested and CheckForbidden.
+func (p *Plan) Check(final []byte, facts *Facts) error {
+	if _, err := parseFinal(final); err != nil {
+		return err
+	}
+	return errors.Join(p.CheckRequested(final, facts), p.CheckForbidden(final))
+}
+
+// CheckRequested checks that a final .config has every requested option by exact
+// name and value; an absent option meets the value n. An option may be missing
+// only if an exception applies, and an exception that applies to an option that is
+// not missing is stale.
+//
+// The error has a line for each option, and a last one that says what to do. With
+// facts of the configured tree it explains why an option is missing; facts may be
+// nil.
+func (p *Plan) CheckRequested(final []byte, facts *Facts) error {
+	got, err := parseFinal(final)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	missing := false
+	for _, option := range p.Requested.Options {
+		value, there := got[option.Name]
+		survived := value == option.Value || option.Value == "n" && !there
+		excused := p.Exceptions[option.Name]
+		if !survived && len(excused) == 0 {
+			problems = append(problems, fmt.Errorf("%s: %s: wanted %s, got %s in the final configuration of %s%s",
+				option.Pos(), option.Name, shown(option.Value, true), shown(value, there), p, facts.explain(option)))
+			missing = true
+		}
+		for _, e := range excused {
+			if survived {
+				problems = append(problems, fmt.Errorf("%s:%d: %s is as requested in %s: remove its exception, or narrow its arches or versions",
+					ExceptionsFile, e.Line, option.Name, p))
+			}
+		}
+	}
+	if missing {
+		problems = append(problems, fmt.Errorf("request the options that the missing ones depend on, or add an exception with a reason to %s", ExceptionsFile))
+	}
+	return errors.Join(problems...)
+}
+
+// CheckForbidden checks that a final .config sets no forbidden option as the debug
+// folder does. The error has a line for each.
+func (p *Plan) CheckForbidden(final []byte) error {
+	got, err := parseFinal(final)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, option := range p.Forbidden {
+		if got[option.Name] == option.Value {
+			problems = append(problems, fmt.Errorf("%s: %s=%s is for debug kernels only, but is in the final configuration of %s: find the option that selects it",
+				option.Pos(), option.Name, option.Value, p))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// String names the kernel in messages.
+func (p *Plan) String() string { return "Linux " + p.Version + " for " + p.Arch }
+
+// applying returns the exceptions that hold for one kernel, by option.
+func applying(exceptions []Exception, arch, version string) (map[string][]Exception, error) {
+	parsed, err := parseVersion(version)
+	if err != nil {
+		return nil, err
+	}
+	byOption := map[string][]Exception{}
+	for _, e := range exceptions {
+		bounds, err := parseRange(e.Versions)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", ExceptionsFile, e.Line, err)
+		}
+		inside := e.shares(Exception{Arches: []string{arch}})
+		for _, b := range bounds {
+			inside = inside && b.holds(parsed)
+		}
+		if inside {
+			byOption[e.Option] = append(byOption[e.Option], e)
+		}
+	}
+	return byOption, nil
+}

@@ -1,0 +1,137 @@
+// Package strictyaml reads a YAML file of a declared form, with errors that name
+// the file and the line. It stands on gopkg.in/yaml.v3, whose own errors know no
+// file and call fields by Go types, and whose values know no lines.
+//
+// What the values mean is the caller's to check: see Node.Line for the place of a
+// problem.
+package strictyaml
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+)
+
+// Node is a part of a file that knows its line.
+type Node struct{ *yaml.Node }
+
+// Decode reads the one document of a file into a value, and returns its root. An
+// unknown or duplicate field, a value of another type, an empty file and a second
+// document are errors, each with "file:line: " in front.
+func Decode(file string, data []byte, into any) (Node, error) {
+	var document yaml.Node
+	if err := yaml.Unmarshal(data, &document); err != nil {
+		return Node{}, located(file, err, nil)
+	}
+	if document.Kind == 0 {
+		return Node{}, fmt.Errorf("%s: the file is empty", file)
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(into); err != nil {
+		return Node{}, located(file, err, fields(reflect.TypeOf(into)))
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Node{}, fmt.Errorf("%s: more than one document in the file", file)
+	}
+	return Node{document.Content[0]}, nil
+}
+
+// Line follows field names and list positions down from the node, and returns the
+// line of the last one that exists.
+func (n Node) Line(steps ...any) int {
+	for _, step := range steps {
+		_, value := n.child(step)
+		if value == nil {
+			break
+		}
+		n.Node = value
+	}
+	return n.Node.Line
+}
+
+// KeyLine returns the line of the name of a field, which is above its value where
+// that is a block.
+func (n Node) KeyLine(steps ...any) int {
+	for _, step := range steps[:len(steps)-1] {
+		if _, value := n.child(step); value != nil {
+			n.Node = value
+		}
+	}
+	if key, _ := n.child(steps[len(steps)-1]); key != nil {
+		return key.Line
+	}
+	return n.Node.Line
+}
+
+func (n Node) child(step any) (key, value *yaml.Node) {
+	switch step := step.(type) {
+	case int:
+		if n.Kind == yaml.SequenceNode && step < len(n.Content) {
+			return nil, n.Content[step]
+		}
+	case string:
+		for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == step {
+				return n.Content[i], n.Content[i+1]
+			}
+		}
+	}
+	return nil, nil
+}
+
+var (
+	line  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
+	field = regexp.MustCompile(`^field (\S+) not found in type .+$`)
+)
+
+// located turns an error of the decoder, `line 3: ...`, into `file:3: ...`, one
+// error for each problem. The known fields are for hints.
+func located(file string, err error, known []string) error {
+	messages := []string{strings.TrimPrefix(err.Error(), "yaml: ")}
+	var typeError *yaml.TypeError
+	if errors.As(err, &typeError) {
+		messages = typeError.Errors
+	}
+	problems := make([]error, len(messages))
+	for i, message := range messages {
+		where := file
+		if m := line.FindStringSubmatch(message); m != nil {
+			where, message = file+":"+m[1], m[2]
+		}
+		if m := field.FindStringSubmatch(message); m != nil {
+			message = fmt.Sprintf("unknown field %q%s", m[1], nearest.Hint(m[1], known))
+		}
+		problems[i] = fmt.Errorf("%s: %s", where, message)
+	}
+	return errors.Join(problems...)
+}
+
+// fields returns the names of all fields that a type can have, at any depth. A
+// type may not contain itself.
+func fields(t reflect.Type) []string {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return fields(t.Elem())
+	case reflect.Struct:
+	default:
+		return nil
+	}
+	var names []string
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+		if name == "-" {
+			continue
+		}
+		names = append(append(names, name), fields(t.Field(i).Type)...)
+	}
+	return names
+}
