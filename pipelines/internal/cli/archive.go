@@ -14,18 +14,12 @@ import (
 )
 
 func archiveCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "archive",
 		Short: "Look into tarballs: their members, one file, what changed, whether they are whole",
 		Long: `Look into tarballs that this program made, by the index at their end: no more is
 decompressed than is asked for. Tarballs without an index are read to their end.`,
-		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usage(fmt.Errorf("say what to do: %s ls|cat|diff|check", cmd.CommandPath()))
-		},
-	}
-	cmd.AddCommand(archiveLsCmd(a), archiveCatCmd(a), archiveDiffCmd(a), archiveCheckCmd(a))
-	return cmd
+	}, archiveLsCmd(a), archiveCatCmd(a), archiveDiffCmd(a), archiveCheckCmd(a))
 }
 
 func archiveCatCmd(a *app) *cobra.Command {

@@ -19,16 +19,10 @@ import (
 )
 
 func cacheCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "cache",
 		Short: "Look into the caches, fill and check them",
-		Args:  arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usage(fmt.Errorf("say what to do: %s ls|pull|push|verify", cmd.CommandPath()))
-		},
-	}
-	cmd.AddCommand(cacheLsCmd(a), cachePullCmd(a), cachePushCmd(a), cacheVerifyCmd(a))
-	return cmd
+	}, cacheLsCmd(a), cachePullCmd(a), cachePushCmd(a), cacheVerifyCmd(a))
 }
 
 // cached is an artifact of one of the caches.

@@ -54,7 +54,7 @@ func rootCmd(a *app) *cobra.Command {
 		Short:         "Build the assets of a Kata Containers release",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          func(_ *cobra.Command, args []string) error { return unknownVerb(args) },
+		Args:          unknownVerb,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
@@ -83,24 +83,6 @@ func rootCmd(a *app) *cobra.Command {
 		engineCmd(a),
 	)
 	return cmd
-}
-
-func unknownVerb(args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	return usage(fmt.Errorf("unknown command %q (see `pipelines --help`)", args[0]))
-}
-
-// arguments turns cobra's complaint about a number of arguments into a usage
-// error.
-func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usage(fmt.Errorf("%w (usage: %s)", err, cmd.UseLine()))
-		}
-		return nil
-	}
 }
 
 // report writes an error for whoever reads stderr. A failed build shows the

@@ -43,16 +43,10 @@ func noteTo(w io.Writer) func(string) {
 }
 
 func engineCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "engine",
 		Short: "Start, stop and look at the embedded Dagger engine",
-		Args:  arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usage(fmt.Errorf("say what to do: %s start|status|stop", cmd.CommandPath()))
-		},
-	}
-	cmd.AddCommand(engineStartCmd(a), engineStatusCmd(a), engineStopCmd(a), superviseCmd())
-	return cmd
+	}, engineStartCmd(a), engineStatusCmd(a), engineStopCmd(a), superviseCmd())
 }
 
 func engineStartCmd(a *app) *cobra.Command {

@@ -9,22 +9,44 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// group makes a verb one that only has subcommands: without one, or with one that
-// does not exist, it is wrong usage.
-func group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
-	var names []string
-	for _, subcommand := range subcommands {
-		names = append(names, subcommand.Name())
-	}
-	cmd.AddCommand(subcommands...)
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
+// group returns a verb that only holds others. On its own it is wrong usage.
+func group(cmd *cobra.Command, verbs ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(verbs...)
+	cmd.Args = unknownVerb
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		names := verbNames(cmd)
 		last := len(names) - 1
-		choice := strings.Join(names[:last], ", ") + " or " + names[last]
-		if len(args) == 0 {
-			return usage(fmt.Errorf("missing subcommand: %s", choice))
-		}
-		return usage(fmt.Errorf("unknown subcommand %q of %s: want %s%s", args[0], cmd.CommandPath(), choice, nearest.Hint(args[0], names)))
+		return usage(fmt.Errorf("missing subcommand: %s or %s (see `%s --help`)", strings.Join(names[:last], ", "), names[last], cmd.CommandPath()))
 	}
-	cmd.RunE = func(*cobra.Command, []string) error { return nil }
 	return cmd
+}
+
+// unknownVerb refuses arguments where a verb is expected, and suggests one.
+func unknownVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usage(fmt.Errorf("unknown command %q%s (see `%s --help`)", args[0], nearest.Hint(args[0], verbNames(cmd)), cmd.CommandPath()))
+}
+
+// verbNames are the verbs below one, without hidden ones.
+func verbNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, verb := range cmd.Commands() {
+		if verb.IsAvailableCommand() && verb.Name() != "help" {
+			names = append(names, verb.Name())
+		}
+	}
+	return names
+}
+
+// arguments turns cobra's complaint about a number of arguments into a usage
+// error.
+func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usage(fmt.Errorf("%w (usage: %s)", err, cmd.UseLine()))
+		}
+		return nil
+	}
 }

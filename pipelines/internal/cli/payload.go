@@ -28,18 +28,12 @@ const payloadSet = workspace.PayloadSet
 const sourceAddress = "https://github.com/kata-containers/kata-pipelines"
 
 func payloadCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "payload",
 		Short: "Make the kata-deploy image and push it",
 		Long: `Make the kata-deploy image, which has each asset of the release set ` + payloadSet + `
 in a layer of its own, and push it: only the layers that the registry lacks.`,
-		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usage(fmt.Errorf("say what to do: %s build|push|index", cmd.CommandPath()))
-		},
-	}
-	cmd.AddCommand(payloadBuildCmd(a), payloadPushCmd(a), payloadIndexCmd(a))
-	return cmd
+	}, payloadBuildCmd(a), payloadPushCmd(a), payloadIndexCmd(a))
 }
 
 // payloadOptions say what is in an image.

@@ -19,16 +19,10 @@ import (
 )
 
 func sourceCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "source",
 		Short: "Look at what builds download, fetch and check it, share it",
-		Args:  arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usage(fmt.Errorf("say what to do: %s list|fetch|push|check", cmd.CommandPath()))
-		},
-	}
-	cmd.AddCommand(sourceListCmd(a), sourceFetchCmd(a), sourcePushCmd(a), sourceCheckCmd(a))
-	return cmd
+	}, sourceListCmd(a), sourceFetchCmd(a), sourcePushCmd(a), sourceCheckCmd(a))
 }
 
 // sourceOptions are those of all verbs about sources.
