@@ -31,8 +31,8 @@ func (a *app) find() (workspace.Folders, error) {
 }
 
 // open opens the checkout, with a registry behind the local store if one is named.
-// The caller closes it. `check` does not see a file of pins given by --versions, so
-// its warnings are printed here.
+// The caller closes it. Warnings about a file of pins given by --versions are printed
+// here; those about the checkout's own are notes of `source list`.
 func (a *app) open(ctx context.Context, registry string) (*workspace.Workspace, error) {
 	report := a.reporter()
 	ws, err := workspace.Open(ctx, workspace.Options{

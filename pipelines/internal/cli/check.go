@@ -16,9 +16,11 @@ func checkCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check versions.yaml, the assets and the kernel configurations",
-		Long: `Check versions.yaml, the assets and the kernel configurations. With a base, also
-that kernel-configs/kata_config_version has grown where the options that fragments
-request are others than where this branch left the base.`,
+		Long: `Check versions.yaml, the assets, the release sets and the kernel configurations: every
+recipe must resolve. With a base, also check that kernel-configs/kata_config_version
+has grown if the requested options differ from those at the fork from the base.`,
+		Example: `  pipelines check
+  pipelines check --base main`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ws, err := a.open(cmd.Context(), "")
@@ -26,14 +28,11 @@ request are others than where this branch left the base.`,
 				return err
 			}
 			defer ws.Close()
-			if !ws.Foreign {
-				warn(a.Stderr, ws.Warnings)
-			}
 			return runCheck(cmd.Context(), a.Stdout, base, ws)
 		},
 	}
 	cmd.Flags().StringVar(&base, "base", a.Getenv("GITHUB_BASE_REF"),
-		"git revision that this branch is to be merged into (default: $GITHUB_BASE_REF; none where that is empty)")
+		"git revision that this branch is to be merged into (default: $GITHUB_BASE_REF, or none)")
 	return cmd
 }
 

@@ -145,6 +145,9 @@ func sourceListCmd(a *app) *cobra.Command {
 	return o.command(a, "list", "List the sources of assets, their places, and which caches have them",
 		"List the sources, their places, and whether the local cache and the registry of\n--cache have the file.",
 		func(ctx context.Context, s sources) error {
+			if !s.ws.Foreign {
+				warn(a.Stderr, s.ws.Warnings)
+			}
 			list, err := s.list(ctx)
 			if err != nil {
 				return err
