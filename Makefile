@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.9.0
+DEADCODE := go run golang.org/x/tools/cmd/deadcode@v0.45.0
 ACTIONLINT := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 # As the verbs take them: this machine's if empty, and assets to leave out.
 ARCH ?=
@@ -34,8 +35,10 @@ configs: ## configure all kernels with the real tree, in the folder SOURCES of s
 kernel-debug: ## build the debug kernel twice from empty caches and compare (half an hour)
 	pipelines/scripts/twice.sh kernel-debug
 
-lint: ## golangci-lint, with the import walls, shellcheck, and actionlint
+lint: ## golangci-lint, with the import walls, dead code, go.mod, shellcheck, and actionlint
 	$(LINT) run --build-tags integration,bench ./...
+	@dead="$$($(DEADCODE) -test -tags integration,bench ./...)" && if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
+	go mod tidy -diff
 	shellcheck -x -P SCRIPTDIR assets/*/*.sh pipelines/scripts/*.sh
 	$(ACTIONLINT)
 

@@ -29,7 +29,9 @@ func listCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the assets by architecture, with their pins and dependencies",
-		Args:  arguments(cobra.NoArgs),
+		Example: `  pipelines list
+  pipelines list --arch s390x --json`,
+		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ws, err := a.open(cmd.Context(), "")
 			if err != nil {
@@ -51,8 +53,8 @@ func listCmd(a *app) *cobra.Command {
 			return table.Flush()
 		},
 	}
-	cmd.Flags().StringVar(&arch, "arch", "", "list this architecture alone")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
+	cmd.Flags().StringVar(&arch, "arch", "", "list only this architecture")
+	jsonFlag(cmd.Flags(), &asJSON)
 	return cmd
 }
 

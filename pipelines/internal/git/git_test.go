@@ -1,6 +1,7 @@
 package git
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,10 +51,8 @@ func TestEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if file, err := files.Open("file"); err != nil {
-		t.Error(err)
-	} else {
-		file.Close()
+	if content, err := fs.ReadFile(files, "file"); err != nil || string(content) != "mine" {
+		t.Errorf("%q, %v", content, err)
 	}
 }
 
