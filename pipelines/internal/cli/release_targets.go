@@ -35,11 +35,7 @@ func (r *releasing) targets() error {
 	}
 	client, err := github.New(github.Options{
 		API: r.options.api, Repository: r.options.github, Token: cmp.Or(r.app.Getenv("GH_TOKEN"), r.app.Getenv("GITHUB_TOKEN")),
-		Note: func(text string) { r.ws.Report.Note("github", text) },
-		Bytes: func(asset string) (func(done, total int64), func(error, string)) {
-			stage := r.ws.Report.Stage(asset, "upload")
-			return stage.Bytes, stage.End
-		},
+		Report: r.ws.Report,
 	})
 	if err != nil {
 		return usage(fmt.Errorf("--github: %w", err))

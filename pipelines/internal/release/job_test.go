@@ -21,6 +21,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 const jobCommit = "cccccccccccccccccccccccccccccccccccccccc"
@@ -42,7 +43,7 @@ func newJobRig(t *testing.T) *jobRig {
 		"one": {"opt/kata/bin/one": strings.Repeat("one", 1000)}, "two": {"opt/kata/bin/two": strings.Repeat("two", 1000)},
 	}}
 	r.server.Commits = []string{jobCommit}
-	client, err := github.New(github.Options{API: r.server.URL(), Repository: r.server.Repository, Token: githubtest.Token, Backoff: time.Millisecond})
+	client, err := github.New(github.Options{API: r.server.URL(), Repository: r.server.Repository, Token: githubtest.Token, Pace: web.Pace{First: time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +189,7 @@ func TestJobRefuses(t *testing.T) {
 		}, "which an earlier run left", false},
 		"damaged": {func(r *jobRig) {
 			r.server.Faults = []*githubtest.Fault{{Request: "^POST .*/assets", Times: 100, Leave: githubtest.Damaged}}
-		}, "what GitHub has is not what was sent", false},
+		}, "GitHub has other bytes than were sent", false},
 		"registry": {func(r *jobRig) {
 			closed, err := payload.OpenRepository(strings.TrimPrefix(forbidding.URL, "http://")+"/kata-deploy", payload.RemoteOptions{})
 			if err == nil {

@@ -57,16 +57,17 @@ func NewClient(o Options) *http.Client {
 func NewTransport(o Options) http.RoundTripper {
 	o.Pace = o.Pace.complete()
 	if o.Base == nil {
-		o.Base = newBase()
+		o.Base = NewBase()
 	}
 	return &transport{Options: o}
 }
 
 const connecting = 10 * time.Second
 
-// newBase has no limit for a whole answer, since a tarball takes as long as it
-// takes, and none for its beginning, which depends on the request.
-func newBase() http.RoundTripper {
+// NewBase returns the transport that carries requests. It has no limit for a
+// whole answer, since a tarball takes as long as it takes, and none for its
+// beginning, which depends on the request.
+func NewBase() http.RoundTripper {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: connecting}).DialContext,

@@ -3,16 +3,16 @@ package github
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // uploaded is the state of an asset that is whole. An upload that broke off
-// leaves one in another, "starter", which takes its name and has to be deleted.
+// leaves one in state "starter", which keeps the name until it is deleted.
 const uploaded = "uploaded"
 
 // Asset is a file of a release as GitHub has it.
@@ -29,28 +29,28 @@ type Asset struct {
 // Whole tells whether all of the asset was uploaded.
 func (a Asset) Whole() bool { return a.State == uploaded }
 
-// Assets lists the assets of a release, those too that are not whole.
+// Assets lists the assets of a release, including those that are not whole.
 func (c *Client) Assets(ctx context.Context, release Release) ([]Asset, error) {
-	var assets []Asset
-	err := pages(ctx, c, "listing the assets", c.at("releases", id(release.ID), "assets"), func(page []Asset) bool {
-		assets = append(assets, page...)
-		return true
-	})
-	return assets, err
+	return pages[Asset](ctx, c, "listing the assets", c.at("releases", id(release.ID), "assets"))
 }
 
 // asset returns the asset of a name, and whether there is one.
 func (c *Client) asset(ctx context.Context, release Release, name string) (Asset, bool, error) {
 	assets, err := c.Assets(ctx, release)
-	for _, asset := range assets {
-		if asset.Name == name {
-			return asset, true, err
-		}
-	}
-	return Asset{}, false, err
+	asset, found := named(assets, name)
+	return asset, found, err
 }
 
-// remove deletes an asset; one that is gone is no error.
+func named(assets []Asset, name string) (Asset, bool) {
+	for _, asset := range assets {
+		if asset.Name == name {
+			return asset, true
+		}
+	}
+	return Asset{}, false
+}
+
+// remove deletes an asset; it may be gone already.
 func (c *Client) remove(ctx context.Context, asset Asset) error {
 	_, err := c.do(ctx, call{doing: "deleting " + asset.Name, method: http.MethodDelete, url: c.at("releases", "assets", id(asset.ID))}, nil)
 	if errors.Is(err, ErrNotFound) {
@@ -59,14 +59,28 @@ func (c *Client) remove(ctx context.Context, asset Asset) error {
 	return err
 }
 
-// Download returns the content of an asset, a small one, checked against its size and,
+// rename gives an asset a name that no other has.
+func (c *Client) rename(ctx context.Context, asset Asset, name string) error {
+	send := struct {
+		Name string `json:"name"`
+	}{name}
+	for failures := 1; ; failures++ {
+		_, err := c.do(ctx, call{doing: "renaming " + asset.Name + " to " + name, method: http.MethodPatch, url: c.at("releases", "assets", id(asset.ID)), send: send}, nil)
+		if err == nil {
+			return nil
+		}
+		// The asset that had the name takes a moment to go.
+		if err := c.again(ctx, failures, err, isTaken(err, "ReleaseAsset")); err != nil {
+			return err
+		}
+	}
+}
+
+// Download returns the content of a small asset, checked against its size and,
 // where there is one, its digest.
 func (c *Client) Download(ctx context.Context, asset Asset) ([]byte, error) {
 	var content bytes.Buffer
-	digest, err := c.fetch(ctx, asset, func() io.Writer {
-		content.Reset()
-		return &content
-	})
+	digest, err := c.fetch(ctx, asset, &content)
 	switch size := int64(content.Len()); {
 	case err != nil:
 		return nil, err
@@ -76,48 +90,48 @@ func (c *Client) Download(ctx context.Context, asset Asset) ([]byte, error) {
 	return content.Bytes(), nil
 }
 
-// fetch downloads an asset, again where that can help: each time to a place of its
-// own, since half of it may have come before. It returns the digest.
-func (c *Client) fetch(ctx context.Context, asset Asset, to func() io.Writer) (digest string, err error) {
-	patience := patience{Client: c}
-	for {
-		digest, err := c.download(ctx, asset, to())
+// fetch downloads an asset into a buffer, or nowhere, and returns the digest.
+func (c *Client) fetch(ctx context.Context, asset Asset, to *bytes.Buffer) (digest string, err error) {
+	for failures := 1; ; failures++ {
+		digest, err := c.download(ctx, asset, to)
 		if err == nil {
 			return digest, nil
 		}
-		if err := patience.again(ctx, err, isTransient(err)); err != nil {
+		if err := c.again(ctx, failures, err, isBroken(err)); err != nil {
 			return "", err
 		}
 	}
 }
 
 // download downloads an asset once.
-func (c *Client) download(ctx context.Context, asset Asset, w io.Writer) (digest string, err error) {
+func (c *Client) download(ctx context.Context, asset Asset, to *bytes.Buffer) (digest string, err error) {
 	doing := "downloading " + asset.Name
-	ctx, watch := watched(ctx, c.pace.stall)
-	defer watch.end()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.at("releases", "assets", id(asset.ID)), nil)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", doing, err)
 	}
-	// A redirection leads to the storage, and net/http leaves the token behind.
+	// GitHub redirects to its storage, where the token does not go.
 	request.Header.Set("Accept", "application/octet-stream")
 	response, err := c.answer(request, doing)
 	if err != nil {
 		return "", err
 	}
 	defer response.Body.Close()
-	hash := sha256.New()
-	_, err = io.Copy(io.MultiWriter(w, hash), watch.reader(io.LimitReader(response.Body, asset.Size+1)))
-	if err != nil {
-		return "", lost(ctx, doing, err)
+	from := io.LimitReader(response.Body, asset.Size+1)
+	if to != nil {
+		to.Reset()
+		from = io.TeeReader(from, to)
 	}
-	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
+	sum, _, err := files.HashReader(ctx, from)
+	if err != nil {
+		return "", broken(ctx, doing, err)
+	}
+	return "sha256:" + sum, nil
 }
 
-// same tells whether an asset is a file. Where GitHub has no digest of it, it is
-// downloaded to find out, if its size is right; one that cannot be is not the
-// same.
+// same tells whether an asset has the content of a file. Where GitHub has no
+// digest and the size is right, it downloads the asset to find out; one that is
+// not there any more is not the same.
 func (c *Client) same(ctx context.Context, asset Asset, file File) (bool, error) {
 	if !asset.Whole() || asset.Size != file.Size {
 		return false, nil
@@ -126,7 +140,7 @@ func (c *Client) same(ctx context.Context, asset Asset, file File) (bool, error)
 		return asset.Digest == file.Digest, nil
 	}
 	c.note("GitHub has no digest of %s: downloading it to compare", asset.Name)
-	digest, err := c.fetch(ctx, asset, func() io.Writer { return io.Discard })
+	digest, err := c.fetch(ctx, asset, nil)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}

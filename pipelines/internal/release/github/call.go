@@ -11,46 +11,46 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
-// apiVersion is the version of the REST API that answers are read by.
+// apiVersion is the version of the REST API whose answers the Client reads.
 const apiVersion = "2022-11-28"
 
-// maxAnswer is the longest answer that is read, in bytes.
-const maxAnswer = 32 << 20
+// Bounds of what is read: an answer, a refusal, and the pages of a list. GitHub
+// lists at most 10,000 releases.
+const (
+	maxAnswer  = 32 << 20
+	maxRefusal = 1 << 20
+	maxPages   = 1000
+)
 
-// call is a request whose answer is JSON, or none.
+// call is a request whose answer is JSON, or empty.
 type call struct {
 	// doing says what for, as in "listing the assets".
 	doing       string
 	method, url string
 	// send is the body, nil for none.
 	send any
-	// once is true where a repetition could do the same thing twice, unless it
-	// is known that nothing was done.
-	once bool
 }
 
-// do makes a call, again where that can help, and decodes the answer into a
-// value. Errors are *failure, or the context's.
+// do makes a call and decodes the answer into a value. Errors are *failure, or
+// the context's.
 func (c *Client) do(ctx context.Context, call call, into any) (http.Header, error) {
-	patience := patience{Client: c}
-	for {
+	for failures := 1; ; failures++ {
 		header, err := c.try(ctx, call, into)
 		if err == nil {
 			return header, nil
 		}
-		if err := patience.again(ctx, err, isTransient(err) && !call.once); err != nil {
+		if err := c.again(ctx, failures, err, isBroken(err) && call.method == http.MethodGet); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// try makes a call once.
 func (c *Client) try(ctx context.Context, call call, into any) (http.Header, error) {
-	// A call takes no longer than its answer may take to come.
-	ctx, cancel := context.WithTimeoutCause(ctx, takingIn, errStalled)
-	defer cancel()
 	var body io.Reader
 	if call.send != nil {
 		data, err := json.Marshal(call.send)
@@ -76,13 +76,13 @@ func (c *Client) exchange(request *http.Request, doing string, into any) (http.H
 		return nil, err
 	}
 	defer response.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	data, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, lost(request.Context(), doing, err)
+		return nil, broken(request.Context(), doing, err)
 	}
 	if into != nil {
 		if err := json.Unmarshal(data, into); err != nil {
-			return nil, &failure{doing: doing, err: fmt.Errorf("the answer is not what GitHub answers: %w", err)}
+			return nil, &failure{doing: doing, temporary: true, err: fmt.Errorf("the answer is not what GitHub answers: %w", err)}
 		}
 	}
 	return response.Header, nil
@@ -95,7 +95,6 @@ func (c *Client) answer(request *http.Request, doing string) (*http.Response, er
 		request.Header.Set("Accept", "application/vnd.github+json")
 	}
 	request.Header.Set("X-GitHub-Api-Version", apiVersion)
-	request.Header.Set("User-Agent", "kata-pipelines")
 	if c.options.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.options.Token)
 	}
@@ -110,25 +109,41 @@ func (c *Client) answer(request *http.Request, doing string) (*http.Response, er
 	return response, nil
 }
 
+// tries is how often work is done that web cannot repeat: it takes more than one
+// request, or sends what must not be there twice.
+const tries = 6
+
+// again waits before work is tried again that failed so often, and returns nil,
+// or the error where a try cannot help.
+func (c *Client) again(ctx context.Context, failures int, err error, may bool) error {
+	if ctx.Err() != nil || !may || failures >= tries {
+		return err
+	}
+	wait := patient(c.options.Pace).Backoff(failures)
+	c.note("%v: trying again in %s", err, progress.Elapsed(wait))
+	return c.options.Pace.Rest(ctx, wait)
+}
+
 var nextLink = regexp.MustCompile(`<([^>]*)>;[^,]*\brel="next"`)
 
-// pages calls take with each page of a list, until it returns false.
-func pages[T any](ctx context.Context, c *Client, doing, address string, take func(page []T) bool) error {
+// pages returns a list that comes in pages.
+func pages[T any](ctx context.Context, c *Client, doing, address string) (all []T, err error) {
 	address += "?per_page=100"
-	for address != "" {
+	for n := 0; address != ""; n++ {
+		if n == maxPages {
+			return nil, fmt.Errorf("%s: GitHub's list has more than %d pages", doing, maxPages)
+		}
 		var page []T
 		header, err := c.do(ctx, call{doing: doing, method: http.MethodGet, url: address}, &page)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !take(page) {
-			return nil
-		}
+		all = append(all, page...)
 		if address, err = c.next(header); err != nil {
-			return fmt.Errorf("%s: %w", doing, err)
+			return nil, fmt.Errorf("%s: %w", doing, err)
 		}
 	}
-	return nil
+	return all, nil
 }
 
 // next returns the address of the next page, "" on the last one. The token goes
@@ -143,4 +158,23 @@ func (c *Client) next(header http.Header) (string, error) {
 		return "", errors.New("GitHub's next page is on another host than its API")
 	}
 	return link.String(), nil
+}
+
+// lost makes a failure of a request that got no answer, or not all of it.
+func lost(ctx context.Context, doing string, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	}
+	_, temporary := web.Temporary(err)
+	return &failure{doing: doing, temporary: temporary, err: web.Clean(err)}
+}
+
+// broken makes a failure of an answer that broke off.
+func broken(ctx context.Context, doing string, err error) error {
+	err = lost(ctx, doing, err)
+	var f *failure
+	if errors.As(err, &f) {
+		f.broken = f.temporary
+	}
+	return err
 }

@@ -1,28 +1,28 @@
 package github
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 var (
-	// ErrNotFound is the error of what the repository does not have, or does not
-	// show to the token's owner.
+	// ErrNotFound is the error of something that the repository lacks, or hides
+	// from the token's owner.
 	ErrNotFound = errors.New("not found")
 	// ErrPublished is the error of changes to a release that is published.
 	ErrPublished = errors.New("the release is published")
 )
 
-// failure is a request that did not do what it was to. Its text has no address,
-// since those that GitHub redirects to are signed.
+// failure is a request that failed. Its text has no address, since those that
+// GitHub redirects to are signed.
 type failure struct {
 	// doing says what for, as in "listing the assets".
 	doing string
@@ -31,14 +31,23 @@ type failure struct {
 	// message and fields are GitHub's words.
 	message string
 	fields  []field
-	// limited is true where nothing was done because of a limit, and wait is how
-	// long to wait then.
-	limited bool
-	wait    time.Duration
-	err     error
+	// temporary is true where the same request may succeed a little later.
+	temporary bool
+	// broken is true where the answer broke off.
+	broken bool
+	// wait is how long a limit lasts that refused it.
+	wait time.Duration
+	err  error
 }
 
-// field is a value of a request that GitHub does not take.
+// problem is the body of a refusal.
+type problem struct {
+	Message       string
+	Errors        []field
+	Documentation string `json:"documentation_url"`
+}
+
+// field is a value of a request that GitHub rejects.
 type field struct {
 	Resource, Field, Code, Message string
 }
@@ -66,9 +75,11 @@ func (f *failure) Error() string {
 			func(part string) bool { return part == "" }), " ") + ")"
 	}
 	switch {
+	case f.wait > 0:
+		text += ": run it again after " + time.Now().Add(f.wait).Format(time.DateTime)
 	case f.status == http.StatusUnauthorized:
 		text += ": the token is not valid (any more)"
-	case f.status == http.StatusForbidden && !f.limited, f.status == http.StatusNotFound:
+	case f.status == http.StatusForbidden, f.status == http.StatusNotFound:
 		text += ": the token must be allowed to write the contents of the repository, and the repository must exist"
 	}
 	return text
@@ -77,20 +88,16 @@ func (f *failure) Error() string {
 // Unwrap returns the cause, which is ErrNotFound for a 404.
 func (f *failure) Unwrap() error { return f.err }
 
-// transient tells whether the same request may succeed a little later.
-func (f *failure) transient() bool {
-	switch f.status {
-	case 0, http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
-		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
+// isTemporary tells whether an error is a failure that may pass.
+func isTemporary(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.temporary
 }
 
-// isTransient tells whether an error is a failure that may pass.
-func isTransient(err error) bool {
+// isBroken tells whether an error is that of an answer that broke off.
+func isBroken(err error) bool {
 	var f *failure
-	return errors.As(err, &f) && f.transient()
+	return errors.As(err, &f) && f.broken
 }
 
 // isTaken tells whether GitHub has something of that name already.
@@ -100,38 +107,21 @@ func isTaken(err error, resource string) bool {
 		slices.ContainsFunc(f.fields, func(f field) bool { return f.Resource == resource && f.Code == "already_exists" })
 }
 
-// lost makes a failure of a request that got no answer, or not all of it.
-func lost(ctx context.Context, doing string, err error) error {
-	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errStalled) {
-		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
-	}
-	var address *url.Error
-	switch {
-	case ctx.Err() != nil:
-		err = context.Cause(ctx)
-	case errors.As(err, &address):
-		err = address.Err
-	}
-	return &failure{doing: doing, err: err}
-}
-
-// refused makes a failure of an answer that is no success.
+// refused makes a failure of an answer that is not a success.
 func (c *Client) refused(doing string, response *http.Response) error {
-	f := &failure{doing: doing, status: response.StatusCode}
-	var said struct {
-		Message          string
-		Errors           []field
-		DocumentationURL string `json:"documentation_url"`
-	}
-	// What is no JSON, as a proxy's page is not, has nothing to say.
-	data, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	f := &failure{doing: doing, status: response.StatusCode, temporary: web.TemporaryStatus(response.StatusCode)}
+	var said problem
+	// A proxy's page is not JSON and says nothing.
+	data, err := io.ReadAll(response.Body)
 	if err == nil && json.Unmarshal(data, &said) == nil {
 		f.message, f.fields = c.masked(said.Message), said.Errors
 	}
 	if f.status == http.StatusNotFound {
 		f.err = ErrNotFound
 	}
-	f.wait, f.limited = c.limit(response, said.DocumentationURL)
+	if wait, limited := web.RetryAfter(response); limited {
+		f.wait = max(wait, time.Second)
+	}
 	return f
 }
 

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,7 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 const (
@@ -25,8 +28,9 @@ const (
 type rig struct {
 	*Client
 	server *githubtest.Server
+	report *progress.Reporter
+	notes  bytes.Buffer
 	mu     sync.Mutex
-	notes  []string
 	waits  []time.Duration
 }
 
@@ -34,6 +38,8 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{server: githubtest.New(t, repository)}
+	r.report = progress.New(&r.notes, progress.Plain, nil)
+	t.Cleanup(r.report.Close)
 	r.server.Commits = []string{commitA}
 	r.Client = r.client(t, githubtest.Token)
 	return r
@@ -41,19 +47,15 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) client(t *testing.T, token string) *Client {
 	t.Helper()
-	client, err := New(Options{API: r.server.URL(), Repository: repository, Token: token, Note: func(text string) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.notes = append(r.notes, text)
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client.sleep = func(ctx context.Context, wait time.Duration) error {
+	sleep := func(ctx context.Context, wait time.Duration) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.waits = append(r.waits, wait)
 		return ctx.Err()
+	}
+	client, err := New(Options{API: r.server.URL(), Repository: repository, Token: token, Report: r.report, Pace: web.Pace{Sleep: sleep}})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return client
 }
@@ -128,7 +130,7 @@ func TestTokens(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.wrong) {
 				t.Fatalf("got %v, want %q", err, test.wrong)
 			}
-			said := err.Error() + strings.Join(r.notes, "\n")
+			said := err.Error() + r.notes.String()
 			if test.token != "" && strings.Contains(said, test.token) {
 				t.Errorf("the token is in %q", said)
 			}
@@ -182,7 +184,7 @@ func TestOtherHosts(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0).UTC()
+	now := time.Unix(1_800_000_000, 0).UTC() // Not the clock of this machine.
 	date := now.Format("Mon, 02 Jan 2006 15:04:05 GMT")
 	secondary := `{"message": "You have exceeded a secondary rate limit.", "documentation_url": "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`
 	for name, test := range map[string]struct {
@@ -204,7 +206,6 @@ func TestLimits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			r.now = func() time.Time { return now.Add(time.Hour) } // This machine's clock is wrong.
 			header := map[string]string{"Date": date}
 			for name, value := range test.header {
 				header[name] = value

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 // maxBody is the longest text of a release, in characters.
@@ -42,37 +44,35 @@ type Wanted struct {
 	Body string
 }
 
-// Find returns the release of a tag: the published one, else its draft. Where
-// there are several drafts it is the eldest, whatever the order in which two
-// processes have made them, and Note hears of the others. The error is
-// ErrNotFound where there is none, or none to see without a token.
+// Find returns the release of a tag: the published one, else its draft. Of
+// several drafts it is the eldest, whatever the order in which two processes
+// made them. The error is ErrNotFound where there is none, or none to see
+// without a token.
 func (c *Client) Find(ctx context.Context, tag string) (Release, error) {
-	found, drafts := Release{}, 0
-	err := pages(ctx, c, "listing the releases", c.at("releases"), func(page []Release) bool {
-		for _, release := range page {
-			if release.Tag != tag {
-				continue
-			}
-			if !release.Draft {
-				found = release
-				return false
-			}
-			if drafts++; found.ID == 0 || release.ID < found.ID {
-				found = release
-			}
-		}
-		return true
-	})
+	releases, err := c.Releases(ctx)
 	var f *failure
 	if errors.As(err, &f) && f.status == http.StatusNotFound {
-		f.err = nil // No repository is another thing than no release.
+		f.err = nil // A missing repository is not a missing release.
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return Release{}, err
-	case found.ID == 0:
+	}
+	found, drafts := Release{}, 0
+	for _, release := range releases {
+		if release.Tag != tag {
+			continue
+		}
+		if !release.Draft {
+			return release, nil
+		}
+		if drafts++; found.ID == 0 || release.ID < found.ID {
+			found = release
+		}
+	}
+	if found.ID == 0 {
 		return Release{}, fmt.Errorf("a release of %s in %s: %w", tag, c.options.Repository, ErrNotFound)
-	case found.Draft && drafts > 1:
+	}
+	if drafts > 1 {
 		c.note("there are %d drafts of %s: going on with %s, delete the others", drafts, tag, found.URL)
 	}
 	return found, nil
@@ -80,12 +80,7 @@ func (c *Client) Find(ctx context.Context, tag string) (Release, error) {
 
 // Releases lists the releases, with the drafts that the token's owner may see.
 func (c *Client) Releases(ctx context.Context) ([]Release, error) {
-	var releases []Release
-	err := pages(ctx, c, "listing the releases", c.at("releases"), func(page []Release) bool {
-		releases = append(releases, page...)
-		return true
-	})
-	return releases, err
+	return pages[Release](ctx, c, "listing the releases", c.at("releases"))
 }
 
 // Latest returns the release that GitHub shows as the latest one. The error is
@@ -97,8 +92,8 @@ func (c *Client) Latest(ctx context.Context) (Release, error) {
 }
 
 // Commit returns the commit, in 40 hex digits, that the repository on GitHub has
-// under a reference: a commit, "heads/NAME" or "tags/NAME". The error is ErrNotFound where it has
-// none.
+// under a reference: a commit, "heads/NAME" or "tags/NAME". The error is
+// ErrNotFound where it has none.
 func (c *Client) Commit(ctx context.Context, reference string) (string, error) {
 	var commit struct{ SHA string }
 	_, err := c.do(ctx, call{doing: "looking for " + reference, method: http.MethodGet, url: c.at(append([]string{"commits"}, strings.Split(reference, "/")...)...)}, &commit)
@@ -114,8 +109,7 @@ func (c *Client) Commit(ctx context.Context, reference string) (string, error) {
 // a draft that differs from what is wanted, except for its text. It returns a published
 // release as it is.
 func (c *Client) Draft(ctx context.Context, want Wanted) (Release, error) {
-	patience := patience{Client: c}
-	for {
+	for failures := 1; ; failures++ {
 		found, err := c.Find(ctx, want.Tag)
 		if err == nil {
 			return c.adjust(ctx, found, want)
@@ -127,8 +121,8 @@ func (c *Client) Draft(ctx context.Context, want Wanted) (Release, error) {
 		if err == nil {
 			return c.alone(ctx, made)
 		}
-		// It may have been made all the same: look again.
-		if err := patience.again(ctx, err, isTransient(err)); err != nil {
+		// It may have been made nevertheless: look again.
+		if err := c.again(ctx, failures, err, isTemporary(err)); err != nil {
 			return Release{}, err
 		}
 	}
@@ -150,7 +144,7 @@ func (c *Client) create(ctx context.Context, want Wanted) (made Release, err err
 	if err := checkBody(send.Body); err != nil {
 		return made, err
 	}
-	_, err = c.do(ctx, call{doing: "creating the draft of " + want.Tag, method: http.MethodPost, url: c.at("releases"), send: send, once: true}, &made)
+	_, err = c.do(web.Once(ctx), call{doing: "creating the draft of " + want.Tag, method: http.MethodPost, url: c.at("releases"), send: send}, &made)
 	return made, err
 }
 

@@ -13,13 +13,13 @@ type Action string
 
 // The actions of a Change.
 const (
-	// Keep is for an asset that is there with the same content.
+	// Keep is for an asset with the same content.
 	Keep Action = "keep"
-	// Upload is for one that is missing.
+	// Upload is for a missing asset.
 	Upload Action = "upload"
-	// Replace is for one with other content.
+	// Replace is for an asset with other content.
 	Replace Action = "replace"
-	// Resume is for one whose upload broke off.
+	// Resume is for an asset whose upload broke off.
 	Resume Action = "resume"
 )
 
@@ -27,8 +27,12 @@ const (
 type Change struct {
 	Action Action
 	File   File
-	// There is what has its name, for all actions but Upload.
+	// There is the asset that has the file's name, for all actions but Upload.
 	There Asset
+	// successor is the asset that an earlier run has uploaded to take the name, if
+	// its ID is not 0. Leftovers are such assets with other content.
+	successor Asset
+	leftovers []Asset
 }
 
 // Compare returns what each file needs, in the order of the files, and the
@@ -42,29 +46,50 @@ func (c *Client) Compare(ctx context.Context, release Release, files []File) (ch
 		return nil, nil, err
 	}
 	for _, file := range files {
-		i := slices.IndexFunc(assets, func(asset Asset) bool { return asset.Name == file.Name })
-		if i < 0 {
-			changes = append(changes, Change{Action: Upload, File: file})
-			continue
-		}
-		change := Change{Action: Replace, File: file, There: assets[i]}
-		same, err := c.same(ctx, assets[i], file)
-		switch {
-		case err != nil:
+		change, err := c.compare(ctx, file, assets)
+		if err != nil {
 			return nil, nil, err
-		case same:
-			change.Action = Keep
-		case !assets[i].Whole():
-			change.Action = Resume
 		}
 		changes = append(changes, change)
 	}
 	for _, asset := range assets {
-		if !slices.ContainsFunc(files, func(file File) bool { return file.Name == asset.Name }) {
+		if !slices.ContainsFunc(files, func(file File) bool { return file.Name == asset.Name || file.preceded(asset.Name) }) {
 			others = append(others, asset)
 		}
 	}
 	return changes, others, nil
+}
+
+func (c *Client) compare(ctx context.Context, file File, assets []Asset) (change Change, err error) {
+	change = Change{Action: Upload, File: file}
+	for _, asset := range assets {
+		same := false
+		if asset.Name == file.Name || asset.Name == file.successor() {
+			if same, err = c.same(ctx, asset, file); err != nil {
+				return change, err
+			}
+		}
+		switch {
+		case asset.Name == file.Name:
+			change.There = asset
+			switch {
+			case same:
+				change.Action = Keep
+			case asset.Whole():
+				change.Action = Replace
+			default:
+				change.Action = Resume
+			}
+		case same:
+			change.successor = asset
+		case file.preceded(asset.Name):
+			change.leftovers = append(change.leftovers, asset)
+		}
+	}
+	if change.Action == Keep && change.successor.ID != 0 {
+		change.leftovers, change.successor = append(change.leftovers, change.successor), Asset{}
+	}
+	return change, nil
 }
 
 func check(files []File) error {
@@ -72,7 +97,7 @@ func check(files []File) error {
 	for i, file := range files {
 		problems = append(problems, file.Check())
 		if slices.ContainsFunc(files[:i], func(other File) bool { return other.Name == file.Name }) {
-			problems = append(problems, fmt.Errorf("two files are to be the asset %s", file.Name))
+			problems = append(problems, fmt.Errorf("two files have the name of asset %s", file.Name))
 		}
 	}
 	return errors.Join(problems...)
@@ -96,27 +121,47 @@ func Allowed(release Release, changes []Change, force bool) error {
 	case force:
 		return nil
 	}
-	return fmt.Errorf("%w and differs in %s: make a release of another version, or change it all the same with --force", ErrPublished, strings.Join(names, ", "))
+	return fmt.Errorf("%w and differs in %s: make a release of another version, or change it with --force", ErrPublished, strings.Join(names, ", "))
 }
 
-// Sync makes changes, which Allowed has to allow. Where it is broken off, what
-// Compare returns the next time is what is left.
+// Sync makes changes, which Allowed has to allow. Where a run ends in the middle,
+// Compare returns next time what is left to do: an asset goes only when its
+// successor is there, under a name of its own that it then gives up.
 func (c *Client) Sync(ctx context.Context, release Release, changes []Change, force bool) error {
 	if err := Allowed(release, changes, force); err != nil {
 		return err
 	}
 	for _, change := range changes {
-		if change.Action == Keep {
-			continue
-		}
-		if change.Action != Upload {
-			if err := c.remove(ctx, change.There); err != nil {
+		for _, asset := range change.leftovers {
+			if err := c.remove(ctx, asset); err != nil {
 				return err
 			}
 		}
-		if err := c.upload(ctx, release, change.File); err != nil {
+		if err := c.sync(ctx, release, change); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *Client) sync(ctx context.Context, release Release, change Change) (err error) {
+	successor := change.successor
+	switch {
+	case change.Action == Keep:
+		return nil
+	case change.Action == Replace && successor.ID == 0:
+		if successor, err = c.upload(ctx, release, change.File, change.File.successor()); err != nil {
+			return err
+		}
+	}
+	if change.Action != Upload {
+		if err := c.remove(ctx, change.There); err != nil {
+			return err
+		}
+	}
+	if successor.ID != 0 {
+		return c.rename(ctx, successor, change.File.Name)
+	}
+	_, err = c.upload(ctx, release, change.File, change.File.Name)
+	return err
 }

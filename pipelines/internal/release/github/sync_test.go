@@ -3,9 +3,11 @@ package github
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 // compare returns the actions by name.
@@ -187,18 +190,17 @@ func TestBreakingOff(t *testing.T) {
 	release, one := r.draft(t), file(t, "one", strings.Repeat("x", 32<<20))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
-	r.options.Bytes = func(string) (func(done, total int64), func(error, string)) {
-		return func(done, total int64) {
-			if done > total/4 {
-				cancel(why)
-			}
-		}, func(error, string) {}
+	r.server.Around = func(w http.ResponseWriter, request *http.Request, serve http.HandlerFunc) {
+		if request.Method == http.MethodPost {
+			request.Body = &breaking{ReadCloser: request.Body, cancel: func() { cancel(why) }}
+		}
+		serve(w, request)
 	}
 	_, changes := r.compare(t, release, []File{one})
 	if err := r.Sync(ctx, release, changes, false); !errors.Is(err, why) {
 		t.Fatalf("got %v, want the reason", err)
 	}
-	r.options.Bytes = nil
+	r.server.Do(func() { r.server.Around = nil })
 	actions, changes := r.compare(t, release, []File{one})
 	if actions["one"] != Resume {
 		t.Errorf("it is to %s, want resume", actions["one"])
@@ -220,7 +222,7 @@ func TestChangedFile(t *testing.T) {
 	}
 	_, changes := r.compare(t, release, []File{one})
 	err := r.Sync(t.Context(), release, changes, false)
-	if err == nil || !strings.Contains(err.Error(), "changed meanwhile") || len(r.server.Release("3.28.0").Assets) != 0 {
+	if err == nil || !strings.Contains(err.Error(), "changed in the meantime") || len(r.server.Release("3.28.0").Assets) != 0 {
 		t.Errorf("got %v, want it to be said and nothing left", err)
 	}
 }
@@ -297,7 +299,7 @@ func TestCheck(t *testing.T) {
 		"good":      {File{Name: "kata-static-3.28.0-rc0-amd64.tar.zst", Size: 1}, ""},
 		"largest":   {File{Name: "x", Size: 2147483647}, ""},
 		"too large": {File{Name: "x", Size: 2147483648}, "must have fewer than 2147483648"},
-		"empty":     {File{Name: "x"}, "no empty asset"},
+		"empty":     {File{Name: "x"}, "rejects empty assets"},
 		"special":   {File{Name: "a b", Size: 1}, "cannot be the name"},
 		"leading":   {File{Name: ".a", Size: 1}, "cannot be the name"},
 		"trailing":  {File{Name: "a.", Size: 1}, "cannot be the name"},
@@ -307,8 +309,75 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", name, err, test.wrong)
 		}
 	}
-	if err := check([]File{{Name: "a", Size: 1}, {Name: "a", Size: 1}}); err == nil || !strings.Contains(err.Error(), "two files are to be the asset a") {
+	if err := check([]File{{Name: "a", Size: 1}, {Name: "a", Size: 1}}); err == nil || !strings.Contains(err.Error(), "two files have the name of asset a") {
 		t.Errorf("got %v, want the name that is there twice", err)
+	}
+}
+
+// breaking calls a function once a quarter of 32 MiB was read.
+type breaking struct {
+	io.ReadCloser
+	done   int
+	cancel func()
+}
+
+func (b *breaking) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.done += n; b.done > 8<<20 {
+		b.cancel()
+	}
+	return n, err
+}
+
+// TestReplace has a run end at each request; until its successor is there, the
+// old asset is, and the next run ends with the new one alone.
+func TestReplace(t *testing.T) {
+	for after := range 6 {
+		t.Run(strconv.Itoa(after), func(t *testing.T) {
+			r := newRig(t)
+			release, one := r.draft(t), file(t, "one.tar.zst", "new")
+			r.server.Add(r.server.Releases[0], one.Name, []byte("old"))
+			r.server.Add(r.server.Releases[0], "new-0123456789ab-one.tar.zst", []byte("of a run for other content"))
+			ctx, cancel := context.WithCancelCause(t.Context())
+			why := errors.New("enough")
+			asked := 0
+			_, changes := r.compare(t, release, []File{one})
+			r.server.Around = func(w http.ResponseWriter, request *http.Request, serve http.HandlerFunc) {
+				if asked++; asked == after {
+					serve(httptest.NewRecorder(), request) // What it asked for is done, and it never hears of it.
+					cancel(why)
+					panic(http.ErrAbortHandler)
+				}
+				serve(w, request)
+			}
+			err := r.Sync(ctx, release, changes, false)
+			if (after > 0 && after < 5) != errors.Is(err, why) {
+				t.Fatalf("got %v after %d requests", err, asked)
+			}
+			there, successors := 0, 0
+			for _, asset := range r.server.Release("3.28.0").Assets {
+				if asset.Name == one.Name {
+					there++
+				} else if asset.Digest == one.Digest {
+					successors++
+				}
+			}
+			if there+successors == 0 {
+				t.Error("neither the old asset nor its successor is there")
+			}
+			r.server.Do(func() { r.server.Around = nil })
+			_, changes = r.compare(t, release, []File{one})
+			if err := r.Sync(t.Context(), release, changes, false); err != nil {
+				t.Fatal(err)
+			}
+			assets := r.server.Release("3.28.0").Assets
+			if len(assets) != 1 || assets[0].Name != one.Name || assets[0].Digest != one.Digest || assets[0].Type != "application/zstd" {
+				t.Errorf("the assets are %+v, want the new one alone", assets)
+			}
+			if actions, _ := r.compare(t, release, []File{one}); actions[one.Name] != Keep {
+				t.Errorf("in the end it is to %s", actions[one.Name])
+			}
+		})
 	}
 }
 
@@ -318,14 +387,13 @@ func TestStall(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-released }))
 	defer server.Close()
 	defer close(released)
-	client, err := New(Options{API: server.URL, Repository: repository})
+	client, err := New(Options{API: server.URL, Repository: repository, Pace: web.Pace{Stall: 50 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	client.pace.stall = 50 * time.Millisecond
 	one := file(t, "one", strings.Repeat("x", 32<<20))
-	err = client.send(t.Context(), Release{UploadURL: server.URL + "/assets{?name}"}, one, func(int64, int64) {})
-	if !errors.Is(err, errStalled) || !isTransient(err) {
+	_, err = client.send(t.Context(), Release{UploadURL: server.URL + "/assets{?name}"}, one, one.Name, nil)
+	if !errors.Is(err, web.ErrStalled) || !isTemporary(err) {
 		t.Errorf("got %v, want a stall", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -13,7 +14,9 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 // MaxSize is the size in bytes that an asset must stay under.
@@ -35,95 +38,102 @@ var assetName = regexp.MustCompile(`^[A-Za-z0-9_-](?:[A-Za-z0-9._-]*[A-Za-z0-9_-
 func (f File) Check() error {
 	switch {
 	case !assetName.MatchString(f.Name):
-		return fmt.Errorf("%q cannot be the name of an asset: GitHub keeps letters, digits, inner dots, - and _ alone", f.Name)
+		return fmt.Errorf("%q cannot be the name of an asset: GitHub keeps only letters, digits, inner dots, - and _", f.Name)
 	case f.Size <= 0:
-		return fmt.Errorf("%s is empty: GitHub takes no empty asset", f.Name)
+		return fmt.Errorf("%s is empty: GitHub rejects empty assets", f.Name)
 	case f.Size >= MaxSize:
 		return fmt.Errorf("%s has %d bytes: an asset must have fewer than %d", f.Name, f.Size, int64(MaxSize))
 	}
 	return nil
 }
 
-// errDamaged is the error of an asset that is not what was sent.
-var errDamaged = errors.New("what GitHub has is not what was sent")
+// successor is the name under which the file is uploaded while another asset has
+// its name.
+func (f File) successor() string {
+	return fmt.Sprintf("new-%.12s-%s", strings.TrimPrefix(f.Digest, "sha256:"), f.Name)
+}
 
-// upload brings a file to a release that has none of its name. GitHub's answer
-// is not trusted: an upload that it calls a failure may be whole, and one that
-// broke off leaves a part that keeps the name.
-func (c *Client) upload(ctx context.Context, release Release, file File) (err error) {
-	bytes, end := func(int64, int64) {}, func(error, string) {}
-	if c.options.Bytes != nil {
-		bytes, end = c.options.Bytes(file.Name)
-	}
-	defer func() { end(err, progress.Size(file.Size)) }()
-	patience := patience{Client: c}
-	for {
-		err := c.send(ctx, release, file, bytes)
+var successorName = regexp.MustCompile(`^new-[0-9a-f]{12}-`)
+
+// preceded tells whether a name is that of a successor of the file's asset,
+// whatever its content.
+func (f File) preceded(name string) bool {
+	mark := successorName.FindString(name)
+	return mark != "" && strings.TrimPrefix(name, mark) == f.Name
+}
+
+// errDamaged is the error of an asset that is not what was sent.
+var errDamaged = errors.New("GitHub has other bytes than were sent")
+
+// upload uploads a file under a name that no asset of the release has. It does
+// not trust GitHub's answer: an upload that it calls a failure may be whole, and
+// one that broke off leaves a part that keeps the name.
+func (c *Client) upload(ctx context.Context, release Release, file File, name string) (asset Asset, err error) {
+	stage := c.options.Report.Stage(file.Name, "upload")
+	defer func() { stage.End(err, progress.Size(file.Size)) }()
+	for failures := 1; ; failures++ {
+		asset, err := c.send(ctx, release, file, name, stage)
 		if err == nil || ctx.Err() != nil {
-			return err
+			return asset, err
 		}
-		whole, clearErr := c.clear(ctx, release, file)
+		asset, whole, clearErr := c.clear(ctx, release, file, name)
 		switch {
 		case clearErr != nil:
-			return errors.Join(err, clearErr)
+			return Asset{}, errors.Join(err, clearErr)
 		case whole:
-			return nil
+			return asset, nil
 		}
-		if err := patience.again(ctx, err, isTransient(err) || isTaken(err, "ReleaseAsset") || errors.Is(err, errDamaged)); err != nil {
-			return err
+		if err := c.again(ctx, failures, err, isTemporary(err) || isTaken(err, "ReleaseAsset") || errors.Is(err, errDamaged)); err != nil {
+			return Asset{}, err
 		}
 	}
 }
 
-// clear tells whether a release has a file after all, and deletes what else has
-// its name.
-func (c *Client) clear(ctx context.Context, release Release, file File) (whole bool, err error) {
-	there, exists, err := c.asset(ctx, release, file.Name)
+// clear tells whether a release has a file after all, and deletes anything else
+// of its name.
+func (c *Client) clear(ctx context.Context, release Release, file File, name string) (there Asset, whole bool, err error) {
+	there, exists, err := c.asset(ctx, release, name)
 	if err != nil || !exists {
-		return false, err
+		return Asset{}, false, err
 	}
 	if whole, err = c.same(ctx, there, file); whole || err != nil {
-		return whole, err
+		return there, whole, err
 	}
 	c.note("deleting what an upload of %s left", file.Name)
-	return false, c.remove(ctx, there)
+	return Asset{}, false, c.remove(ctx, there)
 }
 
 // send sends a file once.
-func (c *Client) send(ctx context.Context, release Release, file File, bytes func(done, total int64)) error {
+func (c *Client) send(ctx context.Context, release Release, file File, name string, stage *progress.Stage) (asset Asset, err error) {
 	doing := "uploading " + file.Name
-	address, err := c.uploadAddress(release, file.Name)
+	address, err := c.uploadAddress(release, name)
 	if err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+		return asset, fmt.Errorf("%s: %w", doing, err)
 	}
-	content, err := os.Open(file.Path)
+	body := &upload{file: file, stage: stage}
+	// Sent twice, it would meet what it has left itself.
+	request, err := http.NewRequestWithContext(web.Once(ctx), http.MethodPost, address, nil)
 	if err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+		return asset, fmt.Errorf("%s: %w", doing, err)
 	}
-	defer content.Close()
-	ctx, watch := watched(ctx, c.pace.stall)
-	defer watch.end()
-	hash := sha256.New()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, watch.reader(io.TeeReader(io.LimitReader(content, file.Size), io.MultiWriter(hash, &counter{total: file.Size, bytes: bytes}))))
-	if err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+	if request.Body, err = body.open(); err != nil {
+		return asset, fmt.Errorf("%s: %w", doing, err)
 	}
-	request.ContentLength = file.Size
-	request.Header.Set("Content-Type", contentType(file.Name))
-	var asset Asset
+	request.GetBody, request.ContentLength = body.open, file.Size
+	request.Header.Set("Content-Type", contentType(name))
 	if _, err := c.exchange(request, doing, &asset); err != nil {
-		return err
+		return asset, err
 	}
-	sent := "sha256:" + hex.EncodeToString(hash.Sum(nil))
+	sent := "sha256:" + hex.EncodeToString(body.last.hash.Sum(nil))
 	switch {
-	case asset.Name != file.Name:
-		return errors.Join(fmt.Errorf("%s: GitHub calls it %q: choose a name that it keeps", doing, asset.Name), c.remove(ctx, asset))
+	case asset.Name != name:
+		return asset, errors.Join(fmt.Errorf("%s: GitHub calls it %q: choose a name that it keeps", doing, asset.Name), c.remove(ctx, asset))
 	case sent != file.Digest:
-		return fmt.Errorf("%s: %s changed meanwhile from %s to %s: run it again", doing, file.Path, file.Digest, sent)
+		return asset, fmt.Errorf("%s: %s changed in the meantime from %s to %s: run it again", doing, file.Path, file.Digest, sent)
 	case !asset.Whole(), asset.Size != file.Size, asset.Digest != "" && asset.Digest != file.Digest:
-		return fmt.Errorf("%s: %w: %d bytes, %s, in state %q, want %d bytes, %s", doing, errDamaged, asset.Size, asset.Digest, asset.State, file.Size, file.Digest)
+		return asset, fmt.Errorf("%s: %w: %d bytes, %s, in state %q, want %d bytes, %s", doing, errDamaged, asset.Size, asset.Digest, asset.State, file.Size, file.Digest)
 	}
-	return nil
+	return asset, nil
 }
 
 // uploadAddress returns the address that takes an asset. The token goes to the
@@ -153,15 +163,39 @@ func contentType(name string) string {
 	return "application/octet-stream"
 }
 
-// counter tells how much was written to it.
-type counter struct {
-	done, total int64
-	bytes       func(done, total int64)
+// upload opens a file to send it, again where it must be sent again.
+type upload struct {
+	file  File
+	stage *progress.Stage
+	// last is what was opened last: the connection may still read what was before.
+	last *content
 }
 
-// Write counts.
-func (c *counter) Write(p []byte) (int, error) {
-	c.done += int64(len(p))
-	c.bytes(c.done, c.total)
-	return len(p), nil
+func (u *upload) open() (io.ReadCloser, error) {
+	from, err := files.Open(u.file.Path)
+	if err != nil {
+		return nil, err
+	}
+	u.last = &content{File: from, size: u.file.Size, stage: u.stage, hash: sha256.New()}
+	return u.last, nil
+}
+
+// content is a file on its way, hashed as it is read.
+type content struct {
+	*os.File
+	done, size int64
+	stage      *progress.Stage
+	hash       hash.Hash
+}
+
+// Read reads on, to the size that was announced.
+func (c *content) Read(p []byte) (int, error) {
+	if c.done == c.size {
+		return 0, io.EOF
+	}
+	n, err := c.File.Read(p[:min(int64(len(p)), c.size-c.done)])
+	c.hash.Write(p[:n])
+	c.done += int64(n)
+	c.stage.Bytes(c.done, c.size)
+	return n, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -68,6 +69,8 @@ func (s *Server) asset(w http.ResponseWriter, r *http.Request, access access, id
 		case r.Method == http.MethodDelete:
 			release.Assets = slices.Delete(slices.Clone(release.Assets), i, i+1)
 			w.WriteHeader(http.StatusNoContent)
+		case r.Method == http.MethodPatch:
+			s.rename(w, r, release, release.Assets[i])
 		case r.Header.Get("Accept") == "application/octet-stream":
 			// Another host than that of the API, so that clients leave the token behind.
 			host := strings.Replace(s.server.URL, "127.0.0.1", "localhost", 1)
@@ -78,6 +81,24 @@ func (s *Server) asset(w http.ResponseWriter, r *http.Request, access access, id
 		return
 	}
 	problem(w, http.StatusNotFound, "Not Found")
+}
+
+// rename changes an asset, whose name no other of the release may have.
+func (s *Server) rename(w http.ResponseWriter, r *http.Request, release *Release, asset *Asset) {
+	var edit struct{ Name string }
+	err := json.NewDecoder(r.Body).Decode(&edit)
+	there := release.Asset(edit.Name)
+	switch {
+	case err != nil || edit.Name == "":
+		problem(w, http.StatusBadRequest, "Problems parsing JSON")
+	case release.Immutable:
+		problem(w, http.StatusUnprocessableEntity, "Cannot edit asset of an immutable release.")
+	case there != nil && there != asset:
+		invalid(w, "ReleaseAsset", "name", "already_exists", "")
+	default:
+		asset.Name = edit.Name
+		answer(w, http.StatusOK, s.showAsset(asset))
+	}
 }
 
 func (s *Server) storage(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,65 @@
+package github
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
+)
+
+// secondaryWait is the wait for a limit that does not say when it ends.
+const secondaryWait = time.Minute
+
+// limits is a transport that has every answer of GitHub's limits say in
+// Retry-After how long to wait, which GitHub says in three ways, or not at all.
+type limits struct{ base http.RoundTripper }
+
+// RoundTrip performs one request.
+func (l limits) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := l.base.RoundTrip(request)
+	if err != nil || response.StatusCode != http.StatusForbidden && response.StatusCode != http.StatusTooManyRequests {
+		return response, err
+	}
+	if _, given := web.RetryAfter(response); given {
+		return response, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxRefusal))
+	_ = response.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	if wait := limit(response, body); wait > 0 {
+		response.Header.Set("Retry-After", strconv.Itoa(int(wait/time.Second)))
+	}
+	return response, nil
+}
+
+// limit returns how long a limit lasts, and 0 for a refusal of another kind. The
+// secondary limit may come without any header; its documentation is then what
+// tells it from other refusals.
+func limit(response *http.Response, body []byte) time.Duration {
+	if response.Header.Get("X-RateLimit-Remaining") == "0" {
+		now := time.Now()
+		// The reset is a time of GitHub's clock, which the answer has too.
+		if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+			now = date
+		}
+		if seconds, err := strconv.ParseInt(response.Header.Get("X-RateLimit-Reset"), 10, 64); err == nil {
+			return max(0, time.Unix(seconds, 0).Sub(now)) + time.Second
+		}
+		return secondaryWait
+	}
+	var said problem
+	_ = json.Unmarshal(body, &said) // A proxy's page is not JSON and says nothing.
+	if response.StatusCode == http.StatusTooManyRequests || strings.Contains(said.Documentation, "secondary-rate-limits") ||
+		strings.HasSuffix(said.Documentation, "#abuse-rate-limits") {
+		return secondaryWait
+	}
+	return 0
+}
