@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -47,6 +48,23 @@ func (a *app) open(ctx context.Context, registry string) (*workspace.Workspace, 
 		warn(a.Stderr, ws.Warnings)
 	}
 	return ws, nil
+}
+
+// with returns the run of a verb that opens the checkout, as open does, and closes it
+// after the run. The registry is read when the verb runs; nil is none.
+func (a *app) with(registry *string, run func(context.Context, *workspace.Workspace, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		name := ""
+		if registry != nil {
+			name = *registry
+		}
+		ws, err := a.open(cmd.Context(), name)
+		if err != nil {
+			return err
+		}
+		defer ws.Close()
+		return run(cmd.Context(), ws, args)
+	}
 }
 
 func (a *app) environment() workspace.Environment { return workspace.ReadEnvironment(a.Getenv) }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -105,7 +104,7 @@ func runBuildAsset(ctx context.Context, a *app, o buildAssetOptions) error {
 	for _, result := range results {
 		ws.Report.Note(result.Asset, describe(result))
 	}
-	return errors.Join(err, printResults(a.Stdout, results, o.json), summarize(a.Getenv("GITHUB_STEP_SUMMARY"), results))
+	return errors.Join(err, printResults(a.Stdout, results, o.json), a.summarize(resultsMarkdown(results)))
 }
 
 // parallel is how many builds run at once: one for every eight processors, since
@@ -118,22 +117,17 @@ func parallel(a *app) int {
 	return max(1, runtime.NumCPU()/8)
 }
 
-// summarize appends the results to the summary of a step of GitHub Actions.
-func summarize(path string, results []build.Result) error {
-	if path == "" || len(results) == 0 {
-		return nil
+// resultsMarkdown returns the results for the summary of a step.
+func resultsMarkdown(results []build.Result) string {
+	if len(results) == 0 {
+		return ""
 	}
 	var text strings.Builder
 	text.WriteString("| asset | arch | result | size | sha256 | key |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, r := range results {
 		fmt.Fprintf(&text, "| %s | %s | %s | %s | `%s` | `%s` |\n", r.Asset, r.Arch, how(r), progress.Size(r.Size), strings.TrimPrefix(r.Digest, "sha256:"), r.Key)
 	}
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("writing the step summary: %w", err)
-	}
-	_, err = file.WriteString(text.String())
-	return errors.Join(err, file.Close())
+	return text.String()
 }
 
 func describe(result build.Result) string {
@@ -164,13 +158,6 @@ func printResults(w io.Writer, results []build.Result, asJSON bool) error {
 		}
 	}
 	return nil
-}
-
-func printJSON(w io.Writer, value any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
 }
 
 // builder puts together what builds need.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -42,26 +41,15 @@ func cacheLsCmd(a *app) *cobra.Command {
 		Use:   "ls",
 		Short: "List the artifacts in the local cache, and in the registry of --cache",
 		Args:  arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ws, err := a.open(cmd.Context(), registry)
+		RunE: a.with(&registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			list, err := listCaches(ctx, ws)
 			if err != nil {
 				return err
 			}
-			defer ws.Close()
-			list, err := listCaches(cmd.Context(), ws)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(a.Stdout, list)
-			}
-			table := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "WHERE\tASSET\tARCH\tKEY\tSIZE\tSHA256")
-			for _, a := range list {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%.12s\t%s\t%.12s\n", a.Where, a.Asset, a.Arch, a.Key, progress.Size(a.Size), a.Digest[len("sha256:"):])
-			}
-			return table.Flush()
-		},
+			return printList(a.Stdout, asJSON, list, "WHERE\tASSET\tARCH\tKEY\tSIZE\tSHA256", func(c cached) string {
+				return fmt.Sprintf("%s\t%s\t%s\t%.12s\t%s\t%.12s", c.Where, c.Asset, c.Arch, c.Key, progress.Size(c.Size), c.Digest[len("sha256:"):])
+			})
+		}),
 	}
 	cacheFlag(cmd.Flags(), a, &registry)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
@@ -205,22 +193,17 @@ func cacheVerifyCmd(a *app) *cobra.Command {
 		Use:   "verify",
 		Short: "Hash everything in the local cache again, or in the registry of --cache",
 		Args:  arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ws, err := a.open(cmd.Context(), cache)
-			if err != nil {
-				return err
-			}
-			defer ws.Close()
+		RunE: a.with(&cache, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			if !registry {
-				damage, err := ws.Store.Local.Verify(cmd.Context())
+				damage, err := ws.Store.Local.Verify(ctx)
 				return verdict(a.Stdout, "the local cache", damage, err)
 			}
 			if ws.Store.Registry == nil {
 				return workspace.ErrNoRegistry
 			}
-			damage, err := damaged(cmd.Context(), ws)
+			damage, err := damaged(ctx, ws)
 			return verdict(a.Stdout, "the registry", damage, err)
-		},
+		}),
 	}
 	cacheFlag(cmd.Flags(), a, &cache)
 	cmd.Flags().BoolVar(&registry, "registry", false, "verify the artifacts, sources and builders in the registry")

@@ -22,14 +22,9 @@ has grown if the requested options differ from those at the fork from the base.`
 		Example: `  pipelines check
   pipelines check --base main`,
 		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ws, err := a.open(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			defer ws.Close()
-			return runCheck(cmd.Context(), a.Stdout, base, ws)
-		},
+		RunE: a.with(nil, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			return runCheck(ctx, a.Stdout, base, ws)
+		}),
 	}
 	cmd.Flags().StringVar(&base, "base", a.Getenv("GITHUB_BASE_REF"),
 		"git revision that this branch is to be merged into (default: $GITHUB_BASE_REF, or none)")

@@ -3,6 +3,9 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -23,5 +26,23 @@ func TestReport(t *testing.T) {
 		if stderr.String() != want {
 			t.Errorf("GITHUB_ACTIONS=%s: got %q, want %q", mode, &stderr, want)
 		}
+	}
+}
+
+// TestSummarize: what others wrote to the summary stays.
+func TestSummarize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "summary.md")
+	process := Process{Getenv: func(string) string { return path }}
+	for range 2 {
+		if err := process.summarize("line\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "line\nline\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+	path = t.TempDir()
+	if err := process.summarize("line\n"); err == nil || !strings.HasPrefix(err.Error(), "writing $GITHUB_STEP_SUMMARY: ") {
+		t.Errorf("a folder: %v", err)
 	}
 }

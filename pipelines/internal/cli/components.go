@@ -14,7 +14,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
@@ -225,14 +224,4 @@ func (o *setOptions) check(a *app, m merging) error {
 		}
 	}
 	return m.plan.Report.Check(o.strict)
-}
-
-// warning tells a person, or a workflow of GitHub Actions, what does not stop the
-// program.
-func (p Process) warning(text string) {
-	prefix := "warning: "
-	if p.mode() == progress.GitHub {
-		prefix = "::warning::"
-	}
-	fmt.Fprintln(p.Stderr, prefix+progress.Printable(text))
 }

@@ -35,14 +35,9 @@ architecture. An edge goes from a dependency to the asset that needs it.`,
   pipelines graph shim-v2 --arch arm64 --format dot
   pipelines graph --format svg > assets.svg`,
 		Args: selected(&o.selection, true),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ws, err := a.open(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			defer ws.Close()
-			return runGraph(cmd.Context(), a.Stdout, o, ws)
-		},
+		RunE: a.with(nil, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			return runGraph(ctx, a.Stdout, o, ws)
+		}),
 	}
 	flags := cmd.Flags()
 	selectionFlags(flags, &o.selection)

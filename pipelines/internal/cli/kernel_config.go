@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -58,12 +59,7 @@ func kernelConfigListCmd(a *app) *cobra.Command {
 		Example: `  pipelines kernel-config list
   pipelines kernel-config list --json`,
 		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ws, err := a.open(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			defer ws.Close()
+		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, _ []string) error {
 			kernels, err := listKernels(ws)
 			if err != nil {
 				return err
@@ -77,7 +73,7 @@ func kernelConfigListCmd(a *app) *cobra.Command {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", k.Variant, k.Arch, k.Version, k.Options, strings.Join(k.Folders, " "))
 			}
 			return table.Flush()
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
 	return cmd

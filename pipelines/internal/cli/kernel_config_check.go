@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,14 +29,9 @@ option.`,
 		Example: `  pipelines kernel-config check kernel-debug .config
   pipelines kernel-config check kernel /boot/config-6.18.15 --arch arm64`,
 		Args: arguments(cobra.ExactArgs(2)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ws, err := a.open(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			defer ws.Close()
+		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, args []string) error {
 			return runKernelConfigCheck(a.Stdout, o, ws, args[0], args[1])
-		},
+		}),
 	}
 	kernelArchFlag(cmd, &o.arch)
 	cmd.Flags().StringVar(&o.facts, "facts", "", "file of facts about options (default: FILE"+kconfig.FactsSuffix+", if it exists)")

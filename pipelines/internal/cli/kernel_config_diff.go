@@ -42,14 +42,9 @@ count, and an absent option is not set.`,
   pipelines kernel-config diff HEAD~1:kernel kernel
   pipelines kernel-config diff kernel-debug /boot/config-6.18.15`,
 		Args: arguments(cobra.ExactArgs(2)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ws, err := a.open(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			defer ws.Close()
-			return runKernelConfigDiff(cmd.Context(), a.Stdout, o, ws, args)
-		},
+		RunE: a.with(nil, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+			return runKernelConfigDiff(ctx, a.Stdout, o, ws, args)
+		}),
 	}
 	kernelArchFlag(cmd, &o.arch)
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print the differences as JSON")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -26,14 +27,9 @@ func kernelConfigShowCmd(a *app) *cobra.Command {
 		Example: `  pipelines kernel-config show kernel-debug
   pipelines kernel-config show kernel --arch s390x --config > requested.config`,
 		Args: arguments(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ws, err := a.open(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			defer ws.Close()
+		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, args []string) error {
 			return runKernelConfigShow(a.Stdout, o, ws, args[0])
-		},
+		}),
 	}
 	kernelArchFlag(cmd, &o.arch)
 	cmd.Flags().BoolVar(&o.config, "config", false, "print only the lines, as a file for KCONFIG_ALLCONFIG")

@@ -1,11 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -32,26 +31,15 @@ func listCmd(a *app) *cobra.Command {
 		Example: `  pipelines list
   pipelines list --arch s390x --json`,
 		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ws, err := a.open(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			defer ws.Close()
+		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, _ []string) error {
 			assets, err := listAssets(ws, arch)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(a.Stdout, assets)
-			}
-			table := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "ARCH\tASSET\tPINS\tDEPENDS ON\tDESCRIPTION")
-			for _, a := range assets {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", a.Arch, a.Name, pairs(a.Pins), dash(a.Dependencies), a.Description)
-			}
-			return table.Flush()
-		},
+			return printList(a.Stdout, asJSON, assets, "ARCH\tASSET\tPINS\tDEPENDS ON\tDESCRIPTION", func(l listed) string {
+				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", l.Arch, l.Name, pairs(l.Pins), dash(l.Dependencies), l.Description)
+			})
+		}),
 	}
 	cmd.Flags().StringVar(&arch, "arch", "", "list only this architecture")
 	jsonFlag(cmd.Flags(), &asJSON)
@@ -98,11 +86,4 @@ func pairs(m map[string]string) string {
 		out = append(out, key+"="+m[key])
 	}
 	return dash(out)
-}
-
-func dash(words []string) string {
-	if len(words) == 0 {
-		return "-"
-	}
-	return strings.Join(words, " ")
 }

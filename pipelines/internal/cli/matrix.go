@@ -2,10 +2,8 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -101,10 +99,7 @@ func runMatrix(a *app, o matrixOptions, ws *workspace.Workspace) error {
 	if _, err := fmt.Fprintf(a.Stdout, "%s\n", line); err != nil {
 		return err
 	}
-	if path := a.Getenv("GITHUB_OUTPUT"); path != "" {
-		return setOutput(path, "matrix", string(line))
-	}
-	return nil
+	return a.output("matrix", string(line))
 }
 
 // newMatrix returns the assets of a stage, or of all where it is 0, by stage and
@@ -178,17 +173,4 @@ func runnerFor(asset catalog.Asset, arch catalog.Arch) string {
 		return runners[catalog.X86_64]
 	}
 	return runners[arch]
-}
-
-// setOutput sets an output, of one line, of a step of GitHub Actions.
-func setOutput(path, name, value string) error {
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("setting output %q of the step: %w", name, err)
-	}
-	_, err = fmt.Fprintf(file, "%s=%s\n", name, value)
-	if err = errors.Join(err, file.Close()); err != nil {
-		return fmt.Errorf("setting output %q of the step: %w", name, err)
-	}
-	return nil
 }

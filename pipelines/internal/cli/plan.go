@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -63,11 +62,8 @@ func runPlan(ctx context.Context, a *app, o planOptions) error {
 	} else {
 		err = printPlan(a.Stdout, steps, arch)
 	}
-	if summary := a.Getenv("GITHUB_STEP_SUMMARY"); summary != "" {
-		explained := explainMarkdown(steps, func(name string) []string { return ws.Catalog.Dependents(name, arch) })
-		err = errors.Join(err, appendSummary(summary, planMarkdown(steps, arch)+explained))
-	}
-	return err
+	explained := explainMarkdown(steps, func(name string) []string { return ws.Catalog.Dependents(name, arch) })
+	return errors.Join(err, a.summarize(planMarkdown(steps, arch)+explained))
 }
 
 // planner looks up what is in the caches.
@@ -203,27 +199,4 @@ func stateOf(s build.Step) string {
 		return fmt.Sprintf("%s (%s)", s.State, s.Where)
 	}
 	return string(s.State)
-}
-
-// shortKey is as much of a key as a person compares.
-func shortKey(key string) string { return fmt.Sprintf("%.12s", key) }
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
-}
-
-// appendSummary appends to the summary of a step of GitHub Actions.
-func appendSummary(path, text string) error {
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("writing the step summary: %w", err)
-	}
-	_, err = file.WriteString(text)
-	if err = errors.Join(err, file.Close()); err != nil {
-		return fmt.Errorf("writing the step summary: %w", err)
-	}
-	return nil
 }

@@ -139,19 +139,3 @@ func TestPrintInputs(t *testing.T) {
 	}
 	golden(t, "inputs.txt", out.String())
 }
-
-// TestAppendSummary: what others wrote to the summary stays.
-func TestAppendSummary(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "summary.md")
-	for range 2 {
-		if err := appendSummary(path, "line\n"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if data, err := os.ReadFile(path); err != nil || string(data) != "line\nline\n" {
-		t.Errorf("%q, %v", data, err)
-	}
-	if err := appendSummary(t.TempDir(), "line\n"); err == nil || !strings.HasPrefix(err.Error(), "writing the step summary: ") {
-		t.Errorf("a folder: %v", err)
-	}
-}

@@ -233,13 +233,12 @@ func (r *releasing) print(released release.Released) error {
 
 // summarize adds the notes to the summary of a step of GitHub Actions.
 func (r *releasing) summarize(released release.Released) error {
-	summary := r.app.Getenv("GITHUB_STEP_SUMMARY")
-	if summary == "" || released.Finished {
+	if released.Finished || r.app.Getenv("GITHUB_STEP_SUMMARY") == "" {
 		return nil
 	}
 	notes, err := os.ReadFile(filepath.Join(r.options.output, release.NotesName))
 	if err != nil {
 		return fmt.Errorf("reading the notes: %w", err)
 	}
-	return appendSummary(summary, string(notes))
+	return r.app.summarize(string(notes))
 }

@@ -58,10 +58,7 @@ func runReport(ctx context.Context, a *app, o reportOptions, args []string) erro
 				fmt.Fprintln(a.Stdout, path)
 			}
 		}
-		if summary := a.Getenv("GITHUB_STEP_SUMMARY"); summary != "" {
-			err = errors.Join(err, appendSummary(summary, r.Markdown()+"\n"))
-		}
-		return errors.Join(err, o.check(a, m))
+		return errors.Join(err, a.summarize(r.Markdown()+"\n"), o.check(a, m))
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -46,18 +45,13 @@ func (o *sourceOptions) command(a *app, use, short, long string, run func(contex
 		Use: use + " [NAME...|--set SET|--all]", Short: short,
 		Long: long + "\nWithout names: of all assets of the architecture. With names: of these and of what\nthey depend on.",
 		Args: selected(&o.selection, true),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ws, err := a.open(cmd.Context(), o.registry)
-			if err != nil {
-				return err
-			}
-			defer ws.Close()
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			s := sources{ws: ws, fetcher: ws.Sources}
 			if err := s.choose(o.selection, o.given); err != nil {
 				return err
 			}
-			return run(cmd.Context(), s)
-		},
+			return run(ctx, s)
+		}),
 	}
 	cacheFlag(cmd.Flags(), a, &o.registry)
 	selectionFlags(cmd.Flags(), &o.selection)
@@ -152,15 +146,9 @@ func sourceListCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(a.Stdout, list)
-			}
-			table := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "SOURCE\tPLACE\tCACHED\tSIZE\tHASH\tHOLDS\tASSETS")
-			for _, l := range list {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.19s\t%s\t%s\n", l.Source, l.Place, dash(l.Where), size(l.Size), l.Hash, l.Holds, dash(l.Assets))
-			}
-			return table.Flush()
+			return printList(a.Stdout, o.json, list, "SOURCE\tPLACE\tCACHED\tSIZE\tHASH\tHOLDS\tASSETS", func(l listedSource) string {
+				return fmt.Sprintf("%s\t%s\t%s\t%s\t%.19s\t%s\t%s", l.Source, l.Place, dash(l.Where), size(l.Size), l.Hash, l.Holds, dash(l.Assets))
+			})
 		})
 }
 
