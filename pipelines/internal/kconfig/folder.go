@@ -1,7 +1,6 @@
 package kconfig
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -54,18 +53,11 @@ func list(tree fs.FS, folder string, subfolders []string) ([]string, error) {
 	}
 	var files []string
 	for _, subfolder := range subfolders {
-		entries, err := fs.ReadDir(tree, path.Join(dir, subfolder))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		found, err := fs.Glob(tree, path.Join(dir, subfolder, "*.conf"))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path.Join(dir, subfolder), cause(err))
+			return nil, fmt.Errorf("%s: %w", dir, err)
 		}
-		for _, entry := range entries {
-			if !entry.IsDir() && path.Ext(entry.Name()) == ".conf" {
-				files = append(files, path.Join(dir, subfolder, entry.Name()))
-			}
-		}
+		files = append(files, found...)
 	}
 	if len(files) == 0 {
 		return nil, fmt.Errorf("%s: no fragment for this architecture: add a .conf file, or remove the folder from the kernel", dir)

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
 // VersionFile holds the number that Kata raises with every change of the fragments;
@@ -27,35 +29,23 @@ func ConfigVersion(tree fs.FS) (int, error) {
 	return number, nil
 }
 
-// kernelVersion is a version of Linux; rc is 0 for a release.
-type kernelVersion struct {
-	numbers [3]int
-	rc      int
-}
-
 var (
 	// A build can append anything to the version, as in "-rc1+" or "-kata".
-	versionText = regexp.MustCompile(`^v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:-rc(\d{1,6}))?(?:[-+].*)?$`)
+	versionText = regexp.MustCompile(`^v?(\d{1,6}\.\d{1,6})(\.\d{1,6})?(-rc\d{1,6})?(?:[-+].*)?$`)
 	boundText   = regexp.MustCompile(`^(>=|<=|>|<|=) *(\d{1,6}\.\d{1,6}(?:\.\d{1,6})?(?:-rc\d{1,6})?)$`)
 )
 
-func parseVersion(text string) (kernelVersion, error) {
+// parseVersion returns a version of Linux in the form of package semver.
+func parseVersion(text string) (string, error) {
 	m := versionText.FindStringSubmatch(text)
 	if m == nil {
-		return kernelVersion{}, fmt.Errorf("%s is not a version of Linux such as v6.18.15 or 6.19-rc1", quote(text))
+		return "", fmt.Errorf("%s is not a version of Linux such as v6.18.15 or 6.19-rc1", quote(text))
 	}
-	var parts [4]int
-	for i := range parts {
-		parts[i], _ = strconv.Atoi(m[i+1]) // At most six digits, or none for 0.
-	}
-	return kernelVersion{[3]int(parts[:3]), parts[3]}, nil
+	return m[1] + cmp.Or(m[2], ".0") + m[3], nil
 }
 
 // bound is one end of a range of versions.
-type bound struct {
-	operator string
-	version  kernelVersion
-}
+type bound struct{ operator, version string }
 
 // parseRange reads bounds separated by commas; "" is the range of all versions.
 func parseRange(text string) ([]bound, error) {
@@ -77,17 +67,14 @@ func parseRange(text string) ([]bound, error) {
 	return bounds, nil
 }
 
-// holds compares numerically: 6.9 is before 6.18. A release candidate counts as its
-// release, whose options it has, unless the bound names a candidate too: then
-// candidates precede the release, in their order.
-func (b bound) holds(v kernelVersion) bool {
-	order := 0
-	for i := range b.version.numbers {
-		order = cmp.Or(order, cmp.Compare(v.numbers[i], b.version.numbers[i]))
+// holds compares a version that parseVersion has returned. A release candidate
+// counts as its release, whose options it has, unless the bound names a candidate
+// too: then candidates precede the release, in their order.
+func (b bound) holds(version string) bool {
+	if !semver.Prerelease(b.version) {
+		version, _, _ = strings.Cut(version, "-")
 	}
-	if b.version.rc > 0 {
-		order = cmp.Or(order, cmp.Compare(v.candidate(), b.version.rc))
-	}
+	order := semver.Compare(version, b.version)
 	switch b.operator {
 	case ">=":
 		return order >= 0
@@ -100,12 +87,4 @@ func (b bound) holds(v kernelVersion) bool {
 	default:
 		return order == 0
 	}
-}
-
-// candidate orders a release after all of its candidates.
-func (v kernelVersion) candidate() int {
-	if v.rc == 0 {
-		return 1 << 30
-	}
-	return v.rc
 }

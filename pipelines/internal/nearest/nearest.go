@@ -1,10 +1,10 @@
-// Package nearest finds the word a user most likely meant, for the hint of an
+// Package nearest finds the word that a user most likely meant, for the hint of an
 // error message.
 package nearest
 
-// Of returns the candidate with the smallest edit distance to word, the first
-// of several equals, and "" when none is near: at most a third of word's
-// letters, or two of a short word, may differ.
+// Of returns the candidate with the smallest edit distance to word, the first of
+// several equals, or "" if none is near: at most a third of word's letters, or two
+// of a short word, may differ.
 func Of(word string, candidates []string) string {
 	best, bestDistance := "", max(2, len(word)/3)+1
 	for _, candidate := range candidates {

@@ -8,93 +8,73 @@ import (
 	"strings"
 )
 
-// Input is one thing that decides on what is built.
+// Input is one thing that decides what a build produces.
 type Input struct {
-	// Kind is one of the kinds below; it and Name tell inputs apart.
+	// Kind is one of kinds; Kind and Name identify an input.
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 	// Value is never empty.
 	Value string `json:"value"`
 }
 
-// The kinds of inputs, in the order in which they are told.
-const (
-	kindSchema     = "schema"
-	kindAsset      = "asset"
-	kindPin        = "pin"
-	kindVariable   = "variable"
-	kindSource     = "source"
-	kindPlace      = "place"
-	kindOption     = "option"
-	kindFile       = "file"
-	kindBuilder    = "builder"
-	kindPackage    = "package"
-	kindStep       = "step"
-	kindDependency = "dependency"
-	kindSecret     = "secret"
-	kindKernel     = "kernel"
-	kindException  = "exception"
-	kindOutput     = "output"
-)
-
+// kinds are the kinds of inputs, in the order in which Diff lists them.
 var kinds = []string{
-	kindSchema, kindAsset, kindPin, kindVariable, kindSource, kindPlace, kindOption, kindFile, kindBuilder,
-	kindPackage, kindStep, kindDependency, kindSecret, kindKernel, kindException, kindOutput,
+	"schema", "asset", "pin", "variable", "source", "place", "option", "file", "builder",
+	"package", "step", "dependency", "secret", "kernel", "exception", "output",
 }
 
-// present is the value of an input that is there or not.
+// present is the value of an input that has none.
 const present = "present"
 
-// Inputs returns everything that is in the recipe, each input once, in an order
-// that the recipe decides. Two recipes have the same inputs if and only if they
-// have the same key.
+// Inputs returns everything in the recipe, each input once, in the order of the
+// recipe. Two recipes have the same inputs if and only if they have the same key.
 func (r Recipe) Inputs() []Input {
 	list := inputs{}
-	list.add(kindSchema, "recipe", strconv.Itoa(r.Schema))
-	list.add(kindAsset, "name", r.Asset)
-	list.add(kindAsset, "arch", r.Arch)
+	list.add("schema", "recipe", strconv.Itoa(r.Schema))
+	list.add("asset", "name", r.Asset)
+	list.add("asset", "arch", r.Arch)
 	for _, pin := range r.Pins {
-		list.add(kindPin, pin.Path, pin.Value)
-		list.add(kindVariable, pin.Env, pin.Path)
+		list.add("pin", pin.Path, pin.Value)
+		list.add("variable", pin.Env, pin.Path)
 	}
 	for _, source := range r.Sources {
-		list.add(kindSource, source.Name, source.Path)
+		list.add("source", source.Name, source.Path)
 		var places []string
 		for _, place := range source.Places {
 			places = append(places, place.Name)
-			list.add(kindPlace, source.Name+" from "+place.Name, place.Hash)
+			list.add("place", source.Name+" from "+place.Name, place.Hash)
 		}
-		list.list(kindSource, source.Name+" places", places)
+		list.list("source", source.Name+" places", places)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Options)) {
-		list.add(kindOption, name, r.Options[name])
+		list.add("option", name, r.Options[name])
 	}
 	for _, file := range r.Files {
-		list.add(kindFile, file.Path, file.Mode+" sha256:"+file.SHA256)
+		list.add("file", file.Path, file.Mode+" sha256:"+file.SHA256)
 	}
 	r.Builder.inputs(&list)
 	var steps []string
 	for _, step := range r.Steps {
 		steps = append(steps, step.Name)
-		list.list(kindStep, step.Name, step.inputs())
+		list.list("step", step.Name, step.inputs())
 	}
-	list.list(kindStep, "order", steps)
+	list.list("step", "order", steps)
 	for _, dependency := range r.Dependencies {
-		list.add(kindDependency, dependency.Asset, dependency.Digest)
+		list.add("dependency", dependency.Asset, dependency.Digest)
 		for _, output := range dependency.Outputs {
-			list.add(kindDependency, dependency.Asset+" "+output.Name, output.Digest)
+			list.add("dependency", dependency.Asset+" "+output.Name, output.Digest)
 		}
 	}
 	for _, secret := range r.Secrets {
-		list.add(kindSecret, secret.Name, secret.Fingerprint)
+		list.add("secret", secret.Name, secret.Fingerprint)
 	}
 	if r.Kernel != nil {
 		r.Kernel.inputs(&list)
 	}
-	list.add(kindOutput, "format", r.Output.Format)
-	list.add(kindOutput, "level", strconv.Itoa(r.Output.Level))
-	list.add(kindOutput, "time stamp", strconv.FormatInt(r.Output.SourceDateEpoch, 10))
-	list.list(kindOutput, "outputs", r.Output.Outputs)
+	list.add("output", "format", r.Output.Format)
+	list.add("output", "level", strconv.Itoa(r.Output.Level))
+	list.add("output", "time stamp", strconv.FormatInt(r.Output.SourceDateEpoch, 10))
+	list.list("output", "outputs", r.Output.Outputs)
 	return list
 }
 
@@ -110,33 +90,33 @@ func (s Step) inputs() []string {
 }
 
 func (b Builder) inputs(list *inputs) {
-	list.add(kindBuilder, "distribution", b.Distribution)
-	list.add(kindBuilder, "suite", b.Suite)
-	list.add(kindBuilder, "image", b.Image)
-	list.add(kindBuilder, "epoch", strconv.Itoa(b.Epoch))
+	list.add("builder", "distribution", b.Distribution)
+	list.add("builder", "suite", b.Suite)
+	list.add("builder", "image", b.Image)
+	list.add("builder", "epoch", strconv.Itoa(b.Epoch))
 	for _, name := range b.Packages {
-		list.add(kindPackage, name, present)
+		list.add("package", name, present)
 	}
 	for _, name := range b.Cross {
-		list.add(kindPackage, name+" (cross)", present)
+		list.add("package", name+" (cross)", present)
 	}
 }
 
 func (k Kernel) inputs(list *inputs) {
-	list.list(kindKernel, "configs", k.Configs)
-	list.add(kindKernel, "suffix", k.Suffix)
-	list.add(kindKernel, "config version", strconv.Itoa(k.ConfigVersion))
+	list.list("kernel", "configs", k.Configs)
+	list.add("kernel", "suffix", k.Suffix)
+	list.add("kernel", "config version", strconv.Itoa(k.ConfigVersion))
 	for _, exception := range k.Exceptions {
-		list.add(kindException, exception, present)
+		list.add("exception", exception, present)
 	}
 }
 
-// inputs is a list that is being made.
+// inputs is a list under construction.
 type inputs []Input
 
-// add appends an input, unless it is there: two variables may read one pin.
+// add appends an input unless it is there already: two variables can read one pin.
 func (l *inputs) add(kind, name, value string) {
-	// What is empty, or looks as if it were, can be told apart.
+	// Quoting distinguishes an empty value from one that looks like it.
 	if value == "" || strings.Contains(value, `"`) {
 		value = strconv.Quote(value)
 	}
@@ -168,8 +148,8 @@ func Common(a, b Recipe) int {
 	return common
 }
 
-// Change is an input that two recipes do not share. Old is empty where it was
-// added, New where it was removed.
+// Change is an input that differs between two recipes. Old is empty for an added
+// input, New for a removed one.
 type Change struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
@@ -177,9 +157,9 @@ type Change struct {
 	New  string `json:"new,omitempty"`
 }
 
-// Diff returns what became of the inputs of a recipe, by kind and name. Files
-// that the program makes of others are left out, unless nothing else tells why
-// they changed.
+// Diff returns the changes of inputs from one recipe to another, by kind and name.
+// It leaves out files that the program generates from others, unless no other
+// change explains them.
 func Diff(before, after Recipe) []Change {
 	type name struct{ kind, name string }
 	changes := map[name]Change{}
@@ -201,23 +181,23 @@ func Diff(before, after Recipe) []Change {
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	isDerived := func(c Change) bool { return c.Kind == kindFile && isGenerated(c.Name) }
+	isDerived := func(c Change) bool { return c.Kind == "file" && isGenerated(c.Name) }
 	if told := slices.DeleteFunc(slices.Clone(diff), isDerived); len(told) > 0 {
 		return told
 	}
 	return diff
 }
 
-// String tells the change by name, in one line: "kernel-configs/debug/ebpf.conf
+// String describes the change in one line: "kernel-configs/debug/ebpf.conf
 // changed", "assets.kernel.version v6.18.15 -> v6.18.16", "package gcc added".
 func (c Change) String() string {
 	label := c.Kind + " " + c.Name
 	switch c.Kind {
-	case kindPin, kindFile:
+	case "pin", "file":
 		label = c.Name
-	case kindPlace:
+	case "place":
 		label = "source " + c.Name
-	case kindSchema:
+	case "schema":
 		label = c.Name + " " + c.Kind
 	}
 	switch {
@@ -225,7 +205,7 @@ func (c Change) String() string {
 		return label + " added"
 	case c.New == "":
 		return label + " removed"
-	case c.Kind == kindFile:
+	case c.Kind == "file":
 		return label + fileChange(c.Old, c.New)
 	}
 	return fmt.Sprintf("%s %s -> %s", label, short(c.Old), short(c.New))
@@ -240,7 +220,7 @@ func fileChange(before, after string) string {
 	return fmt.Sprintf(" mode %s -> %s", oldMode, newMode)
 }
 
-// short leaves as much of a hash as a person compares.
+// short shortens a hash for people.
 func short(value string) string {
 	before, hash, found := strings.Cut(value, "sha256:")
 	if !found {

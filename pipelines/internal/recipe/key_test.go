@@ -208,7 +208,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("a recipe and itself: %d common inputs, changes %v", Common(want, got), Diff(want, got))
 	}
 	for text, want := range map[string]string{
-		`{"schema":3}`:            "a recipe of schema 3: this program reads 1 to 2",
+		`{"schema":3}`:            "schema 3, but this program reads 1 to 2",
 		`{}`:                      "schema 0",
 		`{"schema":2,"colour":1}`: `unknown field "colour"`,
 		`{"schema":2} {}`:         "invalid character '{' after top-level value",

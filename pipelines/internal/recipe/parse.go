@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// Parse reads a canonical recipe, of this schema or an older one. A recipe of a
-// newer schema, and anything that is no recipe, is an error.
+// Parse reads a canonical recipe of this schema or an older one. A recipe of a newer
+// schema, and anything else, is an error.
 func Parse(canonical []byte) (Recipe, error) {
 	var form struct {
 		Schema int `json:"schema"`
@@ -18,7 +18,7 @@ func Parse(canonical []byte) (Recipe, error) {
 		return Recipe{}, fmt.Errorf("reading a recipe: %w", err)
 	}
 	if form.Schema < 1 || form.Schema > Schema {
-		return Recipe{}, fmt.Errorf("a recipe of schema %d: this program reads 1 to %d", form.Schema, Schema)
+		return Recipe{}, fmt.Errorf("reading a recipe: schema %d, but this program reads 1 to %d", form.Schema, Schema)
 	}
 	var r Recipe
 	decoder := json.NewDecoder(bytes.NewReader(canonical))
@@ -27,7 +27,7 @@ func Parse(canonical []byte) (Recipe, error) {
 		return Recipe{}, fmt.Errorf("reading a recipe: %w", err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return Recipe{}, errors.New("reading a recipe: something follows it")
+		return Recipe{}, errors.New("reading a recipe: trailing data")
 	}
 	return r, nil
 }

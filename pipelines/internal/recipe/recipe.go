@@ -4,24 +4,24 @@
 //
 // # The key
 //
-// In it: the schema number below; asset and architecture; the declared builder
-// (distribution, suite, image digest, package names, epoch); every file the
-// build gets (path, mode, SHA-256), as it is in the working tree, uncommitted
-// edits included; pins and options with their resolved values; the declared
-// hashes of all places of every source; the steps; the digests of the tarballs
-// of the dependencies; for each secret the fingerprint of its public
-// certificate; for kernels the folders of their configuration, its version and
-// the exceptions that apply; format, compression level and time stamp of the
-// output, and the names of secondary ones.
+// In the key: the schema number below; asset and architecture; the declared builder
+// (distribution, suite, image digest, package names, epoch); every file of the
+// build (path, mode, SHA-256) as it is in the working tree, uncommitted edits
+// included; pins and options with their resolved values; the declared hashes of all
+// places of every source; the steps; the digests of the tarballs of the
+// dependencies; for each secret the fingerprint of its public certificate; for
+// kernels the folders of their configuration, its version and the exceptions that
+// apply; format, compression level and time stamp of the output, and the names of
+// secondary outputs.
 //
-// Not in it: time, host, user, git state, the number of processors, values of
-// secrets, files that nothing declares, the layout of YAML, the equivalent of a
-// builder or source that was used, the versions of the packages that were
-// installed. The latter two are recorded with the artifact.
+// Not in the key: time, host, user, git state, the number of processors, values of
+// secrets, undeclared files, the layout of YAML, which equivalent of a builder or
+// source was used, the versions of the installed packages. The last two are
+// recorded with the artifact.
 //
-// Canonical JSON is what [encoding/json] writes for Recipe, without HTML
-// escapes and without a final newline: fields in the order of their
-// declaration, map keys sorted, lists in an order that Resolve fixes.
+// Canonical JSON is the output of [encoding/json] for Recipe, without HTML escapes
+// and without a final newline: fields in the order of their declaration, map keys
+// sorted, lists in an order that Resolve fixes.
 package recipe
 
 import (
@@ -32,16 +32,16 @@ import (
 	"fmt"
 )
 
-// Schema is the version of the recipe's form. It is raised whenever the
-// meaning of a recipe changes while its declared inputs do not.
+// Schema is the version of the form of recipes. It is raised whenever the meaning
+// of a recipe changes while its declared inputs do not.
 //
 //	1  the first
 //	2  secrets, secondary outputs, cross builds, steps that are alone
 const Schema = 2
 
-// SourceDateEpoch is the time stamp of everything that is built, in seconds
-// since 1970: 2026-03-01 00:00 UTC, about the time of the pinned release. A
-// constant, since a build must not know when it runs.
+// SourceDateEpoch is the time stamp of everything that is built, in seconds since
+// 1970: 2026-03-01 00:00 UTC, about the time of the pinned release. It is a
+// constant, because the output must not depend on the time of the build.
 const SourceDateEpoch = 1772323200
 
 // Recipe is everything that decides what the build of an asset produces.
@@ -62,9 +62,8 @@ type Recipe struct {
 }
 
 // Builder is the declared container of the build. Image and Suite are declared
-// equivalents: which one was used is recorded with the artifact. So are a
-// machine of the recipe's architecture, and one of another with the packages of
-// Cross.
+// equivalent, as are a machine of the recipe's architecture and one of another with
+// the packages of Cross: which one was used is recorded with the artifact.
 type Builder struct {
 	Distribution string   `json:"distribution"`
 	Suite        string   `json:"suite"`
@@ -74,9 +73,9 @@ type Builder struct {
 	Cross        []string `json:"cross"`
 }
 
-// Step is one script, by its path in Files. Config is where a step leaves the
-// final configuration of a kernel, in the container. A step that is alone sees
-// nothing but its script, the files at or below Only, the sources and the pins.
+// Step is one script, by its path in Files. Config is the path in the container of
+// the final kernel configuration that the step leaves. A step with Alone sees only
+// its script, the files at or below Only, the sources and the pins.
 type Step struct {
 	Name   string   `json:"name"`
 	Script string   `json:"script"`
@@ -85,8 +84,8 @@ type Step struct {
 	Only   []string `json:"only,omitempty"`
 }
 
-// File is a file that the build gets: a slash-separated path relative to the
-// root of the tree, "0644" or "0755", and the SHA-256 of its content in hex.
+// File is a file of the build: a slash-separated path relative to the root of the
+// tree, "0644" or "0755", and the SHA-256 of its content in hex.
 type File struct {
 	Path   string `json:"path"`
 	Mode   string `json:"mode"`
@@ -129,16 +128,16 @@ type DependencyOutput struct {
 	Digest string `json:"digest"`
 }
 
-// Secret is a variable whose value a build gets and nobody else. Fingerprint is
-// "sha256:<hex>" over the DER of the public certificate that belongs to it.
+// Secret is a variable whose value only the build sees. Fingerprint is
+// "sha256:<hex>" of the DER of the public certificate that belongs to it.
 type Secret struct {
 	Name        string `json:"name"`
 	Fingerprint string `json:"fingerprint"`
 }
 
-// Kernel is what a guest kernel is configured from, beside the fragments among
-// Files. Exceptions are the requested options that may be missing from its
-// final configuration.
+// Kernel is the input of a kernel's configuration, in addition to the fragments
+// among Files. Exceptions are the requested options that the final configuration
+// may lack.
 type Kernel struct {
 	Configs       []string `json:"configs"`
 	Suffix        string   `json:"suffix"`
@@ -157,21 +156,32 @@ type Output struct {
 
 // Canonical returns the canonical JSON of the recipe.
 func (r Recipe) Canonical() ([]byte, error) {
-	var buffer bytes.Buffer
-	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(r); err != nil {
-		return nil, fmt.Errorf("encoding the recipe of %s: %w", r.Asset, err)
-	}
-	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
+	return canonical(r)
 }
 
 // Key returns the SHA-256 of the canonical recipe in hex.
 func (r Recipe) Key() (string, error) {
-	data, err := r.Canonical()
-	if err != nil {
-		return "", err
+	return canonicalHash(r)
+}
+
+// canonical returns the canonical JSON of a value.
+func canonical(value any) ([]byte, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return nil, fmt.Errorf("encoding canonical JSON: %w", err)
 	}
+	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
+}
+
+// canonicalHash returns the SHA-256 of the canonical JSON of a value in hex.
+func canonicalHash(value any) (string, error) {
+	data, err := canonical(value)
+	return hexSHA256(data), err
+}
+
+func hexSHA256(data []byte) string {
 	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:]), nil
+	return hex.EncodeToString(sum[:])
 }

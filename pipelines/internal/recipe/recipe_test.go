@@ -275,9 +275,9 @@ func TestResolveErrors(t *testing.T) {
 		change func(in *input)
 		want   string
 	}{
-		"pending":        {func(in *input) { in.digests = nil }, "the key of kernel is pending on dep, which is not built"},
+		"pending":        {func(in *input) { in.digests = nil }, "the key of kernel is pending: its dependency dep is not built"},
 		"unknown pin":    {func(in *input) { in.edit(declared, "assets.linux.version", "assets.linux.verson") }, "assets.linux.verson"},
-		"no certificate": {func(in *input) { in.edit("assets/kernel/sign.crt", "CERTIFICATE", "PRIVATE KEY") }, "assets/kernel/sign.crt, the certificate of the secret SIGN_PIN, is no certificate in PEM"},
+		"no certificate": {func(in *input) { in.edit("assets/kernel/sign.crt", "CERTIFICATE", "PRIVATE KEY") }, "assets/kernel/sign.crt, the certificate of the secret SIGN_PIN, is not a PEM certificate"},
 		"clash":          {func(in *input) { in.edit("kernel-configs/debug/b.conf", "CONFIG_B=y", "CONFIG_A=m") }, "kernel-configs/debug/b.conf:1"},
 		"bad version":    {func(in *input) { in.edit("kernel-configs/kata_config_version", "188", "many") }, "kata_config_version"},
 		"empty folder":   {func(in *input) { delete(in.tree, "kernel-configs/x86_64/c.conf") }, "x86_64"},

@@ -1,8 +1,6 @@
 package recipe
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -17,30 +15,30 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// Format is the form of tarballs. It is raised with every change of it in package
-// archive, so that older ones are not taken for new ones.
+// Format is the form of tarballs. It is raised with every change of the form in
+// package archive, so that keys distinguish old tarballs from new ones.
 const Format = "tar+zstd+index-2"
 
-// Level is the zstd level of tarballs, in the numbers of package archive: the
-// one whose size is that of `zstd -10`, 0.98 to 1.02 times, in twice the time.
-// The next lower one takes a fifth of the time for 6 to 10 % more bytes, of which
-// a release has few to spare.
+// Level is the zstd level of tarballs, in the numbers of package archive: sizes are
+// 0.98 to 1.02 times those of `zstd -10`, in twice the time. The next lower level
+// takes a fifth of the time for 6 to 10 % more bytes, and a release is near its
+// limit.
 const Level = 4
 
-// RequestedConfig is the path, among the files of a kernel, of the one that
-// holds all requested options.
+// RequestedConfig is the path, among the files of a kernel, of the file with all
+// requested options.
 const RequestedConfig = generated + "requested.config"
 
-// generated is the folder, among the files of a build, of those that the
-// program makes of others.
+// generated is the folder, among the files of a build, of those that the program
+// generates from others.
 const generated = "generated/"
 
 func isGenerated(path string) bool { return strings.HasPrefix(path, generated) }
 
-// versionsFile is where the pins of a tree are.
+// versionsFile holds the pins of a tree.
 const versionsFile = "versions.yaml"
 
-// Plan is a recipe with the bytes and places that its build needs.
+// Plan is a recipe with everything that its build needs.
 type Plan struct {
 	Recipe Recipe
 	// Key is Recipe.Key.
@@ -51,31 +49,30 @@ type Plan struct {
 	Sources []versions.Source
 	// Kernel is set for guest kernels.
 	Kernel *kconfig.Plan
-	// Read are the paths of all files of the tree that the recipe is made of,
-	// sorted.
+	// Read are the sorted paths of all files of the tree that decide the recipe.
 	Read []string
-	// Ccache says that the build has use for a cache of ccache.
+	// Ccache reports whether the build uses a cache of ccache.
 	Ccache bool
 	// Disk is the free space that the build needs, in bytes.
 	Disk int64
 }
 
-// Resolver makes plans out of the declarations of one tree.
+// Resolver makes plans from the declarations of one tree.
 type Resolver struct {
 	Versions *versions.File
 	Tree     *Tree
 }
 
-// Digests are those of an artifact, "sha256:<hex>": of its tarball, and of the
-// secondary ones by name.
+// Digests are those of an artifact, "sha256:<hex>": of its tarball, and of its
+// secondary tarballs by name.
 type Digests struct {
 	Tarball string
 	Outputs map[string]string
 }
 
-// Resolve reads everything that the asset declares. The digests are those of
-// its dependencies, by asset name; a missing one is an error. So is anything
-// declared that does not exist, with the place of its declaration.
+// Resolve reads everything that the asset declares. The digests are those of its
+// dependencies, by asset name. A missing digest is an error, and so is anything
+// declared that does not exist, with the place of the declaration.
 func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[string]Digests) (Plan, error) {
 	plan := Plan{
 		Recipe: Recipe{
@@ -126,7 +123,7 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 	for _, name := range slices.Sorted(slices.Values(asset.Dependencies)) {
 		contents, ok := digests[name]
 		if !ok {
-			return Plan{}, fmt.Errorf("%s: the key of %s is pending on %s, which is not built", asset.Pos, asset.Name, name)
+			return Plan{}, fmt.Errorf("%s: the key of %s is pending: its dependency %s is not built", asset.Pos, asset.Name, name)
 		}
 		dependency := Dependency{Asset: name, Digest: contents.Tarball}
 		for _, output := range slices.Sorted(maps.Keys(contents.Outputs)) {
@@ -180,7 +177,7 @@ func (r Resolver) files(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
 		names = append(names, asset.ScriptPath(step))
 		for _, name := range below(asset.Folder, step.Files) {
 			if _, err := fs.Stat(r.Tree, name); errors.Is(err, fs.ErrNotExist) {
-				continue // a family without patches, say
+				continue // Such as patches, which a family may not have.
 			}
 			names = append(names, name)
 		}
@@ -209,16 +206,15 @@ func (r Resolver) secrets(plan *Plan, asset catalog.Asset, _ catalog.Arch) error
 		}
 		block, _ := pem.Decode(content.Data)
 		if block == nil || block.Type != "CERTIFICATE" {
-			return fmt.Errorf("%s, the certificate of the secret %s, is no certificate in PEM", content.Path, name)
+			return fmt.Errorf("%s, the certificate of the secret %s, is not a PEM certificate", content.Path, name)
 		}
-		sum := sha256.Sum256(block.Bytes)
-		plan.Recipe.Secrets = append(plan.Recipe.Secrets, Secret{name, "sha256:" + hex.EncodeToString(sum[:])})
+		plan.Recipe.Secrets = append(plan.Recipe.Secrets, Secret{name, "sha256:" + hexSHA256(block.Bytes)})
 		plan.Files = append(plan.Files, content)
 	}
 	return nil
 }
 
-// kernel adds the fragments of a guest kernel and their sum.
+// kernel adds the plan of a guest kernel, its fragments and the merged file.
 func (r Resolver) kernel(plan *Plan, asset catalog.Asset, arch catalog.Arch) error {
 	if asset.Kernel == nil {
 		return nil

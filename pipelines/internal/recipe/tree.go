@@ -1,8 +1,6 @@
 package recipe
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"path"
@@ -11,10 +9,9 @@ import (
 	"sync"
 )
 
-// Tree is the working tree as recipes read it: every file is read and hashed
-// once, so that all keys of one run, and the builds that follow, see the same
-// bytes even when somebody edits a file meanwhile. It is safe for concurrent
-// use.
+// Tree is the working tree as recipes read it: every file is read and hashed once,
+// so that all keys of one run and its builds see the same bytes even if a file is
+// edited meanwhile. It is safe for concurrent use.
 type Tree struct {
 	root fs.FS
 
@@ -36,15 +33,14 @@ func NewTree(root fs.FS) *Tree {
 // Open makes a Tree an fs.FS; it reads the file as it is now.
 func (t *Tree) Open(name string) (fs.File, error) { return t.root.Open(name) }
 
-// ReadFile returns the bytes of a file as they were when it was first read.
+// ReadFile returns the bytes of a file as of its first reading.
 func (t *Tree) ReadFile(name string) ([]byte, error) {
 	content, err := t.Content(name)
 	return content.Data, err
 }
 
-// Content returns a regular file. Its mode is 0755 where anybody may execute
-// it and 0644 elsewhere, as git keeps it, so that the umask of a checkout does
-// not matter.
+// Content returns a regular file. Its mode is 0755 if anybody may execute it and
+// 0644 otherwise, as in git, so that the umask of a checkout does not matter.
 func (t *Tree) Content(name string) (Content, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -67,14 +63,13 @@ func (t *Tree) Content(name string) (Content, error) {
 	return content, nil
 }
 
-// NewContent describes a file that the program itself writes.
+// NewContent describes a file that the program generates.
 func NewContent(name string, data []byte, executable bool) Content {
-	sum := sha256.Sum256(data)
 	mode := "0644"
 	if executable {
 		mode = "0755"
 	}
-	return Content{File: File{Path: name, Mode: mode, SHA256: hex.EncodeToString(sum[:])}, Data: data}
+	return Content{File: File{Path: name, Mode: mode, SHA256: hexSHA256(data)}, Data: data}
 }
 
 // Below returns the regular files at or below each of the names, each once and
@@ -97,7 +92,7 @@ func (t *Tree) Below(names ...string) ([]Content, error) {
 	return sorted(contents), nil
 }
 
-// sorted sorts by path and drops files that stand twice.
+// sorted sorts by path and drops duplicates.
 func sorted(contents []Content) []Content {
 	slices.SortStableFunc(contents, func(a, b Content) int { return strings.Compare(a.Path, b.Path) })
 	return slices.CompactFunc(contents, func(a, b Content) bool { return a.Path == b.Path })

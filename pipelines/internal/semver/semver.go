@@ -1,5 +1,5 @@
-// Package semver reads the versions of releases: 3.28.0, and before that
-// 3.28.0-alpha1 and 3.28.0-rc0.
+// Package semver compares versions of releases such as 3.28.0, 3.28.0-alpha1 and
+// 3.28.0-rc0. golang.org/x/mod/semver orders rc10 before rc9, and wants a leading v.
 package semver
 
 import (
@@ -10,22 +10,21 @@ import (
 	"strings"
 )
 
-// form is that of a version: three numbers, and for one before a release what kind
-// it is.
+// form matches a version: three numbers, and an optional pre-release.
 var form = regexp.MustCompile(`^v?([0-9]+)\.([0-9]+)\.([0-9]+)(?:-([0-9A-Za-z.-]+))?$`)
 
-// Valid tells whether a text is a version. What has no dash before its suffix, such
-// as 3.29.0rc0, is none: it would be taken for a release.
+// Valid reports whether a text is a version. 3.29.0rc0, without a dash, is not: it
+// would count as a release.
 func Valid(text string) bool { return form.MatchString(text) }
 
-// Prerelease tells whether a version comes before a release: 3.29.0-rc0 does.
+// Prerelease reports whether a version is a pre-release, such as 3.29.0-rc0.
 func Prerelease(version string) bool { return strings.Contains(version, "-") }
 
-// Newer tells whether a version is above another. One that is no version is below
-// all others.
+// Newer reports whether a version is above another. An invalid version is below all
+// others.
 func Newer(version, than string) bool { return Compare(version, than) > 0 }
 
-// Compare returns -1, 0 or 1 where a is below, the same as, or above b.
+// Compare returns -1, 0 or 1 if a is below, equal to or above b.
 func Compare(a, b string) int {
 	left, right := form.FindStringSubmatch(a), form.FindStringSubmatch(b)
 	if left == nil || right == nil {
@@ -47,12 +46,12 @@ func Compare(a, b string) int {
 	return slices.CompareFunc(parts(left[4]), parts(right[4]), compareNumbers)
 }
 
-// tagParts cuts rc10 into rc and 10.
+// tagParts splits rc10 into rc and 10.
 var tagParts = regexp.MustCompile(`[0-9]+|[^0-9.-]+`)
 
 func parts(text string) []string { return tagParts.FindAllString(text, -1) }
 
-// compareNumbers compares as numbers what is one on both sides.
+// compareNumbers compares two numbers numerically, anything else as text.
 func compareNumbers(a, b string) int {
 	x, errX := strconv.ParseUint(a, 10, 64)
 	y, errY := strconv.ParseUint(b, 10, 64)
