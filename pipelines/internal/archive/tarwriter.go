@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -10,36 +11,23 @@ import (
 )
 
 // tarWriter writes members as frames: directories have frames of their own, and
-// so has a member that does not fit into one.
+// so has a member that does not fit into one. It knows the index of what it has
+// written.
 type tarWriter struct {
 	frames  *frameWriter
 	modTime time.Time
-	// members are those that begin in each frame.
-	members [][]Member
-	// directories tells whether the current frame is one of directories.
+	entries []Entry
+	// directories tells whether the current frame is one of them.
 	directories bool
 	ended       bool
 }
 
-// compose writes the frames of the members that add adds, and returns what they
-// hold. Unless add ends the stream, they are part of a tarball.
-func compose(out io.Writer, o Options, add func(t *tarWriter) error) (*Index, error) {
-	frames, err := newFrameWriter(out, o)
+func newTarWriter(ctx context.Context, out io.Writer, options Options) (*tarWriter, error) {
+	frames, err := newFrameWriter(ctx, out, options)
 	if err != nil {
 		return nil, err
 	}
-	t := &tarWriter{frames: frames, modTime: o.ModTime}
-	err = add(t)
-	if err == nil {
-		frames.cut()
-	}
-	if closed := frames.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return nil, err
-	}
-	return t.index(), nil
+	return &tarWriter{frames: frames, modTime: options.ModTime}, nil
 }
 
 // add writes a member. Of a file it reads m.Size bytes of content, and fills in
@@ -51,24 +39,21 @@ func (t *tarWriter) add(m Member, content io.Reader) error {
 	}
 	size := int64(len(head)) + m.Size + padding(m.Size)
 	if size > t.frames.left() || m.Mode.IsDir() != t.directories {
-		t.frames.cut()
+		t.frames.end()
 	}
 	t.directories = m.Mode.IsDir()
-	at := t.frames.cuts
+	entry := Entry{Member: m, Frame: t.frames.cuts}
 	if _, err := t.frames.Write(head); err != nil {
 		return fmt.Errorf("packing %s: %w", m.Name, err)
 	}
 	if m.Mode.IsRegular() {
-		if m.SHA256, err = t.content(m, content); err != nil {
+		if entry.SHA256, err = t.content(m, content); err != nil {
 			return fmt.Errorf("packing %s: %w", m.Name, err)
 		}
 	}
-	for len(t.members) <= at {
-		t.members = append(t.members, nil)
-	}
-	t.members[at] = append(t.members[at], m)
+	t.entries = append(t.entries, entry)
 	if size > int64(t.frames.limit) {
-		t.frames.cut()
+		t.frames.end()
 	}
 	return nil
 }
@@ -81,19 +66,26 @@ func (t *tarWriter) content(m Member, content io.Reader) (string, error) {
 		return "", err
 	}
 	if n != m.Size {
-		return "", fmt.Errorf("the size is no longer %d bytes: something is still writing to it", m.Size)
+		return "", fmt.Errorf("has %s%d bytes, and had %d before: something still writes to it", atLeast(n > m.Size), n, m.Size)
 	}
 	sum := hex.EncodeToString(hash.Sum(nil))
 	if m.SHA256 != "" && m.SHA256 != sum {
-		return "", errors.New("the content has changed: something is still writing to it")
+		return "", errors.New("has another content than before: something still writes to it")
 	}
 	_, err = t.frames.Write(make([]byte, padding(m.Size)))
 	return sum, err
 }
 
+func atLeast(more bool) string {
+	if more {
+		return "at least "
+	}
+	return ""
+}
+
 // end ends the tar stream, in a frame of its own.
 func (t *tarWriter) end() error {
-	t.frames.cut()
+	t.frames.end()
 	t.ended = true
 	if _, err := t.frames.Write(make([]byte, endSize)); err != nil {
 		return fmt.Errorf("ending the tar stream: %w", err)
@@ -101,15 +93,33 @@ func (t *tarWriter) end() error {
 	return nil
 }
 
-// index says what has been written.
-func (t *tarWriter) index() *Index {
-	x := &Index{ModTime: t.modTime}
-	for i, size := range t.frames.sizes {
-		f := Frame{Size: size.packed, Unpacked: size.plain, ModTime: t.modTime}
-		if i < len(t.members) {
-			f.Members = t.members[i]
-		}
-		x.append(f, t.ended && i == len(t.frames.sizes)-1)
+// close waits until all frames are written, and returns what they hold. Without
+// an end before, they are part of a tarball.
+func (t *tarWriter) close() (*Index, error) {
+	if err := t.frames.Close(); err != nil {
+		return nil, err
 	}
-	return x
+	x := &Index{Entries: t.entries, ModTime: t.modTime}
+	begins := map[int]FrameKind{}
+	for _, e := range t.entries {
+		begins[e.Frame] = FrameMembers
+		if e.Mode.IsDir() {
+			begins[e.Frame] = FrameDirectories
+		}
+	}
+	for i, size := range t.frames.sizes {
+		kind, begun := begins[i]
+		switch {
+		case begun:
+		case t.ended && i == len(t.frames.sizes)-1:
+			kind = FrameEnd
+		default:
+			kind = FramePiece
+		}
+		x.Frames = append(x.Frames, Frame{Kind: kind, Offset: x.size(), Size: size.packed, Unpacked: size.plain, ModTime: t.modTime})
+	}
+	return x, nil
 }
+
+// stop frees what the writer holds, wherever it is.
+func (t *tarWriter) stop() { t.frames.stop() }

@@ -209,7 +209,7 @@ func (b *run) fetch(ctx context.Context, rec *record) (map[string]string, error)
 	paths := map[string]string{}
 	for _, declared := range b.plan.Sources {
 		end := b.stage("source")
-		fetched, err := b.Sources.Fetch(ctx, declared, b.out.stage.Bytes, b.note)
+		fetched, err := b.Sources.Fetch(ctx, declared, b.out.stage)
 		end(err, fmt.Sprintf("%s from %s (%s), %s", declared.Name, fetched.Place, fetched.From, progress.Size(fetched.Size)))
 		if err != nil {
 			return nil, fmt.Errorf("fetching source %q: %w", declared.Name, err)

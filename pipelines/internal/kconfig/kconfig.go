@@ -30,10 +30,9 @@ const Root = "kernel-configs"
 // .config, "n" for an option that must not be set. Path and Line are the place
 // that requests it.
 type Option struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-	Path  string `json:"path"`
-	Line  int    `json:"line"`
+	Name, Value string
+	Path        string
+	Line        int
 }
 
 // Pos returns "path:line".

@@ -2,28 +2,22 @@ package source
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"github.com/gofrs/flock"
-
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // The cache is a folder sha256 with a file named by the hash of its bytes,
-// beside it <hash>.partial while it is being fetched and <hash>.from, which
-// says where the partial comes from; a folder h1 with zips of Go modules that
-// came from the registry, named by their sums; a folder git with a repository for
-// each address of one; locks has a lock for each file.
+// beside it <hash>.partial while it is being fetched; a folder h1 with zips of Go
+// modules that came from the registry, named by their sums; a folder git with a
+// repository for each address of one; locks has a lock for each file.
 func (f *Fetcher) final(hash string) string { return filepath.Join(f.Dir, "sha256", hash) }
 
 // path is where the cache keeps the file of a place.
@@ -56,7 +50,7 @@ func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched,
 	if damage == "" || err != nil {
 		return fetched, err == nil && fetched.Path != "", err
 	}
-	t.note(fmt.Sprintf("%s: discarding a damaged file of the cache: %s", t.source.Name, damage))
+	t.note("discarding a damaged file of the cache: " + damage)
 	if err := os.Remove(t.path(place)); err != nil {
 		return Fetched{}, false, fmt.Errorf("discarding a damaged file of the cache: %w", err)
 	}
@@ -70,7 +64,7 @@ func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, stri
 		return Fetched{}, "", nil
 	}
 	path := t.path(place)
-	hash, size, err := hashFile(ctx, path)
+	hash, size, err := files.Hash(ctx, path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Fetched{}, "", nil
@@ -81,7 +75,7 @@ func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, stri
 	}
 	if place.Go != nil {
 		if sum, err := zipSum(path); err != nil {
-			return Fetched{}, fmt.Sprintf("%s is no zip of a module: %v", path, err), nil
+			return Fetched{}, fmt.Sprintf("%s is not a zip of a module: %v", path, err), nil
 		} else if sum != place.Go.Sum {
 			return Fetched{}, fmt.Sprintf("%s has the sum %s", path, sum), nil
 		}
@@ -103,7 +97,7 @@ func (t *task) pulled(ctx context.Context, place versions.Place) (Fetched, bool,
 	if fetched, ok, err := t.cachedLocked(ctx, place); ok || err != nil {
 		return fetched, ok, err
 	}
-	err = t.Registry.PullSource(ctx, place.Hash(), t.path(place), t.bytes)
+	err = t.Registry.PullSource(ctx, place.Hash(), t.path(place), t.stage)
 	if store.IsNotFound(err) {
 		return Fetched{}, false, nil
 	}
@@ -120,7 +114,7 @@ func (t *task) local(ctx context.Context, path string) (Fetched, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return t.clone(ctx, path)
 	}
-	hash, size, err := hashFile(ctx, path)
+	hash, size, err := hashNamed(ctx, path)
 	if err != nil {
 		return Fetched{}, fmt.Errorf("reading the file given with --source %s: %w", t.source.Name, err)
 	}
@@ -134,7 +128,7 @@ func (t *task) local(ctx context.Context, path string) (Fetched, error) {
 		}
 	}
 	if len(declared) == 0 {
-		return Fetched{}, fmt.Errorf("source %q declares no sha256, so no file can stand for it; leave out --source %s", t.source.Name, t.source.Name)
+		return Fetched{}, fmt.Errorf("source %q declares no sha256, so no file can replace it; leave out --source %s", t.source.Name, t.source.Name)
 	}
 	return Fetched{}, fmt.Errorf("%s has sha256 %s, which is none of those declared for source %q: %s; give one of these files",
 		path, hash, t.source.Name, strings.Join(declared, ", "))
@@ -157,61 +151,29 @@ func (t *task) clone(ctx context.Context, path string) (Fetched, error) {
 		fetched.Place, fetched.From = LocalPlace, FromFile
 		return fetched, nil
 	}
-	return Fetched{}, fmt.Errorf("%s is a folder, and source %q has no git place that a clone could stand for; give a file", path, t.source.Name)
+	return Fetched{}, fmt.Errorf("%s is a folder, and source %q has no git place that a clone could replace; give a file", path, t.source.Name)
 }
 
 // lock takes the lock of a place's file, waiting for other processes until ctx
-// ends.
+// ends, and makes the folder of the file.
 func (t *task) lock(ctx context.Context, place versions.Place) (unlock func(), err error) {
-	path := filepath.Join(t.Dir, "locks", filepath.Base(t.path(place)))
-	for _, dir := range []string{filepath.Dir(path), filepath.Dir(t.path(place))} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("making the source cache: %w", err)
-		}
+	path := t.path(place)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("making the source cache: %w", err)
 	}
-	return t.lockFile(ctx, flock.New(path))
+	return files.Lock(ctx, filepath.Join(t.Dir, "locks", filepath.Base(path)), t.waiting())
 }
 
-func (t *task) lockFile(ctx context.Context, file *flock.Flock) (unlock func(), err error) {
-	locked, err := file.TryLock()
-	if err == nil && !locked {
-		t.note(t.source.Name + ": waiting for another process that fetches it")
-		_, err = file.TryLockContext(ctx, 100*time.Millisecond)
-	}
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("locking the source cache: %w", err), file.Close())
-	}
-	// Closing the file is what frees the lock; nothing was written to it.
-	return func() { _ = file.Close() }, nil
+func (t *task) waiting() files.Waiting {
+	return files.Waiting{Report: t.Report, Subject: t.source.Name, Text: "waiting for another process that fetches it"}
 }
 
-// hashFile returns the SHA-256 of a file in hex and its size in bytes.
-func hashFile(ctx context.Context, path string) (string, int64, error) {
-	file, err := os.Open(path)
+// hashNamed hashes a file that a person names.
+func hashNamed(ctx context.Context, path string) (string, int64, error) {
+	file, err := files.OpenNamed(path)
 	if err != nil {
 		return "", 0, err
 	}
 	defer file.Close()
-	hash := sha256.New()
-	size, err := io.CopyBuffer(hash, contextReader{ctx, file}, make([]byte, bufferSize))
-	if err != nil {
-		return "", 0, err
-	}
-	return hex.EncodeToString(hash.Sum(nil)), size, nil
-}
-
-// contextReader fails once its context has ended.
-type contextReader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.Reader.Read(p)
+	return files.HashReader(ctx, file)
 }

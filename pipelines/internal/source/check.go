@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -71,10 +72,10 @@ func (f *Fetcher) moduleState(ctx context.Context, place versions.Place) (State,
 }
 
 // Ask takes the file from one place of a source, whatever the caches have, and
-// compares it with what is declared. It returns its size in bytes. The error is
+// compares it with the declared hash. It returns its size in bytes. The error is
 // a *Mismatch where the bytes are others; any other says why the place did not
 // answer. Scratch is a folder for the file, which is removed again.
-func (f *Fetcher) Ask(ctx context.Context, s versions.Source, place, scratch string, bytes func(done, total int64), note func(string)) (size int64, err error) {
+func (f *Fetcher) Ask(ctx context.Context, s versions.Source, place, scratch string, stage *progress.Stage) (size int64, err error) {
 	if err := os.MkdirAll(scratch, 0o755); err != nil {
 		return 0, fmt.Errorf("making the scratch folder: %w", err)
 	}
@@ -84,9 +85,8 @@ func (f *Fetcher) Ask(ctx context.Context, s versions.Source, place, scratch str
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	asking := &Fetcher{
-		Dir: dir, Client: f.Client, Debian: f.Debian, Place: place, ModCache: filepath.Join(dir, "modules"),
-		stall: f.stall, pause: f.pause,
+		Dir: dir, Debian: f.Debian, Place: place, ModCache: filepath.Join(dir, "modules"), Report: f.Report, Pace: f.Pace,
 	}
-	fetched, err := asking.Fetch(ctx, s, bytes, note)
+	fetched, err := asking.Fetch(ctx, s, stage)
 	return fetched.Size, err
 }

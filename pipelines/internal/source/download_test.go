@@ -16,14 +16,13 @@ import (
 )
 
 // seed leaves a partial download as an earlier process would have.
-func seed(t *testing.T, f *Fetcher, url string, data []byte, validator string) {
+func seed(t *testing.T, f *Fetcher, data []byte) {
 	t.Helper()
-	d := &transfer{task: &task{Fetcher: f}, place: place("upstream", url, content), url: url}
-	d.partial = f.final(d.place.SHA256) + ".partial"
-	if err := os.MkdirAll(filepath.Dir(d.partial), 0o755); err != nil {
+	partial := f.final(hashText(string(content))) + ".partial"
+	if err := os.MkdirAll(filepath.Dir(partial), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.WriteFile(d.partial, data, 0o644), d.remember(validator)); err != nil {
+	if err := os.WriteFile(partial, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -51,14 +50,14 @@ func TestDroppedConnection(t *testing.T) {
 			_, _ = w.Write(content)
 			return true
 		}, []string{"", rangeFrom(half)}, []string{"dropped"}},
-		"restarts without a validator": {func(n int, w http.ResponseWriter, _ *http.Request) bool {
+		"resumes without a validator": {func(n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 0 {
 				w.Header().Set("Content-Length", fmt.Sprint(len(content)))
 				_, _ = w.Write(content[:half])
 				panic(http.ErrAbortHandler)
 			}
 			return false
-		}, []string{"", ""}, []string{"dropped"}},
+		}, []string{"", rangeFrom(half)}, []string{"dropped"}},
 		"restarts when the file changed": {func(n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 0 {
 				w.Header().Set("ETag", `"v0"`)
@@ -68,17 +67,23 @@ func TestDroppedConnection(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			}
 			return false
-		}, []string{"", rangeFrom(half)}, []string{"dropped"}},
+		}, []string{"", rangeFrom(half), ""}, []string{"dropped", "do not fit"}},
 		"before an answer": {func(n int, _ http.ResponseWriter, _ *http.Request) bool {
 			if n == 0 {
 				panic(http.ErrAbortHandler)
 			}
 			return false
-		}, []string{"", ""}, []string{"dropped"}},
+		}, []string{"", ""}, nil},
+		"busy": {func(n int, w http.ResponseWriter, _ *http.Request) bool {
+			if n < 2 {
+				w.WriteHeader([]int{503, 429}[n])
+			}
+			return n < 2
+		}, []string{"", "", ""}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f, n := serve(t, test.misbehave), fetcher(t), &notes{}
-			got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil, n.add)
+			got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), n.stage())
 			wantFetched(t, f, got, err, "upstream")
 			if asked := s.asked(); !slices.Equal(asked, test.want) {
 				t.Errorf("asked for %q, want %q", asked, test.want)
@@ -90,29 +95,26 @@ func TestDroppedConnection(t *testing.T) {
 
 func TestPartialOfAnEarlierProcess(t *testing.T) {
 	half := len(content) / 2
-	damaged := bytes.ToUpper(content[:half])
 	for name, test := range map[string]struct {
-		partial   []byte
-		validator string
-		size      int64
-		want      []string
-		notes     []string
+		partial []byte
+		size    int64
+		want    []string
+		notes   []string
 	}{
-		"resumed":            {content[:half], etag, 0, []string{rangeFrom(half)}, nil},
-		"other etag":         {content[:half], `"v0"`, 0, []string{rangeFrom(half)}, nil},
-		"no validator":       {content[:half], "", 0, []string{""}, nil},
-		"damaged":            {damaged, etag, 0, []string{rangeFrom(half), ""}, []string{"do not fit"}},
-		"complete":           {content, etag, int64(len(content)), nil, nil},
-		"complete, unsized":  {content, etag, 0, []string{rangeFrom(len(content)), ""}, []string{"cannot resume"}},
-		"complete, damaged":  {make([]byte, len(content)), etag, int64(len(content)), []string{""}, []string{"do not fit"}},
-		"longer than it may": {append(bytes.Clone(content), "more"...), etag, int64(len(content)), []string{""}, nil},
+		"resumed":            {content[:half], 0, []string{rangeFrom(half)}, nil},
+		"damaged":            {bytes.ToUpper(content[:half]), 0, []string{rangeFrom(half), ""}, []string{"do not fit"}},
+		"complete":           {content, int64(len(content)), nil, nil},
+		"complete, unsized":  {content, 0, []string{rangeFrom(len(content))}, nil},
+		"complete, damaged":  {make([]byte, len(content)), int64(len(content)), []string{""}, []string{"do not fit"}},
+		"longer than it may": {append(bytes.Clone(content), "more"...), int64(len(content)), []string{""}, nil},
+		"too long, unsized":  {append(bytes.Clone(content), "more"...), 0, []string{rangeFrom(len(content) + 4), ""}, []string{"do not fit"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f, n := serve(t, nil), fetcher(t), &notes{}
-			seed(t, f, s.URL, test.partial, test.validator)
+			seed(t, f, test.partial)
 			upstream := place("upstream", s.URL, content)
 			upstream.Size = test.size
-			got, err := f.Fetch(t.Context(), linux(upstream), nil, n.add)
+			got, err := f.Fetch(t.Context(), linux(upstream), n.stage())
 			wantFetched(t, f, got, err, "upstream")
 			if asked := s.asked(); !slices.Equal(asked, test.want) {
 				t.Errorf("asked for %q, want %q", asked, test.want)
@@ -122,23 +124,28 @@ func TestPartialOfAnEarlierProcess(t *testing.T) {
 	}
 }
 
-func TestPartialOfAnotherAddress(t *testing.T) {
+// A link in place of the partial leads to no file of somebody else.
+func TestPartialThatIsALink(t *testing.T) {
 	s, f := serve(t, nil), fetcher(t)
-	seed(t, f, "http://elsewhere/", content[:100], etag)
-	got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil, nil)
+	seed(t, f, nil)
+	partial, victim := f.final(hashText(string(content)))+".partial", filepath.Join(t.TempDir(), "victim")
+	if err := errors.Join(os.WriteFile(victim, []byte("mine"), 0o600), os.Remove(partial), os.Symlink(victim, partial)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil)
 	wantFetched(t, f, got, err, "upstream")
-	if asked := s.asked(); !slices.Equal(asked, []string{""}) {
-		t.Errorf("asked for %q, want all", asked)
+	if data, err := os.ReadFile(victim); string(data) != "mine" {
+		t.Errorf("the file has %d bytes, %v", len(data), err)
 	}
 }
 
 func TestAlwaysDropped(t *testing.T) {
 	bad := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) bool { drop(w); return true })
 	good, f := serve(t, nil), fetcher(t)
-	got, err := f.Fetch(t.Context(), linux(place("upstream", bad.URL, content), place("debian", good.URL, content)), nil, nil)
+	got, err := f.Fetch(t.Context(), linux(place("upstream", bad.URL, content), place("debian", good.URL, content)), nil)
 	wantFetched(t, f, got, err, "debian")
-	if asked := bad.asked(); len(asked) != retries+1 {
-		t.Errorf("asked %d times, want %d", len(asked), retries+1)
+	if asked := bad.asked(); len(asked) != resumptions+1 {
+		t.Errorf("asked %d times, want %d", len(asked), resumptions+1)
 	}
 }
 
@@ -157,10 +164,10 @@ func TestStall(t *testing.T) {
 			})
 			defer close(over)
 			good, f, n := serve(t, nil), fetcher(t), &notes{}
-			f.stall = 50 * time.Millisecond
-			got, err := f.Fetch(t.Context(), linux(place("upstream", bad.URL, content), place("debian", good.URL, content)), nil, n.add)
+			f.Pace.Stall, f.Pace.Answer = 50*time.Millisecond, 50*time.Millisecond
+			got, err := f.Fetch(t.Context(), linux(place("upstream", bad.URL, content), place("debian", good.URL, content)), n.stage())
 			wantFetched(t, f, got, err, "debian")
-			n.want(t, "stopped sending")
+			n.want(t, map[bool]string{true: "the transfer stalled", false: "no answer for"}[before > 0])
 		})
 	}
 }
@@ -176,8 +183,8 @@ func TestSlowIsNoStall(t *testing.T) {
 		return true
 	})
 	f := fetcher(t)
-	f.stall = 300 * time.Millisecond
-	got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil, nil)
+	f.Pace.Stall = 300 * time.Millisecond
+	got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil)
 	wantFetched(t, f, got, err, "upstream")
 }
 
@@ -193,13 +200,18 @@ func TestShortWithoutLength(t *testing.T) {
 	f, n := fetcher(t), &notes{}
 	upstream := place("upstream", s.URL, content)
 	upstream.Size = int64(len(content))
-	got, err := f.Fetch(t.Context(), linux(upstream), nil, n.add)
+	got, err := f.Fetch(t.Context(), linux(upstream), n.stage())
 	wantFetched(t, f, got, err, "upstream")
 	n.want(t, "dropped")
 }
 
 func TestCancel(t *testing.T) {
 	over := make(chan struct{})
+	f, n := fetcher(t), &notes{}
+	hash := hashText(string(content))
+	partial := f.final(hash) + ".partial"
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	s := serve(t, func(n int, w http.ResponseWriter, _ *http.Request) bool {
 		if n > 0 {
 			return false
@@ -208,26 +220,22 @@ func TestCancel(t *testing.T) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
 		_, _ = w.Write(content[:1000])
 		w.(http.Flusher).Flush()
+		for info, err := os.Stat(partial); err != nil || info.Size() < 1000; info, err = os.Stat(partial) {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
 		<-over
 		return true
 	})
 	defer close(over)
-	f, n := fetcher(t), &notes{}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	source := linux(place("upstream", s.URL, content), place("debian", s.URL, []byte("x")))
-	_, err := f.Fetch(ctx, source, func(done, _ int64) {
-		if done == 1000 {
-			cancel()
-		}
-	}, n.add)
+	_, err := f.Fetch(ctx, source, n.stage())
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v, want %v", err, context.Canceled)
 	}
 	n.want(t)
-	hash := hashText(string(content))
-	wantFiles(t, f, hash+".from", hash+".partial")
-	got, err := f.Fetch(t.Context(), source, nil, nil)
+	wantFiles(t, f, hash+".partial")
+	got, err := f.Fetch(t.Context(), source, nil)
 	wantFetched(t, f, got, err, "upstream")
 	if asked := s.asked(); !slices.Equal(asked, []string{"", rangeFrom(1000)}) {
 		t.Errorf("asked for %q", asked)
@@ -240,7 +248,7 @@ func TestDiskFull(t *testing.T) {
 	}))
 	defer s.Close()
 	f := fetcher(t)
-	_, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content), place("debian", s.URL, content)), nil, nil)
+	_, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content), place("debian", s.URL, content)), nil)
 	wantError(t, err, `place "upstream"`, "free", "1.0 EiB", "--cache-dir")
 	wantFiles(t, f)
 	if strings.Contains(err.Error(), "no place") {

@@ -12,15 +12,15 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gofrs/flock"
-
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// git brings the commit of a place from the repository at url, the place's own
+// git fetches the commit of a place from the repository at url, the place's own
 // or a clone of it, and archives it. Git checks every object that it fetches, so
-// the commit is all that has to be right; it stays in a bare repository of the
-// cache, from which a later archive is made without the network.
+// only the commit has to be right; it stays in a bare repository of the cache,
+// from which a later archive is made without the network.
 func (t *task) git(ctx context.Context, place versions.Place, url string) (Fetched, error) {
 	if place.Git.Ref != "" {
 		return Fetched{}, t.unpinned(ctx, place.Git, url)
@@ -49,7 +49,7 @@ func (t *task) git(ctx context.Context, place versions.Place, url string) (Fetch
 func (t *task) unpinned(ctx context.Context, g *versions.Git, url string) error {
 	what := fmt.Sprintf("%s at %s is not pinned", g.Ref, g.URL)
 	if t.Offline && url == g.URL {
-		return unavailable{fmt.Errorf("%s, and offline nobody can be asked for its commit", what)}
+		return unavailable{fmt.Errorf("%s, and its commit cannot be looked up offline", what)}
 	}
 	// An annotated tag is listed twice: its commit is the one with ^{}.
 	out, err := gitCommand(ctx, "ls-remote", "--quiet", "--exit-code", url, g.Ref, g.Ref+"^{}").Output()
@@ -72,7 +72,7 @@ func (t *task) inRepository(ctx context.Context, place versions.Place) (Fetched,
 	if _, err := os.Stat(t.repositoryPath(place)); errors.Is(err, os.ErrNotExist) {
 		return Fetched{}, false, nil
 	}
-	alone := &task{Fetcher: &Fetcher{Dir: t.Dir, Offline: true}, source: t.source, bytes: t.bytes, note: t.note}
+	alone := &task{Fetcher: &Fetcher{Dir: t.Dir, Offline: true, Report: t.Report}, source: t.source, stage: t.stage}
 	fetched, err := alone.git(ctx, place, place.Git.URL)
 	if errors.As(err, new(unavailable)) && ctx.Err() == nil {
 		return Fetched{}, false, nil
@@ -86,13 +86,10 @@ func (t *task) repositoryPath(place versions.Place) string {
 	return filepath.Join(t.Dir, "git", fmt.Sprintf("%x.git", sha256.Sum256([]byte(place.Git.URL))))
 }
 
-// repository makes the bare repository by need and locks it.
+// repository locks the bare repository, and makes it if it is missing.
 func (t *task) repository(ctx context.Context, place versions.Place) (gitRepository, func(), error) {
 	path := t.repositoryPath(place)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return "", nil, fmt.Errorf("making the source cache: %w", err)
-	}
-	unlock, err := t.lockFile(ctx, flock.New(strings.TrimSuffix(path, ".git")+".lock"))
+	unlock, err := files.Lock(ctx, strings.TrimSuffix(path, ".git")+".lock", t.waiting())
 	if err != nil {
 		return "", nil, err
 	}
@@ -110,7 +107,7 @@ func (t *task) repository(ctx context.Context, place versions.Place) (gitReposit
 	return gitRepository(path), unlock, nil
 }
 
-// gitRepository is the path of a bare repository that this program alone uses.
+// gitRepository is the path of a bare repository that only this program uses.
 type gitRepository string
 
 // has says whether the commit is there.
@@ -118,7 +115,7 @@ func (g gitRepository) has(ctx context.Context, commit string) bool {
 	return g.run(ctx, "cat-file", "-e", commit+"^{tree}") == nil
 }
 
-// fetch brings one commit without its history.
+// fetch fetches one commit without its history.
 func (g gitRepository) fetch(ctx context.Context, url, commit string) error {
 	args := []string{"fetch", "--quiet", "--no-tags", "--depth=1", url, commit}
 	if !strings.Contains(url, "://") {
@@ -130,13 +127,13 @@ func (g gitRepository) fetch(ctx context.Context, url, commit string) error {
 		return err
 	}
 	if g.run(ctx, "ls-remote", "--quiet", url, "HEAD") == nil {
-		return fmt.Errorf("%s has no commit %s, or gives it to nobody by its hash: %w", url, commit, err)
+		return fmt.Errorf("%s has no commit %s, or does not give commits by hash: %w", url, commit, err)
 	}
 	return err
 }
 
-// archive writes the tar of what a commit has at a path. Its bytes depend on the
-// commit alone: the times are the commit's.
+// archive writes the tar of a path of a commit. Its bytes depend only on the
+// commit: the times are the commit's.
 func (g gitRepository) archive(ctx context.Context, from *versions.Git, path string) error {
 	args := []string{"-c", "tar.umask=0022", "archive", "--format=tar", "--prefix=source/", "--output=" + path, from.Commit}
 	if from.Path != "" {
@@ -149,7 +146,7 @@ func (g gitRepository) archive(ctx context.Context, from *versions.Git, path str
 	return err
 }
 
-// run has git work in the repository.
+// run runs git in the repository.
 func (g gitRepository) run(ctx context.Context, args ...string) error {
 	if err := os.MkdirAll(string(g), 0o755); err != nil {
 		return err
@@ -172,8 +169,8 @@ func (g gitRepository) run(ctx context.Context, args ...string) error {
 // gitCommand is git without the settings of the user or the machine, and without
 // questions.
 func gitCommand(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Env = append(cmd.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ATTR_NOSYSTEM=1",
+	cmd := git.Command(ctx, args...)
+	cmd.Env = append(cmd.Env, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ATTR_NOSYSTEM=1",
 		"GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
 	return cmd
 }

@@ -77,7 +77,7 @@ func TestGitPlace(t *testing.T) {
 	dir, commit := repository(t)
 	f := fetcher(t)
 	var said notes
-	got, err := f.Fetch(t.Context(), gitPlace(dir, commit, "", ""), nil, said.add)
+	got, err := f.Fetch(t.Context(), gitPlace(dir, commit, "", ""), said.stage())
 	if err != nil || got.From != FromPlace || got.Place != "git" {
 		t.Fatalf("fetched %+v, %v", got, err)
 	}
@@ -92,18 +92,18 @@ func TestGitPlace(t *testing.T) {
 
 	// From then on nobody is asked, hash or not, and the bytes are the same.
 	f.Offline = true
-	again, err := f.Fetch(t.Context(), gitPlace(dir, commit, "", ""), nil, nil)
+	again, err := f.Fetch(t.Context(), gitPlace(dir, commit, "", ""), nil)
 	if err != nil || again.From != FromCache || again.SHA256 != got.SHA256 {
 		t.Errorf("fetched again %+v, %v; first %+v", again, err, got)
 	}
 	f.Offline = false
 	elsewhere := fetcher(t)
-	other, err := elsewhere.Fetch(t.Context(), gitPlace(dir, commit, "", got.SHA256), nil, nil)
+	other, err := elsewhere.Fetch(t.Context(), gitPlace(dir, commit, "", got.SHA256), nil)
 	if err != nil || other.SHA256 != got.SHA256 {
 		t.Errorf("another machine fetched %+v, %v", other, err)
 	}
 
-	some, err := f.Fetch(t.Context(), gitPlace(dir, commit, "patches/6.18.x", ""), nil, nil)
+	some, err := f.Fetch(t.Context(), gitPlace(dir, commit, "patches/6.18.x", ""), nil)
 	if err != nil || some.From != FromCache {
 		t.Fatalf("fetched a folder: %+v, %v", some, err)
 	}
@@ -126,7 +126,7 @@ func TestGitPlaceFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := fetcher(t)
-			_, err := f.Fetch(t.Context(), test.source, nil, nil)
+			_, err := f.Fetch(t.Context(), test.source, nil)
 			wantError(t, err, test.want...)
 			if left, _ := filepath.Glob(filepath.Join(f.Dir, "sha256", "*")); len(left) != 0 {
 				t.Errorf("left %q", left)
@@ -144,11 +144,11 @@ func TestUnpinnedRef(t *testing.T) {
 		"HEAD": "HEAD at " + dir + " is not pinned: it is commit ",
 	} {
 		source.Places[0].Git.Ref = ref
-		_, err := fetcher(t).Fetch(t.Context(), source, nil, nil)
+		_, err := fetcher(t).Fetch(t.Context(), source, nil)
 		wantError(t, err, "git: ", want)
 	}
 	source.Places[0].Git.URL = dir + "/none"
-	_, err := fetcher(t).Fetch(t.Context(), source, nil, nil)
+	_, err := fetcher(t).Fetch(t.Context(), source, nil)
 	wantError(t, err, "the repository does not answer")
 }
 
@@ -157,13 +157,13 @@ func TestClone(t *testing.T) {
 	f := fetcher(t)
 	f.Local = map[string]string{"linux": dir}
 	source := gitPlace("https://unreachable.invalid/linux", commit, "", "")
-	got, err := f.Fetch(t.Context(), source, nil, nil)
+	got, err := f.Fetch(t.Context(), source, nil)
 	if err != nil || got.Place != LocalPlace || got.From != FromFile {
 		t.Errorf("fetched %+v, %v", got, err)
 	}
 	source.Places[0].Git.Commit = strings.Repeat("1", 40)
-	_, err = f.Fetch(t.Context(), source, nil, nil)
+	_, err = f.Fetch(t.Context(), source, nil)
 	wantError(t, err, "the clone given with --source", "has no commit 1111")
-	_, err = f.Fetch(t.Context(), linux(place("upstream", "https://example.org", content)), nil, nil)
+	_, err = f.Fetch(t.Context(), linux(place("upstream", "https://example.org", content)), nil)
 	wantError(t, err, "is a folder", "no git place")
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/dirhash"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -28,7 +29,7 @@ func (t *task) inModCache(ctx context.Context, place versions.Place) (Fetched, b
 	return fetched, err == nil, err
 }
 
-// goModule has the go command bring a module's zip into its module cache, or
+// goModule has the go command download a module's zip into its module cache, or
 // find it there.
 func (t *task) goModule(ctx context.Context, place versions.Place, offline bool) (Fetched, error) {
 	module := place.Go.Module + "@" + place.Go.Version
@@ -36,7 +37,7 @@ func (t *task) goModule(ctx context.Context, place versions.Place, offline bool)
 	if err != nil {
 		return Fetched{}, unavailable{fmt.Errorf("downloading the Go module %s: %w", module, err)}
 	}
-	// The go command trusts what lies in its cache, so the zip is summed here.
+	// The go command trusts its cache, so the zip is summed here.
 	sum, err := zipSum(path)
 	if err != nil {
 		return Fetched{}, fmt.Errorf("summing the Go module %s: %w", module, err)
@@ -44,7 +45,7 @@ func (t *task) goModule(ctx context.Context, place versions.Place, offline bool)
 	if sum != place.Go.Sum {
 		return Fetched{}, t.wrong("the Go module "+module, "the sum "+sum, place.Go.Sum)
 	}
-	hash, size, err := hashFile(ctx, path)
+	hash, size, err := files.Hash(ctx, path)
 	if err != nil {
 		return Fetched{}, fmt.Errorf("reading the Go module %s: %w", module, err)
 	}

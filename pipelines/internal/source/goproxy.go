@@ -23,7 +23,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// goProxy has the go command bring a module and everything that its go.sum
+// goProxy has the go command download a module and everything that its go.sum
 // names, and packs that as a module proxy would serve it.
 func (t *task) goProxy(ctx context.Context, place versions.Place) (Fetched, error) {
 	main := &versions.GoModule{Module: place.GoProxy.Module, Version: place.GoProxy.Version}
@@ -47,7 +47,7 @@ func (t *task) goProxy(ctx context.Context, place versions.Place) (Fetched, erro
 }
 
 // moduleFiles are what `go mod download -json` says of a module at a version;
-// Zip is "" where the go.mod alone is needed.
+// Zip is "" where only the go.mod is needed.
 type moduleFiles struct{ Path, Version, Zip, GoMod, Error string }
 
 // goSums returns the lines of the go.sum in a module's zip: "module@version" or
@@ -68,14 +68,14 @@ func goSums(zipPath string, main *versions.GoModule) (map[string]string, error) 
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
 		if len(fields) != 3 {
-			return nil, fmt.Errorf("the line %q has not three fields", lines.Text())
+			return nil, fmt.Errorf("the line %q does not have three fields", lines.Text())
 		}
 		sums[fields[0]+"@"+fields[1]] = fields[2]
 	}
 	return sums, lines.Err()
 }
 
-// proxyFiles brings the modules of a go.sum, or their go.mod files alone, and
+// proxyFiles downloads the modules of a go.sum, or only their go.mod files, and
 // compares them with their sums.
 func (t *task) proxyFiles(ctx context.Context, sums map[string]string) (map[string]moduleFiles, error) {
 	var whole, mods []string
@@ -138,9 +138,8 @@ func (t *task) askGo(ctx context.Context, files map[string]moduleFiles, command,
 	return nil
 }
 
-// goCommand is a go command that no module around us and no checksum database
-// has a say in: the sums that are declared decide, also for modules that the
-// database lacks.
+// goCommand is a go command that reads no module around it and asks no checksum
+// database: the declared sums decide, also for modules that the database lacks.
 func (t *task) goCommand(ctx context.Context, offline bool, noSumDB string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = t.Dir
@@ -154,13 +153,13 @@ func (t *task) goCommand(ctx context.Context, offline bool, noSumDB string, args
 	return cmd
 }
 
-// modSum is the sum that go.sum has for a go.mod file alone.
+// modSum is the sum that go.sum has for only a go.mod file.
 func modSum(path string) (string, error) {
 	return dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return os.Open(path) })
 }
 
-// packProxy writes the tar of a module proxy's tree, for GOPROXY=file://. What a
-// proxy says of a version, beside its name, is left out: it may change.
+// packProxy writes the tar of a module proxy's tree, for GOPROXY=file://. It
+// leaves out what else a proxy says of a version than its name: that may change.
 func packProxy(out string, files map[string]moduleFiles) (err error) {
 	file, err := os.Create(out)
 	if err != nil {

@@ -71,7 +71,7 @@ func TestGoProxyPlace(t *testing.T) {
 		f.ModCache = filepath.Join(t.TempDir(), "modules")
 		return f.Fetch(t.Context(), linux(versions.Place{
 			Name: "go", Line: 7, SHA256: hash, GoProxy: &versions.GoProxy{Module: "example.com/Main", Version: version},
-		}), nil, nil)
+		}), nil)
 	}
 	// What sha256sum says of the tar that was looked at.
 	const hash = "6f82fd5c2f23a9dbcc48723e094ed97888d3bba794239d73ede9ba3661933e75"

@@ -4,7 +4,6 @@ package source
 
 import (
 	"bufio"
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,16 +22,14 @@ func TestFetchGperf(t *testing.T) {
 		{Name: "gone", URL: "http://kata.invalid/gperf-3.3.tar.gz", SHA256: strings.Repeat("0", 64)},
 		{Name: "debian", Debian: &entry, SHA256: "fd87e0aba7e43ae054837afd6cd4db03a3f2693deb3619085e6ed9d8d9604ad8"},
 	}}
-	f := &Fetcher{Dir: t.TempDir(), Debian: func(ctx context.Context, d versions.Debian) (debian.Archive, error) {
-		return resolver.Source(ctx, d.Package, d.Version, d.Suite, d.File)
-	}}
-	got, err := f.Fetch(t.Context(), source, nil, func(line string) { t.Log(line) })
+	f := &Fetcher{Dir: t.TempDir(), Debian: resolver}
+	got, err := f.Fetch(t.Context(), source, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%+v", got)
 	f.Offline = true
-	if again, err := f.Fetch(t.Context(), source, nil, nil); err != nil || again.Path != got.Path || again.From != FromCache {
+	if again, err := f.Fetch(t.Context(), source, nil); err != nil || again.Path != got.Path || again.From != FromCache {
 		t.Errorf("offline: %+v, %v", again, err)
 	}
 }
@@ -58,7 +55,7 @@ func TestFetchGoModule(t *testing.T) {
 	place := versions.Place{Name: "module", Go: &versions.GoModule{Module: module, Version: version, Sum: sum}}
 	for _, offline := range []bool{false, true} {
 		f := &Fetcher{Dir: t.TempDir(), Offline: offline}
-		got, err := f.Fetch(t.Context(), versions.Source{Name: "flock", Places: []versions.Place{place}}, nil, nil)
+		got, err := f.Fetch(t.Context(), versions.Source{Name: "flock", Places: []versions.Place{place}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,7 +11,7 @@ import (
 func TestLockForNobody(t *testing.T) {
 	f := fetcher(t)
 	p := place("upstream", nobody, content)
-	fetching := &task{Fetcher: f, source: linux(p), note: func(string) {}}
+	fetching := &task{Fetcher: f, source: linux(p)}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := fetching.lock(ended, p); !errors.Is(err, context.Canceled) {

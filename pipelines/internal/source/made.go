@@ -7,12 +7,13 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // made puts a file into the cache that is not downloaded but made here, by write,
-// of what git or go bring. It always has the same bytes, so that it can be
-// declared by its hash like any other.
+// from the objects of git or the modules of go. It always has the same bytes, so
+// that it can be declared by its hash like any other.
 func (t *task) made(ctx context.Context, place versions.Place, what string, write func(path string) error) (fetched Fetched, err error) {
 	folder := filepath.Join(t.Dir, "sha256")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
@@ -33,13 +34,13 @@ func (t *task) made(ctx context.Context, place versions.Place, what string, writ
 	if err := write(temp.Name()); err != nil {
 		return Fetched{}, err
 	}
-	hash, size, err := hashFile(ctx, temp.Name())
+	hash, size, err := files.Hash(ctx, temp.Name())
 	if err != nil {
 		return Fetched{}, fmt.Errorf("reading %s: %w", what, err)
 	}
 	switch {
 	case place.SHA256 == "":
-		t.note(fmt.Sprintf("%s: %s has sha256 %s: declare it, and caches can hold it", t.source.Name, what, hash))
+		t.note(fmt.Sprintf("%s has sha256 %s: declare it, and caches can hold it", what, hash))
 	case hash != place.SHA256:
 		return Fetched{}, t.wrong(what, fmt.Sprintf("sha256 %s (%d bytes)", hash, size), "sha256 "+place.SHA256)
 	}

@@ -12,6 +12,21 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
+// index has one answer for one entry.
+type index struct {
+	t       *testing.T
+	want    versions.Debian
+	archive debian.Archive
+	err     error
+}
+
+func (i index) Source(_ context.Context, name, version, suite, file string) (debian.Archive, error) {
+	if got := (versions.Debian{Package: name, Version: version, Suite: suite, File: file}); got != i.want {
+		i.t.Errorf("asked for %+v", got)
+	}
+	return i.archive, i.err
+}
+
 func TestDebianPlace(t *testing.T) {
 	s := serve(t, nil)
 	entry := versions.Debian{Package: "linux", Version: "6.18.15-1", Suite: "trixie", File: "linux.tar"}
@@ -19,29 +34,24 @@ func TestDebianPlace(t *testing.T) {
 	source := linux(versions.Place{Name: "debian", Debian: &entry, SHA256: hash, Line: 7})
 	answer := func(archive debian.Archive, err error) *Fetcher {
 		f := fetcher(t)
-		f.Debian = func(_ context.Context, d versions.Debian) (debian.Archive, error) {
-			if d != entry {
-				t.Errorf("asked for %+v", d)
-			}
-			return archive, err
-		}
+		f.Debian = index{t, entry, archive, err}
 		return f
 	}
 	f := answer(debian.Archive{Name: "linux.tar", URL: s.URL, SHA256: hash, Size: int64(len(content))}, nil)
-	got, err := f.Fetch(t.Context(), source, nil, nil)
+	got, err := f.Fetch(t.Context(), source, nil)
 	wantFetched(t, f, got, err, "debian")
 
 	f = answer(debian.Archive{Name: "linux.tar", URL: s.URL + "/mirror", SHA256: hashText("other")}, nil)
-	_, err = f.Fetch(t.Context(), source, nil, nil)
+	_, err = f.Fetch(t.Context(), source, nil)
 	wantError(t, err, `place "debian" (line 7)`, "the index", hash, hashText("other"), "linux.tar of the Debian package linux 6.18.15-1")
 
 	down := errors.New("the index is down")
-	_, err = answer(debian.Archive{}, down).Fetch(t.Context(), source, nil, nil)
+	_, err = answer(debian.Archive{}, down).Fetch(t.Context(), source, nil)
 	wantError(t, err, "no place of source", "debian: the index is down", "--source linux=PATH")
 	if !errors.Is(err, down) {
 		t.Error("the cause of the failure is lost")
 	}
-	_, err = fetcher(t).Fetch(t.Context(), source, nil, nil)
+	_, err = fetcher(t).Fetch(t.Context(), source, nil)
 	wantError(t, err, "no Debian index")
 }
 
@@ -90,18 +100,18 @@ func TestGoPlace(t *testing.T) {
 	fakeGo(t, `{"Zip": "`+path+`"}`)
 	source := linux(versions.Place{Name: "module", Line: 7, Go: &versions.GoModule{Module: "example.com/m", Version: "v1.0.0", Sum: sum}})
 	f := fetcher(t)
-	got, err := f.Fetch(t.Context(), source, nil, nil)
+	got, err := f.Fetch(t.Context(), source, nil)
 	if err != nil || got.Path != path || got.Place != "module" || len(got.SHA256) != 64 || got.Size == 0 {
 		t.Errorf("fetched %+v, %v", got, err)
 	}
 	f.Offline = true
-	_, err = f.Fetch(t.Context(), source, nil, nil)
+	_, err = f.Fetch(t.Context(), source, nil)
 	wantError(t, err, "offline", sum)
 	f.Offline = false
 	source.Places[0].Go.Sum = "h1:other"
-	_, err = f.Fetch(t.Context(), source, nil, nil)
+	_, err = f.Fetch(t.Context(), source, nil)
 	wantError(t, err, `place "module" (line 7)`, "example.com/m@v1.0.0", sum, "h1:other")
 	fakeGo(t, `{"Error": "no such module"}`)
-	_, err = f.Fetch(t.Context(), source, nil, nil)
+	_, err = f.Fetch(t.Context(), source, nil)
 	wantError(t, err, "module: downloading the Go module example.com/m@v1.0.0: no such module")
 }

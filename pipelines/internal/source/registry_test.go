@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -47,14 +49,17 @@ func TestFetchFromRegistry(t *testing.T) {
 	f := fetcher(t)
 	f.Registry, f.Offline = registry(t, nil), true
 	source := linux(place("gone", nobody, []byte("another archive")), place("upstream", nobody, content))
-	var last int64
-	got, err := f.Fetch(t.Context(), source, func(done, _ int64) { last = done }, nil)
+	var out bytes.Buffer
+	report := progress.New(&out, progress.Terminal, func() int { return 100 })
+	got, err := f.Fetch(t.Context(), source, report.Stage("linux", "source"))
+	report.Note("linux", "fetched") // Paints the stage.
+	report.Close()
 	wantFetched(t, f, got, err, "upstream")
-	if got.From != FromRegistry || last != int64(len(content)) {
-		t.Errorf("from %q, %d bytes told", got.From, last)
+	if want := "100% of " + progress.Size(int64(len(content))); got.From != FromRegistry || !strings.Contains(out.String(), want) {
+		t.Errorf("from %q, the progress is %q, want %q", got.From, out.String(), want)
 	}
 	f.Registry = nil
-	got, err = f.Fetch(t.Context(), source, nil, nil)
+	got, err = f.Fetch(t.Context(), source, nil)
 	wantFetched(t, f, got, err, "upstream")
 	if got.From != FromCache {
 		t.Errorf("from %q", got.From)
@@ -64,7 +69,7 @@ func TestFetchFromRegistry(t *testing.T) {
 func TestRegistryIsAskedBeforePlaces(t *testing.T) {
 	s, f := serve(t, nil), fetcher(t)
 	f.Registry = registry(t, nil)
-	got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil, nil)
+	got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil)
 	wantFetched(t, f, got, err, "upstream")
 	if got.From != FromRegistry || len(s.asked()) != 0 {
 		t.Errorf("from %q, %d requests upstream", got.From, len(s.asked()))
@@ -74,7 +79,7 @@ func TestRegistryIsAskedBeforePlaces(t *testing.T) {
 func TestPlaceInsistsInTheRegistryToo(t *testing.T) {
 	s, f := serve(t, nil), fetcher(t)
 	f.Registry, f.Place, f.Offline = registry(t, nil), "gone", true
-	_, err := f.Fetch(t.Context(), linux(place("gone", s.URL, []byte("another archive")), place("upstream", s.URL, content)), nil, nil)
+	_, err := f.Fetch(t.Context(), linux(place("gone", s.URL, []byte("another archive")), place("upstream", s.URL, content)), nil)
 	wantError(t, err, "offline", hashText("another archive"), "source push")
 	wantFiles(t, f)
 }
@@ -96,7 +101,7 @@ func TestFaultyRegistry(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, f := serve(t, nil), fetcher(t)
 			f.Registry = registry(t, &registrytest.Faults{Rules: []registrytest.Rule{test.rule}})
-			got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil, func(line string) { t.Log(line) })
+			got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil)
 			wantFetched(t, f, got, err, "upstream")
 			if got.From != test.from {
 				t.Errorf("from %q, want %q", got.From, test.from)
@@ -109,7 +114,7 @@ func TestFaultyRegistry(t *testing.T) {
 // whose sum says nothing about the digest of its zip.
 type lying struct{ data []byte }
 
-func (l lying) PullSource(_ context.Context, _, path string, _ func(done, total int64)) error {
+func (l lying) PullSource(_ context.Context, _, path string, _ *progress.Stage) error {
 	return os.WriteFile(path, l.data, 0o644)
 }
 
@@ -124,12 +129,12 @@ func TestGoModuleFromRegistry(t *testing.T) {
 	f := fetcher(t)
 	f.Offline, f.Registry = true, lying{[]byte("no zip")}
 	n := &notes{}
-	_, err = f.Fetch(t.Context(), source, nil, n.add)
+	_, err = f.Fetch(t.Context(), source, n.stage())
 	wantError(t, err, "offline", sum)
 	n.want(t, "discarding a damaged file of the cache")
 	f.Registry = lying{zip}
 	for _, from := range []Origin{FromRegistry, FromCache} {
-		got, err := f.Fetch(t.Context(), source, nil, n.add)
+		got, err := f.Fetch(t.Context(), source, n.stage())
 		if err != nil || got.From != from || got.Path != filepath.Join(f.Dir, "h1", "+0zQIyHQ09LW6vJJiLz1W3_t44LWc5qiAx+i5RKHzdc=.zip") {
 			t.Fatalf("fetched %+v, %v, want one from the %s", got, err, from)
 		}
@@ -139,14 +144,14 @@ func TestGoModuleFromRegistry(t *testing.T) {
 
 type full struct{}
 
-func (full) PullSource(context.Context, string, string, func(done, total int64)) error {
+func (full) PullSource(context.Context, string, string, *progress.Stage) error {
 	return errors.New("no space left on device")
 }
 
 func TestRegistryThatCannotBeWrittenFrom(t *testing.T) {
 	s, f := serve(t, nil), fetcher(t)
 	f.Registry = full{}
-	_, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil, nil)
+	_, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil)
 	if err == nil || !strings.Contains(fmt.Sprint(err), "pulling from the registry: no space left") {
 		t.Errorf("error %v", err)
 	}

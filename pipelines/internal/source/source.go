@@ -1,21 +1,24 @@
-// Package source brings the sources of a build onto this machine. A source has
-// several places that are declared equivalent; whatever a place gives is
-// checked against the hash that is declared for it, and kept by that hash in a
-// local cache. A place that does not answer is passed over; one that answers
-// with other bytes than declared is an error.
+// Package source fetches the sources of a build onto this machine. A source has
+// several places that are declared equivalent; whatever a place gives is checked
+// against the hash that is declared for it, and kept by that hash in a local
+// cache. A place that does not answer is passed over; one that answers with
+// other bytes than declared is an error.
+//
+// It leaves the rules of HTTP to package web, and git and the go command do what
+// only they do: check the objects of a commit, and resolve modules.
 package source
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
-	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 // LocalPlace is the name of the place that a path of Fetcher.Local counts as.
@@ -25,16 +28,13 @@ const LocalPlace = "local"
 type Fetcher struct {
 	// Dir is the folder of the cache, made by need.
 	Dir string
-	// Client asks the URLs; nil is one that gives up on a server that takes
-	// more than 10 seconds to connect or to begin its answer.
-	Client *http.Client
-	// Debian looks up a file in the index of a Debian archive; nil says that
-	// there is no such index here.
-	Debian func(ctx context.Context, d versions.Debian) (debian.Archive, error)
+	// Debian looks up files in the index of a Debian archive; nil says that there
+	// is no such index here.
+	Debian Index
 	// Registry is a cache that machines share; nil for none. It is asked where
 	// the local caches lack a source, before any place.
 	Registry Registry
-	// Offline allows the caches alone: this one, Go's module cache and Registry.
+	// Offline allows only the caches: this one, Go's module cache and Registry.
 	Offline bool
 	// Place is the name of the only place to take a source from, "" any.
 	Place string
@@ -45,9 +45,16 @@ type Fetcher struct {
 	// ModCache is Go's module cache; "" is the user's.
 	ModCache string
 
-	// stall is how long a server may send nothing, pause how long the first
-	// of the waits after dropped connections lasts; 0 is the default.
-	stall, pause time.Duration
+	// Report shows waits for locks and servers.
+	Report *progress.Reporter
+	// Pace replaces defaults where its fields are not 0.
+	Pace web.Pace
+}
+
+// Index is a signed index of a Debian archive.
+type Index interface {
+	// Source returns the file of a source package at a version.
+	Source(ctx context.Context, name, version, suite, file string) (debian.Archive, error)
 }
 
 // Registry keeps the files of sources by their declared hashes, "sha256:<hex>"
@@ -56,7 +63,7 @@ type Registry interface {
 	// PullSource writes the file to path, which appears where it is whole, and
 	// resumes what an earlier call left. The error is store.ErrNotFound where
 	// the registry does not have it, or cannot give it.
-	PullSource(ctx context.Context, hash, path string, bytes func(done, total int64)) error
+	PullSource(ctx context.Context, hash, path string, stage *progress.Stage) error
 }
 
 // Origin says where the file of a source came from this time.
@@ -85,17 +92,10 @@ type Fetched struct {
 }
 
 // Fetch returns a source, from the caches or the first of its places that
-// answers. Bytes (may be nil) gets the progress of a download, with a total of
-// 0 where it is unknown; note (may be nil) gets a line for whatever a person
+// answers. The stage shows the progress of a download, and whatever a person
 // should know about a fetch that goes on.
-func (f *Fetcher) Fetch(ctx context.Context, s versions.Source, bytes func(done, total int64), note func(string)) (Fetched, error) {
-	t := &task{Fetcher: f, source: s, bytes: bytes, note: note}
-	if bytes == nil {
-		t.bytes = func(int64, int64) {}
-	}
-	if note == nil {
-		t.note = func(string) {}
-	}
+func (f *Fetcher) Fetch(ctx context.Context, s versions.Source, stage *progress.Stage) (Fetched, error) {
+	t := &task{Fetcher: f, source: s, stage: stage}
 	if path, ok := f.Local[s.Name]; ok {
 		return t.local(ctx, path)
 	}
@@ -121,11 +121,12 @@ func (f *Fetcher) Fetch(ctx context.Context, s versions.Source, bytes func(done,
 type task struct {
 	*Fetcher
 	source versions.Source
-	bytes  func(done, total int64)
-	note   func(string)
+	stage  *progress.Stage
 }
 
-// unavailable is a place that gave nothing, so that the next one is tried.
+func (t *task) note(text string) { t.stage.Note(t.source.Name + ": " + text) }
+
+// unavailable is a place that gave nothing: the next one is tried.
 // Every other error of a place ends the fetch.
 type unavailable struct{ error }
 
@@ -164,7 +165,7 @@ func (t *task) first(ctx context.Context, places []versions.Place) (Fetched, err
 		failed.git = failed.git || place.Git != nil
 		failed.errs = append(failed.errs, err)
 		if i+1 < len(places) {
-			t.note(fmt.Sprintf("%s: place %q: %v; trying %q", t.source.Name, place.Name, err, places[i+1].Name))
+			t.note(fmt.Sprintf("place %q: %v; trying %q", place.Name, err, places[i+1].Name))
 		}
 	}
 	return Fetched{}, failed
@@ -183,15 +184,15 @@ func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) 
 	case place.Debian != nil:
 		return t.debian(ctx, place)
 	}
-	return t.download(ctx, place, place.URL, shown(place.URL))
+	return t.download(ctx, place, place.URL, web.Shown(place.URL))
 }
 
 // debian downloads what the signed index of a Debian archive points at.
 func (t *task) debian(ctx context.Context, place versions.Place) (Fetched, error) {
 	if t.Debian == nil {
-		return Fetched{}, unavailable{errors.New("no Debian index can be asked here")}
+		return Fetched{}, unavailable{errors.New("there is no Debian index here")}
 	}
-	archive, err := t.Debian(ctx, *place.Debian)
+	archive, err := t.Debian.Source(ctx, place.Debian.Package, place.Debian.Version, place.Debian.Suite, place.Debian.File)
 	if err != nil {
 		return Fetched{}, unavailable{err}
 	}
@@ -213,7 +214,7 @@ func (t *task) missing(places []versions.Place) error {
 		where = "in the caches (" + t.Dir + " and the registry)"
 		remedy = "have a machine that is online put it into the registry with `source push`, "
 	}
-	return fmt.Errorf("source %q is not %s, and offline nothing is fetched: missing is %s; fetch it once online with `source fetch`, %sor give its file with --source %s=PATH",
+	return fmt.Errorf("source %q is not %s, and nothing is fetched offline: missing %s; fetch it once online with `source fetch`, %sor give its file with --source %s=PATH",
 		t.source.Name, where, strings.Join(hashes, " or "), remedy, t.source.Name)
 }
 

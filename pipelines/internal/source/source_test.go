@@ -3,6 +3,8 @@ package source
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,7 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 // content is what the places of most tests hold: several reads long.
@@ -73,24 +77,50 @@ func status(code int) func(int, http.ResponseWriter, *http.Request) bool {
 }
 
 // notes collects what a fetch says.
-type notes struct{ lines []string }
+type notes struct {
+	mu  sync.Mutex
+	out bytes.Buffer
+	// said is called for each piece of text.
+	said func()
+}
 
-func (n *notes) add(line string) { n.lines = append(n.lines, line) }
+func (n *notes) Write(p []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.said != nil {
+		n.said()
+	}
+	return n.out.Write(p)
+}
+
+func (n *notes) text() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.out.String()
+}
+
+func (n *notes) report() *progress.Reporter { return progress.New(n, progress.Plain, nil) }
+
+func (n *notes) stage() *progress.Stage { return n.report().Stage("test", "source") }
 
 func (n *notes) want(t *testing.T, parts ...string) {
 	t.Helper()
-	if len(n.lines) != len(parts) {
-		t.Fatalf("notes %q, want %d", n.lines, len(parts))
+	lines := strings.Split(strings.TrimSpace(n.text()), "\n")
+	if n.text() == "" {
+		lines = nil
+	}
+	if len(lines) != len(parts) {
+		t.Fatalf("notes %q, want %d", lines, len(parts))
 	}
 	for i, part := range parts {
-		if !strings.Contains(n.lines[i], part) {
-			t.Errorf("note %q, want one with %q", n.lines[i], part)
+		if !strings.Contains(lines[i], part) {
+			t.Errorf("note %q, want one with %q", lines[i], part)
 		}
 	}
 }
 
 func fetcher(t *testing.T) *Fetcher {
-	return &Fetcher{Dir: t.TempDir(), stall: 5 * time.Second, pause: time.Millisecond}
+	return &Fetcher{Dir: t.TempDir(), Pace: web.Pace{Stall: 5 * time.Second, First: time.Millisecond}}
 }
 
 func place(name, url string, data []byte) versions.Place {
@@ -146,19 +176,22 @@ func wantError(t *testing.T, err error, parts ...string) {
 
 func TestFetchAndCache(t *testing.T) {
 	s, f, n := serve(t, nil), fetcher(t), &notes{}
-	var last [2]int64
-	got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), func(done, total int64) { last = [2]int64{done, total} }, n.add)
+	var out bytes.Buffer
+	report := progress.New(&out, progress.Terminal, func() int { return 100 })
+	got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), report.Stage("linux", "source"))
 	wantFetched(t, f, got, err, "upstream")
-	if size := int64(len(content)); last != [2]int64{size, size} {
-		t.Errorf("the progress ended with %v", last)
+	report.Note("linux", "fetched") // Paints the stage.
+	report.Close()
+	if want := "100% of " + progress.Size(int64(len(content))); !strings.Contains(out.String(), want) {
+		t.Errorf("the progress is %q, want %q", out.String(), want)
 	}
-	got, err = f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil, nil)
+	got, err = f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil)
 	wantFetched(t, f, got, err, "upstream")
 	// The cache is asked for the hash of every place before any is asked.
-	got, err = f.Fetch(t.Context(), linux(place("other", s.URL, []byte("other")), place("same", s.URL, content)), nil, n.add)
+	got, err = f.Fetch(t.Context(), linux(place("other", s.URL, []byte("other")), place("same", s.URL, content)), n.stage())
 	wantFetched(t, f, got, err, "same")
 	f.Offline = true
-	got, err = f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil, n.add)
+	got, err = f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), n.stage())
 	wantFetched(t, f, got, err, "upstream")
 	if asked := s.asked(); len(asked) != 1 {
 		t.Errorf("%d requests, want 1", len(asked))
@@ -176,7 +209,7 @@ func TestDamagedCache(t *testing.T) {
 		if err := os.WriteFile(path, damage, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), nil, n.add)
+		got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), n.stage())
 		wantFetched(t, f, got, err, "upstream")
 		n.want(t, "damaged")
 	}
@@ -195,7 +228,7 @@ func TestNextPlace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			good, f, n := serve(t, nil), fetcher(t), &notes{}
-			got, err := f.Fetch(t.Context(), linux(place("upstream", address, []byte("x")), place("debian", good.URL, content)), nil, n.add)
+			got, err := f.Fetch(t.Context(), linux(place("upstream", address, []byte("x")), place("debian", good.URL, content)), n.stage())
 			wantFetched(t, f, got, err, "debian")
 			n.want(t, `trying "debian"`)
 		})
@@ -216,7 +249,7 @@ func TestWrongBytesAreNoFallback(t *testing.T) {
 			f, n := fetcher(t), &notes{}
 			first := place("upstream", bad.URL+"/linux.tar", []byte("x"))
 			first.Size = test.size
-			_, err := f.Fetch(t.Context(), linux(first, place("debian", good.URL, content)), nil, n.add)
+			_, err := f.Fetch(t.Context(), linux(first, place("debian", good.URL, content)), n.stage())
 			wantError(t, err, `place "upstream" (line 7)`, bad.URL+"/linux.tar", test.want, "sha256 "+first.SHA256, "--place", "--source linux=PATH")
 			n.want(t)
 			wantFiles(t, f)
@@ -230,7 +263,7 @@ func TestWrongBytesAreNoFallback(t *testing.T) {
 func TestAllFail(t *testing.T) {
 	a, b := serve(t, status(404)), serve(t, status(500))
 	f := fetcher(t)
-	_, err := f.Fetch(t.Context(), linux(place("upstream", a.URL+"/a", content), place("debian", b.URL+"/b", content), versions.Place{Name: "bare", URL: a.URL}), nil, nil)
+	_, err := f.Fetch(t.Context(), linux(place("upstream", a.URL+"/a", content), place("debian", b.URL+"/b", content), versions.Place{Name: "bare", URL: a.URL}), nil)
 	want := "no place of source \"linux\" gave it:\n" +
 		"  upstream: " + a.URL + "/a: the server answered 404 Not Found\n" +
 		"  debian: " + b.URL + "/b: the server answered 500 Internal Server Error\n" +
@@ -254,9 +287,9 @@ func TestNoCredentialsInErrors(t *testing.T) {
 	})
 	for _, url := range []string{address(closed), address(serve(t, status(401)).Server), address(serve(t, nil).Server), redirect.URL, "http://user:secret@bad host/"} {
 		f, n := fetcher(t), &notes{}
-		_, err := f.Fetch(t.Context(), linux(place("a", url, []byte("x")), place("b", url, []byte("x"))), nil, n.add)
+		_, err := f.Fetch(t.Context(), linux(place("a", url, []byte("x")), place("b", url, []byte("x"))), n.stage())
 		wantError(t, err)
-		if text := err.Error() + strings.Join(n.lines, "\n"); strings.Contains(text, "secret") || strings.Contains(text, "user") {
+		if text := err.Error() + n.text(); strings.Contains(text, "secret") || strings.Contains(text, "user") {
 			t.Errorf("credentials in %q", text)
 		}
 	}
@@ -266,10 +299,10 @@ func TestPlaceByName(t *testing.T) {
 	s, f := serve(t, nil), fetcher(t)
 	source := linux(place("upstream", s.URL, []byte("x")), place("debian", s.URL, content))
 	f.Place = "debian"
-	got, err := f.Fetch(t.Context(), source, nil, nil)
+	got, err := f.Fetch(t.Context(), source, nil)
 	wantFetched(t, f, got, err, "debian")
 	f.Place = "debain"
-	_, err = f.Fetch(t.Context(), source, nil, nil)
+	_, err = f.Fetch(t.Context(), source, nil)
 	wantError(t, err, `source "linux" has no place "debain"`, `did you mean "debian"?`, "upstream, debian")
 }
 
@@ -281,16 +314,16 @@ func TestLocal(t *testing.T) {
 	}
 	f.Local = map[string]string{"linux": path}
 	hash := hashText(string(content))
-	got, err := f.Fetch(t.Context(), linux(place("a", "", []byte("x")), place("b", "", content)), nil, nil)
+	got, err := f.Fetch(t.Context(), linux(place("a", "", []byte("x")), place("b", "", content)), nil)
 	if want := (Fetched{"linux", path, LocalPlace, FromFile, hash, int64(len(content))}); err != nil || got != want {
 		t.Errorf("fetched %+v, %v, want %+v", got, err, want)
 	}
-	_, err = f.Fetch(t.Context(), linux(place("a", "", []byte("x")), place("b", "", []byte("y"))), nil, nil)
+	_, err = f.Fetch(t.Context(), linux(place("a", "", []byte("x")), place("b", "", []byte("y"))), nil)
 	wantError(t, err, path, hash, "a "+hashText("x"), "b "+hashText("y"))
-	_, err = f.Fetch(t.Context(), linux(versions.Place{Name: "go", Go: &versions.GoModule{}}), nil, nil)
+	_, err = f.Fetch(t.Context(), linux(versions.Place{Name: "go", Go: &versions.GoModule{}}), nil)
 	wantError(t, err, "declares no sha256")
 	f.Local["linux"] = path + "x"
-	if _, err = f.Fetch(t.Context(), linux(place("a", "", content)), nil, nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err = f.Fetch(t.Context(), linux(place("a", "", content)), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want %v", err, os.ErrNotExist)
 	}
 }
@@ -298,7 +331,7 @@ func TestLocal(t *testing.T) {
 func TestOffline(t *testing.T) {
 	s, f := serve(t, nil), fetcher(t)
 	f.Offline = true
-	_, err := f.Fetch(t.Context(), linux(place("a", s.URL, content), place("b", s.URL, []byte("x"))), nil, nil)
+	_, err := f.Fetch(t.Context(), linux(place("a", s.URL, content), place("b", s.URL, []byte("x"))), nil)
 	wantError(t, err, f.Dir, "sha256:"+hashText(string(content)), "sha256:"+hashText("x"), "--source linux=PATH")
 	if asked := s.asked(); len(asked) != 0 {
 		t.Errorf("%d requests offline", len(asked))
@@ -313,8 +346,9 @@ func TestConcurrentFetchesDownloadOnce(t *testing.T) {
 	waiting := make(chan struct{}, 1)
 	for range 2 {
 		group.Go(func() {
-			f := &Fetcher{Dir: dir}
-			got, err := f.Fetch(context.Background(), linux(place("upstream", s.URL, content)), nil, func(string) { waiting <- struct{}{} })
+			n := &notes{said: func() { waiting <- struct{}{} }}
+			f := &Fetcher{Dir: dir, Report: n.report()}
+			got, err := f.Fetch(context.Background(), linux(place("upstream", s.URL, content)), nil)
 			wantFetched(t, f, got, err, "upstream")
 		})
 	}
@@ -324,4 +358,9 @@ func TestConcurrentFetchesDownloadOnce(t *testing.T) {
 	if asked := s.asked(); len(asked) != 1 {
 		t.Errorf("%d requests, want 1", len(asked))
 	}
+}
+
+func hashText(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
 }

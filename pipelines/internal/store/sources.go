@@ -16,6 +16,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // The sources are in a repository of their own: a tag for each declared hash, a
@@ -102,7 +104,7 @@ const Pulling = ".pulling"
 // resumed by the next call. The caller sees to it that one call at a time has a
 // path. The bytes have the digest that the registry names; for a Go module the
 // caller compares the sum. Misses are as in FindSource.
-func (r *Registry) PullSource(ctx context.Context, hash, path string, progress func(done, total int64)) error {
+func (r *Registry) PullSource(ctx context.Context, hash, path string, stage *progress.Stage) error {
 	layer, err := r.sourceLayer(ctx, hash)
 	if err != nil {
 		return err
@@ -112,7 +114,7 @@ func (r *Registry) PullSource(ctx context.Context, hash, path string, progress f
 	if err != nil {
 		return err
 	}
-	to.progress = progress
+	to.progress = stage.Bytes
 	need := layer.Size - to.done
 	if err = fits(filepath.Dir(path), need); err == nil {
 		err = r.stream(ctx, sourceRepository, layer, to)

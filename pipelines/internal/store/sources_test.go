@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -60,12 +61,16 @@ func TestSources(t *testing.T) {
 		if size, err := r.FindSource(t.Context(), hash); err != nil || size != int64(len(archive)) {
 			t.Errorf("found %d bytes, %v", size, err)
 		}
-		to, last := filepath.Join(t.TempDir(), "got"), int64(0)
-		if err := r.PullSource(t.Context(), hash, to, func(done, _ int64) { last = done }); err != nil {
+		var out bytes.Buffer
+		report := progress.New(&out, progress.Terminal, func() int { return 100 })
+		to := filepath.Join(t.TempDir(), "got")
+		if err := r.PullSource(t.Context(), hash, to, report.Stage("linux", "source")); err != nil {
 			t.Fatal(err)
 		}
-		if data, err := os.ReadFile(to); err != nil || !bytes.Equal(data, archive) || last != int64(len(archive)) {
-			t.Errorf("pulled %d bytes, told %d, %v", len(data), last, err)
+		report.Note("linux", "pulled") // Paints the stage.
+		report.Close()
+		if data, err := os.ReadFile(to); err != nil || !bytes.Equal(data, archive) || !strings.Contains(out.String(), "100% of "+progress.Size(int64(len(archive)))) {
+			t.Errorf("pulled %d bytes, %v, told %q", len(data), err, out.String())
 		}
 	}
 	if _, err := r.FindSource(t.Context(), "sha256:"); err == nil || IsNotFound(err) {

@@ -161,3 +161,10 @@ func unrepeatable(response *http.Response, err error) error {
 	after, _ := RetryAfter(response)
 	return errors.Join(&StatusError{response.StatusCode, after}, response.Body.Close())
 }
+
+// CloseIdleConnections is what http.Client's method of that name calls.
+func (t *transport) CloseIdleConnections() {
+	if base, ok := t.Base.(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
+}

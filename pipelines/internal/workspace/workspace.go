@@ -91,12 +91,8 @@ func Open(_ context.Context, o Options) (*Workspace, error) {
 	if w.Store, err = openStore(o, folders.Cache); err != nil {
 		return nil, err
 	}
-	apt := &debian.Resolver{StateDir: filepath.Join(w.Cache, "apt")}
 	w.Sources = &source.Fetcher{
-		Dir: filepath.Join(w.Cache, "sources"),
-		Debian: func(ctx context.Context, d versions.Debian) (debian.Archive, error) {
-			return apt.Source(ctx, d.Package, d.Version, d.Suite, d.File)
-		},
+		Dir: filepath.Join(w.Cache, "sources"), Debian: &debian.Resolver{StateDir: filepath.Join(w.Cache, "apt")}, Report: o.Report,
 	}
 	if w.Store.Registry != nil {
 		w.Sources.Registry = w.Store.Registry

@@ -1,0 +1,145 @@
+package supply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// Pushed is a source or a builder that the registry has now.
+type Pushed struct {
+	// Source is the path of the source, or "builder:<id>".
+	Source string `json:"source"`
+	// Place is that of the file that the registry has.
+	Place string `json:"place,omitempty"`
+	State State  `json:"state"`
+}
+
+// State says why the registry has an input, or why it does not.
+type State string
+
+// The states of a Pushed.
+const (
+	PushedNow State = "pushed"
+	There     State = "there"
+	// NoHash is for a file whose bytes nothing tells from others, so that no cache
+	// can hold it.
+	NoHash State = "no sha256"
+)
+
+// Push pushes the sources that the registry lacks, after fetching them where
+// needed, and the builders in the local cache; the error lists the others.
+func (s *Set) Push(ctx context.Context) ([]Pushed, error) {
+	list, err := each(ctx, s.Sources, func(d Declared) (Pushed, error) { return s.push(ctx, d) })
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	builders, builderErr := s.pushBuilders(ctx)
+	return append(list, builders...), errors.Join(err, builderErr)
+}
+
+// push has the registry hold one of the equivalent files of a source.
+func (s *Set) push(ctx context.Context, d Declared) (Pushed, error) {
+	if !slices.ContainsFunc(d.Places, versions.Place.Cacheable) {
+		return Pushed{Source: d.Path, State: NoHash}, nil
+	}
+	for _, place := range d.Places {
+		if _, err := s.inRegistry(ctx, place); err == nil {
+			return Pushed{d.Path, place.Name, There}, nil
+		} else if !store.IsNotFound(err) {
+			return Pushed{}, err
+		}
+	}
+	fetched, err := s.fetch(ctx, d)
+	if err != nil {
+		return Pushed{}, err
+	}
+	state := PushedNow
+	if i := slices.IndexFunc(d.Places, func(p versions.Place) bool { return p.Name == fetched.Place }); i >= 0 {
+		place := d.Places[i]
+		if !place.Cacheable() { // The only place that answered.
+			return Pushed{Source: d.Path, Place: place.Name, State: NoHash}, nil
+		}
+		pushed, err := s.Store.Registry.PushSource(ctx, place.Hash(), title(place), fetched.Path)
+		if err != nil {
+			return Pushed{}, fmt.Errorf("pushing source %q: %w", d.Path, err)
+		}
+		if !pushed {
+			state = There
+		}
+	}
+	return Pushed{d.Path, fetched.Place, state}, nil
+}
+
+// title is the name of a place's file for other OCI clients.
+func title(place versions.Place) string {
+	switch {
+	case place.Debian != nil:
+		return place.Debian.File
+	case place.Git != nil:
+		return path.Base(place.Git.URL) + "-" + place.Git.Commit + ".tar"
+	case place.Go != nil:
+		return path.Base(place.Go.Module) + "-" + place.Go.Version + ".zip"
+	case place.GoProxy != nil:
+		return path.Base(place.GoProxy.Module) + "-" + place.GoProxy.Version + ".tar"
+	}
+	return filepath.Base(place.URL)
+}
+
+// pushBuilders pushes the builders that are in the local cache: those of this
+// kind of machine, and of the kind that the assets are for.
+func (s *Set) pushBuilders(ctx context.Context) ([]Pushed, error) {
+	var list []Pushed
+	seen := map[string]bool{}
+	for _, r := range s.Recipes {
+		made := false
+		for _, machine := range slices.Compact([]string{string(catalog.HostArch()), r.Arch}) {
+			builder, err := r.On(machine)
+			if err != nil {
+				continue // No build can have made it.
+			}
+			id, err := builder.ID(machine)
+			if err != nil {
+				return nil, err
+			}
+			if made = made || seen[id]; seen[id] {
+				continue
+			}
+			state, err := s.pushBuilder(ctx, id, machine)
+			if store.IsNotFound(err) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("pushing the builder of %q: %w", r.Asset, err)
+			}
+			made, seen[id] = true, true
+			list = append(list, Pushed{Source: "builder:" + id[:12], State: state})
+		}
+		if !made {
+			s.Report.Note(r.Asset, "its builder was not made yet: build it once with --push")
+		}
+	}
+	return list, nil
+}
+
+// pushBuilder has the registry hold a builder. The error is store.ErrNotFound
+// for one that was not made yet.
+func (s *Set) pushBuilder(ctx context.Context, id, machine string) (State, error) {
+	builders := &store.Builders{Local: s.Store.Local, Registry: s.Store.Registry}
+	_, where, err := builders.Find(ctx, id, machine)
+	if err != nil || where == store.InRegistry {
+		return There, err
+	}
+	pushed, err := builders.Publish(ctx, id, machine)
+	if pushed {
+		return PushedNow, err
+	}
+	return There, err
+}

@@ -1,0 +1,205 @@
+// Package supply says where the inputs of builds are that come from elsewhere,
+// sources and builders, and moves them: from their places into the local cache,
+// and from there into the registry.
+//
+// The one idea: the inputs of a set of assets are one list, each entry is looked
+// at on its own, and one that fails keeps no other from being fetched or pushed.
+// It leaves how an input is fetched to package source, and how one is kept to
+// package store.
+package supply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// Set is what some assets are built from.
+type Set struct {
+	Fetcher *source.Fetcher
+	Store   *store.Tiered
+	Report  *progress.Reporter
+	// Sources are sorted by path, each once.
+	Sources []Declared
+	Recipes []recipe.Recipe
+}
+
+// Declared is a source of the pins and the assets that have it.
+type Declared struct {
+	Path string
+	versions.Source
+	Assets []string
+}
+
+// Listed is one place of a source.
+type Listed struct {
+	Source string   `json:"source"`
+	Assets []string `json:"assets"`
+	Place  string   `json:"place"`
+	// Holds says what the place is.
+	Holds string `json:"holds"`
+	Hash  string `json:"hash"`
+	// Size is in bytes, 0 where it is unknown.
+	Size int64 `json:"size"`
+	// Where lists the caches that have the file: "local", "registry".
+	Where []string `json:"where"`
+}
+
+// List returns the places of all sources.
+func (s *Set) List(ctx context.Context) ([]Listed, error) {
+	var list []Listed
+	for _, d := range s.Sources {
+		for _, place := range d.Places {
+			l := Listed{Source: d.Path, Assets: d.Assets, Place: place.Name, Holds: place.Holds(), Hash: place.Hash(), Size: place.Size, Where: []string{}}
+			local, err := s.Fetcher.Has(ctx, place)
+			if err != nil {
+				return nil, err
+			}
+			if local.Cached {
+				l.Where, l.Size = append(l.Where, store.InLocal), local.Size
+			}
+			if remote, err := s.inRegistry(ctx, place); err == nil {
+				l.Where, l.Size = append(l.Where, store.InRegistry), remote
+			} else if !store.IsNotFound(err) {
+				return nil, err
+			}
+			list = append(list, l)
+		}
+	}
+	return list, nil
+}
+
+// inRegistry returns the size of the file of a place that the registry has.
+func (s *Set) inRegistry(ctx context.Context, place versions.Place) (int64, error) {
+	if s.Store.Registry == nil || !place.Cacheable() {
+		return 0, store.ErrNotFound
+	}
+	return s.Store.Registry.FindSource(ctx, place.Hash())
+}
+
+// Fetched is a source that is on this machine now.
+type Fetched struct {
+	Source string        `json:"source"`
+	Place  string        `json:"place"`
+	From   source.Origin `json:"from"`
+	Path   string        `json:"path"`
+	SHA256 string        `json:"sha256"`
+	Size   int64         `json:"size"`
+}
+
+// Fetch fetches every source that can be fetched; the error lists the others.
+func (s *Set) Fetch(ctx context.Context) ([]Fetched, error) {
+	return each(ctx, s.Sources, func(d Declared) (Fetched, error) {
+		f, err := s.fetch(ctx, d)
+		return Fetched{d.Path, f.Place, f.From, f.Path, f.SHA256, f.Size}, err
+	})
+}
+
+func (s *Set) fetch(ctx context.Context, d Declared) (source.Fetched, error) {
+	stage := s.Report.Stage(d.Path, "source")
+	fetched, err := s.Fetcher.Fetch(ctx, d.Source, stage)
+	stage.End(err, fmt.Sprintf("%s, from the %s, %s", fetched.Place, fetched.From, progress.Size(fetched.Size)))
+	if err != nil {
+		return source.Fetched{}, fmt.Errorf("fetching source %q: %w", d.Path, err)
+	}
+	return fetched, nil
+}
+
+// each returns what work makes of each source; the error is that of all that
+// failed, or the context's.
+func each[T any](ctx context.Context, sources []Declared, work func(Declared) (T, error)) (done []T, err error) {
+	var failed []error
+	for _, d := range sources {
+		result, err := work(d)
+		switch {
+		case ctx.Err() != nil:
+			return done, context.Cause(ctx)
+		case err != nil:
+			failed = append(failed, err)
+		default:
+			done = append(done, result)
+		}
+	}
+	return done, errors.Join(failed...)
+}
+
+// Checked is one place of a source, checked.
+type Checked struct {
+	Source string `json:"source"`
+	Place  string `json:"place"`
+	Hash   string `json:"hash"`
+	// Local is about the file in the local caches, Upstream about what the place
+	// gave: "ok", or what is wrong; "" where it was not asked.
+	Local    string `json:"local"`
+	Upstream string `json:"upstream,omitempty"`
+	// Wrong is true where there are other bytes than declared.
+	Wrong bool `json:"wrong"`
+}
+
+const ok = "ok"
+
+// Check hashes the files of all places that the local caches have. Where scratch
+// names a folder, it also downloads each file from each place into it, and
+// removes it again. The error counts the places with other bytes than declared.
+func (s *Set) Check(ctx context.Context, scratch string) (list []Checked, err error) {
+	wrong := 0
+	for _, d := range s.Sources {
+		for _, place := range d.Places {
+			c, err := s.check(ctx, d, place)
+			if err == nil && scratch != "" {
+				err = s.ask(ctx, d, place.Name, scratch, &c)
+			}
+			if err != nil {
+				return nil, err
+			}
+			if c.Wrong {
+				wrong++
+			}
+			list = append(list, c)
+		}
+	}
+	if wrong > 0 {
+		err = fmt.Errorf("%d of %d places have other bytes than versions.yaml declares: see the table; remove a damaged file from the cache, or correct the declared hash if the change is meant", wrong, len(list))
+	}
+	return list, err
+}
+
+func (s *Set) check(ctx context.Context, d Declared, place versions.Place) (Checked, error) {
+	c := Checked{Source: d.Path, Place: place.Name, Hash: place.Hash(), Local: "not cached"}
+	state, err := s.Fetcher.Check(ctx, place)
+	switch {
+	case err != nil:
+		return c, fmt.Errorf("checking source %q: %w", d.Path, err)
+	case state.Damage != "":
+		c.Local, c.Wrong = state.Damage, true
+	case state.Cached:
+		c.Local = ok
+	}
+	return c, nil
+}
+
+// ask compares the bytes that a place gives.
+func (s *Set) ask(ctx context.Context, d Declared, place, scratch string, c *Checked) error {
+	stage := s.Report.Stage(d.Path, "source")
+	_, err := s.Fetcher.Ask(ctx, d.Source, place, scratch, stage)
+	stage.End(err, place)
+	var other *source.Mismatch
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil:
+		c.Upstream = ok
+	case errors.As(err, &other):
+		c.Upstream, c.Wrong = "gave "+other.Got, true
+	default:
+		c.Upstream = "no answer"
+		stage.Note(err.Error())
+	}
+	return nil
+}
