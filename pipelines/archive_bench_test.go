@@ -199,6 +199,7 @@ func machineCode(t *testing.T, w string, i int) (path string, size int64) {
 	path = filepath.Join(w, fmt.Sprintf("part-%02d.tar.zst", i))
 	summary, err := archive.Pack(t.Context(), dir, path, archive.Options{Level: 1, ModTime: time.Unix(1772323200, 0)})
 	check(t, err)
+	check(t, os.WriteFile(path+".sha256", []byte(summary.SHA256), 0o600))
 	remove(t, dir)
 	return path, summary.Size
 }
@@ -219,10 +220,14 @@ func TestMergeProcess(t *testing.T) {
 	}
 	var components []archive.Component
 	for _, path := range arguments[1:] {
-		components = append(components, archive.Component{Name: filepath.Base(path), Path: path})
+		digest, err := os.ReadFile(path + ".sha256")
+		check(t, err)
+		components = append(components, archive.Component{Name: filepath.Base(path), Path: path, Digest: string(digest)})
 	}
-	m, err := archive.PlanMerge(t.Context(), components, nil, archive.Options{Level: 4, ModTime: time.Unix(1772323200, 0)})
+	// All but the first merge find that the components were vetted.
+	m, err := archive.PlanMerge(t.Context(), components, nil, archive.Options{Level: 4, ModTime: time.Unix(1772323200, 0), Cache: filepath.Dir(arguments[0])})
 	check(t, err)
-	check(t, m.Write(t.Context(), arguments[0]))
+	_, err = m.Write(t.Context(), arguments[0], nil)
+	check(t, err)
 	writePeak(t, arguments[0])
 }

@@ -1,30 +1,38 @@
-// Package archive packs folders into the tarballs that assets are shipped as,
-// reads them and merges them: plain tar in plain zstd, for GNU tar and `zstd -d`.
+// Package archive packs folders into the tarballs that assets are shipped as, and
+// reads, vets and merges tarballs. They are plain tar in plain zstd, which GNU tar
+// and `zstd -d` read.
+//
+// The one idea: the tar stream is cut into zstd frames that stand alone, and an
+// index at the end of the file says what is in each. Listing, comparing and merging
+// decompress nothing, and reading one file decompresses only its frames.
 //
 // # Format
 //
-// The tar stream is cut into zstd frames that stand alone. Directories are in
-// frames of their own, before all else, so that a merge can leave out those that
-// are there already. Other members share frames of bounded size; one that does
-// not fit has some of its own. The two blocks that end the stream are a frame,
-// too. A skippable frame follows, with an index: see indexfile.go. So listing,
-// comparing and merging decompress nothing, and reading one file no other frame
-// than its own.
+// Directories are in frames of their own, before all else, so that a merge can
+// replace them. Other members share frames of bounded size; one that does not fit
+// has some of its own. The two blocks that end the stream are a frame, too. The
+// index follows in a skippable frame: see indexfile.go.
 //
 // # Determinism
 //
-// The bytes depend on nothing but the names, contents, x bits and link targets
-// in the folder, and on Options. Directories come first, then the others, each
-// sorted by name; owner, mode and time are fixed. The members alone decide where
-// the stream is cut, and each frame is compressed by itself, so that the number
-// of processors decides only how many are under way at once. The index decides
-// every byte of the stream but the contents, and has their hashes.
+// The bytes depend only on the names, contents, x bits and link targets in the
+// folder, and on Options. Directories come first, then the others, each sorted by
+// name; owner, mode and time are fixed. The members decide where the stream is cut,
+// and each frame is compressed by itself, so the number of processors only decides
+// how many are compressed at a time. The index decides every byte of the stream but
+// the contents of files, and has their hashes.
 //
 // # Names
 //
 // A name begins with "./", that of a directory ends with "/", and the order is
 // bytewise. The root has no member: extracting must not touch the folder that
 // is extracted into.
+//
+// # Left out
+//
+// The package does not extract a tree, and leaves owners, times, hard links,
+// devices and extended attributes out of the format: no asset needs them. The
+// seekable format of zstd is not used: it indexes frames, not members.
 package archive
 
 import (
@@ -37,6 +45,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // Member is one entry of a tarball.
@@ -53,20 +63,28 @@ type Member struct {
 	SHA256, Link string
 }
 
-// Options are what, beside its members, decides the bytes of a tarball.
+// Options are what decides the bytes of a tarball besides its members, and where
+// a merge keeps what the next one can use.
 type Options struct {
 	// Level is 1 (fastest), 2 (default), 3 (better) or 4 (best): see frames.go.
 	Level int
 	// ModTime is the time of every member, in whole seconds.
 	ModTime time.Time
-	// Scratch is the folder for what PlanMerge makes of tarballs without an
-	// index; nothing else uses it. It is made where it is missing, and its files
-	// may be removed at any time between merges. One process at a time writes to
-	// it, the others wait.
-	Scratch string
+	// Cache is a folder where PlanMerge keeps, in reframed, its copies of tarballs
+	// without an index, and in vetted its Verdicts. It is created when needed; its
+	// files may be removed at any time between merges.
+	Cache string
 
-	// frame is for tests: how much a frame holds, frameSize where it is 0.
+	// frame is for tests: how much a frame holds, frameSize if it is 0.
 	frame int
+}
+
+// verdicts are the tarballs that PlanMerge need not vet again.
+func (o Options) verdicts() Verdicts {
+	if o.Cache == "" {
+		return Verdicts{}
+	}
+	return Verdicts{Dir: filepath.Join(o.Cache, "vetted")}
 }
 
 func (o Options) check() error {
@@ -96,112 +114,59 @@ func Pack(ctx context.Context, dir, out string, options Options) (Summary, error
 	if err != nil {
 		return Summary{}, err
 	}
-	return writeFile(out, func(to io.Writer) ([]Member, error) {
-		return write(ctx, to, dir, members, options)
+	return writeTarball(out, options, func(t *tarWriter) error {
+		for _, m := range members {
+			if err := addFile(ctx, t, dir, m); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
-// tempMark is in the names of tarballs that are not complete.
-const tempMark = ".tmp-"
-
-// writeFile writes a tarball to a file that appears complete or not at all.
-func writeFile(path string, write func(out io.Writer) ([]Member, error)) (summary Summary, err error) {
-	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+tempMark+"*")
-	if err != nil {
-		return Summary{}, fmt.Errorf("creating the tarball: %w", err)
+func addFile(ctx context.Context, t *tarWriter, dir string, m Member) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	defer func() {
-		if err != nil {
-			_ = temp.Close()
-			os.Remove(temp.Name())
-		}
-	}()
-	hash := sha256.New()
-	counted := &counter{to: io.MultiWriter(temp, hash)}
-	members, err := write(counted)
-	if err != nil {
-		return Summary{}, err
-	}
-	if err = temp.Sync(); err == nil {
-		err = publish(temp, path)
-	}
-	if err != nil {
-		return Summary{}, fmt.Errorf("finishing the tarball: %w", err)
-	}
-	return Summary{SHA256: hex.EncodeToString(hash.Sum(nil)), Size: counted.n, Members: members}, nil
-}
-
-// publish gives a complete temporary file its final name.
-func publish(temp *os.File, path string) error {
-	if err := temp.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := temp.Close(); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), path)
-}
-
-// write sends the members through the compressor, directories first, and the
-// index after them. It returns the members as written, with their hashes.
-func write(ctx context.Context, out io.Writer, dir string, members []Member, options Options) ([]Member, error) {
-	tarball, err := newTarWriter(ctx, out, options)
-	if err != nil {
-		return nil, err
-	}
-	defer tarball.stop()
-	for _, m := range members {
-		if err := addFile(tarball, dir, m); err != nil {
-			return nil, err
-		}
-	}
-	x, err := finish(tarball, out)
-	if err != nil {
-		return nil, err
-	}
-	return x.Members(), nil
-}
-
-// finish writes the end of a tarball and its index.
-func finish(tarball *tarWriter, out io.Writer) (*Index, error) {
-	if err := tarball.end(); err != nil {
-		return nil, err
-	}
-	x, err := tarball.close()
-	if err != nil {
-		return nil, err
-	}
-	index, err := x.encode()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := out.Write(index); err != nil {
-		return nil, fmt.Errorf("writing the index: %w", err)
-	}
-	return x, nil
-}
-
-func addFile(tarball *tarWriter, dir string, m Member) error {
 	if !m.Mode.IsRegular() {
-		return tarball.add(m, nil)
+		return t.add(m, nil)
 	}
 	file, err := os.Open(filepath.Join(dir, filepath.FromSlash(m.Name)))
 	if err != nil {
 		return fmt.Errorf("packing %s: %w", m.Name, err)
 	}
 	defer file.Close()
-	return tarball.add(m, file)
+	return t.add(m, files.Reader(ctx, file))
 }
 
-// counter counts the bytes that pass.
-type counter struct {
-	to io.Writer
-	n  int64
-}
-
-// Write passes p on.
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.to.Write(p)
-	c.n += int64(n)
-	return n, err
+// writeTarball writes the members that add adds, and their index, to a file that
+// appears complete or not at all.
+func writeTarball(path string, o Options, add func(t *tarWriter) error) (Summary, error) {
+	file, err := files.Create(path, 0o644)
+	if err != nil {
+		return Summary{}, fmt.Errorf("creating the tarball: %w", err)
+	}
+	defer file.Discard()
+	hash := sha256.New()
+	out := io.MultiWriter(file, hash)
+	x, err := compose(out, o, func(t *tarWriter) error {
+		if err := add(t); err != nil {
+			return err
+		}
+		return t.end()
+	})
+	if err != nil {
+		return Summary{}, err
+	}
+	index, err := x.encode()
+	if err != nil {
+		return Summary{}, err
+	}
+	if _, err = out.Write(index); err == nil {
+		err = file.Commit()
+	}
+	if err != nil {
+		return Summary{}, fmt.Errorf("finishing the tarball: %w", err)
+	}
+	return Summary{SHA256: hex.EncodeToString(hash.Sum(nil)), Size: x.size() + int64(len(index)), Members: x.Members()}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 )
 
@@ -19,6 +20,22 @@ func header(m Member, modTime time.Time) *tar.Header {
 		h.Typeflag, h.Linkname = tar.TypeSymlink, m.Link
 	}
 	return h
+}
+
+// memberOf is the reverse of header. Of modes it keeps all permissions.
+func memberOf(h *tar.Header) Member {
+	m := Member{Name: memberName(h.Name), Mode: fs.FileMode(h.Mode) & fs.ModePerm}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		m.Mode |= fs.ModeDir
+		m.Name = strings.TrimSuffix(m.Name, "/") + "/"
+	case tar.TypeSymlink:
+		m.Mode |= fs.ModeSymlink
+		m.Link = h.Linkname
+	default:
+		m.Size = h.Size
+	}
+	return m
 }
 
 // headerBytes are the blocks before the content of a member. No other bytes are

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,12 +31,27 @@ func lying(t testing.TB, change func(x *Index)) []byte {
 }
 
 func entry(x *Index, name string) *Member {
-	for i := range x.Entries {
-		if x.Entries[i].Name == name {
-			return &x.Entries[i].Member
+	for _, f := range x.Frames {
+		for i := range f.Members {
+			if f.Members[i].Name == name {
+				return &f.Members[i]
+			}
 		}
 	}
 	panic(name)
+}
+
+// hide removes a member.
+func hide(x *Index, name string) {
+	for i := range x.Frames {
+		x.Frames[i].Members = slices.DeleteFunc(x.Frames[i].Members, func(m Member) bool { return m.Name == name })
+	}
+}
+
+// mix moves the first member that is not a directory to the directories.
+func mix(x *Index) {
+	x.Frames[0].Members = append(x.Frames[0].Members, x.Frames[1].Members[0])
+	x.Frames[1].Members = x.Frames[1].Members[1:]
 }
 
 // TestIndexLies has what the index alone gives away, and what only the frames
@@ -50,11 +66,11 @@ func TestIndexLies(t *testing.T) {
 		{name: "escape", change: func(x *Index) { entry(x, "./opt/kata/big").Name = "./../../big" }, want: "stays inside"},
 		{name: "host file", change: func(x *Index) { entry(x, "./opt/kata/big").Name = "./etc/hosts" }, want: "belongs to the host"},
 		{name: "link out", change: func(x *Index) { entry(x, "./opt/kata/bin/up").Link = "../../../../x" }, want: "outside the tree"},
-		{name: "twice", change: func(x *Index) { entry(x, "./opt/kata/big").Name = "./opt/kata/VERSIONS" }, want: "stands twice"},
-		{name: "below a link", change: func(x *Index) { entry(x, "./opt/kata/big").Name = "./opt/kata/bin/up/big" }, want: "which is no directory"},
+		{name: "twice", change: func(x *Index) { entry(x, "./opt/kata/big").Name = "./opt/kata/VERSIONS" }, want: "duplicate member"},
+		{name: "below a link", change: func(x *Index) { entry(x, "./opt/kata/big").Name = "./opt/kata/bin/up/big" }, want: "which is not a directory"},
 		{name: "mode", change: func(x *Index) { entry(x, "./opt/kata/big").Mode = 0o777 }, want: "has mode"},
-		{name: "hash", change: func(x *Index) { entry(x, "./opt/kata/big").SHA256 = "nonsense" }, want: "for a sha256"},
-		{name: "no hash", change: func(x *Index) { entry(x, "./opt/kata/big").SHA256 = "" }, want: "for a sha256"},
+		{name: "hash", change: func(x *Index) { entry(x, "./opt/kata/big").SHA256 = "nonsense" }, want: "has the sha256"},
+		{name: "no hash", change: func(x *Index) { entry(x, "./opt/kata/big").SHA256 = "" }, want: "has the sha256"},
 		{name: "size of a link", change: func(x *Index) { entry(x, "./opt/kata/bin/up").Size = 5 }, want: "cannot have 5 bytes"},
 		{name: "larger", change: func(x *Index) { entry(x, "./opt/kata/big").Size += blockSize }, want: "its members take"},
 		{name: "absurd size", change: func(x *Index) { entry(x, "./opt/kata/big").Size = 1 << 60 }, want: "cannot have"},
@@ -64,14 +80,14 @@ func TestIndexLies(t *testing.T) {
 		{name: "negative frame", change: func(x *Index) { x.Frames[1].Size = -1 }, want: "frame 1 has -1 bytes"},
 		{name: "absurd frame", change: func(x *Index) { x.Frames[1].Unpacked = 1 << 40 }, want: "unpacks to"},
 		{name: "no end", change: func(x *Index) { x.Frames[2].Unpacked = blockSize }, want: "not the end of a tar stream"},
-		{name: "no frames", change: func(x *Index) { x.Frames, x.Entries = nil, nil }, want: "the frames end at 0"},
-		{name: "hidden member", change: func(x *Index) { x.Entries = append(x.Entries[:6], x.Entries[7:]...) }, want: "its members take"},
-		{name: "piece of nothing", change: func(x *Index) { x.Entries = x.Entries[4:] }, want: "is a piece of no member"},
-		{name: "directory with a target", change: func(x *Index) { entry(x, "./opt/kata/").Link = "\x1b[31m../../../etc" }, want: `"./opt/kata/" is a directory, and has "\x1b[31m`},
-		{name: "kinds mixed", change: func(x *Index) { x.Entries[4].Frame = 0 }, want: "holds directories beside others"},
+		{name: "no frames", change: func(x *Index) { x.Frames = nil }, want: "the frames end at 0"},
+		{name: "hidden member", change: func(x *Index) { hide(x, "./opt/kata/bin/tool") }, want: "its members take"},
+		{name: "piece of nothing", change: func(x *Index) { x.Frames[0].Members = nil }, want: "continues no member"},
+		{name: "directory with a target", change: func(x *Index) { entry(x, "./opt/kata/").Link = "\x1b[31m../../../etc" }, want: `"./opt/kata/" is a directory, and has the link target "\x1b[31m`},
+		{name: "kinds mixed", change: func(x *Index) { mix(x) }, want: "holds directories and others"},
 		{name: "time", change: func(x *Index) { x.Frames[1].ModTime = time.Unix(-1<<62, 0) }, want: "its members take"},
 		// What follows is found where the frames are read.
-		{name: "other hash", check: true, change: func(x *Index) { entry(x, "./opt/kata/big").SHA256 = strings.Repeat("0", 64) }, want: "its sha256 is"},
+		{name: "other hash", check: true, change: func(x *Index) { entry(x, "./opt/kata/big").SHA256 = strings.Repeat("0", 64) }, want: "the sha256 is"},
 		{name: "other name", check: true, change: func(x *Index) { entry(x, "./opt/kata/big").Name = "./opt/kata/bug" }, want: "another member than"},
 		{name: "other mode", check: true, change: func(x *Index) { entry(x, "./opt/kata/big").Mode = 0o644 }, want: "another member than"},
 		{name: "other link", check: true, change: func(x *Index) { entry(x, "./opt/kata/bin/up").Link = "../bug" }, want: "another member than"},
@@ -172,12 +188,12 @@ func FuzzReadIndex(f *testing.F) {
 		if at >= int64(len(data)) {
 			t.Errorf("frames to %d of %d bytes", at, len(data))
 		}
-		for _, e := range x.Entries {
-			if err := CheckMember(e.Member); err != nil {
-				t.Errorf("%+v: %v", e, err)
+		for _, m := range x.Sized() {
+			if err := CheckMember(m.Member); err != nil {
+				t.Errorf("%+v: %v", m, err)
 			}
-			if e.Frame < 0 || e.Frame >= len(x.Frames)-1 {
-				t.Errorf("%s is in frame %d of %d", e.Name, e.Frame, len(x.Frames))
+			if m.Frame < 0 || m.Frame >= len(x.Frames)-1 {
+				t.Errorf("%s is in frame %d of %d", m.Name, m.Frame, len(x.Frames))
 			}
 		}
 	})

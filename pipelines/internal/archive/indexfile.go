@@ -17,8 +17,8 @@ import (
 
 // The index is a skippable frame at the end of the file: its magic number, the
 // length of what follows as 32 bits little-endian, the zstd frame of the JSON,
-// and a trailer by which it is found from the end: that length once more and
-// indexMark. A reader of zstd passes over it.
+// and a trailer by which a reader finds it from the end: that length again and
+// indexMark. A zstd decompressor skips it.
 const (
 	indexFormat = 1
 	indexMagic  = 0x184d2a5b
@@ -28,8 +28,8 @@ const (
 	// maxIndex bounds the JSON, and with it the memory that an index takes:
 	// some 50,000 members.
 	maxIndex = 8 << 20
-	// minElement is how many bytes of the JSON a comma between values stands for
-	// at least: the shortest frame, {"size":1,"unpacked":1,"time":1}, has three.
+	// minElement is how many bytes of the JSON there are at least for each comma
+	// between values: the shortest frame, {"size":1,"unpacked":1,"time":1}, has three.
 	minElement = 10
 )
 
@@ -63,7 +63,7 @@ func (x *Index) encode() ([]byte, error) {
 		return nil, err
 	}
 	if len(text) > maxIndex {
-		return nil, fmt.Errorf("the index of %d members takes %d bytes, and can have %d: ship fewer files, or an image of them", len(x.Entries), len(text), maxIndex)
+		return nil, fmt.Errorf("the index of %d members takes %d bytes, and may take %d: ship fewer files, or an image of them", len(x.Members()), len(text), maxIndex)
 	}
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<20))
 	if err != nil {
@@ -88,9 +88,9 @@ func (x *Index) json() ([]byte, error) {
 		if at := f.ModTime.Unix(); at != out.Time {
 			to.Time = &at
 		}
-		for _, e := range x.in(i) {
+		for _, m := range f.Members {
 			to.Members = append(to.Members, memberJSON{
-				Name: e.Name, Mode: fmt.Sprintf("%04o", e.Mode.Perm()), Size: e.Size, SHA256: e.SHA256, Link: e.Link,
+				Name: m.Name, Mode: fmt.Sprintf("%04o", m.Mode.Perm()), Size: m.Size, SHA256: m.SHA256, Link: m.Link,
 			})
 		}
 		out.Frames[i] = to
@@ -120,7 +120,7 @@ func unpackIndex(r io.ReaderAt, size int64) (text []byte, offset int64, err erro
 	length := int64(binary.LittleEndian.Uint32(tail))
 	offset = size - length - indexHead
 	if length < int64(indexTail) || length > maxIndex || offset < 0 {
-		return nil, 0, fmt.Errorf("the index says to have %d bytes, of a tarball of %d", length, size)
+		return nil, 0, fmt.Errorf("the index claims %d bytes of a tarball of %d", length, size)
 	}
 	packed := make([]byte, indexHead+length)
 	if _, err := r.ReadAt(packed, offset); err != nil {
@@ -153,8 +153,8 @@ func unpackBounded(packed []byte, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-// decodeIndex reads the JSON, and refuses another text for the same index: what
-// one reader ignores another may not.
+// decodeIndex reads the JSON, and refuses any text but the one that json writes:
+// readers must not differ in what they ignore.
 func decodeIndex(text []byte) (*Index, error) {
 	var form struct {
 		Format int `json:"format"`
@@ -166,29 +166,15 @@ func decodeIndex(text []byte) (*Index, error) {
 		return nil, fmt.Errorf("the index has format %d: this program reads %d", form.Format, indexFormat)
 	}
 	if n := elements(text); n > len(text)/minElement {
-		return nil, fmt.Errorf("the index has %d values in %d bytes: it is not written as this program writes it", n, len(text))
+		return nil, fmt.Errorf("the index has %d values in %d bytes: this program did not write it", n, len(text))
 	}
 	var from indexJSON
 	if err := json.Unmarshal(text, &from); err != nil {
 		return nil, fmt.Errorf("reading the index: %w", err)
 	}
-	x := &Index{ModTime: time.Unix(from.Time, 0)}
-	for i, f := range from.Frames {
-		if f.Size <= 0 || f.Unpacked <= 0 {
-			return nil, fmt.Errorf("the index lies: frame %d has %d bytes, and unpacks to %d", i, f.Size, f.Unpacked)
-		}
-		frame := Frame{Kind: from.kind(i), Offset: x.size(), Size: f.Size, Unpacked: f.Unpacked, ModTime: x.ModTime}
-		if f.Time != nil {
-			frame.ModTime = time.Unix(*f.Time, 0)
-		}
-		for _, m := range f.Members {
-			member, err := m.member()
-			if err != nil {
-				return nil, fmt.Errorf("reading the index: %w", err)
-			}
-			x.Entries = append(x.Entries, Entry{Member: member, Frame: i})
-		}
-		x.Frames = append(x.Frames, frame)
+	x, err := from.index()
+	if err != nil {
+		return nil, fmt.Errorf("reading the index: %w", err)
 	}
 	again, err := x.json()
 	if err != nil {
@@ -200,8 +186,8 @@ func decodeIndex(text []byte) (*Index, error) {
 	return x, nil
 }
 
-// elements counts the commas between the values of a JSON text: so many values it
-// has, and as many frames or members it can make a decoder hold memory for.
+// elements counts the commas between the values of a JSON text. They bound the
+// frames and members that a decoder can be made to allocate.
 func elements(text []byte) (n int) {
 	quoted := false
 	for i := 0; i < len(text); i++ {
@@ -217,18 +203,27 @@ func elements(text []byte) (n int) {
 	return n
 }
 
-// kind says what a frame must hold for the index to be right.
-func (x *indexJSON) kind(i int) FrameKind {
-	members := x.Frames[i].Members
-	switch {
-	case i == len(x.Frames)-1:
-		return FrameEnd
-	case len(members) == 0:
-		return FramePiece
-	case strings.HasSuffix(members[0].Name, "/"):
-		return FrameDirectories
+// index makes the offsets, kinds and modes of what the JSON says.
+func (x *indexJSON) index() (*Index, error) {
+	out := &Index{ModTime: time.Unix(x.Time, 0)}
+	for i, f := range x.Frames {
+		if f.Size <= 0 || f.Unpacked <= 0 {
+			return nil, fmt.Errorf("frame %d has %d bytes, and unpacks to %d", i, f.Size, f.Unpacked)
+		}
+		frame := Frame{Size: f.Size, Unpacked: f.Unpacked, ModTime: out.ModTime}
+		if f.Time != nil {
+			frame.ModTime = time.Unix(*f.Time, 0)
+		}
+		for _, m := range f.Members {
+			member, err := m.member()
+			if err != nil {
+				return nil, err
+			}
+			frame.Members = append(frame.Members, member)
+		}
+		out.append(frame, i == len(x.Frames)-1)
 	}
-	return FrameMembers
+	return out, nil
 }
 
 func (m memberJSON) member() (Member, error) {

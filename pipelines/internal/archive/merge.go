@@ -1,13 +1,19 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 )
 
 // Component is one tarball of a merge, by the name that errors give it.
-type Component struct{ Name, Path string }
+type Component struct {
+	Name, Path string
+	// Digest is the sha256 in hex that the bytes are known to have, empty if they
+	// must be hashed: see Verdicts.
+	Digest string
+}
 
 // Extra is a file that a merge adds, with mode 0644: "./opt/kata/VERSION".
 type Extra struct {
@@ -18,9 +24,8 @@ type Extra struct {
 // Part is what one component gives to the merged tarball.
 type Part struct {
 	Name string
-	// Path is the tarball that is copied from. Reframed is true where that is
-	// not the component's own, which has no index, but its copy in
-	// Options.Scratch.
+	// Path is the tarball that is copied from. If Reframed is true, that is a copy
+	// in Options.Cache of the component's own, which has no index.
 	Path     string
 	Reframed bool
 	// Size is the length of its frames in the file, Unpacked in the tar stream,
@@ -28,9 +33,8 @@ type Part struct {
 	Size, Unpacked int64
 	// Members are its files and links; the directories belong to all.
 	Members []Sized
-	// Shared are the names that an earlier component gives already, the same to
-	// the byte.
-	Shared []string
+
+	index *Index // of Path
 }
 
 // Merged is a merge that was planned.
@@ -43,34 +47,29 @@ type Merged struct {
 	Own   int64
 	// Index is that of the tarball.
 	Index *Index
-	// Progress, if set, gets the number of bytes written so far.
-	Progress func(done int64)
 
-	sources []*Index // by part
-	steps   []step
+	steps []step
 }
 
-// step is a stretch of the merged tarball: data, or frames of a component, as
-// they are or without some of their members.
+// step is a stretch of the merged tarball: data, or frames of a part.
 type step struct {
 	data          []byte
 	part          int
 	first, frames int
-	without       map[string]bool
 }
 
-// mergeLevel is that of the few frames that a merge makes itself: the best one
-// would take more memory than all else together.
-const mergeLevel = 3
+const (
+	// mergeLevel is that of the few frames that a merge makes itself: the best one
+	// would take more memory than all else together.
+	mergeLevel = 3
+	// mergeFrame is how much those frames hold, for the same reason.
+	mergeFrame = 1 << 20
+)
 
-// mergeFrame is how much those frames hold, for the same reason.
-const mergeFrame = 1 << 20
-
-// PlanMerge reads the indexes of the components and decides every byte of the
-// merged tarball, but writes none. All that stands in the way is in the error:
-// a path in two components that is not the same in both, links to nothing,
-// members that ReadIndex refuses. Components without an index are written once
-// more with one, to o.Scratch, unless they are there from an earlier merge.
+// PlanMerge vets the components, reads their indexes and decides every byte of the
+// merged tarball, but writes none. The error has all problems: a component that Vet
+// refuses, a path in two components, links to nothing. Components without an index
+// are written to o.Cache once more with one, unless an earlier merge did that.
 func PlanMerge(ctx context.Context, components []Component, extras []Extra, o Options) (*Merged, error) {
 	if len(components) == 0 {
 		return nil, errors.New("no components to merge")
@@ -82,44 +81,126 @@ func PlanMerge(ctx context.Context, components []Component, extras []Extra, o Op
 	var problems []error
 	seen := map[string]bool{}
 	for _, c := range components {
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
 		if seen[c.Name] {
-			problems = append(problems, fmt.Errorf("component %q is listed twice", c.Name))
+			problems = append(problems, fmt.Errorf("duplicate component %q", c.Name))
 			continue
 		}
 		seen[c.Name] = true
-		index, part, err := readComponent(ctx, c, o)
+		part, err := readComponent(ctx, c, o)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("component %q: %w", c.Name, err))
 			continue
 		}
-		m.sources, m.Parts = append(m.sources, index), append(m.Parts, part)
+		m.Parts = append(m.Parts, part)
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	all, err := unite(m.Parts, m.sources, extras)
+	directories, err := unite(m.Parts, extras)
 	if err != nil {
 		return nil, err
 	}
 	o.Level, o.frame = mergeLevel, mergeFrame
-	return m, m.plan(ctx, all, extras, o)
+	return m, m.layout(directories, extras, o)
 }
 
-func readComponent(ctx context.Context, c Component, o Options) (*Index, Part, error) {
+func readComponent(ctx context.Context, c Component, o Options) (Part, error) {
 	part := Part{Name: c.Name, Path: c.Path}
+	if err := o.verdicts().Vet(ctx, c.Path, c.Digest); err != nil {
+		return part, err
+	}
 	file, err := Open(c.Path)
 	if errors.Is(err, ErrNoIndex) {
 		part.Reframed = true
-		if part.Path, err = reframe(ctx, c.Path, o); err != nil {
-			return nil, part, err
+		if part.Path, err = reframe(ctx, c, o); err != nil {
+			return part, err
 		}
 		file, err = Open(part.Path)
 	}
 	if err != nil {
-		return nil, part, err
+		return part, err
 	}
-	return file.Index(), part, file.Close()
+	part.index = file.Index()
+	return part, file.Close()
+}
+
+// layout puts the tarball together: directories, the components' frames, extras,
+// end, index.
+func (m *Merged) layout(directories []Member, extras []Extra, o Options) error {
+	err := m.compose(o, func(t *tarWriter) error {
+		for _, dir := range directories {
+			if err := t.add(dir, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i := range m.Parts {
+		m.copyPart(i)
+	}
+	err = m.compose(o, func(t *tarWriter) error {
+		for _, extra := range extras {
+			member := Member{Name: extra.Name, Mode: 0o644, Size: int64(len(extra.Content))}
+			if err := t.add(member, bytes.NewReader(extra.Content)); err != nil {
+				return err
+			}
+		}
+		return t.end()
+	})
+	if err != nil {
+		return err
+	}
+	index, err := m.Index.encode()
+	if err != nil {
+		return err
+	}
+	m.own(index)
+	m.Size = m.Index.size() + int64(len(index))
+	return m.Index.checkFrames(m.Index.size())
+}
+
+// compose adds frames that are compressed here and now.
+func (m *Merged) compose(o Options, add func(t *tarWriter) error) error {
+	var buffer bytes.Buffer
+	x, err := compose(&buffer, o, add)
+	if err != nil {
+		return err
+	}
+	m.own(buffer.Bytes())
+	for _, f := range x.Frames {
+		m.Index.append(f, f.Kind == FrameEnd)
+	}
+	return nil
+}
+
+// own adds bytes of the merge itself.
+func (m *Merged) own(data []byte) {
+	m.steps = append(m.steps, step{data: data})
+	m.Own += int64(len(data))
+}
+
+// copyPart adds the frames of a component that hold files and links.
+func (m *Merged) copyPart(part int) {
+	p, first := &m.Parts[part], len(m.Index.Frames)
+	for i, f := range p.index.Frames {
+		if f.Kind != FrameMembers && f.Kind != FramePiece {
+			continue
+		}
+		m.Index.append(f, false)
+		p.Size += f.Size
+		p.Unpacked += f.Unpacked
+		last := &m.steps[len(m.steps)-1]
+		if last.data == nil && last.part == part && last.first+last.frames == i {
+			last.frames++
+		} else {
+			m.steps = append(m.steps, step{part: part, first: i, frames: 1})
+		}
+	}
+	p.Members = m.Index.sized(first)
 }

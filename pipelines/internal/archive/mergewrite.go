@@ -6,134 +6,141 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"reflect"
 
-	"golang.org/x/sys/unix"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// Write writes the merged tarball to the file out, which appears complete or
-// not at all. After a crash the next one to the same file goes on where the
-// bytes end that are there already. An error or an end of the context leaves
-// nothing. It is not hashed: that would take twice as long as all else.
-func (m *Merged) Write(ctx context.Context, out string) (err error) {
-	partial, err := openPartial(partialOf(out))
+// chunk is how much of a component is copied at a time: it stays in a processor's
+// cache until it is written.
+const chunk = 256 << 10
+
+// Write writes the merged tarball to the file out, which appears complete or not at
+// all, whoever else writes it at the same time. A file that is the merged tarball
+// already is left alone, and changed is false. The stage shows the bytes written. The
+// tarball is not hashed: that would take twice as long as all else.
+func (m *Merged) Write(ctx context.Context, out string, stage *progress.Stage) (changed bool, err error) {
+	if err := files.Sweep(out); err != nil {
+		return false, fmt.Errorf("removing what a killed merge left: %w", err)
+	}
+	same, err := m.Same(ctx, out)
+	if err != nil || same {
+		return false, err
+	}
+	return true, m.writeFile(ctx, out, stage)
+}
+
+func (m *Merged) writeFile(ctx context.Context, out string, stage *progress.Stage) error {
+	file, err := files.Create(out, 0o644)
 	if err != nil {
+		return fmt.Errorf("creating the tarball: %w", err)
+	}
+	defer file.Discard()
+	to := &progressWriter{to: file.File, stage: stage, size: m.Size}
+	if err := m.stream(ctx, to); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(partial.Name())
-			_ = partial.Close()
-		}
-	}()
-	to := newCopier(partial, m.Progress)
-	for _, s := range m.steps {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if err := m.write(ctx, to, s); err != nil {
-			return err
-		}
+	if to.done != m.Size {
+		return fmt.Errorf("wrote %d bytes of the tarball and planned %d", to.done, m.Size)
 	}
-	if err := to.finish(m.Size); err != nil {
-		return err
-	}
-	// It is not waited for the disk, which takes longer than all else. A power cut
-	// can leave a file with holes, as the next merge sees: it compares the bytes.
-	if err := publish(partial, out); err != nil {
+	// Not fsynced: that would take longer than the merge. After a power cut the file
+	// can have holes, which Same sees: it compares the bytes.
+	if err := file.CommitUnsynced(); err != nil {
 		return fmt.Errorf("finishing the tarball: %w", err)
 	}
 	return nil
 }
 
-// RemovePartial removes what a killed Write to the file out has left, where Write
-// is not called again. A file that another process writes is left to it.
-func RemovePartial(out string) error {
-	path := partialOf(out)
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	partial, err := openPartial(path)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil
-	}
+// progressWriter reports the bytes that pass.
+type progressWriter struct {
+	to         io.Writer
+	stage      *progress.Stage
+	done, size int64
+}
+
+// Write passes p on.
+func (w *progressWriter) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	w.done += int64(n)
+	w.stage.Bytes(w.done, w.size)
+	return n, err
+}
+
+// Same tells whether the file out is the merged tarball already, so that nothing
+// needs to be written. It compares every byte, unless the length differs.
+func (m *Merged) Same(ctx context.Context, out string) (bool, error) {
+	file, size, err := openFile(out)
 	if err != nil {
-		return err
+		// Whatever is there instead is replaced, or Write says why it cannot be.
+		return false, nil //nolint:nilerr // as said
 	}
-	return errors.Join(os.Remove(path), partial.Close())
+	defer file.Close()
+	if size != m.Size {
+		return false, nil
+	}
+	err = m.stream(ctx, &comparer{with: file, buffer: make([]byte, chunk)})
+	if errors.Is(err, errDiffers) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
-func partialOf(out string) string {
-	return filepath.Join(filepath.Dir(out), "."+filepath.Base(out)+".partial")
+// errDiffers ends a comparison.
+var errDiffers = errors.New("the tarballs differ")
+
+// comparer compares what is written to it with a file.
+type comparer struct {
+	with   io.ReaderAt
+	at     int64
+	buffer []byte
 }
 
-// openPartial opens the file that is written, which only one process can do at
-// a time.
-func openPartial(path string) (*os.File, error) {
-	for {
-		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-		if err != nil {
-			return nil, fmt.Errorf("creating the tarball: %w", err)
+// Write fails with errDiffers if p is not what the file has.
+func (c *comparer) Write(p []byte) (int, error) {
+	for at := 0; at < len(p); {
+		n, err := c.with.ReadAt(c.buffer[:min(len(p)-at, len(c.buffer))], c.at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return at, fmt.Errorf("reading what is there: %w", err)
 		}
-		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			_ = file.Close()
-			return nil, fmt.Errorf("writing %s: another process does, too: %w", path, err)
+		if n == 0 || !bytes.Equal(p[at:at+n], c.buffer[:n]) {
+			return at, errDiffers
 		}
-		// The one before may have given the file its final name in between.
-		ours, err := file.Stat()
-		if err != nil {
-			_ = file.Close()
-			return nil, err
-		}
-		there, err := os.Lstat(path)
-		if err == nil && os.SameFile(ours, there) {
-			return file, nil
-		}
-		_ = file.Close()
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		if err == nil && !there.Mode().IsRegular() {
-			return nil, fmt.Errorf("%s is no file: remove it", path)
-		}
+		c.at += int64(n)
+		at += n
 	}
+	return len(p), nil
 }
 
-func (m *Merged) write(ctx context.Context, to *copier, s step) error {
-	if s.data != nil {
-		return to.copy(ctx, bytes.NewReader(s.data))
-	}
-	if s.without != nil {
-		data, _, err := m.rewrite(ctx, s)
-		if err != nil {
-			return fmt.Errorf("component %q: %w", m.Parts[s.part].Name, err)
+// stream sends the merged tarball to a writer.
+func (m *Merged) stream(ctx context.Context, to io.Writer) error {
+	buffer := make([]byte, chunk)
+	for _, s := range m.steps {
+		if err := m.write(ctx, to, s, buffer); err != nil {
+			return err
 		}
-		return to.copy(ctx, bytes.NewReader(data))
-	}
-	if err := m.copyFrames(ctx, to, s); err != nil {
-		return fmt.Errorf("component %q: %w", m.Parts[s.part].Name, err)
 	}
 	return nil
 }
 
-// copyFrames copies frames as they are, and looks at their shape while the
-// system still has them in memory.
-func (m *Merged) copyFrames(ctx context.Context, to *copier, s step) error {
-	file, err := m.open(s.part)
-	if err != nil {
+func (m *Merged) write(ctx context.Context, to io.Writer, s step, buffer []byte) error {
+	if s.data != nil {
+		_, err := io.CopyBuffer(to, files.Reader(ctx, bytes.NewReader(s.data)), buffer)
 		return err
+	}
+	part := m.Parts[s.part]
+	file, err := Open(part.Path)
+	if err != nil {
+		return fmt.Errorf("component %q: %w", part.Name, err)
 	}
 	defer file.Close()
-	x := file.index
-	if err := to.copy(ctx, io.NewSectionReader(file.file, x.Frames[s.first].Offset, x.span(s.first, s.frames))); err != nil {
-		return err
+	if !reflect.DeepEqual(part.index, file.index) { // The times of both are decoded ones.
+		return fmt.Errorf("component %q: %s has changed since the merge was planned", part.Name, part.Path)
 	}
-	for _, f := range x.Frames[s.first : s.first+s.frames] {
-		if err := checkShape(file.file, f); err != nil {
-			return fmt.Errorf("the index lies: %w", err)
-		}
+	size, _ := part.index.span(s.first, s.frames)
+	frames := io.NewSectionReader(file.file, part.index.Frames[s.first].Offset, size)
+	if _, err := io.CopyBuffer(to, files.Reader(ctx, frames), buffer); err != nil {
+		return fmt.Errorf("component %q: %w", part.Name, err)
 	}
 	return nil
 }

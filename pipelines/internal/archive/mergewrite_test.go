@@ -4,117 +4,123 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 )
 
-func TestRemovePartial(t *testing.T) {
+// TestSame has files that nearly are the merged tarball.
+func TestSame(t *testing.T) {
+	m := plan(t, kernelAndQEMU(t), versionFile)
 	out := filepath.Join(t.TempDir(), "out")
-	if err := RemovePartial(out); err != nil {
-		t.Errorf("nothing there: %v", err)
-	}
-	partial, err := openPartial(partialOf(out))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := RemovePartial(out); err != nil {
-		t.Errorf("being written: %v", err)
-	}
-	if _, err := os.Stat(partial.Name()); err != nil {
-		t.Errorf("the file of another process is gone: %v", err)
-	}
-	if err := partial.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := RemovePartial(out); err != nil {
-		t.Error(err)
-	}
-	wantEmpty(t, filepath.Dir(out))
-}
-
-// TestMergeGoesOn has what a killed run leaves, right and wrong.
-func TestMergeGoesOn(t *testing.T) {
-	components := kernelAndQEMU(t)
-	out := filepath.Join(t.TempDir(), "out")
-	want := writeMerged(t, plan(t, components, versionFile), out)
+	writeMerged(t, m, out)
 	whole, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrong := bytes.Clone(whole[:chunk+100])
-	wrong[chunk+50] ^= 1
-	for name, before := range map[string][]byte{
-		"empty": {}, "half": whole[:len(whole)/2], "whole": whole, "longer": append(bytes.Clone(whole), "more"...),
-		"torn": append(bytes.Clone(whole[:2*chunk]), make([]byte, chunk)...), "wrong": wrong, "other": make([]byte, 3*chunk),
+	flipped := bytes.Clone(whole)
+	flipped[len(flipped)-chunk] ^= 1
+	for name, test := range map[string]struct {
+		data []byte
+		want bool
+	}{
+		"whole": {whole, true}, "empty": {nil, false}, "cut": {whole[:len(whole)-1], false}, "longer": {append(bytes.Clone(whole), 0), false}, "flipped": {flipped, false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, ".out.partial"), before, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			got := writeMerged(t, plan(t, components, versionFile), filepath.Join(dir, "out"))
-			data, err := os.ReadFile(filepath.Join(dir, "out"))
-			if err != nil || got.SHA256 != want.SHA256 || !bytes.Equal(data, whole) {
-				t.Errorf("wrote %d bytes with %s, want %d with %s: %v", len(data), got.SHA256, len(whole), want.SHA256, err)
-			}
-		})
+		if err := os.WriteFile(out, test.data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if same, err := m.Same(t.Context(), out); same != test.want || err != nil {
+			t.Errorf("%s: %t, %v", name, same, err)
+		}
+	}
+	if same, err := m.Same(t.Context(), out+"x"); same || err != nil {
+		t.Errorf("no file: %t, %v", same, err)
 	}
 }
 
-// TestCopierWritesOnce uses a file that cannot be written.
-func TestCopierWritesOnce(t *testing.T) {
-	data := code(3*chunk+100, 5)
-	path := filepath.Join(t.TempDir(), "partial")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	same, other := newCopier(file, nil), newCopier(file, nil)
-	if err := same.copy(t.Context(), bytes.NewReader(data)); err != nil {
-		t.Errorf("bytes that are there: %v", err)
-	}
-	if err := other.copy(t.Context(), bytes.NewReader(code(3*chunk+101, 5)[1:])); err == nil {
-		t.Error("other bytes: no error")
-	}
+// hooked calls a function whenever its error is asked for, as each read does.
+type hooked struct {
+	context.Context
+	hook func() error
 }
+
+func (h hooked) Err() error { return h.hook() }
 
 func TestMergeCancelled(t *testing.T) {
 	m := plan(t, kernelAndQEMU(t))
 	into := t.TempDir()
-	ctx, cancel := context.WithCancel(t.Context())
-	m.Progress = func(done int64) {
-		if done > chunk {
-			cancel()
+	reads := 0
+	ctx := hooked{context.Background(), func() error {
+		if reads++; reads > 10 {
+			return context.Canceled
 		}
-	}
-	if err := m.Write(ctx, filepath.Join(into, "out")); !errors.Is(err, context.Canceled) {
+		return nil
+	}}
+	if _, err := m.Write(ctx, filepath.Join(into, "out"), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 	wantEmpty(t, into)
 }
 
-// TestMergeOnlyOneWrites starts a second run while the first one writes.
-func TestMergeOnlyOneWrites(t *testing.T) {
+// TestMergeTwice starts a second merge to the same file while the first one writes,
+// and one while another has just published. What is published stays whole.
+func TestMergeTwice(t *testing.T) {
 	components := kernelAndQEMU(t)
-	m, second := plan(t, components), plan(t, components)
+	m, second := plan(t, components), plan(t, components[:2])
 	out := filepath.Join(t.TempDir(), "out")
-	var err error
-	m.Progress = func(int64) {
-		if err == nil {
-			err = second.Write(t.Context(), out)
+	whole := func() {
+		t.Helper()
+		if err := open(t, out).Check(t.Context()); err != nil {
+			t.Error(err)
 		}
 	}
-	writeMerged(t, m, out)
-	if err == nil || !strings.Contains(err.Error(), "another process") {
-		t.Errorf("the second one: %v", err)
+	reads := 0
+	ctx := hooked{context.Background(), func() error {
+		if reads++; reads == 5 {
+			writeMerged(t, second, out)
+			whole()
+		}
+		if reads > 5 {
+			whole() // The first one is being written elsewhere.
+		}
+		return nil
+	}}
+	if changed, err := m.Write(ctx, out, nil); !changed || err != nil {
+		t.Fatal(err)
 	}
-	if err := open(t, out).Check(t.Context()); err != nil {
+	whole()
+	if same, err := m.Same(t.Context(), out); !same || err != nil {
+		t.Errorf("the last one to finish is not there: %t, %v", same, err)
+	}
+}
+
+// TestMergeTruncatesNothing merges to one file several times at once, while others
+// open what is published.
+func TestMergeTruncatesNothing(t *testing.T) {
+	m := plan(t, []Component{component(t, "a", node{name: "opt/a", mode: 0o644, data: code(3*testFrame, 1)})})
+	out := filepath.Join(t.TempDir(), "out")
+	writeMerged(t, m, out)
+	var group errgroup.Group
+	for range 4 {
+		group.Go(func() error {
+			for range 10 {
+				if err := m.writeFile(t.Context(), out, nil); err != nil {
+					return err
+				}
+				if same, err := m.Same(t.Context(), out); err != nil || !same {
+					return fmt.Errorf("what is published is not whole: %w", err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
 		t.Error(err)
+	}
+	if entries, err := os.ReadDir(filepath.Dir(out)); err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
 	}
 }

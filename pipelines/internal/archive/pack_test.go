@@ -243,8 +243,8 @@ func TestPackRefuses(t *testing.T) {
 		{name: "absolute link", nodes: link("opt/l", "/etc/passwd"), want: "./opt/l links to /etc/passwd: make the link relative"},
 		{name: "escaping link", nodes: link("opt/l", "../../etc"), want: "./opt/l links to ../../etc, outside the tree"},
 		{name: "link at the top", nodes: link("l", ".."), want: "outside the tree"},
-		{name: "file at the top", nodes: file("init"), want: "./init stands in the root of the host"},
-		{name: "link in the root", nodes: link("bin", "opt/kata"), want: "./bin stands in the root of the host"},
+		{name: "file at the top", nodes: file("init"), want: "./init is in the root of the host"},
+		{name: "link in the root", nodes: link("bin", "opt/kata"), want: "./bin is in the root of the host"},
 		{name: "link without ASCII", nodes: link("opt/l", "é"), want: "./opt/l links to é: use an ASCII letter"},
 		{name: "late steps up", nodes: link("opt/kata/l", "x/../y"), want: "put the steps up first"},
 		{name: "resolv.conf", nodes: file("etc/resolv.conf"), want: "./etc/resolv.conf belongs to the host"},
@@ -315,7 +315,7 @@ func (f *failing) Write(p []byte) (int, error) {
 
 func TestFramesReportTheOutput(t *testing.T) {
 	for _, left := range []int{0, 1 << 20} {
-		w, err := newFrameWriter(t.Context(), &failing{left}, Options{Level: 1, frame: testFrame})
+		w, err := newFrameWriter(&failing{left}, Options{Level: 1, frame: testFrame})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -325,10 +325,10 @@ func TestFramesReportTheOutput(t *testing.T) {
 				_, writeErr = w.Write(code(testFrame+12345, 1))
 			}
 		}
+		w.cut()
 		if err := errors.Join(writeErr, w.Close()); !errors.Is(err, errFull) {
 			t.Errorf("output with room for %d: %v, want %v", left, err, errFull)
 		}
-		w.stop()
 	}
 }
 

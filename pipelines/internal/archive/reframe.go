@@ -1,91 +1,52 @@
 package archive
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"time"
 
-	"github.com/gofrs/flock"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// lockRetry is how often the folder for copies is tried while another process
-// writes to it.
-const lockRetry = 100 * time.Millisecond
-
-// reframe writes a tarball that was built elsewhere once more, with frames and
-// an index, to o.Scratch, and returns where. Owners and times are set as Pack
-// does, and modes: 0755 for what has an x bit. The name of the file says what
-// it was made of, so that it is made once; one that is damaged is made anew.
-func reframe(ctx context.Context, from string, o Options) (to string, err error) {
-	if o.Scratch == "" {
-		return "", fmt.Errorf("%s: %w, and no folder is given for a copy with one", from, ErrNoIndex)
+// reframe writes a tarball of another program once more, with frames and an index,
+// to o.Cache, and returns where. Owners, times and modes become those of Pack. The
+// name of the file says what it was made of, so that it is made once; one that is
+// damaged is made again.
+func reframe(ctx context.Context, c Component, o Options) (to string, err error) {
+	if o.Cache == "" {
+		return "", fmt.Errorf("%s: %w, and there is no folder for a copy with one", c.Path, ErrNoIndex)
 	}
-	sum, err := hashFile(ctx, from)
-	if err != nil {
-		return "", err
-	}
-	to = filepath.Join(o.Scratch, fmt.Sprintf("%.32s-%d-%d-%d.tar.zst", sum, indexFormat, o.Level, o.ModTime.Unix()))
-	unlock, err := lockScratch(ctx, o.Scratch)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	if whole(ctx, to) {
-		return to, nil
-	}
-	members, err := listFile(ctx, from)
-	if err != nil {
-		return "", fmt.Errorf("listing %s: %w", from, err)
-	}
-	directories, others := split(members)
-	_, err = writeFile(to, func(out io.Writer) ([]Member, error) {
-		return copyMembers(ctx, out, from, directories, others, o)
-	})
-	if err != nil {
-		return "", fmt.Errorf("writing %s with an index: %w", from, err)
-	}
-	return to, nil
-}
-
-// lockScratch makes the folder for copies, keeps other processes from writing to
-// it, and removes what one that was killed has left. A process that dies frees the
-// lock.
-func lockScratch(ctx context.Context, dir string) (unlock func() error, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("making the folder for copies with an index: %w", err)
-	}
-	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
-	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
-		return nil, errors.Join(fmt.Errorf("locking %s: %w", dir, err), lock.Close())
-	}
-	entries, err := os.ReadDir(dir)
-	for _, entry := range entries {
-		if strings.Contains(entry.Name(), tempMark) {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, entry.Name())))
+	sum := c.Digest
+	if sum == "" {
+		if sum, err = hashFile(ctx, c.Path); err != nil {
+			return "", err
 		}
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("removing what a killed merge has left: %w", err), lock.Close())
+	to = filepath.Join(o.Cache, "reframed", fmt.Sprintf("%.32s-%d-%d-%d.tar.zst", sum, indexFormat, o.Level, o.ModTime.Unix()))
+	if err := o.verdicts().Vet(ctx, to, ""); err == nil {
+		return to, nil
 	}
-	return lock.Unlock, nil
-}
-
-// whole tells whether a copy is there, and what its index says.
-func whole(ctx context.Context, path string) bool {
-	file, err := Open(path)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return "", fmt.Errorf("making the folder for copies with an index: %w", err)
+	}
+	if err := files.Sweep(to); err != nil {
+		return "", fmt.Errorf("removing what a killed merge left: %w", err)
+	}
+	file, _, err := openFile(c.Path)
 	if err != nil {
-		return false
+		return "", err
 	}
 	defer file.Close()
-	return file.Check(ctx) == nil
+	summary, err := writeTarball(to, o, func(t *tarWriter) error { return copyMembers(ctx, t, file) })
+	if err != nil {
+		return "", fmt.Errorf("writing %s with an index: %w", c.Path, err)
+	}
+	o.verdicts().keep(summary.SHA256)
+	return to, nil
 }
 
 func hashFile(ctx context.Context, path string) (string, error) {
@@ -94,89 +55,38 @@ func hashFile(ctx context.Context, path string) (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	sum, err := hashOf(ctx, file)
-	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", path, err)
-	}
-	return sum, nil
+	sum, _, err := files.HashReader(ctx, file)
+	return sum, err
 }
 
-func listFile(ctx context.Context, path string) ([]Member, error) {
-	file, err := os.Open(path)
+// copyMembers adds the members of a tarball: the directories, sorted and each once,
+// and then the others as they come when it is read again.
+func copyMembers(ctx context.Context, t *tarWriter, from io.ReadSeeker) error {
+	members, err := List(files.Reader(ctx, from))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer file.Close()
-	return List(cancellable(ctx, file))
-}
-
-// split returns the directories, sorted, once each however often they stand in a
-// tarball, and the others in their order, all with the modes that Pack gives.
-func split(members []Member) (directories, others []Member) {
-	for _, m := range members {
-		if m.Mode.IsDir() {
-			directories = append(directories, normal(m))
-		} else {
-			others = append(others, normal(m))
-		}
+	directories := slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return !m.Mode.IsDir() })
+	for i := range directories {
+		directories[i] = normal(directories[i])
 	}
 	slices.SortFunc(directories, order)
-	return slices.Compact(directories), others
-}
-
-// copyMembers writes the directories, and then the others as they come in the
-// tarball again.
-func copyMembers(ctx context.Context, out io.Writer, from string, directories, others []Member, o Options) ([]Member, error) {
-	file, err := os.Open(from)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	t, err := newTarWriter(ctx, out, o)
-	if err != nil {
-		return nil, err
-	}
-	defer t.stop()
-	for _, m := range directories {
+	for _, m := range slices.Compact(directories) {
 		if err := t.add(m, nil); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	_, err = walk(file, maxUnpacked, func(h *tar.Header, content io.Reader) (Member, error) {
-		if h.Typeflag == tar.TypeDir {
-			return read(h, content)
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	again, err := walk(files.Reader(ctx, from), maxUnpacked, func(m Member, content io.Reader) error {
+		if m.Mode.IsDir() {
+			return nil
 		}
-		if len(others) == 0 {
-			return Member{}, errors.New("it has more members than before: something still writes to it")
-		}
-		m := others[0]
-		others = others[1:]
-		return m, t.add(m, content)
+		return t.add(normal(m), content)
 	})
-	if err != nil {
-		return nil, err
+	if err == nil && !slices.Equal(members, again) {
+		err = errors.New("the members have changed: something is still writing to it")
 	}
-	if len(others) > 0 {
-		return nil, errors.New("it has fewer members than before: something still writes to it")
-	}
-	x, err := finish(t, out)
-	if err != nil {
-		return nil, err
-	}
-	return x.Members(), nil
-}
-
-// normal sets the mode of a member as Pack does.
-func normal(m Member) Member {
-	switch {
-	case m.Mode.IsDir():
-		m.Name, m.Mode = strings.TrimSuffix(m.Name, "/")+"/", fs.ModeDir|0o755
-	case m.Link != "":
-		m.Mode = fs.ModeSymlink | 0o777
-	case m.Mode&0o111 != 0:
-		m.Mode = 0o755
-	default:
-		m.Mode = 0o644
-	}
-	return m
+	return err
 }

@@ -17,13 +17,13 @@ import (
 // killed merge leaves there.
 func TestReframeAgain(t *testing.T) {
 	foreign := filepath.Join(t.TempDir(), "foreign")
-	if err := os.WriteFile(foreign, compress(files(t, "./opt/y")), 0o644); err != nil {
+	if err := os.WriteFile(foreign, compress(emptyFiles(t, "./opt/y")), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	options := mergeOptions(t)
 	copyOf := func() string {
 		t.Helper()
-		m, err := PlanMerge(t.Context(), []Component{{"foreign", foreign}}, nil, options)
+		m, err := PlanMerge(t.Context(), []Component{{Name: "foreign", Path: foreign}}, nil, options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,24 +36,24 @@ func TestReframeAgain(t *testing.T) {
 	}
 	data := lying(t, func(x *Index) { entry(x, "./opt/kata/big").Name = "./opt/kata/bug" })
 	for name, data := range map[string][]byte{"lying": data, "cut": want[:50], "empty": {}} {
-		if err := errors.Join(os.WriteFile(path, data, 0o644), os.WriteFile(path+tempMark+"1", data, 0o644)); err != nil {
+		if err := errors.Join(os.WriteFile(path, data, 0o644), os.WriteFile(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"1234567890123456789"), data, 0o644)); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(copyOf()); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: %d bytes, want %d: %v", name, len(got), len(want), err)
 		}
-		if entries, err := os.ReadDir(options.Scratch); err != nil || len(entries) != 1 {
+		if entries, err := os.ReadDir(filepath.Join(options.Cache, "reframed")); err != nil || len(entries) != 1 {
 			t.Errorf("%s: left in the folder: %v, %v", name, entries, err)
 		}
 	}
-	// Several at once wait for each other.
+	// Several at once do not disturb each other.
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	var group errgroup.Group
 	for range 4 {
 		group.Go(func() error {
-			_, err := PlanMerge(t.Context(), []Component{{"foreign", foreign}}, nil, options)
+			_, err := PlanMerge(t.Context(), []Component{{Name: "foreign", Path: foreign}}, nil, options)
 			return err
 		})
 	}
@@ -73,14 +73,14 @@ func TestMergeForeign(t *testing.T) {
 	if text, err := shell.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	components := append(kernelAndQEMU(t), Component{"tool", foreign})
+	components := append(kernelAndQEMU(t), Component{Name: "tool", Path: foreign})
 	options := mergeOptions(t)
 	first, err := PlanMerge(t.Context(), components, nil, options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	part := first.Parts[3]
-	if !part.Reframed || filepath.Dir(part.Path) != options.Scratch || len(part.Members) != 3 {
+	if !part.Reframed || filepath.Dir(part.Path) != filepath.Join(options.Cache, "reframed") || len(part.Members) != 3 {
 		t.Errorf("planned %+v", part)
 	}
 	before, err := os.Stat(part.Path)
@@ -106,7 +106,7 @@ func TestMergeForeign(t *testing.T) {
 			t.Errorf("%s has mode %s, want %s", name, m.Mode, want)
 		}
 	}
-	options.Scratch = ""
+	options.Cache = ""
 	if _, err := PlanMerge(t.Context(), components, nil, options); !errors.Is(err, ErrNoIndex) {
 		t.Errorf("without a folder for copies: %v", err)
 	}
@@ -117,21 +117,21 @@ func TestMergeForeignHostile(t *testing.T) {
 		nodes []string
 		want  string
 	}{
-		"twice":      {[]string{"./opt/x", "./opt/x"}, "stands twice"},
-		"below file": {[]string{"./opt/x", "./opt/x/y"}, "which is no directory"},
+		"twice":      {[]string{"./opt/x", "./opt/x"}, "duplicate member"},
+		"below file": {[]string{"./opt/x", "./opt/x/y"}, "which is not a directory"},
 		"escape":     {[]string{"../x"}, "stays inside"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			foreign := filepath.Join(t.TempDir(), "foreign")
-			if err := os.WriteFile(foreign, compress(files(t, test.nodes...)), 0o644); err != nil {
+			if err := os.WriteFile(foreign, compress(emptyFiles(t, test.nodes...)), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			options := mergeOptions(t)
-			_, err := PlanMerge(t.Context(), []Component{{"foreign", foreign}}, nil, options)
+			_, err := PlanMerge(t.Context(), []Component{{Name: "foreign", Path: foreign}}, nil, options)
 			if err == nil || !strings.Contains(err.Error(), `component "foreign"`) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
-			if entries, err := os.ReadDir(options.Scratch); err == nil && len(entries) > 0 {
+			if entries, err := os.ReadDir(filepath.Join(options.Cache, "reframed")); err == nil && len(entries) > 0 {
 				t.Errorf("left behind: %v", entries)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -52,7 +53,7 @@ func CheckMember(m Member) error {
 	}
 	if !m.Mode.IsDir() && clean == top {
 		// The host may have a link to a folder of its system there, as /bin is.
-		return fmt.Errorf("%s stands in the root of the host: install below ./opt/kata instead", m.Name)
+		return fmt.Errorf("%s is in the root of the host: install below ./opt/kata instead", m.Name)
 	}
 	return nil
 }
@@ -102,4 +103,39 @@ func checkText(s string) error {
 		return errors.New("has control characters")
 	}
 	return nil
+}
+
+// checkNames refuses a name that appears twice, and a member below one that is not
+// a directory: extracting would write through a link. If repeat is set, directories
+// may appear several times, as other programs write them.
+func checkNames(members []Member, repeat bool) error {
+	isFolder := make(map[string]bool, len(members))
+	for _, m := range members {
+		name := strings.TrimSuffix(m.Name, "/")
+		if folder, twice := isFolder[name]; twice && (!repeat || !folder || !m.Mode.IsDir()) {
+			return fmt.Errorf("duplicate member %s", name)
+		}
+		isFolder[name] = m.Mode.IsDir()
+	}
+	for _, m := range members {
+		for above := range above(m.Name) {
+			if folder, there := isFolder[above]; there && !folder {
+				return fmt.Errorf("%s is below %s, which is not a directory", m.Name, above)
+			}
+		}
+	}
+	return nil
+}
+
+// above yields the names of the directories that a member is in, from the top,
+// without slashes at their ends.
+func above(name string) iter.Seq[string] {
+	name = strings.TrimSuffix(name, "/")
+	return func(yield func(string) bool) {
+		for i := len("./"); i < len(name); i++ {
+			if name[i] == '/' && !yield(name[:i]) {
+				return
+			}
+		}
+	}
 }

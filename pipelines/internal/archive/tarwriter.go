@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,23 +10,36 @@ import (
 )
 
 // tarWriter writes members as frames: directories have frames of their own, and
-// so has a member that does not fit into one. It knows the index of what it has
-// written.
+// so has a member that does not fit into one.
 type tarWriter struct {
 	frames  *frameWriter
 	modTime time.Time
-	entries []Entry
-	// directories tells whether the current frame is one of them.
+	// members are those that begin in each frame.
+	members [][]Member
+	// directories tells whether the current frame is one of directories.
 	directories bool
 	ended       bool
 }
 
-func newTarWriter(ctx context.Context, out io.Writer, options Options) (*tarWriter, error) {
-	frames, err := newFrameWriter(ctx, out, options)
+// compose writes the frames of the members that add adds, and returns what they
+// hold. Unless add ends the stream, they are part of a tarball.
+func compose(out io.Writer, o Options, add func(t *tarWriter) error) (*Index, error) {
+	frames, err := newFrameWriter(out, o)
 	if err != nil {
 		return nil, err
 	}
-	return &tarWriter{frames: frames, modTime: options.ModTime}, nil
+	t := &tarWriter{frames: frames, modTime: o.ModTime}
+	err = add(t)
+	if err == nil {
+		frames.cut()
+	}
+	if closed := frames.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.index(), nil
 }
 
 // add writes a member. Of a file it reads m.Size bytes of content, and fills in
@@ -39,21 +51,24 @@ func (t *tarWriter) add(m Member, content io.Reader) error {
 	}
 	size := int64(len(head)) + m.Size + padding(m.Size)
 	if size > t.frames.left() || m.Mode.IsDir() != t.directories {
-		t.frames.end()
+		t.frames.cut()
 	}
 	t.directories = m.Mode.IsDir()
-	entry := Entry{Member: m, Frame: t.frames.cuts}
+	at := t.frames.cuts
 	if _, err := t.frames.Write(head); err != nil {
 		return fmt.Errorf("packing %s: %w", m.Name, err)
 	}
 	if m.Mode.IsRegular() {
-		if entry.SHA256, err = t.content(m, content); err != nil {
+		if m.SHA256, err = t.content(m, content); err != nil {
 			return fmt.Errorf("packing %s: %w", m.Name, err)
 		}
 	}
-	t.entries = append(t.entries, entry)
+	for len(t.members) <= at {
+		t.members = append(t.members, nil)
+	}
+	t.members[at] = append(t.members[at], m)
 	if size > int64(t.frames.limit) {
-		t.frames.end()
+		t.frames.cut()
 	}
 	return nil
 }
@@ -66,26 +81,19 @@ func (t *tarWriter) content(m Member, content io.Reader) (string, error) {
 		return "", err
 	}
 	if n != m.Size {
-		return "", fmt.Errorf("has %s%d bytes, and had %d before: something still writes to it", atLeast(n > m.Size), n, m.Size)
+		return "", fmt.Errorf("the size is no longer %d bytes: something is still writing to it", m.Size)
 	}
 	sum := hex.EncodeToString(hash.Sum(nil))
 	if m.SHA256 != "" && m.SHA256 != sum {
-		return "", errors.New("has another content than before: something still writes to it")
+		return "", errors.New("the content has changed: something is still writing to it")
 	}
 	_, err = t.frames.Write(make([]byte, padding(m.Size)))
 	return sum, err
 }
 
-func atLeast(more bool) string {
-	if more {
-		return "at least "
-	}
-	return ""
-}
-
 // end ends the tar stream, in a frame of its own.
 func (t *tarWriter) end() error {
-	t.frames.end()
+	t.frames.cut()
 	t.ended = true
 	if _, err := t.frames.Write(make([]byte, endSize)); err != nil {
 		return fmt.Errorf("ending the tar stream: %w", err)
@@ -93,33 +101,15 @@ func (t *tarWriter) end() error {
 	return nil
 }
 
-// close waits until all frames are written, and returns what they hold. Without
-// an end before, they are part of a tarball.
-func (t *tarWriter) close() (*Index, error) {
-	if err := t.frames.Close(); err != nil {
-		return nil, err
-	}
-	x := &Index{Entries: t.entries, ModTime: t.modTime}
-	begins := map[int]FrameKind{}
-	for _, e := range t.entries {
-		begins[e.Frame] = FrameMembers
-		if e.Mode.IsDir() {
-			begins[e.Frame] = FrameDirectories
-		}
-	}
+// index says what has been written.
+func (t *tarWriter) index() *Index {
+	x := &Index{ModTime: t.modTime}
 	for i, size := range t.frames.sizes {
-		kind, begun := begins[i]
-		switch {
-		case begun:
-		case t.ended && i == len(t.frames.sizes)-1:
-			kind = FrameEnd
-		default:
-			kind = FramePiece
+		f := Frame{Size: size.packed, Unpacked: size.plain, ModTime: t.modTime}
+		if i < len(t.members) {
+			f.Members = t.members[i]
 		}
-		x.Frames = append(x.Frames, Frame{Kind: kind, Offset: x.size(), Size: size.packed, Unpacked: size.plain, ModTime: t.modTime})
+		x.append(f, t.ended && i == len(t.frames.sizes)-1)
 	}
-	return x, nil
+	return x
 }
-
-// stop frees what the writer holds, wherever it is.
-func (t *tarWriter) stop() { t.frames.stop() }

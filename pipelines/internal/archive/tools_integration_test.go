@@ -18,7 +18,7 @@ func TestTools(t *testing.T) {
 	dir := plant(t, sample())
 	packed, summary := pack(t, dir, 3)
 	merged := filepath.Join(t.TempDir(), "merged.tar.zst")
-	m := plan(t, []Component{{"sample", packed}, component(t, "more", node{name: "opt/kata/more", mode: 0o644, data: []byte("more\n")})}, versionFile)
+	m := plan(t, []Component{{Name: "sample", Path: packed}, component(t, "more", node{name: "opt/kata/more", mode: 0o644, data: []byte("more\n")})}, versionFile)
 	mergedMembers := writeMerged(t, m, merged).Members
 	for _, tool := range []struct{ name, script string }{
 		{"zstd and GNU tar", `zstd -q -dc "$1" | tar -x -C "$2"`},

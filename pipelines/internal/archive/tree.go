@@ -63,30 +63,26 @@ func order(a, b Member) int {
 
 // inspect makes the member of one file, or says why it must not be shipped.
 func inspect(path, name string, info fs.FileInfo) (Member, error) {
-	m := Member{Name: name}
-	switch info.Mode().Type() {
+	m := Member{Name: name, Mode: info.Mode() & (fs.ModeType | fs.ModePerm)}
+	switch m.Mode.Type() {
 	case fs.ModeDir:
-		// Bits like an inherited setgid say nothing about a folder's content.
 		m.Name += "/"
-		m.Mode = fs.ModeDir | 0o755
 	case fs.ModeSymlink:
-		m.Mode = fs.ModeSymlink | 0o777
 		link, err := os.Readlink(path)
 		if err != nil {
 			return Member{}, err
 		}
 		m.Link = link
 	case 0:
+		// A directory may have these bits by inheritance: they say nothing about it.
 		if info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
 			return Member{}, fmt.Errorf("%s is setuid or setgid: an installer must not hand out privileges; clear the bit in the build script", name)
 		}
-		m.Mode, m.Size = 0o644, info.Size()
-		if info.Mode()&0o111 != 0 {
-			m.Mode = 0o755
-		}
+		m.Size = info.Size()
 	default:
-		return Member{}, fmt.Errorf("%s is a %s: only files, directories and symbolic links are shipped", name, kind(info.Mode()))
+		return Member{}, fmt.Errorf("%s is a %s: want only files, directories and symbolic links", name, kind(m.Mode))
 	}
+	m = normal(m)
 	return m, CheckMember(m)
 }
 

@@ -20,9 +20,7 @@ type union struct {
 	// folders has the first who needs each directory.
 	folders map[string]string
 	// length is that of all names in folders.
-	length int
-	// shared are, by part, the names that an earlier part has, the same.
-	shared   []map[string]bool
+	length   int
 	problems []error
 }
 
@@ -35,18 +33,14 @@ type owner struct {
 // extrasName is who gives the extras, in errors.
 const extrasName = "the merge itself"
 
-// unite puts the members of all parts side by side, and reports what does not
-// fit.
-func unite(parts []Part, indexes []*Index, extras []Extra) (*union, error) {
+// unite puts the members of all parts together, and returns the directories that
+// they need. The error says what does not fit.
+func unite(parts []Part, extras []Extra) ([]Member, error) {
 	u := &union{owners: map[string]owner{}, folders: map[string]string{}}
-	for i, x := range indexes {
-		shared := map[string]bool{}
-		for _, e := range x.Entries {
-			if u.add(parts[i].Name, e.Member) {
-				shared[e.Name] = true
-			}
+	for _, part := range parts {
+		for _, m := range part.index.Members() {
+			u.add(part.Name, m)
 		}
-		u.shared = append(u.shared, shared)
 	}
 	for _, extra := range extras {
 		m := Member{Name: extra.Name, Mode: 0o644}
@@ -54,11 +48,17 @@ func unite(parts []Part, indexes []*Index, extras []Extra) (*union, error) {
 			u.problems = append(u.problems, err)
 			continue
 		}
-		if o, there := u.owners[m.Name]; there {
-			u.problem("%s is in %s, and is what the merge adds", m.Name, o.name)
-		}
 		u.add(extrasName, m)
 	}
+	u.check()
+	if n := len(u.problems); n > maxProblems {
+		u.problems = append(u.problems[:maxProblems], fmt.Errorf("and %d more problems", n-maxProblems))
+	}
+	return u.directories(), errors.Join(u.problems...)
+}
+
+// check refuses files where others need a directory, and links to nothing.
+func (u *union) check() {
 	names := slices.Sorted(maps.Keys(u.owners))
 	for _, name := range names {
 		if folder, both := u.folders[name]; both {
@@ -74,36 +74,31 @@ func unite(parts []Part, indexes []*Index, extras []Extra) (*union, error) {
 			u.problem("%s of %s links to %s, which no component has%s", name, o.name, o.member.Link, asFolder(o.member.Link))
 		}
 	}
-	if n := len(u.problems); n > maxProblems {
-		u.problems = append(u.problems[:maxProblems], fmt.Errorf("and %d more problems", n-maxProblems))
-	}
-	return u, errors.Join(u.problems...)
 }
 
 func (u *union) problem(format string, args ...any) {
 	u.problems = append(u.problems, fmt.Errorf(format, args...))
 }
 
-// add notes a member, and says whether an earlier part has the same.
-func (u *union) add(part string, m Member) (same bool) {
+// add notes a member.
+func (u *union) add(part string, m Member) {
 	name := strings.TrimSuffix(m.Name, "/")
 	for folder := range above(m.Name) {
 		u.folder(folder, part)
 	}
 	if m.Mode.IsDir() {
 		u.folder(name, part)
-		return false
+		return
 	}
 	o, there := u.owners[name]
 	switch {
 	case !there:
 		u.owners[name] = owner{part, m}
-	case o.member == m:
-		return true
-	case part != extrasName:
+	case part == extrasName:
+		u.problem("%s is in %s, and the merge adds it", name, o.name)
+	default:
 		u.problem("%s is in %s and in %s: %s", name, o.name, part, difference(o.member, m))
 	}
-	return false
 }
 
 // folder notes that a part needs one.
@@ -130,9 +125,8 @@ func (u *union) directories() []Member {
 // maxHops is how many links Linux follows.
 const maxHops = 40
 
-// leads says whether a path is there, through links at any step of it, and
-// whether it is a folder. What stands below a link is no member, so that the
-// folder of a link is a real one.
+// leads tells whether a path exists, through links at any step of it, and whether
+// it is a folder. No member is below a link, so the folder of a link is a real one.
 func (u *union) leads(name string, hops int) (there, folder bool) {
 	for at := range above(name + "/_") {
 		o, is := u.owners[at]
@@ -151,7 +145,7 @@ func (u *union) leads(name string, hops int) (there, folder bool) {
 	return file || folder, folder
 }
 
-// wantsFolder tells whether a link can lead to nothing but a folder.
+// wantsFolder tells whether a link can only lead to a folder.
 func wantsFolder(link string) bool {
 	return strings.HasSuffix(link, "/") || strings.HasSuffix(link, "/.")
 }
@@ -170,9 +164,11 @@ func kindOf(m Member) string {
 	return "a file"
 }
 
-// difference says in what two members of one name differ.
+// difference says how two members of one name differ.
 func difference(a, b Member) string {
 	switch {
+	case a == b:
+		return "the same in both; ship it in one of them"
 	case a.Mode.Type() != b.Mode.Type():
 		return kindOf(a) + " and " + kindOf(b)
 	case a.Link != b.Link:

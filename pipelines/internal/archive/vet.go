@@ -1,16 +1,21 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // vetVersion is raised when Vet refuses more than before: verdicts of an older Vet
@@ -23,32 +28,26 @@ const vetVersion = 1
 // Pack would refuse or that programs would extract differently. A tarball without a
 // file or link is refused. Memory is bounded whatever the tarball says.
 func Vet(ctx context.Context, r io.ReaderAt, size int64) error {
-	members, err := vetted(ctx, r, size)
+	var members []Member
+	index, err := ReadIndex(r, size)
+	switch {
+	case errors.Is(err, ErrNoIndex):
+		members, err = List(files.Reader(ctx, io.NewSectionReader(r, 0, size)))
+	case err == nil:
+		members, err = index.Members(), (&File{file: r, size: size, index: index}).Check(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	for _, m := range members {
-		if !m.Mode.IsDir() {
-			return nil
-		}
+	if !slices.ContainsFunc(members, func(m Member) bool { return !m.Mode.IsDir() }) {
+		return errors.New("the tarball holds no file")
 	}
-	return errors.New("the tarball holds no file")
-}
-
-// vetted returns the members of a tarball whose bytes are in order.
-func vetted(ctx context.Context, r io.ReaderAt, size int64) ([]Member, error) {
-	file, err := newFile(r, size)
-	if errors.Is(err, ErrNoIndex) {
-		return List(cancellable(ctx, io.NewSectionReader(r, 0, size)))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return file.index.Members(), file.Check(ctx)
+	return nil
 }
 
 // Verdicts keeps in a folder which tarballs Vet let pass, by digest, so that each is
 // decompressed once on a machine. It trusts the folder as a cache trusts its blobs.
+// Without a folder it keeps nothing.
 type Verdicts struct{ Dir string }
 
 // Vet vets the tarball at path, unless its digest has passed before. Digest is the
@@ -61,52 +60,113 @@ func (v Verdicts) Vet(ctx context.Context, path, digest string) error {
 	}
 	defer file.Close()
 	if digest == "" {
-		if digest, err = hashOf(ctx, io.NewSectionReader(file, 0, size)); err != nil {
+		if digest, _, err = files.HashReader(ctx, io.NewSectionReader(file, 0, size)); err != nil {
 			return fmt.Errorf("hashing %s: %w", path, err)
 		}
 	}
 	if len(digest) != 2*sha256.Size || strings.Trim(digest, "0123456789abcdef") != "" {
 		return fmt.Errorf("vetting %s: %q is not a sha256", path, digest)
 	}
-	verdict := filepath.Join(v.Dir, fmt.Sprintf("%s.v%d", digest, vetVersion))
-	if _, err := os.Lstat(verdict); err == nil {
+	if v.Dir != "" && files.Exists(v.path(digest)) {
 		return nil
 	}
 	if err := Vet(ctx, file, size); err != nil {
 		return fmt.Errorf("vetting %s: %w", path, err)
 	}
-	// A cache that cannot be written to costs the next run the same time, no more.
-	if err := os.MkdirAll(v.Dir, 0o755); err == nil {
-		_ = os.WriteFile(verdict, nil, 0o644)
+	v.keep(digest)
+	return nil
+}
+
+func (v Verdicts) path(digest string) string {
+	return filepath.Join(v.Dir, fmt.Sprintf("%s.v%d", digest, vetVersion))
+}
+
+// keep notes that a tarball has passed. If the folder cannot be written to, the next
+// run vets it again.
+func (v Verdicts) keep(digest string) {
+	if v.Dir != "" && os.MkdirAll(v.Dir, 0o755) == nil {
+		_ = os.WriteFile(v.path(digest), nil, 0o644)
+	}
+}
+
+// Check decompresses the whole tarball and compares every byte with the index:
+// headers, hashes of contents, padding, the end. A tarball that passes holds nothing
+// that its index does not name.
+func (f *File) Check(ctx context.Context) error {
+	group, running := errgroup.WithContext(ctx)
+	group.SetLimit(workers())
+	for i := 0; i < len(f.index.Frames) && running.Err() == nil; i += f.index.pieces(i) {
+		group.Go(func() error {
+			if err := f.checkFrame(running, i); err != nil {
+				return fmt.Errorf("checking frame %d: %w", i, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// checkFrame checks a frame with the pieces that follow it.
+func (f *File) checkFrame(ctx context.Context, i int) error {
+	for _, piece := range f.index.Frames[i : i+f.index.pieces(i)] {
+		if err := oneFrame(f.file, piece); err != nil {
+			return fmt.Errorf("the index lies: %w", err)
+		}
+	}
+	decoder, err := f.decode(i)
+	if err != nil {
+		return err
+	}
+	defer decoder.Close()
+	plain, frame := files.Reader(ctx, decoder), f.index.Frames[i]
+	for _, m := range frame.Members {
+		if err := checkContent(plain, m, frame.ModTime); err != nil {
+			return fmt.Errorf("%s: %w", m.Name, err)
+		}
+	}
+	if frame.Kind == FrameEnd {
+		if err := expectZeros(plain, endSize); err != nil {
+			return err
+		}
+	}
+	n, err := io.ReadFull(plain, make([]byte, 1))
+	switch {
+	case n > 0:
+		return errors.New("the index lies: the frame unpacks to more than its members")
+	case !errors.Is(err, io.EOF):
+		return err
 	}
 	return nil
 }
 
-// openFile opens a regular file, and returns its size.
-func openFile(path string) (*os.File, int64, error) {
-	// Opening a named pipe would wait for a writer.
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s is not a regular file", path)
+// checkContent reads a member, and compares it with the index.
+func checkContent(plain io.Reader, m Member, modTime time.Time) error {
+	if err := expectHeader(plain, m, modTime); err != nil {
+		return err
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err
+	if !m.Mode.IsRegular() {
+		return nil
 	}
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	hash := sha256.New()
+	if _, err := io.CopyN(hash, plain, m.Size); err != nil {
+		return unexpected(err)
 	}
-	if err != nil {
-		return nil, 0, errors.Join(err, file.Close())
+	if err := expectHash(hash, m); err != nil {
+		return err
 	}
-	return file, info.Size(), nil
+	return expectZeros(plain, padding(m.Size))
 }
 
-// hashOf returns the sha256 of what a reader gives, in hex.
-func hashOf(ctx context.Context, from io.Reader) (string, error) {
-	hash := sha256.New()
-	if _, err := io.Copy(hash, cancellable(ctx, from)); err != nil {
-		return "", err
+func expectZeros(r io.Reader, n int64) error {
+	got := make([]byte, n)
+	if _, err := io.ReadFull(r, got); err != nil {
+		return unexpected(err)
 	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
+	if !bytes.Equal(got, make([]byte, n)) {
+		return errors.New("there are bytes where there must be zeros")
+	}
+	return nil
 }

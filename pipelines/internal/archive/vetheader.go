@@ -33,7 +33,7 @@ func vetHeader(h *tar.Header, heads []byte) error {
 	case h.Format == tar.FormatUnknown:
 		return fmt.Errorf("%q mixes the formats of tar, or is of none to the letter, so that programs may read it differently: pack it with tar --format=gnu (bsdtar: gnutar)", h.Name)
 	case h.Size != 0 && h.Typeflag != tar.TypeReg:
-		return fmt.Errorf("%q is no file, and says to have %d bytes", h.Name, h.Size)
+		return fmt.Errorf("%q is not a file and has %d bytes", h.Name, h.Size)
 	case h.Mode&0o7000 != 0:
 		return fmt.Errorf("%q is setuid, setgid or sticky: clear the bit before packing", h.Name)
 	}

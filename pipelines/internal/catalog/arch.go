@@ -8,12 +8,11 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// Arch is a guest and host architecture, named as `uname -m` names it, which is
-// also how Kata names it in versions.yaml and in its scripts.
+// Arch is a guest and host architecture, named as by `uname -m`, by Kata's
+// versions.yaml and by its scripts.
 type Arch string
 
-// The architectures that Kata Containers is released for, and riscv64, which
-// its kernels are built for.
+// The architectures of Kata's releases, and riscv64, which it builds kernels for.
 const (
 	X86_64  Arch = "x86_64"
 	AArch64 Arch = "aarch64"
@@ -37,8 +36,7 @@ var arches = []archNames{
 	{RISCV64, "riscv64", "riscv", "riscv64"},
 }
 
-// ParseArch accepts the name of an architecture as `uname -m` prints it or as
-// Go calls it, and returns the former.
+// ParseArch accepts the name of an architecture by `uname -m` or by Go.
 func ParseArch(name string) (Arch, error) {
 	var known, both []string
 	for _, names := range arches {
@@ -48,11 +46,11 @@ func ParseArch(name string) (Arch, error) {
 		known = append(known, string(names.arch))
 		both = append(both, string(names.arch), names.goarch)
 	}
-	return "", fmt.Errorf("unknown architecture %q: known are %s%s",
+	return "", fmt.Errorf("unknown architecture %q: want one of %s%s",
 		name, strings.Join(known, ", "), nearest.Hint(name, both))
 }
 
-// HostArch is the architecture of this machine, "" where Kata has none for it.
+// HostArch is the architecture of this machine, or "" if Kata does not support it.
 func HostArch() Arch {
 	for _, names := range arches {
 		if names.goarch == runtime.GOARCH {
@@ -62,7 +60,7 @@ func HostArch() Arch {
 	return ""
 }
 
-// GoArch returns Go's name of the architecture, which release files carry.
+// GoArch returns Go's name of the architecture, which is in the names of release files.
 func (a Arch) GoArch() string { return a.names().goarch }
 
 // Kernel returns the value of ARCH in a Linux build.

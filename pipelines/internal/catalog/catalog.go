@@ -1,7 +1,11 @@
-// Package catalog reads the assets that can be built, as data: one
-// assets/<family>/assets.yaml per family of assets declares its builder, the
-// steps that build it, and the variants with their pins, sources, options and
-// dependencies. See Load for what is checked.
+// Package catalog reads the assets that can be built, as data: each
+// assets/<family>/assets.yaml declares the builder of a family, the steps that
+// build it, and its assets with their pins, sources, options and dependencies. The
+// release sets and runtime classes refer to these assets.
+//
+// It stands on strict decoding: what is not declared in the Go types is an error,
+// so that a misspelt field never changes a build silently. Pins and kernel
+// fragments are only named here; packages versions and kconfig read them.
 package catalog
 
 import (
@@ -27,53 +31,52 @@ type Catalog struct {
 	Sets []Set
 }
 
-// Asset is one thing that can be built: a tarball of a release, or something
-// that another asset needs.
+// Asset is one thing that can be built: a tarball of a release, or a dependency of
+// another asset.
 type Asset struct {
 	// Name is also the name of the tarball, kata-static-<name>.tar.zst.
 	Name        string `yaml:"name"`
 	Description string `yaml:"description"`
 	Arches      []Arch `yaml:"arches"`
-	// Pins maps an environment variable of the steps to a path in
-	// versions.yaml, whose value it gets.
+	// Pins maps an environment variable of the steps to the path of its value in
+	// versions.yaml.
 	Pins map[string]string `yaml:"pins"`
 	// Sources maps a file name below $SOURCES to a source of versions.yaml.
 	Sources map[string]string `yaml:"sources"`
 	// Options are further environment variables of the steps.
 	Options map[string]string `yaml:"options"`
-	// Files are files and folders the steps get, relative to the family's
-	// folder, beside the scripts of the steps.
+	// Files are files and folders for the steps, relative to the family's folder,
+	// in addition to the scripts of the steps.
 	Files []string `yaml:"files"`
-	// Dependencies are assets whose tarballs the steps get, in $DEPENDENCIES.
+	// Dependencies are assets whose tarballs the steps find in $DEPENDENCIES.
 	Dependencies []string `yaml:"dependencies"`
-	// Packages are installed beside those of the builder.
+	// Packages are installed in addition to those of the builder.
 	Packages []string `yaml:"packages"`
-	// Outputs are the names of secondary tarballs, which travel with the main
-	// one: kata-static-<name>-<output>.tar.zst. A step installs into
-	// $OUTPUTS/<output>.
+	// Outputs are the names of secondary tarballs,
+	// kata-static-<name>-<output>.tar.zst. A step installs into $OUTPUTS/<output>.
 	Outputs []string `yaml:"outputs"`
-	// Secrets maps an environment variable of the steps, whose value the caller's
-	// environment has, to the public certificate that stands for it in the key:
-	// a PEM file in the family's folder.
+	// Secrets maps an environment variable of the steps to a PEM file in the
+	// family's folder: the public certificate that represents the secret in the
+	// key. The value comes from the caller's environment.
 	Secrets map[string]string `yaml:"secrets"`
-	// Verify is the kind of proof that the verb verify has for the asset: one of
-	// Kinds, or "" for guest kernels, which have their own, and for what has none.
+	// Verify is the kind of checks that `verify` runs on the asset: one of Kinds,
+	// or "" for guest kernels, which have their own, and for assets without any.
 	Verify string `yaml:"verify"`
-	// Kernel is set for guest kernels alone.
+	// Kernel is set only for guest kernels.
 	Kernel *Kernel `yaml:"kernel"`
 	// Disk is the free space that a build needs, in GiB.
 	Disk int64 `yaml:"disk"`
-	// Budget is what the tarball may take, 0 for any size. It is in no key.
+	// Budget is the largest size of the tarball, 0 for any. It is not in the key.
 	Budget Bytes `yaml:"budget"`
 
 	// Steps are the asset's own, instead of those of its family.
 	Steps []Step `yaml:"steps"`
 
-	// Family and Builder are those of the file the asset stands in; Builder has
-	// the asset's packages.
+	// Family and Builder are those of the asset's file; Builder includes the
+	// asset's packages.
 	Family  string  `yaml:"-"`
 	Builder Builder `yaml:"-"`
-	// Folder and Pos say where the asset is declared: "assets/kernel" and
+	// Folder and Pos are the place of the declaration, "assets/kernel" and
 	// "assets/kernel/assets.yaml:12".
 	Folder string `yaml:"-"`
 	Pos    string `yaml:"-"`
@@ -85,40 +88,38 @@ type Builder struct {
 	Distribution string `yaml:"distribution"`
 	// Suite is the release of the distribution: "trixie".
 	Suite string `yaml:"suite"`
-	// Image is the base where a container registry answers, by digest:
-	// "debian:trixie-slim@sha256:...". Elsewhere the same suite is
-	// bootstrapped from the distribution's packages.
+	// Image is the base image by digest, "debian:trixie-slim@sha256:...". Without a
+	// container registry the same suite is bootstrapped from the distribution's
+	// packages.
 	Image string `yaml:"image"`
 	// Epoch is raised by hand to build again with newer packages.
 	Epoch int `yaml:"epoch"`
-	// Packages are installed into the base, with no recommended ones.
+	// Packages are installed into the base, without recommended packages.
 	Packages []string `yaml:"packages"`
-	// Cross are the packages that are installed as well to build for an
-	// architecture on a machine of another one. An asset of an architecture that
-	// is not there is built on its own kind of machine alone.
+	// Cross are additional packages for building for an architecture on a machine
+	// of another one. An architecture without an entry is built natively only.
 	Cross map[Arch][]string `yaml:"cross"`
-	// Ccache keeps a cache of ccache between builds, in $CCACHE_DIR; the package
-	// is declared among the others, and the steps use it. No part of a key.
+	// Ccache keeps $CCACHE_DIR between builds. The package ccache is declared among
+	// the others, and the steps call it. It is not in the key.
 	Ccache bool `yaml:"ccache"`
 }
 
-// Step is one script that runs in the builder; the steps of an asset run in
-// order in one container. Nothing keeps a step from the network but the rule
-// that what is not declared is not in the key.
+// Step is one script that runs in the builder; the steps of an asset run in order
+// in one container. Steps must not use the network, because what they fetch would
+// not be in the key; nothing enforces that.
 type Step struct {
 	Name string `yaml:"name"`
 	// Script is a file in the family's folder.
 	Script string `yaml:"script"`
-	// Config is set where the step leaves the final configuration of a kernel
-	// for the check of requested options: its path in the container.
+	// Config is the path in the container of the final kernel configuration that
+	// the step leaves for the check of requested options, or "".
 	Config string `yaml:"config"`
-	// Alone has the step see nothing of the asset but its script, Files, the
-	// sources and the pins, so that an engine does it once for all assets that
-	// have these in common. Such steps come first, and leave what they make in
-	// $BUILD.
+	// Alone limits what the step sees of the asset to its script, Files, the sources
+	// and the pins, so that an engine runs it once for all assets that share these.
+	// Such steps come first and write to $BUILD.
 	Alone bool `yaml:"alone"`
-	// Files are files and folders in the family's folder for steps that are
-	// alone; they need not exist.
+	// Files are files and folders in the family's folder for a step with Alone;
+	// they need not exist.
 	Files []string `yaml:"files"`
 }
 
@@ -127,7 +128,7 @@ var Kinds = []string{"nydus", "ovmf", "qemu"}
 
 // Kernel says how a guest kernel is configured.
 type Kernel struct {
-	// Configs are folders of kernel-configs, beside that of the architecture.
+	// Configs are folders of kernel-configs, in addition to that of the architecture.
 	Configs []string `yaml:"configs"`
 	// ArchConfigs are further folders on some architectures.
 	ArchConfigs map[Arch][]string `yaml:"arch_configs"`
@@ -138,10 +139,10 @@ type Kernel struct {
 }
 
 // Load reads assets/*/assets.yaml and the release sets below the root of a tree.
-// It reports all problems it finds, joined, each with file and line: unknown or
-// repeated fields, missing or malformed values, names given twice, scripts and
-// files that do not exist, dependencies that are unknown, circular, or missing on
-// an architecture, and such assets in release sets.
+// It reports all problems, joined, each with file and line: unknown or duplicate
+// fields, missing or malformed values, duplicate names, scripts and files that do
+// not exist, dependencies that are unknown, circular or missing on an architecture,
+// and such assets in release sets.
 func Load(tree fs.FS) (*Catalog, error) {
 	paths, err := fs.Glob(tree, "assets/*/"+FileName)
 	if err != nil {
@@ -164,7 +165,7 @@ func Load(tree fs.FS) (*Catalog, error) {
 	c := &Catalog{Assets: assets}
 	problems = append(problems, c.checkNames()...)
 	problems = append(problems, c.checkDependencies()...)
-	if len(problems) == 0 { // Else assets that could not be read would be unknown.
+	if len(problems) == 0 { // Otherwise sets could name assets of unreadable files.
 		problems = append(problems, c.loadSets(tree))
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -182,8 +183,8 @@ func (c *Catalog) Names() []string {
 	return names
 }
 
-// Find returns the asset of that name. An unknown name and an architecture the
-// asset does not exist on are errors that say what does exist.
+// Find returns the asset of that name. The error suggests a name, or lists the
+// architectures of the asset.
 func (c *Catalog) Find(name string, arch Arch) (Asset, error) {
 	for _, asset := range c.Assets {
 		if asset.Name != name {
@@ -255,8 +256,8 @@ func (c *Catalog) Closure(names []string, arch Arch) ([]Asset, error) {
 	return order, nil
 }
 
-// Dependents returns the names of all assets of an architecture that depend on
-// the named one, directly or through others, sorted.
+// Dependents returns the sorted names of all assets of an architecture that depend
+// on the named one, directly or through others.
 func (c *Catalog) Dependents(name string, arch Arch) []string {
 	takes := map[string]bool{name: true}
 	for grown := true; grown; {
@@ -272,8 +273,8 @@ func (c *Catalog) Dependents(name string, arch Arch) []string {
 	return slices.Sorted(maps.Keys(takes))
 }
 
-// Folders returns the folders of kernel-configs that a kernel gets on an
-// architecture, beside that of the architecture itself.
+// Folders returns the folders of kernel-configs for a kernel on an architecture, in
+// addition to that of the architecture itself.
 func (k Kernel) Folders(arch Arch) []string { return slices.Concat(k.Configs, k.ArchConfigs[arch]) }
 
 // ScriptPath returns the path of the step's script below the root of the tree.

@@ -214,7 +214,7 @@ func TestParseArch(t *testing.T) {
 			t.Errorf("ParseArch(%s) = %s, %v", name, got, err)
 		}
 	}
-	want := `unknown architecture "x8664": known are x86_64, aarch64, s390x, ppc64le, riscv64; did you mean "x86_64"?`
+	want := `unknown architecture "x8664": want one of x86_64, aarch64, s390x, ppc64le, riscv64; did you mean "x86_64"?`
 	if _, err := ParseArch("x8664"); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

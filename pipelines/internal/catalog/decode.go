@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -18,14 +17,10 @@ type family struct {
 	Assets  []Asset `yaml:"assets"`
 }
 
-// loadFamily reads one assets.yaml and checks what can be checked within it.
+// loadFamily reads one assets.yaml and checks it on its own.
 func loadFamily(tree fs.FS, file string) ([]Asset, error) {
-	data, err := fs.ReadFile(tree, file)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, cause(err))
-	}
 	var f family
-	root, err := strictyaml.Decode(file, data, &f)
+	root, err := strictyaml.ReadFile(tree, file, &f)
 	if err != nil {
 		return nil, err
 	}
@@ -45,14 +40,4 @@ func loadFamily(tree fs.FS, file string) ([]Asset, error) {
 		asset.Folder, asset.Pos = folder, check.at("assets", i)
 	}
 	return f.Assets, nil
-}
-
-// cause drops the operation and path of a file error, which the caller names
-// in its own way.
-func cause(err error) error {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err
-	}
-	return err
 }

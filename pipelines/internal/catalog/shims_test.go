@@ -71,14 +71,14 @@ func TestShimsProblems(t *testing.T) {
 	for name, c := range map[string]struct{ from, to, want string }{
 		"empty":        {goodShims, "", "shims.yaml: the file is empty"},
 		"field":        {"shims:", "shim:", `shims.yaml:2: unknown field "shim"; did you mean "shims"?`},
-		"no digest":    {"@sha256", "@md5", "shims.yaml:1: base is "},
+		"no digest":    {"@sha256", "@md5", "shims.yaml:1: base "},
 		"arch":         {"aarch64", "arm", `shims.yaml:5: unknown architecture "arm"`},
 		"unknown":      {"tiny-user", "tiny-usr", `shims.yaml:4: unknown asset "tiny-usr"; did you mean "tiny-user"?`},
 		"another arch": {"aarch64: [tiny]", "aarch64: [tiny-user]", "shims.yaml:5: tiny-user does not exist on aarch64"},
-		"twice":        {"[tiny-user, tiny]", "[tiny, tiny]", "shims.yaml:4: asset tiny stands twice"},
-		"nothing":      {"[tiny-user, tiny]", "[]", "shims.yaml:4: shim qemu needs nothing on x86_64"},
+		"twice":        {"[tiny-user, tiny]", "[tiny, tiny]", "shims.yaml:4: duplicate asset tiny"},
+		"nothing":      {"[tiny-user, tiny]", "[]", "shims.yaml:4: shim qemu has no assets on x86_64"},
 		"no arch":      {"\n    x86_64: [tiny]\n", " {}\n", "shims.yaml:6: shim clh has no architecture"},
-		"name":         {"clh", "Clh", `shims.yaml:6: "Clh" is no name`},
+		"name":         {"clh", "Clh", `shims.yaml:6: shim "Clh": want lower-case`},
 		"repeated":     {"clh", "qemu", "already defined"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Bytes is a number of bytes that people write with its unit: "40 MiB".
+// Bytes is a number of bytes, written with its unit: "40 MiB".
 type Bytes int64
 
 var byteUnits = []struct {
@@ -17,8 +17,8 @@ var byteUnits = []struct {
 	size float64
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}}
 
-// ParseBytes reads "40 MiB", "1.5 GiB" or "512 B". It is positive, and a fraction
-// of a byte is dropped.
+// ParseBytes reads a positive size such as "40 MiB", "1.5 GiB" or "512 B". It drops
+// a fraction of a byte.
 func ParseBytes(text string) (Bytes, error) {
 	for _, unit := range byteUnits {
 		number, found := strings.CutSuffix(text, unit.name)
@@ -31,7 +31,7 @@ func ParseBytes(text string) (Bytes, error) {
 		}
 		return Bytes(value * unit.size), nil
 	}
-	return 0, fmt.Errorf("%q is no size: want a number and B, KiB, MiB or GiB, such as 40 MiB", text)
+	return 0, fmt.Errorf("%q is not a size: want a number and B, KiB, MiB or GiB, such as 40 MiB", text)
 }
 
 // UnmarshalYAML reads a size with its unit.

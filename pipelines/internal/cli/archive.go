@@ -6,60 +6,23 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+	"strconv"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 func archiveCmd(a *app) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "archive",
-		Short: "Look into tarballs: their members, one file, what changed, whether they are whole",
-		Long: `Look into tarballs that this program made, by the index at their end: no more is
-decompressed than is asked for. Tarballs without an index are read to their end.`,
+		Short: "Examine tarballs: list, print one file, compare, check",
+		Long: `Examine tarballs that this program made. The index at their end says what is in
+them, so only what is printed is decompressed. Tarballs without an index are read to
+their end.`,
 	}, archiveLsCmd(a), archiveCatCmd(a), archiveDiffCmd(a), archiveCheckCmd(a))
-}
-
-func archiveCatCmd(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "cat FILE MEMBER",
-		Short: "Print one file of a tarball, after checking its hash at the end",
-		Long: `Print one file of a tarball. The hash is compared while it is printed: where it is
-another, what was printed is wrong, and the command fails.`,
-		Args: arguments(cobra.ExactArgs(2)),
-		RunE: func(_ *cobra.Command, args []string) error { return runArchiveCat(a.Stdout, args[0], args[1]) },
-	}
-}
-
-func runArchiveCat(w io.Writer, path, name string) (err error) {
-	file, err := archive.Open(path)
-	if errors.Is(err, archive.ErrNoIndex) {
-		return catStream(w, path, name)
-	}
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	content, err := file.ReadFile(name)
-	if err != nil {
-		return inTarball(path, err)
-	}
-	defer content.Close()
-	if _, err := io.Copy(w, content); err != nil {
-		return inTarball(path, err)
-	}
-	return nil
-}
-
-func catStream(w io.Writer, path, name string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	return inTarball(path, archive.CopyFile(w, file, name))
 }
 
 // inTarball says which tarball an error is about, and what helps.
@@ -73,14 +36,179 @@ func inTarball(path string, err error) error {
 	return nil
 }
 
-// checkedTarball is what `archive check` says about one.
+// listedMember is a member in the JSON of `archive ls` and `archive diff`.
+type listedMember struct {
+	Name   string `json:"name"`
+	Mode   string `json:"mode"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256,omitempty"`
+	Link   string `json:"link,omitempty"`
+	// Packed is the share of the tarball, Frame the number of the frame; both
+	// only if there is an index.
+	Packed int64 `json:"packed,omitempty"`
+	Frame  *int  `json:"frame,omitempty"`
+}
+
+func listMember(m archive.Member) *listedMember {
+	return &listedMember{Name: m.Name, Mode: m.Mode.String(), Size: m.Size, SHA256: m.SHA256, Link: m.Link}
+}
+
+func archiveLsCmd(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ls FILE",
+		Short: "List the members of a tarball, with their sizes before and after compression",
+		Example: `  pipelines archive ls build/kata-static.tar.zst
+  pipelines archive ls --json build/kata-static-kernel-debug.tar.zst`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			listing, err := archive.Inspect(args[0])
+			if err != nil {
+				return inTarball(args[0], err)
+			}
+			if asJSON {
+				return printJSON(a.Stdout, listingJSON(listing))
+			}
+			return printListing(a.Stdout, listing)
+		},
+	}
+	jsonFlag(cmd.Flags(), &asJSON)
+	return cmd
+}
+
+func listingJSON(listing archive.Listing) []*listedMember {
+	list := []*listedMember{}
+	for _, m := range listing.Members {
+		listed := listMember(m.Member)
+		if listing.Frames > 0 {
+			listed.Packed, listed.Frame = m.Packed, &m.Frame
+		}
+		list = append(list, listed)
+	}
+	return list
+}
+
+func printListing(w io.Writer, listing archive.Listing) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(table, "MODE\tSIZE\tPACKED\t  NAME\n")
+	for _, m := range listing.Members {
+		packed, name := "-", m.Name
+		if listing.Frames > 0 {
+			packed = strconv.FormatInt(m.Packed, 10)
+		}
+		if m.Link != "" {
+			name += " -> " + m.Link
+		}
+		fmt.Fprintf(table, "%s\t%d\t%s\t  %s\n", m.Mode, m.Size, packed, progress.Printable(name))
+	}
+	return table.Flush()
+}
+
+func archiveCatCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "cat FILE MEMBER",
+		Short: "Print one file of a tarball",
+		Long: `Print one file of a tarball. Its hash is compared while it is printed: if the hash
+differs, what was printed is wrong, and the command fails.`,
+		Example: `  pipelines archive cat build/kata-static.tar.zst opt/kata/VERSION
+  pipelines archive cat build/kata-static-qemu.tar.zst opt/kata/bin/qemu-system-x86_64 > qemu`,
+		Args: arguments(cobra.ExactArgs(2)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return inTarball(args[0], archive.Cat(a.Stdout, args[0], args[1]))
+		},
+	}
+}
+
+// changedMember is a change in the JSON of `archive diff`.
+type changedMember struct {
+	Change archive.ChangeKind `json:"change"`
+	Name   string             `json:"name"`
+	Before *listedMember      `json:"before,omitempty"`
+	After  *listedMember      `json:"after,omitempty"`
+}
+
+func archiveDiffCmd(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "diff BEFORE AFTER",
+		Short: "List the members that were added, removed or changed between two tarballs",
+		Example: `  pipelines archive diff old/kata-static.tar.zst build/kata-static.tar.zst
+  pipelines archive diff --json old.tar.zst new.tar.zst`,
+		Args: arguments(cobra.ExactArgs(2)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			changes, err := diffTarballs(args[0], args[1])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a.Stdout, changesJSON(changes))
+			}
+			printMemberChanges(a.Stdout, changes)
+			return nil
+		},
+	}
+	jsonFlag(cmd.Flags(), &asJSON)
+	return cmd
+}
+
+func diffTarballs(before, after string) ([]archive.Change, error) {
+	var members [2][]archive.Member
+	for i, path := range []string{before, after} {
+		listing, err := archive.Inspect(path)
+		if err != nil {
+			return nil, inTarball(path, err)
+		}
+		for _, m := range listing.Members {
+			members[i] = append(members[i], m.Member)
+		}
+	}
+	return archive.Diff(members[0], members[1]), nil
+}
+
+func changesJSON(changes []archive.Change) []changedMember {
+	list := []changedMember{}
+	for _, c := range changes {
+		out := changedMember{Change: c.Kind, Name: c.Name}
+		if c.Kind != archive.Added {
+			out.Before = listMember(c.Before)
+		}
+		if c.Kind != archive.Removed {
+			out.After = listMember(c.After)
+		}
+		list = append(list, out)
+	}
+	return list
+}
+
+func printMemberChanges(w io.Writer, changes []archive.Change) {
+	for _, c := range changes {
+		line := fmt.Sprintf("changed  %s: %s", c.Name, c.What())
+		switch c.Kind {
+		case archive.Added:
+			line = "added    " + c.Name + bytesOf(c.After)
+		case archive.Removed:
+			line = "removed  " + c.Name + bytesOf(c.Before)
+		}
+		fmt.Fprintln(w, progress.Printable(line))
+	}
+}
+
+// bytesOf says how long a file is.
+func bytesOf(m archive.Member) string {
+	if !m.Mode.IsRegular() {
+		return ""
+	}
+	return fmt.Sprintf(" (%d bytes)", m.Size)
+}
+
+// checkedTarball is the result of `archive check` for one tarball.
 type checkedTarball struct {
 	File     string `json:"file"`
 	Index    bool   `json:"index"`
 	Members  int    `json:"members"`
 	Frames   int    `json:"frames,omitempty"`
 	Size     int64  `json:"size"`
-	Unpacked int64  `json:"unpacked"` // contents of files alone
+	Unpacked int64  `json:"unpacked"` // only the contents of files
 	Error    string `json:"error,omitempty"`
 }
 
@@ -90,14 +218,16 @@ func archiveCheckCmd(a *app) *cobra.Command {
 		Use:   "check FILE...",
 		Short: "Decompress tarballs and compare every byte with their index",
 		Long: `Decompress tarballs and compare every byte with their index: headers, hashes of
-contents, what stands between and after them. A tarball without an index must be
-whole, and hold nothing that must not be shipped.`,
+contents, padding. A tarball without an index must be complete, and hold nothing that
+must not be shipped.`,
+		Example: `  pipelines archive check build/kata-static.tar.zst
+  pipelines archive check --json build/*.tar.zst`,
 		Args: arguments(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			return runArchiveCheck(cmd.Context(), a.Stdout, paths, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the results as JSON")
+	jsonFlag(cmd.Flags(), &asJSON)
 	return cmd
 }
 
@@ -121,52 +251,29 @@ func runArchiveCheck(ctx context.Context, w io.Writer, paths []string, asJSON bo
 		switch {
 		case r.Error != "":
 		case r.Index:
-			fmt.Fprintf(w, "%s: %d members in %d frames are what the index says\n", r.File, r.Members, r.Frames)
+			fmt.Fprintf(w, "%s: %d members in %d frames match the index\n", r.File, r.Members, r.Frames)
 		default:
-			fmt.Fprintf(w, "%s: %d members, whole; no index\n", r.File, r.Members)
+			fmt.Fprintf(w, "%s: %d members, complete; no index\n", r.File, r.Members)
 		}
 	}
 	return errors.Join(failed...)
 }
 
 func checkTarball(ctx context.Context, path string) (checkedTarball, error) {
-	result := checkedTarball{File: path}
-	members, file, err := openTarball(path)
+	listing, err := archive.Inspect(path)
+	result := checkedTarball{
+		File: path, Index: listing.Frames > 0, Members: len(listing.Members), Frames: listing.Frames, Size: listing.Size,
+	}
+	for _, m := range listing.Members {
+		result.Unpacked += m.Size
+	}
+	if err != nil || !result.Index {
+		return result, err // Without an index, Inspect has read all of it.
+	}
+	file, err := archive.Open(path)
 	if err != nil {
 		return result, err
 	}
-	for _, m := range members {
-		result.Unpacked += m.Size
-	}
-	result.Members = len(members)
-	if file == nil {
-		info, err := os.Stat(path)
-		if err != nil {
-			return result, err
-		}
-		result.Size = info.Size()
-		return result, nil
-	}
 	defer file.Close()
-	result.Index, result.Size, result.Frames = true, file.Size(), len(file.Index().Frames)
 	return result, file.Check(ctx)
-}
-
-// openTarball returns the members of a tarball. The file is nil where there is
-// no index: then all of it was read.
-func openTarball(path string) ([]archive.Member, *archive.File, error) {
-	file, err := archive.Open(path)
-	if err == nil {
-		return file.Index().Members(), file, nil
-	}
-	if !errors.Is(err, archive.ErrNoIndex) {
-		return nil, nil, err
-	}
-	stream, err := os.Open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer stream.Close()
-	members, err := archive.List(stream)
-	return members, nil, err
 }

@@ -90,10 +90,10 @@ func TestArchiveVerbs(t *testing.T) {
     "name": "./opt/kata/bin/c",
     "before": {`, ""},
 		{"check", []string{"check", before, foreign}, 0,
-			before + ": 5 members in 3 frames are what the index says\n" + foreign + ": 5 members, whole; no index\n", ""},
-		{"check goes on", []string{"check", damaged, before}, 1, before + ": 5 members in 3 frames are what the index says\n", damaged + ": checking frame"},
+			before + ": 5 members in 3 frames match the index\n" + foreign + ": 5 members, complete; no index\n", ""},
+		{"check goes on", []string{"check", damaged, before}, 1, before + ": 5 members in 3 frames match the index\n", damaged + ": checking frame"},
 		{"check as JSON", []string{"check", "--json", damaged}, 1, `"error": "checking frame`, "checking frame"},
-		{"no tarball", []string{"ls", os.DevNull}, 1, "", "is not a regular file"},
+		{"no tarball", []string{"ls", os.DevNull}, 1, "", "is a device, not a regular file"},
 		{"no verb", nil, 2, "", "missing subcommand: cat, check, diff or ls"},
 		{"too few", []string{"diff", before}, 2, "", "accepts 2 arg(s)"},
 	} {
@@ -136,7 +136,7 @@ func TestArchivePrintable(t *testing.T) {
 	if err := syscall.Mkfifo(pipe, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := archiveVerb(t, "check", pipe); code != 1 || !strings.Contains(stderr, "is not a regular file") {
+	if code, _, stderr := archiveVerb(t, "check", pipe); code != 1 || !strings.Contains(stderr, "is a named pipe, not a regular file") {
 		t.Errorf("a pipe: code %d, %q", code, stderr)
 	}
 }

@@ -84,7 +84,9 @@ func (o *setOptions) prepare(ctx context.Context, a *app, name string, run func(
 	if err != nil {
 		return err
 	}
+	stage := ws.Report.Stage(set.Name, "check")
 	plan, err := m.Plan(ctx)
+	stage.End(err, "")
 	if err != nil {
 		return err
 	}
@@ -158,14 +160,15 @@ func (o *setOptions) export(ctx context.Context, ws *workspace.Workspace, set ca
 	for _, name := range names {
 		step := steps[slices.IndexFunc(steps, func(s build.Step) bool { return s.Asset == name })]
 		path := filepath.Join(dir, release.ComponentFile(name))
-		switch err := exportOne(ctx, ws, step, path); {
+		digest, err := exportOne(ctx, ws, step, path)
+		switch {
 		case store.IsNotFound(err):
 			found.Missing = append(found.Missing, name)
 			problems = append(problems, fmt.Errorf("missing: %s: %s", name, missed(step, err)))
 		case err != nil:
 			return release.Found{}, fmt.Errorf("taking %q from the cache: %w", name, err)
 		default:
-			found.Components = append(found.Components, archive.Component{Name: name, Path: path})
+			found.Components = append(found.Components, archive.Component{Name: name, Path: path, Digest: digest})
 		}
 	}
 	if len(problems) == 0 || o.partial && len(found.Components) > 0 {
@@ -176,16 +179,17 @@ func (o *setOptions) export(ctx context.Context, ws *workspace.Workspace, set ca
 	return release.Found{}, errors.Join(append([]error{missing}, problems...)...)
 }
 
-func exportOne(ctx context.Context, ws *workspace.Workspace, step build.Step, path string) error {
+// exportOne returns the sha256 in hex of the tarball that it puts at path.
+func exportOne(ctx context.Context, ws *workspace.Workspace, step build.Step, path string) (string, error) {
 	if step.State != build.Hit {
-		return fmt.Errorf("%s is not in the cache: %w", step.Asset, store.ErrNotFound)
+		return "", fmt.Errorf("%s is not in the cache: %w", step.Asset, store.ErrNotFound)
 	}
 	artifact, err := ws.Store.Get(ctx, store.Ref{Asset: step.Asset, Arch: step.Arch, Key: step.Key})
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, err = ws.Store.Export(ctx, artifact, "", path)
-	return err
+	return strings.TrimPrefix(artifact.Digest, "sha256:"), err
 }
 
 // missed says why there is no artifact.
@@ -211,7 +215,7 @@ func (o *setOptions) merge(ws *workspace.Workspace, set catalog.Set, arch catalo
 	}
 	return release.Merge{
 		Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: version, Catalog: ws.Catalog, Limit: limit, Missing: found.Missing},
-		Pins:  pins, Components: found.Components, Scratch: filepath.Join(ws.Cache, "reframed"),
+		Pins:  pins, Components: found.Components, Cache: ws.Cache,
 	}, nil
 }
 

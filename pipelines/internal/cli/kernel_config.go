@@ -3,8 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -64,18 +64,12 @@ func kernelConfigListCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(a.Stdout, kernels)
-			}
-			table := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "KERNEL\tARCH\tLINUX\tOPTIONS\tFOLDERS")
-			for _, k := range kernels {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", k.Variant, k.Arch, k.Version, k.Options, strings.Join(k.Folders, " "))
-			}
-			return table.Flush()
+			return printList(a.Stdout, asJSON, kernels, "KERNEL\tARCH\tLINUX\tOPTIONS\tFOLDERS", func(k listedKernel) string {
+				return fmt.Sprintf("%s\t%s\t%s\t%d\t%s", k.Variant, k.Arch, k.Version, k.Options, strings.Join(k.Folders, " "))
+			})
 		}),
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
+	jsonFlag(cmd.Flags(), &asJSON)
 	return cmd
 }
 
@@ -99,4 +93,73 @@ func listKernels(ws *workspace.Workspace) ([]listedKernel, error) {
 
 func kernelArchFlag(cmd *cobra.Command, arch *string) {
 	cmd.Flags().StringVar(arch, "arch", "", "architecture, such as x86_64 or arm64 (default: this machine's, or the kernel's only one)")
+}
+
+type kernelConfigShowOptions struct {
+	arch           string
+	config, asJSON bool
+}
+
+func kernelConfigShowCmd(a *app) *cobra.Command {
+	var o kernelConfigShowOptions
+	cmd := &cobra.Command{
+		Use:   "show VARIANT",
+		Short: "Print the requested options of a kernel and where they come from",
+		Example: `  pipelines kernel-config show kernel-debug
+  pipelines kernel-config show kernel --arch s390x --config > requested.config`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, args []string) error {
+			return runKernelConfigShow(a.Stdout, o, ws, args[0])
+		}),
+	}
+	kernelArchFlag(cmd, &o.arch)
+	cmd.Flags().BoolVar(&o.config, "config", false, "print only the lines, as a file for KCONFIG_ALLCONFIG")
+	jsonFlag(cmd.Flags(), &o.asJSON)
+	return cmd
+}
+
+// shownKernel is what `kernel-config show --json` prints.
+type shownKernel struct {
+	Variant string        `json:"variant"`
+	Arch    catalog.Arch  `json:"arch"`
+	Version string        `json:"version"`
+	Folders []string      `json:"folders"`
+	Options []shownOption `json:"options"`
+}
+
+type shownOption struct {
+	kconfig.Option
+	// Tolerated is the reason of the exception that lets the kernel lack the option.
+	Tolerated string `json:"tolerated,omitempty"`
+}
+
+func runKernelConfigShow(w io.Writer, o kernelConfigShowOptions, ws *workspace.Workspace, name string) error {
+	k, err := kernel(ws, name, o.arch)
+	if err != nil {
+		return err
+	}
+	if o.config {
+		_, err = w.Write(k.plan.Requested.Merged())
+		return err
+	}
+	shown := shownKernel{Variant: name, Arch: k.arch, Version: k.plan.Version, Folders: k.asset.Kernel.Folders(k.arch), Options: []shownOption{}}
+	for _, option := range k.plan.Requested.Options {
+		one := shownOption{Option: option}
+		for _, e := range k.plan.Exceptions[option.Name] {
+			one.Tolerated = e.Reason
+		}
+		shown.Options = append(shown.Options, one)
+	}
+	if o.asJSON {
+		return printJSON(w, shown)
+	}
+	err = printList(w, false, shown.Options, "", func(o shownOption) string {
+		note := ""
+		if o.Tolerated != "" {
+			note = "\tmay be missing: " + o.Tolerated
+		}
+		return kconfig.Statement(o.Name, o.Value) + "\t" + o.Pos() + note
+	})
+	fmt.Fprintf(w, "\n%s on %s, Linux %s: %d options from %s\n", name, k.arch, shown.Version, len(shown.Options), strings.Join(shown.Folders, ", "))
+	return err
 }

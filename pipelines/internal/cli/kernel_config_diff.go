@@ -7,7 +7,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -141,23 +140,13 @@ func printDifferences(w io.Writer, args []string, differences []kconfig.Differen
 		_, err := fmt.Fprintf(w, "no differences between %s and %s\n", args[0], args[1])
 		return err
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "OPTION\t%s\t%s\tWHERE\n", args[0], args[1])
-	for _, d := range differences {
-		var places []string
-		for _, o := range []*kconfig.Option{d.A, d.B} {
+	return printList(w, false, differences, "OPTION\t"+args[0]+"\t"+args[1]+"\tWHERE", func(d kconfig.Difference) string {
+		values, places := []string{"-", "-"}, []string{}
+		for i, o := range []*kconfig.Option{d.A, d.B} {
 			if o != nil {
-				places = append(places, o.Pos())
+				values[i], places = o.Value, append(places, o.Pos())
 			}
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Name, sideValue(d.A), sideValue(d.B), strings.Join(places, " "))
-	}
-	return table.Flush()
-}
-
-func sideValue(o *kconfig.Option) string {
-	if o == nil {
-		return "-"
-	}
-	return o.Value
+		return d.Name + "\t" + strings.Join(values, "\t") + "\t" + strings.Join(places, " ")
+	})
 }

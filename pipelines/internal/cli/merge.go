@@ -31,18 +31,17 @@ func mergeCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "merge [SET]",
 		Short: "Merge the assets of a release set into one tarball",
-		Long: `Merge the assets of a release set of assets/sets.yaml, kata-static if none is
-named, into one tarball, and add VERSION and versions.yaml below opt/kata. They come
-from the caches, by the keys of the tree, or from a folder: --from. Frames are copied
-as they are: nothing is unpacked. Before a byte is written, all of these are errors:
-a component that is missing, a tarball in the folder that is of no release, a file
-that two components have differently, one on the host's own files, a link to nothing,
-and a result that GitHub would refuse for its size. What the caches have is of a
-digest that was verified; the tarballs of a folder are decompressed once, for nothing
-but to compare every byte with their indexes. A tarball without an index, built
-elsewhere, is compressed once more, into the folder reframed of the cache, by
---dry-run, too. Prints the path of the merged tarball, kata-static.tar.zst or
-kata-tools-static.tar.zst; one that is right already is left alone.`,
+		Long: `Merge the assets of a release set of assets/sets.yaml (default: kata-static) into
+one tarball, and add VERSION and versions.yaml below opt/kata. The assets come from
+the caches, by the keys of the tree, or from a folder (--from). Their zstd frames are
+copied as they are. All problems are found before anything is written: a missing
+component, a tarball in the folder that belongs to no release, a path that two
+components ship, a path of the host's own, a link to nothing, and a result that is
+too large for GitHub. A tarball that this machine has not seen before is decompressed
+once, to compare every byte with its index. A tarball without an index is compressed
+again into the cache, also by --dry-run. Prints the path of the merged tarball,
+kata-static.tar.zst or kata-tools-static.tar.zst. If the file has the right content
+already, it is left alone.`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd.Context(), a, o, args) },
 	}
@@ -60,9 +59,6 @@ func runMerge(ctx context.Context, a *app, o mergeOptions, args []string) error 
 		return err
 	}
 	return o.prepare(ctx, a, setName(args), func(m merging) error {
-		if err := o.vouch(ctx, m); err != nil {
-			return err
-		}
 		if err := errors.Join(o.check(a, m), writeReports(m.plan.Report, o.reports)); err != nil {
 			return err
 		}
@@ -71,18 +67,6 @@ func runMerge(ctx context.Context, a *app, o mergeOptions, args []string) error 
 		}
 		return o.write(ctx, a, m)
 	})
-}
-
-// vouch checks the tarballs of a folder: an index of theirs could name what is not
-// in them. The caches have verified theirs.
-func (o *mergeOptions) vouch(ctx context.Context, m merging) error {
-	if o.from == "" {
-		return nil
-	}
-	stage := m.ws.Report.Stage(m.plan.Report.Set, "check")
-	err := m.plan.Check(ctx)
-	stage.End(err, "")
-	return err
 }
 
 func setName(args []string) string {
@@ -106,7 +90,7 @@ func (o *mergeOptions) write(ctx context.Context, a *app, m merging) (err error)
 		return fmt.Errorf("making the output folder: %w", err)
 	}
 	stage := m.ws.Report.Stage(m.plan.Report.Set, "merge")
-	tarball, err := m.plan.Write(ctx, out, func(done int64) { stage.Bytes(done, m.plan.Report.Size) })
+	tarball, err := m.plan.Write(ctx, out, stage)
 	if err != nil {
 		stage.End(err, "")
 		return err
@@ -135,9 +119,6 @@ func (o *mergeOptions) printPlan(a *app, m merging) error {
 	for _, part := range m.plan.Merged.Parts {
 		if part.Reframed {
 			fmt.Fprintf(&text, "%s has no index: its copy with one is %s\n", part.Name, workspace.Relative(part.Path))
-		}
-		for _, name := range part.Shared {
-			fmt.Fprintf(&text, "%s of %s is left out: an earlier component has the same\n", progress.Printable(name), part.Name)
 		}
 	}
 	fmt.Fprintf(&text, "would write %s, of %d bytes\n", workspace.Relative(o.out(m)), m.plan.Report.Size)

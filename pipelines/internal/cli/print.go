@@ -16,14 +16,16 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// printList prints items as JSON, or as a table. The heading and the row of an item
-// have their columns between tabs.
+// printList prints items as JSON, or as a table. The heading, if any, and the row of
+// an item have their columns between tabs.
 func printList[T any](w io.Writer, asJSON bool, items []T, heading string, row func(T) string) error {
 	if asJSON {
 		return printJSON(w, append([]T{}, items...)) // never null
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, heading)
+	if heading != "" {
+		fmt.Fprintln(table, heading)
+	}
 	for _, item := range items {
 		fmt.Fprintln(table, row(item))
 	}

@@ -156,7 +156,7 @@ func (o releaseOptions) releasing(ctx context.Context, a *app, ws *workspace.Wor
 	}
 	r.job = &release.Job{
 		Version: version, Commit: r.commit, Arches: arches, Catalog: assets, Pins: pins, Versions: ws.Resolver.Versions,
-		Output: r.options.output, Scratch: filepath.Join(ws.Cache, "reframed"),
+		Output: r.options.output, Cache: ws.Cache,
 		Tarballs: r.tarballs, Image: r.image, PayloadSet: payloadSet,
 		Labels: payload.Labels{Version: version, Revision: r.commit, Created: r.created, Source: sourceAddress},
 		Strict: o.strict, Force: o.force, KeepDraft: o.draft, Report: ws.Report,

@@ -33,14 +33,13 @@ type Exception struct {
 // LoadExceptions reads and checks kernel-configs/exceptions.yaml. The error has a
 // line for each problem.
 func LoadExceptions(tree fs.FS) ([]Exception, error) {
-	data, err := fs.ReadFile(tree, ExceptionsFile)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w: write \"exceptions: []\" to it if there are none", ExceptionsFile, cause(err))
-	}
 	var file struct {
 		Exceptions []Exception `yaml:"exceptions"`
 	}
-	root, err := strictyaml.Decode(ExceptionsFile, data, &file)
+	root, err := strictyaml.ReadFile(tree, ExceptionsFile, &file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: write \"exceptions: []\" to it if there are none", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -30,9 +30,10 @@ const Root = "kernel-configs"
 // .config, "n" for an option that must not be set. Path and Line are the place
 // that requests it.
 type Option struct {
-	Name, Value string
-	Path        string
-	Line        int
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	Path  string `json:"path"`
+	Line  int    `json:"line"`
 }
 
 // Pos returns "path:line".

@@ -34,8 +34,8 @@ type Job struct {
 	// Output is the folder for the files of the release, and for the tarballs of
 	// the assets, below the name of each architecture.
 	Output string
-	// Scratch is the folder for copies of tarballs without an index.
-	Scratch string
+	// Cache is the folder for verdicts and copies: see archive.Options.
+	Cache string
 	// Tarballs brings the tarballs of assets into a folder, from a cache or by
 	// building them.
 	Tarballs func(ctx context.Context, names []string, arch catalog.Arch, dir string) ([]Tarball, error)

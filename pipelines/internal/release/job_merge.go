@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
@@ -71,10 +72,10 @@ func (r *run) plan(ctx context.Context, set catalog.Set, arch catalog.Arch) (*Me
 	}
 	merge := Merge{
 		Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: r.Version, Catalog: r.Catalog, Limit: r.Limit},
-		Pins:  r.Pins, Scratch: r.Scratch,
+		Pins:  r.Pins, Cache: r.Cache,
 	}
 	for _, tarball := range tarballs {
-		merge.Components = append(merge.Components, archive.Component{Name: tarball.Asset, Path: tarball.Path})
+		merge.Components = append(merge.Components, archive.Component{Name: tarball.Asset, Path: tarball.Path, Digest: strings.TrimPrefix(tarball.Digest, "sha256:")})
 	}
 	plan, err := merge.Plan(ctx)
 	if err != nil {
@@ -101,7 +102,7 @@ func (r *run) plan(ctx context.Context, set catalog.Set, arch catalog.Arch) (*Me
 func (r *run) write(ctx context.Context, plan *MergePlan) error {
 	name := PublishedFile(plan.Report.Set, r.Version, plan.Report.Arch)
 	stage := r.Report.Stage(name, "merge")
-	merged, err := plan.Write(ctx, filepath.Join(r.Output, name), func(done int64) { stage.Bytes(done, plan.Report.Size) })
+	merged, err := plan.Write(ctx, filepath.Join(r.Output, name), stage)
 	digest := ""
 	if err == nil {
 		digest, err = digestOf(merged.Path)

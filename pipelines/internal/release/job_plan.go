@@ -158,7 +158,7 @@ func (j *Job) action(name, digest string, assets []github.Asset) github.Action {
 // run has left the tarballs of its components, else by their sizes.
 func (j *Job) planTarball(ctx context.Context, p *Planned, set catalog.Set, arch catalog.Arch, found []PlannedAsset, assets []github.Asset) error {
 	file := PlannedFile{Name: PublishedFile(set.Name, j.Version, arch)}
-	merge := Merge{Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: j.Version, Catalog: j.Catalog, Limit: j.Limit}, Pins: j.Pins, Scratch: j.Scratch}
+	merge := Merge{Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: j.Version, Catalog: j.Catalog, Limit: j.Limit}, Pins: j.Pins, Cache: j.Cache}
 	file.Exact = true
 	for _, name := range set.Components[arch] {
 		i := slices.IndexFunc(found, func(asset PlannedAsset) bool { return asset.Asset == name })

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
@@ -31,9 +32,8 @@ type Merge struct {
 	Pins []byte
 	// Components are the tarballs, in the order of the set.
 	Components []archive.Component
-	// Scratch is the folder for copies of tarballs without an index: see
-	// archive.Options.
-	Scratch string
+	// Cache is the folder for verdicts and copies: see archive.Options.
+	Cache string
 }
 
 // MergePlan is a merge whose result is known to the byte, and not written.
@@ -42,8 +42,8 @@ type MergePlan struct {
 	Report sizes.Report
 }
 
-// Plan reads the indexes of the components. The error says what stands in the way of
-// a merge, naming both components: paths with different content, members on the host's
+// Plan vets the components and reads their indexes. The error says what stands in the way of
+// a merge, naming both components: a path in both, members on the host's
 // own files, links to nothing. The size is not checked: see sizes.Report.Check.
 func (m Merge) Plan(ctx context.Context) (*MergePlan, error) {
 	extras := []archive.Extra{
@@ -51,7 +51,7 @@ func (m Merge) Plan(ctx context.Context) (*MergePlan, error) {
 		{Name: pinsMember, Content: m.Pins},
 	}
 	merged, err := archive.PlanMerge(ctx, m.Components, extras, archive.Options{
-		Level: mergeLevel, ModTime: time.Unix(recipe.SourceDateEpoch, 0), Scratch: m.Scratch,
+		Level: mergeLevel, ModTime: time.Unix(recipe.SourceDateEpoch, 0), Cache: m.Cache,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("merging %s on %s: %w", m.Set, m.Arch, err)
@@ -70,30 +70,12 @@ type MergedTarball struct {
 	Changed bool `json:"changed"`
 }
 
-// Check decompresses the components and compares every byte with their indexes:
-// for those that come from no cache, which vouches for a digest.
-func (p *MergePlan) Check(ctx context.Context) error {
-	if err := p.Merged.Check(ctx); err != nil {
-		return fmt.Errorf("merging %s on %s: %w", p.Report.Set, p.Report.Arch, err)
-	}
-	return nil
-}
-
 // Write writes the tarball to a file, which appears complete or not at all. One that
-// has the right content already is left alone. Progress, if set, gets the bytes done
-// so far.
-func (p *MergePlan) Write(ctx context.Context, out string, progress func(done int64)) (MergedTarball, error) {
-	same, err := p.Merged.Same(ctx, out)
-	switch {
-	case err != nil:
-	case same:
-		err = archive.RemovePartial(out)
-	default:
-		p.Merged.Progress = progress
-		err = p.Merged.Write(ctx, out)
-	}
+// has the right content already is left alone. The stage shows the bytes written.
+func (p *MergePlan) Write(ctx context.Context, out string, stage *progress.Stage) (MergedTarball, error) {
+	changed, err := p.Merged.Write(ctx, out, stage)
 	if err != nil {
 		return MergedTarball{}, fmt.Errorf("merging %s on %s: %w", p.Report.Set, p.Report.Arch, err)
 	}
-	return MergedTarball{Set: p.Report.Set, Arch: p.Report.Arch, Path: out, Size: p.Merged.Size, Changed: !same}, nil
+	return MergedTarball{Set: p.Report.Set, Arch: p.Report.Arch, Path: out, Size: p.Merged.Size, Changed: changed}, nil
 }

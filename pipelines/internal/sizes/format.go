@@ -94,9 +94,6 @@ func (r Report) notes() []string {
 		if c.Reframed {
 			reframed = append(reframed, c.Name)
 		}
-		if c.Shared > 0 {
-			notes = append(notes, fmt.Sprintf("%d files of %s are also in another component, with the same content: they are shipped once.", c.Shared, c.Name))
-		}
 	}
 	if len(reframed) > 0 {
 		notes = append(notes, "Compressed again because they have no index: "+strings.Join(reframed, ", ")+".")

@@ -57,7 +57,7 @@ func mergeOf(components ...archive.Component) merging {
 func (m merging) merged(t *testing.T) *archive.Merged {
 	t.Helper()
 	extras := []archive.Extra{{Name: "./opt/kata/VERSION", Content: []byte("3.28.0\n")}}
-	merged, err := archive.PlanMerge(t.Context(), m.components, extras, archive.Options{Level: 3, ModTime: time.Unix(0, 0), Scratch: t.TempDir()})
+	merged, err := archive.PlanMerge(t.Context(), m.components, extras, archive.Options{Level: 3, ModTime: time.Unix(0, 0), Cache: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestReadPrevious(t *testing.T) {
 	m := mergeOf(packed(t, dir, "a", "bin/a "+noise(5000), "bin/b b", "bin/c "+noise(700), "lib/d d"), packed(t, dir, "e", "bin/e e", "bin/f "+noise(99)))
 	mergedPlan := m.merged(t)
 	merged := filepath.Join(dir, "kata-static-3.27.0-amd64.tar.zst")
-	if err := mergedPlan.Write(t.Context(), merged); err != nil {
+	if _, err := mergedPlan.Write(t.Context(), merged, nil); err != nil {
 		t.Fatal(err)
 	}
 	file := func(name, text string) string {

@@ -54,8 +54,6 @@ type Component struct {
 	// Reframed is true if the component's tarball had no index and was compressed
 	// again.
 	Reframed bool `json:"reframed,omitempty"`
-	// Shared counts the files that an earlier component ships too.
-	Shared int `json:"shared,omitempty"`
 	// Members are the files and links, the biggest share first.
 	Members []Member `json:"members"`
 }
@@ -101,7 +99,7 @@ func Of(m Merge, merged *archive.Merged) Report {
 		}
 	}
 	for _, part := range merged.Parts {
-		c := Component{Name: part.Name, Size: part.Size, Reframed: part.Reframed, Shared: len(part.Shared), Members: membersOf(part.Members)}
+		c := Component{Name: part.Name, Size: part.Size, Reframed: part.Reframed, Members: membersOf(part.Members)}
 		if asset, err := m.Catalog.Find(part.Name, m.Arch); err == nil && asset.Budget > 0 {
 			c.Budget, c.BudgetPos = int64(asset.Budget), asset.Pos
 		}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"reflect"
 	"regexp"
 	"strings"
@@ -22,6 +23,19 @@ import (
 
 // Node is a part of a file that knows its line.
 type Node struct{ *yaml.Node }
+
+// ReadFile is Decode for a file of a tree. Its error wraps that of the tree.
+func ReadFile(tree fs.FS, file string, into any) (Node, error) {
+	data, err := fs.ReadFile(tree, file)
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		err = pathError.Err // The path is in front already.
+	}
+	if err != nil {
+		return Node{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return Decode(file, data, into)
+}
 
 // Decode reads the one document of a file into a value, and returns its root. An
 // unknown or duplicate field, a value of another type, an empty file and a second

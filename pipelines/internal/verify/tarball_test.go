@@ -36,7 +36,7 @@ func TestForeignTarballs(t *testing.T) {
 		headers []tar.Header
 		want    string
 	}{
-		"member twice": {[]tar.Header{{Name: name, Size: 1}, {Name: name, Size: 1}}, "does the member stand twice?"},
+		"member twice": {[]tar.Header{{Name: name, Size: 1}, {Name: name, Size: 1}}, "duplicate member"},
 		"huge member":  {[]tar.Header{{Name: name, Size: 5 << 30}}, "a kernel has less than 4294967296"},
 		"path outside": {[]tar.Header{{Name: "./../../etc/passwd", Size: 1}}, "stays inside"},
 		"device":       {[]tar.Header{{Name: "./dev/x", Typeflag: tar.TypeChar}}, "tar type"},

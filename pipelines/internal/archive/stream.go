@@ -1,0 +1,234 @@
+package archive
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+const (
+	// maxListing bounds the memory that names and links of one tarball take.
+	maxListing = 64 << 20
+	// maxTrailer is how many zeros may fill up the last record of a tar stream.
+	maxTrailer = 1 << 20
+)
+
+// List reads a tarball to its end and returns its members in their order, with
+// the hashes of the files. Memory is bounded whatever the tarball says. A
+// tarball that was cut short, that holds anything Pack would refuse, or that
+// other programs would extract differently, is an error. So that tarballs of other
+// programs can be read, names may lack "./" and come in any order, directories may
+// appear several times, and a member for the root is skipped.
+func List(r io.Reader) ([]Member, error) {
+	return walk(r, maxUnpacked, func(Member, io.Reader) error { return nil })
+}
+
+// Extract reads a tarball to its end, as List does, and on the way writes files
+// to where place says: "" for one that is not wanted. It is called with the
+// member's name and its size in bytes, and may refuse it. The files must not exist
+// before, so no member is extracted twice; after an error none is left.
+func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) (members []Member, err error) {
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, path := range made {
+				os.Remove(path)
+			}
+		}
+	}()
+	return walk(r, maxUnpacked, func(m Member, content io.Reader) error {
+		if !m.Mode.IsRegular() {
+			return nil
+		}
+		path, err := place(m.Name, m.Size)
+		if err != nil {
+			return fmt.Errorf("extracting %s: %w", m.Name, err)
+		}
+		if path == "" {
+			return nil
+		}
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("duplicate member %s, or %s exists", m.Name, path)
+		}
+		if err != nil {
+			return fmt.Errorf("extracting %s: %w", m.Name, err)
+		}
+		made = append(made, path)
+		_, err = io.Copy(file, content)
+		return errors.Join(err, file.Close())
+	})
+}
+
+// catStream is Cat for a tarball without an index, which is read to its end.
+func catStream(w io.Writer, path, name string) error {
+	file, _, err := openFile(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return copyFile(w, file, name)
+}
+
+func copyFile(w io.Writer, r io.Reader, name string) error {
+	var found *Member
+	_, err := walk(r, maxUnpacked, func(m Member, content io.Reader) error {
+		if m.Name != memberName(name) {
+			return nil
+		}
+		if found != nil {
+			return fmt.Errorf("duplicate member %s", m.Name)
+		}
+		found = &m
+		_, err := io.Copy(w, content)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case found == nil:
+		return fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	case !found.Mode.IsRegular():
+		return notFile(*found)
+	}
+	return nil
+}
+
+// walk reads a tarball to its end, of at most limit bytes unpacked, and returns its
+// members. Each is called with every member, of which the hash is not known yet, and
+// its content. The header has passed vetHeader; how the names fit together is known
+// only at the end.
+func walk(r io.Reader, limit int64, each func(m Member, content io.Reader) error) ([]Member, error) {
+	decoder, err := newDecoder(r)
+	if err != nil {
+		return nil, err
+	}
+	defer decoder.Close()
+	stream := &countReader{from: decoder, max: limit}
+	tarball := tar.NewReader(stream)
+	var members []Member
+	size, fill := 0, int64(0) // of the list, and after the content before
+	for {
+		stream.note()
+		h, err := tarball.Next()
+		heads := stream.noted(fill)
+		if errors.Is(err, io.EOF) {
+			if err := atEnd(stream, heads); err != nil {
+				return nil, err
+			}
+			return members, checkNames(members, true)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the tar stream after %d members: %w", len(members), err)
+		}
+		if h.Size > limit-stream.n && !sparse(h) {
+			return nil, fmt.Errorf("%q claims to have %d bytes: %w", h.Name, h.Size, tooMuch(limit))
+		}
+		if err := vetHeader(h, heads); err != nil {
+			return nil, err
+		}
+		fill = padding(h.Size)
+		if h.Typeflag == tar.TypeDir && (h.Name == "./" || h.Name == ".") {
+			continue
+		}
+		m, err := read(h, tarball, each)
+		if err != nil {
+			return nil, err
+		}
+		size += len(m.Name) + len(m.Link) + 128
+		if size > maxListing {
+			return nil, fmt.Errorf("more than %d members: refusing to list them", len(members))
+		}
+		members = append(members, m)
+	}
+}
+
+// read makes a member of a header and the content that follows it.
+func read(h *tar.Header, content io.Reader, each func(m Member, content io.Reader) error) (Member, error) {
+	m := memberOf(h)
+	if err := CheckMember(m); err != nil {
+		return Member{}, err
+	}
+	hash := sha256.New()
+	if err := each(m, io.TeeReader(content, hash)); err != nil {
+		return Member{}, err
+	}
+	if m.Mode.IsRegular() {
+		if _, err := io.Copy(hash, content); err != nil {
+			return Member{}, fmt.Errorf("reading %s: %w", m.Name, err)
+		}
+		m.SHA256 = hex.EncodeToString(hash.Sum(nil))
+	}
+	return m, nil
+}
+
+// atEnd makes sure that the stream ended where it says: archive/tar takes one
+// that was cut between two members, or within the headers of one, for complete,
+// and does not look at what follows the end. Left are the bytes after the last
+// content that archive/tar has read.
+func atEnd(stream *countReader, left []byte) error {
+	switch {
+	case len(left) < endSize:
+		return fmt.Errorf("the tar stream ends without its final blocks: %w", io.ErrUnexpectedEOF)
+	case len(left) > endSize || !allZero(left):
+		return fmt.Errorf("the tar stream ends in a header of no member: %w", io.ErrUnexpectedEOF)
+	}
+	buffer := make([]byte, 32*blockSize)
+	for end := stream.n; ; {
+		n, err := stream.Read(buffer)
+		switch {
+		case stream.n-end > maxTrailer:
+			return fmt.Errorf("more than %d zeros follow the end of the tar stream", maxTrailer)
+		case !allZero(buffer[:n]):
+			return errors.New("data follows the end of the tar stream")
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading the end of the tarball: %w", err)
+		}
+	}
+}
+
+func allZero(data []byte) bool { return len(bytes.Trim(data, "\x00")) == 0 }
+
+// countReader counts the bytes that pass, and ends after max of them. Between
+// note and noted it keeps them.
+type countReader struct {
+	from   io.Reader
+	n, max int64
+	heads  []byte
+	noting bool
+}
+
+func (c *countReader) note() { c.heads, c.noting = c.heads[:0], true }
+
+// noted returns what passed since note, after skip bytes.
+func (c *countReader) noted(skip int64) []byte {
+	c.noting = false
+	return c.heads[min(skip, int64(len(c.heads))):]
+}
+
+// Read passes on what it gets.
+func (c *countReader) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	if c.n += int64(n); c.n > c.max {
+		return 0, tooMuch(c.max)
+	}
+	if c.noting {
+		if len(c.heads)+n > maxHeads {
+			return 0, fmt.Errorf("the headers of one member take more than %d bytes", maxHeads)
+		}
+		c.heads = append(c.heads, p[:n]...)
+	}
+	return n, err
+}
+
+func tooMuch(limit int64) error {
+	return fmt.Errorf("the tarball unpacks to more than %d bytes", limit)
+}

@@ -1,0 +1,81 @@
+package catalog
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+)
+
+// checkNames refuses duplicate assets; they are sorted by name.
+func (c *Catalog) checkNames() []error {
+	var problems []error
+	for i := 1; i < len(c.Assets); i++ {
+		if a, b := c.Assets[i-1], c.Assets[i]; a.Name == b.Name {
+			problems = append(problems, fmt.Errorf("%s: duplicate asset %s, already declared at %s", b.Pos, b.Name, a.Pos))
+		}
+	}
+	return append(problems, c.checkTarballs()...)
+}
+
+// checkTarballs refuses two tarballs with the same file name, which would be two
+// dependencies with the same name for a step.
+func (c *Catalog) checkTarballs() []error {
+	var problems []error
+	declared := map[string]string{}
+	for _, asset := range c.Assets {
+		declared[asset.Name] = asset.Pos
+	}
+	for _, asset := range c.Assets {
+		for _, output := range asset.Outputs {
+			name := asset.Name + "-" + output
+			if other, found := declared[name]; found {
+				problems = append(problems, fmt.Errorf("%s: output %s of %s has the tarball name of %s, declared at %s", asset.Pos, output, asset.Name, name, other))
+			}
+			declared[name] = asset.Pos
+		}
+	}
+	return problems
+}
+
+// checkDependencies checks every dependency on every architecture.
+func (c *Catalog) checkDependencies() []error {
+	var problems []error
+	for _, asset := range c.Assets {
+		for _, name := range asset.Dependencies {
+			if !slices.Contains(c.Names(), name) {
+				problems = append(problems, fmt.Errorf("%s: %s depends on an unknown asset %q%s",
+					asset.Pos, asset.Name, name, nearest.Hint(name, c.Names())))
+				continue
+			}
+			for _, arch := range asset.Arches {
+				if _, err := c.Find(name, arch); err != nil {
+					problems = append(problems, fmt.Errorf("%s: %s on %s: %w", asset.Pos, asset.Name, arch, err))
+				}
+			}
+		}
+		if cycle := c.cycle(asset.Name, nil); cycle != nil && cycle[0] == asset.Name {
+			problems = append(problems, fmt.Errorf("%s: dependency cycle: %s", asset.Pos, strings.Join(cycle, " -> ")))
+		}
+	}
+	return problems
+}
+
+// cycle returns the first cycle of dependencies reached from name.
+func (c *Catalog) cycle(name string, chain []string) []string {
+	if i := slices.Index(chain, name); i >= 0 {
+		return append(chain[i:], name)
+	}
+	for _, asset := range c.Assets {
+		if asset.Name != name {
+			continue
+		}
+		for _, dependency := range asset.Dependencies {
+			if cycle := c.cycle(dependency, append(slices.Clip(chain), name)); cycle != nil {
+				return cycle
+			}
+		}
+	}
+	return nil
+}
