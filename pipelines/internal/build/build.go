@@ -1,62 +1,53 @@
-// Package build brings assets into being: for each asset, dependencies first,
-// it looks the key up in the store, builds what is missing, and puts the
-// tarball where the caller wants it.
+// Package build plans what building assets takes, and executes plans. A Plan is
+// a value: a step for each asset, dependencies first, that is a hit in the
+// store, a miss, or pending on misses. Verbs that look up, print, build and
+// release start from the same plan; an Executor is the only thing that changes
+// anything.
+//
+// It leaves out how a recipe becomes a tarball, which is a Builder's work, and
+// where artifacts are kept, which is a Store's.
 package build
 
 import (
 	"context"
-	"errors"
 
-	"golang.org/x/sync/errgroup"
-
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// Builder builds one recipe. Dependencies maps the name of each dependency to
-// its tarball, and "<name>-<output>" to each secondary one.
+// Builder builds recipes.
 type Builder interface {
+	// Check reports all that would keep the steps from being built, parallel at
+	// a time, without changing anything.
+	Check(ctx context.Context, steps []Step, parallel int) error
+	// Build builds one recipe. Dependencies maps the name of each dependency to
+	// its tarball, and "<name>-<output>" to each secondary one.
 	Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error)
 }
 
-// Built is what a Builder made: files in a folder that Discard removes.
+// Built is what a Builder made.
 type Built struct {
+	// Work is the folder of the files; the caller removes it.
+	Work string
+	// Tarball is the path of the main tarball, Outputs are those of the
+	// secondary ones by name.
 	Tarball string
-	// Outputs are the secondary tarballs by name.
 	Outputs map[string]string
 	// Record says, in JSON, what the key leaves open: versions of packages,
 	// places of sources, the base and engine that were used.
-	Record  []byte
-	Discard func() error
+	Record []byte
 }
 
-// Store keeps artifacts by key; see package store.
+// Store keeps artifacts by key; see store.Tiered.
 type Store interface {
-	Get(ctx context.Context, ref store.Ref) (store.Artifact, error)
+	Find(ctx context.Context, ref store.Ref) (artifact store.Artifact, where string, err error)
+	List(ctx context.Context) ([]store.Artifact, error)
+	Latest(ctx context.Context, asset string, tags ...string) (store.Artifact, error)
+	HasSource(ctx context.Context, hash string) (bool, error)
+	Lock(ctx context.Context, ref store.Ref) (unlock func() error, err error)
 	Put(ctx context.Context, put store.Put) (store.Artifact, error)
 	Export(ctx context.Context, artifact store.Artifact, output, path string) (changed bool, err error)
-	Lock(ctx context.Context, ref store.Ref) (unlock func() error, err error)
-}
-
-// Scheduler builds assets of a catalog.
-type Scheduler struct {
-	Catalog  *catalog.Catalog
-	Resolver recipe.Resolver
-	Store    Store
-	Builder  Builder
-	// Rebuild, where it is set, builds each of the assets asked for once more,
-	// without any cache, and Build compares: see Difference.
-	Rebuild Builder
-	// Publish, where it is set, gets the artifact of each asset, dependencies
-	// included, once it is in place.
-	Publish func(ctx context.Context, artifact store.Artifact) error
-	// Parallel is how many builds may run at once; less than 1 counts as 1.
-	Parallel int
-	// Output is the folder for the tarballs of the assets asked for.
-	Output string
-	// Scratch is the folder for the tarballs of their dependencies.
-	Scratch string
+	Publish(ctx context.Context, artifact store.Artifact, tags []string) error
 }
 
 // Result is one asset that is in place.
@@ -84,27 +75,28 @@ func TarballName(asset string) string { return "kata-static-" + asset + ".tar.zs
 // OutputName returns the file name of a secondary tarball of an asset.
 func OutputName(asset, output string) string { return TarballName(asset + "-" + output) }
 
-// Build puts the tarballs of the named assets into Output, building them and
-// what they depend on where the store has no artifact. Assets that do not
-// depend on each other are looked up, pulled and built side by side. It stops
-// at the first failure, whose error names the asset; the results are those
-// assets that are in place.
-func (s *Scheduler) Build(ctx context.Context, names []string, arch catalog.Arch) (results []Result, err error) {
-	closure, err := s.Catalog.Closure(names, arch)
-	if err != nil {
-		return nil, err
+func fileName(asset, output string) string {
+	if output == "" {
+		return TarballName(asset)
 	}
-	schedule := newSchedule(s, closure, names, arch)
-	defer func() { err = errors.Join(err, schedule.scratch.remove()) }()
-	group, ctx := errgroup.WithContext(ctx)
-	for _, n := range schedule.nodes {
-		group.Go(func() error { return schedule.settle(ctx, n) })
+	return OutputName(asset, output)
+}
+
+// outputs names the tarballs of an artifact; "" is the main one.
+func outputs(artifact store.Artifact) []string {
+	names := []string{""}
+	for _, output := range artifact.Outputs {
+		names = append(names, output.Name)
 	}
-	err = group.Wait()
-	for _, asset := range closure {
-		if n := schedule.nodes[asset.Name]; n.asked && n.result.Path != "" {
-			results = append(results, n.result)
-		}
+	return names
+}
+
+// Contents returns the digests of an artifact that go into the keys of its
+// dependents.
+func Contents(artifact store.Artifact) recipe.Digests {
+	digests := recipe.Digests{Tarball: artifact.Digest, Outputs: map[string]string{}}
+	for _, output := range artifact.Outputs {
+		digests.Outputs[output.Name] = output.Digest
 	}
-	return results, err
+	return digests
 }

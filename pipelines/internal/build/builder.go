@@ -8,98 +8,112 @@ import (
 	"path/filepath"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// equip gives a job the builder that an earlier build made, here or on a machine
-// that shares the registry, or has the job keep the one that it makes. Builds
-// that want the same builder wait for the first to make it. Done is to be called
-// when the job has ended.
-func (b *run) equip(ctx context.Context, job *engine.Job) (done func() error, err error) {
-	done = func() error { return nil }
-	if b.Builders == nil {
-		return done, b.onlineFor("a builder")
-	}
-	id, err := job.Declared.ID(job.Machine)
+// builder returns the declared builder: one that an earlier build kept, here or
+// on a machine that shares the registry, or else a new one, which is kept.
+func (b *run) builder(ctx context.Context, session *engine.Session, declared recipe.Builder, machine string) (builder engine.Builder, err error) {
+	stage := b.stage("builder")
+	defer func() { stage.End(err, builder.String()) }()
+	id, err := declared.ID(machine)
 	if err != nil {
-		return nil, err
+		return builder, err
 	}
-	found, err := b.find(ctx, id, job)
-	if err != nil || found {
-		return done, err
-	}
-	if err := b.onlineFor(fmt.Sprintf("the builder %.12s", id)); err != nil {
-		return nil, err
-	}
-	unlock, err := b.Builders.Lock(ctx, id)
+	kept, unlock, err := b.keptBuilder(ctx, id, machine)
 	if err != nil {
-		return nil, err
+		return builder, err
 	}
-	// It may have been made while this build waited.
-	if found, err = b.find(ctx, id, job); err != nil || found {
-		return done, errors.Join(err, unlock())
-	}
-	held := true
-	done = func() error {
-		if !held {
-			return nil
+	defer unlock()
+	if kept.Digest != "" {
+		if builder, err = session.ImportBuilder(ctx, b.archive(), machine); err != nil {
+			return builder, fmt.Errorf("importing the kept builder %s: %w", kept.Digest, err)
 		}
-		held = false
-		return unlock()
+		builder.Base, builder.Digest = kept.Base, kept.Digest
+		return builder, nil
 	}
-	job.Keep = func(ctx context.Context, base string, export func(context.Context, string) error) (string, error) {
-		image, err := b.keep(ctx, store.Image{ID: id, Arch: job.Machine, Base: base}, export)
-		return image.Digest, errors.Join(err, done())
+	if builder, err = session.MakeBuilder(ctx, declared, machine, b.Bases, stage); err != nil || b.Builders == nil {
+		return builder, err
 	}
-	return done, nil
+	if err := session.ExportBuilder(ctx, builder, b.archive()); err != nil {
+		return builder, err
+	}
+	kept, err = b.keepBuilder(ctx, store.Image{ID: id, Arch: machine, Base: builder.Base})
+	builder.Digest = kept.Digest
+	return builder, err
 }
 
-// onlineFor refuses to make a builder offline.
-func (b *run) onlineFor(what string) error {
+// archive is the path of the builder as an OCI archive.
+func (b *run) archive() string { return filepath.Join(b.work, "builder.tar") }
+
+// keptBuilder writes a kept builder to the archive. Where there is none, the
+// image is zero, and until unlock is called other builds that want the same
+// builder wait for this one to make it.
+func (b *run) keptBuilder(ctx context.Context, id, machine string) (image store.Image, unlock func(), err error) {
+	nothing := func() {}
+	if b.Builders == nil {
+		return image, nothing, b.online("a builder")
+	}
+	if image, err = b.findBuilder(ctx, id, machine); err != nil || image.Digest != "" {
+		return image, nothing, err
+	}
+	if err := b.online(fmt.Sprintf("the builder %.12s", id)); err != nil {
+		return image, nothing, err
+	}
+	release, err := b.Builders.Lock(ctx, id)
+	if err != nil {
+		return image, nothing, err
+	}
+	// Another build may have made it while this one waited.
+	if image, err = b.findBuilder(ctx, id, machine); err != nil {
+		return image, nothing, errors.Join(err, release())
+	}
+	// Closing the file frees the lock, whatever the error.
+	return image, func() { _ = release() }, nil
+}
+
+// online refuses to make a builder offline.
+func (b *run) online(what string) error {
 	if !b.Offline {
 		return nil
 	}
-	return fmt.Errorf("%s is not in the caches, and offline none is made: build %s once online, with --push to have the registry of --cache hold the builder for other machines",
+	return fmt.Errorf("%s is not in the caches and cannot be made offline: build %s once online, with --push so that the registry of --cache keeps the builder for other machines",
 		what, b.plan.Recipe.Asset)
 }
 
-// find looks for a kept builder, and tells the job about it.
-func (b *run) find(ctx context.Context, id string, job *engine.Job) (bool, error) {
-	path := filepath.Join(b.work, "builder.tar")
-	image, where, err := b.Builders.Get(ctx, id, job.Machine, path)
+// findBuilder writes a kept builder to the archive; the image is zero where
+// there is none.
+func (b *run) findBuilder(ctx context.Context, id, machine string) (store.Image, error) {
+	image, where, err := b.Builders.Get(ctx, id, machine, b.archive())
 	if store.IsNotFound(err) {
-		return false, nil
+		return store.Image{}, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("looking for a kept builder: %w", err)
+		return store.Image{}, fmt.Errorf("looking for a kept builder: %w", err)
 	}
-	b.out.line(fmt.Sprintf("builder %s %s, from the %s cache", id, image.Digest, where))
-	job.Builder = engine.Builder{Path: path, Digest: image.Digest, Base: image.Base}
+	b.log.Line(fmt.Sprintf("builder %s %s, from the %s cache", id, image.Digest, where))
 	if where == store.InLocal {
-		return true, b.publish(ctx, id, job.Machine)
+		return image, b.publishBuilder(ctx, id, machine)
 	}
-	return true, nil
+	return image, nil
 }
 
-// keep puts a builder that was made into the caches.
-func (b *run) keep(ctx context.Context, image store.Image, export func(context.Context, string) error) (store.Image, error) {
-	path := filepath.Join(b.work, "builder.tar")
-	if err := export(ctx, path); err != nil {
-		return store.Image{}, err
-	}
-	image, err := b.Builders.Put(ctx, image, path)
+// keepBuilder puts the builder in the archive into the caches.
+func (b *run) keepBuilder(ctx context.Context, image store.Image) (store.Image, error) {
+	image, err := b.Builders.Put(ctx, image, b.archive())
 	if err != nil {
-		return store.Image{}, err
+		return store.Image{}, fmt.Errorf("keeping the builder: %w", err)
 	}
-	return image, errors.Join(b.publish(ctx, image.ID, image.Arch), os.Remove(path))
+	return image, errors.Join(b.publishBuilder(ctx, image.ID, image.Arch), os.Remove(b.archive()))
 }
 
-// publish pushes a builder where pushing is on.
-func (b *run) publish(ctx context.Context, id, arch string) error {
+// publishBuilder pushes a builder where pushing is on.
+func (b *run) publishBuilder(ctx context.Context, id, machine string) error {
 	if !b.Builders.Push || b.Builders.Registry == nil {
 		return nil
 	}
-	if _, err := b.Builders.Publish(ctx, id, arch); err != nil {
+	if _, err := b.Builders.Publish(ctx, id, machine); err != nil {
 		return fmt.Errorf("pushing the builder: %w", err)
 	}
 	return nil

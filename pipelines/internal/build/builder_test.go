@@ -2,24 +2,21 @@ package build
 
 import (
 	"archive/tar"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
 // exported writes an image as an engine exports it.
-func exported(_ context.Context, path string) error {
+func exported(path string) error {
 	file, err := os.Create(path)
 	if err != nil {
 		return err
@@ -48,39 +45,42 @@ func exported(_ context.Context, path string) error {
 // building returns a build under way that keeps builders in a folder.
 func building(t *testing.T, dir string, registry *store.Registry) *run {
 	t.Helper()
-	c, _ := container(t, nil)
+	c, _ := container(t)
 	c.Builders = &store.Builders{Local: store.Open(dir, func(text string) { t.Log(text) }), Registry: registry, Push: registry != nil}
 	p := plan()
 	p.Recipe.Builder = recipe.Builder{Distribution: "debian", Suite: "trixie", Packages: []string{"make"}}
-	log, err := createLog(c.Logs, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &run{Container: c, plan: p, work: t.TempDir(), out: newOutput(log, nil)}
+	return &run{Container: c, plan: p, work: t.TempDir(), log: newLog(t)}
 }
 
-func jobOf(b *run) engine.Job {
-	return engine.Job{Recipe: b.plan.Recipe, Machine: "x86_64", Declared: b.plan.Recipe.Builder}
-}
-
-// equipped returns the job of a build and has it make its builder if it has none.
-func equipped(t *testing.T, b *run) (job engine.Job, digest string) {
+func id(t *testing.T, b *run) string {
 	t.Helper()
-	job = jobOf(b)
-	done, err := b.equip(t.Context(), &job)
+	id, err := b.plan.Recipe.Builder.ID("x86_64")
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest = job.Builder.Digest
-	if job.Keep != nil {
-		if digest, err = job.Keep(t.Context(), "bootstrap:sha256:1", exported); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := done(); err != nil {
+	return id
+}
+
+// equipped returns the kept builder of a build, which makes it if there is none,
+// and whether it did.
+func equipped(t *testing.T, b *run) (image store.Image, made bool) {
+	t.Helper()
+	image, unlock, err := b.keptBuilder(t.Context(), id(t, b), "x86_64")
+	if err != nil {
 		t.Fatal(err)
 	}
-	return job, digest
+	defer unlock()
+	if image.Digest != "" {
+		return image, false
+	}
+	if err := exported(b.archive()); err != nil {
+		t.Fatal(err)
+	}
+	image, err = b.keepBuilder(t.Context(), store.Image{ID: id(t, b), Arch: "x86_64", Base: "bootstrap:sha256:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image, true
 }
 
 func TestBuilderIsKept(t *testing.T) {
@@ -90,25 +90,25 @@ func TestBuilderIsKept(t *testing.T) {
 	}
 	dir := t.TempDir()
 	first, made := equipped(t, building(t, dir, registry))
-	if first.Builder.Path != "" || made == "" {
-		t.Fatalf("the first build has the builder %+v and made %q", first.Builder, made)
+	if !made || first.Digest == "" {
+		t.Fatalf("the first build has the builder %+v, made %v", first, made)
 	}
 	for name, dir := range map[string]string{"local": dir, "registry": t.TempDir()} {
 		b := building(t, dir, registry)
 		b.Offline = true
-		job, digest := equipped(t, b)
-		if job.Keep != nil || digest != made || job.Builder.Base != "bootstrap:sha256:1" {
-			t.Errorf("%s: builder %+v, want %s", name, job.Builder, made)
+		image, made := equipped(t, b)
+		if made || image.Digest != first.Digest || image.Base != "bootstrap:sha256:1" {
+			t.Errorf("%s: builder %+v, made %v, want %s", name, image, made, first.Digest)
 		}
-		if info, err := os.Stat(job.Builder.Path); err != nil || info.Size() == 0 {
+		if info, err := os.Stat(b.archive()); err != nil || info.Size() == 0 {
 			t.Errorf("%s: the archive: %v, %v", name, info, err)
 		}
 	}
 	// Another builder is another image.
 	b := building(t, dir, registry)
 	b.plan.Recipe.Builder.Epoch++
-	if job, _ := equipped(t, b); job.Builder.Path != "" {
-		t.Errorf("a builder of another epoch was taken: %+v", job.Builder)
+	if image, made := equipped(t, b); !made {
+		t.Errorf("a builder of another epoch was taken: %+v", image)
 	}
 }
 
@@ -119,10 +119,10 @@ func TestKeptBuilderIsPushed(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	_, made := equipped(t, building(t, dir, nil))
+	first, _ := equipped(t, building(t, dir, nil))
 	equipped(t, building(t, dir, registry))
-	if _, digest := equipped(t, building(t, t.TempDir(), registry)); digest != made {
-		t.Errorf("the registry has the builder %q, want %s", digest, made)
+	if image, made := equipped(t, building(t, t.TempDir(), registry)); made || image.Digest != first.Digest {
+		t.Errorf("the registry has the builder %q, want %s", image.Digest, first.Digest)
 	}
 }
 
@@ -131,9 +131,8 @@ func TestBuilderOffline(t *testing.T) {
 	b.Offline = true
 	for _, builders := range []*store.Builders{b.Builders, nil} {
 		b.Builders = builders
-		job := jobOf(b)
-		_, err := b.equip(t.Context(), &job)
-		if err == nil || !strings.Contains(err.Error(), "offline none is made: build walls once online, with --push") {
+		_, _, err := b.keptBuilder(t.Context(), id(t, b), "x86_64")
+		if err == nil || !strings.Contains(err.Error(), "cannot be made offline: build walls once online, with --push") {
 			t.Errorf("error %v", err)
 		}
 	}
@@ -141,40 +140,36 @@ func TestBuilderOffline(t *testing.T) {
 
 func TestBuilderIsMadeOnce(t *testing.T) {
 	dir := t.TempDir()
-	first := building(t, dir, nil)
-	job := jobOf(first)
-	done, err := first.equip(t.Context(), &job)
-	if err != nil {
-		t.Fatal(err)
+	first, second := building(t, dir, nil), building(t, dir, nil)
+	image, unlock, err := first.keptBuilder(t.Context(), id(t, first), "x86_64")
+	if err != nil || image.Digest != "" {
+		t.Fatal(image, err)
 	}
-	second := building(t, dir, nil)
 	type result struct {
-		job engine.Job
-		err error
+		image store.Image
+		err   error
 	}
 	results := make(chan result, 1)
 	go func() {
-		job := jobOf(second)
-		done, err := second.equip(t.Context(), &job)
-		if err == nil {
-			err = done()
-		}
-		results <- result{job, err}
+		image, unlock, err := second.keptBuilder(t.Context(), id(t, second), "x86_64")
+		unlock()
+		results <- result{image, err}
 	}()
 	select {
 	case r := <-results:
 		t.Fatalf("the second build did not wait: %+v", r)
 	case <-time.After(100 * time.Millisecond):
 	}
-	if _, err := job.Keep(t.Context(), "base", exported); err != nil {
+	if err := exported(first.archive()); err != nil {
 		t.Fatal(err)
 	}
-	r := <-results
-	if r.err != nil || r.job.Builder.Path == "" || r.job.Keep != nil {
-		t.Errorf("the second build: %+v", r)
+	made, err := first.keepBuilder(t.Context(), store.Image{ID: id(t, first), Arch: "x86_64", Base: "base"})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := done(); err != nil {
-		t.Error(err)
+	unlock()
+	if r := <-results; r.err != nil || r.image.Digest != made.Digest {
+		t.Errorf("the second build: %+v", r)
 	}
 }
 
@@ -182,23 +177,15 @@ func TestBuilderIsMadeOnce(t *testing.T) {
 func TestBuilderOfAFailedBuild(t *testing.T) {
 	dir := t.TempDir()
 	b := building(t, dir, nil)
-	job := jobOf(b)
-	done, err := b.equip(t.Context(), &job)
+	_, unlock, err := b.keptBuilder(t.Context(), id(t, b), "x86_64")
 	if err != nil {
 		t.Fatal(err)
 	}
-	failed := errors.New("no space")
-	if _, err := job.Keep(t.Context(), "base", func(context.Context, string) error { return failed }); !errors.Is(err, failed) {
-		t.Errorf("error %v, want %v", err, failed)
+	if _, err := b.keepBuilder(t.Context(), store.Image{ID: id(t, b), Arch: "x86_64"}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("keeping what was not exported: %v", err)
 	}
-	if err := done(); err != nil {
-		t.Error(err)
-	}
-	if job, _ := equipped(t, building(t, dir, nil)); job.Keep == nil {
-		t.Error("a builder that was never made is there")
-	}
-	entries, err := filepath.Glob(filepath.Join(b.work, "*"))
-	if err != nil || len(entries) != 0 {
-		t.Errorf("left behind: %q, %v", entries, err)
+	unlock()
+	if _, made := equipped(t, building(t, dir, nil)); !made {
+		t.Error("the next build did not make the builder")
 	}
 }

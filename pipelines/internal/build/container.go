@@ -1,16 +1,18 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
@@ -19,29 +21,74 @@ import (
 
 // Container is the Builder that runs recipes in a Dagger engine.
 type Container struct {
+	Engine engine.Finder
+	// Sources fetches the sources, Bases makes the bases of builders.
 	Sources *source.Fetcher
-	// Ready says why no engine can be used, before anything is fetched.
-	Ready func(ctx context.Context) error
-	// Connect returns a session with the engine, which the build closes; it is
-	// asked once a build has its sources, so that a run without a miss starts
-	// none.
-	Connect func(ctx context.Context, log io.Writer, note func(string)) (*engine.Session, error)
-	// Base makes the base of a builder for a machine; see engine.Job.
-	Base func(ctx context.Context, builder recipe.Builder, machine string, log io.Writer) (path, digest string, err error)
+	Bases   *debian.Bootstrapper
 	// Builders keeps builders between builds; nil has each build make its own.
 	Builders *store.Builders
-	// Secret returns the value of a secret: that of the environment variable.
-	// It may be nil where no recipe has secrets.
-	Secret func(name string) (value string, ok bool)
-	// Offline says that a builder comes from the caches or not at all. What it
-	// says about sources is in Sources.
+	// Secrets are the values of secrets by name.
+	Secrets map[string]string
+	// Offline takes builders only from the caches; see Sources.Offline, too.
 	Offline bool
 	// Nonce, where it is not "", has the steps run whatever results of equal
 	// ones the engine keeps.
 	Nonce string
-	// Work is the folder for what is under way, Logs that for a log per asset.
+	// Work is the folder for unfinished builds, Logs the one for a log per asset
+	// and architecture.
 	Work, Logs string
 	Report     *progress.Reporter
+}
+
+// Check reports secrets that are not set, sources that cannot be had, a full
+// disk, and that no engine can be used.
+func (c *Container) Check(ctx context.Context, steps []Step, parallel int) error {
+	var problems []error
+	for _, step := range steps {
+		for _, problem := range c.problems(step) {
+			problems = append(problems, fmt.Errorf("building %q: %s", step.Asset, problem))
+		}
+	}
+	return errors.Join(append(problems, c.room(steps, parallel), c.Engine.Ready(ctx))...)
+}
+
+// room checks the space for the largest builds that can run at once.
+func (c *Container) room(steps []Step, parallel int) error {
+	largest := slices.Clone(steps)
+	slices.SortStableFunc(largest, func(a, b Step) int { return cmp.Compare(b.Resolved.Disk, a.Resolved.Disk) })
+	var need int64
+	var names []string
+	for _, step := range largest[:min(parallel, len(largest))] {
+		need += step.Resolved.Disk
+		names = append(names, step.Asset)
+	}
+	if err := files.Room(c.Work, need); err != nil {
+		return fmt.Errorf("building %s: %w", strings.Join(names, ", "), err)
+	}
+	return nil
+}
+
+// problems are those of one step.
+func (c *Container) problems(step Step) []string {
+	var problems, unset []string
+	for _, secret := range step.Resolved.Recipe.Secrets {
+		if strings.TrimSpace(c.Secrets[secret.Name]) == "" {
+			unset = append(unset, secret.Name)
+		}
+	}
+	if len(unset) > 0 {
+		problems = append(problems, fmt.Sprintf("%s declares secrets that are not set in the environment: set %s", step.Asset, strings.Join(unset, ", ")))
+	}
+	for _, absent := range step.Absent {
+		switch {
+		case !absent.Pinned:
+			problems = append(problems, absent.String())
+		case c.Offline:
+			problems = append(problems, fmt.Sprintf("source %s is in no cache, and --offline fetches nothing: run `pipelines source fetch %s` online, or give it with --source %s=PATH",
+				absent.Source, step.Asset, absent.Source))
+		}
+	}
+	return problems
 }
 
 // record is what Built.Record holds.
@@ -59,57 +106,39 @@ type sourceRecord struct {
 // Build runs the recipe and packs what it installed. Its errors are of type
 // *Failure once a log exists.
 func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error) {
-	if err := checkDisk(c.Work, plan.Disk); err != nil {
-		return Built{}, err
-	}
-	secrets, err := c.secrets(plan.Recipe)
-	if err != nil {
-		return Built{}, err
-	}
-	if err := c.Ready(ctx); err != nil {
+	if err := files.Room(c.Work, plan.Disk); err != nil {
 		return Built{}, err
 	}
 	work, err := workFolder(c.Work, plan)
 	if err != nil {
 		return Built{}, err
 	}
-	log, err := createLog(c.Logs, plan)
+	secrets := map[string]string{}
+	var values []string
+	for _, secret := range plan.Recipe.Secrets {
+		secrets[secret.Name] = c.Secrets[secret.Name]
+		values = append(values, c.Secrets[secret.Name])
+	}
+	name := plan.Recipe.Asset + "-" + plan.Recipe.Arch
+	log, err := progress.CreateLog(filepath.Join(c.Logs, name+".log"), fmt.Sprintf("%s %s, key %s", plan.Recipe.Asset, plan.Recipe.Arch, plan.Key), values)
 	if err != nil {
 		os.RemoveAll(work)
 		return Built{}, err
 	}
-	b := &run{Container: c, plan: plan, work: work, secrets: secrets, out: newOutput(log, secrets)}
+	b := &run{Container: c, plan: plan, work: work, secrets: secrets, report: c.Report.Logged(log), log: log}
 	built, err := b.build(ctx, dependencies)
 	if err == nil {
-		err = log.done()
+		err = log.Close("done")
 	}
 	if err != nil {
 		os.RemoveAll(work)
-		return Built{}, b.out.failure(plan.Recipe.Asset, err)
+		return Built{}, failure(plan.Recipe.Asset, log, err)
 	}
 	return built, nil
 }
 
-// secrets returns the values of a recipe's secrets by name.
-func (c *Container) secrets(r recipe.Recipe) (map[string]string, error) {
-	values := map[string]string{}
-	var unset []string
-	for _, secret := range r.Secrets {
-		if c.Secret != nil {
-			values[secret.Name], _ = c.Secret(secret.Name)
-		}
-		if strings.TrimSpace(values[secret.Name]) == "" {
-			unset = append(unset, secret.Name)
-		}
-	}
-	if len(unset) > 0 {
-		return nil, fmt.Errorf("%s declares secrets that are not set in the environment: set %s", r.Asset, strings.Join(unset, ", "))
-	}
-	return values, nil
-}
-
 // workFolder makes an empty folder for the build of a key. The caller holds the
-// key's lock, so what is there already was left by a process that was killed.
+// key's lock, so a process that was killed left what is there.
 func workFolder(parent string, plan recipe.Plan) (string, error) {
 	dir := filepath.Join(parent, plan.Recipe.Asset+"-"+plan.Key)
 	if err := os.RemoveAll(dir); err != nil {
@@ -128,89 +157,88 @@ type run struct {
 	work string
 	// secrets are the values of the plan's secrets.
 	secrets map[string]string
-	out     *output
+	// report also writes to the log of the build.
+	report *progress.Reporter
+	log    *progress.Log
 }
 
 func (b *run) build(ctx context.Context, dependencies map[string]string) (Built, error) {
+	staged := filepath.Join(b.work, "files")
+	if err := stage(staged, b.plan.Files); err != nil {
+		return Built{}, err
+	}
 	rec := record{Sources: []sourceRecord{}}
-	job, err := b.job(ctx, &rec)
+	sources, err := b.fetch(ctx, &rec)
 	if err != nil {
 		return Built{}, err
 	}
-	job.Dependencies = dependencies
-	job.Export, job.ExportOutputs = filepath.Join(b.work, "out"), filepath.Join(b.work, "outputs")
-	err = b.run(ctx, &job, func(session *engine.Session) (err error) {
-		rec.Record, err = session.Run(ctx, job)
-		return err
-	})
+	session, err := b.connect(ctx)
+	if err != nil {
+		return Built{}, err
+	}
+	job := engine.Job{
+		Plan: b.plan, Files: staged, Sources: sources, Dependencies: dependencies, Secrets: b.secrets, Nonce: b.Nonce, Report: b.report,
+		Export: filepath.Join(b.work, "out"), ExportOutputs: filepath.Join(b.work, "outputs"),
+	}
+	rec.Record, err = b.in(ctx, session, job)
+	// What the build needs of the session is on this machine by now.
+	if closing := session.Close(); closing != nil && ctx.Err() == nil {
+		b.note(fmt.Sprintf("closing the session with the engine: %v", closing))
+	}
 	if err != nil {
 		return Built{}, err
 	}
 	return b.pack(ctx, job.Export, job.ExportOutputs, rec)
 }
 
-// job fetches the sources, and puts together what does not depend on the engine.
-func (b *run) job(ctx context.Context, rec *record) (engine.Job, error) {
-	files := filepath.Join(b.work, "files")
-	if err := stage(files, b.plan.Files); err != nil {
-		return engine.Job{}, err
-	}
-	sources, err := b.fetch(ctx, rec)
-	return engine.Job{
-		Recipe: b.plan.Recipe, Files: files, Sources: sources, Secrets: b.secrets, Nonce: b.Nonce,
-		Log: b.out, Note: b.note, Stage: b.stage, Check: b.check, FactsSuffix: kconfig.FactsSuffix,
-	}, err
-}
-
-// run opens a session for the job, and has it do something with it.
-func (b *run) run(ctx context.Context, job *engine.Job, do func(*engine.Session) error) error {
-	end := b.stage("engine")
-	session, err := b.Connect(ctx, b.out, b.note)
+// connect opens a session with an engine, started if need be.
+func (b *run) connect(ctx context.Context) (*engine.Session, error) {
+	stage := b.stage("engine")
+	endpoint, err := b.Engine.Reporting(b.report).Find(ctx)
 	if err != nil {
-		end(err, "")
-		return err
+		stage.End(err, "")
+		return nil, err
 	}
-	end(nil, session.String())
-	err = b.runIn(ctx, session, job, do)
-	// What the build needs of the session is on this machine by now.
-	if closing := session.Close(); closing != nil && ctx.Err() == nil {
-		b.note(fmt.Sprintf("closing the session with the engine: %v", closing))
+	session, err := engine.Connect(ctx, endpoint)
+	if err != nil {
+		stage.End(err, "")
+		return nil, err
 	}
-	return err
+	stage.End(nil, session.String())
+	return session, nil
 }
 
-// runIn gives the job what depends on the engine's machine first.
-func (b *run) runIn(ctx context.Context, session *engine.Session, job *engine.Job, do func(*engine.Session) error) (err error) {
+// in runs a job in a builder for the engine's machine.
+func (b *run) in(ctx context.Context, session *engine.Session, job engine.Job) (record engine.Record, err error) {
 	if job.Machine, err = session.Machine(ctx); err != nil {
-		return err
+		return record, err
 	}
-	if job.Declared, err = job.Recipe.On(job.Machine); err != nil {
-		return err
+	declared, err := b.plan.Recipe.On(job.Machine)
+	if err != nil {
+		return record, err
 	}
 	if b.plan.Ccache {
-		id, err := job.Declared.ID(job.Machine)
+		id, err := declared.ID(job.Machine)
 		if err != nil {
-			return err
+			return record, err
 		}
 		// What a compiler makes depends on it and on what it is made for.
-		job.Ccache = "kata-ccache-" + job.Recipe.Arch + "-" + id[:16]
+		job.Ccache = "kata-ccache-" + b.plan.Recipe.Arch + "-" + id[:16]
 	}
-	job.Base = func(ctx context.Context) (path, digest string, err error) {
-		return b.Base(ctx, job.Declared, job.Machine, b.out)
-	}
-	done, err := b.equip(ctx, job)
+	builder, err := b.builder(ctx, session, declared, job.Machine)
 	if err != nil {
-		return err
+		return record, fmt.Errorf("preparing the builder: %w", err)
 	}
-	return errors.Join(do(session), done())
+	return session.Run(ctx, job, builder)
 }
 
+// fetch fetches the sources.
 func (b *run) fetch(ctx context.Context, rec *record) (map[string]string, error) {
 	paths := map[string]string{}
 	for _, declared := range b.plan.Sources {
-		end := b.stage("source")
-		fetched, err := b.Sources.Fetch(ctx, declared, b.out.stage)
-		end(err, fmt.Sprintf("%s from %s (%s), %s", declared.Name, fetched.Place, fetched.From, progress.Size(fetched.Size)))
+		stage := b.stage("source")
+		fetched, err := b.Sources.Fetch(ctx, declared, stage)
+		stage.End(err, fmt.Sprintf("%s from %s (%s), %s", declared.Name, fetched.Place, fetched.From, progress.Size(fetched.Size)))
 		if err != nil {
 			return nil, fmt.Errorf("fetching source %q: %w", declared.Name, err)
 		}
@@ -220,33 +248,6 @@ func (b *run) fetch(ctx context.Context, rec *record) (map[string]string, error)
 	return paths, nil
 }
 
-// check checks the final configuration of a kernel against its plan.
-func (b *run) check(step recipe.Step, config, facts []byte) error {
-	k := b.plan.Kernel
-	if k == nil {
-		return fmt.Errorf("step %s declares a config, but %s declares no kernel", step.Name, b.plan.Recipe.Asset)
-	}
-	var known *kconfig.Facts
-	if facts != nil {
-		var err error
-		if known, err = kconfig.ParseFacts(facts); err != nil {
-			return fmt.Errorf("reading %s%s: %w", step.Config, kconfig.FactsSuffix, err)
-		}
-	}
-	if err := k.Check(config, known); err != nil {
-		return err
-	}
-	b.note(fmt.Sprintf("the final configuration has all %d requested options and none for debugging that is not requested", len(k.Requested.Options)))
-	return nil
-}
+func (b *run) note(text string) { b.report.Note(b.plan.Recipe.Asset, text) }
 
-func (b *run) note(text string) {
-	b.out.line(text)
-	b.Report.Note(b.plan.Recipe.Asset, b.out.mask(text))
-}
-
-func (b *run) stage(name string) func(error, string) {
-	stage := b.Report.Stage(b.plan.Recipe.Asset, name)
-	b.out.begin(name, stage)
-	return func(err error, detail string) { stage.End(err, b.out.mask(detail)) }
-}
+func (b *run) stage(name string) *progress.Stage { return b.report.Stage(b.plan.Recipe.Asset, name) }

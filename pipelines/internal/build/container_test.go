@@ -2,22 +2,18 @@ package build
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
@@ -28,22 +24,21 @@ func plan() recipe.Plan {
 	return recipe.Plan{Recipe: recipe.Recipe{Asset: "walls", Arch: "x86_64"}, Key: "abc"}
 }
 
-// container returns a Container whose engine cannot be reached, which it says
-// in a line without an end, and what it reports.
-func container(t *testing.T, err error) (*Container, *bytes.Buffer) {
+// unreachable is the address of an engine that does not answer.
+const unreachable = "unix:///nonexistent/engine.sock"
+
+// container returns a Container whose engine cannot be reached, and what it
+// reports.
+func container(t *testing.T) (*Container, *bytes.Buffer) {
 	t.Helper()
 	var out bytes.Buffer
 	report := progress.New(&out, progress.Plain, nil)
 	t.Cleanup(report.Close)
 	root := t.TempDir()
 	return &Container{
+		Engine:  engine.Finder{Named: unreachable},
 		Sources: &source.Fetcher{Dir: filepath.Join(root, "sources"), Offline: true},
-		Ready:   func(context.Context) error { return nil },
-		Connect: func(_ context.Context, log io.Writer, _ func(string)) (*engine.Session, error) {
-			_, _ = io.WriteString(log, "dialing\nno answer")
-			return nil, err
-		},
-		Work: filepath.Join(root, "work"), Logs: filepath.Join(root, "logs"), Report: report,
+		Work:    filepath.Join(root, "work"), Logs: filepath.Join(root, "logs"), Report: report,
 	}, &out
 }
 
@@ -56,22 +51,28 @@ func wantEmpty(t *testing.T, dir string) {
 }
 
 func TestContainerFailure(t *testing.T) {
-	gone := errors.New("the engine is gone")
-	c, out := container(t, gone)
-	_, err := c.Build(t.Context(), plan(), nil)
+	c, out := container(t)
+	p := plan()
+	p.Recipe.Secrets = []recipe.Secret{{Name: "PIN"}}
+	c.Secrets = map[string]string{"PIN": "nonexistent"}
+	_, err := c.Build(t.Context(), p, nil)
 	var failure *Failure
-	if !errors.As(err, &failure) || !errors.Is(err, gone) || err.Error() != gone.Error() {
-		t.Fatalf("error %#v, want a Failure: %v", err, gone)
+	if !errors.As(err, &failure) || !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("error %#v, want a Failure", err)
 	}
-	tail := []string{"walls x86_64, key abc", "== engine", "dialing", "no answer"}
+	const want = "connecting to the named engine: dial unix /***/engine.sock: connect: no such file or directory"
+	if err.Error() != want {
+		t.Errorf("error %q, want %q", err, want)
+	}
+	tail := []string{"walls x86_64, key abc", "== engine"}
 	if diff := cmp.Diff(tail, failure.Tail); diff != "" {
 		t.Errorf("tail (-want +got)\n%s", diff)
 	}
-	if failure.Asset != "walls" || failure.Log != filepath.Join(c.Logs, "walls.log") {
+	if failure.Asset != "walls" || failure.Log != filepath.Join(c.Logs, "walls-x86_64.log") {
 		t.Errorf("failure of %q, log %q", failure.Asset, failure.Log)
 	}
 	log, err := os.ReadFile(failure.Log)
-	if text := strings.Join(tail, "\n") + "\nfailed: the engine is gone\n"; err != nil || string(log) != text {
+	if text := strings.Join(tail, "\n") + "\nfailed: " + want + "\n"; err != nil || string(log) != text {
 		t.Errorf("the log is %q, %v; want %q", log, err, text)
 	}
 	wantEmpty(t, c.Work)
@@ -81,8 +82,26 @@ func TestContainerFailure(t *testing.T) {
 	}
 }
 
+// Two architectures of an asset have two logs.
+func TestLogsOfTwoArchitectures(t *testing.T) {
+	c, _ := container(t)
+	for _, arch := range []string{"x86_64", "aarch64"} {
+		p := plan()
+		p.Recipe.Arch = arch
+		if _, err := c.Build(t.Context(), p, nil); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	for _, arch := range []string{"x86_64", "aarch64"} {
+		data, err := os.ReadFile(filepath.Join(c.Logs, "walls-"+arch+".log"))
+		if err != nil || !strings.HasPrefix(string(data), "walls "+arch+", key abc\n") {
+			t.Errorf("%s: %q, %v", arch, data, err)
+		}
+	}
+}
+
 func TestContainerMissingSource(t *testing.T) {
-	c, _ := container(t, errors.New("not to be asked"))
+	c, _ := container(t)
 	p := plan()
 	p.Sources = []versions.Source{{Name: "bricks", Places: []versions.Place{{Name: "yard", URL: "http://127.0.0.1:1/", SHA256: strings.Repeat("1", 64)}}}}
 	_, err := c.Build(t.Context(), p, nil)
@@ -94,7 +113,7 @@ func TestContainerMissingSource(t *testing.T) {
 
 // TestContainerWithoutLog guards against a work folder that stays behind.
 func TestContainerWithoutLog(t *testing.T) {
-	c, _ := container(t, nil)
+	c, _ := container(t)
 	if err := os.WriteFile(c.Logs, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -104,120 +123,71 @@ func TestContainerWithoutLog(t *testing.T) {
 	wantEmpty(t, c.Work)
 }
 
-func TestContainerFullDisk(t *testing.T) {
-	c, _ := container(t, nil)
-	p := plan()
-	p.Disk = 1 << 60
-	_, err := c.Build(t.Context(), p, nil)
-	if err == nil {
-		t.Fatal("no error")
+// TestCheck wants all that would keep builds from succeeding, of all steps, and
+// nothing begun.
+func TestCheck(t *testing.T) {
+	c, _ := container(t)
+	c.Engine = engine.Finder{}
+	t.Setenv("PATH", t.TempDir()) // no container runtime
+	c.Secrets = map[string]string{"OTHER_PIN": "\n", "SET": "value"}
+	signed, huge := plan(), plan()
+	signed.Recipe.Secrets = []recipe.Secret{{Name: "KBUILD_SIGN_PIN"}, {Name: "OTHER_PIN"}, {Name: "SET"}}
+	huge.Recipe.Asset, huge.Disk = "huge", 1<<60
+	floating := Absent{Source: "linux", Places: []string{"git:https://linux.example@main"}}
+	absent := Absent{Source: "bricks", Places: []string{"https://yard.example"}, Pinned: true}
+	steps := []Step{
+		{Asset: "walls", Resolved: signed, Absent: []Absent{floating, absent}},
+		{Asset: "huge", State: Pending, Resolved: huge},
 	}
-	for _, want := range []string{c.Work + " has ", " free and the build needs 1.0 EiB: free some space", "--cache-dir"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("error %q, want %q", err, want)
+	wanted := []string{
+		`building "walls": walls declares secrets that are not set in the environment: set KBUILD_SIGN_PIN, OTHER_PIN`,
+		`building "walls": source linux cannot be used: git:https://linux.example@main has no pinned commit`,
+		"building huge: " + c.Work + " has ", " free and 1.0 EiB is needed: free some space", "--cache-dir",
+		engine.ErrNoEngine.Error(),
+	}
+	offline := "building \"walls\": source bricks is in no cache, and --offline fetches nothing: run `pipelines source fetch walls` online, or give it with --source bricks=PATH"
+	err := c.Check(t.Context(), steps, 1)
+	for _, want := range wanted {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v\nwant %q", err, want)
 		}
 	}
-	if _, err := os.Stat(c.Logs); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the log was begun: %v", err)
+	if strings.Contains(err.Error(), offline) {
+		t.Errorf("online, error %v", err)
 	}
-	wantEmpty(t, c.Work)
-	if err := checkDisk(c.Work, 1); err != nil {
-		t.Errorf("one byte: %v", err)
+	c.Offline = true
+	if err := c.Check(t.Context(), steps, 1); !strings.Contains(err.Error(), offline) {
+		t.Errorf("offline, error %v", err)
+	}
+	for _, dir := range []string{c.Work, c.Logs} {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s was made: %v", dir, err)
+		}
+	}
+	c.Engine.Named = unreachable
+	if err := c.Check(t.Context(), []Step{{Asset: "walls", Resolved: plan()}}, 1); err != nil {
+		t.Errorf("without a problem: %v", err)
 	}
 }
 
-func TestCheckWithoutKernel(t *testing.T) {
-	b := &run{plan: plan()}
-	err := b.check(recipe.Step{Name: "configure", Config: "/build/.config"}, nil, nil)
-	if err == nil || err.Error() != "step configure declares a config, but walls declares no kernel" {
-		t.Errorf("error %v", err)
+// Builds that run at once need their space at once.
+func TestCheckDiskOfParallelBuilds(t *testing.T) {
+	c, _ := container(t)
+	if err := os.MkdirAll(c.Work, 0o755); err != nil {
+		t.Fatal(err)
 	}
-}
-
-// TestCheckRefusesDebugOptions checks final configurations of a kernel that does not
-// name the debug folder.
-func TestCheckRefusesDebugOptions(t *testing.T) {
-	kernel, err := kconfig.NewPlan(fstest.MapFS{
-		kconfig.VersionFile:            {Data: []byte("188\n")},
-		kconfig.ExceptionsFile:         {Data: []byte("exceptions: []\n")},
-		"kernel-configs/common/a.conf": {Data: []byte("CONFIG_SMP=y\n")},
-		"kernel-configs/x86_64/b.conf": {Data: []byte("CONFIG_PVH=y\n")},
-		"kernel-configs/debug/c.conf":  {Data: []byte("CONFIG_DEBUG_FS=y\n")},
-	}, []string{"common"}, "x86_64", "v6.18.15")
+	free, err := files.Free(c.Work)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &run{plan: recipe.Plan{Kernel: kernel}}
-	err = b.check(recipe.Step{Name: "configure"}, []byte("CONFIG_SMP=y\nCONFIG_PVH=y\nCONFIG_DEBUG_FS=y\n"), nil)
-	if err == nil || !strings.Contains(err.Error(), "kernel-configs/debug/c.conf:1: CONFIG_DEBUG_FS=y is for debug kernels only") {
-		t.Errorf("a leaked debug option: %v", err)
+	p := plan()
+	p.Disk = free/2 + free/8
+	steps := []Step{{Asset: "a", Resolved: p}, {Asset: "b", Resolved: p}, {Asset: "c", Resolved: p}}
+	if err := c.Check(t.Context(), steps, 1); err != nil {
+		t.Errorf("one at a time: %v", err)
 	}
-}
-
-func TestLogTail(t *testing.T) {
-	var lines []string
-	for i := range 60 {
-		lines = append(lines, fmt.Sprintf("line %d", i))
-	}
-	text := strings.Join(lines, "\n") + "\n"
-	for _, test := range []struct {
-		name, text string
-		piece      int
-		want       []string
-	}{
-		{"nothing", "", 1, []string{"walls x86_64, key abc"}},
-		{"few", "one\ntwo\n", 100, []string{"walls x86_64, key abc", "one", "two"}},
-		{"an empty line", "one\n\n", 100, []string{"walls x86_64, key abc", "one", ""}},
-		{"many", text, 1 << 20, lines[35:]},
-		{"many in small pieces", text, 3, lines[35:]},
-		{"a line without an end", text + "and", 7, append(slices.Clone(lines[36:]), "and")},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "logs")
-			log, err := createLog(dir, plan())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for piece := range slices.Chunk([]byte(test.text), test.piece) {
-				if n, err := log.Write(piece); n != len(piece) || err != nil {
-					t.Fatalf("Write: %d, %v", n, err)
-				}
-			}
-			cause := errors.New("why")
-			var failure *Failure
-			if err := log.failure("walls", cause); !errors.As(err, &failure) || !errors.Is(err, cause) {
-				t.Fatalf("failure: %v", err)
-			}
-			if diff := cmp.Diff(test.want, failure.Tail); diff != "" {
-				t.Errorf("tail (-want +got)\n%s", diff)
-			}
-			data, err := os.ReadFile(filepath.Join(dir, "walls.log"))
-			want := strings.TrimSuffix("walls x86_64, key abc\n"+test.text, "\n") + "\nfailed: why\n"
-			if err != nil || string(data) != want {
-				t.Errorf("the log is %q, %v; want %q", data, err, want)
-			}
-		})
-	}
-}
-
-func TestLogIsTruncatedAndEnded(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "walls.log")
-	if err := os.WriteFile(path, []byte(strings.Repeat("old", 100)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	log, err := createLog(dir, plan())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := log.done(); err != nil {
-		t.Fatal(err)
-	}
-	if data, err := os.ReadFile(path); err != nil || string(data) != "walls x86_64, key abc\ndone\n" {
-		t.Errorf("the log is %q, %v", data, err)
-	}
-	if err := log.done(); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("a second end: %v, want %v", err, os.ErrClosed)
+	if err := c.Check(t.Context(), steps, 2); !files.IsFull(err) {
+		t.Errorf("two at once: %v", err)
 	}
 }
 

@@ -54,6 +54,10 @@ type fakeBuilder struct {
 	// secondary one holds "<asset> <output>".
 	content map[string]string
 	err     error
+	// refuses is the error of Check, checked are the names of the assets that it
+	// was asked about.
+	refuses error
+	checked []string
 	// begun, if set, gets a value as a build begins, which then waits for go on.
 	begun, goOn chan struct{}
 
@@ -63,6 +67,13 @@ type fakeBuilder struct {
 	built   []string
 	given   map[string]string
 	digests map[string]string
+}
+
+func (f *fakeBuilder) Check(_ context.Context, steps []Step, _ int) error {
+	for _, step := range steps {
+		f.checked = append(f.checked, step.Asset)
+	}
+	return f.refuses
 }
 
 func (f *fakeBuilder) Build(_ context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error) {
@@ -99,7 +110,7 @@ func (f *fakeBuilder) Build(_ context.Context, plan recipe.Plan, dependencies ma
 	}
 	built := Built{
 		Tarball: filepath.Join(work, "tarball"), Outputs: map[string]string{},
-		Record: []byte(`{}`), Discard: func() error { return os.RemoveAll(work) },
+		Record: []byte(`{}`), Work: work,
 	}
 	for _, output := range plan.Recipe.Output.Outputs {
 		built.Outputs[output] = filepath.Join(work, output)
@@ -110,15 +121,18 @@ func (f *fakeBuilder) Build(_ context.Context, plan recipe.Plan, dependencies ma
 	return built, os.WriteFile(built.Tarball, []byte(content), 0o644)
 }
 
-// house is a Scheduler over a real store, with all that it writes to.
+// house is a Planner and an Executor over a real store, with all that they
+// write to.
 type house struct {
-	*Scheduler
+	Planner
+	*Executor
+	Store   Store
 	builder *fakeBuilder
 	root    string
 	seen    chan string
 }
 
-// setUp returns a scheduler over the store below root: several may share it.
+// setUp returns a house over the store below root: several may share it.
 func setUp(t *testing.T, root, assets string) *house {
 	t.Helper()
 	tree := fstest.MapFS{
@@ -139,11 +153,22 @@ func setUp(t *testing.T, root, assets string) *house {
 	}
 	notes := make(chan string, 100)
 	builder := &fakeBuilder{dir: t.TempDir(), given: map[string]string{}, digests: map[string]string{}}
-	return &house{builder: builder, root: root, seen: notes, Scheduler: &Scheduler{
-		Catalog: c, Resolver: recipe.Resolver{Versions: v, Tree: recipe.NewTree(tree)},
-		Store: store.Open(filepath.Join(root, "store"), func(text string) { notes <- text }), Builder: builder,
-		Output: filepath.Join(root, "output"), Scratch: filepath.Join(root, "scratch"),
-	}}
+	return &house{
+		builder: builder, root: root, seen: notes,
+		Store:    &store.Tiered{Local: store.Open(filepath.Join(root, "store"), func(text string) { notes <- text })},
+		Planner:  Planner{Catalog: c, Resolver: recipe.Resolver{Versions: v, Tree: recipe.NewTree(tree)}},
+		Executor: &Executor{Builder: builder, Output: filepath.Join(root, "output"), Scratch: filepath.Join(root, "scratch")},
+	}
+}
+
+// Build plans and executes.
+func (h *house) Build(ctx context.Context, names []string, arch catalog.Arch) ([]Result, error) {
+	h.Planner.Store, h.Executor.Store = h.Store, h.Store
+	plan, err := h.Plan(ctx, names, arch)
+	if err != nil {
+		return nil, err
+	}
+	return h.Execute(ctx, plan)
 }
 
 // build builds and checks that nothing but the tarballs asked for is left.
@@ -191,14 +216,11 @@ func (h *house) wantBuilt(t *testing.T, want ...string) {
 	h.builder.built = nil
 }
 
-// discarding is a test double of a Builder whose files cannot be removed.
-type discarding struct {
-	Builder
-	err error
-}
+// stuck is a test double of a Builder whose files cannot be removed.
+type stuck struct{ Builder }
 
-func (d discarding) Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error) {
-	built, err := d.Builder.Build(ctx, plan, dependencies)
-	built.Discard = func() error { return d.err }
+func (s stuck) Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error) {
+	built, err := s.Builder.Build(ctx, plan, dependencies)
+	built.Work += "/."
 	return built, err
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
-// pack makes the tarballs of what the steps have installed: out is that of the
-// main one, outputs has a folder for each secondary one.
+// pack packs what the steps have installed: out into the main tarball, each
+// folder in outputs into a secondary one.
 func (b *run) pack(ctx context.Context, out, outputs string, rec record) (Built, error) {
 	data, err := json.Marshal(rec)
 	if err != nil {
@@ -30,7 +30,7 @@ func (b *run) pack(ctx context.Context, out, outputs string, rec record) (Built,
 	}
 	built := Built{
 		Tarball: filepath.Join(b.work, TarballName(asset)), Outputs: map[string]string{},
-		Record: data, Discard: func() error { return os.RemoveAll(b.work) },
+		Record: data, Work: b.work,
 	}
 	if err := b.packOne(ctx, out, built.Tarball); err != nil {
 		return Built{}, fmt.Errorf("packing the tarball: %w", err)
@@ -45,24 +45,24 @@ func (b *run) pack(ctx context.Context, out, outputs string, rec record) (Built,
 }
 
 func (b *run) packOne(ctx context.Context, dir, tarball string) error {
-	end := b.stage("pack")
+	stage := b.stage("pack")
 	summary, err := archive.Pack(ctx, dir, tarball, archive.Options{
 		Level:   b.plan.Recipe.Output.Level,
 		ModTime: time.Unix(b.plan.Recipe.Output.SourceDateEpoch, 0),
 	})
 	if err != nil {
-		end(err, "")
+		stage.End(err, "")
 		return err
 	}
-	end(nil, fmt.Sprintf("%d members, %s, sha256 %s", len(summary.Members), progress.Size(summary.Size), summary.SHA256))
+	stage.End(nil, fmt.Sprintf("%d members, %s, sha256 %s", len(summary.Members), progress.Size(summary.Size), summary.SHA256))
 	for _, member := range summary.Members {
-		fmt.Fprintf(b.out, "%s %12d %s\n", member.Mode, member.Size, member.Name)
+		fmt.Fprintf(b.log, "%s %12d %s\n", member.Mode, member.Size, member.Name)
 	}
 	return nil
 }
 
-// checkOutputs compares what is in the folder of the secondary outputs with
-// what is declared. That one has content is for packing to see.
+// checkOutputs compares the folder of the secondary outputs with the declared
+// ones. Packing refuses one without content.
 func checkOutputs(dir string, declared []string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -74,7 +74,7 @@ func checkOutputs(dir string, declared []string) error {
 			return fmt.Errorf("a step made $OUTPUTS/%s, but outputs has %s: declare it in assets.yaml", entry.Name(), words(declared))
 		}
 		if !entry.IsDir() {
-			return fmt.Errorf("$OUTPUTS/%s is no folder: install into it what belongs to the output", entry.Name())
+			return fmt.Errorf("$OUTPUTS/%s is not a folder: install the files of the output into it", entry.Name())
 		}
 		present = append(present, entry.Name())
 	}
@@ -93,7 +93,7 @@ func words(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// stage lays out the declared files with the bytes that the key was made of.
+// stage writes the declared files, with the bytes that the key was made of.
 func stage(dir string, files []recipe.Content) error {
 	for _, file := range files {
 		path := filepath.Join(dir, filepath.FromSlash(file.Path))

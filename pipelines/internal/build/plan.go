@@ -9,24 +9,54 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// State says what is to be done for an asset.
+// Plan is what building some assets takes.
+type Plan struct {
+	Arch catalog.Arch
+	// Names are the assets asked for.
+	Names []string
+	// Steps are those of the assets and all they depend on, by stage and name:
+	// the order in which they are built.
+	Steps []Step
+
+	resolver recipe.Resolver
+}
+
+// Step returns the step of an asset of the plan.
+func (p Plan) Step(asset string) Step {
+	return p.Steps[slices.IndexFunc(p.Steps, func(s Step) bool { return s.Asset == asset })]
+}
+
+// Secrets returns the names of the secrets of all steps that are not hits.
+func (p Plan) Secrets() []string {
+	var names []string
+	for _, step := range p.Steps {
+		if step.State != Hit {
+			names = append(names, step.Secrets...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// State is what there is to do for an asset.
 type State string
 
 const (
-	// Hit means that an artifact of the asset's inputs is there.
+	// Hit means that an artifact of the asset's inputs exists.
 	Hit State = "hit"
-	// Miss means that all inputs are known and no artifact of them is there.
+	// Miss means that all inputs are known and no artifact of them exists.
 	Miss State = "build"
-	// Pending means that the key depends on what builds that come first give.
+	// Pending means that the key depends on the results of earlier builds.
 	Pending State = "pending"
 )
 
-// Step is what is to be done for one asset.
+// Step is what there is to do for one asset.
 type Step struct {
 	Asset string `json:"asset"`
 	Arch  string `json:"arch"`
@@ -38,34 +68,51 @@ type Step struct {
 	Where  string `json:"where"`
 	Digest string `json:"digest"`
 	Size   int64  `json:"size"`
-	// Stage counts from 1: the assets of one stage do not depend on each other,
-	// but on such of the stages before alone.
+	// Stage counts from 1: the assets of a stage depend only on assets of earlier
+	// stages.
 	Stage        int      `json:"stage"`
 	Dependencies []string `json:"dependencies"`
 	// PendingOn are the dependencies that must be built first.
 	PendingOn []string `json:"pendingOn"`
 	// Against is the artifact that Changes compares with; nil where there is none.
-	// A hit stands against itself.
+	// A hit is compared with itself.
 	Against *Against `json:"against"`
-	// Changes are those of the inputs. What dependencies that must be built first
-	// will give is left out.
+	// Changes are those of the inputs, without the results of dependencies that
+	// must be built first.
 	Changes []recipe.Change `json:"changes"`
-	// Why says in words why there is something to do; "" for a hit.
+	// Why is the reason for a build in words; "" for a hit.
 	Why string `json:"why"`
-	// Absent are the sources that no cache has, where there is something to do.
+	// Absent are the sources that no cache has; none for a hit.
 	Absent []Absent `json:"absentSources"`
-	// Recipe holds the inputs; the digests of dependencies that must be built
+	// Secrets are the names of those that a build needs, Disk is the free space
+	// that it needs, in bytes.
+	Secrets []string `json:"secrets"`
+	Disk    int64    `json:"disk"`
+	// Resolved holds the inputs; the digests of dependencies that must be built
 	// first are "pending".
-	Recipe recipe.Recipe `json:"-"`
+	Resolved recipe.Plan `json:"-"`
+
+	declared catalog.Asset
+	// artifact is that of a hit.
+	artifact store.Artifact
 }
 
-// Absent is a source that a build would have to ask its places for.
+// Absent is a source that a build has to fetch from one of its places.
 type Absent struct {
 	Source string `json:"source"`
-	// Places say where it can come from; with Pinned false none of them can be
-	// used, because nobody has written down what they should give.
+	// Places say where it can come from; with Pinned false none of them has a
+	// hash or commit, so that none can be used.
 	Places []string `json:"places"`
 	Pinned bool     `json:"pinned"`
+}
+
+// String says what a build would have to fetch.
+func (a Absent) String() string {
+	from := strings.Join(a.Places, " or ")
+	if !a.Pinned {
+		return fmt.Sprintf("source %s cannot be used: %s has no pinned commit", a.Source, from)
+	}
+	return fmt.Sprintf("source %s is in no cache: it must come from %s, or be given with --source %s=PATH", a.Source, from, a.Source)
 }
 
 // Against is an artifact that a recipe is compared with.
@@ -74,46 +121,37 @@ type Against struct {
 	Where string `json:"where"`
 }
 
-// Planner finds out what building assets would do. It builds nothing, moves no
-// artifact and starts no engine.
+// Planner makes plans. It builds nothing, moves no artifact and starts no engine.
 type Planner struct {
 	Catalog  *catalog.Catalog
 	Resolver recipe.Resolver
-	// Find looks an artifact up and says where it is, as store.Tiered.Find does.
-	Find func(ctx context.Context, ref store.Ref) (artifact store.Artifact, where string, err error)
-	// List returns the artifacts of the local store with their recipes.
-	List func(ctx context.Context) ([]store.Artifact, error)
-	// Latest returns what a moving tag of an asset in the registry points at,
-	// with its recipe; nil where there is no registry.
-	Latest func(ctx context.Context, asset, tag string) (store.Artifact, error)
-	// Cached says whether a cache has the file of a place, nil that nobody asks.
-	Cached func(ctx context.Context, place versions.Place) (bool, error)
-	// Branch is the one whose moving tags are read.
-	Branch string
-	// Note gets warnings, from several goroutines at once.
-	Note func(text string)
+	Store    Store
+	// Sources is asked for sources in its cache; nil leaves Step.Absent empty.
+	Sources *source.Fetcher
+	// Branches are those whose moving tags are read, the first that has one.
+	Branches []string
+	Report   *progress.Reporter
 }
 
 // lookups is how many assets are looked up at once.
 const lookups = 8
 
-// Plan returns a step for each of the named assets and all they depend on, by
-// stage and name. Everything of one stage is looked up side by side.
-func (p *Planner) Plan(ctx context.Context, names []string, arch catalog.Arch) ([]Step, error) {
+// Plan returns the plan of the named assets. Everything of one stage is looked
+// up side by side.
+func (p *Planner) Plan(ctx context.Context, names []string, arch catalog.Arch) (Plan, error) {
 	closure, err := p.Catalog.Closure(names, arch)
 	if err != nil {
-		return nil, err
+		return Plan{}, err
 	}
-	run := &planning{Planner: p, arch: arch, earlier: earlier{Planner: p}, found: map[string]recipe.Digests{}}
-	var steps []Step
+	plan := Plan{Arch: arch, Names: names, resolver: p.Resolver}
+	run := &planning{Planner: p, arch: arch, found: map[string]recipe.Digests{}}
 	for i, assets := range stages(closure) {
 		done := make([]Step, len(assets))
-		found := make([]store.Artifact, len(assets))
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(lookups)
 		for j, asset := range assets {
 			group.Go(func() (err error) {
-				if done[j], found[j], err = run.step(ctx, asset); err != nil {
+				if done[j], err = run.step(ctx, asset); err != nil {
 					return fmt.Errorf("planning %q: %w", asset.Name, err)
 				}
 				done[j].Stage = i + 1
@@ -121,16 +159,16 @@ func (p *Planner) Plan(ctx context.Context, names []string, arch catalog.Arch) (
 			})
 		}
 		if err := group.Wait(); err != nil {
-			return nil, err
+			return Plan{}, err
 		}
-		for j, step := range done {
+		for _, step := range done {
 			if step.State == Hit {
-				run.found[step.Asset] = Contents(found[j])
+				run.found[step.Asset] = Contents(step.artifact)
 			}
 		}
-		steps = append(steps, done...)
+		plan.Steps = append(plan.Steps, done...)
 	}
-	return steps, nil
+	return plan, nil
 }
 
 // stages sorts assets, of which dependencies come first, into stages by name.
@@ -153,8 +191,8 @@ func stages(closure []catalog.Asset) [][]catalog.Asset {
 	return sorted
 }
 
-// planning is one run of a Planner. What was found of the stages before is not
-// written to while a stage is looked up.
+// planning is one run of a Planner. What was found of earlier stages does not
+// change while a stage is looked up.
 type planning struct {
 	*Planner
 	arch    catalog.Arch
@@ -162,13 +200,14 @@ type planning struct {
 	found   map[string]recipe.Digests
 }
 
-// pending stands in a recipe for the digest of what must be built first.
+// pending replaces the digest of what must be built first in a recipe.
 const pending = "pending"
 
-// step plans one asset; for a hit it returns the artifact too.
-func (p *planning) step(ctx context.Context, asset catalog.Asset) (Step, store.Artifact, error) {
+// step plans one asset.
+func (p *planning) step(ctx context.Context, asset catalog.Asset) (Step, error) {
 	step := Step{
-		Asset: asset.Name, Arch: string(p.arch), State: Miss, PendingOn: []string{}, Changes: []recipe.Change{}, Absent: []Absent{},
+		Asset: asset.Name, Arch: string(p.arch), State: Miss, declared: asset,
+		PendingOn: []string{}, Changes: []recipe.Change{}, Absent: []Absent{}, Secrets: []string{},
 		Dependencies: append([]string{}, slices.Sorted(slices.Values(asset.Dependencies))...),
 	}
 	digests := map[string]recipe.Digests{}
@@ -180,42 +219,54 @@ func (p *planning) step(ctx context.Context, asset catalog.Asset) (Step, store.A
 		}
 		digests[name] = found
 	}
-	plan, err := p.Resolver.Resolve(asset, p.arch, digests)
-	if err != nil {
-		return step, store.Artifact{}, err
+	var err error
+	if step.Resolved, err = p.Resolver.Resolve(asset, p.arch, digests); err != nil {
+		return step, err
 	}
-	step.Recipe = plan.Recipe
 	if len(step.PendingOn) > 0 {
 		step.State = Pending
-		return step, store.Artifact{}, p.todo(ctx, &step, plan)
+		return step, p.miss(ctx, &step)
 	}
-	step.Key = plan.Key
-	artifact, where, err := p.Find(ctx, store.Ref{Asset: step.Asset, Arch: step.Arch, Key: step.Key})
-	switch {
-	case store.IsNotFound(err):
-		return step, artifact, p.todo(ctx, &step, plan)
-	case err != nil:
-		return step, artifact, err
+	step.Key = step.Resolved.Key
+	artifact, where, err := p.Store.Find(ctx, step.ref())
+	if store.IsNotFound(err) {
+		return step, p.miss(ctx, &step)
 	}
 	step.State, step.Where, step.Digest, step.Size = Hit, where, artifact.Digest, artifact.Size
-	step.Against = &Against{Key: step.Key, Where: where}
-	return step, artifact, nil
+	step.artifact, step.Against = artifact, &Against{Key: step.Key, Where: where}
+	return step, err
 }
 
-// todo says why there is something to do, and what of it is not at hand.
-func (p *planning) todo(ctx context.Context, step *Step, plan recipe.Plan) error {
-	if err := p.explain(ctx, step); err != nil || p.Cached == nil {
+func (s Step) ref() store.Ref { return store.Ref{Asset: s.Asset, Arch: s.Arch, Key: s.Resolved.Key} }
+
+// miss adds to a step why it is to be built, and what a build needs.
+func (p *planning) miss(ctx context.Context, step *Step) error {
+	step.Disk = step.Resolved.Disk
+	for _, secret := range step.Resolved.Recipe.Secrets {
+		step.Secrets = append(step.Secrets, secret.Name)
+	}
+	if err := p.explain(ctx, step); err != nil || p.Sources == nil {
 		return err
 	}
-	for _, source := range plan.Sources {
-		absent := Absent{Source: source.Name}
-		cached := false
-		for _, place := range source.Places {
-			has, err := p.Cached(ctx, place)
-			if err != nil {
-				return fmt.Errorf("looking for source %q: %w", source.Name, err)
+	for _, declared := range step.Resolved.Sources {
+		absent := Absent{Source: declared.Name}
+		_, cached := p.Sources.Local[declared.Name]
+		for _, place := range declared.Places {
+			if p.Sources.Place != "" && p.Sources.Place != place.Name {
+				continue
 			}
-			cached = cached || has
+			// A Go module is in Go's own cache or comes from a proxy, as for any Go
+			// program: that needs no lookup.
+			cached = cached || place.Go != nil
+			if !cached {
+				state, err := p.Sources.Has(ctx, place)
+				if cached = state.Cached; err == nil && !cached && place.Cacheable() {
+					cached, err = p.Store.HasSource(ctx, place.Hash())
+				}
+				if err != nil {
+					return fmt.Errorf("looking for source %q: %w", declared.Name, err)
+				}
+			}
 			absent.Places = append(absent.Places, place.Holds())
 			absent.Pinned = absent.Pinned || place.Git == nil || place.Git.Ref == ""
 		}
@@ -224,59 +275,4 @@ func (p *planning) todo(ctx context.Context, step *Step, plan recipe.Plan) error
 		}
 	}
 	return nil
-}
-
-// explain compares a step with the nearest artifact and says why.
-func (p *planning) explain(ctx context.Context, step *Step) error {
-	nearest, err := p.earlier.nearest(ctx, step.Recipe)
-	if err != nil {
-		return err
-	}
-	if nearest != nil {
-		step.Against = &Against{Key: nearest.key, Where: nearest.where}
-		step.Changes = append(step.Changes, recipe.Diff(nearest.recipe, assume(step.Recipe, nearest.recipe))...)
-	}
-	step.Why = step.why()
-	return nil
-}
-
-// assume returns a recipe in which the dependencies that must be built first
-// give what they gave before.
-func assume(after, before recipe.Recipe) recipe.Recipe {
-	after.Dependencies = slices.Clone(after.Dependencies)
-	for i, dependency := range after.Dependencies {
-		if dependency.Digest != pending {
-			continue
-		}
-		at := slices.IndexFunc(before.Dependencies, func(d recipe.Dependency) bool { return d.Asset == dependency.Asset })
-		if at >= 0 {
-			after.Dependencies[i] = before.Dependencies[at]
-		}
-	}
-	return after
-}
-
-// shownChanges is how many changes Why names.
-const shownChanges = 3
-
-func (s Step) why() string {
-	var changes []string
-	for _, change := range s.Changes[:min(len(s.Changes), shownChanges)] {
-		changes = append(changes, change.String())
-	}
-	text := strings.Join(changes, ", ")
-	if more := len(s.Changes) - shownChanges; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	switch {
-	case s.State == Pending && text != "":
-		return fmt.Sprintf("%s must be built first; %s", strings.Join(s.PendingOn, ", "), text)
-	case s.State == Pending:
-		return strings.Join(s.PendingOn, ", ") + " must be built first"
-	case s.Against == nil:
-		return fmt.Sprintf("no earlier artifact of %s on %s", s.Asset, s.Arch)
-	case text == "":
-		return fmt.Sprintf("nothing changed, but the artifact of these inputs (%s) is not to be used", s.Against.Where)
-	}
-	return text
 }

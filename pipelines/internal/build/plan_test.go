@@ -41,11 +41,11 @@ func (s *shelf) plan(t *testing.T, assets string, names ...string) []Step {
 	if len(names) == 0 {
 		names = planner.Catalog.Names()
 	}
-	steps, err := planner.Plan(t.Context(), names, catalog.X86_64)
+	plan, err := planner.Plan(t.Context(), names, catalog.X86_64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return steps
+	return plan.Steps
 }
 
 func TestPlan(t *testing.T) {
@@ -191,17 +191,38 @@ func TestPlanWithoutCache(t *testing.T) {
 	s := newShelf()
 	s.fill(t, s.local, town, nil)
 	planner := s.planner(t, town)
-	planner.Find = newShelf().find
-	steps, err := planner.Plan(t.Context(), []string{"roof"}, catalog.X86_64)
+	planner.Store = blind{s}
+	plan, err := planner.Plan(t.Context(), []string{"roof"}, catalog.X86_64)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const unused = " build: nothing changed, but the artifact of these inputs (local) is not to be used"
 	want := []string{"1 beams" + unused, "1 walls" + unused, "2 roof pending: beams, walls must be built first"}
-	if diff := cmp.Diff(want, told(steps)); diff != "" {
+	if diff := cmp.Diff(want, told(plan.Steps)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
+
+// blind finds nothing, broken fails.
+type blind struct{ *shelf }
+
+func (blind) Find(context.Context, store.Ref) (store.Artifact, string, error) {
+	return store.Artifact{}, "", store.ErrNotFound
+}
+
+type broken struct {
+	*shelf
+	find, list error
+}
+
+func (b broken) Find(ctx context.Context, ref store.Ref) (store.Artifact, string, error) {
+	if b.find != nil {
+		return store.Artifact{}, "", b.find
+	}
+	return b.shelf.Find(ctx, ref)
+}
+
+func (b broken) List(context.Context) ([]store.Artifact, error) { return nil, b.list }
 
 func TestPlanErrors(t *testing.T) {
 	s := newShelf()
@@ -209,13 +230,13 @@ func TestPlanErrors(t *testing.T) {
 	if _, err := planner.Plan(t.Context(), []string{"rouf"}, catalog.X86_64); err == nil || !strings.Contains(err.Error(), `did you mean "roof"`) {
 		t.Errorf("an unknown name: %v", err)
 	}
-	broken := errors.New("input/output error")
-	planner.Find = func(context.Context, store.Ref) (store.Artifact, string, error) { return store.Artifact{}, "", broken }
-	if _, err := planner.Plan(t.Context(), []string{"shed"}, catalog.X86_64); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), `planning "shed": `) {
+	fault := errors.New("input/output error")
+	planner.Store = broken{shelf: s, find: fault}
+	if _, err := planner.Plan(t.Context(), []string{"shed"}, catalog.X86_64); !errors.Is(err, fault) || !strings.HasPrefix(err.Error(), `planning "shed": `) {
 		t.Errorf("a broken store: %v", err)
 	}
-	planner.Find, planner.List = s.find, func(context.Context) ([]store.Artifact, error) { return nil, broken }
-	if _, err := planner.Plan(t.Context(), []string{"shed"}, catalog.X86_64); !errors.Is(err, broken) {
+	planner.Store = broken{shelf: s, list: fault}
+	if _, err := planner.Plan(t.Context(), []string{"shed"}, catalog.X86_64); !errors.Is(err, fault) {
 		t.Errorf("a store that cannot be listed: %v", err)
 	}
 	// A registry that fails costs the comparison, not the plan.
@@ -224,14 +245,35 @@ func TestPlanErrors(t *testing.T) {
 	if diff := cmp.Diff([]string{"1 shed build: no earlier artifact of shed on x86_64"}, told(steps)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"comparing shed with the registry: 503 Service Unavailable"}, s.notes); diff != "" {
-		t.Errorf("notes (-want +got)\n%s", diff)
+	if want := "plan  comparing shed with the registry: 503 Service Unavailable\n"; s.notes.String() != want {
+		t.Errorf("noted %q, want %q", s.notes.String(), want)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(broken)
-	if _, err := s.planner(t, town).Plan(ctx, []string{"shed"}, catalog.X86_64); !errors.Is(err, broken) {
+	cancel(fault)
+	if _, err := s.planner(t, town).Plan(ctx, []string{"shed"}, catalog.X86_64); !errors.Is(err, fault) {
 		t.Errorf("a context that ended: %v", err)
 	}
+}
+
+// slow takes a second to look something up, and counts lookups at once.
+type slow struct {
+	*shelf
+	mu            sync.Mutex
+	running, most int
+}
+
+func (s *slow) Find(ctx context.Context, ref store.Ref) (store.Artifact, string, error) {
+	s.count(1)
+	defer s.count(-1)
+	time.Sleep(time.Second)
+	return s.shelf.Find(ctx, ref)
+}
+
+func (s *slow) count(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running += n
+	s.most = max(s.most, s.running)
 }
 
 // TestPlanLooksUpSideBySide: of the first stage as many as may, then the second.
@@ -249,31 +291,19 @@ func TestPlanLooksUpSideBySide(t *testing.T) {
 	s.fill(t, s.local, assets.String(), nil)
 	planner := s.planner(t, assets.String())
 
-	running, most := 0, 0
+	counting := &slow{shelf: s}
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		count := func(n int) {
-			mu.Lock()
-			defer mu.Unlock()
-			running += n
-			most = max(most, running)
-		}
-		planner.Find = func(ctx context.Context, ref store.Ref) (store.Artifact, string, error) {
-			count(1)
-			defer count(-1)
-			time.Sleep(time.Second)
-			return s.find(ctx, ref)
-		}
+		planner.Store = counting
 		begin := time.Now()
-		steps, err := planner.Plan(t.Context(), []string{"b"}, catalog.X86_64)
-		if err != nil || len(steps) != width+1 {
-			t.Fatalf("%d steps, %v", len(steps), err)
+		plan, err := planner.Plan(t.Context(), []string{"b"}, catalog.X86_64)
+		if err != nil || len(plan.Steps) != width+1 {
+			t.Fatalf("%d steps, %v", len(plan.Steps), err)
 		}
 		if took := time.Since(begin); took != 4*time.Second {
 			t.Errorf("three rounds of lookups and that of b take %s, want 4s", took)
 		}
 	})
-	if most != lookups {
-		t.Errorf("%d lookups at once, want %d", most, lookups)
+	if counting.most != lookups {
+		t.Errorf("%d lookups at once, want %d", counting.most, lookups)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // Difference is the error of a rebuild that gave other bytes.
@@ -35,39 +35,39 @@ func (d *Difference) Error() string {
 	return fmt.Sprintf("%s is not reproducible; the second build is %s\n  %s", d.Tarball, d.Kept, strings.Join(members, "\n  "))
 }
 
-// rebuild builds a node that is in place once more and compares.
-func (s *schedule) rebuild(ctx context.Context, n *node) (err error) {
-	unlock, err := s.Store.Lock(ctx, n.ref())
+// rebuild builds a node again whose tarballs are in place, and compares.
+func (x *execution) rebuild(ctx context.Context, n *node) (err error) {
+	unlock, err := x.Store.Lock(ctx, n.ref())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	built, err := s.build(ctx, s.Rebuild, n)
+	built, err := x.build(ctx, x.Rebuild, n)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, built.Discard()) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(built.Work)) }()
 	var differences []error
 	for _, output := range outputs(n.artifact) {
 		first, second := n.result.Path, built.Tarball
 		if output != "" {
 			first, second = n.result.Outputs[output], built.Outputs[output]
 		}
-		differences = append(differences, compare(first, second))
+		differences = append(differences, compare(ctx, first, second))
 	}
 	err = errors.Join(differences...)
 	n.result.Reproduced = err == nil
 	return err
 }
 
-// compare returns a *Difference where two tarballs differ in any byte, and
-// keeps the second beside the first, in place of an earlier one.
-func compare(first, second string) error {
+// compare returns a *Difference where two tarballs differ in any byte, and keeps
+// the second in a folder next to the first, in place of an earlier one.
+func compare(ctx context.Context, first, second string) error {
 	kept := filepath.Join(filepath.Dir(first), "rebuild", filepath.Base(first))
 	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing an earlier rebuild: %w", err)
 	}
-	same, err := equal(first, second)
+	same, err := equal(ctx, first, second)
 	if err != nil {
 		return fmt.Errorf("comparing: %w", err)
 	}
@@ -86,7 +86,7 @@ func compare(first, second string) error {
 	if len(members) == 0 {
 		members = []string{"every member is the same: the compression differs"}
 	}
-	if err := keep(second, kept); err != nil {
+	if err := keep(ctx, second, kept); err != nil {
 		return err
 	}
 	return &Difference{Tarball: filepath.Base(first), Members: members, Kept: kept}
@@ -127,39 +127,17 @@ func differing(before, after []archive.Member) []string {
 }
 
 // equal compares the bytes of two files.
-func equal(first, second string) (bool, error) {
-	a, err := os.Open(first)
+func equal(ctx context.Context, first, second string) (bool, error) {
+	a, _, err := files.Hash(ctx, first)
 	if err != nil {
 		return false, err
 	}
-	defer a.Close()
-	b, err := os.Open(second)
-	if err != nil {
-		return false, err
-	}
-	defer b.Close()
-	left, right := make([]byte, 1<<20), make([]byte, 1<<20)
-	for {
-		n, errA := io.ReadFull(a, left)
-		m, errB := io.ReadFull(b, right)
-		if n != m || string(left[:n]) != string(right[:m]) {
-			return false, nil
-		}
-		switch {
-		case isEnd(errA) && isEnd(errB):
-			return true, nil
-		case errA != nil:
-			return false, errA
-		case errB != nil:
-			return false, errB
-		}
-	}
+	b, _, err := files.Hash(ctx, second)
+	return a == b, err
 }
 
-func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
-
 // keep copies a file.
-func keep(from, to string) (err error) {
+func keep(ctx context.Context, from, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return fmt.Errorf("keeping the second build: %w", err)
 	}
@@ -168,12 +146,15 @@ func keep(from, to string) (err error) {
 		return fmt.Errorf("keeping the second build: %w", err)
 	}
 	defer in.Close()
-	out, err := os.Create(to)
+	out, err := files.Create(to, 0o644)
 	if err != nil {
 		return fmt.Errorf("keeping the second build: %w", err)
 	}
-	_, err = io.Copy(out, in)
-	if err = errors.Join(err, out.Close()); err != nil {
+	defer out.Discard()
+	if _, err = files.Copy(ctx, out, in); err == nil {
+		err = out.CommitUnsynced()
+	}
+	if err != nil {
 		return fmt.Errorf("keeping the second build: %w", err)
 	}
 	return nil

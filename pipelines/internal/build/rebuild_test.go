@@ -22,6 +22,8 @@ type packing struct {
 	level int
 }
 
+func (packing) Check(context.Context, []Step, int) error { return nil }
+
 func (p packing) Build(ctx context.Context, _ recipe.Plan, _ map[string]string) (Built, error) {
 	dir := p.t.TempDir()
 	for name, content := range p.files {
@@ -35,7 +37,7 @@ func (p packing) Build(ctx context.Context, _ recipe.Plan, _ map[string]string) 
 	}
 	tarball := filepath.Join(p.t.TempDir(), "tarball")
 	_, err := archive.Pack(ctx, dir, tarball, archive.Options{Level: p.level, ModTime: time.Unix(0, 0)})
-	return Built{Tarball: tarball, Record: []byte("{}"), Discard: func() error { return nil }}, err
+	return Built{Tarball: tarball, Record: []byte("{}"), Work: filepath.Dir(tarball)}, err
 }
 
 func TestRebuild(t *testing.T) {

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// abandoned is the age at which what a process was working in is taken for that
-// of one that was killed: no build takes a day.
+// abandoned is the age at which a folder counts as left by a killed process: no
+// build takes a day.
 const abandoned = 24 * time.Hour
 
 // sweep removes what killed processes left in the work folder.
 func sweep(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("looking for what was left behind: %w", err)
+		return fmt.Errorf("looking for leftovers: %w", err)
 	}
 	for _, entry := range entries {
 		info, err := entry.Info()
@@ -26,7 +26,7 @@ func sweep(dir string) error {
 			err = os.RemoveAll(filepath.Join(dir, entry.Name()))
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing what was left behind: %w", err)
+			return fmt.Errorf("removing leftovers: %w", err)
 		}
 	}
 	return nil

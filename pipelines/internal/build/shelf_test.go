@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
@@ -32,8 +34,10 @@ assets:
   - {name: shed, description: d, arches: [x86_64]}
 `
 
-// shelf is a test double of both tiers of a store.
+// shelf is a test double of both tiers of a store, as far as plans need it.
 type shelf struct {
+	Store
+
 	local, registry map[store.Ref]store.Artifact
 	// latest is by asset and tag.
 	latest map[string]store.Artifact
@@ -41,14 +45,14 @@ type shelf struct {
 
 	mu    sync.Mutex
 	asked []string
-	notes []string
+	notes strings.Builder
 }
 
 func newShelf() *shelf {
 	return &shelf{local: map[store.Ref]store.Artifact{}, registry: map[store.Ref]store.Artifact{}, latest: map[string]store.Artifact{}}
 }
 
-func (s *shelf) find(_ context.Context, ref store.Ref) (store.Artifact, string, error) {
+func (s *shelf) Find(_ context.Context, ref store.Ref) (store.Artifact, string, error) {
 	if artifact, ok := s.local[ref]; ok {
 		return artifact, "local", nil
 	}
@@ -60,7 +64,7 @@ func (s *shelf) find(_ context.Context, ref store.Ref) (store.Artifact, string, 
 	return store.Artifact{}, "", fmt.Errorf("%s: %w", ref.Asset, store.ErrNotFound)
 }
 
-func (s *shelf) list(context.Context) ([]store.Artifact, error) {
+func (s *shelf) List(context.Context) ([]store.Artifact, error) {
 	s.ask("list")
 	var all []store.Artifact
 	for _, artifact := range s.local {
@@ -69,7 +73,8 @@ func (s *shelf) list(context.Context) ([]store.Artifact, error) {
 	return all, nil
 }
 
-func (s *shelf) last(_ context.Context, asset, tag string) (store.Artifact, error) {
+func (s *shelf) Latest(_ context.Context, asset string, tags ...string) (store.Artifact, error) {
+	tag := tags[0]
 	s.ask(asset + " " + tag)
 	if s.err != nil {
 		return store.Artifact{}, s.err
@@ -90,14 +95,9 @@ func (s *shelf) ask(what string) {
 func (s *shelf) planner(t *testing.T, assets string) *Planner {
 	t.Helper()
 	h := setUp(t, t.TempDir(), assets)
-	return &Planner{
-		Catalog: h.Catalog, Resolver: h.Resolver, Find: s.find, List: s.list, Latest: s.last, Branch: "main",
-		Note: func(text string) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.notes = append(s.notes, text)
-		},
-	}
+	report := progress.New(&s.notes, progress.Plain, nil)
+	t.Cleanup(report.Close)
+	return &Planner{Catalog: h.Catalog, Resolver: h.Resolver, Store: s, Branches: []string{"main"}, Report: report}
 }
 
 // fill puts artifacts of all the assets of a tree, on x86_64, into a tier. What

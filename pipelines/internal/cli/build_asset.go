@@ -1,12 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -16,9 +16,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
@@ -42,15 +40,26 @@ func buildAssetCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build-asset NAME...|--set SET|--all",
 		Short: "Build assets, or take them from the cache",
-		Long: `Put kata-static-NAME.tar.zst into the output folder: from the cache where an
-artifact of the same inputs is in it, the local one or the registry of --cache,
-else built in a Dagger engine. Prints the path of each tarball.
+		Long: `Put kata-static-NAME.tar.zst into the output folder: from the local cache or the
+registry of --cache if one has an artifact of the same inputs, or else built in a
+Dagger engine. Before it fetches or builds anything, it checks all that it has to
+build for missing secrets, sources without a pin, disk space and an engine. Prints
+the path of each tarball.
 
-Of Kata's CI it knows the variables ARTEFACT_REGISTRY, ARTEFACT_REPOSITORY,
-ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY,
-USE_CACHE (no: build everything anew), TARGET_BRANCH and RELEASE.`,
+It reads these variables of Kata's CI: ARTEFACT_REGISTRY, ARTEFACT_REPOSITORY,
+ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CACHE
+(no: build everything), TARGET_BRANCH and RELEASE.`,
+		Example: `  pipelines build-asset kernel-debug
+  pipelines build-asset --set kata-static --arch arm64 --cache ghcr.io/me/cache --push
+  pipelines build-asset qemu --rebuild-check`,
 		Args: selected(&o.selection, false),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runBuildAsset(cmd.Context(), a, o) },
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			results, err := o.build(ctx, a, ws)
+			for _, result := range results {
+				ws.Report.Note(result.Asset, describe(result))
+			}
+			return errors.Join(err, printResults(a.Stdout, results, o.json), a.summarize(resultsMarkdown(results)))
+		}),
 	}
 	flags := cmd.Flags()
 	selectionFlags(flags, &o.selection)
@@ -59,57 +68,75 @@ USE_CACHE (no: build everything anew), TARGET_BRANCH and RELEASE.`,
 	o.push.add(flags, "push to the registry of --cache what it lacks")
 	allowDirtyFlag(flags, &o.allowDirty)
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the tarballs and logs/ (default: build in the root of the repository)")
-	flags.StringVar(&o.place, "place", "", "take sources from the place of this name alone")
+	flags.StringVar(&o.place, "place", "", "take sources only from the place of this name")
 	sourceFlag(flags, &o.sources)
-	flags.BoolVar(&o.offline, "offline", false, "take what a build needs from the caches alone: the local one, and the registry of --cache")
+	flags.BoolVar(&o.offline, "offline", false, "take what a build needs only from the caches: the local one, and the registry of --cache")
 	flags.BoolVar(&o.rebuild, "rebuild-check", false, "build again without any cache and compare the bytes")
 	flags.BoolVar(&o.json, "json", false, "print the results as JSON")
 	return cmd
 }
 
-func runBuildAsset(ctx context.Context, a *app, o buildAssetOptions) error {
-	ws, err := a.open(ctx, o.registry)
-	if err != nil {
-		return err
-	}
-	defer ws.Close()
+// build selects assets, plans, and executes the plan. The results are never nil.
+func (o buildAssetOptions) build(ctx context.Context, a *app, ws *workspace.Workspace) ([]build.Result, error) {
 	names, arch, err := ws.Select(o.selection)
+	if err == nil {
+		err = errors.Join(ws.CheckSources(names, arch, o.sources), ws.CheckPlace(names, arch, o.place))
+	}
 	if err != nil {
-		return err
+		return []build.Result{}, err
 	}
-	if err := errors.Join(ws.CheckSources(names, arch, o.sources), ws.CheckPlace(names, arch, o.place)); err != nil {
-		return err
-	}
-	if o.output == "" {
-		o.output = filepath.Join(ws.Root, "build")
-	}
-	if o.output, err = filepath.Abs(o.output); err != nil {
-		return err
-	}
-	builder := &builder{app: a, ws: ws, engine: o.engine, output: o.output, place: o.place, sources: o.sources, offline: o.offline}
-	if builder.pushing, err = o.push.wanted(ws); err != nil {
-		return err
-	}
-	var publish func(context.Context, store.Artifact) error
-	if builder.pushing {
-		if publish, err = publisher(ctx, ws, names, arch, o.allowDirty); err != nil {
-			return err
-		}
-	}
-	scheduler := builder.scheduler(o.output, publish)
-	if o.rebuild {
-		scheduler.Rebuild = builder.container(rand.Text(), filepath.Join("logs", "rebuild"))
-	}
-	results, err := scheduler.Build(ctx, names, arch)
-	for _, result := range results {
-		ws.Report.Note(result.Asset, describe(result))
-	}
-	return errors.Join(err, printResults(a.Stdout, results, o.json), a.summarize(resultsMarkdown(results)))
+	return o.execute(ctx, a, ws, names, arch)
 }
 
-// parallel is how many builds run at once: one for every eight processors, since
-// each of them uses all it gets for most of its time. The folding groups of
-// GitHub Actions cannot show two at once.
+// execute builds assets. It is the one place that puts together what builds need.
+func (o buildAssetOptions) execute(ctx context.Context, a *app, ws *workspace.Workspace, names []string, arch catalog.Arch) ([]build.Result, error) {
+	none := []build.Result{}
+	sources := *ws.Sources
+	sources.Offline, sources.Place, sources.Local = o.offline, o.place, o.sources
+	plan, err := planner(ctx, ws, &sources).Plan(ctx, names, arch)
+	if err != nil {
+		return none, err
+	}
+	output, err := filepath.Abs(cmp.Or(o.output, filepath.Join(ws.Root, "build")))
+	if err != nil {
+		return none, err
+	}
+	container := build.Container{
+		Engine: o.engine.finder(a, ws.Folders, ws.Report), Sources: &sources,
+		Bases:    &debian.Bootstrapper{Dir: filepath.Join(ws.Cache, "bases")},
+		Builders: &store.Builders{Local: ws.Store.Local, Registry: ws.Store.Registry},
+		Secrets:  map[string]string{}, Offline: o.offline,
+		Work: filepath.Join(ws.Cache, "work"), Logs: filepath.Join(output, "logs"), Report: ws.Report,
+	}
+	for _, name := range plan.Secrets() {
+		container.Secrets[name] = a.Getenv(name)
+	}
+	if ws.Store.Fresh {
+		container.Nonce = rand.Text() // The engine has a cache of its own.
+	}
+	executor := build.Executor{Store: ws.Store, Builder: &container, Parallel: parallel(a), Output: output, Scratch: container.Work}
+	if executor.Push, err = o.push.wanted(ws); err != nil {
+		return none, err
+	}
+	if executor.Push {
+		container.Builders.Push = true
+		moving, err := ws.Moving(ctx, names, arch, o.allowDirty)
+		if err != nil {
+			return none, err
+		}
+		executor.Tags = moving.Tags(string(arch))
+	}
+	if o.rebuild {
+		again := container
+		again.Nonce, again.Logs = rand.Text(), filepath.Join(container.Logs, "rebuild")
+		executor.Rebuild = &again
+	}
+	return executor.Execute(ctx, plan)
+}
+
+// parallel is how many builds run at once: one for every eight processors, because
+// each of them uses all it gets for most of its time. The folding groups of GitHub
+// Actions cannot show two at once.
 func parallel(a *app) int {
 	if a.mode() == progress.GitHub {
 		return 1
@@ -159,74 +186,3 @@ func printResults(w io.Writer, results []build.Result, asJSON bool) error {
 	}
 	return nil
 }
-
-// builder puts together what builds need.
-type builder struct {
-	app           *app
-	ws            *workspace.Workspace
-	engine        engineOptions
-	output, place string
-	sources       map[string]string
-	offline       bool
-	pushing       bool
-}
-
-// scheduler builds into a folder; publish may be nil.
-func (b *builder) scheduler(output string, publish func(context.Context, store.Artifact) error) build.Scheduler {
-	nonce := ""
-	if b.ws.Store.Fresh {
-		nonce = rand.Text() // the engine has a cache of its own
-	}
-	return build.Scheduler{
-		Catalog:  b.ws.Catalog,
-		Resolver: b.ws.Resolver,
-		Store:    b.ws.Store,
-		Builder:  b.container(nonce, "logs"),
-		Publish:  publish,
-		Parallel: parallel(b.app),
-		Output:   output,
-		Scratch:  filepath.Join(b.ws.Cache, "work"),
-	}
-}
-
-// container returns the Builder; see build.Container for the nonce. Logs is a
-// folder in that of the outputs.
-func (b *builder) container(nonce, logs string) *build.Container {
-	sources := *b.ws.Sources
-	sources.Offline, sources.Place, sources.Local = b.offline, b.place, b.sources
-	bases := &debian.Bootstrapper{Dir: filepath.Join(b.ws.Cache, "bases")}
-	return &build.Container{
-		Sources:  &sources,
-		Builders: &store.Builders{Local: b.ws.Store.Local, Registry: b.ws.Store.Registry, Push: b.pushing},
-		Ready: func(ctx context.Context) error {
-			return b.engine.finder(b.app, b.ws.Folders, io.Discard).Ready(ctx)
-		},
-		Connect: b.connect,
-		Base: func(ctx context.Context, builder recipe.Builder, arch string, log io.Writer) (string, string, error) {
-			return bases.Base(ctx, builder.Suite, catalog.Arch(arch).Debian(), builder.Epoch, log)
-		},
-		Secret: func(name string) (string, bool) {
-			value := b.app.Getenv(name)
-			return value, value != ""
-		},
-		Offline: b.offline,
-		Nonce:   nonce,
-		Work:    filepath.Join(b.ws.Cache, "work"),
-		Logs:    filepath.Join(b.output, logs),
-		Report:  b.ws.Report,
-	}
-}
-
-// connect opens a session for one build; the first has the engine started.
-func (b *builder) connect(ctx context.Context, log io.Writer, note func(string)) (*engine.Session, error) {
-	finder := b.engine.finder(b.app, b.ws.Folders, log)
-	finder.Note, finder.Manager.Note = note, note
-	endpoint, err := finder.Find(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return engine.Connect(ctx, endpoint)
-}
-
-// isRoot says whether the program runs as root.
-func isRoot() bool { return os.Geteuid() == 0 }

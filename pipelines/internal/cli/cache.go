@@ -163,7 +163,7 @@ tags.`,
 				return err
 			}
 			defer ws.Close()
-			publish, err := publisher(ctx, ws, names, arch, o.allowDirty)
+			moving, err := ws.Moving(ctx, names, arch, o.allowDirty)
 			if err != nil {
 				return err
 			}
@@ -173,7 +173,7 @@ tags.`,
 					return artifact, fmt.Errorf("%w in the local cache under its key %.12s: run build-asset %s, or cache pull %s, first", store.ErrNotFound, ref.Key, ref.Asset, ref.Asset)
 				}
 				if err == nil {
-					err = publish(ctx, artifact)
+					err = ws.Store.Publish(ctx, artifact, moving.Tags(artifact.Arch))
 				}
 				if err == nil {
 					fmt.Fprintf(a.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)

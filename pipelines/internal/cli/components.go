@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -150,7 +149,7 @@ func (o *setOptions) export(ctx context.Context, ws *workspace.Workspace, set ca
 	if err != nil {
 		return release.Found{}, err
 	}
-	steps, err := planner(ctx, ws, arch).Plan(ctx, names, arch)
+	plan, err := planner(ctx, ws, nil).Plan(ctx, names, arch)
 	if err != nil {
 		return release.Found{}, err
 	}
@@ -158,7 +157,7 @@ func (o *setOptions) export(ctx context.Context, ws *workspace.Workspace, set ca
 	found := release.Found{Dir: dir}
 	var problems []error
 	for _, name := range names {
-		step := steps[slices.IndexFunc(steps, func(s build.Step) bool { return s.Asset == name })]
+		step := plan.Step(name)
 		path := filepath.Join(dir, release.ComponentFile(name))
 		digest, err := exportOne(ctx, ws, step, path)
 		switch {

@@ -38,8 +38,10 @@ func doctorCmd(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say which engine would be used, and what is missing",
-		Args:  arguments(cobra.NoArgs),
+		Short: "Print which engine would be used, and what is missing",
+		Example: `  pipelines doctor
+  pipelines doctor --engine tcp://builder.example:1234 --json`,
+		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := diagnose(cmd.Context(), a, o)
 			if err != nil {
@@ -51,7 +53,7 @@ func doctorCmd(a *app) *cobra.Command {
 			return d.print(a.Stdout)
 		},
 	}
-	cmd.Flags().StringVar(&o.engine, "engine", "", "Dagger engine to look at")
+	cmd.Flags().StringVar(&o.engine, "engine", "", "Dagger engine to use instead of looking for one")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	return cmd
 }
@@ -61,7 +63,7 @@ func diagnose(ctx context.Context, a *app, o engineOptions) (diagnosis, error) {
 	if err != nil {
 		return diagnosis{}, err
 	}
-	finder := o.finder(a, folders, a.Stderr)
+	finder := o.finder(a, folders, nil)
 	d := diagnosis{SDK: engine.SDKVersion(), Cache: folders.Cache}
 	if endpoint, err := finder.Choose(ctx); err != nil {
 		d.Problem = err.Error()
@@ -106,7 +108,7 @@ func (d diagnosis) print(w io.Writer) error {
 		return err
 	}
 	if d.Install != "" {
-		fmt.Fprintf(w, "\nThe embedded engine misses packages. A build as root installs them; by hand:\n  %s\n", d.Install)
+		fmt.Fprintf(w, "\nThe embedded engine needs packages that are not installed. A build as root installs them; by hand:\n  %s\n", d.Install)
 	}
 	if d.Problem != "" {
 		fmt.Fprintf(w, "\n%s\n", d.Problem)

@@ -3,7 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -12,6 +12,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -26,26 +27,23 @@ func (o *engineOptions) flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.noInstall, "no-install", false, "print what to install for the embedded engine instead of installing it")
 }
 
-func (o *engineOptions) finder(a *app, folders workspace.Folders, log io.Writer) engine.Finder {
-	return engine.Finder{
-		Named: o.engine, Getenv: a.Getenv, Root: isRoot(), Install: !o.noInstall,
-		Manager: manager(folders, log), Log: log, Note: noteTo(log),
-	}
+func (o *engineOptions) finder(a *app, folders workspace.Folders, report *progress.Reporter) engine.Finder {
+	finder := engine.NewFinder(a.Getenv)
+	finder.Named, finder.Root, finder.Install = o.engine, isRoot(), !o.noInstall
+	finder.Manager = embedded.Manager{CacheDir: folders.Cache, ModuleDir: filepath.Join(folders.Root, "pipelines", "dagger-engine"), Report: report}
+	return finder
 }
 
-func manager(folders workspace.Folders, log io.Writer) *embedded.Manager {
-	return &embedded.Manager{CacheDir: folders.Cache, ModuleDir: filepath.Join(folders.Root, "pipelines", "dagger-engine"), Log: log, Note: noteTo(log)}
-}
-
-// noteTo writes notes as lines.
-func noteTo(w io.Writer) func(string) {
-	return func(text string) { fmt.Fprintln(w, text) }
-}
+// isRoot reports whether the program runs as root.
+func isRoot() bool { return os.Geteuid() == 0 }
 
 func engineCmd(a *app) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "engine",
-		Short: "Start, stop and look at the embedded Dagger engine",
+		Short: "Start, stop and inspect the embedded Dagger engine",
+		Example: `  pipelines engine start
+  pipelines engine status --json
+  pipelines engine stop`,
 	}, engineStartCmd(a), engineStatusCmd(a), engineStopCmd(a), superviseCmd())
 }
 
@@ -56,15 +54,18 @@ func engineStartCmd(a *app) *cobra.Command {
 		Short: "Start the embedded engine, installing and building what it needs",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withEngine(a, func(folders workspace.Folders) error {
-				finder := o.finder(a, folders, a.Stderr)
-				endpoint, err := finder.Embedded(cmd.Context())
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintln(a.Stdout, endpoint.Address)
-				return errors.Join(err, endpoint.Release())
-			})
+			finder, err := o.embedded(a)
+			if err != nil {
+				return err
+			}
+			defer finder.Manager.Report.Close()
+			endpoint, err := finder.Embedded(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer endpoint.Release()
+			_, err = fmt.Fprintln(a.Stdout, endpoint.Address)
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&o.noInstall, "no-install", false, "print what to install instead of installing it")
@@ -75,24 +76,27 @@ func engineStatusCmd(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Say whether the embedded engine runs",
+		Short: "Print whether the embedded engine runs",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			return withEngine(a, func(folders workspace.Folders) error {
-				status, err := manager(folders, a.Stderr).Status()
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return printJSON(a.Stdout, status)
-				}
-				line := []string{status.State, "Dagger " + status.Version}
-				if status.PID != 0 {
-					line = append(line, status.Address, fmt.Sprintf("process %d", status.PID))
-				}
-				_, err = fmt.Fprintln(a.Stdout, strings.Join(line, ", "))
+			finder, err := (&engineOptions{}).embedded(a)
+			if err != nil {
 				return err
-			})
+			}
+			defer finder.Manager.Report.Close()
+			status, err := finder.Manager.Status()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a.Stdout, status)
+			}
+			line := []string{status.State, "Dagger " + status.Version}
+			if status.PID != 0 {
+				line = append(line, status.Address, fmt.Sprintf("process %d", status.PID))
+			}
+			_, err = fmt.Fprintln(a.Stdout, strings.Join(line, ", "))
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the status as JSON")
@@ -106,25 +110,28 @@ func engineStopCmd(a *app) *cobra.Command {
 		Short: "Stop the embedded engine; its build cache stays",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withEngine(a, func(folders workspace.Folders) error {
-				return manager(folders, a.Stderr).Stop(cmd.Context(), force)
-			})
+			finder, err := (&engineOptions{}).embedded(a)
+			if err != nil {
+				return err
+			}
+			defer finder.Manager.Report.Close()
+			return finder.Manager.Stop(cmd.Context(), force)
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "stop it even while builds use it, which then fail")
 	return cmd
 }
 
-// withEngine finds the folders that the embedded engine lives in.
-func withEngine(a *app, run func(workspace.Folders) error) error {
+// embedded returns a finder with a reporter of its own for the embedded engine.
+func (o *engineOptions) embedded(a *app) (engine.Finder, error) {
 	if !isRoot() {
-		return errors.New("the embedded engine belongs to root: run this as root")
+		return engine.Finder{}, errors.New("the embedded engine needs root: run this as root")
 	}
 	folders, err := a.find()
 	if err != nil {
-		return err
+		return engine.Finder{}, err
 	}
-	return run(folders)
+	return o.finder(a, folders, a.reporter()), nil
 }
 
 // superviseCmd is how the program starts itself as the engine's supervisor.

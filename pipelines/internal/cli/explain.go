@@ -14,6 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type explainOptions struct {
@@ -36,14 +37,29 @@ func explainCmd(a *app) *cobra.Command {
 	var o explainOptions
 	cmd := &cobra.Command{
 		Use:   "explain NAME",
-		Short: "Say by name what changed since an asset was last built",
+		Short: "Print what changed since an asset was last built",
 		Long: `Compare the inputs of an asset with those of the nearest earlier artifact: the
-one of the local cache with the most inputs in common, else the latest of the
+one of the local cache with the most inputs in common, or else the latest of the
 branch in the registry. With --inputs print the key and everything that is in it.`,
+		Example: `  pipelines explain kernel-debug
+  pipelines explain kernel-debug --inputs
+  pipelines explain qemu --arch arm64 --json`,
 		Args: arguments(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return runExplain(cmd.Context(), a, o, args[0])
-		},
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+			step, err := explain(ctx, ws, args[0], o.arch)
+			switch {
+			case err != nil:
+				return err
+			case o.json:
+				if step.Recipe, err = step.Resolved.Recipe.Canonical(); err != nil {
+					return err
+				}
+				return printJSON(a.Stdout, step)
+			case o.inputs:
+				return printInputs(a.Stdout, step.Step)
+			}
+			return printExplained(a.Stdout, step)
+		}),
 	}
 	flags := cmd.Flags()
 	archFlag(flags, &o.arch)
@@ -53,35 +69,21 @@ branch in the registry. With --inputs print the key and everything that is in it
 	return cmd
 }
 
-func runExplain(ctx context.Context, a *app, o explainOptions, name string) error {
-	ws, err := a.open(ctx, o.registry)
+// explain plans one asset.
+func explain(ctx context.Context, ws *workspace.Workspace, name, arch string) (explained, error) {
+	_, parsed, err := ws.One(name, arch)
 	if err != nil {
-		return err
+		return explained{}, err
 	}
-	defer ws.Close()
-	_, arch, err := ws.One(name, o.arch)
+	plan, err := planner(ctx, ws, ws.Sources).Plan(ctx, []string{name}, parsed)
 	if err != nil {
-		return err
+		return explained{}, err
 	}
-	steps, err := planner(ctx, ws, arch).Plan(ctx, []string{name}, arch)
-	if err != nil {
-		return err
-	}
-	// What an asset depends on stands before it.
-	step := explained{Step: steps[len(steps)-1], TakesWithIt: []string{}}
+	step := explained{Step: plan.Step(name), TakesWithIt: []string{}}
 	if step.State != build.Hit {
-		step.TakesWithIt = append(step.TakesWithIt, ws.Catalog.Dependents(name, arch)...)
+		step.TakesWithIt = append(step.TakesWithIt, ws.Catalog.Dependents(name, parsed)...)
 	}
-	switch {
-	case o.json:
-		if step.Recipe, err = step.Step.Recipe.Canonical(); err != nil {
-			return err
-		}
-		return printJSON(a.Stdout, step)
-	case o.inputs:
-		return printInputs(a.Stdout, step.Step)
-	}
-	return printExplained(a.Stdout, step)
+	return step, nil
 }
 
 // printExplained writes for a person what changed and what comes of it.
@@ -127,7 +129,7 @@ func printChanges(out *strings.Builder, s build.Step) {
 // printInputs writes the inputs of a recipe for a person, a heading and
 // indented lines for each kind.
 func printInputs(w io.Writer, step build.Step) error {
-	r := step.Recipe
+	r := step.Resolved.Recipe
 	var out strings.Builder
 	section := func(title string, lines ...string) {
 		if len(lines) > 0 {

@@ -5,14 +5,15 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // explainMarkdown explains a plan below its table in the summary of a step of
 // GitHub Actions: for each asset that is not in the cache, folded, all that changed
-// since the nearest artifact, what no cache has, and the assets that it takes with
-// it. It returns "" where everything is in the cache.
-func explainMarkdown(steps []build.Step, takesWithIt func(name string) []string) string {
+// since the nearest artifact, sources that no cache has, and the assets that depend
+// on it. It returns "" where everything is in the cache.
+func explainMarkdown(steps []build.Step, assets *catalog.Catalog) string {
 	var out strings.Builder
 	for _, s := range steps {
 		if s.State == build.Hit {
@@ -31,9 +32,9 @@ func explainMarkdown(steps []build.Step, takesWithIt func(name string) []string)
 			item(s.Why)
 		}
 		for _, absent := range s.Absent {
-			item(sayAbsent(absent))
+			item(absent.String())
 		}
-		if takes := takesWithIt(s.Asset); len(takes) > 0 {
+		if takes := assets.Dependents(s.Asset, catalog.Arch(s.Arch)); len(takes) > 0 {
 			item("takes with it: " + strings.Join(takes, ", "))
 		}
 		out.WriteString("\n</details>\n")

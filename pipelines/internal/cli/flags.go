@@ -1,13 +1,9 @@
 package cli
 
 import (
-	"context"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -66,17 +62,6 @@ func (o *pushFlag) wanted(ws *workspace.Workspace) (bool, error) {
 		err = workspace.ErrNoRegistry
 	}
 	return wanted && err == nil, err
-}
-
-// publisher returns what pushes an artifact under its key and the moving tags.
-func publisher(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch, allowDirty bool) (func(context.Context, store.Artifact) error, error) {
-	moving, err := ws.Moving(ctx, names, arch, allowDirty)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context, artifact store.Artifact) error {
-		return ws.Store.Registry.Push(ctx, artifact.Ref, ws.Store.Local, moving.Tags(artifact.Arch))
-	}, nil
 }
 
 // selected takes the arguments as names of assets. An optional selection is of all

@@ -13,8 +13,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -28,13 +28,31 @@ func planCmd(a *app) *cobra.Command {
 	var o planOptions
 	cmd := &cobra.Command{
 		Use:   "plan NAME...|--set SET|--all",
-		Short: "Say what is in the cache, what would be built, and why",
+		Short: "Print what is in the cache, what would be built, and why",
 		Long: `Look up the assets and all they depend on, dependencies first: hit where the
 artifact is in the cache, build where it is not, pending where the key depends on
-what must be built first. Assets of one stage can be built at the same time.
-Nothing is built or pulled, and no engine started.`,
+earlier builds. Assets of one stage can be built at the same time. plan builds and
+pulls nothing, and starts no engine; build-asset executes the same plan.`,
+		Example: `  pipelines plan kernel-debug
+  pipelines plan --all --arch s390x --cache ghcr.io/me/cache
+  pipelines plan --set kata-static --json`,
 		Args: selected(&o.selection, false),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runPlan(cmd.Context(), a, o) },
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			names, arch, err := ws.Select(o.selection)
+			if err != nil {
+				return err
+			}
+			plan, err := planner(ctx, ws, ws.Sources).Plan(ctx, names, arch)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				err = printJSON(a.Stdout, append([]build.Step{}, plan.Steps...))
+			} else {
+				err = printPlan(a.Stdout, plan.Steps, arch)
+			}
+			return errors.Join(err, a.summarize(planMarkdown(plan.Steps, arch)+explainMarkdown(plan.Steps, ws.Catalog)))
+		}),
 	}
 	flags := cmd.Flags()
 	selectionFlags(flags, &o.selection)
@@ -43,82 +61,13 @@ Nothing is built or pulled, and no engine started.`,
 	return cmd
 }
 
-func runPlan(ctx context.Context, a *app, o planOptions) error {
-	ws, err := a.open(ctx, o.registry)
-	if err != nil {
-		return err
-	}
-	defer ws.Close()
-	names, arch, err := ws.Select(o.selection)
-	if err != nil {
-		return err
-	}
-	steps, err := planner(ctx, ws, arch).Plan(ctx, names, arch)
-	if err != nil {
-		return err
-	}
-	if o.json {
-		err = printJSON(a.Stdout, append([]build.Step{}, steps...))
-	} else {
-		err = printPlan(a.Stdout, steps, arch)
-	}
-	explained := explainMarkdown(steps, func(name string) []string { return ws.Catalog.Dependents(name, arch) })
-	return errors.Join(err, a.summarize(planMarkdown(steps, arch)+explained))
-}
-
 // planner looks up what is in the caches.
-func planner(ctx context.Context, ws *workspace.Workspace, arch catalog.Arch) *build.Planner {
-	planner := &build.Planner{
-		Cached: func(ctx context.Context, place versions.Place) (bool, error) {
-			return hasSource(ctx, ws, place)
-		},
-		Catalog:  ws.Catalog,
-		Resolver: ws.Resolver,
-		Find:     ws.Store.Find,
-		List:     ws.Store.Local.List,
-		Note:     func(text string) { ws.Report.Note("plan", text) },
+func planner(ctx context.Context, ws *workspace.Workspace, sources *source.Fetcher) *build.Planner {
+	p := &build.Planner{Catalog: ws.Catalog, Resolver: ws.Resolver, Store: ws.Store, Sources: sources, Report: ws.Report}
+	if ws.Store.Registry != nil {
+		p.Branches = ws.Branches(ctx)
 	}
-	if ws.Store.Registry == nil {
-		return planner
-	}
-	branches := ws.Branches(ctx)
-	planner.Branch = branches[0]
-	planner.Latest = func(ctx context.Context, asset, tag string) (store.Artifact, error) {
-		artifact, err := ws.Store.Registry.Latest(ctx, asset, tag)
-		for _, branch := range branches[1:] {
-			if store.IsNotFound(err) {
-				artifact, err = ws.Store.Registry.Latest(ctx, asset, store.MovingTag("latest", branch, string(arch)))
-			}
-		}
-		return artifact, err
-	}
-	return planner
-}
-
-// hasSource says whether a cache has the file of a place. That of a Go module is
-// in Go's own cache or comes from a proxy, as for any Go program: nobody is asked.
-func hasSource(ctx context.Context, ws *workspace.Workspace, place versions.Place) (bool, error) {
-	if place.Go != nil {
-		return true, nil
-	}
-	state, err := ws.Sources.Has(ctx, place)
-	if err != nil || state.Cached || ws.Store.Registry == nil || !place.Cacheable() {
-		return state.Cached, err
-	}
-	_, err = ws.Store.Registry.FindSource(ctx, place.Hash())
-	if store.IsNotFound(err) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// sayAbsent says what a build would have to ask for.
-func sayAbsent(a build.Absent) string {
-	from := strings.Join(a.Places, " or ")
-	if !a.Pinned {
-		return fmt.Sprintf("source %s cannot be used: %s has no commit written down, so nothing can be built of it", a.Source, from)
-	}
-	return fmt.Sprintf("source %s is in no cache: it must come from %s, or be given with --source %s=PATH", a.Source, from, a.Source)
+	return p
 }
 
 // printPlan writes a plan for a person: a table, a line for each reason, and
@@ -137,7 +86,7 @@ func printPlan(w io.Writer, steps []build.Step, arch catalog.Arch) error {
 			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Why))
 		}
 		for _, absent := range s.Absent {
-			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(sayAbsent(absent)))
+			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(absent.String()))
 		}
 	}
 	if err := table.Flush(); err != nil {
@@ -168,7 +117,7 @@ func planMarkdown(steps []build.Step, arch catalog.Arch) string {
 	return out.String() + "\n" + total(steps, arch) + "\n"
 }
 
-// markdownCell keeps text from being anything but text in a cell of a table.
+// markdownCell escapes a text for a cell of a table.
 var markdownCell = strings.NewReplacer(`\`, `\\`, "|", `\|`, "`", "\\`", "*", `\*`, "_", `\_`, "<", "&lt;")
 
 // total counts: "3 assets: 1 hit (local), 1 build, 1 pending".

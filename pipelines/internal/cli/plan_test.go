@@ -121,7 +121,7 @@ func TestPrintExplained(t *testing.T) {
 func TestPrintInputs(t *testing.T) {
 	var out strings.Builder
 	hash := strings.Repeat("0", 64)
-	err := printInputs(&out, build.Step{PendingOn: []string{"agent"}, Recipe: recipe.Recipe{
+	err := printInputs(&out, build.Step{PendingOn: []string{"agent"}, Resolved: recipe.Plan{Recipe: recipe.Recipe{
 		Schema: 2, Asset: "rootfs-image", Arch: "x86_64",
 		Builder:      recipe.Builder{Distribution: "debian", Suite: "trixie", Image: "debian@sha256:" + hash, Epoch: 1, Packages: []string{"gcc", "make"}},
 		Steps:        []recipe.Step{{Name: "build", Script: "assets/rootfs/build.sh"}},
@@ -133,7 +133,7 @@ func TestPrintInputs(t *testing.T) {
 		Secrets:      []recipe.Secret{{Name: "PIN", Fingerprint: "sha256:" + hash}},
 		Kernel:       &recipe.Kernel{Configs: []string{"common"}, ConfigVersion: 188},
 		Output:       recipe.Output{Format: "tar+zstd", Level: 3, SourceDateEpoch: 1, Outputs: []string{"root-hash"}},
-	}})
+	}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,21 +8,12 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
 // tarballs takes assets from the caches, or builds them, as build-asset does.
 func (r *releasing) tarballs(ctx context.Context, names []string, arch catalog.Arch, dir string) ([]release.Tarball, error) {
-	var publish func(context.Context, store.Artifact) error
-	if r.pushing {
-		var err error
-		if publish, err = publisher(ctx, r.ws, names, arch, false); err != nil {
-			return nil, err
-		}
-	}
-	b := &builder{app: r.app, ws: r.ws, engine: r.options.engine, output: dir, offline: r.options.offline, pushing: r.pushing}
-	scheduler := b.scheduler(dir, publish)
-	results, err := scheduler.Build(ctx, names, arch)
+	o := buildAssetOptions{engine: r.options.engine, push: r.options.push, output: dir, offline: r.options.offline}
+	results, err := o.execute(ctx, r.app, r.ws, names, arch)
 	if err != nil {
 		return nil, err
 	}

@@ -49,12 +49,12 @@ func (r *releasing) plan(ctx context.Context) error {
 
 // find looks up assets, and what must be built for them.
 func (r *releasing) find(ctx context.Context, names []string, arch catalog.Arch) ([]release.PlannedAsset, error) {
-	steps, err := planner(ctx, r.ws, arch).Plan(ctx, names, arch)
+	plan, err := planner(ctx, r.ws, r.ws.Sources).Plan(ctx, names, arch)
 	if err != nil {
 		return nil, err
 	}
 	var assets []release.PlannedAsset
-	for _, s := range steps {
+	for _, s := range plan.Steps {
 		// What is in no set matters where it has to be built.
 		if slices.Contains(names, s.Asset) || s.State != build.Hit {
 			asset := release.PlannedAsset{
@@ -62,7 +62,7 @@ func (r *releasing) find(ctx context.Context, names []string, arch catalog.Arch)
 			}
 			for _, absent := range s.Absent {
 				if !absent.Pinned {
-					asset.Problems = append(asset.Problems, sayAbsent(absent))
+					asset.Problems = append(asset.Problems, absent.String())
 				}
 			}
 			assets = append(assets, asset)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
@@ -21,7 +21,7 @@ type proof func(ctx context.Context, tarball string) (*verify.Report, error)
 // proof returns the one that an asset declares; nil where there is none.
 func (o verifyOptions) proof(ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch, note func(string)) (proof, error) {
 	const grace = 15 * time.Second
-	boot := verify.Boot{Root: ws.Root, LookPath: host.LookPath, Accelerator: o.accel, Timeout: o.timeout, Grace: grace, Note: note}
+	boot := verify.Boot{Root: ws.Root, LookPath: command.LookPath, Accelerator: o.accel, Timeout: o.timeout, Grace: grace, Note: note}
 	if o.noBoot {
 		boot.Skip = "asked not to: --no-boot"
 	}

@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
 // Bootstrapper makes builder bases with mmdebstrap.
@@ -26,8 +28,8 @@ type Bootstrapper struct {
 // Base returns the path of a minimal Debian system as an OCI archive (an image
 // layout in a tar) with one layer, and the digest of its manifest. It is made
 // once for a suite, a Debian architecture and an epoch; processes that share
-// Dir take turns, and a damaged base is made again. Log gets what mmdebstrap
-// says.
+// Dir take turns, and a damaged base is made again. Log gets the output of
+// mmdebstrap.
 func (b *Bootstrapper) Base(ctx context.Context, suite, debArch string, epoch int, log io.Writer) (path, digest string, err error) {
 	arch, ok := architectures[debArch]
 	if !ok {
@@ -42,7 +44,7 @@ func (b *Bootstrapper) Base(ctx context.Context, suite, debArch string, epoch in
 		return "", "", err
 	}
 	defer unlock()
-	digest, err = intact(path)
+	digest, err = intact(ctx, path)
 	if err == nil {
 		return path, digest, nil
 	}
@@ -58,9 +60,9 @@ func (b *Bootstrapper) Base(ctx context.Context, suite, debArch string, epoch in
 // replace makes a base and puts it at path; the caller has its lock.
 func (b *Bootstrapper) replace(ctx context.Context, path, suite, debArch, arch string, log io.Writer) (digest string, err error) {
 	work := path + ".work"
-	// What a killed process left: nobody else works there while we hold the lock.
+	// A killed process left it: nobody else works there while the lock is held.
 	if err := os.RemoveAll(work); err != nil {
-		return "", fmt.Errorf("removing the rest of an earlier one: %w", err)
+		return "", fmt.Errorf("removing an unfinished base: %w", err)
 	}
 	if err := os.Mkdir(work, 0o755); err != nil {
 		return "", fmt.Errorf("making a work folder: %w", err)
@@ -74,7 +76,7 @@ func (b *Bootstrapper) replace(ctx context.Context, path, suite, debArch, arch s
 	if err != nil {
 		return "", err
 	}
-	return keep(path, work, made, arch)
+	return keep(ctx, path, work, made, arch)
 }
 
 // arguments returns those that have mmdebstrap write a base to its output.
@@ -86,7 +88,7 @@ func (b *Bootstrapper) arguments(ctx context.Context, suite, debArch string) ([]
 			return nil, err
 		}
 	}
-	// The names of this machine and of its resolvers are no part of a base.
+	// The names of this machine and of its resolvers do not belong in a base.
 	args := []string{"--variant=minbase", "--architectures=" + debArch, "--format=tar",
 		`--customize-hook=rm -f "$1/etc/hostname" "$1/etc/resolv.conf"`}
 	if strings.HasPrefix(mirror, "https:") {
@@ -106,15 +108,15 @@ func mmdebstrap(ctx context.Context, path string, args []string, log io.Writer) 
 		return layer{}, fmt.Errorf("creating the layer: %w", err)
 	}
 	defer file.Close()
-	hash, complaints := sha256.New(), &tail{}
-	cmd := command(ctx, "mmdebstrap", args...)
-	cmd.Env = append(cmd.Env, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", created.Unix()))
+	hash, printed := sha256.New(), &tail{}
+	cmd := command.New(ctx, "mmdebstrap", args...)
+	cmd.Env = append(cmd.Env, "LC_ALL=C.UTF-8", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", created.Unix()))
 	cmd.Stdout = io.MultiWriter(file, hash)
-	cmd.Stderr = io.MultiWriter(log, complaints)
+	cmd.Stderr = io.MultiWriter(log, printed)
 	if err := cmd.Run(); errors.Is(err, exec.ErrNotFound) {
 		return layer{}, fmt.Errorf("%w; apt-get install mmdebstrap", err)
 	} else if err != nil {
-		return layer{}, failure(ctx, "mmdebstrap", err, complaints.text)
+		return layer{}, command.Failure(ctx, cmd, err, printed.text)
 	}
 	size, err := file.Seek(0, io.SeekCurrent)
 	if err != nil {

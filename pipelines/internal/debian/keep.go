@@ -1,16 +1,16 @@
 package debian
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// record is what is remembered beside a base.
+// record is what is remembered of a base, in a file next to it.
 type record struct {
 	// Digest is that of the image's manifest, SHA256 that of the whole file.
 	Digest string `json:"digest"`
@@ -20,14 +20,14 @@ type record struct {
 func recordPath(path string) string { return path + ".json" }
 
 // keep wraps the layer as an image and puts it and its record in place, the
-// record last: without a fitting one the base is made again.
-func keep(path, work string, made layer, arch string) (string, error) {
+// record last: without a matching one the base is made again.
+func keep(ctx context.Context, path, work string, made layer, arch string) (string, error) {
 	image := filepath.Join(work, "image.tar")
 	digest, err := writeImage(image, made, arch)
 	if err != nil {
 		return "", fmt.Errorf("writing the image: %w", err)
 	}
-	sum, err := hashFile(image)
+	sum, _, err := files.Hash(ctx, image)
 	if err != nil {
 		return "", err
 	}
@@ -35,23 +35,19 @@ func keep(path, work string, made layer, arch string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encoding the record of the base: %w", err)
 	}
-	remembered := filepath.Join(work, "record.json")
-	if err := os.WriteFile(remembered, data, 0o644); err != nil {
-		return "", fmt.Errorf("writing the record of the base: %w", err)
-	}
 	if err := os.Rename(image, path); err != nil {
 		return "", fmt.Errorf("putting the base in place: %w", err)
 	}
-	if err := os.Rename(remembered, recordPath(path)); err != nil {
-		return "", fmt.Errorf("putting the record of the base in place: %w", err)
+	if err := files.Write(recordPath(path), data, 0o644); err != nil {
+		return "", fmt.Errorf("writing the record of the base: %w", err)
 	}
 	return digest, nil
 }
 
 // intact returns the digest of a base that is as it was made. Its error is
 // fs.ErrNotExist where there is none.
-func intact(path string) (string, error) {
-	data, err := os.ReadFile(recordPath(path))
+func intact(ctx context.Context, path string) (string, error) {
+	data, err := files.Read(recordPath(path), 4<<10)
 	if err != nil {
 		return "", fmt.Errorf("reading the record of the base: %w", err)
 	}
@@ -59,7 +55,7 @@ func intact(path string) (string, error) {
 	if err := json.Unmarshal(data, &remembered); err != nil {
 		return "", fmt.Errorf("reading %s: %w", recordPath(path), err)
 	}
-	sum, err := hashFile(path)
+	sum, _, err := files.Hash(ctx, path)
 	if err != nil {
 		return "", err
 	}
@@ -67,17 +63,4 @@ func intact(path string) (string, error) {
 		return "", fmt.Errorf("%s is damaged: its sha256 is %s and was %s", path, sum, remembered.SHA256)
 	}
 	return remembered.Digest, nil
-}
-
-func hashFile(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("opening the base: %w", err)
-	}
-	defer file.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, file); err != nil {
-		return "", fmt.Errorf("reading the base: %w", err)
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
 }

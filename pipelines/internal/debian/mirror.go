@@ -31,7 +31,7 @@ func Mirror(ctx context.Context) (string, error) {
 		return mirror, err
 	}
 	// A fresh container image has no index yet, so nothing is signed as
-	// Debian's: the configuration is believed where the machine is Debian.
+	// Debian's: there, the configuration of a Debian machine is trusted.
 	codename, err := codename("/etc/os-release")
 	if codename == "" || err != nil {
 		return "", err
@@ -115,7 +115,7 @@ func codename(osRelease string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("reading what this machine runs: %w", err)
+		return "", fmt.Errorf("reading the name of the distribution: %w", err)
 	}
 	var id, name string
 	for line := range strings.Lines(string(data)) {

@@ -70,7 +70,7 @@ var (
 	versionForm = regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)
 )
 
-// checkNames keeps options of apt and fields of sources.list out of names.
+// checkNames refuses names that apt or sources.list would read as something else.
 func checkNames(pkg, version, suite string) error {
 	for _, name := range []struct {
 		what, value string
@@ -83,7 +83,7 @@ func checkNames(pkg, version, suite string) error {
 	return nil
 }
 
-// lay makes a private apt root with the one source that is asked.
+// lay makes a private apt root with one source.
 func (r *Resolver) lay(ctx context.Context, root, suite string) error {
 	mirror := r.Mirror
 	if mirror == "" {

@@ -12,61 +12,65 @@ import (
 	"dagger.io/dagger"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
 // pullTimeout bounds the attempt to get a builder's image from a registry
 // before its base is bootstrapped instead.
 const pullTimeout = 2 * time.Minute
 
-// Builder is a builder that an earlier build has made: a base with the packages
-// of the recipe installed.
+// Builder is a container image with the packages of a recipe, ready to run steps.
 type Builder struct {
-	// Path is an OCI archive, Digest that of its manifest, "sha256:<hex>".
-	Path, Digest string
-	// Base is what it was made of, as in Record.
+	container *dagger.Container
+	// Base is the image that it was made of, or "bootstrap:" and the digest of
+	// the bootstrapped base.
 	Base string
+	// Digest is that of the manifest under which it is kept, "sha256:<hex>"; ""
+	// for one that is not.
+	Digest string
+	// Packages are those installed in it, "name=version", sorted.
+	Packages []string
 }
 
-// builder returns the container that the steps run in, and fills in the record.
-func (s *Session) builder(ctx context.Context, job Job, record *Record) (container *dagger.Container, err error) {
-	err = job.stage("builder", func() (detail string, err error) {
-		if job.Builder.Path != "" {
-			container, err = s.kept(ctx, job, record)
-		} else {
-			container, err = s.made(ctx, job, record)
+// String describes the builder in a line of progress.
+func (b Builder) String() string { return fmt.Sprintf("%d packages on %s", len(b.Packages), b.Base) }
+
+// ImportBuilder returns a kept builder, an OCI archive, for the architecture of
+// the engine's machine. It needs no network.
+func (s *Session) ImportBuilder(ctx context.Context, archive, machine string) (builder Builder, err error) {
+	return builder, s.watched(ctx, func(ctx context.Context) error {
+		if builder.container, err = s.imported(ctx, archive, machine); err == nil {
+			builder.Packages, err = s.packages(ctx, builder.container)
 		}
-		if err == nil {
-			record.Packages, err = s.packages(ctx, container)
-		}
-		return fmt.Sprintf("%d packages on %s", len(record.Packages), record.Base), err
+		return err
 	})
-	return container, err
 }
 
-// kept returns the container of a kept builder. The network has no part in it.
-func (s *Session) kept(ctx context.Context, job Job, record *Record) (*dagger.Container, error) {
-	container, err := s.imported(ctx, job, job.Builder.Path)
-	if err != nil {
-		return nil, fmt.Errorf("importing the kept builder %s: %w", job.Builder.Digest, err)
-	}
-	record.Base, record.Builder = job.Builder.Base, job.Builder.Digest
-	return container, nil
+// MakeBuilder makes the builder that a recipe declares: packages on its image,
+// or on a base from bases where no registry gives the image.
+func (s *Session) MakeBuilder(ctx context.Context, declared recipe.Builder, machine string, bases *debian.Bootstrapper, stage *progress.Stage) (builder Builder, err error) {
+	return builder, s.watched(ctx, func(ctx context.Context) error {
+		container, base, err := s.base(ctx, declared, machine, bases, stage)
+		if err != nil {
+			return err
+		}
+		if container, err = s.install(ctx, container, declared, stage); err != nil {
+			return err
+		}
+		builder = Builder{container: container, Base: base}
+		builder.Packages, err = s.packages(ctx, container)
+		return err
+	})
 }
 
-// made makes a builder and has it kept.
-func (s *Session) made(ctx context.Context, job Job, record *Record) (*dagger.Container, error) {
-	container, base, err := s.base(ctx, job)
-	if err != nil {
-		return nil, err
-	}
-	record.Base = base
-	if container, err = s.install(ctx, container, job); err != nil || job.Keep == nil {
-		return container, err
-	}
-	record.Builder, err = job.Keep(ctx, base, func(ctx context.Context, path string) error {
+// ExportBuilder writes a builder to path as an OCI archive.
+func (s *Session) ExportBuilder(ctx context.Context, builder Builder, path string) error {
+	return s.watched(ctx, func(ctx context.Context) error {
 		// With zstd a compiler's 170 MB take 5 s to export and 2 s to import on
 		// two cores; without, they are 600 MB, and take 7 s and 10 s.
-		_, err := container.Export(ctx, path, dagger.ContainerExportOpts{
+		_, err := builder.container.Export(ctx, path, dagger.ContainerExportOpts{
 			ForcedCompression: dagger.ImageLayerCompressionZstd, MediaTypes: dagger.ImageMediaTypesOcimediaTypes,
 		})
 		if err != nil {
@@ -74,56 +78,52 @@ func (s *Session) made(ctx context.Context, job Job, record *Record) (*dagger.Co
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("keeping the builder: %w", err)
-	}
-	return container, nil
 }
 
-func (j Job) platform() dagger.ContainerOpts {
-	return dagger.ContainerOpts{Platform: dagger.Platform("linux/" + catalog.Arch(j.Machine).GoArch())}
+func platform(machine string) dagger.ContainerOpts {
+	return dagger.ContainerOpts{Platform: dagger.Platform("linux/" + catalog.Arch(machine).GoArch())}
 }
 
-func (s *Session) imported(ctx context.Context, job Job, archive string) (*dagger.Container, error) {
-	return s.client.Container(job.platform()).Import(s.client.Host().File(archive)).Sync(ctx)
+func (s *Session) imported(ctx context.Context, archive, machine string) (*dagger.Container, error) {
+	return s.client.Container(platform(machine)).Import(s.client.Host().File(archive)).Sync(ctx)
 }
 
-// base returns the container that the recipe's image names, or the bootstrapped
-// equivalent where no registry answers.
-func (s *Session) base(ctx context.Context, job Job) (*dagger.Container, string, error) {
+// base returns the container that the declared image names, or the bootstrapped
+// equivalent where no registry gives it.
+func (s *Session) base(ctx context.Context, declared recipe.Builder, machine string, bases *debian.Bootstrapper, stage *progress.Stage) (*dagger.Container, string, error) {
 	pull, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
-	container, pullErr := s.client.Container(job.platform()).From(job.Declared.Image).Sync(pull)
+	container, pullErr := s.client.Container(platform(machine)).From(declared.Image).Sync(pull)
 	if pullErr == nil {
-		return container, job.Declared.Image, nil
+		return container, declared.Image, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
-	fmt.Fprintf(job.Log, "no registry gave the builder's image: %v\n", pullErr)
-	job.Note("no registry answers for the builder's image: bootstrapping Debian " + job.Declared.Suite + " instead")
-	archive, digest, err := job.Base(ctx)
+	fmt.Fprintf(stage, "no registry gave the image of the builder: %v\n", pullErr)
+	stage.Note("no registry gives the image of the builder: bootstrapping Debian " + declared.Suite + " instead")
+	archive, digest, err := bases.Base(ctx, declared.Suite, catalog.Arch(machine).Debian(), declared.Epoch, stage)
 	if err != nil {
-		return nil, "", errors.Join(fmt.Errorf("pulling %s: %w", job.Declared.Image, pullErr), err)
+		return nil, "", errors.Join(fmt.Errorf("pulling %s: %w", declared.Image, pullErr), err)
 	}
-	if container, err = s.imported(ctx, job, archive); err != nil {
-		return nil, "", fmt.Errorf("importing the builder base: %w", err)
+	if container, err = s.imported(ctx, archive, machine); err != nil {
+		return nil, "", fmt.Errorf("importing the base of the builder: %w", err)
 	}
 	return container, "bootstrap:" + digest, nil
 }
 
 // install adds the builder's packages.
-func (s *Session) install(ctx context.Context, container *dagger.Container, job Job) (*dagger.Container, error) {
+func (s *Session) install(ctx context.Context, container *dagger.Container, declared recipe.Builder, stage *progress.Stage) (*dagger.Container, error) {
 	const script = `set -eu
 apt-get -o Acquire::Retries=3 update
 apt-get -o Acquire::Retries=3 install --yes --no-install-recommends -- "$@"
 rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb`
 	container = container.
 		WithEnvVariable("DEBIAN_FRONTEND", "noninteractive").
-		WithEnvVariable("KATA_BUILDER_EPOCH", strconv.Itoa(job.Declared.Epoch))
-	container, err := s.exec(ctx, container, job.Log, append([]string{"sh", "-c", script, "install"}, job.Declared.Packages...)...)
+		WithEnvVariable("KATA_BUILDER_EPOCH", strconv.Itoa(declared.Epoch))
+	container, err := s.exec(ctx, container, stage, append([]string{"sh", "-c", script, "install"}, declared.Packages...)...)
 	if err != nil {
-		return nil, fmt.Errorf("installing %s: %w", strings.Join(job.Declared.Packages, " "), err)
+		return nil, fmt.Errorf("installing %s: %w", strings.Join(declared.Packages, " "), err)
 	}
 	return container.WithoutEnvVariable("DEBIAN_FRONTEND").WithoutEnvVariable("KATA_BUILDER_EPOCH"), nil
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 	"dagger.io/dagger/engineconn"
 )
 
-// Session is a connection to an engine. Closing it, and the death of this
-// process, stop whatever runs in it.
+// Session is a connection to an engine. Closing it, or the death of this
+// process, stops whatever runs in it.
 type Session struct {
 	Endpoint Endpoint
 	// Version is that of the engine.
@@ -35,17 +36,11 @@ const dialTimeout = 10 * time.Second
 func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err error) {
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, endpoint.Release())
+			endpoint.Release()
 		}
 	}()
 	if err := reach(ctx, endpoint.Address); err != nil {
 		return nil, fmt.Errorf("connecting to the %s engine: %w", endpoint.Kind, err)
-	}
-	if endpoint.CLI != "" {
-		// The SDK takes the path of the CLI from its environment alone.
-		if err := os.Setenv(cliVariable, endpoint.CLI); err != nil {
-			return nil, fmt.Errorf("setting the path of the dagger CLI: %w", err)
-		}
 	}
 	log := &execLog{}
 	options := []dagger.ClientOpt{
@@ -57,7 +52,7 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 	if endpoint.Address != "" {
 		options = append(options, dagger.WithRunnerHost(endpoint.Address))
 	}
-	client, err := connect(ctx, options)
+	client, err := connect(ctx, endpoint.CLI, options)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the %s engine: %w", endpoint.Kind, err)
 	}
@@ -81,15 +76,24 @@ func reach(ctx context.Context, address string) error {
 	return conn.Close()
 }
 
-// connect is dagger.Connect, but returns as soon as the context ends. The
-// attempt that is left behind ends with this process.
-func connect(ctx context.Context, options []dagger.ClientOpt) (*dagger.Client, error) {
+// connecting is held while the path of a CLI is in the environment.
+var connecting sync.Mutex
+
+// connect is dagger.Connect, but returns as soon as the context ends. An attempt
+// that is left behind ends with this process.
+func connect(ctx context.Context, cli string, options []dagger.ClientOpt) (*dagger.Client, error) {
 	type result struct {
 		client *dagger.Client
 		err    error
 	}
 	results := make(chan result, 1)
 	go func() {
+		restore, err := setCLI(cli)
+		if err != nil {
+			results <- result{nil, err}
+			return
+		}
+		defer restore()
 		client, err := dagger.Connect(ctx, options...)
 		results <- result{client, err}
 	}()
@@ -99,6 +103,29 @@ func connect(ctx context.Context, options []dagger.ClientOpt) (*dagger.Client, e
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// setCLI puts the path of the CLI into the environment, the only place where
+// the SDK looks for it, until restore is called: what else this process starts
+// or finds must not see it.
+func setCLI(cli string) (restore func(), err error) {
+	if cli == "" {
+		return func() {}, nil
+	}
+	connecting.Lock()
+	before, set := os.LookupEnv(cliVariable)
+	if err := os.Setenv(cliVariable, cli); err != nil {
+		connecting.Unlock()
+		return nil, fmt.Errorf("setting the path of the dagger CLI: %w", err)
+	}
+	return func() {
+		defer connecting.Unlock()
+		if set {
+			_ = os.Setenv(cliVariable, before)
+		} else {
+			_ = os.Unsetenv(cliVariable)
+		}
+	}, nil
 }
 
 // String names the engine, and its version where that differs from the SDK's.

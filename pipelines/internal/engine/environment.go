@@ -12,9 +12,9 @@ import (
 // Variable is one environment variable of a step.
 type Variable struct{ Name, Value string }
 
-// Environment returns what the steps of a recipe find in their environment on a
-// machine of an architecture, beside what the container itself sets and secrets.
-// assets/README.md lists it for those who write steps.
+// Environment returns the variables of a recipe's steps on a machine of an
+// architecture, without those that the container itself sets and without
+// secrets. assets/README.md lists them for those who write steps.
 func Environment(r recipe.Recipe, machine string) []Variable {
 	variables := append(common(r),
 		Variable{"ARCH", r.Arch},
@@ -38,7 +38,7 @@ func Environment(r recipe.Recipe, machine string) []Variable {
 	return variables
 }
 
-// common returns what steps find that are alone, as well as all others.
+// common returns the variables that every step has, also one that is alone.
 func common(r recipe.Recipe) []Variable {
 	variables := []Variable{
 		{"BUILD", buildPath},
@@ -55,8 +55,8 @@ func common(r recipe.Recipe) []Variable {
 	return variables
 }
 
-// crossCompile is what the names of the compiler and its companions begin with
-// where the machine is not of the architecture that is built for.
+// crossCompile is the prefix of the names of the cross compiler and its tools,
+// "" where the machine has the architecture that is built for.
 func crossCompile(arch, machine string) string {
 	switch arch {
 	case machine:

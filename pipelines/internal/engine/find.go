@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // Kind is a way of finding an engine.
@@ -35,8 +34,8 @@ const (
 	sessionPortVariable = "DAGGER_SESSION_PORT"
 )
 
-// askTimeout bounds the question whether a container runtime answers.
-const askTimeout = 5 * time.Second
+// clientTimeout bounds the call of a client that is asked for its daemon.
+const clientTimeout = 5 * time.Second
 
 // Endpoint is an engine to connect to.
 type Endpoint struct {
@@ -50,26 +49,23 @@ type Endpoint struct {
 	// downloads it.
 	CLI string `json:"cli,omitempty"`
 
-	release func() error
-	explain func() string
+	// lease keeps what belongs to the embedded engine from being replaced.
+	lease *embedded.Lease
+	// embedded is set for the embedded engine.
+	embedded *embedded.Manager
 }
 
-// Release says that the engine is no longer used, so that it may be stopped or
-// replaced. It may be called more than once.
-func (e Endpoint) Release() error {
-	if e.release == nil {
-		return nil
-	}
-	return e.release()
-}
+// Release ends the use of the engine, so that it may be stopped or replaced. It
+// may be called more than once.
+func (e Endpoint) Release() { e.lease.Release() }
 
-// Explain says of an embedded engine that has ended what its log has last; it
-// returns "" for one that runs and for others.
+// Explain returns the end of the log of an embedded engine that has ended, and
+// "" for one that runs and for other engines.
 func (e Endpoint) Explain() string {
-	if e.explain == nil {
+	if e.embedded == nil {
 		return ""
 	}
-	return e.explain()
+	return e.embedded.Explain()
 }
 
 // String names the engine in a line of progress.
@@ -79,41 +75,52 @@ func (e Endpoint) String() string { return fmt.Sprintf("%s (%s)", e.Kind, e.Why)
 type Finder struct {
 	// Named is the address given with --engine, "" for none.
 	Named string
-	// Getenv returns the variables of the environment.
-	Getenv func(string) string
-	// Root says whether the program runs as root.
+	// Root is true where the program runs as root.
 	Root bool
-	// Install allows to install what the embedded engine misses.
+	// Install allows installing the packages that the embedded engine needs.
 	Install bool
 	// Manager runs the embedded engine.
-	Manager *embedded.Manager
-	// Note gets a line for each thing that is installed and why, and for each
-	// wait. It may be nil.
-	Note func(string)
-	// Log gets the output of tools. It may be nil.
-	Log io.Writer
+	Manager embedded.Manager
+
+	// variable is the one of Dagger's that chooses an engine, "" for none; cli
+	// the path of the dagger program that the caller has set.
+	variable, cli string
 }
 
-// ErrNoEngine is returned where no way of finding an engine is open.
-var ErrNoEngine = errors.New(`no Dagger engine can be used. One of these makes one:
-  - name one that runs: --engine tcp://HOST:PORT, or _EXPERIMENTAL_DAGGER_RUNNER_HOST
+// NewFinder returns a finder for the environment of a process.
+func NewFinder(getenv func(string) string) Finder {
+	f := Finder{cli: getenv(cliVariable)}
+	for _, variable := range []string{sessionPortVariable, runnerHostVariable} {
+		if getenv(variable) != "" {
+			f.variable = variable
+		}
+	}
+	return f
+}
+
+// Reporting returns the finder with another reporter.
+func (f Finder) Reporting(report *progress.Reporter) Finder {
+	f.Manager.Report = report
+	return f
+}
+
+// ErrNoEngine is returned where no engine can be used.
+var ErrNoEngine = errors.New(`no Dagger engine can be used. Do one of these:
+  - name a running one: --engine tcp://HOST:PORT, or _EXPERIMENTAL_DAGGER_RUNNER_HOST
   - start Docker, Podman or nerdctl, so that its daemon answers this user
   - run this program as root on Linux, for the embedded engine`)
 
-// Choose says which engine would be used, without starting anything.
+// Choose returns the engine that would be used, without starting anything.
 func (f Finder) Choose(ctx context.Context) (Endpoint, error) {
-	cli := f.Getenv(cliVariable)
-	if f.Named != "" {
-		return Endpoint{Kind: Named, Why: "--engine " + f.Named, Address: f.Named, CLI: cli}, nil
-	}
-	for _, variable := range []string{runnerHostVariable, sessionPortVariable} {
-		if f.Getenv(variable) != "" {
-			return Endpoint{Kind: Variables, Why: variable + " is set", CLI: cli}, nil
-		}
+	switch {
+	case f.Named != "":
+		return Endpoint{Kind: Named, Why: "--engine " + f.Named, Address: f.Named, CLI: f.cli}, nil
+	case f.variable != "":
+		return Endpoint{Kind: Variables, Why: f.variable + " is set", CLI: f.cli}, nil
 	}
 	for _, kind := range []Kind{Docker, Podman, Nerdctl} {
-		if f.daemonAnswers(ctx, string(kind)) {
-			return Endpoint{Kind: kind, Why: "its daemon answers", CLI: cli}, nil
+		if daemonAnswers(ctx, string(kind)) {
+			return Endpoint{Kind: kind, Why: "its daemon answers", CLI: f.cli}, nil
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -125,20 +132,17 @@ func (f Finder) Choose(ctx context.Context) (Endpoint, error) {
 	return Endpoint{Kind: Embedded, Why: "root, and no container runtime answers"}, nil
 }
 
-// daemonAnswers asks a client for its daemon: clients without one are common.
-func (f Finder) daemonAnswers(ctx context.Context, client string) bool {
-	path, err := exec.LookPath(client)
-	if err != nil {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+// daemonAnswers calls a client's daemon: clients without one are common.
+func daemonAnswers(ctx context.Context, client string) bool {
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "info")
+	cmd := command.New(ctx, client, "info")
+	cmd.Env = command.Environ("DOCKER_*", "CONTAINER*", "NERDCTL_*", "XDG_*")
 	cmd.WaitDelay = time.Second
 	return cmd.Run() == nil
 }
 
-// Ready says why Find would fail, without starting or changing anything.
+// Ready returns why Find would fail, without starting or changing anything.
 func (f Finder) Ready(ctx context.Context) error {
 	endpoint, err := f.Choose(ctx)
 	if err != nil || endpoint.Kind != Embedded || f.Install {
@@ -147,26 +151,26 @@ func (f Finder) Ready(ctx context.Context) error {
 	return refuse(host.Missing())
 }
 
-// Find returns an engine that runs or that the SDK starts, having installed,
-// built and started the embedded one if that is the choice. For a named engine
-// root gets the CLI that belongs to the embedded one, so that the SDK need not
-// download its own.
+// Find returns an engine that runs or that the SDK starts. The embedded one is
+// installed, built and started if need be. For a named engine, root gets the
+// CLI that belongs to the embedded one, so that the SDK downloads none.
 func (f Finder) Find(ctx context.Context) (Endpoint, error) {
 	endpoint, err := f.Choose(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return endpoint, err
-	}
-	if endpoint.Kind != Embedded {
-		if endpoint.Kind == Named && endpoint.CLI == "" && f.Root {
-			endpoint.CLI, endpoint.release, err = f.cli(ctx)
+	case endpoint.Kind == Embedded:
+		return f.Embedded(ctx)
+	case endpoint.Kind == Named && endpoint.CLI == "" && f.Root:
+		if endpoint.CLI, endpoint.lease, err = f.Manager.CLI(ctx); err != nil {
+			return endpoint, fmt.Errorf("building the dagger CLI: %w", err)
 		}
-		return endpoint, err
 	}
-	return f.Embedded(ctx)
+	return endpoint, nil
 }
 
-// Embedded returns the embedded engine, having installed, built and started it
-// if need be, whatever else could be used.
+// Embedded returns the embedded engine, installed, built and started if need be,
+// whatever else could be used.
 func (f Finder) Embedded(ctx context.Context) (Endpoint, error) {
 	endpoint := Endpoint{Kind: Embedded, Why: "root, and no container runtime answers"}
 	if err := f.requirements(ctx); err != nil {
@@ -177,49 +181,25 @@ func (f Finder) Embedded(ctx context.Context) (Endpoint, error) {
 		return endpoint, fmt.Errorf("starting the embedded engine: %w", err)
 	}
 	endpoint.Address, endpoint.CLI = running.Address, running.CLI
-	endpoint.release, endpoint.explain = running.Release, f.Manager.Explain
+	endpoint.lease, endpoint.embedded = running.Lease, &f.Manager
 	return endpoint, nil
 }
 
-// cli returns the path of a dagger program built from its module, which stays
-// until release.
-func (f Finder) cli(ctx context.Context) (path string, release func() error, err error) {
-	release, err = f.Manager.Use(ctx)
-	if err != nil {
-		return "", nil, fmt.Errorf("building the dagger CLI: %w", err)
-	}
-	bin, err := f.Manager.Build(ctx)
-	if err != nil {
-		return "", nil, errors.Join(fmt.Errorf("building the dagger CLI: %w", err), release())
-	}
-	return filepath.Join(bin, "dagger"), release, nil
-}
-
-func (f Finder) note(format string, args ...any) {
-	if f.Note != nil {
-		f.Note(fmt.Sprintf(format, args...))
-	}
-}
-
-// requirements installs what the embedded engine misses, or says how to.
+// requirements installs what the embedded engine needs, or says how to.
 func (f Finder) requirements(ctx context.Context) error {
 	missing := host.Missing()
 	if len(missing) == 0 {
 		return nil
 	}
-	for _, requirement := range missing {
-		f.note("the embedded engine needs %s, which %s (package %s)", requirement.Name, requirement.Why, requirement.Package)
-	}
 	if !f.Install {
 		return refuse(missing)
 	}
-	f.note("installing once: %s", host.InstallCommand(missing))
-	log := f.Log
-	if log == nil {
-		log = io.Discard
+	for _, r := range missing {
+		f.Manager.Report.Note("engine", fmt.Sprintf("the embedded engine needs %s, which %s (package %s)", r.Name, r.Why, r.Package))
 	}
-	if err := host.Install(ctx, missing, log, func(line string) { f.note("%s", line) }); err != nil {
-		return fmt.Errorf("installing what the embedded engine needs (by hand: `%s`): %w", host.InstallCommand(missing), err)
+	f.Manager.Report.Note("engine", "installing once: "+host.InstallCommand(missing))
+	if err := host.Install(ctx, missing, f.Manager.Report); err != nil {
+		return fmt.Errorf("installing packages for the embedded engine (by hand: `%s`): %w", host.InstallCommand(missing), err)
 	}
 	return nil
 }

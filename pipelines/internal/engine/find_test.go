@@ -47,7 +47,8 @@ func TestChoose(t *testing.T) {
 				client(t, dir, name, answers)
 			}
 			t.Setenv("PATH", dir)
-			finder := Finder{Named: test.named, Root: test.root, Getenv: func(key string) string { return test.env[key] }}
+			finder := NewFinder(func(key string) string { return test.env[key] })
+			finder.Named, finder.Root = test.named, test.root
 			endpoint, err := finder.Choose(t.Context())
 			if endpoint.Kind != test.want {
 				t.Errorf("chose %q (%v), want %q", endpoint.Kind, err, test.want)
@@ -75,7 +76,39 @@ func TestVersions(t *testing.T) {
 
 func TestEndpointWithoutAnEngine(t *testing.T) {
 	var endpoint Endpoint
-	if err := endpoint.Release(); err != nil || endpoint.Explain() != "" {
-		t.Errorf("Release = %v, Explain = %q", err, endpoint.Explain())
+	endpoint.Release()
+	if text := endpoint.Explain(); text != "" {
+		t.Errorf("Explain = %q", text)
+	}
+}
+
+// The path of the CLI is in the environment only while the SDK connects: later
+// children of this process do not get it, and a second build looks for its own.
+func TestCLIVariableIsScoped(t *testing.T) {
+	t.Setenv(cliVariable, "/the/callers")
+	if err := os.Unsetenv(cliVariable); err != nil {
+		t.Fatal(err)
+	}
+	cli, seen := filepath.Join(t.TempDir(), "dagger"), filepath.Join(t.TempDir(), "seen")
+	script := "#!/bin/sh\necho \"$" + cliVariable + "\" > " + seen + "\nexit 1\n"
+	if err := os.WriteFile(cli, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for before, want := range map[string]string{"": "", "/the/callers": "/the/callers"} {
+		if before != "" {
+			t.Setenv(cliVariable, before)
+		}
+		if _, err := Connect(t.Context(), Endpoint{Kind: Named, CLI: cli}); err == nil {
+			t.Fatal("a CLI that fails gave a session")
+		}
+		if data, err := os.ReadFile(seen); err != nil || string(data) != cli+"\n" {
+			t.Errorf("the CLI saw %q, %v", data, err)
+		}
+		if got := os.Getenv(cliVariable); got != want {
+			t.Errorf("afterwards %s is %q, want %q", cliVariable, got, want)
+		}
+		if err := os.Unsetenv(cliVariable); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"dagger.io/dagger"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
@@ -29,13 +31,12 @@ const (
 // nonceVariable makes the steps of a job others than those of an equal job.
 const nonceVariable = "KATA_REBUILD"
 
-// Job is one recipe to run and where things are on this machine.
+// Job is one recipe to run and where its inputs are on this machine.
 type Job struct {
-	Recipe recipe.Recipe
-	// Machine is the architecture of the engine, and Declared the builder that
-	// the recipe declares for it: see Recipe.On.
-	Machine  string
-	Declared recipe.Builder
+	// Plan has the recipe, and what the configuration of a kernel is checked for.
+	Plan recipe.Plan
+	// Machine is the architecture of the engine.
+	Machine string
 	// Files is a folder that holds the recipe's files at their paths.
 	Files string
 	// Sources and Dependencies map the recipe's names to files; a secondary
@@ -47,38 +48,22 @@ type Job struct {
 	// Nonce, where it is not "", keeps the engine from taking the results of
 	// the steps out of its own cache.
 	Nonce string
-	// Ccache names the volume of the engine that keeps what ccache remembers; ""
+	// Ccache names the volume of the engine that holds the cache of ccache, ""
 	// for none. A job with a nonce has none.
 	Ccache string
-	// Builder is a kept builder; where it is the zero value, one is made.
-	Builder Builder
-	// Base makes the builder's base where no registry answers: the path of an
-	// OCI archive and its digest.
-	Base func(ctx context.Context) (path, digest string, err error)
-	// Keep is given a builder that was made, and returns its digest; export
-	// writes it to a path as an OCI archive. It may be nil.
-	Keep func(ctx context.Context, base string, export func(ctx context.Context, path string) error) (digest string, err error)
 	// Export is the folder that what the steps installed is written to,
 	// ExportOutputs that with a folder for each secondary output.
 	Export, ExportOutputs string
-	// Log gets what the steps print, Note what a person should know. Stage is
-	// called as each stage begins and returns what is called when it ends.
-	Log   io.Writer
-	Note  func(string)
-	Stage func(name string) (end func(err error, detail string))
-	// Check judges the configuration that a step has left, before the next. Facts
-	// are the content of the file beside it whose name goes on with FactsSuffix;
-	// nil without one.
-	Check       func(step recipe.Step, config, facts []byte) error
-	FactsSuffix string
+	// Report gets a stage for each step.
+	Report *progress.Reporter
 }
 
-// Record says what a build used among the equivalents its recipe declares.
+// Record says which of the equivalents that its recipe declares a build used.
 type Record struct {
 	// Base is the image reference, or "bootstrap:" and the digest of the base.
 	Base string `json:"base"`
-	// Builder is the digest of the kept builder, base and packages,
-	// "sha256:<hex>"; "" where none was kept.
+	// Builder is the digest of the kept builder, "sha256:<hex>"; "" where none
+	// was kept.
 	Builder string `json:"builder,omitempty"`
 	// Machine is the architecture that it was built on.
 	Machine string `json:"machine"`
@@ -94,53 +79,48 @@ type ExitError struct{ Code int }
 // Error says how the command ended.
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
-// Run builds a recipe: base, packages, steps, and the export of $DESTDIR and
-// $OUTPUTS.
-func (s *Session) Run(ctx context.Context, job Job) (record Record, err error) {
-	err = s.watched(ctx, func(ctx context.Context) error {
-		record, err = s.run(ctx, job)
-		return err
-	})
-	return record, err
-}
-
-func (s *Session) run(ctx context.Context, job Job) (Record, error) {
-	record := Record{Engine: s.Version, Machine: job.Machine}
+// Run runs the steps of a recipe in a builder and exports $DESTDIR and $OUTPUTS.
+func (s *Session) Run(ctx context.Context, job Job, builder Builder) (Record, error) {
+	record := Record{
+		Base: builder.Base, Builder: builder.Digest, Machine: job.Machine, Engine: s.Version, Packages: builder.Packages,
+	}
 	if err := job.complete(); err != nil {
 		return record, err
 	}
-	container, err := s.builder(ctx, job, &record)
-	if err != nil {
-		return record, fmt.Errorf("preparing the builder: %w", err)
-	}
-	if container, err = s.steps(ctx, container, job); err != nil {
-		return record, err
-	}
-	return record, job.stage("export", func() (string, error) {
+	return record, s.watched(ctx, func(ctx context.Context) error {
+		container, err := s.steps(ctx, builder.container, job)
+		if err != nil {
+			return err
+		}
+		stage := job.stage("export")
 		for _, folder := range []struct{ in, to string }{{outPath, job.Export}, {outputsPath, job.ExportOutputs}} {
-			if _, err := container.Directory(folder.in).Export(ctx, folder.to); err != nil {
-				return "", fmt.Errorf("exporting %s: %w", folder.in, err)
+			if _, err = container.Directory(folder.in).Export(ctx, folder.to); err != nil {
+				err = fmt.Errorf("exporting %s: %w", folder.in, err)
+				break
 			}
 		}
-		return "", nil
+		stage.End(err, "")
+		return err
 	})
 }
+
+func (j Job) stage(name string) *progress.Stage { return j.Report.Stage(j.Plan.Recipe.Asset, name) }
 
 // complete refuses a job that lacks what its recipe names.
 func (j Job) complete() error {
 	for _, dependency := range j.dependencies() {
 		if j.Dependencies[dependency] == "" {
-			return fmt.Errorf("%s needs the tarball of %s, which it was not given", j.Recipe.Asset, dependency)
+			return fmt.Errorf("%s needs the tarball of %s, which it was not given", j.Plan.Recipe.Asset, dependency)
 		}
 	}
-	for _, source := range j.Recipe.Sources {
+	for _, source := range j.Plan.Recipe.Sources {
 		if j.Sources[source.Name] == "" {
-			return fmt.Errorf("%s needs the source %q, which it was not given", j.Recipe.Asset, source.Name)
+			return fmt.Errorf("%s needs the source %q, which it was not given", j.Plan.Recipe.Asset, source.Name)
 		}
 	}
-	for _, secret := range j.Recipe.Secrets {
+	for _, secret := range j.Plan.Recipe.Secrets {
 		if j.Secrets[secret.Name] == "" {
-			return fmt.Errorf("%s needs the secret %s, which it was not given", j.Recipe.Asset, secret.Name)
+			return fmt.Errorf("%s needs the secret %s, which it was not given", j.Plan.Recipe.Asset, secret.Name)
 		}
 	}
 	return nil
@@ -149,7 +129,7 @@ func (j Job) complete() error {
 // dependencies names all tarballs of the dependencies, as in Job.Dependencies.
 func (j Job) dependencies() []string {
 	var names []string
-	for _, dependency := range j.Recipe.Dependencies {
+	for _, dependency := range j.Plan.Recipe.Dependencies {
 		names = append(names, dependency.Asset)
 		for _, output := range dependency.Outputs {
 			names = append(names, dependency.Asset+"-"+output.Name)
@@ -173,13 +153,6 @@ func (s *Session) Machine(ctx context.Context) (string, error) {
 	return string(arch), nil
 }
 
-func (j Job) stage(name string, run func() (detail string, err error)) error {
-	end := j.Stage(name)
-	detail, err := run()
-	end(err, detail)
-	return err
-}
-
 // exec runs a command, whose output goes to log. A command that ran and failed
 // is an *ExitError.
 func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.Writer, args ...string) (*dagger.Container, error) {
@@ -200,17 +173,16 @@ func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.
 // from which the next takes $BUILD, and then the others in one.
 func (s *Session) steps(ctx context.Context, builder *dagger.Container, job Job) (container *dagger.Container, err error) {
 	build := s.client.Directory()
-	for _, step := range job.Recipe.Steps {
+	for _, step := range job.Plan.Recipe.Steps {
 		switch {
 		case step.Alone:
 			container = s.lone(builder, build, step, job)
 		case container == nil || build != nil:
-			container, build = s.furnish(builder, build, job), nil
+			container, build = s.prepare(builder, build, job), nil
 		}
-		err := job.stage(step.Name, func() (string, error) {
-			container, err = s.step(ctx, container, step, job)
-			return "", err
-		})
+		stage := job.stage(step.Name)
+		container, err = s.step(ctx, container, step, job, stage)
+		stage.End(err, "")
 		if err != nil {
 			return nil, err
 		}
@@ -220,19 +192,24 @@ func (s *Session) steps(ctx context.Context, builder *dagger.Container, job Job)
 	}
 	if build != nil {
 		// Nothing but steps that are alone: there is no $DESTDIR yet.
-		container = s.furnish(builder, build, job)
+		container = s.prepare(builder, build, job)
 	}
 	return container, nil
 }
 
-// begin gives a container what every step has.
-func (s *Session) begin(container *dagger.Container, build *dagger.Directory, files dagger.HostDirectoryOpts, variables []Variable, job Job) *dagger.Container {
+// begin gives a container what every step has; of the files those that only
+// matches, all where it is nil.
+func (s *Session) begin(container *dagger.Container, build *dagger.Directory, only []string, job Job) *dagger.Container {
 	if job.Nonce != "" {
 		container = container.WithEnvVariable(nonceVariable, job.Nonce)
 	}
-	container = container.WithMountedDirectory(filesPath, s.client.Host().Directory(job.Files, files))
-	for _, source := range job.Recipe.Sources {
+	container = container.WithMountedDirectory(filesPath, s.client.Host().Directory(job.Files, dagger.HostDirectoryOpts{Include: only}))
+	for _, source := range job.Plan.Recipe.Sources {
 		container = container.WithMountedFile(path.Join(sourcesPath, source.Name), s.client.Host().File(job.Sources[source.Name]))
+	}
+	variables := Environment(job.Plan.Recipe, job.Machine)
+	if only != nil {
+		variables = common(job.Plan.Recipe)
 	}
 	for _, variable := range variables {
 		container = container.WithEnvVariable(variable.Name, variable.Value)
@@ -247,16 +224,16 @@ func (s *Session) lone(container *dagger.Container, build *dagger.Directory, ste
 	for _, name := range step.Only {
 		only = append(only, name, name+"/**")
 	}
-	return s.begin(container, build, dagger.HostDirectoryOpts{Include: only}, common(job.Recipe), job)
+	return s.begin(container, build, only, job)
 }
 
-// furnish gives the container all that the other steps may read.
-func (s *Session) furnish(container *dagger.Container, build *dagger.Directory, job Job) *dagger.Container {
-	container = s.begin(container, build, dagger.HostDirectoryOpts{}, Environment(job.Recipe, job.Machine), job)
+// prepare gives the container all that the other steps may read.
+func (s *Session) prepare(container *dagger.Container, build *dagger.Directory, job Job) *dagger.Container {
+	container = s.begin(container, build, nil, job)
 	for _, dependency := range job.dependencies() {
 		container = container.WithMountedFile(path.Join(dependenciesPath, dependency+".tar.zst"), s.client.Host().File(job.Dependencies[dependency]))
 	}
-	for _, secret := range job.Recipe.Secrets {
+	for _, secret := range job.Plan.Recipe.Secrets {
 		container = container.WithSecretVariable(secret.Name, s.client.SetSecret(secret.Name, job.Secrets[secret.Name]))
 	}
 	if job.Ccache != "" && job.Nonce == "" {
@@ -269,10 +246,9 @@ func (s *Session) furnish(container *dagger.Container, build *dagger.Directory, 
 		WithDirectory(outputsPath, s.client.Directory())
 }
 
-// step runs one script and, where it leaves a kernel's configuration, has it
-// checked.
-func (s *Session) step(ctx context.Context, container *dagger.Container, step recipe.Step, job Job) (*dagger.Container, error) {
-	container, err := s.exec(ctx, container, job.Log, path.Join(filesPath, step.Script))
+// step runs one script and checks the configuration that it leaves, if any.
+func (s *Session) step(ctx context.Context, container *dagger.Container, step recipe.Step, job Job, stage *progress.Stage) (*dagger.Container, error) {
+	container, err := s.exec(ctx, container, stage, path.Join(filesPath, step.Script))
 	if err != nil {
 		return nil, fmt.Errorf("running step %q (%s): %w", step.Name, step.Script, err)
 	}
@@ -283,20 +259,35 @@ func (s *Session) step(ctx context.Context, container *dagger.Container, step re
 	if err != nil {
 		return nil, fmt.Errorf("reading %s after step %q: %w", step.Config, step.Name, err)
 	}
-	facts, err := s.facts(ctx, container, step.Config, job.FactsSuffix)
+	facts, err := s.facts(ctx, container, step.Config)
 	if err != nil {
-		return nil, fmt.Errorf("reading what step %q says about %s: %w", step.Name, step.Config, err)
+		return nil, fmt.Errorf("reading %s%s after step %q: %w", step.Config, kconfig.FactsSuffix, step.Name, err)
 	}
-	return container, job.Check(step, []byte(config), facts)
+	if err := check(job.Plan, step, []byte(config), facts); err != nil {
+		return nil, err
+	}
+	stage.Note(fmt.Sprintf("the final configuration has all %d requested options and none for debugging that is not requested", len(job.Plan.Kernel.Requested.Options)))
+	return container, nil
 }
 
-// facts reads the file beside a configuration; nil where there is none.
-func (s *Session) facts(ctx context.Context, container *dagger.Container, config, suffix string) ([]byte, error) {
-	folder, name := path.Split(config + suffix)
+// check checks the final configuration of a kernel against its plan.
+func check(plan recipe.Plan, step recipe.Step, config []byte, facts *kconfig.Facts) error {
+	if plan.Kernel == nil {
+		return fmt.Errorf("step %s declares a config, but %s declares no kernel", step.Name, plan.Recipe.Asset)
+	}
+	return plan.Kernel.Check(config, facts)
+}
+
+// facts reads the facts next to a configuration; nil where there are none.
+func (s *Session) facts(ctx context.Context, container *dagger.Container, config string) (*kconfig.Facts, error) {
+	folder, name := path.Split(config + kconfig.FactsSuffix)
 	names, err := container.Directory(folder).Entries(ctx)
 	if err != nil || !slices.Contains(names, name) {
 		return nil, err
 	}
-	text, err := container.File(config + suffix).Contents(ctx)
-	return []byte(text), err
+	text, err := container.File(folder + name).Contents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return kconfig.ParseFacts([]byte(text))
 }

@@ -4,16 +4,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
 func job() Job {
 	return Job{
-		Recipe: recipe.Recipe{
+		Plan: recipe.Plan{Recipe: recipe.Recipe{
 			Asset:   "image",
 			Sources: []recipe.Source{{Name: "linux"}},
 			Dependencies: []recipe.Dependency{
@@ -21,7 +23,7 @@ func job() Job {
 				{Asset: "kernel", Outputs: []recipe.DependencyOutput{{Name: "headers"}, {Name: "modules"}}},
 			},
 			Secrets: []recipe.Secret{{Name: "PIN"}},
-		},
+		}},
 		Sources:      map[string]string{"linux": "/linux.tar"},
 		Dependencies: map[string]string{"agent": "/1", "kernel": "/2", "kernel-headers": "/3", "kernel-modules": "/4"},
 		Secrets:      map[string]string{"PIN": "1234"},
@@ -56,7 +58,7 @@ func TestIncompleteJob(t *testing.T) {
 // Secrets are given by another way, so that their values are in no list.
 func TestEnvironmentHasNoSecrets(t *testing.T) {
 	found := map[string]string{}
-	for _, variable := range Environment(job().Recipe, "x86_64") {
+	for _, variable := range Environment(job().Plan.Recipe, "x86_64") {
 		found[variable.Name] = variable.Value
 	}
 	if _, ok := found["PIN"]; ok {
@@ -96,5 +98,32 @@ func TestEnvironmentIsReserved(t *testing.T) {
 	}
 	if !slices.Contains(catalog.ReservedEnv, nonceVariable) {
 		t.Errorf("an asset could set %s", nonceVariable)
+	}
+}
+
+func TestCheckWithoutKernel(t *testing.T) {
+	plan := recipe.Plan{Recipe: recipe.Recipe{Asset: "walls"}}
+	err := check(plan, recipe.Step{Name: "configure", Config: "/build/.config"}, nil, nil)
+	if err == nil || err.Error() != "step configure declares a config, but walls declares no kernel" {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestCheckRefusesDebugOptions checks final configurations of a kernel that does not
+// name the debug folder.
+func TestCheckRefusesDebugOptions(t *testing.T) {
+	kernel, err := kconfig.NewPlan(fstest.MapFS{
+		kconfig.VersionFile:            {Data: []byte("188\n")},
+		kconfig.ExceptionsFile:         {Data: []byte("exceptions: []\n")},
+		"kernel-configs/common/a.conf": {Data: []byte("CONFIG_SMP=y\n")},
+		"kernel-configs/x86_64/b.conf": {Data: []byte("CONFIG_PVH=y\n")},
+		"kernel-configs/debug/c.conf":  {Data: []byte("CONFIG_DEBUG_FS=y\n")},
+	}, []string{"common"}, "x86_64", "v6.18.15")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = check(recipe.Plan{Kernel: kernel}, recipe.Step{Name: "configure"}, []byte("CONFIG_SMP=y\nCONFIG_PVH=y\nCONFIG_DEBUG_FS=y\n"), nil)
+	if err == nil || !strings.Contains(err.Error(), "kernel-configs/debug/c.conf:1: CONFIG_DEBUG_FS=y is for debug kernels only") {
+		t.Errorf("a leaked debug option: %v", err)
 	}
 }

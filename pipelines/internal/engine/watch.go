@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	// watchEvery is how often a build looks whether its embedded engine lives:
-	// the SDK takes minutes to notice.
+	// watchEvery is how often a build checks that its embedded engine lives: the
+	// SDK takes minutes to notice.
 	watchEvery = 2 * time.Second
 	// closeTimeout bounds the end of a session whose engine does not answer.
 	closeTimeout = 10 * time.Second
 )
 
-// watched runs something that uses the engine, and gives up when the engine has
-// died, with what its log has last.
+// watched runs something that uses the engine. It gives up when the engine has
+// died, with the end of its log.
 func (s *Session) watched(ctx context.Context, run func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -28,7 +28,7 @@ func (s *Session) watched(ctx context.Context, run func(ctx context.Context) err
 				return
 			case <-ticker.C:
 			}
-			// Once may be a moment's failure to answer.
+			// One failure to answer may be a moment's.
 			if why := s.Endpoint.Explain(); why == "" {
 				dead = 0
 			} else if dead++; dead == 2 {
@@ -54,5 +54,6 @@ func (s *Session) Close() error {
 	case <-time.After(closeTimeout):
 		err = errors.New("the engine does not end the session")
 	}
-	return errors.Join(err, s.Endpoint.Release())
+	s.Endpoint.Release()
+	return err
 }

@@ -1,8 +1,11 @@
-// Package progress tells a person or a log what the program is doing: one line
-// for each finished stage with its elapsed time, and in between whatever suits
-// the reader. A terminal gets lines that are repainted in place; a pipe gets a
-// line a minute while a stage is still at work; GitHub Actions gets the log of
-// each stage in a group that folds, and errors as annotations.
+// Package progress reports what the program is doing to a person and to log
+// files: one line for each finished stage with its elapsed time, and in between
+// what suits the reader. A terminal gets lines that are repainted in place; a
+// pipe gets a line a minute while a stage is still at work; GitHub Actions gets
+// the log of each stage in a group that folds, and errors as annotations.
+//
+// A Reporter is a value that is handed down to whatever works: it replaces
+// callbacks for notes, transferred bytes and logs.
 package progress
 
 import (
@@ -13,7 +16,7 @@ import (
 	"time"
 )
 
-// Mode says who reads the progress.
+// Mode is the kind of reader.
 type Mode int
 
 // The readers that progress is written for.
@@ -23,9 +26,16 @@ const (
 	GitHub
 )
 
-// Reporter writes the progress of one run. It is safe for concurrent use, and
+// Reporter reports the progress of one run. It is safe for concurrent use, and
 // a nil Reporter reports nothing.
 type Reporter struct {
+	// screen is nil where nobody watches, log where no file is written.
+	screen *screen
+	log    *Log
+}
+
+// screen is what a person sees.
+type screen struct {
 	out   io.Writer
 	mode  Mode
 	width func() int
@@ -41,36 +51,45 @@ type Reporter struct {
 // New returns a reporter that writes to out. Width returns the columns of the
 // terminal, and is called only in mode Terminal. Close ends it.
 func New(out io.Writer, mode Mode, width func() int) *Reporter {
-	r := &Reporter{out: out, mode: mode, width: width, now: time.Now, stop: make(chan struct{})}
+	c := &screen{out: out, mode: mode, width: width, now: time.Now, stop: make(chan struct{})}
 	every := time.Minute
 	if mode == Terminal {
 		every = 100 * time.Millisecond
 	}
-	r.stopped.Go(func() {
+	c.stopped.Go(func() {
 		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-ticker.C:
-				r.tick()
-			case <-r.stop:
+				c.tick()
+			case <-c.stop:
 				return
 			}
 		}
 	})
-	return r
+	return &Reporter{screen: c}
+}
+
+// Logged returns a reporter that also writes notes and the output of stages to
+// a log, and hides the log's secrets from everyone.
+func (r *Reporter) Logged(log *Log) *Reporter {
+	if r == nil {
+		return &Reporter{log: log}
+	}
+	return &Reporter{screen: r.screen, log: log}
 }
 
 // Close ends the repainting. Stages that are still open leave no line.
 func (r *Reporter) Close() {
-	if r == nil {
+	if r == nil || r.screen == nil {
 		return
 	}
-	close(r.stop)
-	r.stopped.Wait()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.erase()
+	close(r.screen.stop)
+	r.screen.stopped.Wait()
+	r.screen.mu.Lock()
+	defer r.screen.mu.Unlock()
+	r.screen.erase()
 }
 
 // Note writes a text about a subject, such as the name of an asset.
@@ -78,11 +97,14 @@ func (r *Reporter) Note(subject, text string) {
 	if r == nil {
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.erase()
-	fmt.Fprintln(r.out, PrintableLines(subject+"  "+text))
-	r.paint()
+	r.log.Line(text)
+	if c := r.screen; c != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.erase()
+		fmt.Fprintln(c.out, PrintableLines(subject+"  "+r.log.Mask(text)))
+		c.paint()
+	}
 }
 
 // Stage begins a stage of work on a subject. A nil Reporter returns a nil Stage.
@@ -90,12 +112,16 @@ func (r *Reporter) Stage(subject, name string) *Stage {
 	if r == nil {
 		return nil
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := &Stage{reporter: r, subject: Printable(subject), name: Printable(name), begin: r.now()}
-	r.active = append(r.active, s)
-	if r.mode == GitHub {
-		fmt.Fprintf(r.out, "::group::%s  %s\n", s.subject, s.name)
+	r.log.Line("== " + name)
+	s := &Stage{reporter: r, subject: Printable(subject), name: Printable(r.log.Mask(name))}
+	if c := r.screen; c != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		s.begin = c.now()
+		c.active = append(c.active, s)
+		if c.mode == GitHub {
+			fmt.Fprintf(c.out, "::group::%s  %s\n", s.subject, s.name)
+		}
 	}
 	return s
 }
@@ -121,27 +147,36 @@ func (s *Stage) Note(text string) {
 
 // Bytes reports how far a transfer is; total is 0 where it is not known.
 func (s *Stage) Bytes(done, total int64) {
-	if s == nil {
+	if s == nil || s.reporter.screen == nil {
 		return
 	}
-	s.reporter.mu.Lock()
-	defer s.reporter.mu.Unlock()
+	s.reporter.screen.mu.Lock()
+	defer s.reporter.screen.mu.Unlock()
 	s.done, s.total = done, total
 }
 
-// Write takes the stage's log, of which a terminal shows the latest line and
-// GitHub Actions everything. It never fails.
+// Write takes the stage's output: a log gets everything, a terminal shows the
+// latest line, and GitHub Actions all lines. Its error is that of the log file.
 func (s *Stage) Write(p []byte) (int, error) {
 	if s == nil {
 		return len(p), nil
 	}
-	s.reporter.mu.Lock()
-	defer s.reporter.mu.Unlock()
-	s.partial = append(s.partial, p...)
+	text, err := s.reporter.log.pass(p)
+	if s.reporter.screen != nil {
+		s.reporter.screen.show(s, text)
+	}
+	return len(p), err
+}
+
+// show has the latest line of a stage shown.
+func (c *screen) show(s *Stage, text []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.partial = append(s.partial, text...)
 	for {
 		i := slices.Index(s.partial, '\n')
 		if i < 0 {
-			return len(p), nil
+			return
 		}
 		line := Printable(string(s.partial[:i]))
 		s.partial = s.partial[i+1:]
@@ -149,8 +184,8 @@ func (s *Stage) Write(p []byte) (int, error) {
 			continue
 		}
 		s.status = line
-		if s.reporter.mode == GitHub {
-			fmt.Fprintln(s.reporter.out, line)
+		if c.mode == GitHub {
+			fmt.Fprintln(c.out, line)
 		}
 	}
 }
@@ -158,56 +193,56 @@ func (s *Stage) Write(p []byte) (int, error) {
 // End writes the stage's line: its time, and the detail or the fact that it
 // failed; the caller reports the error itself. Only the first call counts.
 func (s *Stage) End(err error, detail string) {
-	if s == nil {
+	if s == nil || s.reporter.screen == nil {
 		return
 	}
-	r := s.reporter
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	c := s.reporter.screen
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if s.ended {
 		return
 	}
 	s.ended = true
-	r.active = slices.DeleteFunc(r.active, func(other *Stage) bool { return other == s })
-	r.erase()
-	if r.mode == GitHub {
-		fmt.Fprintln(r.out, "::endgroup::")
+	c.active = slices.DeleteFunc(c.active, func(other *Stage) bool { return other == s })
+	c.erase()
+	if c.mode == GitHub {
+		fmt.Fprintln(c.out, "::endgroup::")
 	}
-	detail = PrintableLines(detail)
+	detail = PrintableLines(s.reporter.log.Mask(detail))
 	if err != nil {
 		detail = "failed"
-		if r.mode == Terminal {
+		if c.mode == Terminal {
 			detail = "\x1b[31mfailed\x1b[0m"
 		}
 	}
-	fmt.Fprintln(r.out, s.line(detail))
-	r.paint()
+	fmt.Fprintln(c.out, c.line(s, detail))
+	c.paint()
 }
 
-func (s *Stage) line(detail string) string {
-	line := fmt.Sprintf("%s  %-10s %7s", s.subject, s.name, Elapsed(s.reporter.now().Sub(s.begin)))
+func (c *screen) line(s *Stage, detail string) string {
+	line := fmt.Sprintf("%s  %-10s %7s", s.subject, s.name, Elapsed(c.now().Sub(s.begin)))
 	if detail != "" {
 		line += "  " + detail
 	}
 	return line
 }
 
-// plainWidth is where lines about the work are cut if there is no terminal: a
-// compiler's call can have thousands of characters.
+// plainWidth is where lines about the work are cut if there is no terminal:
+// the call of a compiler can have thousands of characters.
 const plainWidth = 120
 
 // tick shows the stages at work.
-func (r *Reporter) tick() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch r.mode {
+func (c *screen) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch c.mode {
 	case Terminal:
-		r.erase()
-		r.paint()
+		c.erase()
+		c.paint()
 	case Plain:
-		for _, s := range r.active {
-			if r.now().Sub(s.begin) >= time.Minute {
-				fmt.Fprintln(r.out, cut(s.line("... "+s.activity()), plainWidth))
+		for _, s := range c.active {
+			if c.now().Sub(s.begin) >= time.Minute {
+				fmt.Fprintln(c.out, cut(c.line(s, "... "+s.activity()), plainWidth))
 			}
 		}
 	}
@@ -224,19 +259,19 @@ func (s *Stage) activity() string {
 	return s.status
 }
 
-func (r *Reporter) erase() {
-	if r.painted > 0 {
-		fmt.Fprintf(r.out, "\x1b[%dA\x1b[J", r.painted)
-		r.painted = 0
+func (c *screen) erase() {
+	if c.painted > 0 {
+		fmt.Fprintf(c.out, "\x1b[%dA\x1b[J", c.painted)
+		c.painted = 0
 	}
 }
 
-func (r *Reporter) paint() {
-	if r.mode != Terminal {
+func (c *screen) paint() {
+	if c.mode != Terminal {
 		return
 	}
-	for _, s := range r.active {
-		fmt.Fprintln(r.out, cut(s.line(s.activity()), r.width()-1))
+	for _, s := range c.active {
+		fmt.Fprintln(c.out, cut(c.line(s, s.activity()), c.width()-1))
 	}
-	r.painted = len(r.active)
+	c.painted = len(c.active)
 }

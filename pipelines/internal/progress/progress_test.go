@@ -20,9 +20,9 @@ func reporter(t *testing.T, mode Mode, width int) (*Reporter, *bytes.Buffer, *cl
 	var out bytes.Buffer
 	c := &clock{now: time.Unix(0, 0)}
 	r := New(&out, mode, func() int { return width })
-	r.mu.Lock()
-	r.now = func() time.Time { return c.now }
-	r.mu.Unlock()
+	r.screen.mu.Lock()
+	r.screen.now = func() time.Time { return c.now }
+	r.screen.mu.Unlock()
 	return r, &out, c
 }
 
@@ -30,14 +30,14 @@ func TestPlain(t *testing.T) {
 	r, out, c := reporter(t, Plain, 0)
 	s := r.Stage("kernel-debug", "build")
 	c.advance(30 * time.Second)
-	r.tick()
+	r.screen.tick()
 	io.WriteString(s, "  CC  init/main.o\n  CC  half")
 	c.advance(40 * time.Second)
-	r.tick()
+	r.screen.tick()
 	fmt.Fprintf(s, "\ngcc %s\n", strings.Repeat("-I folder ", 100))
-	r.tick()
+	r.screen.tick()
 	s.Bytes(1<<20, 4<<20)
-	r.tick()
+	r.screen.tick()
 	s.End(nil, "6 files")
 	s.End(errors.New("late"), "")
 	r.Stage("kernel-debug", "pack").End(errors.New("no space"), "")
@@ -84,8 +84,8 @@ func TestTerminalRepaintsInPlace(t *testing.T) {
 	r, out, _ := reporter(t, Terminal, 30)
 	s := r.Stage("qemu", "build")
 	io.WriteString(s, strings.Repeat("x", 200)+"\n")
-	r.tick()
-	r.tick()
+	r.screen.tick()
+	r.screen.tick()
 	s.End(nil, "")
 	r.Close()
 	lines := strings.Split(out.String(), "\n")

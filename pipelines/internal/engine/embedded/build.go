@@ -1,20 +1,22 @@
+//go:build linux
+
 package embedded
 
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"time"
-)
 
-// Version is that of the Dagger modules which the nested module requires; the
-// SDK is pinned to the same.
-const Version = "v0.19.10"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+)
 
 // programs are what is compiled, by the names they are installed under.
 var programs = []struct{ name, pkg string }{
@@ -24,27 +26,50 @@ var programs = []struct{ name, pkg string }{
 	{"dnsname", "github.com/dagger/dagger/cmd/dnsname"},
 }
 
-// Build compiles the engine and its helpers where they are not there yet, and
+// The names of folders that a killed process leaves begin with these.
+const (
+	building = "building-"
+	removing = "removing-"
+)
+
+// CLI returns the path of a dagger program, compiled from its module if need
+// be, which stays until the lease is released.
+func (m *Manager) CLI(ctx context.Context) (string, *Lease, error) {
+	lease, err := m.use(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	bin, err := m.build(ctx)
+	if err != nil {
+		lease.Release()
+		return "", nil, err
+	}
+	return filepath.Join(bin, "dagger"), lease, nil
+}
+
+// build compiles the engine and its helpers where they are not there yet, and
 // returns the folder they are in. It takes minutes with an empty Go cache.
-func (m *Manager) Build(ctx context.Context) (bin string, err error) {
+func (m *Manager) build(ctx context.Context) (bin string, err error) {
 	hash, err := m.buildHash()
 	if err != nil {
 		return "", err
 	}
-	final := filepath.Join(m.dir(), "bin-"+hash)
-	if complete(final) {
-		return final, nil
+	bin = filepath.Join(m.dir(), "bin-"+hash)
+	if complete(bin) {
+		return bin, nil
 	}
 	unlock, err := m.lock(ctx, "build.lock", "waiting for another process that compiles the engine")
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	if complete(final) {
-		return final, nil
+	if complete(bin) {
+		return bin, nil
 	}
-	if err := m.removeBroken(final); err != nil {
-		return "", err
+	for _, leftover := range []string{filepath.Base(bin), building + "*", removing + "*"} {
+		if err := m.removePrograms(leftover, ""); err != nil {
+			return "", err
+		}
 	}
 	temporary, err := os.MkdirTemp(m.dir(), building)
 	if err != nil {
@@ -52,7 +77,6 @@ func (m *Manager) Build(ctx context.Context) (bin string, err error) {
 	}
 	defer os.RemoveAll(temporary)
 	for _, program := range programs {
-		m.note("compiling " + program.name + " from its Go module")
 		if err := m.compile(ctx, program.pkg, filepath.Join(temporary, program.name)); err != nil {
 			return "", fmt.Errorf("compiling %s: %w", program.name, err)
 		}
@@ -60,13 +84,13 @@ func (m *Manager) Build(ctx context.Context) (bin string, err error) {
 	if err := os.Chmod(temporary, 0o755); err != nil {
 		return "", err
 	}
-	if err := os.Rename(temporary, final); err != nil {
+	if err := os.Rename(temporary, bin); err != nil {
 		return "", fmt.Errorf("installing the engine: %w", err)
 	}
-	return final, nil
+	return bin, nil
 }
 
-// complete says whether a folder has every program.
+// complete reports whether a folder has every program.
 func complete(bin string) bool {
 	for _, program := range programs {
 		info, err := os.Stat(filepath.Join(bin, program.name))
@@ -77,22 +101,73 @@ func complete(bin string) bool {
 	return true
 }
 
-func (m *Manager) compile(ctx context.Context, pkg, out string) error {
+func (m *Manager) compile(ctx context.Context, pkg, out string) (err error) {
+	m.note("compiling " + filepath.Base(out) + " from its Go module")
+	stage := m.Report.Stage("engine", "compile")
+	defer func() { stage.End(err, filepath.Base(out)) }()
 	version := "github.com/dagger/dagger/engine."
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-mod=readonly",
+	cmd := command.New(ctx, "go", "build", "-trimpath", "-mod=readonly",
 		"-ldflags=-s -w -X "+version+"Version="+Version+" -X "+version+"Tag="+Version, "-o", out, pkg)
 	cmd.Dir = m.ModuleDir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on")
+	cmd.Env = append(command.Environ("GO*", "XDG_CACHE_HOME"), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on")
 	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if m.Log != nil {
-		cmd.Stderr = io.MultiWriter(&stderr, m.Log)
-	}
+	cmd.Stderr = io.MultiWriter(&stderr, stage)
 	// An interrupted compiler leaves nothing behind.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%w\n%s", err, strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}
+
+// buildHash covers what the programs are compiled from. Other files of the
+// nested module do not count, because a new hash replaces the running engine.
+func (m *Manager) buildHash() (string, error) {
+	sum := sha256.New()
+	fmt.Fprintln(sum, runtime.Version(), runtime.GOARCH, Version)
+	err := filepath.WalkDir(m.ModuleDir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !isSource(entry.Name()) {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(m.ModuleDir, path)
+		fmt.Fprintf(sum, "%s %x\n", filepath.ToSlash(relative), sha256.Sum256(data))
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("reading the engine's module: %w", err)
+	}
+	return hex.EncodeToString(sum.Sum(nil))[:16], nil
+}
+
+func isSource(name string) bool {
+	return name == "go.mod" || name == "go.sum" || filepath.Ext(name) == ".go"
+}
+
+// removePrograms removes the folders whose names match a pattern, but for one.
+// Each is renamed first, so that nobody finds half of its programs.
+func (m *Manager) removePrograms(pattern, keep string) error {
+	found, err := filepath.Glob(filepath.Join(m.dir(), pattern))
+	if err != nil {
+		return err
+	}
+	for _, bin := range found {
+		if bin == keep {
+			continue
+		}
+		gone, err := os.MkdirTemp(m.dir(), removing)
+		if err == nil {
+			err = os.Rename(bin, filepath.Join(gone, filepath.Base(bin)))
+		}
+		if err == nil {
+			err = os.RemoveAll(gone)
+		}
+		if err != nil {
+			return fmt.Errorf("removing old programs of the engine: %w", err)
+		}
 	}
 	return nil
 }

@@ -1,9 +1,12 @@
+//go:build linux
+
 package embedded
 
 import (
+	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -81,15 +84,26 @@ func TestReachable(t *testing.T) {
 	}
 }
 
-func TestEnvironmentHoldsNoSecrets(t *testing.T) {
-	got := environment([]string{"PATH=/bin", "TOKEN=secret", "https_proxy=http://proxy", "HOMER=x", "HOME=/root"})
-	if want := []string{"https_proxy=http://proxy", "HOME=/root", "PATH=/bin:/usr/local/sbin:/usr/sbin:/sbin"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+// The engine lives longer than the command that starts it.
+func TestEngineGetsNoSecrets(t *testing.T) {
+	t.Setenv("TOKEN", "secret")
+	t.Setenv("https_proxy", "http://proxy")
+	cmd, err := config{}.reexec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	environ := strings.Join(cmd.Env, "\n")
+	if strings.Contains(environ, "TOKEN") || !strings.Contains(environ, "https_proxy=http://proxy") || !strings.Contains(environ, configVariable) {
+		t.Errorf("the supervisor gets\n%s", environ)
 	}
 }
 
 func TestState(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "engine.json")
+	m := &Manager{CacheDir: t.TempDir()}
+	path := m.statePath()
+	if err := os.MkdirAll(m.dir(), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if s, err := readState(path); err != nil || s.Supervisor.alive() {
 		t.Errorf("a missing state reads as %+v, %v", s, err)
 	}
@@ -97,7 +111,7 @@ func TestState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (state{Supervisor: self}).write(path); err != nil {
+	if err := (state{Supervisor: self, Uplink: nameUplink(m.CacheDir)}).write(path); err != nil {
 		t.Fatal(err)
 	}
 	s, err := readState(path)
@@ -108,11 +122,31 @@ func TestState(t *testing.T) {
 	if s.Supervisor.alive() {
 		t.Error("another process with the same number was taken for this one")
 	}
-	if err := os.WriteFile(path, []byte(`{"superv`), 0o600); err != nil {
+	own, err := json.Marshal(s)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readState(path); err == nil || !strings.Contains(err.Error(), "remove "+path) {
-		t.Errorf("a damaged state: %v", err)
+	// What the state names is taken down as root.
+	for name, text := range map[string]string{
+		"damaged":       `{"superv`,
+		"another table": strings.Replace(string(own), s.Uplink.Table, `a\nadd table ip injected\n`, 1),
+		"another link":  strings.Replace(string(own), s.Uplink.Link, "eth0", 1),
+		"huge":          strings.Repeat(" ", maxState+1),
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := readState(path); err == nil || s != (state{}) || !strings.Contains(err.Error(), "remove "+path) {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+	}
+	if os.Geteuid() == 0 {
+		if err := errors.Join(os.WriteFile(path, own, 0o600), os.Chown(path, 1, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readState(path); err == nil || !strings.Contains(err.Error(), "belongs to user 1") {
+			t.Errorf("the state of another user: %v", err)
+		}
 	}
 }
 

@@ -1,21 +1,24 @@
+//go:build linux
+
 package embedded
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
 const (
 	// runDir is the engine's part of its private /run; the nested module
-	// compiles these paths into the engine.
+	// compiles this path into the engine.
 	runDir = "/run/dagger-engine"
 	// cniFolder is where Debian's containernetworking-plugins are.
 	cniFolder = "/usr/lib/cni"
@@ -46,7 +49,7 @@ func (c config) init(ctx context.Context) error {
 		"--oci-cni-binary-dir", runDir + "/cni",
 	}, &os.ProcAttr{
 		Dir:   "/",
-		Env:   environment(os.Environ()),
+		Env:   command.Environ(),
 		Files: []*os.File{nil, os.Stdout, os.Stderr},
 	})
 	if err != nil {
@@ -58,7 +61,7 @@ func (c config) init(ctx context.Context) error {
 // reap waits for every process of the namespace and returns when the engine
 // has ended; the kernel then ends what is left. The end of ctx ends the engine.
 func reap(ctx context.Context, engine int) error {
-	// It fails for an engine alone that has ended.
+	// It fails only for an engine that has ended.
 	defer context.AfterFunc(ctx, func() { _ = syscall.Kill(engine, syscall.SIGTERM) })()
 	for {
 		var status syscall.WaitStatus
@@ -157,17 +160,9 @@ func bindResolv(target string, resolvers []string) error {
 }
 
 func copyFile(from, to string) error {
-	source, err := os.Open(from)
+	data, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	defer source.Close()
-	target, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(target, source); err != nil {
-		return errors.Join(err, target.Close())
-	}
-	return target.Close()
+	return os.WriteFile(to, data, 0o755)
 }

@@ -1,4 +1,4 @@
-//go:build integration
+//go:build linux && integration
 
 package embedded
 
@@ -19,6 +19,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // TestMain lets the test binary be its own supervisor, as the program is.
@@ -36,10 +37,12 @@ func TestMain(m *testing.M) {
 func manager(t *testing.T) *Manager {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Fatal("the embedded engine runs as root alone")
+		t.Fatal("the embedded engine needs root")
 	}
+	report := progress.New(t.Output(), progress.Plain, nil)
+	t.Cleanup(report.Close)
 	if missing := host.Missing(); len(missing) > 0 {
-		if err := host.Install(t.Context(), missing, t.Output(), func(line string) { t.Log(line) }); err != nil {
+		if err := host.Install(t.Context(), missing, report); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -49,12 +52,12 @@ func manager(t *testing.T) *Manager {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shared := &Manager{CacheDir: filepath.Join(cache, "kata-pipelines"), ModuleDir: "../../../dagger-engine", Note: func(line string) { t.Log(line) }, Log: t.Output()}
-	bin, err := shared.Build(t.Context())
+	shared := &Manager{CacheDir: filepath.Join(cache, "kata-pipelines"), ModuleDir: "../../../dagger-engine", Report: report}
+	bin, err := shared.build(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &Manager{CacheDir: dir, ModuleDir: shared.ModuleDir, Note: func(line string) { t.Log(line) }, Log: t.Output()}
+	m := &Manager{CacheDir: dir, ModuleDir: shared.ModuleDir, Report: report}
 	if err := os.MkdirAll(m.dir(), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -151,9 +154,7 @@ func TestStartStopLeavesNothing(t *testing.T) {
 		if err := m.Stop(t.Context(), false); !errors.Is(err, ErrInUse) {
 			t.Fatalf("stopping an engine in use: %v", err)
 		}
-		if err := r.Release(); err != nil {
-			t.Fatal(err)
-		}
+		r.Lease.Release()
 	}
 	status, err := m.Status()
 	if err != nil || status.State != "running" || status.PID != running[0].PID {

@@ -9,26 +9,22 @@
 //	    │         and resolv.conf, then reaps
 //	    └── dagger-engine
 //
-// The death of any of them ends all, and the kernel takes what they mounted
-// and connected with them.
+// The death of any of them ends all, and with them the kernel removes what they
+// mounted and connected. It exists on Linux only.
 package embedded
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"syscall"
-	"time"
+	"path/filepath"
+	"sync"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-const (
-	// startTimeout bounds the time from the first process to an answer.
-	startTimeout = 60 * time.Second
-	// stopTimeout is how long the engine may take to end its containers.
-	stopTimeout = 20 * time.Second
-)
+// Version is that of the Dagger modules which the nested module requires; the
+// SDK is pinned to the same.
+const Version = "v0.19.10"
 
 // Manager starts and stops the embedded engine of one cache directory.
 type Manager struct {
@@ -37,11 +33,30 @@ type Manager struct {
 	CacheDir string
 	// ModuleDir is the nested Go module, pipelines/dagger-engine.
 	ModuleDir string
-	// Note gets a line for each thing that takes a while or that a person
-	// should know. It may be nil.
-	Note func(string)
-	// Log gets the output of tools. It may be nil.
-	Log io.Writer
+	// Report gets what takes a while, and the output of the compiler.
+	Report *progress.Reporter
+}
+
+func (m *Manager) dir() string        { return filepath.Join(m.CacheDir, "engine") }
+func (m *Manager) statePath() string  { return filepath.Join(m.dir(), "engine.json") }
+func (m *Manager) root() string       { return filepath.Join(m.dir(), "state") }
+func (m *Manager) logPath() string    { return filepath.Join(m.dir(), "engine.log") }
+func (m *Manager) socketPath() string { return filepath.Join(m.dir(), "engine.sock") }
+
+func (m *Manager) note(text string) { m.Report.Note("engine", text) }
+
+// Lease keeps the engine and its programs from being replaced or removed. A nil
+// Lease keeps nothing.
+type Lease struct {
+	once   sync.Once
+	unlock func()
+}
+
+// Release ends the lease. Only the first call counts.
+func (l *Lease) Release() {
+	if l != nil {
+		l.once.Do(l.unlock)
+	}
 }
 
 // Running is an engine that answers.
@@ -51,9 +66,9 @@ type Running struct {
 	// CLI is the path of the dagger program of the same build.
 	CLI string
 	PID int
-	// Release says that the engine is no longer used: until then no process
-	// replaces it, and none stops it without force.
-	Release func() error
+	// Lease is the caller's: until it is released no process replaces the
+	// engine, and none stops it without force.
+	Lease *Lease
 }
 
 // Status describes the engine of the cache directory.
@@ -67,52 +82,10 @@ type Status struct {
 	Log     string `json:"log"`
 }
 
-// Status looks without changing anything.
-func (m *Manager) Status() (Status, error) {
-	now, err := readState(m.statePath())
-	if err != nil {
-		return Status{}, err
-	}
-	status := Status{State: "stopped", Version: Version, Log: m.logPath()}
-	switch {
-	case now.Supervisor.alive() && answers(m.socketPath()):
-		status.State, status.Address, status.PID = "running", "unix://"+m.socketPath(), now.Supervisor.PID
-	case now.Supervisor.PID != 0:
-		status.State = "dead"
-	}
-	return status, nil
-}
-
 // ErrInUse is returned for an engine that builds use.
-var ErrInUse = errors.New("builds use the embedded engine: wait for them, or end them with it by --force")
+var ErrInUse = errors.New("builds use the embedded engine: wait for them, or stop it and fail them with --force")
 
-// Stop ends the engine, its containers and everything it set up on the host.
-// The build cache stays. Stopping an engine that does not run is no error.
-// Without force, one that builds use is left alone with ErrInUse.
-func (m *Manager) Stop(ctx context.Context, force bool) error {
-	unlock, err := m.lock(ctx, "lock", waitingForStart)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	now, err := readState(m.statePath())
-	if err != nil {
-		return err
-	}
-	if now.Supervisor.alive() && !force {
-		free, release, err := m.unused()
-		if err != nil {
-			return err
-		}
-		if !free {
-			return ErrInUse
-		}
-		defer release()
-	}
-	return m.stop(now)
-}
-
-// Explain says for an engine that has ended what its log has last, and "" for
+// Explain returns the end of the log of an engine that has ended, and "" for
 // one that runs.
 func (m *Manager) Explain() string {
 	status, err := m.Status()
@@ -125,74 +98,4 @@ func (m *Manager) Explain() string {
 		return fmt.Sprintf("the embedded engine has ended:\n%s\nthe whole log is %s", tail(m.logPath()), m.logPath())
 	}
 	return ""
-}
-
-func (m *Manager) note(line string) {
-	if m.Note != nil {
-		m.Note(line)
-	}
-}
-
-// stop ends what a state describes and clears away what it left.
-func (m *Manager) stop(now state) error {
-	if now.Supervisor.PID == 0 {
-		return nil
-	}
-	if err := end(now.Supervisor); err != nil {
-		return fmt.Errorf("stopping the engine: %w", err)
-	}
-	// The kernel kills init with its supervisor; the engine must be gone
-	// before another one takes over its files.
-	if !waitFor(stopTimeout, func() bool { return !now.Init.alive() }) {
-		return fmt.Errorf("stopping the engine: process %d does not end", now.Init.PID)
-	}
-	if err := now.clear(); err != nil {
-		return fmt.Errorf("clearing away the engine: %w", err)
-	}
-	for _, path := range []string{m.socketPath(), m.statePath()} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("clearing away the engine: %w", err)
-		}
-	}
-	return nil
-}
-
-// end asks a process to end, and after a while makes it.
-func end(p process) error {
-	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		if !p.alive() {
-			return nil
-		}
-		if err := syscall.Kill(p.PID, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return err
-		}
-		waitFor(stopTimeout, func() bool { return !p.alive() })
-	}
-	if p.alive() {
-		return fmt.Errorf("process %d does not end", p.PID)
-	}
-	return nil
-}
-
-// clear takes down what the engine set up on the host and is still there. The
-// supervisor does so at its end, and the next command after one that was
-// killed.
-func (s state) clear() error {
-	ctx, cancel := context.WithTimeout(context.Background(), hostLockTimeout)
-	defer cancel()
-	unlock, err := lockHost(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return errors.Join(s.Uplink.remove(), restoreHost(), removeCgroups())
-}
-
-func waitFor(limit time.Duration, done func() bool) bool {
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if done() {
-			return true
-		}
-	}
-	return done()
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package embedded
 
 import (
@@ -8,8 +10,8 @@ import (
 	"strings"
 )
 
-// resolvFiles are where a host's name servers stand: the second holds the real
-// ones behind systemd-resolved's local stub.
+// resolvFiles name a host's name servers; the second has the real ones behind
+// the local stub of systemd-resolved.
 var resolvFiles = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
 
 // hostResolvers returns the lines of the first resolv.conf whose name servers
@@ -27,7 +29,7 @@ func hostResolvers() ([]string, error) {
 			return lines, nil
 		}
 	}
-	return nil, fmt.Errorf("the host's name servers are all on its loopback interface, where containers do not reach them: name another one in %s", resolvFiles[0])
+	return nil, fmt.Errorf("the host's name servers are all on its loopback interface, which containers do not reach: name another one in %s", resolvFiles[0])
 }
 
 // reachable returns the lines of a resolv.conf without comments and loopback

@@ -1,3 +1,5 @@
+//go:build linux
+
 package embedded
 
 import (
@@ -7,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 const (
@@ -14,87 +18,63 @@ const (
 	// cniState is where the CNI plugins keep the addresses they gave out; each
 	// engine mounts its own over it.
 	cniState = "/var/lib/cni"
-	// marks holds a file for each thing below that engines have changed on the
-	// host. It ends with a reboot, like what it marks.
-	marks = "/run/kata-pipelines"
+	// marks holds a file for each of the two things above that engines have
+	// changed on the host. All engines share them: the first changes them if
+	// need be, the last restores them. A reboot removes both.
+	marks          = "/run/kata-pipelines"
+	forwardingMark = marks + "/forwarding"
+	cniMark        = marks + "/cni-folder"
 )
 
-// change is something on the host that all engines share: the first makes it
-// if need be, and the last undoes it.
-type change struct {
-	name   string
-	needed func() (bool, error)
-	make   func() error
-	undo   func() error
-}
-
-var changes = []change{
-	{
-		name: "forwarding",
-		needed: func() (bool, error) {
-			data, err := os.ReadFile(forwardingPath)
-			return strings.TrimSpace(string(data)) == "0", err
-		},
-		make: func() error { return os.WriteFile(forwardingPath, []byte("1"), 0o644) },
-		undo: func() error { return os.WriteFile(forwardingPath, []byte("0"), 0o644) },
-	},
-	{
-		name: "cni-folder",
-		needed: func() (bool, error) {
-			_, err := os.Stat(cniState)
-			return errors.Is(err, fs.ErrNotExist), nil
-		},
-		make: func() error { return os.Mkdir(cniState, 0o755) },
-		undo: func() error { return os.Remove(cniState) },
-	},
-}
-
-// prepareHost makes the changes that are needed, each marked first.
+// prepareHost turns on packet forwarding and makes the folder of the CNI
+// plugins where needed, and marks each before.
 func prepareHost() error {
-	for _, c := range changes {
-		needed, err := c.needed()
-		if err != nil || !needed {
-			if err != nil {
-				return fmt.Errorf("looking at the host's %s: %w", c.name, err)
-			}
-			continue
-		}
-		if err := os.MkdirAll(marks, 0o755); err != nil {
+	if err := os.MkdirAll(marks, 0o755); err != nil {
+		return err
+	}
+	forwarding, err := os.ReadFile(forwardingPath)
+	if err != nil {
+		return fmt.Errorf("reading whether the host forwards packets: %w", err)
+	}
+	if strings.TrimSpace(string(forwarding)) == "0" {
+		if err := os.WriteFile(forwardingMark, nil, 0o644); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(marks, c.name), nil, 0o644); err != nil {
-			return err
+		if err := os.WriteFile(forwardingPath, []byte("1"), 0o644); err != nil {
+			return fmt.Errorf("turning on packet forwarding: %w", err)
 		}
-		if err := c.make(); err != nil {
-			return fmt.Errorf("changing the host's %s: %w", c.name, err)
-		}
+	}
+	if files.Exists(cniState) {
+		return nil
+	}
+	if err := os.WriteFile(cniMark, nil, 0o644); err != nil {
+		return err
+	}
+	if err := os.Mkdir(cniState, 0o755); err != nil {
+		return fmt.Errorf("making the folder of the CNI plugins: %w", err)
 	}
 	return nil
 }
 
-// restoreHost undoes the changes once no engine is connected any more.
+// restoreHost undoes what is marked once no engine is connected any more.
 func restoreHost() error {
 	links, err := filepath.Glob("/sys/class/net/" + linkPrefix + "*")
 	if err != nil || len(links) > 0 {
 		return err
 	}
-	for _, c := range changes {
-		mark := filepath.Join(marks, c.name)
-		switch _, err := os.Stat(mark); {
-		case errors.Is(err, fs.ErrNotExist):
-			continue
-		case err != nil:
-			return err
-		}
-		if err := c.undo(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("restoring the host's %s: %w", c.name, err)
-		}
-		if err := os.Remove(mark); err != nil {
-			return err
+	if files.Exists(forwardingMark) {
+		if err := os.WriteFile(forwardingPath, []byte("0"), 0o644); err != nil {
+			return fmt.Errorf("turning off packet forwarding: %w", err)
 		}
 	}
-	if err := os.Remove(marks); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	var paths []string
+	if files.Exists(cniMark) {
+		paths = append(paths, cniState)
+	}
+	for _, path := range append(paths, forwardingMark, cniMark, marks) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("restoring the host: %w", err)
+		}
 	}
 	return nil
 }

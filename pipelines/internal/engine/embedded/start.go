@@ -1,8 +1,9 @@
+//go:build linux
+
 package embedded
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,15 +11,20 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// usePoll is how often an engine is looked at that builds use.
-const usePoll = 500 * time.Millisecond
+const (
+	// usePoll is how often a start looks again at an engine that builds use.
+	usePoll = 500 * time.Millisecond
+	// startTimeout bounds the time from the first process to an answer.
+	startTimeout = 60 * time.Second
+)
 
-// Start returns the running engine, building and starting it if need be. A
-// dead one is cleared away first, one of another version once no build uses
-// it. Processes that start at once wait for each other and share one engine.
-// The caller releases it.
+// Start returns the running engine, built and started if need be. A dead one is
+// cleared away first, one of another version once no build uses it. Processes
+// that start at once wait for each other and share one engine.
 func (m *Manager) Start(ctx context.Context) (Running, error) {
 	for noted := false; ; noted = true {
 		running, busy, err := m.tryStart(ctx)
@@ -36,15 +42,14 @@ func (m *Manager) Start(ctx context.Context) (Running, error) {
 	}
 }
 
-// tryStart changes nothing and says so where an engine would have to be
-// replaced that builds use.
+// tryStart is Start, but returns busy instead of waiting for builds.
 func (m *Manager) tryStart(ctx context.Context) (running Running, busy bool, err error) {
 	unlock, err := m.lock(ctx, "lock", waitingForStart)
 	if err != nil {
 		return running, false, err
 	}
 	defer unlock()
-	bin, err := m.Build(ctx)
+	bin, err := m.build(ctx)
 	if err != nil {
 		return running, false, err
 	}
@@ -58,22 +63,25 @@ func (m *Manager) tryStart(ctx context.Context) (running Running, busy bool, err
 			return Running{}, err == nil, err
 		}
 	}
-	// Nobody takes the lock for himself but with the lock that is held here.
-	running.Release, err = m.Use(ctx)
+	// Who wants the engine exclusively needs the lock that is held here.
+	running.Lease, err = m.use(ctx)
 	return running, false, err
 }
 
-// replace starts an engine in the place of what a state describes. It returns
-// 0 where builds use the one that runs.
+// replace starts an engine in the place of the one of a state. It returns 0
+// where builds use the one that runs.
 func (m *Manager) replace(ctx context.Context, now state, bin string) (pid int, err error) {
-	free, release, err := m.unused()
-	if err != nil {
-		return 0, err
-	}
-	defer release()
+	release, err := files.TryLock(m.usePath())
+	unused := err == nil
 	switch {
-	case now.Supervisor.alive() && !free:
+	case unused:
+		defer release()
+	case !errors.Is(err, files.ErrLocked):
+		return 0, err
+	case now.Supervisor.alive():
 		return 0, nil
+	}
+	switch {
 	case now.Supervisor.alive():
 		m.note("replacing an engine of another version, or one that does not answer")
 	case now.Supervisor.PID != 0:
@@ -82,8 +90,8 @@ func (m *Manager) replace(ctx context.Context, now state, bin string) (pid int, 
 	if err := m.stop(now); err != nil {
 		return 0, err
 	}
-	if free {
-		if err := m.removeOthers(bin); err != nil {
+	if unused {
+		if err := m.removePrograms("bin-*", bin); err != nil {
 			return 0, err
 		}
 	}
@@ -96,17 +104,15 @@ func (m *Manager) launch(ctx context.Context, bin string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	data, err := json.Marshal(config)
-	if err != nil {
-		return 0, err
-	}
 	log, err := m.newLog()
 	if err != nil {
 		return 0, err
 	}
 	defer log.Close()
-	cmd := reexec()
-	cmd.Env = append(environment(os.Environ()), configVariable+"="+string(data))
+	cmd, err := config.reexec()
+	if err != nil {
+		return 0, err
+	}
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -146,7 +152,7 @@ func endYoung(supervisor *os.Process, ended <-chan error) {
 	}
 }
 
-// newLog keeps the log of the engine before this one beside the new one.
+// newLog creates the log and keeps the one of the engine before.
 func (m *Manager) newLog() (*os.File, error) {
 	if err := os.Rename(m.logPath(), m.logPath()+".1"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("keeping the former log of the engine: %w", err)

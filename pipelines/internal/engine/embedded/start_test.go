@@ -1,3 +1,5 @@
+//go:build linux
+
 package embedded
 
 import (
@@ -9,14 +11,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // fake is a manager with a nested module of one file and with the programs
-// that belong to it.
-func fake(t *testing.T) (m *Manager, bin string, notes *[]string) {
+// that belong to it, and what it reports.
+func fake(t *testing.T) (m *Manager, bin string, notes *noted) {
 	t.Helper()
-	notes = new([]string)
-	m = &Manager{CacheDir: t.TempDir(), ModuleDir: t.TempDir(), Note: func(line string) { *notes = append(*notes, line) }}
+	notes = &noted{}
+	report := progress.New(notes, progress.Plain, nil)
+	t.Cleanup(report.Close)
+	m = &Manager{CacheDir: t.TempDir(), ModuleDir: t.TempDir(), Report: report}
 	put(t, filepath.Join(m.ModuleDir, "go.mod"), "module x")
 	hash, err := m.buildHash()
 	if err != nil {
@@ -27,6 +34,19 @@ func fake(t *testing.T) (m *Manager, bin string, notes *[]string) {
 		put(t, filepath.Join(bin, program.name), "program")
 	}
 	return m, bin, notes
+}
+
+// noted is what is reported; whoever reads notes may be told of each.
+type noted struct {
+	strings.Builder
+	tell func()
+}
+
+func (n *noted) Write(p []byte) (int, error) {
+	if n.tell != nil {
+		n.tell()
+	}
+	return n.Builder.Write(p)
 }
 
 func put(t *testing.T, path, content string) {
@@ -46,7 +66,7 @@ func runs(t *testing.T, m *Manager, build string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (state{Supervisor: self, Build: build}).write(m.statePath()); err != nil {
+	if err := (state{Supervisor: self, Build: build, Uplink: nameUplink(m.CacheDir)}).write(m.statePath()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -78,8 +98,8 @@ func TestBuildHashCoversSourcesAlone(t *testing.T) {
 
 func TestIncompleteProgramsAreRemoved(t *testing.T) {
 	m, bin, _ := fake(t)
-	if found, err := m.Build(t.Context()); err != nil || found != bin {
-		t.Errorf("Build = %q, %v, want %q", found, err, bin)
+	if found, err := m.build(t.Context()); err != nil || found != bin {
+		t.Errorf("build = %q, %v, want %q", found, err, bin)
 	}
 	put(t, filepath.Join(bin, "dnsname"), "")
 	if complete(bin) {
@@ -87,8 +107,9 @@ func TestIncompleteProgramsAreRemoved(t *testing.T) {
 	}
 	put(t, filepath.Join(m.dir(), building+"1", "dagger"), "half")
 	put(t, filepath.Join(m.dir(), removing+"1", "dagger"), "half")
-	if err := m.removeBroken(bin); err != nil {
-		t.Fatal(err)
+	// There is no such module, so what is missing cannot be compiled.
+	if _, err := m.build(t.Context()); err == nil {
+		t.Error("incomplete programs were taken")
 	}
 	if left, _ := filepath.Glob(filepath.Join(m.dir(), "*-*")); left != nil {
 		t.Errorf("left: %q", left)
@@ -98,7 +119,7 @@ func TestIncompleteProgramsAreRemoved(t *testing.T) {
 func TestEngineInUse(t *testing.T) {
 	m, _, notes := fake(t)
 	runs(t, m, "/another/build")
-	release, err := m.Use(t.Context())
+	lease, err := m.use(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,25 +127,36 @@ func TestEngineInUse(t *testing.T) {
 		t.Errorf("Stop = %v, want ErrInUse", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	note := m.Note
-	m.Note = func(line string) { note(line); cancel() }
+	notes.tell = cancel
 	if _, err := m.Start(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Start = %v, want context.Canceled", err)
 	}
-	if got := strings.Join(*notes, "\n"); !strings.Contains(got, "waiting for builds") || strings.Contains(got, "replacing") {
+	if got := notes.String(); !strings.Contains(got, "waiting for builds") || strings.Contains(got, "replacing") {
 		t.Errorf("noted %q", got)
 	}
-	if free, _, err := m.unused(); free || err != nil {
-		t.Errorf("unused = %v, %v while it is used", free, err)
+	if _, err := files.TryLock(m.usePath()); !errors.Is(err, files.ErrLocked) {
+		t.Errorf("while it is used: %v", err)
 	}
-	if err := release(); err != nil {
-		t.Fatal(err)
+	lease.Release()
+	lease.Release()
+	unlock, err := files.TryLock(m.usePath())
+	if err != nil {
+		t.Fatalf("after it was released: %v", err)
 	}
-	free, done, err := m.unused()
-	if !free || err != nil {
-		t.Fatalf("unused = %v, %v after it was released", free, err)
+	unlock()
+}
+
+// With --engine, no other process removes the CLI of a build.
+func TestLeaseOfTheCLI(t *testing.T) {
+	m, bin, _ := fake(t)
+	cli, lease, err := m.CLI(t.Context())
+	if err != nil || cli != filepath.Join(bin, "dagger") {
+		t.Fatalf("CLI = %q, %v", cli, err)
 	}
-	done()
+	if _, err := files.TryLock(m.usePath()); !errors.Is(err, files.ErrLocked) {
+		t.Errorf("while the CLI is used: %v", err)
+	}
+	lease.Release()
 }
 
 func TestWaitingForALockIsNoted(t *testing.T) {
@@ -135,12 +167,12 @@ func TestWaitingForALockIsNoted(t *testing.T) {
 	}
 	defer unlock()
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
+	notes.tell = cancel
 	if err := m.Stop(ctx, true); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
-	if len(*notes) != 1 || (*notes)[0] != waitingForStart {
-		t.Errorf("noted %q", *notes)
+	if got := notes.String(); got != "engine  "+waitingForStart+"\n" {
+		t.Errorf("noted %q", got)
 	}
 }
 

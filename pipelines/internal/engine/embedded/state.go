@@ -1,3 +1,5 @@
+//go:build linux
+
 package embedded
 
 import (
@@ -10,10 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// state is what a running engine leaves for later commands, in engine.json.
+// state describes a running engine for later commands, in engine.json.
 type state struct {
 	Supervisor process `json:"supervisor"`
 	// Init is process 1 of the engine's namespaces.
@@ -39,35 +44,52 @@ func identify(pid int) (process, error) {
 	return process{PID: pid, Began: began}, nil
 }
 
-// alive says whether the process still runs.
+// alive reports whether the process still runs.
 func (p process) alive() bool {
-	if p.PID == 0 {
+	if p.PID <= 1 {
 		return false
 	}
 	began, err := startTime(p.PID)
 	return err == nil && began == p.Began
 }
 
-func (m *Manager) dir() string        { return filepath.Join(m.CacheDir, "engine") }
-func (m *Manager) statePath() string  { return filepath.Join(m.dir(), "engine.json") }
-func (m *Manager) root() string       { return filepath.Join(m.dir(), "state") }
-func (m *Manager) logPath() string    { return filepath.Join(m.dir(), "engine.log") }
-func (m *Manager) socketPath() string { return filepath.Join(m.dir(), "engine.sock") }
+// maxState bounds the size of engine.json.
+const maxState = 64 << 10
 
-// readState returns the zero state where no engine was started.
+// readState returns the zero state where no engine was started. What it names is
+// signalled and taken down as root, so a state that this program cannot have
+// written is an error.
 func readState(path string) (state, error) {
 	var s state
-	data, err := os.ReadFile(path)
+	data, err := files.Read(path, maxState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
 	if err == nil {
+		err = owned(path)
+	}
+	if err == nil {
 		err = json.Unmarshal(data, &s)
 	}
+	if own := nameUplink(filepath.Dir(filepath.Dir(path))); err == nil && (s.Uplink.Link != own.Link || s.Uplink.Table != own.Table) {
+		err = fmt.Errorf("its link is %q and its table %q, not %q and %q", s.Uplink.Link, s.Uplink.Table, own.Link, own.Table)
+	}
 	if err != nil {
-		return s, fmt.Errorf("reading the state of the engine (remove %s if it is damaged): %w", path, err)
+		return state{}, fmt.Errorf("reading the state of the engine (remove %s if it is damaged): %w", path, err)
 	}
 	return s, nil
+}
+
+// owned refuses a file of another user.
+func owned(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
+		return fmt.Errorf("it belongs to user %d", stat.Uid)
+	}
+	return nil
 }
 
 func (s state) write(path string) error {
@@ -75,10 +97,7 @@ func (s state) write(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return files.Write(path, data, 0o600)
 }
 
 // startTime is the 22nd field of /proc/<pid>/stat. A zombie counts as gone.
@@ -95,11 +114,10 @@ func startTime(pid int) (string, error) {
 	return fields[19], nil
 }
 
-// answers says whether something accepts connections on a unix socket.
+// answers reports whether something accepts connections on a unix socket. An
+// engine that has ended refuses at once; a slow one, on a busy machine, must not
+// be taken for it, because its builds would be ended.
 func answers(socket string) bool {
-	// An engine that has ended refuses at once. One that is slow, or this process
-	// on a machine with too much to do, must not be taken for it: its builds would
-	// be ended with it.
 	dialer := net.Dialer{Timeout: 30 * time.Second}
 	conn, err := dialer.DialContext(context.Background(), "unix", socket)
 	if err != nil {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package embedded
 
 import (
@@ -9,16 +11,15 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
-	"slices"
-	"strings"
 	"syscall"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// SuperviseArgs returns the arguments that this program starts itself with as the
-// supervisor. The command line hands them to Supervise.
-func SuperviseArgs() []string { return []string{"engine", "supervise"} }
+// superviseArgs are the arguments that this program starts itself with as the
+// supervisor; the command line calls Supervise for them.
+var superviseArgs = []string{"engine", "supervise"}
 
 // configVariable carries a config to the supervisor and on to init; readyFD is
 // where init waits for its network.
@@ -43,14 +44,14 @@ type config struct {
 	Init bool `json:"init"`
 }
 
-// config looks at the host for what an engine started now would use.
+// config returns what an engine that is started now uses.
 func (m *Manager) config(bin string) (config, error) {
 	c := config{CacheDir: m.CacheDir, State: m.statePath(), Root: m.root(), Socket: m.socketPath(), Bin: bin, CNI: cniFolder}
 	if len(c.Socket) > 100 {
 		return c, fmt.Errorf("the cache directory's path is too long for a unix socket in it (%d bytes, at most 100): choose a shorter one with --cache-dir", len(c.Socket))
 	}
 	var err error
-	if c.Runc, err = host.LookPath("runc"); err != nil {
+	if c.Runc, err = command.LookPath("runc"); err != nil {
 		return c, fmt.Errorf("finding runc: %w", err)
 	}
 	c.Uplink = nameUplink(m.CacheDir)
@@ -58,15 +59,15 @@ func (m *Manager) config(bin string) (config, error) {
 	return c, err
 }
 
-// Supervise is the body of the supervisor, and of init, which it starts from
-// the same program. It returns when the engine has ended; the end of ctx and
-// the signals that end programs end it.
+// Supervise runs the supervisor, or init, which the supervisor starts from the
+// same program. It returns when the engine has ended; the end of ctx and the
+// signals that end programs end it.
 func Supervise(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
 	var c config
 	if err := json.Unmarshal([]byte(os.Getenv(configVariable)), &c); err != nil {
-		return errors.New("this command is started by `engine start` alone")
+		return errors.New("only `engine start` runs this command")
 	}
 	if c.Init {
 		return c.init(ctx)
@@ -89,7 +90,7 @@ func (c config) run(ctx context.Context, s state) error {
 	if err := s.write(c.State); err != nil {
 		return fmt.Errorf("writing the state of the engine: %w", err)
 	}
-	unlock, err := lockHost(ctx)
+	unlock, err := files.Lock(ctx, hostLock, files.Waiting{})
 	if err != nil {
 		return err
 	}
@@ -101,18 +102,16 @@ func (c config) run(ctx context.Context, s state) error {
 	if err := prepareHost(); err != nil {
 		return err
 	}
-	c.Init = true
-	data, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
 	ready, connected, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer connected.Close()
-	cmd := reexec()
-	cmd.Env = append(environment(os.Environ()), configVariable+"="+string(data))
+	c.Init = true
+	cmd, err := c.reexec()
+	if err != nil {
+		return err
+	}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{ready}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -154,7 +153,7 @@ func tell(child *os.Process, signal os.Signal) error {
 	return nil
 }
 
-// connect gives init its uplink and tells it so.
+// connect gives init its uplink and lets it go on.
 func (c config) connect(s state, pid int, connected *os.File) (err error) {
 	if s.Init, err = identify(pid); err != nil {
 		return err
@@ -166,30 +165,21 @@ func (c config) connect(s state, pid int, connected *os.File) (err error) {
 		return fmt.Errorf("connecting the engine to the network: %w", err)
 	}
 	if _, err := connected.Write([]byte{1}); err != nil {
-		return fmt.Errorf("telling the engine that it is connected: %w", err)
+		return fmt.Errorf("telling init that it is connected: %w", err)
 	}
 	return nil
 }
 
-// kept are the variables that the engine gets from whoever starts it: it must
-// not hold the secrets of that command's environment as long as it lives.
-var kept = []string{
-	"PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR",
-	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-}
-
-func environment(all []string) []string {
-	return host.Environ(slices.DeleteFunc(slices.Clone(all), func(variable string) bool {
-		name, _, _ := strings.Cut(variable, "=")
-		return !slices.Contains(kept, name)
-	}))
-}
-
-// reexec runs this program again, even if its file is gone by now, as that of
-// `go run` is.
-func reexec() *exec.Cmd {
-	// It outlives the command that starts it.
-	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", SuperviseArgs()...)
+// reexec prepares this program for another run with the config, even if its file
+// is gone by now, as that of `go run` is. The run outlives the command that
+// starts it, so it gets none of that command's secrets.
+func (c config) reexec() (*exec.Cmd, error) {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", superviseArgs...)
 	cmd.Args[0] = os.Args[0]
-	return cmd
+	cmd.Env = append(command.Environ(), configVariable+"="+string(data))
+	return cmd, nil
 }

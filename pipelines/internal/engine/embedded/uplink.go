@@ -1,3 +1,5 @@
+//go:build linux
+
 package embedded
 
 import (
@@ -8,11 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"os/exec"
 	"strings"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 const (
@@ -74,7 +75,7 @@ func overlaps(network netip.Prefix, used []netip.Prefix) bool {
 
 // usedPrefixes returns the networks that the host has routes to.
 func usedPrefixes() ([]netip.Prefix, error) {
-	out, err := command("ip", "-4", "route", "show", "table", "all")
+	out, err := run("", "ip", "-4", "route", "show", "table", "all")
 	if err != nil {
 		return nil, err
 	}
@@ -110,32 +111,22 @@ table ip %[1]s {
 	}
 }
 `, u.Table, u.Host.Masked(), u.Link)
-	steps := [][]string{
-		{"ip", "link", "add", u.Link, "type", "veth", "peer", "name", innerLink, "netns", fmt.Sprint(pid)},
-		{"ip", "addr", "add", u.Host.String(), "dev", u.Link},
-		{"ip", "link", "set", u.Link, "up"},
-	}
-	for _, step := range steps {
-		if _, err := command(step...); err != nil {
-			return err
-		}
+	if err := ip(
+		fmt.Sprintf("link add %s type veth peer name %s netns %d", u.Link, innerLink, pid),
+		fmt.Sprintf("addr add %s dev %s", u.Host, u.Link),
+		fmt.Sprintf("link set %s up", u.Link),
+	); err != nil {
+		return err
 	}
 	return nft(rules)
 }
 
 // connect sets up the inner end; it runs in the engine's namespace.
 func (u uplink) connect() error {
-	for _, step := range [][]string{
-		{"ip", "link", "set", "lo", "up"},
-		{"ip", "addr", "add", u.Inner.String(), "dev", innerLink},
-		{"ip", "link", "set", innerLink, "up"},
-		{"ip", "route", "add", "default", "via", u.Host.Addr().String()},
-	} {
-		if _, err := command(step...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return ip("link set lo up",
+		fmt.Sprintf("addr add %s dev %s", u.Inner, innerLink),
+		fmt.Sprintf("link set %s up", innerLink),
+		fmt.Sprintf("route add default via %s", u.Host.Addr()))
 }
 
 // remove takes down what add has set up and is still there.
@@ -145,54 +136,31 @@ func (u uplink) remove() error {
 	}
 	// The kernel removes a veth pair itself, some time after the namespace of
 	// one end is gone.
-	if _, err := command("ip", "link", "del", u.Link); err != nil && present(u.Link) {
+	if err := ip("link del " + u.Link); err != nil && files.Exists("/sys/class/net/"+u.Link) {
 		return err
 	}
 	return nil
 }
 
-func present(link string) bool {
-	_, err := os.Stat("/sys/class/net/" + link)
-	return err == nil
+// ip runs commands of ip, up to the first that fails.
+func ip(commands ...string) error {
+	_, err := run(strings.Join(commands, "\n")+"\n", "ip", "-batch", "-")
+	return err
 }
 
 func nft(rules string) error {
-	cmd, err := program("nft", "-f", "-")
-	if err != nil {
-		return err
-	}
-	cmd.Stdin = strings.NewReader(rules)
-	return runCommand(cmd)
+	_, err := run(rules, "nft", "-f", "-")
+	return err
 }
 
-func command(args ...string) (string, error) {
-	cmd, err := program(args[0], args[1:]...)
-	if err != nil {
-		return "", err
-	}
-	var stdout bytes.Buffer
-	cmd.Stdout = &stdout
-	err = runCommand(cmd)
-	return stdout.String(), err
-}
-
-// program finds a system program, also where PATH leaves those out.
-func program(name string, args ...string) (*exec.Cmd, error) {
-	path, err := host.LookPath(name)
-	if err != nil {
-		return nil, fmt.Errorf("finding %s: %w", name, err)
-	}
-	// They take an instant, and undo changes after everything was cancelled.
-	cmd := exec.CommandContext(context.Background(), path, args...)
-	cmd.Env = host.Environ(os.Environ())
-	return cmd, nil
-}
-
-func runCommand(cmd *exec.Cmd) error {
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+// run runs a system program, which takes an instant, and returns its output. It
+// also undoes changes after everything was cancelled.
+func run(stdin, program string, args ...string) (string, error) {
+	cmd := command.New(context.Background(), program, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
 	}
-	return nil
+	return stdout.String(), nil
 }

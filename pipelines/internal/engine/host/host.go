@@ -1,5 +1,5 @@
-// Package host knows which programs of the distribution the embedded engine
-// and its builder bases need, and installs them with apt.
+// Package host lists the programs of the distribution that the embedded engine
+// and the bases of its builders need, and installs them with apt.
 package host
 
 import (
@@ -7,9 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
-// Requirement is one thing that must be on the machine.
+// Requirement is a program or file that must be on the machine.
 type Requirement struct {
 	// Name is a program, or the path of a file or folder.
 	Name string `json:"name"`
@@ -19,29 +21,28 @@ type Requirement struct {
 	Package string `json:"package"`
 }
 
-// requirements are all that the embedded engine needs beside Go.
+// requirements are all that the embedded engine needs in addition to Go.
 var requirements = []Requirement{
 	{"runc", "runs the containers", "runc"},
 	{"/usr/lib/cni/bridge", "connects the containers (CNI plugins)", "containernetworking-plugins"},
 	{"dnsmasq", "resolves names for the containers", "dnsmasq-base"},
-	{"iptables", "is what the CNI plugins write their rules with", "iptables"},
-	{"nft", "gives the engine its way out", "nftables"},
-	{"ip", "gives the engine its way out", "iproute2"},
-	{"mmdebstrap", "makes the base of builders where no registry answers", "mmdebstrap"},
+	{"iptables", "writes the rules of the CNI plugins", "iptables"},
+	{"nft", "connects the engine to the network", "nftables"},
+	{"ip", "connects the engine to the network", "iproute2"},
+	{"mmdebstrap", "makes the base of a builder where no registry answers", "mmdebstrap"},
 	{"/usr/share/keyrings/debian-archive-keyring.gpg", "verifies Debian's packages and sources", "debian-archive-keyring"},
 }
 
-// Requirements returns what the embedded engine needs beside Go.
+// Requirements returns what the embedded engine needs in addition to Go.
 func Requirements() []Requirement { return slices.Clone(requirements) }
 
-// Present says whether the requirement is met. The folders of system programs
-// are searched even where PATH leaves them out.
+// Present reports whether the requirement is met.
 func (r Requirement) Present() bool {
 	if filepath.IsAbs(r.Name) {
 		_, err := os.Stat(r.Name)
 		return err == nil
 	}
-	_, err := LookPath(r.Name)
+	_, err := command.LookPath(r.Name)
 	return err == nil
 }
 

@@ -1,33 +1,44 @@
+//go:build linux
+
 package host
 
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// apt puts a test double of apt-get alone into PATH and returns an installer
-// for it; each line of notes is sent to the channel.
-func apt(t *testing.T, script string) (i installer, dir string, notes chan string) {
+// lines is a writer that sends each line of progress to a channel.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		l <- line
+	}
+	return len(p), nil
+}
+
+// apt puts a test double of apt-get into PATH and returns an installer for it,
+// and the lines that it reports.
+func apt(t *testing.T, script string) (i installer, dir string, reported lines) {
 	t.Helper()
 	dir = t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "apt-get"), []byte("#!/bin/sh\ncd "+dir+"\n"+script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	notes = make(chan string, 9)
-	return installer{
-		log: io.Discard, note: func(line string) { notes <- line },
-		lock: filepath.Join(dir, "lock"), lists: filepath.Join(dir, "lists"),
-	}, dir, notes
+	reported = make(lines, 9)
+	report := progress.New(reported, progress.Plain, nil)
+	t.Cleanup(report.Close)
+	return installer{report, filepath.Join(dir, "lock"), filepath.Join(dir, "lists")}, dir, reported
 }
 
 func TestInstall(t *testing.T) {
@@ -63,7 +74,7 @@ func TestInstallationIsFinished(t *testing.T) {
 }
 
 func TestUpdateWaitsForAnotherApt(t *testing.T) {
-	i, dir, notes := apt(t, `[ -e free ]`)
+	i, dir, reported := apt(t, `[ -e free ]`)
 	lists, err := os.Create(i.lists)
 	if err != nil {
 		t.Fatal(err)
@@ -75,8 +86,8 @@ func TestUpdateWaitsForAnotherApt(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- i.update(t.Context(), filepath.Join(dir, "apt-get")) }()
-	if note := <-notes; !strings.Contains(note, "another apt") {
+	go func() { done <- i.update(t.Context(), i.report.Stage("engine", "install")) }()
+	if note := <-reported; !strings.Contains(note, "another apt") {
 		t.Errorf("noted %q", note)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "free"), nil, 0o644); err != nil {
@@ -88,52 +99,5 @@ func TestUpdateWaitsForAnotherApt(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
-	}
-}
-
-func TestLock(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	never := func() { t.Error("waited for a lock that is free") }
-	one, err := LockShared(t.Context(), path, never)
-	if err != nil {
-		t.Fatal(err)
-	}
-	two, err := LockShared(t.Context(), path, never)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := Lock(ctx, path, cancel); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want context.Canceled", err)
-	}
-	if err := errors.Join(one(), two()); err != nil {
-		t.Fatal(err)
-	}
-	alone, err := Lock(t.Context(), path, never)
-	if err != nil {
-		t.Fatal(err)
-	}
-	alone()
-}
-
-func TestEnviron(t *testing.T) {
-	for _, test := range []struct{ in, want []string }{
-		{[]string{"PATH=/bin:/sbin", "A=b"}, []string{"A=b", "PATH=/bin:/sbin:/usr/local/sbin:/usr/sbin"}},
-		{nil, []string{"PATH=/usr/local/sbin:/usr/sbin:/sbin"}},
-	} {
-		if got := Environ(test.in); !slices.Equal(got, test.want) {
-			t.Errorf("Environ(%q) = %q, want %q", test.in, got, test.want)
-		}
-	}
-}
-
-func TestLookPathBeyondPATH(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	// Every distribution has it there, and in no other folder.
-	if path, err := LookPath("ldconfig"); err != nil || !strings.HasSuffix(path, "sbin/ldconfig") {
-		t.Errorf("got %q, %v", path, err)
-	}
-	if path, err := LookPath("no-such-program"); err == nil {
-		t.Errorf("got %q", path)
 	}
 }

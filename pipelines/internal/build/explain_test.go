@@ -32,6 +32,14 @@ func stored(t *testing.T, options string, arch catalog.Arch) store.Artifact {
 	return store.Artifact{Ref: store.Ref{Asset: "walls", Arch: string(arch), Key: plan.Key}, Recipe: canonical}
 }
 
+// listing is a shelf whose local tier has some artifacts and finds none.
+type listing struct {
+	*shelf
+	local []store.Artifact
+}
+
+func (l listing) List(context.Context) ([]store.Artifact, error) { return l.local, nil }
+
 func TestNearest(t *testing.T) {
 	near := stored(t, `{COLOUR: blue, HEIGHT: "3"}`, catalog.X86_64)
 	far := stored(t, `{COLOUR: blue, HEIGHT: "4"}`, catalog.X86_64)
@@ -72,12 +80,12 @@ func TestNearest(t *testing.T) {
 					s.latest[tag] = *test.latest
 				}
 				planner := s.planner(t, town)
-				planner.List = func(context.Context) ([]store.Artifact, error) { return test.local, nil }
-				steps, err := planner.Plan(t.Context(), []string{"walls"}, catalog.X86_64)
+				planner.Store = listing{s, test.local}
+				plan, err := planner.Plan(t.Context(), []string{"walls"}, catalog.X86_64)
 				if err != nil {
 					t.Fatal(err)
 				}
-				step := steps[0]
+				step := plan.Steps[0]
 				var got Against
 				if step.Against != nil {
 					got = *step.Against

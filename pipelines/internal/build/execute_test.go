@@ -63,6 +63,43 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
+// Builds start in the order of the plan, by stage and name, whatever the order
+// of the names and of a map.
+func TestBuildsStartInOrder(t *testing.T) {
+	want := []string{"beams", "shed", "walls", "roof", "attic"}
+	for range 20 {
+		h := setUp(t, t.TempDir(), town)
+		h.build(t, "walls", "attic", "shed", "beams")
+		h.wantBuilt(t, want...)
+		if diff := cmp.Diff(want, h.builder.checked); diff != "" {
+			t.Fatalf("checked (-want +got)\n%s", diff)
+		}
+	}
+}
+
+// What keeps a build from succeeding is reported before anything is built, that
+// of what is pending too.
+func TestAllIsCheckedFirst(t *testing.T) {
+	h := setUp(t, t.TempDir(), assets)
+	h.builder.refuses = errors.New("no secret")
+	results, err := h.Build(t.Context(), []string{"attic"}, catalog.X86_64)
+	if !errors.Is(err, h.builder.refuses) || results == nil || len(results) != 0 {
+		t.Errorf("results %v, %v", results, err)
+	}
+	h.wantBuilt(t)
+	if diff := cmp.Diff([]string{"walls", "attic"}, h.builder.checked); diff != "" {
+		t.Errorf("checked (-want +got)\n%s", diff)
+	}
+	// A hit needs nothing.
+	h.builder.refuses = nil
+	h.build(t, "attic")
+	h.builder.checked = nil
+	h.build(t, "attic")
+	if len(h.builder.checked) > 0 {
+		t.Errorf("hits were checked: %v", h.builder.checked)
+	}
+}
+
 func TestSharedDependencyIsBuiltOnce(t *testing.T) {
 	h := setUp(t, t.TempDir(), village)
 	h.Parallel = 4
@@ -116,7 +153,7 @@ func TestHitTakesNoDependency(t *testing.T) {
 func TestDamagedDependency(t *testing.T) {
 	for _, test := range []struct{ content, want string }{
 		{"walls", ""},
-		{"crooked walls", `building "attic": bringing the dependency "walls": its artifact was damaged, and building it again gave`},
+		{"crooked walls", `building "attic": exporting the dependency "walls": its artifact was damaged, and building it again gave`},
 	} {
 		h := setUp(t, t.TempDir(), assets)
 		digest := h.build(t, "walls")[0].Digest
@@ -147,20 +184,35 @@ func TestDamagedDependency(t *testing.T) {
 	}
 }
 
-func TestPublish(t *testing.T) {
-	h := setUp(t, t.TempDir(), assets)
-	var published []string
-	h.Publish = func(_ context.Context, artifact store.Artifact) error {
-		published = append(published, artifact.Asset)
+// registry is a test double of a Store that one can publish to; each error is
+// that of one call.
+type registry struct {
+	Store
+	published []string
+	errs      []error
+}
+
+func (r *registry) Publish(_ context.Context, artifact store.Artifact, _ []string) error {
+	r.published = append(r.published, artifact.Asset)
+	if len(r.errs) == 0 {
 		return nil
 	}
+	err := r.errs[0]
+	r.errs = r.errs[1:]
+	return err
+}
+
+func TestPublish(t *testing.T) {
+	h := setUp(t, t.TempDir(), assets)
+	registry := &registry{Store: h.Store}
+	h.Store, h.Push, h.Tags = registry, true, []string{"latest-main-x86_64"}
 	h.build(t, "attic")
 	h.build(t, "attic")
-	if diff := cmp.Diff([]string{"walls", "attic", "walls", "attic"}, published); diff != "" {
+	if diff := cmp.Diff([]string{"walls", "attic", "walls", "attic"}, registry.published); diff != "" {
 		t.Errorf("published (-want +got)\n%s", diff)
 	}
 	refused := errors.New("refused")
-	h.Publish = func(context.Context, store.Artifact) error { return refused }
+	registry.errs = []error{refused}
 	results, err := h.Build(t.Context(), []string{"walls"}, catalog.X86_64)
 	if !errors.Is(err, refused) || err.Error() != `publishing "walls": refused` {
 		t.Errorf("error %v", err)
@@ -196,11 +248,11 @@ type worn struct {
 	times    int
 }
 
-func (w *worn) Get(ctx context.Context, ref store.Ref) (store.Artifact, error) {
+func (w *worn) Find(ctx context.Context, ref store.Ref) (store.Artifact, string, error) {
 	if w.times > 0 {
-		return w.artifact, nil
+		return w.artifact, store.InLocal, nil
 	}
-	return w.Store.Get(ctx, ref)
+	return w.Store.Find(ctx, ref)
 }
 
 func (w *worn) Export(ctx context.Context, artifact store.Artifact, output, path string) (bool, error) {
@@ -216,7 +268,7 @@ func TestBothTiersDamaged(t *testing.T) {
 		h := setUp(t, t.TempDir(), assets)
 		h.build(t, "walls")
 		key := store.Ref{Asset: "walls", Arch: "x86_64", Key: h.build(t, "walls")[0].Key}
-		artifact, err := h.Store.Get(t.Context(), key)
+		artifact, _, err := h.Store.Find(t.Context(), key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,14 +296,7 @@ func TestPublishWhatTheRegistryLost(t *testing.T) {
 		h := setUp(t, t.TempDir(), assets)
 		h.build(t, "walls")
 		h.wantBuilt(t, "walls")
-		lost := true
-		h.Publish = func(context.Context, store.Artifact) error {
-			if lost {
-				lost = false
-				return store.ErrNotFound
-			}
-			return nil
-		}
+		h.Store, h.Push = &registry{Store: h.Store, errs: []error{store.ErrNotFound}}, true
 		h.builder.content = map[string]string{"walls": test.content}
 		_, err := h.Build(t.Context(), []string{"walls"}, catalog.X86_64)
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.HasPrefix(err.Error(), test.want)) {

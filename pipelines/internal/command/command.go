@@ -1,0 +1,102 @@
+// Package command prepares the child processes of this program, all in the same
+// way: they get an allow-listed environment, so that no secret and no token of
+// the caller reaches them; programs are also found in the folders of system
+// programs; and the end of the context asks a process to end before it kills it.
+//
+// It starts nothing itself: callers keep the whole of [os/exec].
+package command
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Grace is how long a process may take to end once it is asked to.
+const Grace = 10 * time.Second
+
+// systemDirs hold system programs; a root shell made with plain `su` leaves
+// them out of PATH.
+var systemDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin"}
+
+// passed are the variables that every process gets.
+var passed = []string{
+	"HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "APT_CONFIG",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+}
+
+// Environ returns the variables that a process gets: a fixed few, those of the
+// given names or, where a name ends with "*", that begin so, and PATH with the
+// folders of system programs.
+func Environ(more ...string) []string {
+	wanted := append(slices.Clone(passed), more...)
+	var environ []string
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		if slices.ContainsFunc(wanted, func(pattern string) bool {
+			prefix, open := strings.CutSuffix(pattern, "*")
+			return name == pattern || open && strings.HasPrefix(name, prefix)
+		}) {
+			environ = append(environ, variable)
+		}
+	}
+	dirs := filepath.SplitList(os.Getenv("PATH"))
+	for _, dir := range systemDirs {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return append(environ, "PATH="+strings.Join(dirs, string(filepath.ListSeparator)))
+}
+
+// LookPath finds a program in PATH or in the folders of system programs.
+func LookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range systemDirs {
+		path := filepath.Join(dir, name)
+		if info, statErr := os.Stat(path); statErr == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", err
+}
+
+// New prepares a program. One that is not found fails with [exec.ErrNotFound]
+// when it is started.
+func New(ctx context.Context, program string, args ...string) *exec.Cmd {
+	path, err := LookPath(program)
+	if err != nil {
+		path = program
+	}
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Args[0] = program
+	cmd.Env = Environ()
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = Grace
+	return cmd
+}
+
+var userinfo = regexp.MustCompile(`://[^/@\s]+@`)
+
+// Failure returns why a command failed: the end of ctx, or the error with the
+// last lines of what the command printed, without the credentials of URLs.
+func Failure(ctx context.Context, cmd *exec.Cmd, err error, printed string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("running %s: %w", cmd.Args[0], context.Cause(ctx))
+	}
+	lines := strings.Split(strings.TrimSpace(userinfo.ReplaceAllString(printed, "://")), "\n")
+	if text := strings.Join(lines[max(0, len(lines)-3):], "; "); text != "" {
+		return fmt.Errorf("running %s: %w: %s", cmd.Args[0], err, text)
+	}
+	return fmt.Errorf("running %s: %w", cmd.Args[0], err)
+}

@@ -1,0 +1,30 @@
+//go:build !linux
+
+package embedded
+
+import (
+	"context"
+	"errors"
+)
+
+// errLinuxOnly is the error of everything here.
+var errLinuxOnly = errors.New("the embedded engine exists on Linux only: name another one with --engine, or start Docker, Podman or nerdctl")
+
+// Status says that no engine runs.
+func (m *Manager) Status() (Status, error) {
+	return Status{State: "stopped", Version: Version, Log: m.logPath()}, nil
+}
+
+// Start fails.
+func (*Manager) Start(context.Context) (Running, error) { return Running{}, errLinuxOnly }
+
+// Stop fails.
+func (*Manager) Stop(context.Context, bool) error { return errLinuxOnly }
+
+// CLI fails.
+func (*Manager) CLI(context.Context) (string, *Lease, error) { return "", nil, errLinuxOnly }
+
+// Supervise fails.
+func Supervise(context.Context) error { return errLinuxOnly }
+
+func tail(string) string { return "" }

@@ -1,0 +1,183 @@
+package progress
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const title = "walls x86_64, key abc"
+
+// written returns what a log has after text was written to it in pieces.
+func written(t *testing.T, secrets []string, text string, piece int) string {
+	t.Helper()
+	log, err := CreateLog(filepath.Join(t.TempDir(), "walls.log"), title, secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for piece := range slices.Chunk([]byte(text), piece) {
+		if n, err := log.Write(piece); n != len(piece) || err != nil {
+			t.Fatalf("Write: %d, %v", n, err)
+		}
+	}
+	if err := log.Close("failed: why"); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(log.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.TrimPrefix(string(data), title+"\n")
+	return strings.TrimSuffix(got, "failed: why\n")
+}
+
+func TestSecretsAreHidden(t *testing.T) {
+	pem := "-----BEGIN KEY-----\nMIIEvQIBADAN\nBgkqhkiG\n-----END KEY-----\n"
+	for name, test := range map[string]struct {
+		secrets    []string
+		text, want string
+	}{
+		"none":            {nil, "as it is\n", "as it is\n"},
+		"one":             {[]string{"geheim"}, "PIN=geheim\nand geheimer\n", "PIN=***\nand ***er\n"},
+		"almost":          {[]string{"geheim"}, "gehei m, gegeheim\n", "gehei m, ge***\n"},
+		"a beginning":     {[]string{"geheim"}, "at the end: gehe", "at the end: gehe\n"},
+		"two overlapping": {[]string{"abc", "abcdef"}, "abcdef abcd abc\n", "*** ***d ***\n"},
+		"repeating":       {[]string{"aab"}, "aaab aaaab\n", "a*** aa***\n"},
+		"spaces around":   {[]string{" geheim\n"}, "geheim\n", "***\n"},
+		"whole PEM":       {[]string{pem}, pem, "***\n"},
+		"a line of a PEM": {[]string{pem}, "+ echo MIIEvQIBADAN\n", "+ echo ***\n"},
+		"a short secret":  {[]string{"7"}, "17 of 70\n", "1*** of ***0\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for piece := 1; piece <= len(test.text); piece++ {
+				if got := written(t, test.secrets, test.text, piece); got != test.want {
+					t.Fatalf("in pieces of %d: %q, want %q", piece, got, test.want)
+				}
+			}
+		})
+	}
+}
+
+func TestSecretsInNotesAndStages(t *testing.T) {
+	var shown bytes.Buffer
+	screen := New(&shown, Plain, nil)
+	log, err := CreateLog(filepath.Join(t.TempDir(), "walls.log"), title, []string{"geheim"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := screen.Logged(log)
+	stage := report.Stage("walls", "sign with geheim")
+	report.Note("walls", "the PIN is geheim")
+	stage.Note("again geheim")
+	fmt.Fprint(stage, "output with gehe")
+	fmt.Fprint(stage, "im\n")
+	stage.End(nil, "signed by geheim")
+	tail := strings.Join(log.Tail(), "\n")
+	if err := log.Close("failed: geheim was refused"); err != nil {
+		t.Fatal(err)
+	}
+	screen.Close()
+	data, err := os.ReadFile(log.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := title + "\n== sign with ***\nthe PIN is ***\nagain ***\noutput with ***\n"
+	if tail != strings.TrimSuffix(want, "\n") {
+		t.Errorf("the tail is %q", tail)
+	}
+	if want += "failed: *** was refused\n"; string(data) != want {
+		t.Errorf("the log is %q, want %q", data, want)
+	}
+	if text := shown.String(); strings.Contains(text, "geheim") || !strings.Contains(text, "the PIN is ***") || !strings.Contains(text, "signed by ***") {
+		t.Errorf("shown is %q", text)
+	}
+}
+
+// A reporter without a screen still writes a log.
+func TestLogWithoutScreen(t *testing.T) {
+	log, err := CreateLog(filepath.Join(t.TempDir(), "walls.log"), title, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nobody *Reporter
+	report := nobody.Logged(log)
+	stage := report.Stage("walls", "build")
+	stage.Bytes(1, 2)
+	fmt.Fprintln(stage, "make")
+	stage.End(errors.New("no"), "")
+	report.Note("walls", "done")
+	report.Close()
+	if diff := cmp.Diff([]string{title, "== build", "make", "done"}, log.Tail()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestLogTail(t *testing.T) {
+	var lines []string
+	for i := range 60 {
+		lines = append(lines, fmt.Sprintf("line %d", i))
+	}
+	text := strings.Join(lines, "\n") + "\n"
+	for _, test := range []struct {
+		name, text string
+		piece      int
+		want       []string
+	}{
+		{"nothing", "", 1, []string{title}},
+		{"few", "one\ntwo\n", 100, []string{title, "one", "two"}},
+		{"an empty line", "one\n\n", 100, []string{title, "one", ""}},
+		{"many", text, 1 << 20, lines[35:]},
+		{"many in small pieces", text, 3, lines[35:]},
+		{"a line without an end", text + "and", 7, append(slices.Clone(lines[36:]), "and")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			log, err := CreateLog(filepath.Join(t.TempDir(), "logs", "walls.log"), title, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for piece := range slices.Chunk([]byte(test.text), test.piece) {
+				if n, err := log.Write(piece); n != len(piece) || err != nil {
+					t.Fatalf("Write: %d, %v", n, err)
+				}
+			}
+			if diff := cmp.Diff(test.want, log.Tail()); diff != "" {
+				t.Errorf("tail (-want +got)\n%s", diff)
+			}
+			if err := log.Close("failed: why"); err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(log.Path())
+			want := strings.TrimSuffix(title+"\n"+test.text, "\n") + "\nfailed: why\n"
+			if err != nil || string(data) != want {
+				t.Errorf("the log is %q, %v; want %q", data, err, want)
+			}
+		})
+	}
+}
+
+func TestLogIsReplacedAndEnded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "walls.log")
+	if err := os.WriteFile(path, []byte(strings.Repeat("old", 100)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	log, err := CreateLog(path, title, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close("done"); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != title+"\ndone\n" {
+		t.Errorf("the log is %q, %v", data, err)
+	}
+	if err := log.Close("done"); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a second end: %v, want %v", err, os.ErrClosed)
+	}
+}
