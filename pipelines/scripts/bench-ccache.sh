@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds a kernel with empty caches, changes one option of it in a copy of the
-# tree, builds it again, and prints the times and their ratio. As root; one kernel
-# build and a bit long.
+# Builds a kernel with empty caches, changes one of its options in a copy of the
+# tree, builds it again, and prints the times and their ratio. Run it as root; it
+# takes little longer than one kernel build.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 asset="${1:-kernel}"
-# An option that few files look at, and what it becomes.
+# An option that few files use, and its new value.
 fragment=kernel-configs/common/filesystems.conf option=CONFIG_XFS_POSIX_ACL value=n
 
 work="$(mktemp --directory)"
@@ -15,7 +15,7 @@ go build -o "$program" ./pipelines
 mkdir "$work/tree"
 cp -r assets kernel-configs versions.yaml go.mod go.sum pipelines "$work/tree"
 
-# build NAME: prints the seconds that it took.
+# build NAME: prints the duration in seconds.
 build() {
 	local begin
 	begin="$(date +%s.%N)"
@@ -23,12 +23,12 @@ build() {
 	awk -v begin="$begin" -v end="$(date +%s.%N)" 'BEGIN { printf "%.1f\n", end - begin }'
 }
 
-# The engine, the builder and the sources are not what is measured.
+# The engine, the builder and the sources are not measured.
 "$program" source fetch "$asset" --root "$work/tree" --cache-dir "$work/cache" >&2
 "$program" engine start --cache-dir "$work/cache" >&2
 first="$(build first)"
 if ! grep --quiet "^$option=" "$work/tree/$fragment"; then
-	echo "$fragment does not ask for $option" >&2
+	echo "$fragment does not request $option" >&2
 	exit 1
 fi
 sed --in-place "s/^$option=.*/$option=$value/" "$work/tree/$fragment"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds kernel-debug in the embedded engine and, right after it, by the same
-# steps in a plain chroot with the same packages; prints the time of each step,
-# the ratio, the peak memory of the program, and whether both kernels are the
-# same to the byte. As root, with the machine to itself; two kernel builds long.
-# Caches and chroot are new ones, in a folder of their own below $TMPDIR.
+# Builds kernel-debug in the embedded engine and then with the same steps in a plain
+# chroot with the same packages. Prints the time of each step, the ratio, the peak
+# memory of the program, and whether both kernels are identical to the byte. Run it
+# as root on an otherwise idle machine; it takes as long as two kernel builds. Caches
+# and chroot are new, in a folder below $TMPDIR.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -20,7 +20,7 @@ trap cleanup EXIT
 go build -o "$program" ./pipelines
 time "$program" engine start --cache-dir "$work/cache"
 
-# seconds STAGE: the time of a stage in the program's own words.
+# seconds STAGE: the time of a stage as the program printed it.
 seconds() {
 	awk -v stage="$1" '$2 == stage && $3 ~ /s$/ && $4 != "..." {
 		n = split($3, part, "[ms]"); print (n == 3 ? 60 * part[1] + part[2] : part[1])
@@ -36,7 +36,7 @@ sha256sum "$work/out/kata-static-kernel-debug.tar.zst"
 
 "$program" explain kernel-debug --inputs --arch x86_64 --cache-dir "$work/cache" >"$work/recipe"
 packages="$(awk '$1 == "packages" { $1 = ""; print }' "$work/recipe" | xargs | tr ' ' ,)"
-# shellcheck disable=SC2016 # the variable is apt's
+# shellcheck disable=SC2016 # apt expands the variable
 mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sort -u | head -n 1)"
 mmdebstrap --quiet --variant=minbase --include="$packages" trixie "$chroot" "$mirror"
 mkdir -p "$chroot/kata/files" "$chroot/kata/sources" "$chroot/build" "$chroot/out" "$chroot/outputs" "$chroot/ccache"
@@ -73,5 +73,5 @@ done | awk '{ engine += $1; chroot += $2 } END { printf "engine / chroot: %.3f\n
 mkdir "$work/unpacked"
 tar --extract --zstd --file="$work/out/kata-static-kernel-debug.tar.zst" --directory="$work/unpacked"
 if diff --recursive --brief "$work/unpacked/opt" "$chroot/out/opt"; then
-	echo "both kernels are the same to the byte"
+	echo "both kernels are identical to the byte"
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Measures, as root: the engine's build and start with and without what is
-# cached, and build-asset on a hit. The caches are new ones, below $TMPDIR; the
-# hit is on the artifact of the user's own cache (build it first).
+# Measures how long the engine takes to compile and start, with and without caches,
+# and build-asset on a hit. Run it as root. The caches are new, below $TMPDIR; the hit
+# is on an artifact in the user's own cache (build it first).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

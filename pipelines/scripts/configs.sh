@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Configures every guest kernel on every architecture with its real source tree,
-# and asserts all requested options in what comes out; nothing is compiled but
-# Linux's own parser. It takes seconds for each, where a build takes minutes.
+# Configures every guest kernel on every architecture with its real source tree and
+# checks the final configuration. It compiles only Linux's own parser, and takes
+# seconds for each kernel where a build takes minutes.
 #
 #	configs.sh SOURCES [KERNEL...]
 #
-# SOURCES is a folder with the sources that the kernels declare, under the names
-# that a build step finds: "linux" is an archive of Linux. Without names, all
-# kernels of the catalog are configured. The machine has a compiler for each
-# architecture, as the builder does (assets/kernel/assets.yaml). $PIPELINES is the
-# program to ask, "go run ./pipelines" where it is not set.
+# SOURCES is a folder with the declared sources of the kernels, under the names that a
+# build step sees: "linux" is an archive of Linux. Without names, it configures all
+# kernels of the catalog. The machine needs a compiler for each architecture, like the
+# builder (assets/kernel/assets.yaml). $PIPELINES is the program to run, by default
+# "go run ./pipelines".
 set -euo pipefail
 
 if [ $# -lt 1 ] || [ ! -e "$1/linux" ]; then
@@ -32,7 +32,7 @@ pipelines() {
 	fi
 }
 
-# The architecture as Linux calls it, by that of uname.
+# kernel_arch ARCH: Linux's name of an architecture, from that of uname.
 kernel_arch() {
 	case "$1" in
 	aarch64) echo arm64 ;;
@@ -42,7 +42,7 @@ kernel_arch() {
 	esac
 }
 
-# The prefix of the compiler's name.
+# cross_compile ARCH: the prefix of the compiler's name.
 cross_compile() {
 	case "$1" in
 	"$(uname -m)") ;;
@@ -80,7 +80,7 @@ while read -r kernel ARCH KERNEL_VERSION _; do
 done <<<"$kernels"
 
 if [ -z "${KERNEL_ARCH-}" ]; then
-	echo "no kernel of the name $*: there are" "$(awk '{ print $1 }' <<<"$kernels" | sort --unique | xargs)" >&2
+	echo "unknown kernel $*: choose one of" "$(awk '{ print $1 }' <<<"$kernels" | sort --unique | xargs)" >&2
 	exit 2
 fi
 if [ ${#failed[@]} -gt 0 ]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds an asset twice, each time with new caches and a new engine, and fails
-# unless both tarballs are the same to the byte. As root.
+# Builds an asset twice, each time with new caches and a new engine, and fails unless
+# both tarballs are identical to the byte. Run it as root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 asset="${1:?usage: twice.sh ASSET}"
@@ -17,4 +17,4 @@ for turn in 1 2; do
 done
 tar --list --verbose --zstd --file="$work/1/kata-static-$asset.tar.zst"
 cmp "$work/1.sum" "$work/2.sum"
-echo "both builds of $asset are the same to the byte"
+echo "both builds of $asset are identical to the byte"
