@@ -20,15 +20,11 @@ func TestDiff(t *testing.T) {
 	after := []Member{other, text("./c", "11", 6), text("./b", "22", 5), text("./a", "11", 5), text("./n", "11", 7), executable}
 	var got []string
 	for _, c := range Diff(before, after) {
-		line := string(c.Kind) + " " + c.Name
-		if c.Kind == Changed {
-			line += ": " + c.What()
-		}
-		got = append(got, line)
+		got = append(got, c.String())
 	}
 	want := []string{
-		"changed ./b: files of 5 bytes with sha256 11… and 22…", "changed ./c: files of 5 and 6 bytes",
-		"changed ./l: links to a and to b", "changed ./m: modes -rw-r--r-- and -rwxr-xr-x", "added ./n", "removed ./z",
+		"changed  ./b: files of 5 bytes with sha256 11… and 22…", "changed  ./c: files of 5 and 6 bytes",
+		"changed  ./l: links to a and to b", "changed  ./m: modes -rw-r--r-- and -rwxr-xr-x", "added    ./n (7 bytes)", "removed  ./z (5 bytes)",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("changes (-want +got)\n%s", diff)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"strconv"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -53,6 +52,18 @@ func listMember(m archive.Member) *listedMember {
 	return &listedMember{Name: m.Name, Mode: m.Mode.String(), Size: m.Size, SHA256: m.SHA256, Link: m.Link}
 }
 
+// row is the line of a member in a table.
+func (m *listedMember) row() string {
+	packed, name := "-", m.Name
+	if m.Frame != nil {
+		packed = strconv.FormatInt(m.Packed, 10)
+	}
+	if m.Link != "" {
+		name += " -> " + m.Link
+	}
+	return fmt.Sprintf("%s\t%12d\t%12s\t%s", m.Mode, m.Size, packed, progress.Printable(name))
+}
+
 func archiveLsCmd(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -66,42 +77,19 @@ func archiveLsCmd(a *app) *cobra.Command {
 			if err != nil {
 				return inTarball(args[0], err)
 			}
-			if asJSON {
-				return printJSON(a.Stdout, listingJSON(listing))
+			var members []*listedMember
+			for _, m := range listing.Members {
+				listed := listMember(m.Member)
+				if listing.Frames > 0 {
+					listed.Packed, listed.Frame = m.Packed, &m.Frame
+				}
+				members = append(members, listed)
 			}
-			return printListing(a.Stdout, listing)
+			return printList(a.Stdout, asJSON, members, "MODE\t        SIZE\t      PACKED\tNAME", (*listedMember).row)
 		},
 	}
 	jsonFlag(cmd.Flags(), &asJSON)
 	return cmd
-}
-
-func listingJSON(listing archive.Listing) []*listedMember {
-	list := []*listedMember{}
-	for _, m := range listing.Members {
-		listed := listMember(m.Member)
-		if listing.Frames > 0 {
-			listed.Packed, listed.Frame = m.Packed, &m.Frame
-		}
-		list = append(list, listed)
-	}
-	return list
-}
-
-func printListing(w io.Writer, listing archive.Listing) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(table, "MODE\tSIZE\tPACKED\t  NAME\n")
-	for _, m := range listing.Members {
-		packed, name := "-", m.Name
-		if listing.Frames > 0 {
-			packed = strconv.FormatInt(m.Packed, 10)
-		}
-		if m.Link != "" {
-			name += " -> " + m.Link
-		}
-		fmt.Fprintf(table, "%s\t%d\t%s\t  %s\n", m.Mode, m.Size, packed, progress.Printable(name))
-	}
-	return table.Flush()
 }
 
 func archiveCatCmd(a *app) *cobra.Command {
@@ -143,7 +131,9 @@ func archiveDiffCmd(a *app) *cobra.Command {
 			if asJSON {
 				return printJSON(a.Stdout, changesJSON(changes))
 			}
-			printMemberChanges(a.Stdout, changes)
+			for _, c := range changes {
+				fmt.Fprintln(a.Stdout, progress.Printable(c.String()))
+			}
 			return nil
 		},
 	}
@@ -178,27 +168,6 @@ func changesJSON(changes []archive.Change) []changedMember {
 		list = append(list, out)
 	}
 	return list
-}
-
-func printMemberChanges(w io.Writer, changes []archive.Change) {
-	for _, c := range changes {
-		line := fmt.Sprintf("changed  %s: %s", c.Name, c.What())
-		switch c.Kind {
-		case archive.Added:
-			line = "added    " + c.Name + bytesOf(c.After)
-		case archive.Removed:
-			line = "removed  " + c.Name + bytesOf(c.Before)
-		}
-		fmt.Fprintln(w, progress.Printable(line))
-	}
-}
-
-// bytesOf says how long a file is.
-func bytesOf(m archive.Member) string {
-	if !m.Mode.IsRegular() {
-		return ""
-	}
-	return fmt.Sprintf(" (%d bytes)", m.Size)
 }
 
 // checkedTarball is the result of `archive check` for one tarball.

@@ -146,7 +146,7 @@ func TestArchiveLs(t *testing.T) {
 	for _, path := range []string{before, foreign} {
 		code, stdout, stderr := archiveVerb(t, "ls", path)
 		lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
-		if code != 0 || stderr != "" || len(lines) != 6 || !strings.HasSuffix(lines[5], "  ./opt/kata/l -> a") || !strings.HasPrefix(lines[3], "  -rw-r--r--     4 ") {
+		if code != 0 || stderr != "" || len(lines) != 6 || !strings.HasSuffix(lines[5], "  ./opt/kata/l -> a") || !strings.HasPrefix(lines[3], "-rw-r--r--             4 ") {
 			t.Errorf("code %d, stderr %q, listed\n%s", code, stderr, stdout)
 		}
 		var members []listedMember
