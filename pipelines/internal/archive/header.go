@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// header leaves the format open: archive/tar then takes USTAR, and PAX only for
-// what does not fit into that.
+// header leaves the format open: archive/tar then uses USTAR, and PAX only for what
+// does not fit into USTAR.
 func header(m Member, modTime time.Time) *tar.Header {
 	h := &tar.Header{Name: m.Name, Mode: int64(m.Mode.Perm()), ModTime: modTime, Typeflag: tar.TypeReg, Size: m.Size}
 	switch {
@@ -38,8 +38,8 @@ func memberOf(h *tar.Header) Member {
 	return m
 }
 
-// headerBytes are the blocks before the content of a member. No other bytes are
-// ever written for it, so that a reader can compare.
+// headerBytes are the blocks before the content of a member. The writer uses no
+// other, so that a reader can compare them.
 func headerBytes(m Member, modTime time.Time) ([]byte, error) {
 	var buffer bytes.Buffer
 	if err := tar.NewWriter(&buffer).WriteHeader(header(m, modTime)); err != nil {

@@ -44,7 +44,7 @@ type indexJSON struct {
 type frameJSON struct {
 	Size     int64        `json:"size"`           // in the file
 	Unpacked int64        `json:"unpacked"`       // in the tar stream
-	Time     *int64       `json:"time,omitempty"` // where it is another
+	Time     *int64       `json:"time,omitempty"` // if it differs
 	Members  []memberJSON `json:"members,omitempty"`
 }
 
@@ -127,7 +127,7 @@ func unpackIndex(r io.ReaderAt, size int64) (text []byte, offset int64, err erro
 		return nil, 0, fmt.Errorf("reading the index: %w", err)
 	}
 	if binary.LittleEndian.Uint32(packed) != indexMagic || int64(binary.LittleEndian.Uint32(packed[4:])) != length {
-		return nil, 0, errors.New("the index does not begin where its end says")
+		return nil, 0, errors.New("the index does not begin where its trailer says")
 	}
 	text, err = unpackBounded(packed[indexHead:len(packed)-indexTail], maxIndex)
 	if err != nil {

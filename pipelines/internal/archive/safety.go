@@ -12,18 +12,17 @@ import (
 	"unicode/utf8"
 )
 
-// hostFiles belong to the machine or container that a tarball is extracted on:
-// container runtimes write them, so that a shipped one would break it.
+// hostFiles belong to the machine or container that a tarball is extracted on.
+// Container runtimes write them, and a shipped one would break it.
 var hostFiles = []string{"etc/resolv.conf", "etc/hosts", "etc/hostname", "etc/mtab", ".dockerenv"}
 
-// hostFolders are file systems of the kernel there.
+// hostFolders are file systems of its kernel.
 var hostFolders = []string{"dev", "proc", "sys"}
 
 // maxName is the longest name and link in bytes, that of Linux.
 const maxName = 4096
 
-// maxDepth is how many folders a member may be in: what stands above each is
-// looked at.
+// maxDepth is how many folders a member may be in: each of them is looked up.
 const maxDepth = 100
 
 // CheckMember refuses members that would land outside the folder they are extracted
@@ -52,21 +51,21 @@ func CheckMember(m Member) error {
 		}
 	}
 	if !m.Mode.IsDir() && clean == top {
-		// The host may have a link to a folder of its system there, as /bin is.
+		// The host may have a link there, such as /bin.
 		return fmt.Errorf("%s is in the root of the host: install below ./opt/kata instead", m.Name)
 	}
 	return nil
 }
 
-// checkLink refuses links that leave the tree. Steps up may stand at the
-// beginning alone: they are then counted from a real folder, and no link on the
-// way down can lead them astray.
+// checkLink refuses links that leave the tree. Steps up are allowed only at the
+// beginning: they then start from a real folder, and no link on the way down can
+// change where they lead.
 func checkLink(name, link string) error {
 	if err := checkText(link); err != nil {
 		return fmt.Errorf("%s: the link target %q %w", name, link, err)
 	}
 	if strings.IndexFunc(link, func(c rune) bool { return c < utf8.RuneSelf }) < 0 {
-		// The header that bsdtar reads would have an empty target.
+		// bsdtar would read a header with an empty target.
 		return fmt.Errorf("%s links to %s: use an ASCII letter in it, without which some programs make an empty file", name, link)
 	}
 	if path.IsAbs(link) {

@@ -29,10 +29,10 @@ func List(r io.Reader) ([]Member, error) {
 	return walk(r, maxUnpacked, func(Member, io.Reader) error { return nil })
 }
 
-// Extract reads a tarball to its end, as List does, and on the way writes files
-// to where place says: "" for one that is not wanted. It is called with the
-// member's name and its size in bytes, and may refuse it. The files must not exist
-// before, so no member is extracted twice; after an error none is left.
+// Extract reads a tarball to its end, as List does, and writes the files that are
+// wanted. Place gets a member's name and size, and returns the path to write to, ""
+// for none, or an error. The files must not exist before, so no member is extracted
+// twice; after an error none is left.
 func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) (members []Member, err error) {
 	var made []string
 	defer func() {
@@ -101,8 +101,8 @@ func copyFile(w io.Writer, r io.Reader, name string) error {
 }
 
 // walk reads a tarball to its end, of at most limit bytes unpacked, and returns its
-// members. Each is called with every member, of which the hash is not known yet, and
-// its content. The header has passed vetHeader; how the names fit together is known
+// members. It calls each with every member, whose hash is not known yet, and its
+// content. The header has passed vetHeader; whether the names fit together is known
 // only at the end.
 func walk(r io.Reader, limit int64, each func(m Member, content io.Reader) error) ([]Member, error) {
 	decoder, err := newDecoder(r)
@@ -168,10 +168,9 @@ func read(h *tar.Header, content io.Reader, each func(m Member, content io.Reade
 	return m, nil
 }
 
-// atEnd makes sure that the stream ended where it says: archive/tar takes one
-// that was cut between two members, or within the headers of one, for complete,
-// and does not look at what follows the end. Left are the bytes after the last
-// content that archive/tar has read.
+// atEnd makes sure that the stream is complete: archive/tar does not notice one that
+// was cut between two members, or within the headers of one, and ignores what
+// follows the end. Left are the bytes that it has read after the last content.
 func atEnd(stream *countReader, left []byte) error {
 	switch {
 	case len(left) < endSize:

@@ -13,24 +13,23 @@ import (
 // maxProblems is how many conflicts an error names.
 const maxProblems = 20
 
-// union is what the components have together, by name without a slash at the
-// end.
+// union has the members of all components, by name without a slash at the end.
 type union struct {
 	owners map[string]owner
-	// folders has the first who needs each directory.
+	// folders has the first component that needs each directory.
 	folders map[string]string
 	// length is that of all names in folders.
 	length   int
 	problems []error
 }
 
-// owner is who gives a file or link.
+// owner is the component that has a file or link.
 type owner struct {
 	name   string
 	member Member
 }
 
-// extrasName is who gives the extras, in errors.
+// extrasName is the owner of the extras, in errors.
 const extrasName = "the merge itself"
 
 // unite puts the members of all parts together, and returns the directories that

@@ -15,13 +15,13 @@ import (
 // a sixth of it.
 const maxHeads = 64 << 10
 
-// paxRecords are what programs agree on. Others are a second name, a second
-// length or more than a file, to some of them.
+// paxRecords are those on which programs agree. To some programs, others are a
+// second name, a second length or an attribute.
 var paxRecords = []string{"path", "linkpath", "size", "mtime", "atime", "ctime", "uid", "gid", "uname", "gname"}
 
 // vetHeader refuses a header that must not be shipped, or that another program would
-// read differently than archive/tar does: what was checked would not be what is
-// extracted. Heads are the bytes of it.
+// read differently than archive/tar does, so that it extracts something that was not
+// checked. Heads are the bytes of the header.
 func vetHeader(h *tar.Header, heads []byte) error {
 	switch {
 	case h.Typeflag != tar.TypeReg && h.Typeflag != tar.TypeDir && h.Typeflag != tar.TypeSymlink:
@@ -61,13 +61,13 @@ func sparse(h *tar.Header) bool {
 }
 
 // vetHeads refuses two extended headers of one type before a member: some
-// programs take the first, some the last, some both together.
+// programs use the first, some the last, some both.
 func vetHeads(heads []byte) error {
 	var seen []byte
 	for len(heads) > blockSize {
 		kind := heads[156]
 		if bytes.IndexByte(seen, kind) >= 0 {
-			return fmt.Errorf("two extended headers of type %q stand before it", kind)
+			return fmt.Errorf("it has two extended headers of type %q", kind)
 		}
 		seen = append(seen, kind)
 		size, err := strconv.ParseInt(string(bytes.Trim(heads[124:136], " \x00")), 8, 32)
