@@ -34,6 +34,11 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("KATA_PIPELINES_CACHE", filepath.Join(env.WorkDir, "cache"))
+			hostile, err := filepath.Abs("internal/archive/testdata/hostile")
+			if err != nil {
+				return err
+			}
+			env.Setenv("HOSTILE", hostile)
 			env.Setenv("REGISTRY_HOST", host)
 			env.Setenv("REPOSITORY", filepath.Base(env.WorkDir))
 			env.Setenv("REGISTRY", host+"/"+filepath.Base(env.WorkDir))
