@@ -183,6 +183,17 @@ func (c *Catalog) Names() []string {
 	return names
 }
 
+// On returns the names of the assets of an architecture, sorted.
+func (c *Catalog) On(arch Arch) []string {
+	var names []string
+	for _, asset := range c.Assets {
+		if slices.Contains(asset.Arches, arch) {
+			names = append(names, asset.Name)
+		}
+	}
+	return names
+}
+
 // Find returns the asset of that name. The error suggests a name, or lists the
 // architectures of the asset.
 func (c *Catalog) Find(name string, arch Arch) (Asset, error) {

@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/matrix"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -119,7 +120,7 @@ func TestWorkflowStages(t *testing.T) {
 	}
 	stages := 0
 	for _, arch := range catalog.Arches() {
-		m, _, err := newMatrix(tree, matrixOptions{arch: string(arch)})
+		m, _, err := matrix.New(tree.Catalog, tree.Resolver.Versions, matrix.Options{Arch: arch})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -96,13 +96,7 @@ func (w *Workspace) all(arch catalog.Arch, without []string) ([]string, error) {
 			return nil, Usage(fmt.Errorf("--without: unknown asset %q%s", name, nearest.Hint(name, known)))
 		}
 	}
-	var names []string
-	for _, asset := range w.Catalog.Assets {
-		if slices.Contains(asset.Arches, arch) && !slices.Contains(without, asset.Name) {
-			names = append(names, asset.Name)
-		}
-	}
-	return names, nil
+	return slices.DeleteFunc(w.Catalog.On(arch), func(name string) bool { return slices.Contains(without, name) }), nil
 }
 
 // Set returns a release set, with assets left out of it.

@@ -1,0 +1,125 @@
+// Package matrix lists the assets of an architecture as the jobs of a matrix of
+// GitHub Actions: which machine builds each, in which stage, with which secrets. It
+// decides from the catalog and the pins only; what the caches have is not asked,
+// since a job finds that out in less time than a matrix that asks for all.
+package matrix
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/graph"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// Matrix is that of a job. GitHub refuses to start a job of an empty one: a workflow
+// skips it.
+type Matrix struct {
+	// Include is never nil.
+	Include []Job `json:"include"`
+}
+
+// Job builds one asset.
+type Job struct {
+	Asset string       `json:"asset"`
+	Arch  catalog.Arch `json:"arch"`
+	// Stage counts from 1; see graph.Graph.
+	Stage int `json:"stage"`
+	// Runner is the label of the machines that can build it.
+	Runner string `json:"runner"`
+	// Secrets are the names of those that it is built with, never nil: a job gets
+	// no others.
+	Secrets []string `json:"secrets"`
+}
+
+// Options say which assets to list.
+type Options struct {
+	Arch catalog.Arch
+	// Stage is the only stage to list; 0 is all.
+	Stage int
+	// Anybody leaves out assets that need a secret.
+	Anybody bool
+}
+
+// runners are the labels of machines by architecture: GitHub's, and for the others
+// those of Kata's CI.
+var runners = map[catalog.Arch]string{
+	catalog.X86_64:  "ubuntu-24.04",
+	catalog.AArch64: "ubuntu-24.04-arm",
+	catalog.S390X:   "ubuntu-24.04-s390x",
+	catalog.PPC64LE: "ubuntu-24.04-ppc64le",
+	catalog.RISCV64: "riscv-builder",
+}
+
+// New returns the matrix, by stage and name, and a line for each asset that is left
+// out of the architecture.
+func New(assets *catalog.Catalog, pins *versions.File, o Options) (m Matrix, left []string, err error) {
+	closure, err := assets.Closure(assets.On(o.Arch), o.Arch) // dependencies first
+	if err != nil {
+		return m, nil, err
+	}
+	var nodes []graph.Node
+	jobs := map[string]Job{}
+	for _, asset := range closure {
+		why, err := reserved(pins, asset, jobs, o.Anybody)
+		if err != nil {
+			return m, nil, err
+		}
+		if why != "" {
+			left = append(left, asset.Name+" "+why)
+			continue
+		}
+		nodes = append(nodes, graph.Node{Name: asset.Name, Dependencies: asset.Dependencies})
+		jobs[asset.Name] = Job{Asset: asset.Name, Arch: o.Arch, Runner: runner(asset, o.Arch), Secrets: append([]string{}, secrets(asset)...)}
+	}
+	g, err := graph.New(nodes)
+	if err != nil {
+		return m, nil, err
+	}
+	m.Include = []Job{}
+	for _, node := range g.Nodes {
+		if o.Stage == 0 || node.Stage == o.Stage {
+			job := jobs[node.Name]
+			job.Stage = node.Stage
+			m.Include = append(m.Include, job)
+		}
+	}
+	return m, left, nil
+}
+
+func secrets(asset catalog.Asset) []string { return slices.Sorted(maps.Keys(asset.Secrets)) }
+
+// reserved returns why an asset cannot be built, or not by anybody, or "". Its
+// dependencies have jobs unless they are left out.
+func reserved(pins *versions.File, asset catalog.Asset, jobs map[string]Job, anybody bool) (string, error) {
+	if anybody && len(asset.Secrets) > 0 {
+		return "needs the secret " + strings.Join(secrets(asset), ", "), nil
+	}
+	for _, name := range asset.Dependencies {
+		if _, found := jobs[name]; !found {
+			return "depends on " + name, nil
+		}
+	}
+	for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
+		source, err := pins.Source(path)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", asset.Pos, err)
+		}
+		if !slices.ContainsFunc(source.Places, func(p versions.Place) bool { return p.Git == nil || p.Git.Ref == "" }) {
+			return "needs the source " + path + ", which has no pinned commit", nil
+		}
+	}
+	return "", nil
+}
+
+// runner returns the label of the machines that can build an asset. There are many
+// of x86_64, and what they build is what most developers build.
+func runner(asset catalog.Asset, arch catalog.Arch) string {
+	if _, crosses := asset.Builder.Cross[arch]; crosses {
+		return runners[catalog.X86_64]
+	}
+	return runners[arch]
+}
