@@ -56,6 +56,9 @@ func (j *Job) look(ctx context.Context) (state, error) {
 	if j.GitHub == nil {
 		return s, nil
 	}
+	if err := j.GitHub.CheckName(ctx); err != nil {
+		return s, err
+	}
 	if j.Commit != "" { // A plan may have none.
 		if err := j.checkCommit(ctx); err != nil {
 			return s, err

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ func (s silence) Error() string { return "no answer for " + progress.Elapsed(s.l
 func (silence) Timeout() bool   { return true }
 func (silence) Temporary() bool { return true }
 
-// maxRefusal is the largest answer of a server that refuses, in bytes.
+// maxRefusal is how much is read of an answer that refuses, in bytes.
 const maxRefusal = 1 << 20
 
 // leastRate is what a body must bring, in bytes a second over the time of a
@@ -51,14 +52,17 @@ func (t *transport) try(request *http.Request, body io.ReadCloser) (*http.Respon
 		defer g.cancel(nil)
 		return nil, g.cause(err)
 	}
-	b := &receiving{ReadCloser: response.Body, guard: g, stall: t.Pace.Stall, limit: -1}
-	switch {
-	case response.StatusCode >= 400:
-		b.limit = maxRefusal
-	case t.Small > 0 && strings.Contains(response.Header.Get("Content-Type"), "json"):
-		b.limit = t.Small
+	limit := int64(maxRefusal)
+	if response.StatusCode < 400 {
+		limit = t.Small
+		if !strings.Contains(response.Header.Get("Content-Type"), "json") {
+			limit = 0
+		}
 	}
-	response.Body = b
+	if limit > 0 && request.Method != http.MethodHead {
+		return g.small(response, limit, t.Pace.Stall)
+	}
+	response.Body = &receiving{ReadCloser: response.Body, guard: g, stall: t.Pace.Stall}
 	return response, nil
 }
 
@@ -117,6 +121,29 @@ func (g *guard) cause(err error) error {
 	return err
 }
 
+// small reads an answer that is small by its kind, so that it is repeated like any
+// other if it breaks off. It must come in the time that a large one may stand still.
+func (g *guard) small(response *http.Response, limit int64, stall time.Duration) (*http.Response, error) {
+	defer g.cancel(nil)
+	g.allow(stall, stalled(stall))
+	data, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	g.pause()
+	_ = response.Body.Close()
+	if int64(len(data)) > limit {
+		data, err = data[:limit], ErrTooLarge
+	}
+	// Of a refusal, the status matters.
+	if err != nil && response.StatusCode < 400 {
+		return nil, g.cause(err)
+	}
+	response.Body = io.NopCloser(bytes.NewReader(data))
+	return response, nil
+}
+
+func stalled(limit time.Duration) error {
+	return fmt.Errorf("%w for %s", ErrStalled, progress.Elapsed(limit))
+}
+
 // sending is the body of a request, which the connection must keep reading.
 type sending struct {
 	io.ReadCloser
@@ -129,11 +156,10 @@ type sending struct {
 func (s *sending) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	s.left -= int64(n)
-	stalled := fmt.Errorf("%w for %s", ErrStalled, progress.Elapsed(s.stall))
 	if s.left == 0 || err != nil {
 		s.guard.sent(takingIn*s.stall, silence{takingIn * s.stall})
 	} else {
-		s.guard.sent(s.stall, stalled)
+		s.guard.sent(s.stall, stalled(s.stall))
 	}
 	return n, err
 }
@@ -143,9 +169,6 @@ type receiving struct {
 	io.ReadCloser
 	guard *guard
 	stall time.Duration
-	// limit is how many bytes may come, -1 for any number. What is limited in
-	// size is limited in time.
-	limit int64
 	// waited is how long reads have taken since the body last moved, and got how
 	// much they brought.
 	waited time.Duration
@@ -154,20 +177,13 @@ type receiving struct {
 
 // Read reads on. The time between two reads does not count.
 func (r *receiving) Read(p []byte) (int, error) {
-	if r.limit >= 0 {
-		p = p[:min(int64(len(p)), r.limit+1)]
-	}
 	begin := time.Now()
 	r.guard.allow(max(0, r.stall-r.waited), fmt.Errorf("%w: %d bytes in %s", ErrStalled, r.got, progress.Elapsed(r.stall)))
 	n, err := r.ReadCloser.Read(p)
 	r.guard.pause()
 	r.waited += time.Since(begin)
 	r.got += int64(n)
-	if r.limit >= 0 {
-		if r.limit -= int64(n); r.limit < 0 {
-			return 0, ErrTooLarge
-		}
-	} else if r.got >= int64(r.stall.Seconds()*leastRate) {
+	if r.got >= int64(r.stall.Seconds()*leastRate) {
 		r.waited, r.got = 0, 0
 	}
 	if err != nil {

@@ -297,9 +297,8 @@ func TestTooLarge(t *testing.T) {
 		}
 	}
 	for name, handler := range map[string]http.HandlerFunc{
-		"a token":   endless(200, "application/json"),
-		"a list":    endless(200, "application/vnd.oci.image.index.v1+json"),
-		"a refusal": endless(403, "text/html"),
+		"a token": endless(200, "application/json"),
+		"a list":  endless(200, "application/vnd.oci.image.index.v1+json"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			server, _ := answers(t, handler)
@@ -309,12 +308,50 @@ func TestTooLarge(t *testing.T) {
 			}
 		})
 	}
-	server, _ := answers(t, func(w http.ResponseWriter, _ *http.Request) {
+	server, _ := answers(t, endless(403, "text/html"))
+	if code, body, err := send(t.Context(), NewClient(Options{}), "GET", server.URL, nil); code != 403 || len(body) != maxRefusal || err != nil {
+		t.Errorf("a refusal: %d with %d bytes, %v", code, len(body), err)
+	}
+	server, _ = answers(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(make([]byte, 1<<20))
 	})
 	if _, body, err := send(t.Context(), NewClient(Options{Small: 1 << 20}), "GET", server.URL, nil); len(body) != 1<<20 || err != nil {
 		t.Errorf("an answer of the limit: %d bytes, %v", len(body), err)
+	}
+}
+
+// An answer in JSON that breaks off is asked for again.
+func TestBrokenAnswer(t *testing.T) {
+	var q quick
+	server, asked := answers(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", "11")
+		_, _ = w.Write([]byte("{"))
+	}, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte("{}"))
+	})
+	_, body, err := send(t.Context(), NewClient(Options{Small: 100, Pace: q.pace()}), "GET", server.URL, nil)
+	if body != "{}" || err != nil || asked.Load() != 2 {
+		t.Errorf("got %q, %v after %d requests", body, err, asked.Load())
+	}
+}
+
+// The length in the answer to a HEAD is that of the content, which is not there.
+func TestHead(t *testing.T) {
+	server, _ := answers(t, status(200, "Content-Type", "application/json", "Content-Length", "4000"))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := NewClient(Options{Small: 100}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.ContentLength != 4000 {
+		t.Errorf("the length is %d", response.ContentLength)
 	}
 }
 

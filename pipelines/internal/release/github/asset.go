@@ -97,11 +97,16 @@ func (c *Client) fetch(ctx context.Context, asset Asset, to *bytes.Buffer) (dige
 		if err == nil {
 			return digest, nil
 		}
-		if err := c.again(ctx, failures, err, isBroken(err)); err != nil {
+		if err := c.again(ctx, failures, err, errors.As(err, new(brokenOff))); err != nil {
 			return "", err
 		}
 	}
 }
+
+// brokenOff is the error of a download that ended early.
+type brokenOff struct{ error }
+
+func (b brokenOff) Unwrap() error { return b.error }
 
 // download downloads an asset once.
 func (c *Client) download(ctx context.Context, asset Asset, to *bytes.Buffer) (digest string, err error) {
@@ -124,7 +129,7 @@ func (c *Client) download(ctx context.Context, asset Asset, to *bytes.Buffer) (d
 	}
 	sum, _, err := files.HashReader(ctx, from)
 	if err != nil {
-		return "", broken(ctx, doing, err)
+		return "", brokenOff{lost(ctx, doing, err)}
 	}
 	return "sha256:" + sum, nil
 }

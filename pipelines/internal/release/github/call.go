@@ -39,18 +39,6 @@ type call struct {
 // do makes a call and decodes the answer into a value. Errors are *failure, or
 // the context's.
 func (c *Client) do(ctx context.Context, call call, into any) (http.Header, error) {
-	for failures := 1; ; failures++ {
-		header, err := c.try(ctx, call, into)
-		if err == nil {
-			return header, nil
-		}
-		if err := c.again(ctx, failures, err, isBroken(err) && call.method == http.MethodGet); err != nil {
-			return nil, err
-		}
-	}
-}
-
-func (c *Client) try(ctx context.Context, call call, into any) (http.Header, error) {
 	var body io.Reader
 	if call.send != nil {
 		data, err := json.Marshal(call.send)
@@ -78,7 +66,7 @@ func (c *Client) exchange(request *http.Request, doing string, into any) (http.H
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, broken(request.Context(), doing, err)
+		return nil, lost(request.Context(), doing, err)
 	}
 	if into != nil {
 		if err := json.Unmarshal(data, into); err != nil {
@@ -167,14 +155,4 @@ func lost(ctx context.Context, doing string, err error) error {
 	}
 	_, temporary := web.Temporary(err)
 	return &failure{doing: doing, temporary: temporary, err: web.Clean(err)}
-}
-
-// broken makes a failure of an answer that broke off.
-func broken(ctx context.Context, doing string, err error) error {
-	err = lost(ctx, doing, err)
-	var f *failure
-	if errors.As(err, &f) {
-		f.broken = f.temporary
-	}
-	return err
 }

@@ -33,8 +33,6 @@ type failure struct {
 	fields  []field
 	// temporary is true where the same request may succeed a little later.
 	temporary bool
-	// broken is true where the answer broke off.
-	broken bool
 	// wait is how long a limit lasts that refused it.
 	wait time.Duration
 	err  error
@@ -92,12 +90,6 @@ func (f *failure) Unwrap() error { return f.err }
 func isTemporary(err error) bool {
 	var f *failure
 	return errors.As(err, &f) && f.temporary
-}
-
-// isBroken tells whether an error is that of an answer that broke off.
-func isBroken(err error) bool {
-	var f *failure
-	return errors.As(err, &f) && f.broken
 }
 
 // isTaken tells whether GitHub has something of that name already.

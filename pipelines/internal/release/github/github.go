@@ -10,6 +10,7 @@
 package github
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -109,4 +110,19 @@ func (c *Client) at(parts ...string) string {
 
 func (c *Client) note(format string, args ...any) {
 	c.options.Report.Note(subject, fmt.Sprintf(format, args...))
+}
+
+// CheckName refuses a repository that has another name by now: GitHub redirects
+// what reads, so a plan would look right, and a change would go nowhere.
+func (c *Client) CheckName(ctx context.Context) error {
+	var repository struct {
+		FullName string `json:"full_name"`
+	}
+	if _, err := c.do(ctx, call{doing: "looking for " + c.options.Repository, method: http.MethodGet, url: c.at()}, &repository); err != nil {
+		return err
+	}
+	if !strings.EqualFold(repository.FullName, c.options.Repository) {
+		return fmt.Errorf("the repository %s was renamed to %s: use that name", c.options.Repository, repository.FullName)
+	}
+	return nil
 }

@@ -167,4 +167,11 @@ func TestRenamed(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "301 Moved Permanently") {
 		t.Errorf("got %v, want the redirection", err)
 	}
+	if err := r.CheckName(t.Context()); err != nil {
+		t.Errorf("its own name: %v", err)
+	}
+	r.server.FullName = "kata-containers/kata"
+	if err := r.CheckName(t.Context()); err == nil || !strings.Contains(err.Error(), "renamed to kata-containers/kata: use that name") {
+		t.Errorf("got %v, want the name of today", err)
+	}
 }

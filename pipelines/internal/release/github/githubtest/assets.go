@@ -20,26 +20,49 @@ const (
 	starter  = "starter"
 )
 
-type assetJSON struct {
-	ID     int64   `json:"id"`
-	URL    string  `json:"url"`
-	Name   string  `json:"name"`
-	Label  string  `json:"label"`
-	State  string  `json:"state"`
-	Type   string  `json:"content_type"`
-	Size   int64   `json:"size"`
+// Asset is a file of a release.
+type Asset struct {
+	ID      int64  `json:"id"`
+	Name    string `json:"name"`
+	State   string `json:"state"`
+	Type    string `json:"content_type"`
+	Size    int64  `json:"size"`
+	Digest  string `json:"-"`
+	Content []byte `json:"-"`
+}
+
+// Asset returns the asset of a name, or nil.
+func (r *Release) Asset(name string) *Asset {
+	for _, asset := range r.Assets {
+		if asset.Name == name {
+			return asset
+		}
+	}
+	return nil
+}
+
+// Add adds an asset to a release of the server, whole.
+func (s *Server) Add(release *Release, name string, content []byte) *Asset {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastID++
+	asset := &Asset{ID: s.lastID, Name: name, Type: "application/octet-stream"}
+	asset.finish(content)
+	release.Assets = append(slices.Clone(release.Assets), asset)
+	return asset
+}
+
+// shownAsset is an asset as an answer has it.
+type shownAsset struct {
+	*Asset
 	Digest *string `json:"digest"`
 }
 
-func (s *Server) showAsset(a *Asset) assetJSON {
-	shown := assetJSON{
-		ID: a.ID, URL: fmt.Sprintf("%s/repos/%s/releases/assets/%d", s.server.URL, s.Repository, a.ID),
-		Name: a.Name, State: a.State, Type: a.Type, Size: a.Size,
+func (s *Server) showAsset(a *Asset) shownAsset {
+	if a.Digest == "" || s.NoDigests {
+		return shownAsset{a, nil}
 	}
-	if a.Digest != "" && !s.NoDigests {
-		shown.Digest = &a.Digest
-	}
-	return shown
+	return shownAsset{a, &a.Digest}
 }
 
 func (s *Server) assets(w http.ResponseWriter, r *http.Request, access access, id int64) {
@@ -48,7 +71,7 @@ func (s *Server) assets(w http.ResponseWriter, r *http.Request, access access, i
 		problem(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	shown := []assetJSON{}
+	shown := []shownAsset{}
 	for _, asset := range page(s, w, r, release.Assets) {
 		shown = append(shown, s.showAsset(asset))
 	}
@@ -104,9 +127,9 @@ func (s *Server) rename(w http.ResponseWriter, r *http.Request, release *Release
 func (s *Server) storage(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id, err := strconv.ParseInt(cut(r.URL.Path, "/storage/"), 10, 64)
+	id := number(strings.TrimPrefix(r.URL.Path, "/storage/"))
 	switch {
-	case err != nil || r.URL.Query().Get("signature") != "secret":
+	case r.URL.Query().Get("signature") != "secret":
 		http.Error(w, "no signature", http.StatusForbidden)
 		return
 	case r.Header.Get("Authorization") != "":
@@ -175,25 +198,4 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, id int64) (*Asset
 func (a *Asset) finish(content []byte) {
 	sum := sha256.Sum256(content)
 	a.State, a.Content, a.Size, a.Digest = uploaded, bytes.Clone(content), int64(len(content)), "sha256:"+hex.EncodeToString(sum[:])
-}
-
-// Add adds an asset to a release of the server, whole.
-func (s *Server) Add(release *Release, name string, content []byte) *Asset {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lastID++
-	asset := &Asset{ID: s.lastID, Name: name, Type: "application/octet-stream"}
-	asset.finish(content)
-	release.Assets = append(slices.Clone(release.Assets), asset)
-	return asset
-}
-
-// AddRelease adds a release to the server, and gives it an id.
-func (s *Server) AddRelease(release Release) *Release {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lastID++
-	release.ID = s.lastID
-	s.Releases = append(s.Releases, &release)
-	return &release
 }

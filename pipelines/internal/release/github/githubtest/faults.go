@@ -1,13 +1,10 @@
 package githubtest
 
 import (
-	"encoding/json"
 	"io"
-	"maps"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -59,12 +56,12 @@ func (s *Server) fault(r *http.Request) *Fault {
 
 // meet answers with the fault.
 func (f *Fault) meet(s *Server, w http.ResponseWriter, r *http.Request) {
-	path := cut(r.URL.Path, "/repos/"+s.Repository+"/")
+	path := strings.TrimPrefix(r.URL.Path, "/repos/"+s.Repository+"/")
 	switch f.Leave {
 	case Done:
-		s.route(discarding{http.Header{}}, r, writes, path)
+		s.route(httptest.NewRecorder(), r, writes, path)
 	case Starter:
-		if asset, ok := s.begin(discarding{http.Header{}}, r, releaseOf(path)); ok {
+		if asset, ok := s.begin(httptest.NewRecorder(), r, releaseOf(path)); ok {
 			asset.State = starter
 		}
 	case Damaged:
@@ -80,70 +77,14 @@ func (f *Fault) meet(s *Server, w http.ResponseWriter, r *http.Request) {
 	if f.Status == 0 {
 		panic(http.ErrAbortHandler)
 	}
-	for _, name := range slices.Sorted(maps.Keys(f.Header)) {
-		w.Header().Set(name, f.Header[name])
+	for name, value := range f.Header {
+		w.Header().Set(name, value)
 	}
 	w.WriteHeader(f.Status)
 	_, _ = io.WriteString(w, f.Body) // A client that went away has no use for the error.
 }
 
-// discarding is an answer that nobody gets.
-type discarding struct{ header http.Header }
-
-// Header is that of the answer.
-func (d discarding) Header() http.Header { return d.header }
-
-// Write writes nothing.
-func (d discarding) Write(p []byte) (int, error) { return len(p), nil }
-
-// WriteHeader writes nothing.
-func (d discarding) WriteHeader(int) {}
-
-func answer(w http.ResponseWriter, status int, value any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(value) // A client that went away has no use for the error.
-}
-
-// fieldJSON is one of the values that GitHub does not take.
-type fieldJSON struct {
-	Resource string `json:"resource"`
-	Code     string `json:"code"`
-	Field    string `json:"field"`
-	Message  string `json:"message,omitempty"`
-}
-
-type problemJSON struct {
-	Message       string      `json:"message"`
-	Errors        []fieldJSON `json:"errors,omitempty"`
-	Documentation string      `json:"documentation_url"`
-}
-
-func problem(w http.ResponseWriter, status int, message string) {
-	answer(w, status, problemJSON{Message: message, Documentation: "https://docs.github.com/rest"})
-}
-
-func invalid(w http.ResponseWriter, resource, field, code, message string) {
-	answer(w, http.StatusUnprocessableEntity, problemJSON{
-		Message: "Validation Failed", Documentation: "https://docs.github.com/rest",
-		Errors: []fieldJSON{{Resource: resource, Field: field, Code: code, Message: message}},
-	})
-}
-
 // releaseOf returns the id in "releases/ID/assets", -1 in another path.
 func releaseOf(path string) int64 {
-	id, err := strconv.ParseInt(strings.TrimSuffix(cut(path, "releases/"), "/assets"), 10, 64)
-	if err != nil {
-		return -1
-	}
-	return id
-}
-
-// cut returns what follows a prefix, "" where a text does not have it.
-func cut(text, prefix string) string {
-	rest, ok := strings.CutPrefix(text, prefix)
-	if !ok {
-		return ""
-	}
-	return rest
+	return number(strings.TrimSuffix(strings.TrimPrefix(path, "releases/"), "/assets"))
 }

@@ -5,63 +5,81 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
 
-// releaseJSON is a release in an answer. Its assets are those that are whole.
-type releaseJSON struct {
-	ID          int64       `json:"id"`
-	URL         string      `json:"url"`
-	HTMLURL     string      `json:"html_url"`
-	UploadURL   string      `json:"upload_url"`
-	Tag         string      `json:"tag_name"`
-	Target      string      `json:"target_commitish"`
-	Name        string      `json:"name"`
-	Body        string      `json:"body"`
-	Draft       bool        `json:"draft"`
-	Prerelease  bool        `json:"prerelease"`
-	Immutable   bool        `json:"immutable"`
-	CreatedAt   time.Time   `json:"created_at"`
-	PublishedAt *time.Time  `json:"published_at"`
-	Assets      []assetJSON `json:"assets"`
+// Release is a release of a Server.
+type Release struct {
+	ID         int64     `json:"id"`
+	Tag        string    `json:"tag_name"`
+	Target     string    `json:"target_commitish"`
+	Name       string    `json:"name"`
+	Body       string    `json:"body"`
+	Draft      bool      `json:"draft"`
+	Prerelease bool      `json:"prerelease"`
+	Immutable  bool      `json:"immutable"`
+	Created    time.Time `json:"created_at"`
+	Latest     bool      `json:"-"`
+	Published  time.Time `json:"-"`
+	Assets     []*Asset  `json:"-"`
 }
 
-func (s *Server) show(r *Release) releaseJSON {
-	api := fmt.Sprintf("%s/repos/%s/releases/%d", s.server.URL, s.Repository, r.ID)
+// Release returns a copy of the first release of a tag, or nil.
+func (s *Server) Release(tag string) *Release {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.Releases, func(r *Release) bool { return r.Tag == tag })
+	if i < 0 {
+		return nil
+	}
+	copied := *s.Releases[i]
+	copied.Assets = slices.Clone(copied.Assets)
+	return &copied
+}
+
+// AddRelease adds a release to the server, and gives it an id.
+func (s *Server) AddRelease(release Release) *Release {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastID++
+	release.ID = s.lastID
+	s.Releases = append(s.Releases, &release)
+	return &release
+}
+
+// show returns a release as an answer has it: with its addresses, and the assets
+// that are whole.
+func (s *Server) show(r *Release) any {
 	page := "tag/" + r.Tag
 	if r.Draft {
 		page = fmt.Sprintf("tag/untagged-%d", r.ID)
 	}
-	shown := releaseJSON{
-		ID: r.ID, URL: api, UploadURL: api + "/assets{?name,label}", HTMLURL: fmt.Sprintf("%s/%s/releases/%s", s.server.URL, s.Repository, page),
-		Tag: r.Tag, Target: r.Target, Name: r.Name, Body: r.Body, Draft: r.Draft, Prerelease: r.Prerelease, Immutable: r.Immutable,
-		CreatedAt: r.Created, Assets: []assetJSON{},
-	}
-	if !r.Draft {
-		shown.PublishedAt = &r.Published
-	}
+	assets := []shownAsset{}
 	for _, asset := range r.Assets {
 		if asset.State == uploaded {
-			shown.Assets = append(shown.Assets, s.showAsset(asset))
+			assets = append(assets, s.showAsset(asset))
 		}
 	}
-	return shown
+	return struct {
+		*Release
+		HTMLURL   string       `json:"html_url"`
+		UploadURL string       `json:"upload_url"`
+		Assets    []shownAsset `json:"assets"`
+	}{
+		r, fmt.Sprintf("%s/%s/releases/%s", s.server.URL, s.Repository, page),
+		fmt.Sprintf("%s/repos/%s/releases/%d/assets{?name,label}", s.server.URL, s.Repository, r.ID), assets,
+	}
 }
 
 // list lists the releases, the latest first; drafts for those who may write.
 func (s *Server) list(w http.ResponseWriter, r *http.Request, access access) {
-	var seen []*Release
-	for _, release := range s.Releases {
-		if !release.Draft || access == writes {
-			seen = append(seen, release)
-		}
-	}
+	seen := slices.DeleteFunc(slices.Clone(s.Releases), func(release *Release) bool { return release.Draft && access != writes })
 	slices.SortStableFunc(seen, func(a, b *Release) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID)) })
-	shown := []releaseJSON{}
+	shown := []any{}
 	for _, release := range page(s, w, r, seen) {
 		shown = append(shown, s.show(release))
 	}
@@ -70,39 +88,22 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, access access) {
 
 // page returns a page of a list, and says where the next one is.
 func page[T any](s *Server, w http.ResponseWriter, r *http.Request, all []T) []T {
-	query := r.URL.Query()
-	size, err := strconv.Atoi(query.Get("per_page"))
-	if err != nil || size < 1 {
-		size = 30
-	}
-	size = min(size, s.PageSize)
-	number, err := strconv.Atoi(query.Get("page"))
-	if err != nil || number < 1 {
-		number = 1
-	}
+	size := min(queried(r, "per_page", 30), s.PageSize)
+	number := queried(r, "page", 1)
 	begin, end := min((number-1)*size, len(all)), min(number*size, len(all))
-	link := func(number int, relation string) string {
-		query := url.Values{"per_page": {query.Get("per_page")}, "page": {strconv.Itoa(number)}}
-		return fmt.Sprintf(`<%s%s?%s>; rel="%s"`, s.server.URL, r.URL.Path, query.Encode(), relation)
-	}
 	if end < len(all) {
-		last := (len(all) + size - 1) / size
-		w.Header().Set("Link", link(number+1, "next")+", "+link(last, "last"))
-	} else if number > 1 {
-		w.Header().Set("Link", link(number-1, "prev")+", "+link(1, "first"))
+		at := fmt.Sprintf("%s%s?per_page=%d&page=", s.server.URL, r.URL.Path, size)
+		w.Header().Set("Link", fmt.Sprintf(`<%s1>; rel="first", <%s%d>; rel="next"`, at, at, number+1))
 	}
 	return all[begin:end]
 }
 
-// edit is the body of a request that makes or changes a release.
-type edit struct {
-	Tag        *string `json:"tag_name"`
-	Target     *string `json:"target_commitish"`
-	Name       *string `json:"name"`
-	Body       *string `json:"body"`
-	Draft      *bool   `json:"draft"`
-	Prerelease *bool   `json:"prerelease"`
-	Latest     string  `json:"make_latest"`
+func queried(r *http.Request, name string, otherwise int) int {
+	n, err := strconv.Atoi(r.URL.Query().Get(name))
+	if err != nil || n < 1 {
+		return otherwise
+	}
+	return n
 }
 
 func (s *Server) create(w http.ResponseWriter, r *http.Request) {
@@ -120,32 +121,25 @@ func (s *Server) release(w http.ResponseWriter, r *http.Request, access access, 
 	switch {
 	case release == nil:
 		problem(w, http.StatusNotFound, "Not Found")
-	case r.Method == http.MethodPatch:
-		if s.change(w, r, release) {
-			answer(w, http.StatusOK, s.show(release))
-		}
 	case r.Method == http.MethodDelete:
 		s.Releases = slices.DeleteFunc(s.Releases, func(other *Release) bool { return other == release })
 		w.WriteHeader(http.StatusNoContent)
-	default:
+	case r.Method != http.MethodPatch || s.change(w, r, release):
 		answer(w, http.StatusOK, s.show(release))
 	}
 }
 
 // change makes a change to a release, or answers why not.
 func (s *Server) change(w http.ResponseWriter, r *http.Request, release *Release) bool {
-	var edit edit
+	changed := *release
+	edit := struct {
+		*Release
+		Latest string `json:"make_latest"`
+	}{Release: &changed}
 	if err := json.NewDecoder(r.Body).Decode(&edit); err != nil {
 		problem(w, http.StatusBadRequest, "Problems parsing JSON")
 		return false
 	}
-	changed := *release
-	set(&changed.Tag, edit.Tag)
-	set(&changed.Target, edit.Target)
-	set(&changed.Name, edit.Name)
-	set(&changed.Body, edit.Body)
-	set(&changed.Draft, edit.Draft)
-	set(&changed.Prerelease, edit.Prerelease)
 	publish := !changed.Draft && changed.Published.IsZero()
 	_, tagged := s.Tags[changed.Tag]
 	switch {
@@ -181,12 +175,6 @@ func (s *Server) publish(release *Release, latest bool) {
 	}
 }
 
-func set[T any](to *T, value *T) {
-	if value != nil {
-		*to = *value
-	}
-}
-
 // find returns the release of an id that a request may see.
 func (s *Server) find(id int64, access access) *Release {
 	for _, release := range s.Releases {
@@ -207,19 +195,8 @@ func (s *Server) latest(w http.ResponseWriter) {
 	problem(w, http.StatusNotFound, "Not Found")
 }
 
-// tagged answers the published release of a tag: a draft has no tag yet.
-func (s *Server) tagged(w http.ResponseWriter, tag string) {
-	for _, release := range s.Releases {
-		if release.Tag == tag && !release.Draft {
-			answer(w, http.StatusOK, s.show(release))
-			return
-		}
-	}
-	problem(w, http.StatusNotFound, "Not Found")
-}
-
 func (s *Server) commit(w http.ResponseWriter, reference string) {
-	sha := s.Tags[cut(reference, "tags/")]
+	sha := s.Tags[strings.TrimPrefix(reference, "tags/")]
 	if slices.Contains(s.Commits, reference) {
 		sha = reference
 	}

@@ -7,6 +7,7 @@
 package githubtest
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -26,13 +27,13 @@ const (
 // Server is one repository of a GitHub. Its fields may be set before the first
 // request, and between requests through Do.
 type Server struct {
-	// Repository is "owner/name".
-	Repository string
+	// Repository is "owner/name", and FullName its name of today.
+	Repository, FullName string
 	// PageSize is the most that a page of a list holds.
 	PageSize int
 	// Immutable has releases frozen once they are published.
 	Immutable bool
-	// NoDigests has GitHub say no digest of any asset, as Enterprise Server does.
+	// NoDigests hides the digests of assets, as Enterprise Server does.
 	NoDigests bool
 	// Commits are those that were pushed, Tags the commits of tags.
 	Commits []string
@@ -51,28 +52,9 @@ type Server struct {
 	changes  int
 }
 
-// Release is a release of a Server.
-type Release struct {
-	ID                           int64
-	Tag, Target, Name, Body      string
-	Draft, Prerelease, Immutable bool
-	Latest                       bool
-	Created, Published           time.Time
-	Assets                       []*Asset
-}
-
-// Asset is a file of a release.
-type Asset struct {
-	ID           int64
-	Name, State  string
-	Digest, Type string
-	Size         int64
-	Content      []byte
-}
-
 // New starts a Server for a repository, which ends with the test.
 func New(t testing.TB, repository string) *Server {
-	s := &Server{Repository: repository, PageSize: 100, Tags: map[string]string{}}
+	s := &Server{Repository: repository, FullName: repository, PageSize: 100, Tags: map[string]string{}}
 	s.server = httptest.NewServer(s)
 	t.Cleanup(s.server.Close)
 	return s
@@ -97,13 +79,7 @@ func (s *Server) Requests() []string {
 
 // Count returns how many requests began with a text.
 func (s *Server) Count(prefix string) int {
-	n := 0
-	for _, request := range s.Requests() {
-		if strings.HasPrefix(request, prefix) {
-			n++
-		}
-	}
-	return n
+	return len(slices.DeleteFunc(s.Requests(), func(request string) bool { return !strings.HasPrefix(request, prefix) }))
 }
 
 // Changes returns how often anything was made, changed or deleted.
@@ -111,28 +87,6 @@ func (s *Server) Changes() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changes
-}
-
-// Release returns the first release of a tag, or nil.
-func (s *Server) Release(tag string) *Release {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.Releases, func(r *Release) bool { return r.Tag == tag })
-	if i < 0 {
-		return nil
-	}
-	copied := *s.Releases[i]
-	copied.Assets = slices.Clone(copied.Assets)
-	return &copied
-}
-
-// Asset returns the asset of a name, or nil.
-func (r *Release) Asset(name string) *Asset {
-	i := slices.IndexFunc(r.Assets, func(a *Asset) bool { return a.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return r.Assets[i]
 }
 
 // access is what a request may do.
@@ -146,8 +100,11 @@ const (
 
 // ServeHTTP serves one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.Around != nil {
-		s.Around(w, r, s.serve)
+	s.mu.Lock()
+	around := s.Around
+	s.mu.Unlock()
+	if around != nil {
+		around(w, r, s.serve)
 		return
 	}
 	s.serve(w, r)
@@ -164,19 +121,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	access, ok := s.authenticate(w, r)
-	if !ok {
-		return
-	}
-	if fault != nil {
+	path, found := strings.CutPrefix(r.URL.Path, "/repos/"+s.Repository)
+	switch {
+	case !ok:
+	case fault != nil:
 		fault.meet(s, w, r)
-		return
-	}
-	rest, ok := strings.CutPrefix(r.URL.Path, "/repos/"+s.Repository+"/")
-	if !ok {
+	case found && path == "":
+		answer(w, http.StatusOK, map[string]string{"full_name": s.FullName})
+	case found && path[0] == '/':
+		s.route(w, r, access, path[1:])
+	default:
 		problem(w, http.StatusNotFound, "Not Found")
-		return
 	}
-	s.route(w, r, access, rest)
 }
 
 // authenticate refuses what GitHub does: clients without a name, and tokens that
@@ -202,24 +158,17 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (access, b
 
 // route finds who serves a request to the repository.
 func (s *Server) route(w http.ResponseWriter, r *http.Request, access access, path string) {
-	parts := strings.Split(path, "/")
-	number := func(i int) int64 {
-		n, err := strconv.ParseInt(parts[i], 10, 64)
-		if err != nil {
-			return -1
-		}
-		return n
-	}
-	if r.Method != http.MethodGet && access != writes {
-		if access == public {
-			problem(w, http.StatusUnauthorized, "Requires authentication")
-		} else {
-			problem(w, http.StatusForbidden, "Resource not accessible by personal access token")
-		}
+	if r.Method != http.MethodGet && access == public {
+		problem(w, http.StatusUnauthorized, "Requires authentication")
 		return
 	}
-	if r.Method == http.MethodPost && len(parts) == 3 && parts[2] == "assets" {
-		s.upload(w, r, number(1)) // The lock is not held while the body comes.
+	if r.Method != http.MethodGet && access != writes {
+		problem(w, http.StatusForbidden, "Resource not accessible by personal access token")
+		return
+	}
+	parts := append(strings.Split(path, "/"), "", "")
+	if r.Method == http.MethodPost && parts[2] == "assets" {
+		s.upload(w, r, number(parts[1])) // The lock is not held while the body comes.
 		return
 	}
 	s.mu.Lock()
@@ -228,25 +177,52 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, access access, pa
 		s.changes++
 	}
 	switch {
-	case parts[0] == "commits" && len(parts) > 1:
-		s.commit(w, strings.Join(parts[1:], "/"))
-	case parts[0] != "releases":
-		problem(w, http.StatusNotFound, "Not Found")
-	case len(parts) == 1 && r.Method == http.MethodGet:
+	case parts[0] == "commits":
+		s.commit(w, strings.TrimPrefix(path, "commits/"))
+	case path == "releases" && r.Method == http.MethodGet:
 		s.list(w, r, access)
-	case len(parts) == 1 && r.Method == http.MethodPost:
+	case path == "releases":
 		s.create(w, r)
-	case len(parts) == 2 && parts[1] == "latest":
+	case path == "releases/latest":
 		s.latest(w)
-	case len(parts) == 3 && parts[1] == "tags":
-		s.tagged(w, parts[2])
-	case len(parts) == 3 && parts[1] == "assets":
-		s.asset(w, r, access, number(2))
-	case len(parts) == 3 && parts[2] == "assets":
-		s.assets(w, r, access, number(1))
-	case len(parts) == 2:
-		s.release(w, r, access, number(1))
+	case parts[0] == "releases" && parts[1] == "assets":
+		s.asset(w, r, access, number(parts[2]))
+	case parts[0] == "releases" && parts[2] == "assets":
+		s.assets(w, r, access, number(parts[1]))
+	case parts[0] == "releases":
+		s.release(w, r, access, number(parts[1]))
 	default:
 		problem(w, http.StatusNotFound, "Not Found")
 	}
+}
+
+// number returns an id, -1 for none.
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+func answer(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(value) // A client that went away has no use for the error.
+}
+
+// field is one of the values that GitHub rejects.
+type field struct {
+	Resource string `json:"resource"`
+	Code     string `json:"code"`
+	Field    string `json:"field"`
+	Message  string `json:"message,omitempty"`
+}
+
+func problem(w http.ResponseWriter, status int, message string, fields ...field) {
+	answer(w, status, map[string]any{"message": message, "errors": fields, "documentation_url": "https://docs.github.com/rest"})
+}
+
+func invalid(w http.ResponseWriter, resource, name, code, message string) {
+	problem(w, http.StatusUnprocessableEntity, "Validation Failed", field{Resource: resource, Field: name, Code: code, Message: message})
 }
