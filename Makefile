@@ -2,7 +2,7 @@
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.9.0
 DEADCODE := go run golang.org/x/tools/cmd/deadcode@v0.45.0
 ACTIONLINT := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
-# As the verbs take them: this machine's if empty, and assets to leave out.
+# The architecture, by default this machine's, and assets to leave out.
 ARCH ?=
 WITHOUT ?=
 
@@ -11,13 +11,13 @@ WITHOUT ?=
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-%-tarball: ## build an asset, or take it from the cache: kernel-tarball, qemu-tarball; ARCH=s390x for another machine
+%-tarball: ## build an asset or take it from the cache: kernel-tarball, qemu-tarball; ARCH=s390x for another architecture
 	go run ./pipelines build-asset "$*" --arch "$(ARCH)"
 
-kata-tarball: ## build all assets of a release, and merge them; WITHOUT=qemu,ovmf leaves some out
+kata-tarball: ## build all assets of a release and merge them; WITHOUT=qemu,ovmf leaves some out
 	go run ./pipelines build-asset --set kata-static --arch "$(ARCH)" --without "$(WITHOUT)" && go run ./pipelines merge kata-static --arch "$(ARCH)" --without "$(WITHOUT)"
 
-merge: ## merge what is built into build/kata-static.tar.zst
+merge: ## merge the built assets into build/kata-static.tar.zst
 	go run ./pipelines merge kata-static --arch "$(ARCH)" --without "$(WITHOUT)"
 
 check: ## check versions.yaml, the assets and the kernel configurations
@@ -26,16 +26,16 @@ check: ## check versions.yaml, the assets and the kernel configurations
 test: ## the fast tests: no engine, no network
 	go test ./...
 
-test-all: ## all tests but the full kernel, in a real engine: the README's command
+test-all: ## all tests except the full kernel, with a real engine
 	go test -tags integration -timeout 60m ./...
 
-configs: ## configure all kernels with the real tree, in the folder SOURCES of sources, and assert every option
+configs: ## configure all kernels with the sources in the folder SOURCES and check every option
 	pipelines/scripts/configs.sh "$(SOURCES)"
 
 kernel-debug: ## build the debug kernel twice from empty caches and compare (half an hour)
 	pipelines/scripts/twice.sh kernel-debug
 
-lint: ## golangci-lint, with the import walls, dead code, go.mod, shellcheck, and actionlint
+lint: ## golangci-lint with the import walls, dead code, go.mod, shellcheck, actionlint
 	$(LINT) run --build-tags integration,bench ./...
 	@dead="$$($(DEADCODE) -test -tags integration,bench ./...)" && if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
 	go mod tidy -diff
@@ -45,23 +45,23 @@ lint: ## golangci-lint, with the import walls, dead code, go.mod, shellcheck, an
 fmt: ## format the Go code
 	$(LINT) fmt ./...
 
-update: ## write the golden files of the tests anew
+update: ## rewrite the golden files of the tests
 	go test ./... -update
 
-bench: ## measure the engine's start and a hit in the cache
+bench: ## measure the start of the engine and a cache hit
 	pipelines/scripts/bench.sh
 
-bench-kernel: ## measure the kernel build against a plain chroot (half an hour)
+bench-kernel: ## compare the kernel build with a plain chroot (half an hour)
 	pipelines/scripts/bench-kernel.sh
 
-bench-ccache: ## measure a kernel build after one changed option against the first (half an hour)
+bench-ccache: ## compare a kernel build after one changed option with the first (half an hour)
 	pipelines/scripts/bench-ccache.sh kernel
 
-bench-registry: ## measure the registry tier beside the oras CLI (a minute)
+bench-registry: ## compare the registry with the oras CLI (a minute)
 	go test -tags bench -count=1 -run TestRegistrySpeed -v ./pipelines
 
-bench-archive: ## measure tarballs beside GNU tar, zstd -10 and cat (ten minutes, 11 GB in TMPDIR)
+bench-archive: ## compare tarballs with GNU tar, zstd -10 and cat (ten minutes, 11 GB in TMPDIR)
 	go test -tags bench -count=1 -timeout 60m -run 'TestArchive(Size|Speed)' -v ./pipelines
 
-verify-test: ## test verify on the real kernel in build/: it boots, hangs and panics
+verify-test: ## test verify with the real kernel in build/: boot, hang and panic
 	KATA_TEST_KERNEL_TARBALL="$(CURDIR)/build/kata-static-kernel-debug.tar.zst" go test -tags integration -count=1 ./pipelines/internal/verify/

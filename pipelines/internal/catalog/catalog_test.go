@@ -197,7 +197,7 @@ func TestLoadOfNothing(t *testing.T) {
 	}
 }
 
-// TestRepository loads the tree that this test stands in.
+// TestRepository loads the repository of this test.
 func TestRepository(t *testing.T) {
 	c, err := Load(os.DirFS("../../.."))
 	if err != nil {

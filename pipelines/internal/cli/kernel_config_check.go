@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
+
+// maxConfig is far more than any .config.
+const maxConfig = 16 << 20
 
 type kernelConfigCheckOptions struct{ arch, facts string }
 
@@ -43,7 +46,7 @@ func runKernelConfigCheck(w io.Writer, o kernelConfigCheckOptions, ws *workspace
 	if err != nil {
 		return err
 	}
-	final, err := os.ReadFile(file)
+	final, err := files.ReadNamed(file, maxConfig)
 	if err != nil {
 		return err
 	}
@@ -65,7 +68,7 @@ func readFacts(named, usual string) (*kconfig.Facts, error) {
 	if file == "" {
 		file = usual
 	}
-	data, err := os.ReadFile(file)
+	data, err := files.ReadNamed(file, maxConfig)
 	if named == "" && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
@@ -98,7 +98,7 @@ var aKernel = regexp.MustCompile(`^(?:(.+):)?([a-z0-9]+(?:-[a-z0-9]+)*)(?:@([a-z
 func side(ctx context.Context, ws *workspace.Workspace, arg, arch string) (kconfig.Side, error) {
 	match := aKernel.FindStringSubmatch(arg)
 	if match == nil {
-		data, err := os.ReadFile(arg)
+		data, err := files.ReadNamed(arg, maxConfig)
 		if err != nil {
 			return kconfig.Side{}, err
 		}
@@ -109,13 +109,13 @@ func side(ctx context.Context, ws *workspace.Workspace, arg, arch string) (kconf
 	if match[3] != "" {
 		arch = match[3]
 	}
-	assets, files := ws.Catalog, ws.Files()
+	assets, tree := ws.Catalog, ws.Files()
 	if revision != "" {
 		var err error
-		if files, err = ws.Revision(ctx, revision); err != nil {
+		if tree, err = ws.Revision(ctx, revision); err != nil {
 			return kconfig.Side{}, err
 		}
-		if assets, err = catalog.Load(files); err != nil {
+		if assets, err = catalog.Load(tree); err != nil {
 			return kconfig.Side{}, fmt.Errorf("reading the assets of %s: %w", revision, err)
 		}
 	}
@@ -123,7 +123,7 @@ func side(ctx context.Context, ws *workspace.Workspace, arg, arch string) (kconf
 	if err != nil {
 		return kconfig.Side{}, usage(err)
 	}
-	set, err := kconfig.Load(files, asset.Kernel.Folders(chosen), chosen.Kernel())
+	set, err := kconfig.Load(tree, asset.Kernel.Folders(chosen), chosen.Kernel())
 	if err != nil {
 		return kconfig.Side{}, err
 	}

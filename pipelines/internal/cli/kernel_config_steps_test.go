@@ -10,7 +10,7 @@ import (
 )
 
 // step runs a step of the kernels as a builder does, with a Makefile in place of
-// Linux. It returns what was printed.
+// Linux. It returns its output.
 func step(t *testing.T, work, name string, environment ...string) (string, error) {
 	t.Helper()
 	for _, tool := range []string{"bash", "make", "patch", "tar"} {
@@ -32,7 +32,7 @@ func step(t *testing.T, work, name string, environment ...string) (string, error
 	return string(out), err
 }
 
-// lay writes files below a folder, which may be there.
+// lay writes files below a folder, which may exist.
 func lay(t *testing.T, folder string, files map[string]string) {
 	t.Helper()
 	for name, data := range files {
@@ -46,7 +46,7 @@ func lay(t *testing.T, folder string, files map[string]string) {
 	}
 }
 
-// pack makes a source of a folder.
+// pack makes a source from a folder.
 func pack(t *testing.T, work, name, folder, member string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Join(work, "sources"), 0o755); err != nil {
@@ -69,7 +69,7 @@ func TestUnpack(t *testing.T) {
 		version string
 		patches map[string]string // of the repository
 		source  map[string]string // of the source "patches", if any
-		want    string            // the file that is patched, or what is said
+		want    string            // the patched file, or a part of the output
 		fails   bool
 	}{
 		"plain":                    {"v6.18.15", nil, nil, "a\nb\nc\n", false},
@@ -83,9 +83,9 @@ func TestUnpack(t *testing.T) {
 			"assets/kernel/patches/6.18.x/1.patch does not apply to Linux v6.18.15:\n  hunk #1 of x\n", true},
 		"one for a file that is not there": {"v6.18.15", map[string]string{"6.18.x/1.patch": strings.ReplaceAll(good, "/x\n", "/y\n")}, nil,
 			"can't find file to patch", true},
-		"one that is applied": {"v6.18.15", map[string]string{"6.18.x/1.patch": good, "6.18.x/2.patch": good}, nil, "reviously applied", true},
-		"a source of no use":  {"v6.18.15", nil, map[string]string{"README": ""}, `the source "patches" has no *.patch file`, true},
-		"a bad source":        {"v6.18.15", nil, map[string]string{"1.patch": failing}, "patches/1.patch does not apply to Linux v6.18.15:\n  hunk #1 of x\n", true},
+		"one that is applied":      {"v6.18.15", map[string]string{"6.18.x/1.patch": good, "6.18.x/2.patch": good}, nil, "reviously applied", true},
+		"a source without patches": {"v6.18.15", nil, map[string]string{"README": ""}, `the source "patches" has no *.patch file`, true},
+		"a bad source":             {"v6.18.15", nil, map[string]string{"1.patch": failing}, "patches/1.patch does not apply to Linux v6.18.15:\n  hunk #1 of x\n", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -152,7 +152,7 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// installed lists what is below a folder, with content or target.
+// installed lists the files below a folder with their contents or targets.
 func installed(t *testing.T, folder string) []string {
 	t.Helper()
 	var found []string
@@ -184,13 +184,13 @@ func installed(t *testing.T, folder string) []string {
 	return found
 }
 
-// What users of the kernels rely on.
+// TestKernelsHaveWhatKataNeeds checks the options that users of the kernels rely on.
 func TestKernelsHaveWhatKataNeeds(t *testing.T) {
 	_, kernels := repository(t)
 	everywhere := []string{
 		"CONFIG_VIRTIO_BLK=y", "CONFIG_VIRTIO_NET=y", "CONFIG_VIRTIO_VSOCKETS=y", "CONFIG_VIRTIO_FS=y", "CONFIG_9P_FS=y",
 		"CONFIG_OVERLAY_FS=y", "CONFIG_EXT4_FS=y", "CONFIG_EROFS_FS=y", "CONFIG_CGROUP_BPF=y",
-		// Without these Firecracker's guests have no /dev/vda.
+		// Firecracker guests have no /dev/vda without these.
 		"CONFIG_VIRTIO_MMIO=y", "CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y",
 	}
 	needs := map[string][]string{
@@ -204,13 +204,13 @@ func TestKernelsHaveWhatKataNeeds(t *testing.T) {
 		merged := string(k.plan.Requested.Merged())
 		for _, line := range append(needs[name], everywhere...) {
 			if !strings.Contains(merged, line+"\n") {
-				t.Errorf("%s does not ask for %s", name, line)
+				t.Errorf("%s does not request %s", name, line)
 			}
 		}
 	}
 	for name := range needs {
 		if _, found := kernels[name]; !found {
-			t.Errorf("there is no %s", name)
+			t.Errorf("%s does not exist", name)
 		}
 	}
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-// debugOnly are the options whose cost, or whose view into the guest, no
-// kernel but the debug one may have, also where a new fragment asks for them.
+// debugOnly matches the options that only the debug kernel may request, because they
+// cost the guest time or let others look into it.
 var debugOnly = regexp.MustCompile(`^CONFIG_(DEBUG_.*|.*_DEBUG(FS)?|KPROBE.*|UPROBE.*|F(UNCTION_.*)?TRACER?|FTRACE_.*|.*_TRACER|DYNAMIC_(FTRACE|DEBUG)|FPROBE.*|IKCONFIG.*|BPF_EVENTS|KALLSYMS_ALL|MAGIC_SYSRQ.*|STACKTRACE|BLK_DEV_IO_TRACE|SCHEDSTATS|GDB_.*|KGDB.*|KASAN.*|LOCKDEP|PROVE_.*|READABLE_ASM)$`)
 
-// repository loads the tree that this test stands in, and its kernels.
+// repository loads the repository of this test and its kernels.
 func repository(t *testing.T) (*workspace.Workspace, map[string]kernelOf) {
 	t.Helper()
 	root, err := filepath.Abs("../../..")
@@ -42,8 +42,8 @@ func repository(t *testing.T) (*workspace.Workspace, map[string]kernelOf) {
 	return tree, kernels
 }
 
-// What helps to debug a guest is in the debug folder, and what is in the debug
-// folder is in no kernel that does not name it.
+// TestDebugOptionsStayInDebugKernels checks that options for debugging are in the debug
+// folder, and that kernels without that folder do not request them.
 func TestDebugOptionsStayInDebugKernels(t *testing.T) {
 	_, kernels := repository(t)
 	debug := map[string]string{} // options of the debug folder and their places
@@ -52,13 +52,13 @@ func TestDebugOptionsStayInDebugKernels(t *testing.T) {
 			if strings.HasPrefix(option.Path, kconfig.Root+"/"+kconfig.DebugFolder+"/") {
 				debug[option.Name] = option.Pos()
 			} else if debugOnly.MatchString(option.Name) {
-				t.Errorf("%s: %s, which %s gets, belongs into the debug folder", option.Pos(), option.Name, name)
+				t.Errorf("%s: %s, which %s gets, belongs in the debug folder", option.Pos(), option.Name, name)
 			}
 		}
 	}
 	for _, name := range []string{"CONFIG_KPROBES", "CONFIG_FTRACE", "CONFIG_DEBUG_INFO_BTF", "CONFIG_DEBUG_FS", "CONFIG_IKCONFIG_PROC"} {
 		if debug[name] == "" || !debugOnly.MatchString(name) {
-			t.Errorf("the debug kernel does not ask for %s, or the pattern of this test does not know it", name)
+			t.Errorf("the debug kernel does not request %s, or the pattern of this test does not match it", name)
 		}
 	}
 	for name, k := range kernels {
@@ -73,7 +73,7 @@ func TestDebugOptionsStayInDebugKernels(t *testing.T) {
 	}
 }
 
-// An exception that no kernel needs would never be found stale.
+// TestExceptionsAreForSomeKernel finds exceptions that no build would report as stale.
 func TestExceptionsAreForSomeKernel(t *testing.T) {
 	tree, kernels := repository(t)
 	all, err := kconfig.LoadExceptions(tree.Files())
@@ -89,12 +89,12 @@ func TestExceptionsAreForSomeKernel(t *testing.T) {
 			}
 		}
 		if !used {
-			t.Errorf("%s:%d: no kernel asks for %s where this applies", kconfig.ExceptionsFile, e.Line, e.Option)
+			t.Errorf("%s:%d: no kernel requests %s where this applies", kconfig.ExceptionsFile, e.Line, e.Option)
 		}
 	}
 }
 
-// Every paragraph of a fragment begins with the reason for its options.
+// TestFragmentsSayWhy wants every paragraph of a fragment to begin with a comment.
 func TestFragmentsSayWhy(t *testing.T) {
 	tree, _ := repository(t)
 	paragraphs := 0
@@ -109,7 +109,7 @@ func TestFragmentsSayWhy(t *testing.T) {
 		for _, paragraph := range strings.Split(strings.TrimSpace(string(data)), "\n\n") {
 			paragraphs++
 			if !strings.HasPrefix(paragraph, "# ") || strings.HasPrefix(paragraph, "# CONFIG_") {
-				t.Errorf("%s: a paragraph does not begin with a comment that says what it is for: %.60q", file, paragraph)
+				t.Errorf("%s: a paragraph does not begin with a comment that gives its reason: %.60q", file, paragraph)
 			}
 		}
 		return nil

@@ -27,27 +27,19 @@ func ParseConfig(path string, data []byte) ([]Option, error) {
 	return options, nil
 }
 
-// parseFinal returns the values of a final .config by name.
-func parseFinal(data []byte) (map[string]string, error) {
+// parseFinal returns the options of a final .config by name.
+func parseFinal(data []byte) (map[string]*Option, error) {
 	options, err := ParseConfig("the final configuration", data)
-	if err != nil {
-		return nil, err
-	}
-	values := make(map[string]string, len(options))
-	for _, option := range options {
-		values[option.Name] = option.Value
-	}
-	return values, nil
+	return byName(options), err
 }
 
-// shown is the value of an option as a .config shows it.
-func shown(value string, there bool) string {
+// shown is an option's value as a .config shows it.
+func shown(o *Option) string {
 	switch {
-	case !there:
+	case o == nil:
 		return "nothing (absent)"
-	case value == "n":
+	case o.Value == "n":
 		return "not set"
-	default:
-		return value
 	}
+	return o.Value
 }

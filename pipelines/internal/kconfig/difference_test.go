@@ -19,8 +19,8 @@ func TestCompare(t *testing.T) {
 			requested("CONFIG_A=m", "CONFIG_C=y"),
 			"A y m, B y -, C - y, D n -",
 		},
-		"a set that asks for less": {requested("# CONFIG_A is not set"), requested("CONFIG_A=y"), "A n y"},
-		"a file, of which only what is requested counts": {
+		"a set that requests less": {requested("# CONFIG_A is not set"), requested("CONFIG_A=y"), "A n y"},
+		"a file, where only requested options count": {
 			requested("CONFIG_A=y", "CONFIG_B=y", "# CONFIG_C is not set"),
 			final("CONFIG_B=y", "CONFIG_X=y", "# CONFIG_A is not set"),
 			"A y n",

@@ -113,12 +113,12 @@ func (p *Plan) CheckRequested(final []byte, facts *Facts) error {
 	var problems []error
 	missing := false
 	for _, option := range p.Requested.Options {
-		value, there := got[option.Name]
-		survived := value == option.Value || option.Value == "n" && !there
+		value := got[option.Name]
+		survived := value == nil && option.Value == "n" || value != nil && value.Value == option.Value
 		excused := p.Exceptions[option.Name]
 		if !survived && len(excused) == 0 {
 			problems = append(problems, fmt.Errorf("%s: %s: wanted %s, got %s in the final configuration of %s%s",
-				option.Pos(), option.Name, shown(option.Value, true), shown(value, there), p, facts.explain(option)))
+				option.Pos(), option.Name, shown(&option), shown(value), p, facts.explain(option)))
 			missing = true
 		}
 		for _, e := range excused {
@@ -143,7 +143,7 @@ func (p *Plan) CheckForbidden(final []byte) error {
 	}
 	var problems []error
 	for _, option := range p.Forbidden {
-		if got[option.Name] == option.Value {
+		if value := got[option.Name]; value != nil && value.Value == option.Value {
 			problems = append(problems, fmt.Errorf("%s: %s=%s is for debug kernels only, but is in the final configuration of %s: find the option that selects it",
 				option.Pos(), option.Name, option.Value, p))
 		}

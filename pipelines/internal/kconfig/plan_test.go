@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestForbidden builds the plan of a kernel beside a debug folder, and checks a
+// TestForbidden builds the plan of a kernel in a tree with a debug folder, and checks a
 // final .config.
 func TestForbidden(t *testing.T) {
 	files := tree(map[string]string{

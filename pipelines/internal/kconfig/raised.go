@@ -37,16 +37,11 @@ func CheckRaised(earlier, now fs.FS, base string) error {
 		return err
 	}
 	const limit = 10
-	problems := make([]error, 0, limit+2)
-	for i, change := range changes {
-		if i == limit {
-			problems = append(problems, fmt.Errorf("and %d more changes of requested options", len(changes)-limit))
-			break
-		}
-		problems = append(problems, errors.New(change))
+	if more := len(changes) - limit; more > 0 {
+		changes = append(changes[:limit:limit], fmt.Sprintf("and %d more changes of requested options", more))
 	}
-	return errors.Join(append(problems, fmt.Errorf("%s:1: requested options changed since %s, but the version is %d here and %d there: raise it to %d",
-		VersionFile, base, version, old, old+1))...)
+	return fmt.Errorf("%s\n%s:1: requested options changed since %s, but the version is %d here and %d there: raise it to %d",
+		strings.Join(changes, "\n"), VersionFile, base, version, old, old+1)
 }
 
 // request is an option that a folder sets; another folder may set it too.

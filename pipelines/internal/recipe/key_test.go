@@ -20,7 +20,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// edits are changes of what is declared, each of one input.
+// edits are changes of declarations, each of one input.
 var edits = map[string]func(in *input){
 	"content of a script": func(in *input) { in.edit("assets/kernel/build.sh", "build", "rebuild") },
 	"mode of a file":      func(in *input) { in.tree["assets/kernel/patches/1.patch"].Mode = 0o755 },
@@ -116,7 +116,7 @@ func TestEveryInputChangesTheKey(t *testing.T) {
 		fmt.Fprintf(&out, "# %s\n", name)
 		diff := Diff(base, changed[name])
 		if len(diff) == 0 {
-			t.Errorf("a change of the %s is no change of the inputs", name)
+			t.Errorf("a change of the %s does not change the inputs", name)
 		}
 		for _, change := range diff {
 			fmt.Fprintln(&out, change)

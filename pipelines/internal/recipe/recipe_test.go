@@ -89,7 +89,7 @@ func files() fstest.MapFS {
 	}
 }
 
-// certificate is a PEM block; nobody looks inside.
+// certificate is a PEM block with arbitrary content.
 func certificate(content string) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte(content)})
 }

@@ -53,7 +53,7 @@ func TestBad(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			f, warnings, err := Load(file)
 			if err == nil || f != nil || warnings != nil {
-				t.Fatalf("Load = %v, %v, %v, want an error alone", f, warnings, err)
+				t.Fatalf("Load = %v, %v, %v, want only an error", f, warnings, err)
 			}
 			for line := range strings.Lines(err.Error()) {
 				if !position.MatchString(line) || !strings.ContainsAny(line, ";") {
@@ -168,7 +168,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// TestHashes tells places apart by what caches know them by.
+// TestHashes checks the names that caches use for places.
 func TestHashes(t *testing.T) {
 	f, _ := load(t, "testdata/sources.yaml")
 	got, err := f.Source("assets.kernel.patched.patches")
