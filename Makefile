@@ -64,4 +64,4 @@ bench-archive: ## compare tarballs with GNU tar, zstd -10 and cat (ten minutes, 
 	go test -tags bench -count=1 -timeout 60m -run 'TestArchive(Size|Speed)' -v ./pipelines
 
 verify-test: ## test verify with the real kernel in build/: boot, hang and panic
-	KATA_TEST_KERNEL_TARBALL="$(CURDIR)/build/kata-static-kernel-debug.tar.zst" go test -tags integration -count=1 ./pipelines/internal/verify/
+	KATA_TEST_KERNEL_TARBALL="$(CURDIR)/build/kata-static-kernel-debug.tar.zst" go test -tags integration -count=1 ./pipelines/internal/verify/kernel/

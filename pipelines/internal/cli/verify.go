@@ -4,32 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/families"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type verifyOptions struct {
-	arch    string
-	file    string
-	modules string
-	accel   string
-	timeout time.Duration
-	noBoot  bool
-	json    bool
+	arch, registry string
+	file, modules  string
+	accel          string
+	timeout        time.Duration
+	noBoot         bool
+	require        []string
+	json           bool
 }
 
 func verifyCmd(a *app) *cobra.Command {
@@ -37,138 +36,181 @@ func verifyCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify NAME",
 		Short: "Prove that a built asset works: inspect it, and run it",
-		Long: `Look at the tarball of an asset: the one that --file names, else the one in the
-build folder, else the one that the local cache has for the asset's key. Guest
-kernels and firmware are inspected and booted, QEMU makes machines with all of its
-devices, the snapshotter serves a containerd. Prints what each check saw; a check
-that cannot run on this machine says why, and does not count as passed.`,
+		Long: `Verify the artifact that the caches have for the key of an asset, or the tarball
+that --file names. Guest kernels and firmware are inspected and booted, QEMU makes
+machines with all of its devices, the snapshotter serves a containerd.
+
+Each check prints what it saw. A check that cannot run on this machine is skipped,
+says why, and does not count as passed. The result for an artifact of the caches is
+stored with it as a proof, which "cache push" publishes and "release" demands; a run
+with --no-boot or --file stores none.`,
+		Example: `  pipelines verify kernel-debug
+  pipelines verify ovmf --require boot --json
+  pipelines verify qemu --arch s390x --file build/kata-static-qemu.tar.zst`,
 		Args: arguments(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return runVerify(cmd.Context(), a, o, args[0]) },
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+			return runVerify(ctx, a, ws, o, args[0])
+		}),
 	}
 	flags := cmd.Flags()
 	archFlag(flags, &o.arch)
-	flags.StringVar(&o.file, "file", "", "tarball to look at")
-	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules (default: beside the kernel's)")
-	flags.StringVar(&o.accel, "accel", "tcg", "what QEMU boots with: tcg works everywhere, kvm where the machine has it")
-	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long a guest or program may take")
-	flags.BoolVar(&o.noBoot, "no-boot", false, "start no guest and no snapshotter, only inspect")
-	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
+	cacheFlag(flags, a, &o.registry)
+	flags.StringVar(&o.file, "file", "", "tarball to verify instead of the artifact of the caches")
+	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules (default: next to that of --file)")
+	flags.StringVar(&o.accel, "accel", "tcg", "accelerator of QEMU: tcg works everywhere, kvm needs the machine's support")
+	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "time limit of each guest or program")
+	flags.BoolVar(&o.noBoot, "no-boot", false, "only inspect: start no guest and no snapshotter")
+	flags.StringSliceVar(&o.require, "require", nil, "checks that fail if they cannot run on this machine")
+	jsonFlag(flags, &o.json)
 	return cmd
 }
 
-func runVerify(ctx context.Context, a *app, o verifyOptions, name string) (err error) {
+func runVerify(ctx context.Context, a *app, ws *workspace.Workspace, o verifyOptions, name string) error {
 	if o.accel != "tcg" && o.accel != "kvm" {
 		return usage(fmt.Errorf("--accel %s: want tcg or kvm", o.accel))
 	}
-	ws, err := a.open(ctx, "")
-	if err != nil {
-		return err
-	}
-	defer ws.Close()
 	asset, arch, err := ws.One(name, o.arch)
 	if err != nil {
 		return err
 	}
-	note := func(text string) { ws.Report.Note(name, text) }
-	prove, err := o.proof(ws, asset, arch, note)
+	r, err := o.verify(ctx, a, ws, asset, arch)
+	if r != nil {
+		if o.json {
+			err = errors.Join(err, printJSON(a.Stdout, r))
+		} else {
+			err = errors.Join(err, printReport(a.Stdout, r))
+		}
+		err = errors.Join(err, r.Err())
+	}
 	if err != nil {
 		return fmt.Errorf("verifying %q: %w", name, err)
 	}
-	if prove == nil {
-		return fmt.Errorf("verifying %q: nothing to check: %s declares no verify, which would be one of %s", name, asset.Pos, strings.Join(catalog.Kinds, ", "))
+	return nil
+}
+
+// verify makes the checks, and stores the proof of an artifact of the caches. Without
+// a report the error says why nothing was checked.
+func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch) (*report.Report, error) {
+	family, err := families.Of(ws.Resolver, asset, arch)
+	if err != nil {
+		return nil, err
 	}
 	scratch, err := os.MkdirTemp("", "kata-verify-")
 	if err != nil {
-		return fmt.Errorf("verifying %q: %w", name, err)
+		return nil, err
 	}
 	defer os.RemoveAll(scratch)
-	tarball, err := o.tarball(ctx, ws, asset, arch, scratch, note)
+	subject := verify.Artifact{Asset: asset.Name, Arch: string(arch), Tarball: o.file, Outputs: map[string]string{}}
+	var artifact store.Artifact
+	if o.file == "" {
+		if artifact, err = findArtifact(ctx, ws, asset, arch); err != nil {
+			return nil, err
+		}
+		if subject.Tarball, err = exported(ctx, ws, artifact, scratch, subject.Outputs); err != nil {
+			return nil, err
+		}
+	}
+	for _, output := range asset.Outputs {
+		if o.file != "" {
+			subject.Outputs[output] = filepath.Join(filepath.Dir(o.file), build.OutputName(asset.Name, output))
+		}
+		if o.modules != "" {
+			subject.Outputs[output] = o.modules
+		}
+	}
+	h := o.host(ws, asset.Name)
+	r, err := verify.Run(ctx, family, subject, h)
 	if err != nil {
-		return fmt.Errorf("verifying %q: %w", name, err)
+		return nil, err
 	}
-	note("looking at " + workspace.Relative(tarball))
-	report, err := prove(ctx, tarball)
-	if err != nil {
-		return fmt.Errorf("verifying %q: %w", name, err)
+	if err := r.Require(o.require); err != nil {
+		return nil, usage(err)
 	}
-	report.Tarball = workspace.Relative(tarball)
-	if o.json {
-		err = printJSON(a.Stdout, report)
-	} else {
-		err = printReport(a.Stdout, report)
+	r.Tarball = workspace.Relative(subject.Tarball)
+	if o.file != "" || o.modules != "" || o.noBoot {
+		return r, nil
 	}
-	if failed := report.Err(); failed != nil {
-		err = errors.Join(err, fmt.Errorf("verifying %q: %w", name, failed))
-	}
-	return err
+	r.Tarball = artifact.Digest
+	return r, o.record(ctx, a, ws, artifact, r)
 }
 
-// tarball finds the one to look at. One of the cache is put into scratch, with
-// its secondary ones.
-func (o verifyOptions) tarball(ctx context.Context, ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch, scratch string, note func(string)) (string, error) {
-	if o.file != "" {
-		return o.file, nil
+// host is this machine.
+func (o verifyOptions) host(ws *workspace.Workspace, name string) host.Host {
+	const grace = 15 * time.Second
+	h := host.Host{
+		Root: ws.Root, Cache: filepath.Join(ws.Cache, "containerd"), Accelerator: o.accel,
+		Timeout: o.timeout, Grace: grace, Subject: name, Reporter: ws.Report,
 	}
-	built := filepath.Join(ws.Root, "build", build.TarballName(asset.Name))
-	if _, err := os.Stat(built); !errors.Is(err, fs.ErrNotExist) {
-		return built, err
+	if o.noBoot {
+		h.Skip = "disabled by --no-boot"
 	}
-	plan, err := ws.Resolver.Resolve(asset, arch, nil)
+	return h
+}
+
+// findArtifact returns the artifact that the caches have for the key of an asset,
+// which contains the digests of its dependencies.
+func findArtifact(ctx context.Context, ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch) (artifact store.Artifact, err error) {
+	closure, err := ws.Catalog.Closure([]string{asset.Name}, arch)
 	if err != nil {
-		return "", err
+		return artifact, err
 	}
-	local := ws.Store.Local
-	artifact, err := local.Get(ctx, store.Ref{Asset: asset.Name, Arch: string(arch), Key: plan.Key})
-	if store.IsNotFound(err) {
-		return "", fmt.Errorf("neither %s nor the local cache has it: build it with `build-asset`, or name a tarball with --file", workspace.Relative(built))
+	digests := map[string]recipe.Digests{}
+	for _, needed := range closure { // Dependencies come first.
+		plan, err := ws.Resolver.Resolve(needed, arch, digests)
+		if err != nil {
+			return artifact, err
+		}
+		artifact, err = ws.Store.Get(ctx, store.Ref{Asset: needed.Name, Arch: string(arch), Key: plan.Key})
+		if store.IsNotFound(err) {
+			return artifact, fmt.Errorf("the caches have no %s for %s with the key %s: run `build-asset %s`, or name a tarball with --file",
+				needed.Name, arch, shortKey(plan.Key), needed.Name)
+		}
+		if err != nil {
+			return artifact, err
+		}
+		of := recipe.Digests{Tarball: artifact.Digest, Outputs: map[string]string{}}
+		for _, output := range artifact.Outputs {
+			of.Outputs[output.Name] = output.Digest
+		}
+		digests[needed.Name] = of
 	}
-	if err != nil {
-		return "", err
-	}
-	tarball := filepath.Join(scratch, build.TarballName(asset.Name))
-	if _, err := local.Export(ctx, artifact, "", tarball); err != nil {
-		return "", err
-	}
+	return artifact, nil
+}
+
+// exported writes the tarballs of an artifact to a folder, and their paths to
+// outputs.
+func exported(ctx context.Context, ws *workspace.Workspace, artifact store.Artifact, dir string, outputs map[string]string) (string, error) {
+	ws.Report.Note(artifact.Asset, "verifying the artifact of the key "+shortKey(artifact.Key))
 	for _, output := range artifact.Outputs {
-		if _, err := local.Export(ctx, artifact, output.Name, filepath.Join(scratch, build.OutputName(asset.Name, output.Name))); err != nil {
+		outputs[output.Name] = filepath.Join(dir, build.OutputName(artifact.Asset, output.Name))
+		if _, err := ws.Store.Export(ctx, artifact, output.Name, outputs[output.Name]); err != nil {
 			return "", err
 		}
 	}
-	note("from the local cache, key " + plan.Key[:12])
-	return tarball, nil
+	tarball := filepath.Join(dir, build.TarballName(artifact.Asset))
+	_, err := ws.Store.Export(ctx, artifact, "", tarball)
+	return tarball, err
 }
 
-// sawLines is how many lines of one check a table shows.
-const sawLines = 12
-
-// printReport writes what each check saw, the consoles of guests that failed,
-// and a summary.
-func printReport(w io.Writer, report *verify.Report) error {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	for _, check := range report.Checks {
-		verdict, name := string(check.Verdict), check.Name
-		lines := strings.Split(check.Saw, "\n")
-		if more := len(lines) - sawLines; more > 0 {
-			lines = append(lines[:sawLines], fmt.Sprintf("and %d lines more: --json has them all", more))
-		}
-		for _, line := range lines {
-			fmt.Fprintf(table, "%s\t%s\t%s\n", verdict, name, progress.Printable(line))
-			verdict, name = "", ""
-		}
-	}
-	if err := table.Flush(); err != nil {
+// record stores the proof of an artifact.
+func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspace, artifact store.Artifact, r *report.Report) error {
+	version, err := ws.Version()
+	if err != nil {
 		return err
 	}
-	for _, check := range report.Checks {
-		if len(check.Console) > 0 {
-			fmt.Fprintf(&text, "\nthe end of the console (%s):\n", check.Name)
-		}
-		for _, line := range check.Console {
-			fmt.Fprintln(&text, "    "+progress.Printable(line))
-		}
+	if commit, err := ws.Git.Head(ctx); err == nil {
+		version += "+" + shortKey(commit)
 	}
-	fmt.Fprintf(&text, "\n%s %s: %d passed, %d failed, %d skipped\n", report.Asset, report.Arch, report.Passed, report.Failed, report.Skipped)
-	_, err := io.WriteString(w, text.String())
-	return err
+	subject := report.Subject{Asset: artifact.Asset, Arch: artifact.Arch, Key: artifact.Key, Tarball: artifact.Digest, Outputs: map[string]string{}}
+	for _, output := range artifact.Outputs {
+		subject.Outputs[output.Name] = output.Digest
+	}
+	proof, err := report.Proof{
+		Version: report.ProofVersion, Subject: subject, Checks: r.Checks, Required: o.require,
+		Runner: report.Runner{By: report.Who(a.Getenv), Program: version, Arch: string(catalog.HostArch()), Accelerator: o.accel},
+	}.Encode()
+	if err != nil {
+		return err
+	}
+	return ws.Store.PutProof(ctx, artifact, proof)
 }

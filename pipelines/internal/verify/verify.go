@@ -1,21 +1,51 @@
 // Package verify proves that an artifact works, on the tarball that would be
-// shipped. Guest kernels are inspected, format, release, configuration, types
-// and links, and booted in QEMU with a small init that says over the serial
-// line what it finds (see package serial and command guestinit). What was found
-// is in a report: see package report.
+// shipped. Each family of artifacts is a package of its own, which says what its
+// tarballs hold and makes its checks; they share the report, the unpacked tarball
+// and the machine that checks run on (packages report, tarball and host).
 package verify
 
-import "github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+import (
+	"context"
+	"fmt"
+	"os"
 
-// Report, Check and the verdicts are those of package report.
-type (
-	Report = report.Report
-	Check  = report.Check
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
 
-// The verdicts.
-const (
-	Passed  = report.Passed
-	Failed  = report.Failed
-	Skipped = report.Skipped
-)
+// Family verifies the artifacts of one family.
+type Family interface {
+	// Layout says what the tarball must have.
+	Layout() tarball.Layout
+	// Check adds what it finds to the report. An error is for a machine on which
+	// nothing can be verified.
+	Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error
+}
+
+// Artifact is what to verify.
+type Artifact struct {
+	Asset, Arch string
+	// Tarball is a path, and Outputs are those of the secondary tarballs by name.
+	Tarball string
+	Outputs map[string]string
+}
+
+// Run verifies an artifact. The error is for what is not a tarball, and for a
+// machine on which nothing can be verified; what is wrong with the artifact is in
+// the report.
+func Run(ctx context.Context, f Family, a Artifact, h host.Host) (*report.Report, error) {
+	// The paths of sockets below it must be short.
+	dir, err := os.MkdirTemp("", "kv-")
+	if err != nil {
+		return nil, fmt.Errorf("making a folder for the files of the tarball: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	t, err := f.Layout().Unpack(a.Tarball, dir)
+	if err != nil {
+		return nil, err
+	}
+	t.Outputs = a.Outputs
+	r := &report.Report{Asset: a.Asset, Arch: a.Arch, Tarball: a.Tarball}
+	return r, f.Check(ctx, r, t, h)
+}

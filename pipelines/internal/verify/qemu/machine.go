@@ -1,133 +1,222 @@
-// Package qemu boots a kernel in QEMU, without hardware help unless it is asked
-// for, and listens to its console.
 package qemu
 
-import "strconv"
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 
-// Machine is how QEMU is started for guests of one architecture.
-type Machine struct {
-	// Arch is named as `uname -m` names it.
-	Arch string
-	// Program is QEMU's, and Package the package of Debian and Ubuntu that has
-	// it.
-	Program, Package string
-	// Model are the arguments for machine and processor.
-	Model []string
-	// Console is the kernel's name of the serial line, and ConsoleOption the
-	// option that a kernel without it says nothing on.
-	Console, ConsoleOption string
-	// Bus ends the names of virtio devices: pci, or ccw.
-	Bus string
-}
-
-// machines are those that Kata's kernels are started in, as plain as there are.
-var machines = []Machine{
-	{
-		Arch: "x86_64", Program: "qemu-system-x86_64", Package: "qemu-system-x86",
-		Model:   []string{"-machine", "q35", "-cpu", "max"},
-		Console: "ttyS0", ConsoleOption: "CONFIG_SERIAL_8250_CONSOLE", Bus: "pci",
-	},
-	{
-		Arch: "aarch64", Program: "qemu-system-aarch64", Package: "qemu-system-arm",
-		// The architected algorithm for signed pointers takes most of the time
-		// of a boot without hardware help.
-		Model:   []string{"-machine", "virt", "-cpu", "max,pauth-impdef=on"},
-		Console: "ttyAMA0", ConsoleOption: "CONFIG_SERIAL_AMBA_PL011_CONSOLE", Bus: "pci",
-	},
-	{
-		Arch: "s390x", Program: "qemu-system-s390x", Package: "qemu-system-s390x (qemu-system-misc before Debian 13)",
-		Model:   []string{"-machine", "s390-ccw-virtio", "-cpu", "max"},
-		Console: "ttysclp0", ConsoleOption: "CONFIG_SCLP_VT220_CONSOLE", Bus: "ccw",
-	},
-	{
-		Arch: "ppc64le", Program: "qemu-system-ppc64", Package: "qemu-system-ppc",
-		// The mitigations that the machine offers need hardware.
-		Model:   []string{"-machine", "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off", "-cpu", "power9"},
-		Console: "hvc0", ConsoleOption: "CONFIG_HVC_CONSOLE", Bus: "pci",
-	},
-}
-
-// ForArch returns the machine for an architecture; ok is false where there is
-// none.
-func ForArch(arch string) (m Machine, ok bool) {
-	for _, m := range machines {
-		if m.Arch == arch {
-			return m, true
-		}
-	}
-	return Machine{}, false
-}
-
-// Processors is how many a guest gets, and memory what it gets in MiB.
-const (
-	Processors = 2
-	memory     = 1024
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
-// Guest is what one boot is made of. Kernel and Initrd are files; the other
-// paths are left out where they are empty.
-type Guest struct {
-	Kernel, Initrd string
-	// Accelerator is "tcg" or "kvm".
-	Accelerator string
-	// Disk is a raw image, behind virtio-blk.
-	Disk string
-	// Share is a folder, over virtio-9p under the tag ShareTag.
-	Share, ShareTag string
-	// Port is the file that gets what the guest writes to the virtio serial
-	// port PortName.
-	Port, PortName string
-	// Vsock is the guest's address where it gets a vsock device of the host, 0
-	// where it gets none.
-	Vsock uint32
-}
-
-// Args returns QEMU's arguments.
-func (m Machine) Args(g Guest) []string {
-	args := append([]string{}, m.Model...)
-	args = append(args,
-		"-accel", g.Accelerator, "-smp", strconv.Itoa(Processors), "-m", strconv.Itoa(memory),
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-		"-kernel", g.Kernel, "-initrd", g.Initrd, "-append",
-		// A panic ends the machine: it would restart, and -no-reboot makes an end
-		// of that.
-		"console="+m.Console+" panic=-1")
-	device := func(name, properties string) { args = append(args, "-device", name+"-"+m.Bus+properties) }
-	device("virtio-rng", "")
-	args = append(args, "-netdev", "user,id=net,restrict=on")
-	if m.Bus == "pci" {
-		// Its firmware for booting from the network is another package.
-		device("virtio-net", ",netdev=net,romfile=")
-	} else {
-		device("virtio-net", ",netdev=net")
-	}
-	if g.Disk != "" {
-		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+escape(g.Disk))
-		device("virtio-blk", ",drive=disk")
-	}
-	if g.Share != "" {
-		args = append(args, "-fsdev", "local,id=share,security_model=none,path="+escape(g.Share))
-		device("virtio-9p", ",fsdev=share,mount_tag="+g.ShareTag)
-	}
-	if g.Port != "" {
-		args = append(args, "-chardev", "file,id=port,path="+escape(g.Port))
-		device("virtio-serial", "")
-		args = append(args, "-device", "virtserialport,chardev=port,name="+g.PortName)
-	}
-	if g.Vsock != 0 {
-		device("vhost-vsock", ",guest-cid="+strconv.FormatUint(uint64(g.Vsock), 10))
-	}
-	return args
-}
-
-// escape doubles the commas of a value: a single one would begin a property.
-func escape(value string) string {
-	var out []byte
-	for i := range len(value) {
-		if value[i] == ',' {
-			out = append(out, ',')
+// checkMachines makes machines with every device of the list that this machine can
+// make, each device once.
+func (x *run) checkMachines(ctx context.Context) error {
+	s := setting{machine: x.devices.machines[0], dir: x.t.Dir}
+	if x.arch == "x86_64" {
+		// A machine with a kernel loads the ROM that starts it.
+		s.kernel = filepath.Join(x.t.Dir, "kernel")
+		if err := os.WriteFile(s.kernel, bzImage(), 0o644); err != nil {
+			return err
 		}
-		out = append(out, value[i])
 	}
-	return string(out)
+	note, err := x.accelerate(ctx, &s)
+	if err != nil {
+		return err
+	}
+	rounds, without := rounds(x.devices)
+	for i, round := range rounds {
+		name := "machine " + s.machine
+		if i > 0 {
+			name += " with " + round[len(round)-1].name
+		}
+		x.h.Note("making a " + name + " with " + s.accelerator)
+		made, err := x.try(ctx, s, round)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			x.r.Fail(name, "%v", err)
+			continue
+		}
+		problems := slices.Concat(made.problems, x.unloaded(made.roms))
+		x.r.Judge(name, problems, "%s, realized: %s%s", s.accelerator, strings.Join(made.realized, " "), note)
+	}
+	if len(without) > 0 {
+		x.r.Skip("devices of the host", "%s", strings.Join(without, "\n"))
+	}
+	return nil
+}
+
+// bzImage returns the smallest file that QEMU takes for a kernel of x86: a boot
+// sector and a sector of setup that are empty but for the fields of the protocol
+// (Documentation/arch/x86/boot.rst in Linux), and nothing to start.
+func bzImage() []byte {
+	image := make([]byte, 8*512)
+	image[0x1f1] = 1 // Sectors of setup.
+	copy(image[0x202:], "HdrS")
+	binary.LittleEndian.PutUint16(image[0x206:], 0x020c) // Version of the protocol.
+	image[0x211] = 1                                     // Loaded high.
+	return image
+}
+
+// rounds returns the trials of each machine, objects in all of them, and what is
+// in none because this machine lacks something.
+func rounds(required devices) (rounds [][]trial, without []string) {
+	var objects []trial
+	for _, t := range trialsOf(required) {
+		why := lacking(t)
+		switch {
+		case why != "":
+			without = append(without, t.name+": "+why)
+			continue
+		case t.object:
+			objects = append(objects, t)
+		}
+		for len(rounds) <= t.round {
+			rounds = append(rounds, nil)
+		}
+		rounds[t.round] = append(rounds[t.round], t)
+	}
+	for i := 1; i < len(rounds); i++ {
+		rounds[i] = slices.Concat(objects, rounds[i])
+	}
+	return rounds, without
+}
+
+// lacking says what a trial needs that this machine does not have.
+func lacking(t trial) string {
+	if t.hardware != "" {
+		return "it takes " + t.hardware
+	}
+	if t.needs == "" {
+		return ""
+	}
+	file, err := os.OpenFile(t.needs, os.O_RDWR, 0)
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// accelerate chooses KVM where it makes machines, and else qtest, with which
+// machines are made and never run; the note says why.
+func (x *run) accelerate(ctx context.Context, s *setting) (note string, err error) {
+	s.accelerator = "kvm"
+	if x.h.Accelerator == "kvm" {
+		return "", nil
+	}
+	_, err = x.try(ctx, *s, nil)
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err != nil {
+		s.accelerator, note = "qtest", fmt.Sprintf("\nnot with kvm: %v", err)
+	}
+	return note, nil
+}
+
+// made is what a machine has.
+type made struct {
+	// realized are names of devices and objects, problems those that are not.
+	realized, problems []string
+	// roms is what the monitor says is in the machine's memory.
+	roms string
+}
+
+// try makes a machine, examines it and ends it. The error is QEMU's where it
+// refuses.
+func (x *run) try(ctx context.Context, s setting, round []trial) (found made, err error) {
+	timed, cancel := context.WithTimeoutCause(ctx, x.h.Timeout, fmt.Errorf("QEMU took longer than %s", x.h.Timeout))
+	defer cancel()
+	if s.dir, err = os.MkdirTemp(s.dir, "try-"); err != nil {
+		return found, err
+	}
+	s.socket = filepath.Join(s.dir, "user")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.socket, Net: "unix"})
+	if err != nil {
+		return found, fmt.Errorf("making a socket for vhost-user devices: %w", err)
+	}
+	serving, stop := context.WithCancel(timed)
+	served := make(chan error, 1)
+	go func() { served <- serveVhostUser(serving, listener) }()
+	found, err = examine(timed, exec.CommandContext(timed, x.t.Path(x.program()), s.arguments(round)...), round)
+	stop()
+	return found, errors.Join(err, <-served)
+}
+
+// examine starts a QEMU, asks it for what it has, and ends it.
+func examine(ctx context.Context, cmd *exec.Cmd, round []trial) (found made, err error) {
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return found, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return found, err
+	}
+	process, err := host.Start(cmd)
+	if err != nil {
+		return found, fmt.Errorf("starting QEMU: %w", err)
+	}
+	qmp, asked := connect(in, out)
+	if asked == nil {
+		found, asked = ask(qmp, round)
+		asked = errors.Join(asked, qmp.do("quit", nil, nil))
+	}
+	in.Close()
+	waited := process.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return found, context.Cause(ctx)
+	case waited != nil:
+		// The last question failed because QEMU ended.
+		return found, fmt.Errorf("QEMU: %w%s", waited, host.Indented(stderr.String()))
+	}
+	return found, asked
+}
+
+// ask returns which devices and objects are there.
+func ask(qmp *client, round []trial) (found made, err error) {
+	for _, t := range round {
+		realized := true
+		if !t.object {
+			realized, err = qmp.realized(t.name)
+		}
+		var refused *refusal
+		switch {
+		case errors.As(err, &refused):
+			found.problems = append(found.problems, fmt.Sprintf("%s: %v", t.name, refused))
+		case err != nil:
+			return found, err
+		case !realized:
+			found.problems = append(found.problems, t.name+" is there, and not realized")
+		default:
+			found.realized = append(found.realized, t.name)
+		}
+	}
+	found.roms, err = qmp.monitor("info roms")
+	return found, err
+}
+
+// unloaded says which firmware that every machine loads is not in the memory of
+// this one.
+func (e Emulator) unloaded(roms string) (problems []string) {
+	for _, f := range e.firmware {
+		if f.loaded() && !strings.Contains(roms, `"`+f.name+`"`) {
+			problems = append(problems, fmt.Sprintf("%s is not in the memory of the machine, which has\n%s", f.name, strings.TrimSpace(roms)))
+		}
+	}
+	return problems
 }

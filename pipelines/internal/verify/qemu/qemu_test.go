@@ -1,137 +1,242 @@
-package qemu_test
+package qemu
 
 import (
+	"bytes"
 	"context"
-	"errors"
-	"flag"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/qemu"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+// fake is an emulator with a network card, for which %s stands where lines of
+// shell may change it. It looks for firmware beside itself.
+const fake = `#!/bin/sh
+folder="$(cd "$(dirname "$0")/.." && pwd)/share/kata-qemu/qemu"
+version='10.2.2 (kata-static)' accel=kvm card=virtio-net-pci realized=true rom=bios-256k.bin
+%s
+case "$*" in
+--version) echo "QEMU emulator version $version" ;;
+'-device help') printf 'Network devices:\nname "%%s", bus PCI\n\nMisc devices:\nname "pvpanic", bus ISA\n' "$card" ;;
+'-object help') printf 'List:\n  iothread\n' ;;
+'-machine help') printf 'Supported:\nq35  a PC\n' ;;
+'-accel help') printf 'Accelerators:\n%%s\n' "$accel" ;;
+'-L help') echo "$folder" ;;
+*'-accel kvm'*) echo 'no KVM here' >&2; exit 1 ;;
+*)
+	echo '{"QMP": {"version": {}}}'
+	while read -r line; do
+		case "$line" in
+		*qom-get*) echo "{\"return\": $realized}" ;;
+		*quit*) echo '{"return": {}}'; exit 0 ;;
+		*monitor*) echo "{\"return\": \"name=\\\"$rom\\\"\"}" ;;
+		*) echo '{"return": {}}' ;;
+		esac
+	done
+	;;
+esac
+`
 
-func TestArgs(t *testing.T) {
-	var out strings.Builder
-	for _, arch := range []string{"x86_64", "aarch64", "s390x", "ppc64le"} {
-		machine, ok := qemu.ForArch(arch)
-		if !ok {
-			t.Fatalf("no machine for %s", arch)
-		}
-		guest := qemu.Guest{
-			Kernel: "k", Initrd: "i", Accelerator: "tcg", Disk: "a,b", Share: "share,", ShareTag: "tag",
-			Port: "port", PortName: "name", Vsock: 70000,
-		}
-		if arch == "aarch64" {
-			guest = qemu.Guest{Kernel: "k", Initrd: "i", Accelerator: "kvm"}
-		}
-		out.WriteString(machine.Program + " (" + machine.Package + ")\n  " + strings.Join(machine.Args(guest), "\n  ") + "\n")
+// emulated verifies a changed fake.
+func emulated(t *testing.T, change string) *report.Report {
+	t.Helper()
+	// vfio-pci is on the list, and the fake has it no more than a host for tests.
+	change += "\n" + `[ "$*" != '-device help' ] || echo 'name "vfio-pci"'`
+	x := unpacked(t, "x86_64", fmt.Appendf(nil, fake, change))
+	if err := x.check(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	golden := filepath.Join("testdata", "args.golden")
-	if *update {
-		if err := os.WriteFile(golden, []byte(out.String()), 0o644); err != nil {
+	return x.r
+}
+
+// unpacked is a program that was unpacked.
+func unpacked(t *testing.T, arch string, program []byte) *run {
+	t.Helper()
+	x := &run{
+		Emulator: Emulator{
+			arch: arch, version: "v10.2.2", firmware: []firmware{{name: "bios-256k.bin"}},
+			devices: devices{devices: []string{"virtio-net-pci", "pvpanic", "vfio-pci"}, objects: []string{"iothread"}, machines: []string{"q35"}},
+		},
+		r: &report.Report{}, t: &tarball.Tarball{Dir: t.TempDir()}, h: host.Host{Timeout: 20 * time.Second},
+	}
+	path := x.t.Path(x.program())
+	for _, folder := range []string{filepath.Dir(path), x.t.Path(x.folder())} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
+	if err := os.WriteFile(path, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), out.String()); diff != "" {
-		t.Error(diff)
-	}
-	if _, ok := qemu.ForArch("mips"); ok {
-		t.Error("there is a machine for mips")
-	}
+	return x
 }
 
-// run runs a shell script in place of QEMU.
-func run(t *testing.T, ctx context.Context, script string, timeout time.Duration) (result qemu.Result, lines []string, err error) {
-	t.Helper()
-	boot := qemu.Boot{
-		Program: "/bin/sh", Args: []string{"-c", script}, Timeout: timeout, Grace: 50 * time.Millisecond,
-		Watch: func(line string) bool {
-			lines = append(lines, line)
-			return strings.HasPrefix(line, "over")
-		},
+// verdicts are the checks as lines of text.
+func verdicts(r *report.Report) string {
+	var text strings.Builder
+	for _, check := range r.Checks {
+		fmt.Fprintf(&text, "%s %s: %s\n", check.Verdict, check.Name, check.Saw)
 	}
-	result, err = boot.Run(ctx)
-	return result, lines, err
+	return text.String()
 }
 
-func TestRun(t *testing.T) {
-	const long, short = time.Minute, 200 * time.Millisecond
-	for name, test := range map[string]struct {
-		script  string
-		timeout time.Duration
-		ending  qemu.Ending
-		lines   string
-		stderr  string
-	}{
-		"off":              {`printf 'one\r\n\r\ntwo\nrest'`, long, qemu.Off, "one|two|rest", ""},
-		"off in time":      {`echo over; sleep 0.01`, long, qemu.Off, "over", ""},
-		"stopped":          {`echo over; exec sleep 60`, long, qemu.Stopped, "over", ""},
-		"over twice":       {`echo over; echo overflow; exec sleep 60`, long, qemu.Stopped, "over|overflow", ""},
-		"hang":             {`echo one; exec sleep 60`, short, qemu.Hang, "one", ""},
-		"refused":          {`echo "no such machine" >&2; exit 1`, long, qemu.Refused, "", "no such machine"},
-		"refused at large": {`i=0; while [ $i -lt 2000 ]; do echo "line $i of many" >&2; i=$((i+1)); done; exit 1`, long, qemu.Refused, "", "line 1999 of many"},
+func TestEmulation(t *testing.T) {
+	r := emulated(t, "")
+	got := verdicts(r)
+	for _, want := range []string{
+		"passed version: QEMU emulator version 10.2.2 (kata-static)",
+		"passed devices: 3 devices, 1 objects and q35",
+		"passed unasked devices:",
+		"passed firmware folder: opt/kata/share/kata-qemu/qemu",
+		"passed machine q35: qtest, realized: iothread virtio-net-pci pvpanic\nnot with kvm: QEMU: exit status 1\nno KVM here",
+		"skipped devices of the host: vfio-pci: it takes a PCI device",
 	} {
-		t.Run(name, func(t *testing.T) {
-			result, lines, err := run(t, t.Context(), test.script, test.timeout)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if result.Ending != test.ending {
-				t.Errorf("ending %s, want %s", result.Ending, test.ending)
-			}
-			if got := strings.Join(lines, "|"); got != test.lines {
-				t.Errorf("lines %q, want %q", got, test.lines)
-			}
-			if !strings.HasSuffix(result.Stderr, test.stderr) || len(result.Stderr) > 10<<10 {
-				t.Errorf("stderr is %q", result.Stderr)
-			}
-			if got := strings.Join(result.Tail, "|"); got != test.lines {
-				t.Errorf("tail %q, want %q", got, test.lines)
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if r.Failed != 0 {
+		t.Errorf("%d failed", r.Failed)
+	}
+}
+
+func TestEmulationFails(t *testing.T) {
+	for title, test := range map[string]struct{ change, want string }{
+		"version":    {"version='10.2.1 (kata-static)'", `failed version: the version is "10.2.1": want "10.2.2"`},
+		"package":    {"version='10.2.2 (Debian)'", `failed version: the package version is "Debian"`},
+		"no version": {`[ "$*" != --version ] || { echo what; exit 0; }`, `failed version: it says "what"`},
+		"broken":     {"echo illegal >&2; exit 4", "failed version: running qemu-system-x86_64 --version: exit status 4\nillegal"},
+		"device":     {"card=e1000", "failed devices: -device virtio-net-pci is missing"},
+		"unasked":    {"card=e1000", "failed unasked devices: e1000, among the network devices"},
+		"no kvm":     {"accel=qtest", "failed devices: -accel kvm is missing"},
+		"tcg": {`accel="kvm
+tcg"`, "failed devices: -accel tcg: nothing but KVM"},
+		"folder":     {"folder=/usr/share/qemu", "failed firmware folder: it looks in /usr/share/qemu"},
+		"unrealized": {"realized=false", "failed machine q35: virtio-net-pci is there, and not realized"},
+		"no BIOS":    {"rom=other.bin", "failed machine q35: bios-256k.bin is not in the memory"},
+		"refuses":    {`case "$*" in *qtest*) echo 'bad device' >&2; exit 1 ;; esac`, "failed machine q35: QEMU: exit status 1\nbad device"},
+		"silent end": {`case "$*" in *qtest*) exit 0 ;; esac`, "failed machine q35: waiting for QEMU's greeting: EOF"},
+		"no QMP":     {`case "$*" in *qtest*) echo '{}'; exit 0 ;; esac`, "failed machine q35: no QMP"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			if got := verdicts(emulated(t, test.change)); !strings.Contains(got, test.want) {
+				t.Errorf("no %q in\n%s", test.want, got)
 			}
 		})
 	}
 }
 
-func TestRunKeepsTheEndAlone(t *testing.T) {
-	result, lines, err := run(t, t.Context(), `i=0; while [ $i -lt 500 ]; do echo $i; i=$((i+1)); done; head -c 300000 /dev/zero | tr '\0' x`, time.Minute)
-	if err != nil {
+func TestEmulationHang(t *testing.T) {
+	x := unpacked(t, "x86_64", []byte("#!/bin/sh\nexec sleep 60\n"))
+	x.h.Timeout = 100 * time.Millisecond
+	_, err := x.try(t.Context(), setting{machine: "q35", dir: x.t.Dir}, nil)
+	if err == nil || !strings.Contains(err.Error(), "QEMU took longer than 100ms") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A program of another architecture is not tried, and nothing passes for it.
+func TestEmulationOfAnotherArchitecture(t *testing.T) {
+	x := unpacked(t, "s390x", elfFile(elf.EM_AVR))
+	if err := x.check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(lines) != 501 || len(lines[500]) > 64<<10 {
-		t.Errorf("%d lines, the last has %d bytes", len(lines), len(lines[len(lines)-1]))
-	}
-	if len(result.Tail) != 40 || result.Tail[38] != "499" {
-		t.Errorf("the tail has %d lines", len(result.Tail))
+	if x.r.Passed+x.r.Failed != 0 || x.r.Skipped != 5 {
+		t.Errorf("got\n%s", verdicts(x.r))
 	}
 }
 
-func TestRunIsInterrupted(t *testing.T) {
-	ctx, cancel := context.WithCancelCause(t.Context())
-	interrupted := errors.New("interrupted")
-	time.AfterFunc(100*time.Millisecond, func() { cancel(interrupted) })
-	start := time.Now()
-	if _, _, err := run(t, ctx, `exec sleep 60`, time.Minute); !errors.Is(err, interrupted) {
-		t.Errorf("got %v", err)
-	}
-	if time.Since(start) > 10*time.Second {
-		t.Error("it waited for the guest")
+func TestEmulationIsInterrupted(t *testing.T) {
+	x := unpacked(t, "x86_64", []byte("#!/bin/sh\nexec sleep 60\n"))
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	if err := x.check(ctx); err == nil || len(x.r.Checks) > 0 {
+		t.Errorf("got %v and\n%s", err, verdicts(x.r))
 	}
 }
 
-func TestRunWithoutProgram(t *testing.T) {
-	boot := qemu.Boot{Program: filepath.Join(t.TempDir(), "qemu"), Timeout: time.Minute, Watch: func(string) bool { return false }}
-	if _, err := boot.Run(t.Context()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v", err)
+// elfFile is a program of two segments that say what the loader must know, and of
+// those given.
+func elfFile(machine elf.Machine, more ...elf.Prog64) []byte {
+	progs := append([]elf.Prog64{
+		{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_R | elf.PF_W)},
+		{Type: uint32(elf.PT_GNU_RELRO), Flags: uint32(elf.PF_R)},
+	}, more...)
+	header := elf.Header64{
+		Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
+		Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: uint16(len(progs)),
+	}
+	copy(header.Ident[:], elf.ELFMAG)
+	header.Ident[elf.EI_CLASS] = byte(elf.ELFCLASS64)
+	header.Ident[elf.EI_DATA] = byte(elf.ELFDATA2LSB)
+	header.Ident[elf.EI_VERSION] = byte(elf.EV_CURRENT)
+	var out bytes.Buffer
+	for _, part := range []any{header, progs} {
+		if err := binary.Write(&out, binary.LittleEndian, part); err != nil {
+			panic(err) // A buffer takes everything, and the types are fixed.
+		}
+	}
+	return out.Bytes()
+}
+
+func TestProgram(t *testing.T) {
+	for title, test := range map[string]struct {
+		file []byte
+		want string
+	}{
+		"good":             {elfFile(elf.EM_X86_64), "passed program: EM_X86_64, static and stripped"},
+		"interpreter":      {elfFile(elf.EM_X86_64, elf.Prog64{Type: uint32(elf.PT_INTERP)}), "failed program: it has the interpreter"},
+		"executable stack": {elfFile(elf.EM_X86_64, elf.Prog64{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_X)}), "failed program: its stack is executable"},
+		"another machine":  {elfFile(elf.EM_AARCH64), "failed program: it is a program for EM_AARCH64: want one for x86_64"},
+		"script":           {[]byte("#!/bin/sh\n"), "failed program: it is not an ELF file"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			e := Emulator{arch: "x86_64", devices: devices{machines: []string{"q35"}}}
+			files := verifytest.Tree{e.program(): string(test.file)}
+			r, err := verify.Run(t.Context(), e, verify.Artifact{Tarball: files.Pack(t, e.program())}, host.Host{Timeout: time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := verdicts(r); !strings.Contains(got, test.want) {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestFirmwareFormat(t *testing.T) {
+	rom := make([]byte, 1024)
+	rom[0], rom[1], rom[2] = 0x55, 0xaa, 2
+	rom[3] = -rom[0] - rom[1] - rom[2]
+	bad := bytes.Clone(rom)
+	bad[9]++
+	long := bytes.Clone(rom)
+	long[2] = 3
+	bios := make([]byte, 64<<10)
+	bios[len(bios)-16] = 0xea
+	for title, test := range map[string]struct {
+		data         []byte
+		format, want string
+	}{
+		"option ROM": {rom, "option ROM, 1024 bytes", ""},
+		"checksum":   {bad, "", "an option ROM with a wrong checksum"},
+		"cut short":  {long, "", "an option ROM of 1024 bytes that says it has 1536"},
+		"BIOS":       {bios, "BIOS with a reset vector, 65536 bytes", ""},
+		"ELF":        {elfFile(elf.EM_S390), "ELF, 176 bytes", ""},
+		"zeros":      {make([]byte, 2048), "", "nothing but zeros"},
+	} {
+		if format, why := firmwareFormat(test.data); format != test.format || why != test.want {
+			t.Errorf("%s: got %q, %q", title, format, why)
+		}
 	}
 }

@@ -3,175 +3,153 @@ package qemu
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
-	"syscall"
-	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
-// Ending says how a boot ended.
-type Ending string
-
-// The endings of a boot.
-const (
-	// Off: the guest turned its machine off.
-	Off Ending = "off"
-	// Stopped: Watch asked for the end, and the guest did not go by itself.
-	Stopped Ending = "stopped"
-	// Hang: the time was up.
-	Hang Ending = "hang"
-	// Refused: QEMU itself failed.
-	Refused Ending = "refused"
-)
-
-// Boot is one run of QEMU.
-type Boot struct {
-	// Program is QEMU's, Args its arguments.
-	Program string
-	Args    []string
-	// Timeout is how long the guest may take.
-	Timeout time.Duration
-	// Watch gets every line of the console, without its end. When it returns
-	// true the guest has Grace to turn itself off.
-	Watch func(line string) bool
-	Grace time.Duration
+// failed reports an error of a run under a name, unless it is the end of ctx.
+func (x *run) failed(ctx context.Context, name string, err error) bool {
+	if err != nil && ctx.Err() == nil {
+		x.r.Fail(name, "%v", err)
+	}
+	return err != nil
 }
 
-// Result is what a boot came to.
-type Result struct {
-	Ending  Ending
-	Elapsed time.Duration
-	// Tail are the last lines of the console.
-	Tail []string
-	// Stderr is the end of what QEMU itself said.
-	Stderr string
-}
-
-// errTimeout is the cause of an ending by the clock.
-var errTimeout = errors.New("the guest took too long")
-
-// Run runs QEMU until the guest is off, hangs, or ctx ends, which alone is an
-// error, beside a QEMU that cannot be started. No QEMU is left behind.
-func (b Boot) Run(ctx context.Context) (Result, error) {
-	// A child with a death signal gets it when the thread that made it ends.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	timed, cancel := context.WithTimeoutCause(ctx, b.Timeout, errTimeout)
+// print returns what the emulator prints.
+func (x *run) print(ctx context.Context, args ...string) (string, error) {
+	timed, cancel := context.WithTimeout(ctx, x.h.Timeout)
 	defer cancel()
-	timed, stop := context.WithCancelCause(timed)
-	defer stop(nil)
-	console := &console{watch: b.Watch, done: func() {
-		time.AfterFunc(b.Grace, func() { stop(errStopped) })
-	}}
-	var stderr tailBuffer
-	cmd := exec.CommandContext(timed, b.Program, b.Args...)
-	cmd.Stdout, cmd.Stderr = console, &stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.WaitDelay = 5 * time.Second
-	start := time.Now()
-	err := cmd.Run()
-	console.end()
-	result := Result{Elapsed: time.Since(start), Tail: console.tail, Stderr: stderr.String()}
-	if ctx.Err() != nil {
-		return result, context.Cause(ctx)
-	}
-	var exit *exec.ExitError
-	switch {
-	case errors.Is(context.Cause(timed), errTimeout):
-		result.Ending = Hang
-	case errors.Is(context.Cause(timed), errStopped):
-		result.Ending = Stopped
-	case err == nil:
-		result.Ending = Off
-	case errors.As(err, &exit):
-		result.Ending = Refused
-	default:
-		return result, fmt.Errorf("running %s: %w", b.Program, err)
-	}
-	return result, nil
+	return host.Output(exec.CommandContext(timed, x.t.Path(x.program()), args...))
 }
 
-// errStopped is the cause of an ending that Watch asked for.
-var errStopped = errors.New("the console said that it is over")
+var versionLine = regexp.MustCompile(`^QEMU emulator version (\S+) \((.*)\)`)
 
-const (
-	// tailLines is how many lines of the console are kept, each of at most
-	// maxLine bytes: a guest may write anything, for as long as it runs.
-	tailLines = 40
-	maxLine   = 64 << 10
-)
-
-// console cuts the serial line into lines.
-type console struct {
-	watch func(string) bool
-	// done is called once, when watch has seen what it waits for.
-	done func()
-	over bool
-	line []byte
-	tail []string
-}
-
-// Write takes a piece of the console; it never fails.
-func (c *console) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
-		piece, after, whole := bytes.Cut(rest, []byte{'\n'})
-		if room := maxLine - len(c.line); len(piece) > room {
-			piece = piece[:room]
-		}
-		c.line = append(c.line, piece...)
-		if whole {
-			c.end()
-		}
-		rest = after
-	}
-	return len(p), nil
-}
-
-// end passes the current line on.
-func (c *console) end() {
-	line := strings.TrimRight(string(c.line), "\r")
-	c.line = c.line[:0]
-	if line == "" {
+// checkVersion compares what the emulator prints with the pin and with the name of
+// Kata's builds.
+func (x *run) checkVersion(text string) {
+	line, _, _ := strings.Cut(text, "\n")
+	m := versionLine.FindStringSubmatch(line)
+	if m == nil {
+		x.r.Fail("version", "it says %q: want QEMU emulator version NUMBER (PACKAGE)", line)
 		return
 	}
-	if len(c.tail) == tailLines {
-		c.tail = append(c.tail[:0], c.tail[1:]...)
+	problems := unequal("the package version", m[2], "kata-static"+x.suffix)
+	if pin, is := strings.CutPrefix(x.version, "v"); is && pin != "" && pin[0] >= '0' && pin[0] <= '9' {
+		problems = append(problems, unequal("the version", m[1], pin)...)
 	}
-	c.tail = append(c.tail, line)
-	if c.watch(line) && !c.over {
-		c.over = true
-		c.done()
-	}
+	x.r.Judge("version", problems, "%s", line)
 }
 
-// tailBuffer keeps the end of what is written to it.
-type tailBuffer struct{ data []byte }
-
-// Write never fails.
-func (t *tailBuffer) Write(p []byte) (int, error) {
-	const most = 8 << 10
-	t.data = append(t.data, p...)
-	if len(t.data) > most {
-		t.data = append(t.data[:0], t.data[len(t.data)-most:]...)
+// checkNames compares what the emulator has with its list.
+func (x *run) checkNames(ctx context.Context) error {
+	help := map[string]string{}
+	for _, option := range []string{"-device", "-object", "-machine", "-accel"} {
+		text, err := x.print(ctx, option, "help")
+		if x.failed(ctx, "devices", err) {
+			return context.Cause(ctx)
+		}
+		help[option] = text
 	}
-	return len(p), nil
+	offers := parseDeviceHelp(help["-device"])
+	var devices []string
+	for _, offer := range offers {
+		devices = append(devices, offer.name)
+	}
+	accelerators := parseHelp(help["-accel"])
+	problems := missing("-device", x.devices.devices, devices)
+	objects := parseHelp(help["-object"])
+	hidden, err := x.hiddenObjects()
+	if err != nil {
+		return err
+	}
+	problems = append(problems, missing("-object", x.devices.objects, append(objects, hidden...))...)
+	problems = append(problems, missing("-machine", x.devices.machines, parseHelp(help["-machine"]))...)
+	problems = append(problems, missing("-accel", []string{"kvm"}, accelerators)...)
+	if slices.Contains(accelerators, "tcg") && x.arch != "aarch64" {
+		problems = append(problems, "-accel tcg: nothing but KVM may run guests")
+	}
+	x.r.Judge("devices", problems, "%d devices, %d objects and %s of the list among %d devices; accelerators %s",
+		len(x.devices.devices), len(x.devices.objects), strings.Join(x.devices.machines, ", "), len(devices), strings.Join(accelerators, ", "))
+	problems = nil
+	for _, offer := range unasked(offers, x.devices.devices) {
+		problems = append(problems, fmt.Sprintf("%s, among the %s devices, is not on the list", offer.name, strings.ToLower(offer.kind)))
+	}
+	x.r.Judge("unasked devices", problems, "no network, display, sound or USB device but those of the list")
+	return nil
 }
 
-// String returns what was kept, without blanks around it.
-func (t *tailBuffer) String() string { return strings.TrimSpace(string(t.data)) }
+// hiddenObjects returns the objects of the list that the program has, but does not
+// name on this machine.
+func (x *run) hiddenObjects() ([]string, error) {
+	var names []string
+	for _, trial := range trialsOf(x.devices) {
+		if !trial.hidden || lacking(trial) == "" {
+			continue
+		}
+		data, err := os.ReadFile(x.t.Path(x.program()))
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Contains(data, []byte("\x00"+trial.name+"\x00")) {
+			names = append(names, trial.name)
+		}
+	}
+	return names, nil
+}
 
-// VhostVsock is the device file of the host without which QEMU has no vsock.
-const VhostVsock = "/dev/vhost-vsock"
+// missing says which of the wanted names an option lacks.
+func missing(option string, wanted, found []string) []string {
+	var problems []string
+	for _, name := range wanted {
+		if !slices.Contains(found, name) {
+			problems = append(problems, fmt.Sprintf("%s %s is missing", option, name))
+		}
+	}
+	return problems
+}
 
-// HasVsock says whether the machine can give a guest a vsock device.
-func HasVsock() bool {
-	file, err := os.OpenFile(VhostVsock, os.O_RDWR, 0)
+// checkFolder checks that the program looks for firmware relative to itself,
+// wherever it was unpacked.
+func (x *run) checkFolder(ctx context.Context) error {
+	const name = "firmware folder"
+	text, err := x.print(ctx, "-L", "help")
+	if x.failed(ctx, name, err) {
+		return context.Cause(ctx)
+	}
+	folders := strings.Fields(text)
+	real, err := filepath.EvalSymlinks(x.t.Dir)
+	if err != nil {
+		return err
+	}
+	want := filepath.Join(real, x.folder())
+	if !slices.ContainsFunc(folders, func(folder string) bool { return sameFolder(folder, want) }) {
+		x.r.Fail(name, "it looks in %s: want %s, next to the program", strings.Join(folders, ", "), want)
+		return nil
+	}
+	x.r.Pass(name, "%s, from where the program is", strings.TrimPrefix(want, real+"/"))
+	return nil
+}
+
+func sameFolder(a, b string) bool {
+	one, err := os.Stat(a)
 	if err != nil {
 		return false
 	}
-	return file.Close() == nil
+	two, err := os.Stat(b)
+	return err == nil && os.SameFile(one, two)
+}
+
+// unequal is the problem of a value that is not the wanted one.
+func unequal(what, got, want string) []string {
+	if got == want {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s is %q: want %q", what, got, want)}
 }

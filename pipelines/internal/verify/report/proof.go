@@ -2,10 +2,13 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -132,4 +135,17 @@ func Accept(proofs [][]byte, subject Subject) error {
 		return errors.New("no proof")
 	}
 	return fmt.Errorf("no proof that passed: %w", errors.Join(problems...))
+}
+
+// Who returns Runner.By for this process: the URL of the GitHub Actions run, or the
+// user and the name of the machine.
+func Who(getenv func(string) string) string {
+	if id := getenv("GITHUB_RUN_ID"); id != "" {
+		return fmt.Sprintf("%s/%s/actions/runs/%s", getenv("GITHUB_SERVER_URL"), getenv("GITHUB_REPOSITORY"), id)
+	}
+	machine, err := os.Hostname()
+	if err != nil {
+		machine = "unknown"
+	}
+	return cmp.Or(getenv("USER"), strconv.Itoa(os.Getuid())) + "@" + machine
 }

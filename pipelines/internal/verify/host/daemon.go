@@ -1,0 +1,134 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// DaemonSpec says how to start a daemon.
+type DaemonSpec struct {
+	// Program is the path of the executable.
+	Program string
+	Args    []string
+	// Socket is the unix socket that it serves on once it is ready.
+	Socket string
+	// Log is the file that gets what it prints; a later run appends to it.
+	Log string
+	// Ready is how long it may take until it serves.
+	Ready time.Duration
+}
+
+// Daemon is a program that serves on a unix socket.
+type Daemon struct {
+	spec DaemonSpec
+	cmd  *exec.Cmd
+	// done is closed when the program has ended, as err says.
+	done chan struct{}
+	err  error
+}
+
+// StartDaemon runs the program and waits until it serves. One that ends before, or does
+// not serve in time, is an error with the end of what it printed. The end of ctx
+// kills the program.
+func StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error) {
+	log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("opening the log of %s: %w", spec.name(), err)
+	}
+	defer log.Close()
+	d := &Daemon{spec: spec, done: make(chan struct{}), cmd: exec.CommandContext(ctx, spec.Program, spec.Args...)}
+	d.cmd.Stdout, d.cmd.Stderr = log, log
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	process, err := Start(d.cmd)
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", spec.name(), err)
+	}
+	go func() {
+		if d.err = process.Wait(); d.err == nil {
+			d.err = errors.New("exit status 0")
+		}
+		close(d.done)
+	}()
+	if err := d.ready(ctx); err != nil {
+		return nil, errors.Join(err, d.Kill())
+	}
+	return d, nil
+}
+
+func (s DaemonSpec) name() string { return filepath.Base(s.Program) }
+
+// ready waits until the daemon serves.
+func (d *Daemon) ready(ctx context.Context) error {
+	const pause = 20 * time.Millisecond
+	timed, cancel := context.WithTimeout(ctx, d.spec.Ready)
+	defer cancel()
+	for {
+		connection, err := new(net.Dialer).DialContext(timed, "unix", d.spec.Socket)
+		if err == nil {
+			return connection.Close()
+		}
+		select {
+		case <-d.done:
+			return fmt.Errorf("%s ended before it served: %w%s", d.spec.name(), d.err, d.said())
+		case <-timed.Done():
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return fmt.Errorf("%s does not serve on %s after %v%s", d.spec.name(), d.spec.Socket, d.spec.Ready, d.said())
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Stop asks the program to end, and waits for it. One that has ended by itself, or
+// does not end within grace, is an error.
+func (d *Daemon) Stop(grace time.Duration) error {
+	select {
+	case <-d.done:
+		return fmt.Errorf("%s had ended by itself: %w%s", d.spec.name(), d.err, d.said())
+	default:
+	}
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stopping %s: %w", d.spec.name(), err)
+	}
+	select {
+	case <-d.done:
+		return nil
+	case <-time.After(grace):
+		return errors.Join(fmt.Errorf("%s did not stop within %v%s", d.spec.name(), grace, d.said()), d.Kill())
+	}
+}
+
+// Kill ends the program at once, and everything that it started in its process
+// group, and waits for it. It does nothing where the program has ended.
+func (d *Daemon) Kill() error {
+	select {
+	case <-d.done:
+		return nil
+	default:
+	}
+	if err := syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("killing %s: %w", d.spec.name(), err)
+	}
+	<-d.done
+	return nil
+}
+
+// said is the end of what the program printed, on lines of its own, or nothing.
+func (d *Daemon) said() string {
+	const lines = 8
+	text, err := os.ReadFile(d.spec.Log)
+	if err != nil || len(text) == 0 {
+		return ""
+	}
+	all := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return "\n" + strings.Join(all[max(0, len(all)-lines):], "\n")
+}

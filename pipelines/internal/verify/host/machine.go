@@ -1,0 +1,139 @@
+package host
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Machine says how to start QEMU for guests of one architecture.
+type Machine struct {
+	// Arch is the architecture as `uname -m` prints it.
+	Arch string
+	// Program is QEMU's, and Package the Debian and Ubuntu package that has it.
+	Program, Package string
+	// Model are the arguments for machine and processor.
+	Model []string
+	// Console is the kernel's name for the serial line, and ConsoleOption the
+	// kernel option that it needs.
+	Console, ConsoleOption string
+	// Bus ends the names of virtio devices: pci, or ccw.
+	Bus string
+}
+
+// machines are the plainest ones that boot Kata's kernels.
+var machines = []Machine{
+	{
+		Arch: "x86_64", Program: "qemu-system-x86_64", Package: "qemu-system-x86",
+		Model:   []string{"-machine", "q35", "-cpu", "max"},
+		Console: "ttyS0", ConsoleOption: "CONFIG_SERIAL_8250_CONSOLE", Bus: "pci",
+	},
+	{
+		Arch: "aarch64", Program: "qemu-system-aarch64", Package: "qemu-system-arm",
+		// Under TCG the architected pointer authentication algorithm takes most of
+		// the time of a boot.
+		Model:   []string{"-machine", "virt", "-cpu", "max,pauth-impdef=on"},
+		Console: "ttyAMA0", ConsoleOption: "CONFIG_SERIAL_AMBA_PL011_CONSOLE", Bus: "pci",
+	},
+	{
+		Arch: "s390x", Program: "qemu-system-s390x", Package: "qemu-system-s390x (qemu-system-misc before Debian 13)",
+		Model:   []string{"-machine", "s390-ccw-virtio", "-cpu", "max"},
+		Console: "ttysclp0", ConsoleOption: "CONFIG_SCLP_VT220_CONSOLE", Bus: "ccw",
+	},
+	{
+		Arch: "ppc64le", Program: "qemu-system-ppc64", Package: "qemu-system-ppc",
+		// The mitigations that the machine offers need hardware.
+		Model:   []string{"-machine", "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off", "-cpu", "power9"},
+		Console: "hvc0", ConsoleOption: "CONFIG_HVC_CONSOLE", Bus: "pci",
+	},
+}
+
+// ForArch returns the machine for an architecture, if there is one.
+func ForArch(arch string) (m Machine, ok bool) {
+	for _, m := range machines {
+		if m.Arch == arch {
+			return m, true
+		}
+	}
+	return Machine{}, false
+}
+
+// Processors is how many a guest gets, and memory what it gets in MiB.
+const (
+	Processors = 2
+	memory     = 1024
+)
+
+// Guest is what one boot is made of. Kernel and Initrd are files; the other
+// paths are left out where they are empty.
+type Guest struct {
+	Kernel, Initrd string
+	// Accelerator is "tcg" or "kvm".
+	Accelerator string
+	// Disk is a raw image, behind virtio-blk.
+	Disk string
+	// Share is a folder, over virtio-9p under the tag ShareTag.
+	Share, ShareTag string
+	// Port is the file that gets what the guest writes to the virtio serial
+	// port PortName.
+	Port, PortName string
+	// Vsock is the guest's address where it gets a vsock device of the host, 0
+	// where it gets none.
+	Vsock uint32
+}
+
+// Plain returns QEMU's arguments for a machine without devices, with its serial
+// line on stdin and stdout.
+func (m Machine) Plain(accelerator string) []string {
+	return append(slices.Clone(m.Model), "-accel", accelerator, "-m", strconv.Itoa(memory),
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio")
+}
+
+// Args returns QEMU's arguments for a guest.
+func (m Machine) Args(g Guest) []string {
+	args := append(m.Plain(g.Accelerator), "-smp", strconv.Itoa(Processors),
+		"-kernel", g.Kernel, "-initrd", g.Initrd, "-append",
+		// A panic restarts the machine, which -no-reboot turns into its end.
+		"console="+m.Console+" panic=-1")
+	device := func(name, properties string) { args = append(args, "-device", name+"-"+m.Bus+properties) }
+	device("virtio-rng", "")
+	args = append(args, "-netdev", "user,id=net,restrict=on")
+	if m.Bus == "pci" {
+		// Its firmware for booting from the network is another package.
+		device("virtio-net", ",netdev=net,romfile=")
+	} else {
+		device("virtio-net", ",netdev=net")
+	}
+	if g.Disk != "" {
+		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+Comma(g.Disk))
+		device("virtio-blk", ",drive=disk")
+	}
+	if g.Share != "" {
+		args = append(args, "-fsdev", "local,id=share,security_model=none,path="+Comma(g.Share))
+		device("virtio-9p", ",fsdev=share,mount_tag="+g.ShareTag)
+	}
+	if g.Port != "" {
+		args = append(args, "-chardev", "file,id=port,path="+Comma(g.Port))
+		device("virtio-serial", "")
+		args = append(args, "-device", "virtserialport,chardev=port,name="+g.PortName)
+	}
+	if g.Vsock != 0 {
+		device("vhost-vsock", ",guest-cid="+strconv.FormatUint(uint64(g.Vsock), 10))
+	}
+	return args
+}
+
+// Comma doubles the commas of a value: QEMU takes a single one for the beginning
+// of a property.
+func Comma(value string) string { return strings.ReplaceAll(value, ",", ",,") }
+
+// MachineFor returns the machine for an architecture and the path of its QEMU. The
+// error is a *Missing.
+func (h Host) MachineFor(arch string) (Machine, string, error) {
+	m, known := ForArch(arch)
+	if !known {
+		return m, "", &Missing{"no QEMU machine is known for " + arch}
+	}
+	program, err := h.Find(m.Program, m.Package)
+	return m, program, err
+}

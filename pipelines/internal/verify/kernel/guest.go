@@ -1,0 +1,73 @@
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+)
+
+// initPackage is the guest's init, below the root of the repository.
+const initPackage = "pipelines/internal/verify/kernel/guestinit"
+
+// buildInit compiles the guest's init for an architecture, named as Go names it.
+func buildInit(ctx context.Context, h host.Host, goarch, out string) error {
+	if _, err := os.Stat(filepath.Join(h.Root, initPackage)); errors.Is(err, fs.ErrNotExist) {
+		return &host.Missing{Why: fmt.Sprintf("the guest's init cannot be compiled: no %s below %s", initPackage, h.Root)}
+	}
+	program, err := h.LookPath("go")
+	if err != nil {
+		return &host.Missing{Why: "the guest's init cannot be compiled: no go in PATH"}
+	}
+	cmd := exec.CommandContext(ctx, program, "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./"+initPackage)
+	cmd.Dir = h.Root
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+goarch)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("compiling the guest's init: %w\n%s", err, strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}
+
+// diskSize is that of the guest's disk in bytes.
+const diskSize = 32 << 20
+
+// makeDisk writes a disk with an ext4 file system that has one file. Without mke2fs
+// the error is a *host.Missing, and the disk is empty.
+func makeDisk(ctx context.Context, h host.Host, path, content string) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(file.Truncate(diskSize), file.Close()); err != nil {
+		return err
+	}
+	program, err := h.Find("mke2fs", "e2fsprogs")
+	if err != nil {
+		return err
+	}
+	root := path + "-root"
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(root, serial.FromHost), []byte(content), 0o644); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, program, "-q", "-F", "-t", "ext4", "-d", root, path)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("making the guest's disk: %w\n%s", err, bytes.TrimSpace(output))
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+)
+
+// probed is the kernel function that the program is attached to: only this init
+// calls it here.
+const probed = "sys_getpgid"
+
+// eventSize is that of the event the program sends: pid and tgid out of
+// task_struct, then what the helper of the kernel says they are.
+const eventSize = 16
+
+// bpfEvent loads a program that reads task_struct where the types of the running
+// kernel say its fields are, attaches it to a kprobe, calls the function, sees the
+// event, detaches the program, and sees no event any more.
+func bpfEvent(o *serial.Observation) error {
+	events, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
+	if err != nil {
+		return fmt.Errorf("making the ring buffer: %w", err)
+	}
+	defer events.Close()
+	types, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("reading the types of the kernel: %w", err)
+	}
+	offsets, err := taskOffsets(types, "pid", "tgid")
+	if err != nil {
+		return err
+	}
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "verify", Type: ebpf.Kprobe, License: "GPL", Instructions: instructions(events.FD(), offsets),
+	})
+	if err != nil {
+		return fmt.Errorf("loading the program: %w", err)
+	}
+	defer program.Close()
+	reader, err := ringbuf.NewReader(events)
+	if err != nil {
+		return fmt.Errorf("reading the ring buffer: %w", err)
+	}
+	defer reader.Close()
+	probe, err := link.Kprobe(probed, program, nil)
+	if err != nil {
+		return fmt.Errorf("attaching a kprobe to %s: %w", probed, err)
+	}
+	if err := see(o, reader); err != nil {
+		return errors.Join(err, probe.Close())
+	}
+	if err := probe.Close(); err != nil {
+		return fmt.Errorf("detaching the kprobe: %w", err)
+	}
+	_, _, err = call(reader, 200*time.Millisecond)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil
+	case err == nil:
+		return errors.New("an event came after the program was detached")
+	}
+	return fmt.Errorf("after the program was detached: %w", err)
+}
+
+// see calls the function and compares the event with what is known.
+func see(o *serial.Observation, reader *ringbuf.Reader) error {
+	event, thread, err := call(reader, 10*time.Second)
+	if err != nil {
+		return fmt.Errorf("no event of %s: %w", probed, err)
+	}
+	if len(event) < eventSize {
+		return fmt.Errorf("an event of %d bytes: want %d", len(event), eventSize)
+	}
+	order := binary.NativeEndian
+	pid, tgid, helper := order.Uint32(event), order.Uint32(event[4:]), order.Uint64(event[8:])
+	o.Value = fmt.Sprintf("kprobe on %s: task_struct has pid %d and tgid %d", probed, pid, tgid)
+	if int(pid) != thread || int(tgid) != os.Getpid() || helper != uint64(tgid)<<32|uint64(pid) {
+		return fmt.Errorf("want pid %d and tgid %d; the helper of the kernel says %d and %d",
+			thread, os.Getpid(), uint32(helper), helper>>32)
+	}
+	return nil
+}
+
+// call enters the probed function and waits for an event. The thread is not the
+// first one, which main holds, so that its pid is not its tgid.
+func call(reader *ringbuf.Reader, wait time.Duration) (event []byte, thread int, err error) {
+	called := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		thread = unix.Gettid()
+		_, err := unix.Getpgid(0)
+		called <- err
+	}()
+	if err := <-called; err != nil {
+		return nil, 0, err
+	}
+	reader.SetDeadline(time.Now().Add(wait))
+	record, err := reader.Read()
+	return record.RawSample, thread, err
+}
+
+// taskOffsets returns where fields of 32 bits are in task_struct, in bytes.
+func taskOffsets(types *btf.Spec, names ...string) ([]int32, error) {
+	var task *btf.Struct
+	if err := types.TypeByName("task_struct", &task); err != nil {
+		return nil, fmt.Errorf("looking for task_struct: %w", err)
+	}
+	offsets := make([]int32, len(names))
+	for i, name := range names {
+		at := slices.IndexFunc(task.Members, func(m btf.Member) bool { return m.Name == name })
+		if at < 0 {
+			return nil, fmt.Errorf("task_struct has no field %s", name)
+		}
+		offsets[i] = int32(task.Members[at].Offset.Bytes())
+	}
+	return offsets, nil
+}
+
+// instructions reads the two fields of the current task at their offsets, and sends
+// them.
+func instructions(events int, offsets []int32) asm.Instructions {
+	pid, tgid, helper := int16(-eventSize), int16(-eventSize+4), int16(-eventSize+8)
+	program := asm.Instructions{
+		asm.FnGetCurrentTask.Call(),
+		asm.Mov.Reg(asm.R6, asm.R0),
+	}
+	for i, slot := range []int16{pid, tgid} {
+		program = append(program,
+			asm.Mov.Reg(asm.R3, asm.R6),
+			asm.Add.Imm(asm.R3, offsets[i]),
+			asm.Mov.Reg(asm.R1, asm.RFP),
+			asm.Add.Imm(asm.R1, int32(slot)),
+			asm.Mov.Imm(asm.R2, 4),
+			asm.FnProbeReadKernel.Call(),
+		)
+	}
+	return append(program,
+		asm.FnGetCurrentPidTgid.Call(),
+		asm.StoreMem(asm.RFP, helper, asm.R0, asm.DWord),
+		asm.LoadMapPtr(asm.R1, events),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, int32(pid)),
+		asm.Mov.Imm(asm.R3, eventSize),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnRingbufOutput.Call(),
+		asm.Mov.Imm(asm.R0, 0),
+		asm.Return(),
+	)
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+)
+
+// kernel returns the types of a kernel.
+func kernel(t *testing.T, members ...btf.Member) *btf.Spec {
+	t.Helper()
+	builder, err := btf.NewBuilder([]btf.Type{&btf.Struct{Name: "task_struct", Size: 4096, Members: members}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := builder.Marshal(nil, &btf.MarshalOptions{Order: order()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+// order is that of this machine, as the loader names it.
+func order() binary.ByteOrder {
+	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
+}
+
+func number() btf.Type {
+	return &btf.Typedef{Name: "pid_t", Type: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}}
+}
+
+func TestTaskOffsets(t *testing.T) {
+	spec := kernel(t,
+		btf.Member{Name: "state", Type: number()},
+		btf.Member{Name: "tgid", Type: number(), Offset: 8 * 1424},
+		btf.Member{Name: "pid", Type: number(), Offset: 8 * 1416},
+	)
+	offsets, err := taskOffsets(spec, "pid", "tgid")
+	if err != nil || !slices.Equal(offsets, []int32{1416, 1424}) {
+		t.Errorf("offsets are %v, %v: want [1416 1424]", offsets, err)
+	}
+	var read []int32
+	for _, instruction := range instructions(0, offsets) {
+		if instruction.OpCode == asm.Add.Op(asm.ImmSource) && instruction.Dst == asm.R3 {
+			read = append(read, int32(instruction.Constant))
+		}
+	}
+	if !slices.Equal(read, offsets) {
+		t.Errorf("the program reads at %v: want %v", read, offsets)
+	}
+	if _, err := taskOffsets(kernel(t, btf.Member{Name: "pid", Type: number()}), "pid", "tgid"); err == nil || !strings.Contains(err.Error(), "no field tgid") {
+		t.Errorf("without a field: %v", err)
+	}
+}

@@ -1,0 +1,134 @@
+// Command guestinit is /init of the guest that a kernel is verified in. It
+// mounts what a Kata guest mounts, looks at the devices, moves a little data
+// through each of them, and says what it saw over the serial line, a line at a
+// time (see package serial). Whether that is what the kernel should do is
+// decided outside. At the end it turns the machine off.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+)
+
+// step is one thing to try; its result goes out before the next one starts, so
+// that a hang tells where it is.
+type step struct {
+	name string
+	look func(*serial.Observation) error
+}
+
+// steps are in the order in which one needs the other.
+var steps = []step{
+	{serial.Begin, nil},
+	{serial.Mount + "proc", mountAt("proc", "/proc")},
+	{serial.Mount + "sysfs", mountAt("sysfs", "/sys")},
+	{serial.Mount + "devtmpfs", mountAt("devtmpfs", "/dev")},
+	{serial.Release, release},
+	{serial.Machine, machine},
+	{serial.Processors, processors},
+	{serial.Config, kernelConfig},
+	{serial.BTF, sum("/sys/kernel/btf/vmlinux")},
+	{serial.Notes, notes},
+	{serial.Drivers, drivers},
+	{serial.Devices, devices},
+	{serial.Disk, disk},
+	{serial.Network, network},
+	{serial.Entropy, entropy},
+	{serial.Port, port},
+	{serial.Vsock, vsock},
+	{serial.Mount + "tmpfs", mountTmpfs},
+	{serial.Mount + "overlay", mountOverlay},
+	{serial.Mount + "ext4", mountExt4},
+	{serial.Mount + "9p", mount9p},
+	{serial.Mount + "cgroup2", mountAt("cgroup2", "/sys/fs/cgroup")},
+	{serial.Mount + "debugfs", mountAt("debugfs", "/sys/kernel/debug")},
+	{serial.Mount + "tracefs", mountAt("tracefs", "/sys/kernel/tracing")},
+	{serial.Controllers, controllers},
+	// The library that loads programs reads once what is mounted.
+	{serial.DeviceRules, deviceRules},
+	{serial.Event, bpfEvent},
+	{serial.Taint, taint},
+	{serial.End, nil},
+}
+
+func main() {
+	runtime.LockOSThread()
+	// Errors of the kernel alone may come between the lines: without this, the
+	// messages of every mount would.
+	const setConsoleLevel, errorsOnly = 8, 4
+	levelErr := consoleLevel(setConsoleLevel, errorsOnly)
+	for _, s := range steps {
+		o := serial.Observation{Name: s.name}
+		if s.name == serial.Begin && levelErr != nil {
+			o.Error = "quieting the console: " + levelErr.Error()
+		}
+		if s.look != nil {
+			attempt(s.look, &o)
+		}
+		say(o)
+	}
+	unix.Sync()
+	err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	fmt.Println("init: powering off:", err)
+	// The kernel panics where its init ends: wait to be ended instead.
+	select {}
+}
+
+// consoleLevel sets the level below which messages of the kernel are shown.
+func consoleLevel(action, level int) error {
+	_, _, errno := unix.Syscall(unix.SYS_SYSLOG, uintptr(action), 0, uintptr(level))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// attempt runs a step; whatever goes wrong in it is an observation too.
+func attempt(look func(*serial.Observation) error, o *serial.Observation) {
+	defer func() {
+		if caught := recover(); caught != nil {
+			o.Error = fmt.Sprintf("the init panicked: %v", caught)
+		}
+	}()
+	if err := look(o); err != nil {
+		o.Error = err.Error()
+	}
+}
+
+// say writes a line in one piece, on a line of its own.
+func say(o serial.Observation) {
+	line, err := serial.Encode(o)
+	if err != nil {
+		line = "init: " + err.Error()
+	}
+	fmt.Fprint(os.Stdout, "\n"+line+"\n")
+}
+
+func release(o *serial.Observation) error {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return err
+	}
+	o.Value = unix.ByteSliceToString(name.Release[:])
+	o.Items = []string{unix.ByteSliceToString(name.Version[:])}
+	return nil
+}
+
+func machine(o *serial.Observation) error {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return err
+	}
+	o.Value = unix.ByteSliceToString(name.Machine[:])
+	return nil
+}
+
+func processors(o *serial.Observation) error {
+	o.Size = int64(runtime.NumCPU())
+	return nil
+}

@@ -1,0 +1,101 @@
+package kernel
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/kimage"
+)
+
+// formats are what the hypervisors of an architecture load, by the file.
+var formats = map[string][]kimage.Format{
+	"x86_64 vmlinuz":      {kimage.BzImage},
+	"x86_64 vmlinux":      {kimage.ELF},
+	"aarch64 vmlinuz":     {kimage.ARM64Gzip, kimage.ARM64Image, kimage.ARM64Zboot},
+	"aarch64 vmlinux":     {kimage.ARM64Image, kimage.ELF},
+	"aarch64 vmlinux.elf": {kimage.ELF},
+	"s390x vmlinuz":       {kimage.S390BzImage},
+	"s390x vmlinux":       {kimage.ELF},
+	"s390x vmlinux.elf":   {kimage.ELF},
+	"ppc64le vmlinuz":     {kimage.ELF},
+	"ppc64le vmlinux":     {kimage.ELF},
+}
+
+// image opens a kernel image and checks its format, architecture and release. An
+// image that cannot be read is a failed check, and nil.
+func (f *files) image(what string) (*kimage.Image, error) {
+	file, err := os.Open(f.t.Path(f.path(what)))
+	if errors.Is(err, fs.ErrNotExist) {
+		f.r.Skip(what, "it is not in the tarball")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	image, err := kimage.Open(file, info.Size())
+	if err != nil {
+		f.r.Fail(what, "%v", err)
+		return nil, nil
+	}
+	problems := f.imageProblems(what, image)
+	if what == "vmlinux.elf" && len(problems) == 0 {
+		problems = f.debugProblems(image, file)
+	}
+	release := image.Release
+	if release == "" {
+		release = "unknown"
+	}
+	f.r.Judge(what, problems, "%s for %s, release %s, %d bytes", image.Format, image.Arch, release, info.Size())
+	return &image, nil
+}
+
+func (f *files) imageProblems(what string, image kimage.Image) (problems []string) {
+	if image.Arch != f.Arch {
+		return []string{fmt.Sprintf("an image for another architecture: %s for %s, want %s", image.Format, image.Arch, f.Arch)}
+	}
+	if known := formats[f.Arch+" "+what]; known != nil && !slices.Contains(known, image.Format) {
+		words := make([]string, len(known))
+		for i, format := range known {
+			words[i] = string(format)
+		}
+		problems = append(problems, fmt.Sprintf("the format is %s: hypervisors want %s", image.Format, strings.Join(words, ", or ")))
+	}
+	// A compressed image need not say its release; then the boot does.
+	if image.Release != "" && image.Release != f.release {
+		problems = append(problems, fmt.Sprintf("the release is %s: want %s, the pin %s", image.Release, f.release, f.Plan.Version))
+	}
+	return problems
+}
+
+// debugProblems says what a debugger lacks in vmlinux.elf, and whether vmlinux is
+// another build.
+func (f *files) debugProblems(image kimage.Image, file *os.File) (problems []string) {
+	parsed, err := elf.NewFile(file)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, name := range []string{".symtab", ".debug_info"} {
+		if parsed.Section(name) == nil {
+			problems = append(problems, "it has no "+name+" for debuggers")
+		}
+	}
+	if f.vmlinux == nil || f.vmlinux.Format != kimage.ARM64Image {
+		return problems
+	}
+	for _, section := range image.Sections {
+		if section.Name == ".notes" && !f.vmlinux.Contains(section.Data) {
+			problems = append(problems, "vmlinux is another build: it has other notes")
+		}
+	}
+	return problems
+}

@@ -1,0 +1,127 @@
+// Package kimagetest makes small kernel images for tests: all that is read of a
+// real one, and nothing else.
+package kimagetest
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+)
+
+// BzImage is an x86 image of the boot protocol 2.15 with a 64-bit entry.
+func BzImage(release string) []byte {
+	const sectors, paragraphs = 3, 512
+	data := make([]byte, (sectors+1)*512+paragraphs*16)
+	le := binary.LittleEndian
+	data[0x1f1] = sectors
+	le.PutUint32(data[0x1f4:], paragraphs)
+	copy(data[0x202:], "HdrS")
+	le.PutUint16(data[0x206:], 0x20f)
+	le.PutUint16(data[0x20e:], 0x300)
+	le.PutUint16(data[0x236:], 1)
+	copy(data[0x500:], release+" (kata@kata-containers) #1 SMP\x00")
+	return data
+}
+
+// ARM64 is a raw image with some content.
+func ARM64(content string) []byte {
+	data := make([]byte, 256, 256+len(content))
+	copy(data[0x38:], "ARM\x64")
+	data = append(data, content...)
+	binary.LittleEndian.PutUint64(data[16:], uint64(len(data)+4096))
+	return data
+}
+
+// S390 is an image for s390x.
+func S390(release string) []byte {
+	data := make([]byte, 0x11000)
+	copy(data[0x10008:], "S390EP")
+	binary.BigEndian.PutUint64(data[0x10428:], 0x10600)
+	copy(data[0x10600:], release+" (kata@kata-containers) #1 SMP\x00")
+	copy(data[len(data)-4:], "zIPL")
+	return data
+}
+
+// Section is a section of a vmlinux.
+type Section struct {
+	Name    string
+	Address uint64
+	Data    []byte
+	// Unmapped says that it is not mapped at run time, as debug information is.
+	Unmapped bool
+}
+
+// machines are the ELF machines by the name that `uname -m` prints.
+var machines = map[string]elf.Machine{
+	"x86_64": elf.EM_X86_64, "aarch64": elf.EM_AARCH64, "s390x": elf.EM_S390, "ppc64le": elf.EM_PPC64,
+}
+
+// ELF is a vmlinux of the sections.
+func ELF(arch string, sections ...Section) []byte {
+	var order binary.ByteOrder = binary.LittleEndian
+	encoding := elf.ELFDATA2LSB
+	if arch == "s390x" {
+		order, encoding = binary.BigEndian, elf.ELFDATA2MSB
+	}
+	const headerSize = 64
+	names, content := []byte{0}, []byte{}
+	table := []elf.Section64{{}}
+	add := func(name string, kind elf.SectionType, flags elf.SectionFlag, address uint64, data []byte) {
+		table = append(table, elf.Section64{
+			Name: uint32(len(names)), Type: uint32(kind), Flags: uint64(flags), Addr: address,
+			Off: uint64(headerSize + len(content)), Size: uint64(len(data)), Addralign: 1,
+		})
+		names = append(append(names, name...), 0)
+		content = append(content, data...)
+	}
+	for _, s := range sections {
+		if s.Unmapped {
+			add(s.Name, elf.SHT_PROGBITS, 0, 0, s.Data)
+			continue
+		}
+		add(s.Name, elf.SHT_PROGBITS, elf.SHF_ALLOC, s.Address, s.Data)
+	}
+	add(".shstrtab", elf.SHT_STRTAB, 0, 0, nil)
+	last := &table[len(table)-1]
+	last.Off, last.Size = uint64(headerSize+len(content)), uint64(len(names))
+	content = append(content, names...)
+	header := elf.Header64{
+		Type: uint16(elf.ET_EXEC), Machine: uint16(machines[arch]), Version: uint32(elf.EV_CURRENT),
+		Shoff: uint64(headerSize + len(content)), Ehsize: headerSize,
+		Shentsize: 64, Shnum: uint16(len(table)), Shstrndx: uint16(len(table) - 1),
+	}
+	copy(header.Ident[:], elf.ELFMAG)
+	header.Ident[elf.EI_CLASS], header.Ident[elf.EI_DATA] = byte(elf.ELFCLASS64), byte(encoding)
+	header.Ident[elf.EI_VERSION] = byte(elf.EV_CURRENT)
+	var out bytes.Buffer
+	for _, part := range []any{header, content, table} {
+		if err := binary.Write(&out, order, part); err != nil {
+			panic(err) // a part without a fixed size
+		}
+	}
+	return out.Bytes()
+}
+
+// BTF is the types of a kernel that knows but one structure:
+//
+//	struct task_struct { int pid; };
+func BTF() []byte {
+	const text = "\x00int\x00task_struct\x00pid\x00"
+	words := []uint32{
+		1, 1 << 24, 4, 1<<24 | 32,
+		5, 4<<24 | 1, 4, 17, 1, 0,
+	}
+	length := uint32(4 * len(words))
+	out := []byte{0x9f, 0xeb, 1, 0}
+	for _, word := range append([]uint32{24, 0, length, length, uint32(len(text))}, words...) {
+		out = binary.LittleEndian.AppendUint32(out, word)
+	}
+	return append(out, text...)
+}
+
+// Patch returns the data with one byte changed.
+func Patch(data []byte, at int, to byte) []byte {
+	data = bytes.Clone(data)
+	data[at] = to
+	return data
+}

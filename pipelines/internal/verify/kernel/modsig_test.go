@@ -1,0 +1,103 @@
+package kernel
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"strings"
+	"testing"
+)
+
+var moduleData = []byte("\x7fELF a module")
+
+func certificateOf(t *testing.T, key crypto.Signer) *x509.Certificate {
+	t.Helper()
+	c, _, err := testCertificate(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func sign(t *testing.T, key crypto.Signer, c *x509.Certificate, says asn1.ObjectIdentifier) []byte {
+	t.Helper()
+	signed, err := signModule(moduleData, key, c, says)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+func TestSignatures(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecdsaKey, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, keys := range map[string][2]crypto.Signer{"rsa": {rsaKey, ecdsaKey}, "ecdsa": {ecdsaKey, rsaKey}} {
+		t.Run(name, func(t *testing.T) {
+			own, other := certificateOf(t, keys[0]), certificateOf(t, keys[1])
+			signed := sign(t, keys[0], own, sha512OID)
+			s, err := parseSignature(signed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.hash.String() != "SHA-512" || !bytes.Equal(s.content, moduleData) {
+				t.Errorf("hash %s, content %q", s.hash, s.content)
+			}
+			if err := s.verify(own); err != nil {
+				t.Error(err)
+			}
+			if err := s.verify(other); err == nil || !strings.Contains(err.Error(), "not by the key of certificate 2a") {
+				t.Errorf("another certificate: %v", err)
+			}
+			signed[2] ^= 1
+			if s, err = parseSignature(signed); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.verify(own); err == nil {
+				t.Error("a changed module has a good signature")
+			}
+		})
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := sign(t, key, certificateOf(t, key), sha512OID)
+	sha1 := asn1.ObjectIdentifier{1, 3, 14, 3, 2, 26}
+	for name, test := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"mark alone":     {[]byte("~Module signature appended~\n"), "cut short"},
+		"other type":     {appendMessage(moduleData, []byte("x"), 1), "want type 2"},
+		"too long":       {append(bytes.Clone(good[:20]), good[len(good)-40:]...), "inside of"},
+		"no message":     {appendMessage(moduleData, []byte("x"), 2), "PKCS#7"},
+		"old digest":     {sign(t, key, certificateOf(t, key), sha1), "not one that Linux signs with"},
+		"unsigned":       {moduleData, "not signed"},
+		"nothing at all": {nil, "not signed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := parseSignature(test.data)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+	if _, err := parseSignature(moduleData); !errors.Is(err, errUnsigned) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,164 @@
+// Package containerd runs a real containerd in folders of its own, and drives it
+// through ctr, the client that comes with it.
+package containerd
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+)
+
+// oldest is the first containerd that runs several snapshotters reliably, and module
+// the folder, below the root of the repository, that builds one.
+const (
+	oldest = "2.2.2"
+	module = "pipelines/internal/verify/nydus/containerd/module"
+)
+
+// ConfigVersion is the newest version of configuration files that it reads.
+const ConfigVersion = 3
+
+// Installed is a containerd on this machine.
+type Installed struct {
+	// Daemon and Client are the paths of containerd and ctr.
+	Daemon, Client string
+	// Version is what it says: "2.2.2", "1.7.24~ds1".
+	Version string
+	// From says why it was taken.
+	From string
+}
+
+// Finder looks for a containerd on a machine, and builds from its Go module what
+// the machine lacks.
+type Finder struct{ host.Host }
+
+// Find returns the machine's containerd if it is new enough, or one that is built
+// from its Go module.
+func (f Finder) Find(ctx context.Context) (Installed, error) {
+	daemon, err := f.LookPath("containerd")
+	if err == nil {
+		found, err := inspect(ctx, daemon, filepath.Join(filepath.Dir(daemon), "ctr"), "of this machine")
+		if err == nil && !older(found.Version, oldest) {
+			return found, nil
+		}
+	}
+	return f.build(ctx)
+}
+
+// build compiles containerd and ctr, unless the cache has them.
+func (f Finder) build(ctx context.Context) (Installed, error) {
+	const source = "github.com/containerd/containerd/v2/"
+	dir, version, err := f.compiled(ctx, "containerd", source+"cmd/containerd", source+"cmd/ctr")
+	if err != nil {
+		return Installed{}, fmt.Errorf("building containerd: %w", err)
+	}
+	return inspect(ctx, filepath.Join(dir, "containerd"), filepath.Join(dir, "ctr"), "built from its Go module, "+version)
+}
+
+// Puller returns the path of a client that pulls images through the CRI: of three
+// arguments, the socket, the name of a runtime, and the image.
+func (f Finder) Puller(ctx context.Context) (string, error) {
+	dir, _, err := f.compiled(ctx, "pull", "./pull")
+	if err != nil {
+		return "", fmt.Errorf("building the client of the CRI: %w", err)
+	}
+	return filepath.Join(dir, "pull"), nil
+}
+
+var required = regexp.MustCompile(`(?m)^\s*(?:require )?github\.com/containerd/containerd/v2 (v\S+)$`)
+
+// compiled returns the folder of the cache with programs of the module, which it
+// compiles if they are not there, and the version of containerd.
+func (f Finder) compiled(ctx context.Context, name string, packages ...string) (dir, version string, err error) {
+	hash := sha256.New()
+	var pin [][]byte
+	for _, file := range []string{"go.mod", "go.sum", "pull/main.go"} {
+		data, err := os.ReadFile(filepath.Join(f.Root, module, file))
+		if err != nil {
+			return "", "", err
+		}
+		hash.Write(data)
+		if file == "go.mod" {
+			pin = required.FindSubmatch(data)
+		}
+	}
+	if pin == nil {
+		return "", "", fmt.Errorf("%s/go.mod requires no containerd", module)
+	}
+	version = string(pin[1])
+	dir = filepath.Join(f.Cache, name+"-"+version+"-"+hex.EncodeToString(hash.Sum(nil)[:6]))
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return dir, version, err
+	}
+	f.Note("compiling " + name + ", of containerd " + version + ", from its Go module")
+	return dir, version, f.compile(ctx, dir, version, packages)
+}
+
+// compile builds programs into dir, which appears once all of them are built.
+func (f Finder) compile(ctx context.Context, dir, version string, packages []string) error {
+	compiler, err := f.LookPath("go")
+	if err != nil {
+		return errors.New("no go in PATH: install Go, or containerd " + oldest + " or newer")
+	}
+	if err := os.MkdirAll(f.Cache, 0o755); err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp(f.Cache, "compiling-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	// The go command makes the folder, for all users to read.
+	programs := filepath.Join(work, "programs") + "/"
+	flags := "-s -w -X github.com/containerd/containerd/v2/version.Version=" + version
+	cmd := exec.CommandContext(ctx, compiler, append([]string{"build", "-trimpath", "-ldflags", flags, "-o", programs}, packages...)...)
+	cmd.Dir = filepath.Join(f.Root, module)
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, bytes.TrimSpace(output))
+	}
+	// Another process may have been faster, with the same programs.
+	if err := os.Rename(programs, dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// inspect asks a containerd for its version, and wants its client next to it.
+func inspect(ctx context.Context, daemon, client, from string) (Installed, error) {
+	output, err := exec.CommandContext(ctx, daemon, "--version").Output()
+	if err != nil {
+		return Installed{}, fmt.Errorf("asking %s for its version: %w", daemon, err)
+	}
+	if _, err := os.Stat(client); err != nil {
+		return Installed{}, fmt.Errorf("looking for the client of %s: %w", daemon, err)
+	}
+	const versionField = 2 // containerd MODULE VERSION COMMIT
+	fields := strings.Fields(string(output))
+	if len(fields) <= versionField {
+		return Installed{}, fmt.Errorf("%s --version says %q: want containerd MODULE VERSION", daemon, bytes.TrimSpace(output))
+	}
+	return Installed{Daemon: daemon, Client: client, Version: strings.TrimPrefix(fields[versionField], "v"), From: from}, nil
+}
+
+// older compares the numbers of two versions, and ignores what follows them.
+func older(a, b string) bool { return slices.Compare(numbers(a), numbers(b)) < 0 }
+
+func numbers(version string) []int {
+	var parts [3]int
+	// Fewer than three numbers leave zeros.
+	_, _ = fmt.Sscanf(version, "%d.%d.%d", &parts[0], &parts[1], &parts[2])
+	return parts[:]
+}

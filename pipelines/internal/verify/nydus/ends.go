@@ -1,0 +1,188 @@
+package nydus
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
+)
+
+// killed kills each instance, starts it again, and wants its snapshots.
+func (r *serving) killed(ctx context.Context) (string, error) { return r.outlived(ctx, false) }
+
+// stopped stops each instance as systemd would, and wants everything in its data
+// directory as before, and its snapshots once it runs again.
+func (r *serving) stopped(ctx context.Context) (string, error) {
+	// What a removed snapshot leaves behind goes before, not meanwhile.
+	if err := r.server.Collect(ctx); err != nil {
+		return "", err
+	}
+	return r.outlived(ctx, true)
+}
+
+// stop stops an instance, and wants its data directory as before.
+func (r *serving) stop(i instance) error {
+	before, err := contents(r.data(i))
+	if err != nil {
+		return err
+	}
+	if err := r.daemons[i.name].Stop(r.Timeout); err != nil {
+		return err
+	}
+	after, err := contents(r.data(i))
+	if err != nil {
+		return err
+	}
+	return lost(i, before, after)
+}
+
+// outlived ends each instance, starts it again, and compares what containerd sees of
+// its snapshots, and that it still makes new ones.
+func (r *serving) outlived(ctx context.Context, gently bool) (string, error) {
+	var saw []string
+	for _, i := range instances {
+		before, err := r.server.Snapshots(ctx, i.name)
+		if err != nil {
+			return "", err
+		}
+		if !slices.Contains(before, parentKey) || !slices.Contains(before, childKey) {
+			return "", fmt.Errorf("%s has the snapshots %q: want %s and %s", i.name, before, parentKey, childKey)
+		}
+		if gently {
+			err = r.stop(i)
+		} else {
+			err = r.daemons[i.name].Kill()
+		}
+		if err != nil {
+			return "", err
+		}
+		if err := r.launch(ctx, i); err != nil {
+			return "", fmt.Errorf("starting it again: %w", err)
+		}
+		if err := r.again(ctx, i); err != nil {
+			return "", fmt.Errorf("after %s was started again: %w", i.name, err)
+		}
+		after, err := r.server.Snapshots(ctx, i.name)
+		if err != nil {
+			return "", err
+		}
+		if !slices.Equal(before, after) {
+			return "", fmt.Errorf("%s has the snapshots %q after it was started again: want %q", i.name, after, before)
+		}
+		saw = append(saw, fmt.Sprintf("%s has %s again", i.name, strings.Join(after, " and ")))
+	}
+	return strings.Join(saw, "\n"), nil
+}
+
+// again makes a snapshot on top of one from before, and removes it. containerd waits
+// for some seconds until it connects again to a snapshotter that was away, and fails
+// whatever it is asked meanwhile.
+func (r *serving) again(ctx context.Context, i instance) error {
+	const key, pause = "another", 100 * time.Millisecond
+	for deadline := time.Now().Add(r.Timeout); ; {
+		_, err := r.server.Prepare(ctx, i.name, key, parentKey)
+		if err == nil {
+			return r.server.Remove(ctx, i.name, key)
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// contents returns what is in a data directory: the sums of its files, by path. Of
+// databases, which are written to at any time, it has that they are there.
+func contents(dir string) (map[string]string, error) {
+	found := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		found[path] = entry.Type().String()
+		if !entry.Type().IsRegular() || filepath.Ext(path) == ".db" {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		found[path] = fmt.Sprintf("%x", sha256.Sum256(data))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking at the data directory: %w", err)
+	}
+	return found, nil
+}
+
+// lost is the error of a data directory that lost something.
+func lost(i instance, before, after map[string]string) error {
+	for _, path := range slices.Sorted(maps.Keys(before)) {
+		switch now, there := after[path]; {
+		case !there:
+			return fmt.Errorf("stopping %s removed %s", i.name, path)
+		case now != before[path]:
+			return fmt.Errorf("stopping %s changed %s", i.name, path)
+		}
+	}
+	return nil
+}
+
+// removed removes all snapshots but those of the image, and stops everything.
+func (r *serving) removed(ctx context.Context) (string, error) {
+	for _, i := range instances {
+		if err := r.server.Remove(ctx, i.name, childKey, parentKey); err != nil {
+			return "", err
+		}
+	}
+	if err := r.server.Collect(ctx); err != nil {
+		return "", err
+	}
+	for _, i := range instances {
+		if err := r.gone(ctx, i); err != nil {
+			return "", err
+		}
+	}
+	if err := r.server.Stop(r.Timeout); err != nil {
+		return "", err
+	}
+	for _, i := range instances {
+		if err := r.daemons[i.name].Stop(r.Timeout); err != nil {
+			return "", err
+		}
+	}
+	return "neither instance has one left, nor its folder, and all three programs stop", nil
+}
+
+// gone wants an instance to have no snapshot but those of the image, and no other
+// folder.
+func (r *serving) gone(ctx context.Context, i instance) error {
+	left, err := r.server.Snapshots(ctx, i.name)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%s has %q left", i.name, left)
+	}
+	image, err := r.server.In(containerd.CRI).Snapshots(ctx, i.name)
+	if err != nil {
+		return err
+	}
+	folders, err := os.ReadDir(filepath.Join(r.data(i), "snapshots"))
+	if err != nil {
+		return err
+	}
+	if len(folders) != len(image) {
+		return fmt.Errorf("%s has %d folders of snapshots, and %d snapshots", i.name, len(folders), len(image))
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package nydus
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
+)
+
+// pulled has containerd pull an image for guests that pull: the snapshotter hears of
+// it, and no layer comes to the host.
+func (r *serving) pulled(ctx context.Context) (string, error) {
+	image, volume, err := r.pull(ctx, instances[0])
+	if err != nil {
+		return "", err
+	}
+	if asked := image.Asked(); slices.Contains(asked, image.Layer) || !slices.Contains(asked, image.Manifest) {
+		return "", fmt.Errorf("the registry was asked for %q: want the manifest, and not the layer %s", asked, image.Layer)
+	}
+	// containerd keeps the reference to itself; Kata takes it from the container.
+	if got := volume.ImagePull.Metadata[layerAnnotation]; volume.Type != volumePull || got != image.Layer {
+		return "", fmt.Errorf("the volume is %+v: want the type %s, and %s to be %s", volume, volumePull, layerAnnotation, image.Layer)
+	}
+	return "nobody fetched its layer, and the volume of a container has the annotation " + layerAnnotation, nil
+}
+
+// shared has containerd pull an image for guests that share: its layer becomes a file
+// with EROFS and the hashes of dm-verity.
+func (r *serving) shared(ctx context.Context) (string, error) {
+	program, err := r.LookPath(filepath.Base(converter))
+	if err != nil {
+		return "", &host.Missing{Why: "no nydus-image on this machine, with which host sharing converts layers"}
+	}
+	if err := os.MkdirAll(filepath.Dir(filepath.Join(r.dir, converter)), 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Symlink(program, filepath.Join(r.dir, converter)); err != nil {
+		return "", err
+	}
+	instance := instances[1]
+	_, volume, err := r.pull(ctx, instance)
+	if err != nil {
+		return "", err
+	}
+	if volume.Type != volumeLayer || volume.Verity.Hash == "" || !strings.HasPrefix(volume.Source, r.data(instance)+"/") {
+		return "", fmt.Errorf("the volume is %+v: want the type %s, a hash, and a file below %s", volume, volumeLayer, r.data(instance))
+	}
+	layer, err := os.ReadFile(volume.Source)
+	if err != nil {
+		return "", err
+	}
+	// The superblock is 1 KiB into the file.
+	const superblock, magic = 1024, "\xe2\xe1\xf5\xe0"
+	if len(layer) < superblock || !bytes.HasPrefix(layer[superblock:], []byte(magic)) {
+		return "", fmt.Errorf("%s has no file system EROFS", volume.Source)
+	}
+	return fmt.Sprintf("the volume of a container is a layer with EROFS, of %d bytes, and dm-verity, root hash %s", len(layer), volume.Verity.Hash), nil
+}
+
+// pull has containerd pull an image through an instance, as the kubelet would, and
+// returns it and the volume of a container on top of it.
+func (r *serving) pull(ctx context.Context, i instance) (image *containerd.Image, volume kataVolume, err error) {
+	puller, err := r.finder.Puller(ctx)
+	if err != nil {
+		return nil, volume, &host.Missing{Why: fmt.Sprintf("no client of the CRI: %v", err)}
+	}
+	if image, err = containerd.NewImage(markName, i.name); err != nil {
+		return nil, volume, err
+	}
+	stop, err := image.Serve(ctx)
+	if err != nil {
+		return nil, volume, fmt.Errorf("serving an image: %w", err)
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	if err := r.server.Pull(ctx, puller, i.name, image.Ref); err != nil {
+		return nil, volume, err
+	}
+	// The layer is the first, so the digest of its content names the snapshot.
+	const container = "container"
+	server := r.server.In(containerd.CRI)
+	mounts, err := server.Prepare(ctx, i.name, container, image.Diff)
+	if err != nil {
+		return nil, volume, err
+	}
+	if volume, err = r.volume(mounts); err != nil {
+		return nil, volume, err
+	}
+	return image, volume, server.Remove(ctx, i.name, container)
+}
+
+// kataVolume is what Kata reads of a volume.
+type kataVolume struct {
+	Type      string `json:"volume_type"`
+	Source    string `json:"source"`
+	ImagePull struct {
+		Metadata map[string]string `json:"metadata"`
+	} `json:"image_pull"`
+	Verity struct {
+		Hash string `json:"hash"`
+	} `json:"dm_verity"`
+}
+
+// The types of volumes: of an image that the guest pulls, and of a layer.
+const (
+	volumePull  = "image_guest_pull"
+	volumeLayer = "layer_raw_block"
+)
+
+// layerAnnotation is one of those that disable_snapshot_annotations is about.
+const layerAnnotation = "containerd.io/snapshot/cri.layer-digest"
+
+// volume reads the mounts that an instance gives Kata.
+func (r *serving) volume(mounts []containerd.Mount) (volume kataVolume, err error) {
+	kind := "fuse." + filepath.Join(r.dir, overlayfs)
+	if len(mounts) != 1 || mounts[0].Type != kind {
+		return volume, fmt.Errorf("the mounts are %v: want one of type %s", mounts, kind)
+	}
+	// The option is JSON in Base64.
+	const option = "io.katacontainers.volume="
+	at := slices.IndexFunc(mounts[0].Options, func(o string) bool { return strings.HasPrefix(o, option) })
+	if at < 0 {
+		return volume, fmt.Errorf("the mount has the options %q: want one %s", mounts[0].Options, option)
+	}
+	data, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(mounts[0].Options[at], option))
+	if err != nil {
+		return volume, fmt.Errorf("reading the option %s: %w", option, err)
+	}
+	if err := json.Unmarshal(data, &volume); err != nil {
+		return volume, fmt.Errorf("reading the volume %s: %w", data, err)
+	}
+	return volume, nil
+}

@@ -1,0 +1,149 @@
+//go:build integration
+
+package nydus_test
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
+)
+
+const root = "../../../.."
+
+// nydusTarball is the one that KATA_TEST_NYDUS_TARBALL names, and the machine that
+// verifies it.
+func nydusTarball(t *testing.T) (string, host.Host) {
+	t.Helper()
+	file := os.Getenv("KATA_TEST_NYDUS_TARBALL")
+	if file == "" {
+		t.Skip("KATA_TEST_NYDUS_TARBALL names no tarball")
+	}
+	absolute, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file, host.Host{Root: absolute, Cache: filepath.Join(cache, "kata-pipelines-tests"), Timeout: time.Minute}
+}
+
+// pinned is the snapshotter that the tree pins.
+func pinned(t *testing.T) nydus.Snapshotter {
+	t.Helper()
+	data, err := os.ReadFile(root + "/versions.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pins struct {
+		Externals struct {
+			Snapshotter struct{ Version, Commit string } `yaml:"nydus-snapshotter"`
+		}
+	}
+	if err := yaml.Unmarshal(data, &pins); err != nil {
+		t.Fatal(err)
+	}
+	n := snapshotter
+	n.Version, n.Revision = pins.Externals.Snapshotter.Version, pins.Externals.Snapshotter.Commit
+	return n
+}
+
+func TestNydusTarball(t *testing.T) {
+	file, h := nydusTarball(t)
+	r, err := verify.Run(t.Context(), pinned(t), verify.Artifact{Tarball: file}, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, check := range r.Checks {
+		t.Logf("%s %s: %s", check.Verdict, check.Name, check.Saw)
+	}
+	if err := r.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// unpacked returns the files of a tarball, by path below the asset's folder.
+func unpacked(t *testing.T, tarball string) map[string]string {
+	t.Helper()
+	opened, err := os.Open(tarball)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	dir := t.TempDir()
+	paths := map[string]string{}
+	_, err = archive.Extract(opened, func(name string, _ int64) (string, error) {
+		path := filepath.Join(dir, name)
+		paths[strings.TrimPrefix(name, "./"+nydusFolder+"/")] = path
+		return path, os.MkdirAll(filepath.Dir(path), 0o755)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for name, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(data)
+	}
+	return files
+}
+
+// TestNydusFaults spoils what is shipped, and wants the checks that serve a containerd
+// to see it.
+func TestNydusFaults(t *testing.T) {
+	tarball, machine := nydusTarball(t)
+	good := unpacked(t, tarball)
+	const guest, host = "config-guest-pulling.toml", "config-host-sharing.toml"
+	for name, test := range map[string]struct{ file, old, new, check, saw string }{
+		"other driver":     {guest, `"proxy"`, `"nodev"`, "guest pull", "want one of type fuse."},
+		"no volume":        {guest, "enable_kata_volume = true", "enable_kata_volume = false", "pulled image", "not found"},
+		"no verity":        {host, `"layer_block_with_verity"`, `"layer_block"`, "shared image", "want the type layer_raw_block, a hash"},
+		"one file":         {host, `"layer_block_with_verity"`, `"image_block_with_verity"`, "shared image", "image_raw_block"},
+		"other helper":     {guest, "nydus-overlayfs\"", "overlayfs\"", "guest pull", "want one of type fuse."},
+		"same data":        {host, "/var/lib/nydus-for-kata-tee-host-share", "/var/lib/nydus-for-kata-tee", "instances", "does not serve on"},
+		"other socket":     {host, "containerd-nydus-grpc.sock", "grpc.sock", "instances", "does not serve on"},
+		"broken":           {host, "version = 1", "version = 7", "instances", "unsupported configuration version 7"},
+		"no tarfs":         {host, `"blockdev"`, `"fusedev"`, "instances", "ended before it served"},
+		"annotations off":  {"containerd/nydus-for-kata-tee-v3.toml", "annotations = false", "annotations = true", "drop-ins", `disable_snapshot_annotations is "true"`},
+		"other plugin":     {"containerd/nydus-for-kata-tee-v3.toml", "cri.v1.images", "cri.v1.runtime", "drop-ins", `disable_snapshot_annotations is "true"`},
+		"no plugin":        {"containerd/nydus-for-kata-tee-v3.toml", `type = "snapshot"`, `type = "content"`, "drop-ins", `has type "content"`},
+		"other data":       {"containerd/nydus-for-kata-tee-v3.toml", `root = "/var/lib/nydus-for-kata-tee"`, `root = "/var/lib/containerd"`, "drop-ins", "exports the root"},
+		"ignored for v2":   {"containerd/nydus-for-kata-tee-v2.toml", ".runtimes.runc", ".other", "drop-ins", "the drop-in of version 2"},
+		"drop-in, no TOML": {"containerd/nydus-for-kata-tee-v3.toml", "version = 3", "version = [", "drop-ins", "the drop-in of version 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := maps.Clone(good)
+			if !strings.Contains(files[test.file], test.old) {
+				t.Fatalf("%s has no %s", test.file, test.old)
+			}
+			files[test.file] = strings.ReplaceAll(files[test.file], test.old, test.new)
+			if test.saw == "does not serve on" {
+				machine.Timeout = 3 * time.Second
+			}
+			r := verifyNydus(t, files, machine)
+			check := verifytest.Find(t, r, test.check)
+			if check.Verdict == report.Skipped && strings.Contains(check.Saw, "no nydus-image") {
+				t.Skip(check.Saw)
+			}
+			if check.Verdict != report.Failed || !strings.Contains(check.Saw, test.saw) {
+				t.Errorf("%s: %s\nwant it to fail with %q", check.Verdict, check.Saw, test.saw)
+			}
+		})
+	}
+}

@@ -1,0 +1,100 @@
+// Package nydus verifies the snapshotter of Kata guests: its programs, templates and
+// units, and that both of its instances serve a real containerd through its proxy
+// plugins, pull images, and keep their data when they are killed or stopped.
+package nydus
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
+)
+
+// Snapshotter is the snapshotter of Kata guests, as the tree declares it.
+type Snapshotter struct {
+	// Arch is its architecture as `uname -m` prints it.
+	Arch string
+	// Version and Revision are the pins: "v0.15.13", and the commit of its tag.
+	Version, Revision string
+}
+
+// The two instances, and the paths of the tarball: installers and containerd's
+// records rely on these names.
+const (
+	guestPull = "nydus-for-kata-tee"
+	hostShare = "nydus-for-kata-tee-host-share"
+	home      = "opt/kata/nydus-for-kata-tee"
+	grpc      = home + "/containerd-nydus-grpc"
+	overlayfs = home + "/nydus-overlayfs"
+	renderer  = home + "/templates/render.sh"
+	// converter is what host sharing converts layers with. It is not of this asset.
+	converter = "opt/kata/libexec/nydus-image"
+)
+
+// instance is one of the two that run next to each other.
+type instance struct {
+	name string
+	// config and unit are its files in the tarball.
+	config, unit string
+}
+
+var instances = []instance{
+	{guestPull, home + "/config-guest-pulling.toml", home + "/systemd/" + guestPull + ".service"},
+	{hostShare, home + "/config-host-sharing.toml", home + "/systemd/" + hostShare + ".service"},
+}
+
+// dropIn is the file in the tarball for a version of containerd's configuration.
+func dropIn(version int) string {
+	return fmt.Sprintf("%s/containerd/%s-v%d.toml", home, guestPull, version)
+}
+
+// templates are the templates in the tarball, and what each is rendered to.
+var templates = map[string]string{
+	"config-guest-pulling.toml": instances[0].config,
+	"config-host-sharing.toml":  instances[1].config,
+	guestPull + ".service":      instances[0].unit,
+	hostShare + ".service":      instances[1].unit,
+	"containerd-v2.toml":        dropIn(2),
+	"containerd-v3.toml":        dropIn(3),
+}
+
+// Layout has the programs, configurations, units, drop-ins and templates.
+func (Snapshotter) Layout() tarball.Layout {
+	program, data := tarball.File{Mode: 0o755}, tarball.File{Mode: 0o644}
+	files := map[string]tarball.File{grpc: program, overlayfs: program, renderer: program, home + "/README.md": data}
+	for template, rendered := range templates {
+		files[home+"/templates/"+template+".in"] = data
+		files[rendered] = data
+	}
+	return tarball.Layout{Files: files, Limit: 256 << 20, What: "a file of the snapshotter"}
+}
+
+// Check inspects programs, files and units, and has both instances serve a
+// containerd.
+func (s Snapshotter) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
+	layout := s.Layout()
+	layout.Check(r, t, fmt.Sprintf("%d files below %s: programs, configurations, units, drop-ins and templates", len(layout.Files), home))
+	native := true
+	for _, program := range []string{grpc, overlayfs} {
+		ours, err := s.checkProgram(r, t, program)
+		if err != nil {
+			return err
+		}
+		native = native && ours
+	}
+	if err := checkTemplates(ctx, r, t); err != nil {
+		return err
+	}
+	if err := checkUnits(ctx, r, t, h); err != nil {
+		return err
+	}
+	if why := cannot(h, s.Arch, native); why != "" {
+		for _, stage := range stages {
+			r.Skip(stage.name, "%s", why)
+		}
+		return nil
+	}
+	return serve(ctx, r, t.Dir, h)
+}

@@ -1,0 +1,155 @@
+package nydus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+)
+
+// stage is a check that depends on the ones before it.
+type stage struct {
+	name string
+	do   func(*serving, context.Context) (saw string, err error)
+}
+
+// stages are in order: after one that fails the others are skipped.
+var stages = []stage{
+	{"containerd", (*serving).find},
+	{"drop-ins", (*serving).dropIns},
+	{"instances", (*serving).start},
+	{"plugins", (*serving).plugins},
+	{"guest pull", (*serving).guestPull},
+	{"host sharing", (*serving).hostShare},
+	{"nydus-overlayfs mount", (*serving).mount},
+	{"pulled image", (*serving).pulled},
+	{"shared image", (*serving).shared},
+	{"killed instances", (*serving).killed},
+	{"stopped instances", (*serving).stopped},
+	{"removed snapshots", (*serving).removed},
+}
+
+// serving is the snapshotter and the containerd while they run.
+type serving struct {
+	host.Host
+	// dir has the unpacked tarball and all state.
+	dir       string
+	finder    containerd.Finder
+	installed containerd.Installed
+	daemons   map[string]*host.Daemon
+	server    *containerd.Server
+	// config is the configuration of containerd that server runs with.
+	config string
+	// child are the mounts of a snapshot, of guests that pull, whose parent has a
+	// file in it.
+	child []containerd.Mount
+}
+
+// cannot says why nothing can be started here, or "".
+func cannot(h host.Host, arch string, native bool) string {
+	switch {
+	case h.Skip != "":
+		return h.Skip
+	case catalog.Arch(arch).GoArch() != runtime.GOARCH:
+		return fmt.Sprintf("this machine does not run programs for %s", arch)
+	case !native:
+		return "there are no programs to start"
+	case os.Geteuid() != 0:
+		return "containerd needs root: run verify as root"
+	}
+	return ""
+}
+
+// serve goes through the stages, and ends everything that they started.
+func serve(ctx context.Context, r *report.Report, dir string, h host.Host) (err error) {
+	s := &serving{Host: h, dir: dir, finder: containerd.Finder{Host: h}, daemons: map[string]*host.Daemon{}}
+	defer func() { err = errors.Join(err, s.end()) }()
+	why := ""
+	for _, stage := range stages {
+		if why != "" {
+			r.Skip(stage.name, "%s", why)
+			continue
+		}
+		saw, err := stage.do(s, ctx)
+		var missing *host.Missing
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.As(err, &missing):
+			r.Skip(stage.name, "%s", missing.Why)
+			if s.server == nil {
+				why = missing.Why // Without a containerd there is nothing to serve.
+			}
+		case err != nil:
+			why = "because of " + stage.name
+			r.Fail(stage.name, "%v", err)
+		default:
+			r.Pass(stage.name, "%s", saw)
+		}
+	}
+	return nil
+}
+
+// end kills what still runs.
+func (r *serving) end() error {
+	var errs []error
+	if r.server != nil {
+		errs = append(errs, r.server.Kill())
+	}
+	for _, instance := range instances {
+		if d := r.daemons[instance.name]; d != nil {
+			errs = append(errs, d.Kill())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// relocate has the paths of a file of the tarball point below dir.
+func (r *serving) relocate(text string) string {
+	return strings.NewReplacer(
+		`"/var/lib/`, `"`+r.dir+`/lib/`,
+		`"/run/`, `"`+r.dir+`/run/`,
+		`"/opt/kata/`, `"`+r.dir+`/opt/kata/`,
+	).Replace(text)
+}
+
+func (r *serving) data(i instance) string { return filepath.Join(r.dir, "lib", i.name) }
+
+func (r *serving) socket(i instance) string {
+	return filepath.Join(r.dir, "run", i.name, "containerd-nydus-grpc.sock")
+}
+
+// launch starts an instance.
+func (r *serving) launch(ctx context.Context, i instance) error {
+	text, err := os.ReadFile(filepath.Join(r.dir, i.config))
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(r.dir, i.name+".toml")
+	if err := os.WriteFile(config, []byte(r.relocate(string(text))), 0o600); err != nil {
+		return err
+	}
+	// On a host systemd makes the folders.
+	for _, folder := range []string{"lib", "run"} {
+		if err := os.MkdirAll(filepath.Join(r.dir, folder, i.name), 0o700); err != nil {
+			return err
+		}
+	}
+	d, err := host.StartDaemon(ctx, host.DaemonSpec{
+		Program: filepath.Join(r.dir, grpc), Args: []string{"--config", config}, Ready: r.Timeout,
+		Socket: r.socket(i), Log: filepath.Join(r.dir, i.name+".log"),
+	})
+	if err != nil {
+		return fmt.Errorf("the instance %s: %w", i.name, err)
+	}
+	r.daemons[i.name] = d
+	return nil
+}

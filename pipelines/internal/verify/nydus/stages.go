@@ -1,0 +1,242 @@
+package nydus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
+)
+
+// find finds a containerd.
+func (r *serving) find(ctx context.Context) (string, error) {
+	var err error
+	if r.installed, err = r.finder.Find(ctx); err != nil {
+		return "", &host.Missing{Why: fmt.Sprintf("no containerd: %v", err)}
+	}
+	return fmt.Sprintf("containerd %s, %s", r.installed.Version, r.installed.From), nil
+}
+
+// annotated are, by version of a dumped configuration, the table and line that have
+// containerd tell snapshotters of images.
+var annotated = map[int]string{
+	2: `plugins.io.containerd.grpc.v1.cri.containerd`,
+	3: `plugins.io.containerd.cri.v1.images`,
+}
+
+// dropIns has containerd read the drop-ins that it can, and writes down the one that
+// is for it.
+func (r *serving) dropIns(ctx context.Context) (string, error) {
+	native := containerd.ConfigVersion
+	dir := filepath.Join(r.dir, "c")
+	var saw []string
+	for version := 2; version <= native; version++ {
+		text, err := os.ReadFile(filepath.Join(r.dir, dropIn(version)))
+		if err != nil {
+			return "", err
+		}
+		shipped := r.relocate(string(text))
+		if r.config, err = r.installed.Configure(dir, shipped, version); err != nil {
+			return "", err
+		}
+		dump, err := r.installed.Dump(ctx, r.config)
+		if err != nil {
+			return "", fmt.Errorf("the drop-in of version %d: %w", version, err)
+		}
+		// Whatever the version of a file, the dump has that of the program.
+		if err := r.checkDump(dump, annotated[native]); err != nil {
+			return "", fmt.Errorf("the drop-in of version %d: %w", version, err)
+		}
+		// What runs has runtimes as well, one for each snapshotter.
+		if r.config, err = r.installed.Configure(dir, shipped, version, guestPull, hostShare); err != nil {
+			return "", err
+		}
+		saw = append(saw, fmt.Sprintf("version %d: both proxy plugins, and disable_snapshot_annotations = false in %s", version, annotated[native]))
+	}
+	return strings.Join(saw, "\n"), nil
+}
+
+// checkDump looks for what a drop-in sets.
+func (r *serving) checkDump(dump, plugin string) error {
+	values := tables(dump)
+	if got := values[plugin]["disable_snapshot_annotations"]; got != "false" {
+		return fmt.Errorf("disable_snapshot_annotations is %q in [%s]: want false", got, plugin)
+	}
+	for _, i := range instances {
+		table := values["proxy_plugins."+i.name]
+		if want := r.socket(i); table["type"] != "snapshot" || table["address"] != want {
+			return fmt.Errorf("the proxy plugin %s has type %q and address %q: want snapshot and %s", i.name, table["type"], table["address"], want)
+		}
+		exports := values["proxy_plugins."+i.name+".exports"]
+		if want := r.data(i); exports["root"] != want {
+			return fmt.Errorf("the proxy plugin %s exports the root %q: want %s", i.name, exports["root"], want)
+		}
+	}
+	return nil
+}
+
+// tables reads the keys of a TOML file that have their value on the same line, by
+// table, all without quotes.
+func tables(text string) map[string]map[string]string {
+	unquoted := strings.NewReplacer(`"`, "", `'`, "")
+	found := map[string]map[string]string{}
+	table := ""
+	for line := range strings.Lines(text) {
+		line = unquoted.Replace(strings.TrimSpace(line))
+		if name, ok := strings.CutPrefix(line, "["); ok && strings.HasSuffix(name, "]") {
+			table = strings.TrimSuffix(name, "]")
+			continue
+		}
+		if key, value, ok := strings.Cut(line, " = "); ok {
+			if found[table] == nil {
+				found[table] = map[string]string{}
+			}
+			found[table][key] = value
+		}
+	}
+	return found
+}
+
+// start starts both instances and containerd.
+func (r *serving) start(ctx context.Context) (string, error) {
+	for _, i := range instances {
+		if err := r.launch(ctx, i); err != nil {
+			return "", err
+		}
+	}
+	var err error
+	r.server, err = r.installed.Serve(ctx, filepath.Join(r.dir, "c"), r.config, r.Timeout)
+	return fmt.Sprintf("%s and %s serve at once, each in its own folders", guestPull, hostShare), err
+}
+
+// plugins wants containerd to have both, and the CRI, which a drop-in could break.
+func (r *serving) plugins(ctx context.Context) (string, error) {
+	plugins, err := r.server.Plugins(ctx)
+	if err != nil {
+		return "", err
+	}
+	var saw []string
+	for _, want := range []containerd.Plugin{
+		{Type: "io.containerd.snapshotter.v1", ID: guestPull},
+		{Type: "io.containerd.snapshotter.v1", ID: hostShare},
+		{Type: "io.containerd.grpc.v1", ID: "cri"},
+	} {
+		at := slices.IndexFunc(plugins, func(p containerd.Plugin) bool { return p.Type == want.Type && p.ID == want.ID })
+		if at < 0 {
+			return "", fmt.Errorf("containerd has no plugin %s of the type %s", want.ID, want.Type)
+		}
+		if status := plugins[at].Status; status != "ok" {
+			return "", fmt.Errorf("the plugin %s is %q: want ok", want.ID, status)
+		}
+		saw = append(saw, want.ID+" ok")
+	}
+	return strings.Join(saw, ", "), nil
+}
+
+// The snapshots that each instance has: a committed one with a file in it, and one
+// on top of it.
+const (
+	baseKey, parentKey, childKey = "base", "parent", "child"
+	markName, markText           = "mark", "a layer of an image\n"
+)
+
+// layers makes the snapshots of an instance, and returns the mounts of the first and
+// of the one on top.
+func (r *serving) layers(ctx context.Context, i instance) (base, child []containerd.Mount, err error) {
+	if base, err = r.server.Prepare(ctx, i.name, baseKey, ""); err != nil {
+		return nil, nil, err
+	}
+	folders, err := filepath.Glob(filepath.Join(r.data(i), "snapshots", "*", "fs"))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(folders) != 1 {
+		return nil, nil, fmt.Errorf("%s has %d folders of snapshots: want one", r.data(i), len(folders))
+	}
+	info, err := os.Stat(folders[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	// A container's processes of any user walk through the folder.
+	if searchable := os.FileMode(0o755); info.Mode().Perm() != searchable {
+		return nil, nil, fmt.Errorf("%s has mode %v: want %v", folders[0], info.Mode().Perm(), searchable)
+	}
+	if err := os.WriteFile(filepath.Join(folders[0], markName), []byte(markText), 0o644); err != nil {
+		return nil, nil, err
+	}
+	if err := r.server.Commit(ctx, i.name, parentKey, baseKey); err != nil {
+		return nil, nil, err
+	}
+	child, err = r.server.Prepare(ctx, i.name, childKey, parentKey)
+	return base, child, err
+}
+
+// guestPull wants a mount that tells the guest to pull.
+func (r *serving) guestPull(ctx context.Context) (string, error) {
+	_, mounts, err := r.layers(ctx, instances[0])
+	if err != nil {
+		return "", err
+	}
+	volume, err := r.volume(mounts)
+	if err != nil {
+		return "", err
+	}
+	if volume.Type != volumePull {
+		return "", fmt.Errorf("the volume has the type %q: want %s", volume.Type, volumePull)
+	}
+	r.child = mounts
+	return fmt.Sprintf("a snapshot is mounted by nydus-overlayfs, with a volume of the type %s", volume.Type), nil
+}
+
+// hostShare wants ordinary mounts of snapshots that are no layers of an image.
+func (r *serving) hostShare(ctx context.Context) (string, error) {
+	base, child, err := r.layers(ctx, instances[1])
+	if err != nil {
+		return "", err
+	}
+	if len(base) != 1 || base[0].Type != "bind" || !strings.HasPrefix(base[0].Source, r.data(instances[1])+"/") {
+		return "", fmt.Errorf("the mounts of a snapshot are %v: want a bind mount below %s", base, r.data(instances[1]))
+	}
+	if len(child) != 1 || child[0].Type != "overlay" {
+		return "", fmt.Errorf("the mounts of a snapshot with a parent are %v: want an overlay", child)
+	}
+	return "a snapshot is a folder below the data directory, and one on top of it an overlay", nil
+}
+
+// mount has nydus-overlayfs mount what an instance told containerd to.
+func (r *serving) mount(ctx context.Context) (_ string, err error) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(r.dir, &stat); err != nil {
+		return "", fmt.Errorf("looking at the file system of %s: %w", r.dir, err)
+	}
+	if stat.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return "", &host.Missing{Why: r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR"}
+	}
+	target := filepath.Join(r.dir, "mnt")
+	if err := os.Mkdir(target, 0o755); err != nil {
+		return "", err
+	}
+	program := filepath.Join(r.dir, overlayfs)
+	output, err := exec.CommandContext(ctx, program, r.child[0].Source, target, "-o", strings.Join(r.child[0].Options, ",")).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("mounting: %w: %s", err, bytes.TrimSpace(output))
+	}
+	defer func() { err = errors.Join(err, unix.Unmount(target, unix.MNT_DETACH)) }()
+	data, err := os.ReadFile(filepath.Join(target, markName))
+	if err != nil {
+		return "", fmt.Errorf("looking for the file of the parent: %w", err)
+	}
+	if string(data) != markText {
+		return "", fmt.Errorf("the file of the parent has %q: want %q", data, markText)
+	}
+	return "it leaves out Kata's option, and the file of the parent is there", nil
+}

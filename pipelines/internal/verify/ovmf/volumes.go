@@ -1,0 +1,256 @@
+package ovmf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/ulikunitz/xz/lzma"
+)
+
+// The file systems of volumes: files, and the variables of UEFI.
+const (
+	fileSystem2 = "8c8ce578-8a3d-4f1c-9935-896185c32dd3"
+	variables   = "fff12b8d-7696-4c8b-a985-2747075b4f50"
+)
+
+// lzmaSection is a section that has sections compressed with LZMA.
+const lzmaSection = "ee4e5898-3914-4259-9d6e-dc7bd79403cf"
+
+// maxUnpacked is far more than the memory that firmware unpacks itself into.
+const maxUnpacked = 64 << 20
+
+// maxDepth is how deep volumes and compressed sections may nest.
+const maxDepth = 4
+
+// volume is a firmware volume of the UEFI Platform Initialization specification.
+// Only what tells the variants of a firmware apart is read: the file systems, and
+// the files by name.
+type volume struct {
+	// offset is where it begins in the image.
+	offset     int
+	fileSystem string
+	// data is the whole volume, whose content begins after header bytes.
+	data   []byte
+	header int
+	files  []file
+}
+
+// file is a file of a volume.
+type file struct {
+	name string
+	size int
+	// sections are the contents of its outermost sections.
+	sections [][]byte
+	// nested are the volumes in its sections.
+	nested []volume
+}
+
+// guid returns the text form of the GUID that data begins with.
+func guid(data []byte) string {
+	le := binary.LittleEndian
+	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", le.Uint32(data), le.Uint16(data[4:]), le.Uint16(data[6:]), data[8:10], data[10:16])
+}
+
+// parseVolumes reads the volumes of an image, which is that many sections deep in
+// another one, and skips the padding around them.
+func parseVolumes(image []byte, depth int) ([]volume, error) {
+	const alignment, smallest = 4096, 64
+	var volumes []volume
+	for offset := 0; offset < len(image); {
+		rest := image[offset:]
+		if len(rest) >= smallest && string(rest[40:44]) == "_FVH" {
+			v, err := parseVolume(rest, depth)
+			if err != nil {
+				return nil, fmt.Errorf("reading the volume at %#x: %w", offset, err)
+			}
+			v.offset = offset
+			volumes = append(volumes, v)
+			offset += len(v.data)
+			continue
+		}
+		step, same := min(alignment-offset%alignment, len(rest)), 0
+		if rest[0] == 0x00 || rest[0] == 0xff {
+			same = leading(rest[:step], rest[0])
+		}
+		if same < step {
+			return nil, fmt.Errorf("the bytes at %#x belong to no firmware volume", offset+same)
+		}
+		offset += step
+	}
+	if len(volumes) == 0 {
+		return nil, fmt.Errorf("no firmware volume in its %d bytes", len(image))
+	}
+	return volumes, nil
+}
+
+// leading counts the first bytes that have the value.
+func leading(data []byte, value byte) int {
+	for i, b := range data {
+		if b != value {
+			return i
+		}
+	}
+	return len(data)
+}
+
+// parseVolume reads the volume that data begins with.
+func parseVolume(data []byte, depth int) (volume, error) {
+	le := binary.LittleEndian
+	length, header, extended := le.Uint64(data[32:]), int(le.Uint16(data[48:])), int(le.Uint16(data[52:]))
+	switch {
+	case length > uint64(len(data)):
+		return volume{}, fmt.Errorf("it has %d bytes by its header, but the image has %d from there", length, len(data))
+	case header < 56 || uint64(header) > length:
+		return volume{}, fmt.Errorf("its header has a length of %d in a volume of %d bytes", header, length)
+	case sum16(data[:header]) != 0:
+		return volume{}, fmt.Errorf("the checksum of its header is wrong: the sum is %#04x", sum16(data[:header]))
+	}
+	v := volume{fileSystem: guid(data[16:]), data: data[:length], header: header}
+	if extended != 0 {
+		const size = 20
+		if extended < header || extended+size > len(v.data) {
+			return volume{}, fmt.Errorf("its extended header is at %#x, outside of it", extended)
+		}
+		more := uint64(le.Uint32(data[extended+16:]))
+		if more < size || uint64(extended)+more > length {
+			return volume{}, fmt.Errorf("its extended header has %d bytes at %#x of %#x", more, extended, length)
+		}
+		v.header = extended + int(more)
+	}
+	var err error
+	if v.fileSystem == fileSystem2 {
+		v.files, err = parseFiles(v.data, v.header, depth)
+	}
+	return v, err
+}
+
+// sum16 adds up 16-bit words.
+func sum16(data []byte) (sum uint16) {
+	for ; len(data) >= 2; data = data[2:] {
+		sum += binary.LittleEndian.Uint16(data)
+	}
+	return sum
+}
+
+// parseFiles reads the files of a volume from an offset on.
+func parseFiles(data []byte, offset, depth int) ([]file, error) {
+	const header, raw, filler = 24, 0x01, 0xf0
+	var files []file
+	for {
+		offset = (offset + 7) &^ 7
+		if offset >= len(data) || leading(data[offset:], 0xff) == len(data)-offset {
+			return files, nil
+		}
+		rest := data[offset:]
+		if len(rest) < header {
+			return nil, fmt.Errorf("reading the file at %#x: %d bytes are left", offset, len(rest))
+		}
+		size, kind := uint24(rest[20:]), rest[18]
+		if size < header || size > len(rest) {
+			return nil, fmt.Errorf("reading the file at %#x: it has %d bytes by its header, but the volume has %d from there", offset, size, len(rest))
+		}
+		f := file{name: guid(rest), size: size}
+		offset += size
+		var err error
+		switch kind {
+		case filler:
+			continue
+		case raw:
+		default:
+			if f.sections, f.nested, err = parseSections(rest[header:size], depth); err != nil {
+				return nil, fmt.Errorf("unpacking the file %s: %w", f.name, err)
+			}
+		}
+		files = append(files, f)
+	}
+}
+
+// parseSections reads the sections of a file, and the volumes in them.
+func parseSections(data []byte, depth int) (contents [][]byte, nested []volume, err error) {
+	const guided, volumeImage, extended = 0x02, 0x17, 0xffffff
+	for offset := 0; offset < len(data); offset = (offset + 3) &^ 3 {
+		rest := data[offset:]
+		if len(rest) < 4 {
+			return nil, nil, fmt.Errorf("%d bytes are left after its section %d", len(rest), len(contents))
+		}
+		header, size := 4, uint24(rest)
+		if size == extended && len(rest) >= 8 {
+			header, size = 8, int(binary.LittleEndian.Uint32(rest[4:]))
+		}
+		if size < header || size > len(rest) {
+			return nil, nil, fmt.Errorf("its section %d has %d bytes by its header, but %d are left", len(contents)+1, size, len(rest))
+		}
+		content := rest[header:size]
+		var volumes []volume
+		switch rest[3] {
+		case volumeImage:
+			volumes, err = parseVolumes(content, depth+1)
+		case guided:
+			volumes, err = unwrap(content, header, depth)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		contents, nested = append(contents, content), append(nested, volumes...)
+		offset += size
+	}
+	return contents, nested, nil
+}
+
+// unwrap returns the volumes in a section that is wrapped; only LZMA is unpacked.
+func unwrap(content []byte, header, depth int) ([]volume, error) {
+	if len(content) < 20 {
+		return nil, fmt.Errorf("%d bytes are too few for a GUID", len(content))
+	}
+	begin := int(binary.LittleEndian.Uint16(content[16:])) - header
+	if begin < 20 || begin > len(content) {
+		return nil, fmt.Errorf("its content is at %#x of %#x bytes", begin, len(content))
+	}
+	if guid(content) != lzmaSection || depth > maxDepth {
+		return nil, nil
+	}
+	stream, err := lzma.NewReader(bytes.NewReader(content[begin:]))
+	if err != nil {
+		return nil, fmt.Errorf("unpacking LZMA: %w", err)
+	}
+	unpacked, err := io.ReadAll(io.LimitReader(stream, maxUnpacked+1))
+	if err != nil {
+		return nil, fmt.Errorf("unpacking LZMA: %w", err)
+	}
+	if len(unpacked) > maxUnpacked {
+		return nil, fmt.Errorf("the LZMA data has more than %d bytes: refused", maxUnpacked)
+	}
+	_, nested, err := parseSections(unpacked, depth+1)
+	return nested, err
+}
+
+func uint24(data []byte) int { return int(data[0]) | int(data[1])<<8 | int(data[2])<<16 }
+
+// emptyStore checks that a volume has a formatted, healthy and empty store of
+// variables, as a new machine does, and returns its size in bytes.
+func (v volume) emptyStore() (int, error) {
+	const (
+		header                = 28
+		formatted, healthy    = 0x5a, 0xfe
+		authenticatedVariable = "aaf32c78-947b-439a-a180-2e144ec37792"
+	)
+	store, at := v.data[v.header:], v.offset+v.header
+	if len(store) < header {
+		return 0, fmt.Errorf("the volume at %#x has no room for a store of variables", v.offset)
+	}
+	size := int(binary.LittleEndian.Uint32(store[16:]))
+	switch {
+	case guid(store) != authenticatedVariable:
+		return 0, fmt.Errorf("the store at %#x has the GUID %s: want %s, of authenticated variables", at, guid(store), authenticatedVariable)
+	case size < header || size > len(store):
+		return 0, fmt.Errorf("the store at %#x has %d bytes in a volume with room for %d", at, size, len(store))
+	case store[20] != formatted || store[21] != healthy:
+		return 0, fmt.Errorf("the store at %#x has format %#02x and state %#02x: want %#02x and %#02x", at, store[20], store[21], formatted, healthy)
+	}
+	if used := leading(store[header:size], 0xff); used < size-header {
+		return 0, fmt.Errorf("there is a variable at %#x: want an empty store", at+header+used)
+	}
+	return size, nil
+}

@@ -1,0 +1,165 @@
+package qemu
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// family is the folder of the emulators.
+const family = "../../../../assets/qemu"
+
+func TestParseDevices(t *testing.T) {
+	const list = `# A comment.
+Q35        machine:q35
+VIRTIO_BLK virtio-blk-pci # and another
+
+VIRTIO_PCI
+SEV        object:sev-guest object:sev-snp-guest
+-          object:iothread pc-dimm
+`
+	got, err := parseDevices("x.list", []byte(list))
+	want := devices{
+		devices:  []string{"virtio-blk-pci", "pc-dimm"},
+		objects:  []string{"sev-guest", "sev-snp-guest", "iothread"},
+		machines: []string{"q35"},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(devices{}, firmware{}, offer{})); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+func TestParseDevicesErrors(t *testing.T) {
+	for title, test := range map[string]struct{ list, want string }{
+		"kind":    {"Q35 machine:q35\nX devcie:x", `x.list:2: "devcie:x": want a device, object:NAME or machine:NAME`},
+		"twice":   {"Q35 machine:q35\nX a\nY b a", `x.list:3: "a" has no name, or is a duplicate`},
+		"no name": {"Q35 machine:", `x.list:1: "machine:" has no name`},
+		"machine": {"X a", "x.list: no machine:NAME"},
+		"empty":   {"", "x.list: no machine:NAME"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			if _, err := parseDevices("x.list", []byte(test.list)); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestParseFirmware(t *testing.T) {
+	got, err := parseFirmware("x.list", []byte("# BIOS\nbios.bin /usr/share/bios.bin\npvh.bin source:pc-bios/optionrom\n"))
+	want := []firmware{{name: "bios.bin", from: "/usr/share/bios.bin"}, {name: "pvh.bin", from: "source:pc-bios/optionrom"}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(devices{}, firmware{}, offer{})); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	for _, list := range []string{"bios.bin", "a b c", "../x /x", "a /x\na /y"} {
+		if got, err := parseFirmware("x.list", []byte(list)); err == nil {
+			t.Errorf("%q: got %v", list, got)
+		}
+	}
+}
+
+// The lists of the tree can be read, and ask for what every emulator of Kata has.
+func TestLists(t *testing.T) {
+	for _, arch := range []string{"x86_64", "aarch64", "s390x", "ppc64le"} {
+		file := filepath.Join(family, "devices", arch+".list")
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		devices, err := parseDevices(file, content)
+		if err != nil {
+			t.Error(err)
+		}
+		bus := "pci"
+		if arch == "s390x" {
+			bus = "ccw"
+		}
+		for _, name := range []string{"virtio-blk", "virtio-scsi", "virtio-net", "virtio-serial", "virtio-rng", "virtio-balloon", "virtio-9p", "vhost-user-fs", "vhost-vsock"} {
+			if !slices.Contains(devices.devices, name+"-"+bus) {
+				t.Errorf("%s: no %s-%s", arch, name, bus)
+			}
+		}
+		file = filepath.Join(family, "firmware", arch+".list")
+		if content, err = os.ReadFile(file); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseFirmware(file, content); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestParseHelp(t *testing.T) {
+	got := parseHelp("List of user creatable objects:\n  iothread\n  sev-guest\n\n")
+	if diff := cmp.Diff([]string{"iothread", "sev-guest"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUnasked(t *testing.T) {
+	const help = `Controller/Bridge/Hub devices:
+name "pci-bridge", bus PCI, desc "Standard PCI Bridge"
+
+Network devices:
+name "e1000", bus PCI, alias "e1000-82540em"
+name "virtio-net-device", bus virtio-bus
+name "virtio-net-pci", bus PCI, alias "virtio-net"
+name "virtio-net-pci-non-transitional", bus PCI
+
+Display devices:
+name "ramfb", bus System
+
+Quantum devices:
+name "qubit"
+`
+	offers := parseDeviceHelp(help)
+	if len(offers) != 7 {
+		t.Errorf("%d devices: %v", len(offers), offers)
+	}
+	got := unasked(offers, []string{"pci-bridge", "virtio-net-pci"})
+	want := []offer{{name: "e1000", kind: "Network"}, {name: "ramfb", kind: "Display"}, {name: "qubit", kind: "Quantum"}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(devices{}, firmware{}, offer{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestArgs(t *testing.T) {
+	all := trialsOf(devices{
+		devices: []string{"new-thing", "xio3130-downstream", "scsi-hd", "virtio-scsi-ccw", "pxb-pcie", "vfio-ccw"},
+		objects: []string{"iothread"},
+	})
+	var names []string
+	for _, trial := range all {
+		names = append(names, trial.name)
+	}
+	want := []string{"iothread", "xio3130-downstream", "virtio-scsi-ccw", "scsi-hd", "vfio-ccw", "new-thing", "pxb-pcie"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
+	}
+	if all[4].hardware == "" {
+		t.Error("vfio-ccw takes nothing of the host")
+	}
+	s := setting{machine: "s390-ccw-virtio", accelerator: "qtest", dir: "/a,b"}
+	got := strings.Join(s.arguments(all), " ")
+	for _, part := range []string{
+		"-accel qtest ", "-machine s390-ccw-virtio,memory-backend=ram ", "-object iothread,id=iothread ",
+		"-device virtio-scsi-ccw,id=virtio-scsi-ccw,iothread=/objects/iothread ",
+		"-device scsi-hd,id=scsi-hd,drive=hd,bus=virtio-scsi-ccw.0 ",
+	} {
+		if !strings.Contains(got, part) {
+			t.Errorf("no %q in %s", part, got)
+		}
+	}
+	nvdimm := trialsOf(devices{devices: []string{"nvdimm"}})
+	s.machine, s.accelerator = "q35", "kvm"
+	got = strings.Join(s.arguments(nvdimm), " ")
+	for _, part := range []string{"mem-path=/a,,b/image", "-machine q35,memory-backend=ram,nvdimm=on", "-accel kvm,kernel-irqchip=split"} {
+		if !strings.Contains(got, part) {
+			t.Errorf("no %q in %s", part, got)
+		}
+	}
+}

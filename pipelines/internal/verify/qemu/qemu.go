@@ -1,0 +1,145 @@
+// Package qemu verifies a QEMU that is built for Kata: the program and its firmware
+// are the ones that the lists of its family ask for, it has their devices and no
+// others that attack guests and hosts, and makes machines with all of them.
+package qemu
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
+)
+
+// Emulator is a QEMU of the tree.
+type Emulator struct {
+	arch, version, suffix string
+	devices               devices
+	firmware              []firmware
+}
+
+// New reads the lists of an emulator, devices/ARCH.list and firmware/ARCH.list in
+// the folder of its family. Its version is the pin: "v10.2.2", or the tag of a fork,
+// which says nothing about the number that the program prints. The suffix ends the
+// names of program and firmware folder.
+func New(tree fs.FS, folder, arch, version, suffix string) (Emulator, error) {
+	e := Emulator{arch: arch, version: version}
+	if suffix != "" {
+		e.suffix = "-" + suffix
+	}
+	path := folder + "/devices/" + arch + ".list"
+	data, err := fs.ReadFile(tree, path)
+	if err != nil {
+		return e, fmt.Errorf("the list of devices: %w", err)
+	}
+	if e.devices, err = parseDevices(path, data); err != nil {
+		return e, err
+	}
+	path = folder + "/firmware/" + arch + ".list"
+	if data, err = fs.ReadFile(tree, path); err != nil {
+		return e, fmt.Errorf("the list of firmware: %w", err)
+	}
+	e.firmware, err = parseFirmware(path, data)
+	return e, err
+}
+
+// program is the path of the emulator in the tarball, and folder that of its
+// firmware.
+func (e Emulator) program() string {
+	target := e.arch
+	if target == "ppc64le" {
+		target = "ppc64"
+	}
+	return "opt/kata/bin/qemu-system-" + target + e.suffix
+}
+
+func (e Emulator) folder() string { return "opt/kata/share/kata-qemu" + e.suffix + "/qemu" }
+
+// Layout has the program and the firmware of the list.
+func (e Emulator) Layout() tarball.Layout {
+	files := map[string]tarball.File{e.program(): {Mode: 0o755}}
+	for _, f := range e.firmware {
+		files[e.folder()+"/"+f.name] = tarball.File{Mode: 0o644}
+	}
+	return tarball.Layout{Files: files, Limit: 1 << 30, What: "a file of QEMU"}
+}
+
+// Check inspects the program, compares what it prints with the lists, and makes
+// machines with every device. What needs the program to run is skipped on another
+// architecture.
+func (e Emulator) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
+	e.Layout().Check(r, t, fmt.Sprintf("%s, and %d files in %s", e.program(), len(e.firmware), e.folder()))
+	if err := e.checkFirmware(r, t); err != nil {
+		return err
+	}
+	file, err := t.Program(r, "program", e.program(), e.arch)
+	if err != nil || file == nil {
+		return err
+	}
+	problems, saw := inspect(file)
+	r.Judge("program", problems, "%s", saw)
+	return (&run{Emulator: e, r: r, t: t, h: h}).check(ctx)
+}
+
+// inspect says what keeps an executable from being static and hardened.
+func inspect(file *elf.File) (problems []string, saw string) {
+	stack, relro := false, false
+	for _, segment := range file.Progs {
+		switch segment.Type {
+		case elf.PT_GNU_STACK:
+			stack = true
+			if segment.Flags&elf.PF_X != 0 {
+				problems = append(problems, "its stack is executable")
+			}
+		case elf.PT_GNU_RELRO:
+			relro = true
+		}
+	}
+	if !stack {
+		problems = append(problems, "it does not say that its stack is not executable")
+	}
+	if !relro {
+		problems = append(problems, "nothing of it becomes read-only after it is loaded")
+	}
+	kind := "at a fixed address"
+	if file.Type == elf.ET_DYN {
+		kind = "position independent"
+	}
+	return append(problems, tarball.Static(file)...),
+		fmt.Sprintf("%s, static and stripped, no interpreter and no libraries, %s", file.Machine, kind)
+}
+
+// run is an emulator that was unpacked, on a machine that may run it.
+type run struct {
+	Emulator
+	r *report.Report
+	t *tarball.Tarball
+	h host.Host
+}
+
+// check has the program print what it has, and make machines.
+func (x *run) check(ctx context.Context) error {
+	version, err := x.print(ctx, "--version")
+	if errors.Is(err, syscall.ENOEXEC) {
+		for _, name := range []string{"version", "devices", "unasked devices", "firmware folder", "machines"} {
+			x.r.Skip(name, "this machine does not run programs for %s", x.arch)
+		}
+		return nil
+	}
+	if x.failed(ctx, "version", err) {
+		return context.Cause(ctx)
+	}
+	x.checkVersion(version)
+	if err := x.checkNames(ctx); err != nil {
+		return err
+	}
+	if err := x.checkFolder(ctx); err != nil {
+		return err
+	}
+	return x.checkMachines(ctx)
+}

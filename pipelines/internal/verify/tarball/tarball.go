@@ -1,0 +1,178 @@
+// Package tarball unpacks the tarball of an artifact and compares its members with
+// the ones that users and installers rely on: no more and no less.
+package tarball
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+)
+
+// File is a file that a tarball must have.
+type File struct {
+	Mode fs.FileMode
+	// Size is its exact size in bytes, 0 for any but empty.
+	Size int64
+}
+
+// Layout says what a tarball must have, by path without a leading "./".
+type Layout struct {
+	Files map[string]File
+	// Links are the targets of symbolic links.
+	Links map[string]string
+	// Optional are files that are unpacked where the tarball has them, before it
+	// is known whether they must be there.
+	Optional []string
+	// Limit is the most that one file may have, in bytes, and What names the
+	// family in the error: "a kernel".
+	Limit int64
+	What  string
+}
+
+// Tarball is an unpacked tarball.
+type Tarball struct {
+	// Dir has the files of the layout at their paths, with their modes.
+	Dir     string
+	Members []archive.Member
+	// Outputs are the paths of the secondary tarballs, by name.
+	Outputs map[string]string
+}
+
+// Unpack lists a tarball and writes the files of the layout below dir. Its error
+// is for what is not a tarball.
+func (l Layout) Unpack(file, dir string) (*Tarball, error) {
+	in, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	defer in.Close()
+	members, err := archive.Extract(in, func(name string, size int64) (string, error) {
+		name = strings.TrimPrefix(name, "./")
+		if _, ours := l.Files[name]; !ours && !slices.Contains(l.Optional, name) {
+			return "", nil
+		}
+		if size > l.Limit {
+			return "", fmt.Errorf("it has %d bytes: %s has at most %d", size, l.What, l.Limit)
+		}
+		target := filepath.Join(dir, name)
+		return target, os.MkdirAll(filepath.Dir(target), 0o755)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	for _, m := range members {
+		err := os.Chmod(filepath.Join(dir, m.Name), m.Mode.Perm())
+		if m.Mode.IsRegular() && err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return &Tarball{Dir: dir, Members: members}, nil
+}
+
+// Path is where a file of the layout was unpacked, if the tarball has it.
+func (t *Tarball) Path(name string) string { return filepath.Join(t.Dir, name) }
+
+// Read reads a file of the layout, nil if the tarball does not have it.
+func (t *Tarball) Read(name string) ([]byte, error) {
+	data, err := os.ReadFile(t.Path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// Check compares the members with the layout; saw says what they are together.
+func (l Layout) Check(r *report.Report, t *Tarball, saw string) {
+	found := map[string]bool{}
+	var problems []string
+	for _, m := range t.Members {
+		name := path.Clean(m.Name)
+		if problem := l.problem(name, m); problem != "" {
+			problems = append(problems, problem)
+		}
+		found[name] = true
+	}
+	wanted := slices.Concat(slices.Collect(maps.Keys(l.Files)), slices.Collect(maps.Keys(l.Links)))
+	slices.Sort(wanted)
+	for _, name := range wanted {
+		if !found[name] {
+			problems = append(problems, fmt.Sprintf("./%s is missing", name))
+		}
+	}
+	r.Judge("members", problems, "%s", saw)
+}
+
+// problem says what is wrong with a member.
+func (l Layout) problem(name string, m archive.Member) string {
+	file, isFile := l.Files[name]
+	target, isLink := l.Links[name]
+	switch {
+	case m.Mode.IsDir() && l.leads(name):
+	case isLink && m.Mode.Type() != fs.ModeSymlink:
+		return fmt.Sprintf("%s has mode %s: want a link to %s", m.Name, m.Mode, target)
+	case isLink:
+	case !isFile:
+		return fmt.Sprintf("%s does not belong to the asset", m.Name)
+	case m.Mode != file.Mode:
+		return fmt.Sprintf("%s has mode %s: want %s", m.Name, m.Mode, file.Mode)
+	case m.Size == 0:
+		return fmt.Sprintf("%s is empty", m.Name)
+	case file.Size != 0 && m.Size != file.Size:
+		return fmt.Sprintf("%s has %d bytes: want %d", m.Name, m.Size, file.Size)
+	}
+	return ""
+}
+
+// leads says whether a folder leads to a member of the layout.
+func (l Layout) leads(folder string) bool {
+	if folder == "." {
+		return true
+	}
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(l.Files)), slices.Collect(maps.Keys(l.Links))) {
+		if strings.HasPrefix(name, folder+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// CheckLinks follows every link of the tarball.
+func (l Layout) CheckLinks(r *report.Report, t *Tarball) {
+	files := map[string]bool{}
+	for _, m := range t.Members {
+		files[path.Clean(m.Name)] = true
+	}
+	var problems, saw []string
+	for _, m := range t.Members {
+		if m.Mode.Type() != fs.ModeSymlink {
+			continue
+		}
+		name := path.Clean(m.Name)
+		switch want := l.Links[name]; {
+		case !files[path.Join(path.Dir(name), m.Link)]:
+			problems = append(problems, fmt.Sprintf("%s links to %s, which is not in the tarball", m.Name, m.Link))
+		case want != "" && m.Link != want:
+			problems = append(problems, fmt.Sprintf("%s links to %s: want %s", m.Name, m.Link, want))
+		default:
+			saw = append(saw, path.Base(name)+" -> "+m.Link)
+		}
+	}
+	if len(saw)+len(problems) == 0 {
+		var names []string
+		for name := range l.Links {
+			names = append(names, path.Base(name))
+		}
+		slices.Sort(names)
+		problems = append(problems, "no links: the runtime's configuration names "+strings.Join(names, " and "))
+	}
+	r.Judge("links", problems, "%s", strings.Join(saw, ", "))
+}
