@@ -46,6 +46,8 @@ type Store interface {
 	HasSource(ctx context.Context, hash string) (bool, error)
 	Lock(ctx context.Context, ref store.Ref) (unlock func() error, err error)
 	Put(ctx context.Context, put store.Put) (store.Artifact, error)
+	// Blob returns the path of a tarball where it is stored, Export copies it.
+	Blob(ctx context.Context, artifact store.Artifact, output string) (path string, err error)
 	Export(ctx context.Context, artifact store.Artifact, output, path string) (changed bool, err error)
 	Publish(ctx context.Context, artifact store.Artifact, tags []string) error
 }

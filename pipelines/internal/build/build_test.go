@@ -175,13 +175,12 @@ func TestFailedBuild(t *testing.T) {
 	}
 	h.wantBuilt(t, "walls", "walls")
 	h.wantFiles(t, h.Output)
-	h.wantFiles(t, h.Scratch)
 	h.builder.err = nil
 	h.build(t, "attic", "walls")
 }
 
-// TestFailureAfterADependency wants the scratch folder gone and the dependency
-// kept for the next attempt.
+// TestFailureAfterADependency wants nothing in place and the dependency kept for
+// the next attempt.
 func TestFailureAfterADependency(t *testing.T) {
 	h := setUp(t, t.TempDir(), assets)
 	h.build(t, "walls")
@@ -194,7 +193,6 @@ func TestFailureAfterADependency(t *testing.T) {
 	}
 	h.wantBuilt(t, "walls", "attic")
 	h.wantFiles(t, h.Output)
-	h.wantFiles(t, h.Scratch)
 }
 
 // TestLeftOvers guards against a failure to clean up that nobody hears of.

@@ -157,7 +157,7 @@ func setUp(t *testing.T, root, assets string) *house {
 		builder: builder, root: root, seen: notes,
 		Store:    &store.Tiered{Local: store.Open(filepath.Join(root, "store"), func(text string) { notes <- text })},
 		Planner:  Planner{Catalog: c, Resolver: recipe.Resolver{Versions: v, Tree: recipe.NewTree(tree)}},
-		Executor: &Executor{Builder: builder, Output: filepath.Join(root, "output"), Scratch: filepath.Join(root, "scratch")},
+		Executor: &Executor{Builder: builder, Output: filepath.Join(root, "output")},
 	}
 }
 
@@ -187,7 +187,6 @@ func (h *house) build(t *testing.T, names ...string) []Result {
 	}
 	slices.Sort(want)
 	h.wantFiles(t, h.Output, want...)
-	h.wantFiles(t, h.Scratch)
 	h.wantFiles(t, h.builder.dir)
 	return results
 }

@@ -114,7 +114,7 @@ func (o buildAssetOptions) execute(ctx context.Context, a *app, ws *workspace.Wo
 	if ws.Store.Fresh {
 		container.Nonce = rand.Text() // The engine has a cache of its own.
 	}
-	executor := build.Executor{Store: ws.Store, Builder: &container, Parallel: parallel(a), Output: output, Scratch: container.Work}
+	executor := build.Executor{Store: ws.Store, Builder: &container, Parallel: parallel(a), Output: output}
 	if executor.Push, err = o.push.wanted(ws); err != nil {
 		return none, err
 	}

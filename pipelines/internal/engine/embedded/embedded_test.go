@@ -24,7 +24,7 @@ func TestChooseUplink(t *testing.T) {
 		want string
 	}{
 		{nil, "10.86.255.1/30"},
-		{prefixes("0.0.0.0/0", "192.168.1.0/24"), "10.86.255.1/30"},
+		{prefixes("192.168.1.0/24"), "10.86.255.1/30"},
 		{prefixes("10.86.255.0/30"), "10.86.254.1/30"},
 		{prefixes("10.86.254.0/23"), "10.86.253.1/30"},
 		{prefixes("10.86.0.0/16"), ""},
@@ -52,14 +52,16 @@ func TestChooseUplink(t *testing.T) {
 }
 
 func TestParseRoutes(t *testing.T) {
-	got := parseRoutes(`default via 192.0.2.1 dev eth0
-192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.7
-10.87.0.0/16 dev dagger0 linkdown
-198.51.100.9 via 192.0.2.1 dev eth0
-local 127.0.0.0/8 dev lo table local
-broadcast 192.0.2.255 dev eth0 table local
-unreachable 203.0.113.0/24
-`)
+	got, err := parseRoutes(`[{"dst":"default","gateway":"192.0.2.1","dev":"eth0","flags":[]},
+{"dst":"192.0.2.0/24","dev":"eth0","protocol":"kernel","scope":"link","prefsrc":"192.0.2.7","flags":[]},
+{"dst":"10.87.0.0/16","dev":"dagger0","flags":["linkdown"]},
+{"dst":"198.51.100.9","gateway":"192.0.2.1","dev":"eth0","flags":[]},
+{"type":"local","dst":"127.0.0.0/8","dev":"lo","table":"local","flags":[]},
+{"type":"broadcast","dst":"192.0.2.255","dev":"eth0","table":"local","flags":[]},
+{"type":"unreachable","dst":"203.0.113.0/24","dev":"lo","flags":[]}]`)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var text []string
 	for _, prefix := range got {
 		text = append(text, prefix.String())
@@ -88,7 +90,7 @@ func TestReachable(t *testing.T) {
 func TestEngineGetsNoSecrets(t *testing.T) {
 	t.Setenv("TOKEN", "secret")
 	t.Setenv("https_proxy", "http://proxy")
-	cmd, err := config{}.reexec()
+	cmd, err := config{}.reexec(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func (m *Manager) launch(ctx context.Context, bin string) (int, error) {
 		return 0, err
 	}
 	defer log.Close()
-	cmd, err := config.reexec()
+	cmd, err := config.reexec(context.WithoutCancel(ctx))
 	if err != nil {
 		return 0, err
 	}
@@ -123,33 +123,23 @@ func (m *Manager) launch(ctx context.Context, bin string) (int, error) {
 	go func() { ended <- cmd.Wait() }()
 	deadline := time.After(startTimeout)
 	for !answers(m.socketPath()) {
+		var err error
 		select {
 		case <-ended:
 			return 0, fmt.Errorf("the engine ended while starting:\n%s\nthe whole log is %s", tail(m.logPath()), m.logPath())
 		case <-deadline:
-			endYoung(cmd.Process, ended)
-			return 0, fmt.Errorf("the engine did not answer within %s: see %s", startTimeout, m.logPath())
+			err = fmt.Errorf("the engine did not answer within %s: see %s", startTimeout, m.logPath())
 		case <-ctx.Done():
-			endYoung(cmd.Process, ended)
-			return 0, ctx.Err()
+			err = ctx.Err()
 		case <-time.After(50 * time.Millisecond):
+			continue
 		}
+		if young, gone := identify(cmd.Process.Pid); gone == nil {
+			err = errors.Join(err, end(young))
+		}
+		return 0, err
 	}
 	return cmd.Process.Pid, nil
-}
-
-// endYoung ends a supervisor whose engine has not answered yet.
-func endYoung(supervisor *os.Process, ended <-chan error) {
-	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		if err := supervisor.Signal(signal); errors.Is(err, os.ErrProcessDone) {
-			return
-		}
-		select {
-		case <-ended:
-			return
-		case <-time.After(stopTimeout):
-		}
-	}
 }
 
 // newLog creates the log and keeps the one of the engine before.

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -207,18 +206,5 @@ func TestSuperviseHonoursAnEarlyEnd(t *testing.T) {
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a state was written: %v", err)
-	}
-}
-
-func TestEndYoung(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "sleep", "60")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	endYoung(cmd.Process, ended)
-	if cmd.ProcessState == nil {
-		t.Error("the process still runs")
 	}
 }

@@ -107,8 +107,11 @@ func (c config) run(ctx context.Context, s state) error {
 		return err
 	}
 	defer connected.Close()
+	defer ready.Close()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	c.Init = true
-	cmd, err := c.reexec()
+	cmd, err := c.reexec(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,34 +124,14 @@ func (c config) run(ctx context.Context, s state) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the engine's namespaces: %w", err)
 	}
-	if err := ready.Close(); err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
 	if err := c.connect(s, cmd.Process.Pid, connected); err != nil {
-		err = errors.Join(err, tell(cmd.Process, syscall.SIGKILL))
-		<-ended
+		stop()
+		_ = cmd.Wait() // It ends because of the error.
 		return err
 	}
 	unlock()
-	select {
-	case err = <-ended:
+	if err := cmd.Wait(); ctx.Err() == nil {
 		return fmt.Errorf("the engine ended by itself: %w", err)
-	case <-ctx.Done():
-	}
-	err = tell(cmd.Process, syscall.SIGTERM)
-	if !waitFor(stopTimeout/2, func() bool { return len(ended) > 0 }) {
-		err = errors.Join(err, tell(cmd.Process, syscall.SIGKILL))
-	}
-	<-ended
-	return err
-}
-
-// tell sends a signal to a child that may have ended.
-func tell(child *os.Process, signal os.Signal) error {
-	if err := child.Signal(signal); !errors.Is(err, os.ErrProcessDone) {
-		return err
 	}
 	return nil
 }
@@ -172,14 +155,14 @@ func (c config) connect(s state, pid int, connected *os.File) (err error) {
 
 // reexec prepares this program for another run with the config, even if its file
 // is gone by now, as that of `go run` is. The run outlives the command that
-// starts it, so it gets none of that command's secrets.
-func (c config) reexec() (*exec.Cmd, error) {
+// starts it, so it gets none of that command's secrets. The end of ctx ends it.
+func (c config) reexec(ctx context.Context) (*exec.Cmd, error) {
 	data, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", superviseArgs...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(command.Environ(), configVariable+"="+string(data))
+	cmd := command.New(ctx, "/proc/self/exe", superviseArgs...)
+	cmd.Args[0], cmd.WaitDelay = os.Args[0], stopTimeout/2
+	cmd.Env = append(cmd.Env, configVariable+"="+string(data))
 	return cmd, nil
 }

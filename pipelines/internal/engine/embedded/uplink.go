@@ -7,9 +7,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
@@ -43,9 +45,13 @@ func nameUplink(cacheDir string) uplink {
 
 // chooseUplink returns an uplink in a network that the host does not use now.
 func chooseUplink(cacheDir string) (uplink, error) {
-	used, err := usedPrefixes()
+	routes, err := run("", "ip", "-4", "-json", "route", "show", "table", "all")
 	if err != nil {
 		return uplink{}, fmt.Errorf("reading the host's routes: %w", err)
+	}
+	used, err := parseRoutes(routes)
+	if err != nil {
+		return uplink{}, err
 	}
 	return nameUplink(cacheDir).within(used)
 }
@@ -65,39 +71,26 @@ func (u uplink) within(used []netip.Prefix) (uplink, error) {
 }
 
 func overlaps(network netip.Prefix, used []netip.Prefix) bool {
-	for _, prefix := range used {
-		if prefix.Bits() > 0 && prefix.Overlaps(network) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(used, network.Overlaps)
 }
 
-// usedPrefixes returns the networks that the host has routes to.
-func usedPrefixes() ([]netip.Prefix, error) {
-	out, err := run("", "ip", "-4", "route", "show", "table", "all")
-	if err != nil {
-		return nil, err
+// parseRoutes returns the destinations that `ip -json route` prints, without the
+// default.
+func parseRoutes(text string) ([]netip.Prefix, error) {
+	var routes []struct{ Dst string }
+	if err := json.Unmarshal([]byte(text), &routes); err != nil {
+		return nil, fmt.Errorf("reading the host's routes: %w", err)
 	}
-	return parseRoutes(out), nil
-}
-
-// parseRoutes reads the destinations that `ip route show` prints.
-func parseRoutes(out string) []netip.Prefix {
 	var prefixes []netip.Prefix
-	for line := range strings.Lines(out) {
-		for i, field := range strings.Fields(line) {
-			if prefix, err := netip.ParsePrefix(field); err == nil {
-				prefixes = append(prefixes, prefix.Masked())
-			} else if addr, err := netip.ParseAddr(field); err == nil {
-				prefixes = append(prefixes, netip.PrefixFrom(addr, addr.BitLen()))
-			} else if i == 0 {
-				continue // "local", "broadcast", "unreachable" stand before it
-			}
-			break
+	for _, route := range routes {
+		if !strings.Contains(route.Dst, "/") {
+			route.Dst += "/32"
+		}
+		if prefix, err := netip.ParsePrefix(route.Dst); err == nil && prefix.Bits() > 0 {
+			prefixes = append(prefixes, prefix.Masked())
 		}
 	}
-	return prefixes
+	return prefixes, nil
 }
 
 // add connects the network namespace of a process to the host.

@@ -1,0 +1,178 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+)
+
+// work builds a node that is a miss, puts the tarballs of one that was asked for
+// in place, and publishes. A node that has to be looked up or built once more is
+// left as not begun.
+func (x *execution) work(ctx context.Context, n *node) error {
+	cached := true
+	if n.State == Miss {
+		var err error
+		if n.artifact, cached, err = x.obtain(ctx, n); err != nil {
+			return fmt.Errorf("building %q: %w", n.Asset, err)
+		}
+	}
+	if n.asked {
+		err := x.export(ctx, n, cached)
+		if store.IsNotFound(err) && n.damaged < tiers {
+			// The store does not offer it again: its other tier may have it whole.
+			n.damaged++
+			n.State, n.begun = Pending, false
+			return nil
+		}
+		if err == nil && x.Rebuild != nil {
+			if err = x.rebuild(ctx, n); err != nil {
+				return fmt.Errorf("building %q again: %w", n.Asset, err)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("building %q: %w", n.Asset, err)
+		}
+	}
+	if err := x.publish(ctx, n); err != nil {
+		return fmt.Errorf("publishing %q: %w", n.Asset, err)
+	}
+	return nil
+}
+
+// publish publishes the artifact of a node, which is done then. Where the
+// registry's is not whole and the local store has none, it is built again: that
+// one can be sent.
+func (x *execution) publish(ctx context.Context, n *node) error {
+	if x.Push {
+		if n.lost != "" && n.lost != n.artifact.Digest {
+			// The one in place was good, and other builds may know it by its digest.
+			return fmt.Errorf("the registry's artifact is not whole, and building it again gave %s instead of %s: run the command once more", n.artifact.Digest, n.lost)
+		}
+		err := x.Store.Publish(ctx, n.artifact, x.Tags)
+		if store.IsNotFound(err) && n.lost == "" {
+			n.lost, n.State, n.begun = n.artifact.Digest, Miss, false
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	n.done = true
+	return nil
+}
+
+// obtain builds a node, unless another process that wants the same artifact has
+// built it meanwhile.
+func (x *execution) obtain(ctx context.Context, n *node) (found store.Artifact, cached bool, err error) {
+	unlock, err := x.Store.Lock(ctx, n.ref())
+	if err != nil {
+		return found, false, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if n.lost == "" {
+		found, _, err = x.Store.Find(ctx, n.ref())
+		if err == nil || !store.IsNotFound(err) {
+			return found, true, err
+		}
+	}
+	found, err = x.make(ctx, n)
+	return found, false, err
+}
+
+// make builds a node, whose lock is held, and stores its artifact.
+func (x *execution) make(ctx context.Context, n *node) (made store.Artifact, err error) {
+	built, err := x.build(ctx, x.Builder, n)
+	if err != nil {
+		return made, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(built.Work)) }()
+	canonical, err := n.Resolved.Recipe.Canonical()
+	if err != nil {
+		return made, err
+	}
+	made, err = x.Store.Put(ctx, store.Put{Ref: n.ref(), Tarball: built.Tarball, Outputs: built.Outputs, Recipe: canonical, Record: built.Record})
+	if err != nil {
+		return made, fmt.Errorf("storing the artifact: %w", err)
+	}
+	return made, nil
+}
+
+// build has a Builder build a node.
+func (x *execution) build(ctx context.Context, builder Builder, n *node) (Built, error) {
+	dependencies := map[string]string{}
+	for _, name := range n.Dependencies {
+		tarballs, err := x.dependency(ctx, x.byName[name])
+		if err != nil {
+			return Built{}, fmt.Errorf("finding the dependency %q: %w", name, err)
+		}
+		for output, path := range tarballs {
+			if output != "" {
+				output = "-" + output
+			}
+			dependencies[name+output] = path
+		}
+	}
+	return builder.Build(ctx, n.Resolved, dependencies)
+}
+
+// export puts all tarballs of a node's artifact into the output folder.
+func (x *execution) export(ctx context.Context, n *node, cached bool) error {
+	artifact := n.artifact
+	result := Result{
+		Asset: artifact.Asset, Arch: artifact.Arch, Key: artifact.Key,
+		Digest: artifact.Digest, Size: artifact.Size, Cached: cached, Outputs: map[string]string{},
+	}
+	for _, output := range outputs(artifact) {
+		path := filepath.Join(x.Output, fileName(artifact.Asset, output))
+		if output == "" {
+			result.Path = path
+		} else {
+			result.Outputs[output] = path
+		}
+		changed, err := x.Store.Export(ctx, artifact, output, path)
+		if err != nil {
+			return fmt.Errorf("writing %s: %w", path, err)
+		}
+		result.Changed = result.Changed || changed
+	}
+	n.result = result
+	return nil
+}
+
+// dependency returns the paths of the tarballs of a node, which is done; "" is the
+// main one. A damaged one is built again: the keys of its dependents hold only if
+// that gives the same bytes.
+func (x *execution) dependency(ctx context.Context, n *node) (map[string]string, error) {
+	n.needed.Lock()
+	defer n.needed.Unlock()
+	tarballs, err := x.blobs(ctx, n.artifact)
+	for attempt := 1; store.IsNotFound(err) && attempt <= tiers; attempt++ {
+		var again store.Artifact
+		if again, _, err = x.obtain(ctx, n); err != nil {
+			return nil, err
+		}
+		if again.Digest != n.artifact.Digest || !slices.Equal(again.Outputs, n.artifact.Outputs) {
+			return nil, fmt.Errorf("its artifact was damaged, and building it again gave %s instead of %s: run the command once more", again.Digest, n.artifact.Digest)
+		}
+		tarballs, err = x.blobs(ctx, again)
+	}
+	return tarballs, err
+}
+
+func (x *execution) blobs(ctx context.Context, artifact store.Artifact) (map[string]string, error) {
+	tarballs := map[string]string{}
+	for _, output := range outputs(artifact) {
+		path, err := x.Store.Blob(ctx, artifact, output)
+		if err != nil {
+			return nil, err
+		}
+		tarballs[output] = path
+	}
+	return tarballs, nil
+}
