@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
@@ -51,7 +51,7 @@ pulls nothing, and starts no engine; build-asset executes the same plan.`,
 			} else {
 				err = printPlan(a.Stdout, plan.Steps, arch)
 			}
-			return errors.Join(err, a.summarize(planMarkdown(plan.Steps, arch)+explainMarkdown(plan.Steps, ws.Catalog)))
+			return errors.Join(err, a.summarize(planMarkdown(plan.Steps, arch, ws.Catalog)))
 		}),
 	}
 	flags := cmd.Flags()
@@ -70,76 +70,112 @@ func planner(ctx context.Context, ws *workspace.Workspace, sources *source.Fetch
 	return p
 }
 
-// printPlan writes a plan for a person: a table, a line for each reason, and
-// the total.
+// printPlan prints a table, a line for each reason, and the total.
 func printPlan(w io.Writer, steps []build.Step, arch catalog.Arch) error {
-	var out, why strings.Builder
-	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "STAGE\tASSET\tARCH\tSTATE\tWHERE\tSIZE\tKEY")
-	for _, s := range steps {
+	err := printList(w, false, steps, "STAGE\tASSET\tARCH\tSTATE\tWHERE\tSIZE\tKEY", func(s build.Step) string {
 		size := "-"
 		if s.State == build.Hit {
 			size = progress.Size(s.Size)
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Asset, s.Arch, s.State, orDash(s.Where), size, orDash(shortKey(s.Key)))
-		if s.Why != "" {
-			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Why))
+		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%s", s.Stage, s.Asset, s.Arch, s.State, orDash(s.Where), size, orDash(shortKey(s.Key)))
+	})
+	var why strings.Builder
+	for _, s := range steps {
+		for _, reason := range reasons(s) {
+			fmt.Fprintf(&why, "\n%s: %s", s.Asset, progress.Printable(reason))
 		}
-		for _, absent := range s.Absent {
-			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(absent.String()))
-		}
-	}
-	if err := table.Flush(); err != nil {
-		return err
 	}
 	if why.Len() > 0 {
-		out.WriteString("\n" + why.String())
+		why.WriteString("\n")
 	}
-	out.WriteString("\n" + total(steps, arch) + "\n")
-	_, err := io.WriteString(w, out.String())
-	return err
+	_, printing := fmt.Fprintf(w, "%s\n%s\n", why.String(), total(steps, arch))
+	return errors.Join(err, printing)
 }
 
-// planMarkdown writes a plan for the summary of a step of GitHub Actions.
-func planMarkdown(steps []build.Step, arch catalog.Arch) string {
-	var out strings.Builder
-	out.WriteString("| stage | asset | arch | state | size | key | why |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+// reasons are why a step is to be built, and what it has to fetch.
+func reasons(s build.Step) []string {
+	var texts []string
+	if s.Why != "" {
+		texts = append(texts, s.Why)
+	}
+	for _, absent := range s.Absent {
+		texts = append(texts, absent.String())
+	}
+	return texts
+}
+
+// planMarkdown returns a plan for the summary of a step of GitHub Actions: a table
+// and, folded, what is known about each asset that is not in the cache.
+func planMarkdown(steps []build.Step, arch catalog.Arch, assets *catalog.Catalog) string {
+	var text strings.Builder
+	markdown.Table(&text, "stage", "asset", "arch", "state", "size", "key", "why")
 	for _, s := range steps {
-		size, key := "", ""
+		size := ""
 		if s.State == build.Hit {
 			size = progress.Size(s.Size)
 		}
-		if s.Key != "" {
-			key = "`" + shortKey(s.Key) + "`"
-		}
-		fmt.Fprintf(&out, "| %d | %s | %s | %s | %s | %s | %s |\n", s.Stage, s.Asset, s.Arch, stateOf(s), size, key, markdownCell.Replace(progress.Printable(s.Why)))
+		markdown.Row(&text, fmt.Sprint(s.Stage), s.Asset, s.Arch, stateOf(s), size, markdown.Code(shortKey(s.Key)), markdown.Plain(progress.Printable(s.Why)))
 	}
-	return out.String() + "\n" + total(steps, arch) + "\n"
+	text.WriteString("\n" + total(steps, arch) + "\n")
+	for _, s := range steps {
+		if s.State != build.Hit {
+			explainMarkdown(&text, s, assets)
+		}
+	}
+	return text.String()
 }
 
-// markdownCell escapes a text for a cell of a table.
-var markdownCell = strings.NewReplacer(`\`, `\\`, "|", `\|`, "`", "\\`", "*", `\*`, "_", `\_`, "<", "&lt;")
+// explainMarkdown adds all changes since the nearest artifact, the sources that no
+// cache has, and the assets that depend on the step's.
+func explainMarkdown(text *strings.Builder, s build.Step, assets *catalog.Catalog) {
+	title := "nothing earlier to compare with"
+	if s.Against != nil {
+		title = fmt.Sprintf("%s against <code>%s</code> (%s)", count(len(s.Changes), "change"), shortKey(s.Against.Key), s.Against.Where)
+	}
+	var items []string
+	for _, change := range s.Changes {
+		items = append(items, change.String())
+	}
+	if len(s.Changes) == 0 {
+		items = append(items, s.Why)
+	}
+	for _, absent := range s.Absent {
+		items = append(items, absent.String())
+	}
+	if takes := assets.Dependents(s.Asset, catalog.Arch(s.Arch)); len(takes) > 0 {
+		items = append(items, "takes with it: "+strings.Join(takes, ", "))
+	}
+	fmt.Fprintf(text, "\n<details><summary>%s: %s</summary>\n\n", s.Asset, title)
+	for _, item := range items {
+		fmt.Fprintf(text, "- %s\n", markdown.Plain(progress.Printable(item)))
+	}
+	text.WriteString("\n</details>\n")
+}
+
+// count is a number of things: "1 change".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
 
 // total counts: "3 assets: 1 hit (local), 1 build, 1 pending".
 func total(steps []build.Step, arch catalog.Arch) string {
 	if len(steps) == 0 {
 		return fmt.Sprintf("no assets on %s", arch)
 	}
-	count := map[string]int{}
+	states := map[string]int{}
 	for _, s := range steps {
-		count[stateOf(s)]++
+		states[stateOf(s)]++
 	}
 	var parts []string
 	for _, state := range []string{"hit (" + store.InLocal + ")", "hit (" + store.InRegistry + ")", string(build.Miss), string(build.Pending)} {
-		if count[state] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
+		if states[state] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", states[state], state))
 		}
 	}
-	assets := "assets"
-	if len(steps) == 1 {
-		assets = "asset"
-	}
-	return fmt.Sprintf("%d %s: %s", len(steps), assets, strings.Join(parts, ", "))
+	return count(len(steps), "asset") + ": " + strings.Join(parts, ", ")
 }
 
 // stateOf writes the state of a step, and for a hit where it is.

@@ -80,12 +80,28 @@ func TestPrintPlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "plan.txt", out.String())
-	golden(t, "plan.md", planMarkdown(steps(), catalog.X86_64))
 	out.Reset()
 	if err := printJSON(&out, steps()); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "plan.json", out.String())
+}
+
+func TestPlanMarkdown(t *testing.T) {
+	all := steps()
+	all[2].Absent = []build.Absent{{Source: "linux", Places: []string{"https://cdn.kernel.org/a_b.tar"}, Pinned: true}}
+	assets := &catalog.Catalog{Assets: []catalog.Asset{
+		{Name: "kernel-debug", Arches: []catalog.Arch{catalog.X86_64}},
+		{Name: "rootfs-image", Arches: []catalog.Arch{catalog.X86_64}, Dependencies: []string{"kernel-debug"}},
+	}}
+	text := planMarkdown(all, catalog.X86_64, assets)
+	golden(t, "plan.md", text)
+	if strings.Contains(text, "\x1b") {
+		t.Error("a recipe speaks to a terminal")
+	}
+	if text := planMarkdown(all[:2], catalog.X86_64, assets); strings.Contains(text, "<details>") {
+		t.Errorf("everything is in the cache, and yet: %q", text)
+	}
 }
 
 func TestTotal(t *testing.T) {
