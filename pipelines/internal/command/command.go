@@ -88,11 +88,15 @@ func New(ctx context.Context, program string, args ...string) *exec.Cmd {
 
 var userinfo = regexp.MustCompile(`://[^/@\s]+@`)
 
-// Failure returns why a command failed: the end of ctx, or the error with the
-// last lines of what the command printed, without the credentials of URLs.
+// Failure returns why a command failed: the end of ctx, or err with the last
+// lines of what the command printed, without the credentials of URLs. It is nil
+// where neither ended nor failed.
 func Failure(ctx context.Context, cmd *exec.Cmd, err error, printed string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("running %s: %w", cmd.Args[0], context.Cause(ctx))
+	}
+	if err == nil {
+		return nil
 	}
 	lines := strings.Split(strings.TrimSpace(userinfo.ReplaceAllString(printed, "://")), "\n")
 	if text := strings.Join(lines[max(0, len(lines)-3):], "; "); text != "" {

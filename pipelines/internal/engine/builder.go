@@ -40,18 +40,19 @@ func (b Builder) String() string { return fmt.Sprintf("%d packages on %s", len(b
 // ImportBuilder returns a kept builder, an OCI archive, for the architecture of
 // the engine's machine. It needs no network.
 func (s *Session) ImportBuilder(ctx context.Context, archive, machine string) (builder Builder, err error) {
-	return builder, s.watched(ctx, func(ctx context.Context) error {
+	err = s.watched(ctx, func(ctx context.Context) (err error) {
 		if builder.container, err = s.imported(ctx, archive, machine); err == nil {
 			builder.Packages, err = s.packages(ctx, builder.container)
 		}
 		return err
 	})
+	return builder, err
 }
 
 // MakeBuilder makes the builder that a recipe declares: packages on its image,
 // or on a base from bases where no registry gives the image.
 func (s *Session) MakeBuilder(ctx context.Context, declared recipe.Builder, machine string, bases *debian.Bootstrapper, stage *progress.Stage) (builder Builder, err error) {
-	return builder, s.watched(ctx, func(ctx context.Context) error {
+	err = s.watched(ctx, func(ctx context.Context) error {
 		container, base, err := s.base(ctx, declared, machine, bases, stage)
 		if err != nil {
 			return err
@@ -63,6 +64,7 @@ func (s *Session) MakeBuilder(ctx context.Context, declared recipe.Builder, mach
 		builder.Packages, err = s.packages(ctx, container)
 		return err
 	})
+	return builder, err
 }
 
 // ExportBuilder writes a builder to path as an OCI archive.

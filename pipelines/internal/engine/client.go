@@ -88,14 +88,13 @@ func connect(ctx context.Context, cli string, options []dagger.ClientOpt) (*dagg
 	}
 	results := make(chan result, 1)
 	go func() {
+		var r result
 		restore, err := setCLI(cli)
-		if err != nil {
-			results <- result{nil, err}
-			return
+		if r.err = err; err == nil {
+			r.client, r.err = dagger.Connect(ctx, options...)
+			restore()
 		}
-		defer restore()
-		client, err := dagger.Connect(ctx, options...)
-		results <- result{client, err}
+		results <- r
 	}()
 	select {
 	case r := <-results:

@@ -84,35 +84,23 @@ func (i installer) apt(ctx context.Context, missing []Requirement, stage *progre
 	defer stop()
 	cmd := aptGet(context.WithoutCancel(ctx), stage, installArgs(missing)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Run(); err != nil {
-		return command.Failure(ctx, cmd, err, "")
-	}
-	return ctx.Err()
+	return command.Failure(ctx, cmd, cmd.Run(), "")
 }
 
 // update fetches the lists of packages. It waits for another apt that does.
 func (i installer) update(ctx context.Context, stage *progress.Stage) error {
-	deadline, cancel := context.WithTimeout(ctx, listsTimeout)
-	defer cancel()
+	deadline := time.Now().Add(listsTimeout)
 	for noted := false; ; noted = true {
 		cmd := aptGet(ctx, stage, "update")
 		err := cmd.Run()
-		if err == nil {
-			return ctx.Err()
-		}
-		err = command.Failure(ctx, cmd, err, "")
-		if ctx.Err() != nil || !lockedByOther(i.lists) {
-			return err
+		if err == nil || ctx.Err() != nil || !lockedByOther(i.lists) || time.Now().After(deadline) {
+			return command.Failure(ctx, cmd, err, "")
 		}
 		if !noted {
 			stage.Note("waiting for another apt that updates the lists of packages")
 		}
-		for lockedByOther(i.lists) {
-			select {
-			case <-deadline.Done():
-				return err
-			case <-time.After(listsPoll):
-			}
+		for lockedByOther(i.lists) && ctx.Err() == nil && time.Now().Before(deadline) {
+			time.Sleep(listsPoll)
 		}
 	}
 }
