@@ -67,29 +67,42 @@ func compare(ctx context.Context, first, second string) error {
 	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing an earlier rebuild: %w", err)
 	}
-	same, err := equal(ctx, first, second)
-	if err != nil {
-		return fmt.Errorf("comparing: %w", err)
-	}
-	if same {
-		return nil
-	}
-	before, err := list(first)
+	before, _, err := files.Hash(ctx, first)
 	if err != nil {
 		return err
+	}
+	after, _, err := files.Hash(ctx, second)
+	if err != nil || before == after {
+		return err
+	}
+	members, err := differing(first, second)
+	if err == nil {
+		err = keep(ctx, second, kept)
+	}
+	if err != nil {
+		return fmt.Errorf("comparing with the second build: %w", err)
+	}
+	return &Difference{Tarball: filepath.Base(first), Members: members, Kept: kept}
+}
+
+// differing has a line for each member that differs, sorted by name.
+func differing(first, second string) ([]string, error) {
+	before, err := list(first)
+	if err != nil {
+		return nil, err
 	}
 	after, err := list(second)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	members := differing(before, after)
-	if len(members) == 0 {
-		members = []string{"every member is the same: the compression differs"}
+	var lines []string
+	for _, change := range archive.Diff(before, after) {
+		lines = append(lines, change.String())
 	}
-	if err := keep(ctx, second, kept); err != nil {
-		return err
+	if len(lines) == 0 {
+		lines = []string{"every member is the same: the compression differs"}
 	}
-	return &Difference{Tarball: filepath.Base(first), Members: members, Kept: kept}
+	return lines, nil
 }
 
 func list(path string) ([]archive.Member, error) {
@@ -105,57 +118,23 @@ func list(path string) ([]archive.Member, error) {
 	return members, nil
 }
 
-// differing has a line for each member that differs, sorted by name.
-func differing(before, after []archive.Member) []string {
-	var lines []string
-	for _, c := range archive.Diff(before, after) {
-		a, b := c.Before, c.After
-		switch {
-		case c.Kind == archive.Removed:
-			lines = append(lines, c.Name+": only in the first")
-		case c.Kind == archive.Added:
-			lines = append(lines, c.Name+": only in the second")
-		case a.Size != b.Size:
-			lines = append(lines, fmt.Sprintf("%s: %d and %d bytes", c.Name, a.Size, b.Size))
-		case a.SHA256 != b.SHA256:
-			lines = append(lines, fmt.Sprintf("%s: sha256 %.16s… and %.16s…", c.Name, a.SHA256, b.SHA256))
-		default:
-			lines = append(lines, fmt.Sprintf("%s: %s %s and %s %s", c.Name, a.Mode, a.Link, b.Mode, b.Link))
-		}
-	}
-	return lines
-}
-
-// equal compares the bytes of two files.
-func equal(ctx context.Context, first, second string) (bool, error) {
-	a, _, err := files.Hash(ctx, first)
-	if err != nil {
-		return false, err
-	}
-	b, _, err := files.Hash(ctx, second)
-	return a == b, err
-}
-
 // keep copies a file.
 func keep(ctx context.Context, from, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return fmt.Errorf("keeping the second build: %w", err)
+		return err
 	}
 	in, err := os.Open(from)
 	if err != nil {
-		return fmt.Errorf("keeping the second build: %w", err)
+		return err
 	}
 	defer in.Close()
 	out, err := files.Create(to, 0o644)
 	if err != nil {
-		return fmt.Errorf("keeping the second build: %w", err)
+		return err
 	}
 	defer out.Discard()
-	if _, err = files.Copy(ctx, out, in); err == nil {
-		err = out.CommitUnsynced()
+	if _, err = files.Copy(ctx, out, in); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("keeping the second build: %w", err)
-	}
-	return nil
+	return out.CommitUnsynced()
 }

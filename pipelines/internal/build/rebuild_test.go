@@ -50,10 +50,10 @@ func TestRebuild(t *testing.T) {
 	}{
 		{"the same", files, 1, nil},
 		{"other members", map[string]string{"same": "a", "content": "b", "size": "bb", "new": "b"}, 1, []string{
-			"./opt/kata/content: sha256 ca978112ca1bbdca… and 3e23e8160039594a…",
-			"./opt/kata/gone: only in the first",
-			"./opt/kata/new: only in the second",
-			"./opt/kata/size: 1 and 2 bytes",
+			"changed  ./opt/kata/content: files of 1 bytes with sha256 ca978112ca1b… and 3e23e8160039…",
+			"removed  ./opt/kata/gone (1 bytes)",
+			"added    ./opt/kata/new (1 bytes)",
+			"changed  ./opt/kata/size: files of 1 and 2 bytes",
 		}},
 		{"another compression", files, 4, []string{"every member is the same: the compression differs"}},
 	} {
