@@ -132,7 +132,7 @@ func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies ma
 	}
 	if err != nil {
 		os.RemoveAll(work)
-		return Built{}, failure(plan.Recipe.Asset, log, err)
+		return Built{}, failure(log, err)
 	}
 	return built, nil
 }

@@ -6,7 +6,6 @@ import (
 
 // Failure is a failed build: why, and where its log is.
 type Failure struct {
-	Asset string
 	// Log is the path of the log, Tail its last lines.
 	Log  string
 	Tail []string
@@ -23,9 +22,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // failure ends and closes the log of a build that failed. The tail is what came
 // before the error.
-func failure(asset string, log *progress.Log, err error) *Failure {
-	tail := log.Tail()
-	f := &Failure{Asset: asset, Log: log.Path(), Tail: tail, Err: err, text: log.Mask(err.Error())}
+func failure(log *progress.Log, err error) *Failure {
+	f := &Failure{Log: log.Path(), Tail: log.Tail(), Err: err, text: log.Mask(err.Error())}
 	// A log that cannot be written is the lesser problem.
 	_ = log.Close("failed: " + err.Error())
 	return f

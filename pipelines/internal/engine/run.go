@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"slices"
 	"strings"
 
 	"dagger.io/dagger"
@@ -108,20 +107,24 @@ func (j Job) stage(name string) *progress.Stage { return j.Report.Stage(j.Plan.R
 
 // complete refuses a job that lacks what its recipe names.
 func (j Job) complete() error {
+	var missing []string
 	for _, dependency := range j.dependencies() {
 		if j.Dependencies[dependency] == "" {
-			return fmt.Errorf("%s needs the tarball of %s, which it was not given", j.Plan.Recipe.Asset, dependency)
+			missing = append(missing, "the tarball of "+dependency)
 		}
 	}
 	for _, source := range j.Plan.Recipe.Sources {
 		if j.Sources[source.Name] == "" {
-			return fmt.Errorf("%s needs the source %q, which it was not given", j.Plan.Recipe.Asset, source.Name)
+			missing = append(missing, "the source "+source.Name)
 		}
 	}
 	for _, secret := range j.Plan.Recipe.Secrets {
 		if j.Secrets[secret.Name] == "" {
-			return fmt.Errorf("%s needs the secret %s, which it was not given", j.Plan.Recipe.Asset, secret.Name)
+			missing = append(missing, "the secret "+secret.Name)
 		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%s needs %s, which it was not given", j.Plan.Recipe.Asset, strings.Join(missing, ", "))
 	}
 	return nil
 }
@@ -280,12 +283,11 @@ func check(plan recipe.Plan, step recipe.Step, config []byte, facts *kconfig.Fac
 
 // facts reads the facts next to a configuration; nil where there are none.
 func (s *Session) facts(ctx context.Context, container *dagger.Container, config string) (*kconfig.Facts, error) {
-	folder, name := path.Split(config + kconfig.FactsSuffix)
-	names, err := container.Directory(folder).Entries(ctx)
-	if err != nil || !slices.Contains(names, name) {
+	there, err := container.Exists(ctx, config+kconfig.FactsSuffix)
+	if err != nil || !there {
 		return nil, err
 	}
-	text, err := container.File(folder + name).Contents(ctx)
+	text, err := container.File(config + kconfig.FactsSuffix).Contents(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func TestIncompleteJob(t *testing.T) {
 	for want, damage := range map[string]func(Job){
 		"needs the tarball of kernel-modules": func(j Job) { delete(j.Dependencies, "kernel-modules") },
 		"needs the tarball of agent":          func(j Job) { delete(j.Dependencies, "agent") },
-		`needs the source "linux"`:            func(j Job) { delete(j.Sources, "linux") },
+		"needs the source linux":              func(j Job) { delete(j.Sources, "linux") },
 		"needs the secret PIN":                func(j Job) { j.Secrets["PIN"] = "" },
 	} {
 		j := job()

@@ -26,11 +26,8 @@ var programs = []struct{ name, pkg string }{
 	{"dnsname", "github.com/dagger/dagger/cmd/dnsname"},
 }
 
-// The names of folders that a killed process leaves begin with these.
-const (
-	building = "building-"
-	removing = "removing-"
-)
+// building begins the names of folders that a killed process leaves.
+const building = "building-"
 
 // CLI returns the path of a dagger program, compiled from its module if need
 // be, which stays until the lease is released.
@@ -66,7 +63,7 @@ func (m *Manager) build(ctx context.Context) (bin string, err error) {
 	if complete(bin) {
 		return bin, nil
 	}
-	for _, leftover := range []string{filepath.Base(bin), building + "*", removing + "*"} {
+	for _, leftover := range []string{filepath.Base(bin), building + "*"} {
 		if err := m.removePrograms(leftover, ""); err != nil {
 			return "", err
 		}
@@ -147,8 +144,8 @@ func isSource(name string) bool {
 	return name == "go.mod" || name == "go.sum" || filepath.Ext(name) == ".go"
 }
 
-// removePrograms removes the folders whose names match a pattern, but for one.
-// Each is renamed first, so that nobody finds half of its programs.
+// removePrograms removes the folders whose names match a pattern, but for one. Who
+// is interrupted leaves folders that are incomplete.
 func (m *Manager) removePrograms(pattern, keep string) error {
 	found, err := filepath.Glob(filepath.Join(m.dir(), pattern))
 	if err != nil {
@@ -158,14 +155,7 @@ func (m *Manager) removePrograms(pattern, keep string) error {
 		if bin == keep {
 			continue
 		}
-		gone, err := os.MkdirTemp(m.dir(), removing)
-		if err == nil {
-			err = os.Rename(bin, filepath.Join(gone, filepath.Base(bin)))
-		}
-		if err == nil {
-			err = os.RemoveAll(gone)
-		}
-		if err != nil {
+		if err := os.RemoveAll(bin); err != nil {
 			return fmt.Errorf("removing old programs of the engine: %w", err)
 		}
 	}

@@ -105,7 +105,6 @@ func TestIncompleteProgramsAreRemoved(t *testing.T) {
 		t.Error("an empty program counts as one")
 	}
 	put(t, filepath.Join(m.dir(), building+"1", "dagger"), "half")
-	put(t, filepath.Join(m.dir(), removing+"1", "dagger"), "half")
 	// There is no such module, so what is missing cannot be compiled.
 	if _, err := m.build(t.Context()); err == nil {
 		t.Error("incomplete programs were taken")
