@@ -16,6 +16,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
@@ -150,9 +151,9 @@ func resultsMarkdown(results []build.Result) string {
 		return ""
 	}
 	var text strings.Builder
-	text.WriteString("| asset | arch | result | size | sha256 | key |\n| --- | --- | --- | --- | --- | --- |\n")
+	markdown.Table(&text, "asset", "arch", "result", "size", "sha256", "key")
 	for _, r := range results {
-		fmt.Fprintf(&text, "| %s | %s | %s | %s | `%s` | `%s` |\n", r.Asset, r.Arch, how(r), progress.Size(r.Size), strings.TrimPrefix(r.Digest, "sha256:"), r.Key)
+		markdown.Row(&text, r.Asset, r.Arch, how(r), progress.Size(r.Size), markdown.Code(strings.TrimPrefix(r.Digest, "sha256:")), markdown.Code(r.Key))
 	}
 	return text.String()
 }

@@ -73,15 +73,10 @@ func diagnose(ctx context.Context, a *app, o engineOptions) (diagnosis, error) {
 	if d.Embedded, err = finder.Manager.Status(); err != nil {
 		return d, err
 	}
-	var missing []host.Requirement
 	for _, r := range host.Requirements() {
-		present := r.Present()
-		d.Requirements = append(d.Requirements, requirement{r, present})
-		if !present {
-			missing = append(missing, r)
-		}
+		d.Requirements = append(d.Requirements, requirement{r, r.Present()})
 	}
-	if len(missing) > 0 {
+	if missing := host.Missing(); len(missing) > 0 {
 		d.Install = host.InstallCommand(missing)
 	}
 	return d, nil
@@ -89,13 +84,14 @@ func diagnose(ctx context.Context, a *app, o engineOptions) (diagnosis, error) {
 
 func (d diagnosis) print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	chosen, mismatch := "none", ""
 	if d.Engine != nil {
-		fmt.Fprintf(table, "engine\t%s\n", d.Engine)
-	} else {
-		fmt.Fprintf(table, "engine\tnone\n")
+		chosen = d.Engine.String()
 	}
-	fmt.Fprintf(table, "dagger SDK\t%s\n", d.SDK)
-	fmt.Fprintf(table, "embedded engine\t%s, %s%s\n", d.Embedded.Version, d.Embedded.State, mismatch(d.SDK, d.Embedded.Version))
+	if d.SDK != d.Embedded.Version {
+		mismatch = " (NOT the version of the SDK)"
+	}
+	fmt.Fprintf(table, "engine\t%s\ndagger SDK\t%s\nembedded engine\t%s, %s%s\n", chosen, d.SDK, d.Embedded.Version, d.Embedded.State, mismatch)
 	for _, r := range d.Requirements {
 		state := "found"
 		if !r.Present {
@@ -114,11 +110,4 @@ func (d diagnosis) print(w io.Writer) error {
 		fmt.Fprintf(w, "\n%s\n", d.Problem)
 	}
 	return nil
-}
-
-func mismatch(sdk, other string) string {
-	if sdk == other {
-		return ""
-	}
-	return " (NOT the version of the SDK)"
 }

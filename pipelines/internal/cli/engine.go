@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -53,37 +54,28 @@ func engineStartCmd(a *app) *cobra.Command {
 		Use:   "start",
 		Short: "Start the embedded engine, installing and building what it needs",
 		Args:  arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			finder, err := o.embedded(a)
-			if err != nil {
-				return err
-			}
-			defer finder.Manager.Report.Close()
-			endpoint, err := finder.Embedded(cmd.Context())
+		RunE: o.embedded(a, func(ctx context.Context, finder engine.Finder) error {
+			endpoint, err := finder.Embedded(ctx)
 			if err != nil {
 				return err
 			}
 			defer endpoint.Release()
 			_, err = fmt.Fprintln(a.Stdout, endpoint.Address)
 			return err
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&o.noInstall, "no-install", false, "print what to install instead of installing it")
 	return cmd
 }
 
 func engineStatusCmd(a *app) *cobra.Command {
+	var o engineOptions
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Print whether the embedded engine runs",
 		Args:  arguments(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			finder, err := (&engineOptions{}).embedded(a)
-			if err != nil {
-				return err
-			}
-			defer finder.Manager.Report.Close()
+		RunE: o.embedded(a, func(_ context.Context, finder engine.Finder) error {
 			status, err := finder.Manager.Status()
 			if err != nil {
 				return err
@@ -97,41 +89,41 @@ func engineStatusCmd(a *app) *cobra.Command {
 			}
 			_, err = fmt.Fprintln(a.Stdout, strings.Join(line, ", "))
 			return err
-		},
+		}),
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the status as JSON")
+	jsonFlag(cmd.Flags(), &asJSON)
 	return cmd
 }
 
 func engineStopCmd(a *app) *cobra.Command {
+	var o engineOptions
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the embedded engine; its build cache stays",
 		Args:  arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			finder, err := (&engineOptions{}).embedded(a)
-			if err != nil {
-				return err
-			}
-			defer finder.Manager.Report.Close()
-			return finder.Manager.Stop(cmd.Context(), force)
-		},
+		RunE: o.embedded(a, func(ctx context.Context, finder engine.Finder) error {
+			return finder.Manager.Stop(ctx, force)
+		}),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "stop it even while builds use it, which then fail")
 	return cmd
 }
 
-// embedded returns a finder with a reporter of its own for the embedded engine.
-func (o *engineOptions) embedded(a *app) (engine.Finder, error) {
-	if !isRoot() {
-		return engine.Finder{}, errors.New("the embedded engine needs root: run this as root")
+// embedded returns the run of a verb about the embedded engine.
+func (o *engineOptions) embedded(a *app, run func(context.Context, engine.Finder) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		if !isRoot() {
+			return errors.New("the embedded engine needs root: run this as root")
+		}
+		folders, err := a.find()
+		if err != nil {
+			return err
+		}
+		report := a.reporter()
+		defer report.Close()
+		return run(cmd.Context(), o.finder(a, folders, report))
 	}
-	folders, err := a.find()
-	if err != nil {
-		return engine.Finder{}, err
-	}
-	return o.finder(a, folders, a.reporter()), nil
 }
 
 // superviseCmd is how the program starts itself as the engine's supervisor.
