@@ -24,6 +24,9 @@ type State struct {
 // Has says whether the local caches have the file of a place, without reading
 // it.
 func (f *Fetcher) Has(ctx context.Context, place versions.Place) (State, error) {
+	if f.hasCommit(ctx, place) {
+		return State{Cached: true}, nil
+	}
 	if !place.Cacheable() {
 		return State{}, nil
 	}

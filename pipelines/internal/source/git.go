@@ -81,9 +81,19 @@ func (t *task) inRepository(ctx context.Context, place versions.Place) (Fetched,
 	return fetched, err == nil, err
 }
 
+// hasCommit reports whether the cache's own repository has the commit of a place,
+// out of which Fetch makes the file.
+func (f *Fetcher) hasCommit(ctx context.Context, place versions.Place) bool {
+	if place.Git == nil || place.Git.Ref != "" {
+		return false
+	}
+	path := f.repositoryPath(place)
+	return files.Exists(path) && gitRepository(path).has(ctx, place.Git.Commit)
+}
+
 // repositoryPath is the bare repository of a place's address.
-func (t *task) repositoryPath(place versions.Place) string {
-	return filepath.Join(t.Dir, "git", fmt.Sprintf("%x.git", sha256.Sum256([]byte(place.Git.URL))))
+func (f *Fetcher) repositoryPath(place versions.Place) string {
+	return filepath.Join(f.Dir, "git", fmt.Sprintf("%x.git", sha256.Sum256([]byte(place.Git.URL))))
 }
 
 // repository locks the bare repository, and makes it if it is missing.

@@ -92,6 +92,12 @@ func TestGitPlace(t *testing.T) {
 
 	// From then on nobody is asked, hash or not, and the bytes are the same.
 	f.Offline = true
+	for commit, want := range map[string]bool{commit: true, strings.Repeat("1", 40): false} {
+		place := gitPlace(dir, commit, "", "").Places[0]
+		if state, err := f.Has(t.Context(), place); err != nil || state.Cached != want {
+			t.Errorf("the cache has %s: %+v, %v", commit, state, err)
+		}
+	}
 	again, err := f.Fetch(t.Context(), gitPlace(dir, commit, "", ""), nil)
 	if err != nil || again.From != FromCache || again.SHA256 != got.SHA256 {
 		t.Errorf("fetched again %+v, %v; first %+v", again, err, got)
