@@ -74,7 +74,7 @@ func (c *Catalog) loadSets(tree fs.FS) error {
 	}
 	check := checker{file: SetsFile, root: root}
 	for _, name := range slices.Sorted(maps.Keys(file)) {
-		set := Set{Name: name, Components: file[name], Pos: fmt.Sprintf("%s:%d", SetsFile, root.KeyLine(name))}
+		set := Set{Name: name, Components: file[name], Pos: fmt.Sprintf("%s:%d", SetsFile, root.Line(name))}
 		check.name(set.Pos, "release set", name, plainName)
 		check.components(c, name, set.Components, name)
 		c.Sets = append(c.Sets, set)

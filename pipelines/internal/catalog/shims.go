@@ -53,7 +53,7 @@ func (c *Catalog) LoadShims(tree fs.FS) (*Shims, error) {
 		check.problem(check.at("shims"), "no shims: declare at least one")
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.Shims)) {
-		class := Class{Name: name, Components: file.Shims[name], Pos: fmt.Sprintf("%s:%d", ShimsFile, root.KeyLine("shims", name))}
+		class := Class{Name: name, Components: file.Shims[name], Pos: fmt.Sprintf("%s:%d", ShimsFile, root.Line("shims", name))}
 		check.name(class.Pos, "shim", name, plainName)
 		if len(class.Components) == 0 {
 			check.problem(class.Pos, "shim %s has no architecture: name one, with the assets it needs there", name)

@@ -38,13 +38,7 @@ func (r Recipe) Inputs() []Input {
 		list.add("variable", pin.Env, pin.Path)
 	}
 	for _, source := range r.Sources {
-		list.add("source", source.Name, source.Path)
-		var places []string
-		for _, place := range source.Places {
-			places = append(places, place.Name)
-			list.add("place", source.Name+" from "+place.Name, place.Hash)
-		}
-		list.list("source", source.Name+" places", places)
+		source.inputs(&list)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Options)) {
 		list.add("option", name, r.Options[name])
@@ -76,6 +70,16 @@ func (r Recipe) Inputs() []Input {
 	list.add("output", "time stamp", strconv.FormatInt(r.Output.SourceDateEpoch, 10))
 	list.list("output", "outputs", r.Output.Outputs)
 	return list
+}
+
+func (s Source) inputs(list *inputs) {
+	list.add("source", s.Name, s.Path)
+	var places []string
+	for _, place := range s.Places {
+		places = append(places, place.Name)
+		list.add("place", s.Name+" from "+place.Name, place.Hash)
+	}
+	list.list("source", s.Name+" places", places)
 }
 
 func (s Step) inputs() []string {

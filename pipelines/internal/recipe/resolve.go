@@ -119,21 +119,28 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 	}
 	slices.Sort(plan.Read)
 	plan.Read = slices.Compact(plan.Read)
-	plan.Recipe.Dependencies = []Dependency{}
+	var err error
+	if plan.Recipe.Dependencies, err = dependencies(asset, digests); err != nil {
+		return Plan{}, err
+	}
+	plan.Key, err = plan.Recipe.Key()
+	return plan, err
+}
+
+func dependencies(asset catalog.Asset, digests map[string]Digests) ([]Dependency, error) {
+	list := []Dependency{}
 	for _, name := range slices.Sorted(slices.Values(asset.Dependencies)) {
 		contents, ok := digests[name]
 		if !ok {
-			return Plan{}, fmt.Errorf("%s: the key of %s is pending: its dependency %s is not built", asset.Pos, asset.Name, name)
+			return nil, fmt.Errorf("%s: the key of %s is pending: its dependency %s is not built", asset.Pos, asset.Name, name)
 		}
 		dependency := Dependency{Asset: name, Digest: contents.Tarball}
 		for _, output := range slices.Sorted(maps.Keys(contents.Outputs)) {
 			dependency.Outputs = append(dependency.Outputs, DependencyOutput{output, contents.Outputs[output]})
 		}
-		plan.Recipe.Dependencies = append(plan.Recipe.Dependencies, dependency)
+		list = append(list, dependency)
 	}
-	var err error
-	plan.Key, err = plan.Recipe.Key()
-	return plan, err
+	return list, nil
 }
 
 // sortedNames returns a sorted copy, which is never nil.

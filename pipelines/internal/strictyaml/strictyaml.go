@@ -60,43 +60,27 @@ func Decode(file string, data []byte, into any) (Node, error) {
 }
 
 // Line follows field names and list positions down from the node, and returns the
-// line of the last one that exists.
+// line of the last one that exists: of a field that of its name.
 func (n Node) Line(steps ...any) int {
+	line := n.Node.Line
 	for _, step := range steps {
-		_, value := n.child(step)
+		key, value := n.child(step)
 		if value == nil {
 			break
 		}
-		n.Node = value
+		n.Node, line = value, key.Line
 	}
-	return n.Node.Line
+	return line
 }
 
-// KeyLine returns the line of the name of a field, which is above its value where
-// that is a block.
-func (n Node) KeyLine(steps ...any) int {
-	for _, step := range steps[:len(steps)-1] {
-		if _, value := n.child(step); value != nil {
-			n.Node = value
-		}
-	}
-	if key, _ := n.child(steps[len(steps)-1]); key != nil {
-		return key.Line
-	}
-	return n.Node.Line
-}
-
+// child returns the value of a field and its name, or an item of a list twice.
 func (n Node) child(step any) (key, value *yaml.Node) {
-	switch step := step.(type) {
-	case int:
-		if n.Kind == yaml.SequenceNode && step < len(n.Content) {
-			return nil, n.Content[step]
-		}
-	case string:
-		for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
-			if n.Content[i].Value == step {
-				return n.Content[i], n.Content[i+1]
-			}
+	if i, ok := step.(int); ok && n.Kind == yaml.SequenceNode && i < len(n.Content) {
+		return n.Content[i], n.Content[i]
+	}
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == step {
+			return n.Content[i], n.Content[i+1]
 		}
 	}
 	return nil, nil

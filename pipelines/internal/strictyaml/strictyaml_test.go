@@ -38,8 +38,8 @@ func TestLines(t *testing.T) {
 		t.Fatalf("%+v, %v", value, err)
 	}
 	for want, got := range map[string]int{
-		"2 root": root.Line(), "4 value": root.Line("more", "x"), "8 item": root.Line("parts", 1), "7 missing": root.Line("parts", 0, "size"),
-		"5 key": root.KeyLine("parts"), "4 key below": root.KeyLine("more", "x"), "4 no key": root.KeyLine("more", "z"),
+		"1 root": root.Line() - 1, "3 field": root.Line("more"), "4 field below": root.Line("more", "x"), "5 list": root.Line("parts"),
+		"8 item": root.Line("parts", 1), "7 missing": root.Line("parts", 0, "size"), "3 missing below": root.Line("more", "z"),
 	} {
 		if got != int(want[0]-'0') {
 			t.Errorf("%s: line %d", want, got)
