@@ -150,9 +150,9 @@ func TestBadGuests(t *testing.T) {
 		"panic": {`echo 'Linux version'; echo '[    1.2] Kernel panic - not syncing: No working init found.'; exec sleep 60`,
 			"boot", "panic: Kernel panic - not syncing: No working init found."},
 		"refused":      {`echo 'qemu: could not load kernel' >&2; exit 1`, "boot", "qemu-system-x86_64 failed: qemu: could not load kernel"},
-		"off too soon": {`echo 'Linux version'`, "boot", "went off before its init was done, and the init never began"},
-		"off midway":   {say(t, healthy()[:3]...), "boot", `the last thing that the init told was "machine"`},
-		"stays on":     {script(t, nil) + "exec sleep 60", "boot", "did not turn itself off"},
+		"off too soon": {`echo 'Linux version'`, "boot", "powered off before its init was done, and the init never began"},
+		"off midway":   {say(t, healthy()[:3]...), "boot", `the last report of the init was "machine"`},
+		"stays on":     {script(t, nil) + "exec sleep 60", "boot", "did not power off"},
 		"other build":  {script(t, replace(serial.Observation{Name: serial.Notes, Value: hex.EncodeToString([]byte(strings.Replace(notes, "id", "ID", 1)))})), "same build", "vmlinuz is a kernel with the build ID 4944, and vmlinux another"},
 		"other release": {script(t, replace(serial.Observation{Name: serial.Release, Value: "6.18.14"})), "running release",
 			`the release is "6.18.14": want "6.18.15"`},
@@ -183,9 +183,9 @@ func TestBadGuests(t *testing.T) {
 
 func TestHang(t *testing.T) {
 	for name, test := range map[string]struct{ script, saw, tail string }{
-		"silent":  {`exec sleep 60`, "nothing came over ttyS0, for which the kernel lacks CONFIG_SERIAL_8250_CONSOLE", ""},
+		"silent":  {`exec sleep 60`, "nothing came over ttyS0, which needs the option CONFIG_SERIAL_8250_CONSOLE", ""},
 		"early":   {`echo 'Linux version'; exec sleep 60`, "and the init never began", "Linux version"},
-		"in init": {say(t, healthy()[:2]...) + `echo 'the last line'; exec sleep 60`, `the last thing that the init told was "release"`, "the last line"},
+		"in init": {say(t, healthy()[:2]...) + `echo 'the last line'; exec sleep 60`, `the last report of the init was "release"`, "the last line"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := bench(t, test.script)

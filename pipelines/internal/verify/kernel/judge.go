@@ -11,11 +11,11 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
-// guest is one boot: what it is made of, and its result. It reads the console.
+// guest is one boot and its result. It reads the console.
 type guest struct {
 	*files
 	machine host.Machine
-	// nonce is what the disk and the shared folder hold.
+	// nonce is the content of files on the disk and in the shared folder.
 	nonce string
 	// share, port and disk are paths; noDisk is why the disk is empty.
 	share, port, disk string
@@ -24,7 +24,7 @@ type guest struct {
 	cid               uint32
 
 	result host.Result
-	// saw are the observations by name, damaged the lines that were not whole.
+	// saw are the observations by name, damaged counts lines that were not complete.
 	saw     map[string]serial.Observation
 	last    string
 	damaged int
@@ -47,7 +47,7 @@ func (g *guest) Line(line string) bool {
 	return g.panic != "" || ours && o.Name == serial.End
 }
 
-// check makes the checks of a boot out of what was said.
+// check makes the checks of a boot from the observations.
 func (g *guest) check() {
 	g.r.Add(g.booted())
 	if _, began := g.saw[serial.Begin]; !began {
@@ -71,14 +71,14 @@ func (g *guest) booted() report.Check {
 		c.Saw = fmt.Sprintf("%s failed: %s", g.machine.Program, g.result.Stderr)
 	case ended && g.result.Ending == host.Off:
 		c.Verdict = report.Passed
-		c.Saw = fmt.Sprintf("up, looked at and off again in %.1f s", seconds)
+		c.Saw = fmt.Sprintf("booted, examined and powered off in %.1f s", seconds)
 		if g.damaged > 0 {
 			c.Saw += fmt.Sprintf("; %d lines of the init were damaged", g.damaged)
 		}
 	case ended:
-		c.Saw = "the guest did not turn itself off"
+		c.Saw = "the guest did not power off"
 	case g.result.Ending == host.Off:
-		c.Saw = "the guest went off before its init was done, " + g.position()
+		c.Saw = "the guest powered off before its init was done, " + g.position()
 	default:
 		c.Saw = fmt.Sprintf("hang: not done after %.0f s, %s", seconds, g.position())
 	}
@@ -88,27 +88,30 @@ func (g *guest) booted() report.Check {
 	return c
 }
 
-// position says how far the guest has come.
+// position says how far the guest got.
 func (g *guest) position() string {
 	switch {
 	case g.last != "":
-		return fmt.Sprintf("and the last thing that the init told was %q", g.last)
+		return fmt.Sprintf("and the last report of the init was %q", g.last)
 	case len(g.result.Tail) > 0:
 		return "and the init never began"
 	case g.options[g.machine.ConsoleOption] == "y":
 		return "and nothing came over " + g.machine.Console
 	}
-	return fmt.Sprintf("and nothing came over %s, for which the kernel lacks %s", g.machine.Console, g.machine.ConsoleOption)
+	return fmt.Sprintf("and nothing came over %s, which needs the option %s of the kernel", g.machine.Console, g.machine.ConsoleOption)
 }
 
-// observed returns an observation; where the guest did not get that far, the
-// check is skipped.
-func (g *guest) observed(check, name string) (serial.Observation, bool) {
-	o, there := g.saw[name]
-	if !there {
+// judge judges an observation, in which an error comes before other problems. A
+// guest that did not get that far skips the check.
+func (g *guest) judge(check, observation string, problems []string, format string, args ...any) {
+	switch o, there := g.saw[observation]; {
+	case !there:
 		g.r.Skip(check, "the guest did not get that far")
+	case o.Error != "":
+		g.r.Fail(check, "%s", o.Error)
+	default:
+		g.r.Judge(check, problems, format, args...)
 	}
-	return o, there
 }
 
 // checkBuild makes sure that vmlinuz, which runs, and vmlinux are one kernel.
@@ -126,59 +129,44 @@ func (g *guest) checkBuild() {
 		g.r.Judge(name, problems, "vmlinux and vmlinuz are one decompressor with one kernel in it")
 		return
 	}
-	o, ok := g.observed(name, serial.Notes)
-	if !ok {
-		return
-	}
-	problems := problem(o)
-	notes, err := hex.DecodeString(o.Value)
-	if err != nil {
-		problems = append(problems, fmt.Sprintf("the notes of the kernel: %v", err))
-	}
+	var problems []string
+	notes, err := hex.DecodeString(g.saw[serial.Notes].Value)
 	id := kimage.BuildID(notes)
 	switch {
-	case len(problems) > 0:
+	case err != nil:
+		problems = []string{fmt.Sprintf("the notes of the kernel: %v", err)}
 	case id == "":
-		problems = append(problems, "the running kernel has no build ID among its notes")
+		problems = []string{"the running kernel has no build ID among its notes"}
 	case !g.vmlinux.Contains(notes):
-		problems = append(problems, fmt.Sprintf("vmlinuz is a kernel with the build ID %s, and vmlinux another", id))
+		problems = []string{fmt.Sprintf("vmlinuz is a kernel with the build ID %s, and vmlinux another", id)}
 	}
-	g.r.Judge(name, problems, "vmlinuz is the kernel of vmlinux, build ID %s", id)
+	g.judge(name, serial.Notes, problems, "vmlinuz is the kernel of vmlinux, build ID %s", id)
 }
 
-// checkKernel is about what the running kernel says of itself.
+// checkKernel checks what the running kernel says about itself.
 func (g *guest) checkKernel() {
-	if o, ok := g.observed("running release", serial.Release); ok {
-		g.r.Judge("running release", unequal("the release", o.Value, g.release), "%s, %s", o.Value, strings.Join(o.Items, " "))
+	o := g.saw[serial.Release]
+	g.judge("running release", serial.Release, unequal("the release", o.Value, g.release), "%s, %s", o.Value, strings.Join(o.Items, " "))
+	o = g.saw[serial.Machine]
+	processors := g.saw[serial.Processors].Size
+	problems := unequal("the machine", o.Value, g.Arch)
+	if g.options["CONFIG_SMP"] == "y" && processors != host.Processors {
+		problems = append(problems, fmt.Sprintf("%d processors: want %d", processors, host.Processors))
 	}
-	if o, ok := g.observed("running machine", serial.Machine); ok {
-		processors := g.saw[serial.Processors].Size
-		problems := unequal("the machine", o.Value, g.Arch)
-		if g.options["CONFIG_SMP"] == "y" && processors != host.Processors {
-			problems = append(problems, fmt.Sprintf("%d processors: want %d", processors, host.Processors))
-		}
-		g.r.Judge("running machine", problems, "%s, %d processors", o.Value, processors)
-	}
+	g.judge("running machine", serial.Machine, problems, "%s, %d processors", o.Value, processors)
 	if g.options["CONFIG_IKCONFIG_PROC"] == "y" {
-		if o, ok := g.observed("/proc/config.gz", serial.Config); ok {
-			g.r.Judge("/proc/config.gz", sameFile(o, hexSum(g.config), "the config file"), "%d bytes unpacked, equals the config file", o.Size)
-		}
+		o := g.saw[serial.Config]
+		g.judge("/proc/config.gz", serial.Config, sameFile(o, hexSum(g.config), "the config file"), "%d bytes unpacked, equals the config file", o.Size)
 	}
 	if g.full != nil {
 		if raw, err := g.full.BTF(); err == nil {
-			if o, ok := g.observed("/sys/kernel/btf", serial.BTF); ok {
-				g.r.Judge("/sys/kernel/btf", sameFile(o, hexSum(raw), ".BTF of vmlinux"), "vmlinux, %d bytes, equals .BTF of the file", o.Size)
-			}
+			o := g.saw[serial.BTF]
+			g.judge("/sys/kernel/btf", serial.BTF, sameFile(o, hexSum(raw), ".BTF of vmlinux"), "vmlinux, %d bytes, equals .BTF of the file", o.Size)
 		}
 	}
 	if g.vmlinux != nil {
 		g.checkBuild()
 	}
-	if o, ok := g.observed("taint", serial.Taint); ok {
-		problems := o.Items
-		if o.Error != "" {
-			problems = append(problems, o.Error)
-		}
-		g.r.Judge("taint", problems, "%s: no warning, no oops", o.Value)
-	}
+	o = g.saw[serial.Taint]
+	g.judge("taint", serial.Taint, o.Items, "%s: no warning, no oops", o.Value)
 }
