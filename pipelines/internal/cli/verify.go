@@ -1,10 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -12,7 +12,6 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/families"
@@ -56,7 +55,7 @@ with --no-boot or --file stores none.`,
 	archFlag(flags, &o.arch)
 	cacheFlag(flags, a, &o.registry)
 	flags.StringVar(&o.file, "file", "", "tarball to verify instead of the artifact of the caches")
-	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules (default: next to that of --file)")
+	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules, for --file (default: next to it)")
 	flags.StringVar(&o.accel, "accel", "tcg", "accelerator of QEMU: tcg works everywhere, kvm needs the machine's support")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "time limit of each guest or program")
 	flags.BoolVar(&o.noBoot, "no-boot", false, "only inspect: start no guest and no snapshotter")
@@ -95,31 +94,26 @@ func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspa
 	if err != nil {
 		return nil, err
 	}
-	scratch, err := os.MkdirTemp("", "kata-verify-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(scratch)
 	subject := verify.Artifact{Asset: asset.Name, Arch: string(arch), Tarball: o.file, Outputs: map[string]string{}}
+	for _, output := range asset.Outputs {
+		subject.Outputs[output] = cmp.Or(o.modules, filepath.Join(filepath.Dir(o.file), build.OutputName(asset.Name, output)))
+	}
 	var artifact store.Artifact
 	if o.file == "" {
-		if artifact, err = findArtifact(ctx, ws, asset, arch); err != nil {
+		if artifact, err = ws.Artifact(ctx, asset, arch); err != nil {
 			return nil, err
 		}
-		if subject.Tarball, err = exported(ctx, ws, artifact, scratch, subject.Outputs); err != nil {
+		ws.Report.Note(asset.Name, "verifying the artifact of the key "+shortKey(artifact.Key))
+		if subject.Tarball, err = ws.Store.Blob(ctx, artifact, ""); err != nil {
 			return nil, err
 		}
-	}
-	for _, output := range asset.Outputs {
-		if o.file != "" {
-			subject.Outputs[output] = filepath.Join(filepath.Dir(o.file), build.OutputName(asset.Name, output))
-		}
-		if o.modules != "" {
-			subject.Outputs[output] = o.modules
+		for _, output := range artifact.Outputs {
+			if subject.Outputs[output.Name], err = ws.Store.Blob(ctx, artifact, output.Name); err != nil {
+				return nil, err
+			}
 		}
 	}
-	h := o.host(ws, asset.Name)
-	r, err := verify.Run(ctx, family, subject, h)
+	r, err := verify.Run(ctx, family, subject, o.host(ws, asset.Name))
 	if err != nil {
 		return nil, err
 	}
@@ -127,10 +121,9 @@ func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspa
 		return nil, usage(err)
 	}
 	r.Tarball = workspace.Relative(subject.Tarball)
-	if o.file != "" || o.modules != "" || o.noBoot {
+	if o.file != "" || o.noBoot {
 		return r, nil
 	}
-	r.Tarball = artifact.Digest
 	return r, o.record(ctx, a, ws, artifact, r)
 }
 
@@ -147,51 +140,6 @@ func (o verifyOptions) host(ws *workspace.Workspace, name string) host.Host {
 	return h
 }
 
-// findArtifact returns the artifact that the caches have for the key of an asset,
-// which contains the digests of its dependencies.
-func findArtifact(ctx context.Context, ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch) (artifact store.Artifact, err error) {
-	closure, err := ws.Catalog.Closure([]string{asset.Name}, arch)
-	if err != nil {
-		return artifact, err
-	}
-	digests := map[string]recipe.Digests{}
-	for _, needed := range closure { // Dependencies come first.
-		plan, err := ws.Resolver.Resolve(needed, arch, digests)
-		if err != nil {
-			return artifact, err
-		}
-		artifact, err = ws.Store.Get(ctx, store.Ref{Asset: needed.Name, Arch: string(arch), Key: plan.Key})
-		if store.IsNotFound(err) {
-			return artifact, fmt.Errorf("the caches have no %s for %s with the key %s: run `build-asset %s`, or name a tarball with --file",
-				needed.Name, arch, shortKey(plan.Key), needed.Name)
-		}
-		if err != nil {
-			return artifact, err
-		}
-		of := recipe.Digests{Tarball: artifact.Digest, Outputs: map[string]string{}}
-		for _, output := range artifact.Outputs {
-			of.Outputs[output.Name] = output.Digest
-		}
-		digests[needed.Name] = of
-	}
-	return artifact, nil
-}
-
-// exported writes the tarballs of an artifact to a folder, and their paths to
-// outputs.
-func exported(ctx context.Context, ws *workspace.Workspace, artifact store.Artifact, dir string, outputs map[string]string) (string, error) {
-	ws.Report.Note(artifact.Asset, "verifying the artifact of the key "+shortKey(artifact.Key))
-	for _, output := range artifact.Outputs {
-		outputs[output.Name] = filepath.Join(dir, build.OutputName(artifact.Asset, output.Name))
-		if _, err := ws.Store.Export(ctx, artifact, output.Name, outputs[output.Name]); err != nil {
-			return "", err
-		}
-	}
-	tarball := filepath.Join(dir, build.TarballName(artifact.Asset))
-	_, err := ws.Store.Export(ctx, artifact, "", tarball)
-	return tarball, err
-}
-
 // record stores the proof of an artifact.
 func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspace, artifact store.Artifact, r *report.Report) error {
 	version, err := ws.Version()
@@ -205,10 +153,8 @@ func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspa
 	for _, output := range artifact.Outputs {
 		subject.Outputs[output.Name] = output.Digest
 	}
-	proof, err := report.Proof{
-		Version: report.ProofVersion, Subject: subject, Checks: r.Checks, Required: o.require,
-		Runner: report.Runner{By: report.Who(a.Getenv), Program: version, Arch: string(catalog.HostArch()), Accelerator: o.accel},
-	}.Encode()
+	runner := report.Runner{By: report.Who(a.Getenv), Program: version, Arch: string(catalog.HostArch()), Accelerator: o.accel}
+	proof, err := report.Proof{Version: report.ProofVersion, Subject: subject, Checks: r.Checks, Required: o.require, Runner: runner}.Encode()
 	if err != nil {
 		return err
 	}
