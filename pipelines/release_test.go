@@ -19,6 +19,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -36,6 +37,12 @@ shims:
 `
 )
 
+// released are the assets of the sets.
+var released = []struct {
+	asset string
+	arch  catalog.Arch
+}{{"tiny", catalog.X86_64}, {"huge", catalog.X86_64}, {"tiny", catalog.AArch64}}
+
 // releaseTree makes a tree with something to release, and a cache that has it.
 func releaseTree(root, cache string) error {
 	if err := os.CopyFS(root, os.DirFS(filepath.Join("testdata", "tree"))); err != nil {
@@ -48,20 +55,18 @@ func releaseTree(root, cache string) error {
 			return err
 		}
 	}
-	for _, of := range []struct {
-		asset string
-		arch  catalog.Arch
-	}{{"tiny", catalog.X86_64}, {"huge", catalog.X86_64}, {"tiny", catalog.AArch64}} {
-		if err := fillCache(root, cache, of.asset, of.arch); err != nil {
+	for _, of := range released {
+		if err := fillCache(root, cache, of.asset, of.arch, true); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fillCache stores a tarball as the artifact of an asset, as if it had been built.
+// fillCache stores a tarball as the artifact of an asset, as if it had been built,
+// and perhaps verified.
 // Its content is random, and the same every time.
-func fillCache(root, cache, asset string, arch catalog.Arch) error {
+func fillCache(root, cache, asset string, arch catalog.Arch, verified bool) error {
 	dir, err := os.MkdirTemp(filepath.Dir(cache), "pack")
 	if err != nil {
 		return err
@@ -92,10 +97,20 @@ func fillCache(root, cache, asset string, arch catalog.Arch) error {
 		return err
 	}
 	s := store.Open(filepath.Join(cache, "store"), func(string) {})
-	_, err = s.Put(context.Background(), store.Put{
+	artifact, err := s.Put(context.Background(), store.Put{
 		Ref: store.Ref{Asset: asset, Arch: string(arch), Key: plan.Key}, Tarball: tarball, Recipe: canonical, Record: []byte("{}"),
 	})
-	return err
+	if err != nil || !verified {
+		return err
+	}
+	proof, err := report.Proof{
+		Version: report.ProofVersion, Subject: report.Subject{Asset: asset, Arch: string(arch), Key: plan.Key, Tarball: artifact.Digest},
+		Checks: []report.Check{{Name: "boot", Verdict: report.Passed}},
+	}.Encode()
+	if err != nil {
+		return err
+	}
+	return s.PutProof(context.Background(), artifact, proof)
 }
 
 func planOf(root, asset string, arch catalog.Arch) (recipe.Plan, error) {
@@ -138,7 +153,7 @@ func releaseScripts(t *testing.T, host string) {
 			return releaseTree(env.WorkDir, filepath.Join(env.WorkDir, "cache"))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"tags": tags, "github": githubCmd, "cached": cachedCmd, "commit": commitCmd,
+			"tags": tags, "github": githubCmd, "cached": cachedCmd, "unproven": unprovenCmd, "commit": commitCmd,
 		},
 	})
 }
@@ -148,7 +163,18 @@ func cachedCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: cached ASSET ARCH")
 	}
-	ts.Check(fillCache(ts.Getenv("WORK"), ts.Getenv("KATA_PIPELINES_CACHE"), args[0], catalog.Arch(args[1])))
+	ts.Check(fillCache(ts.Getenv("WORK"), ts.Getenv("KATA_PIPELINES_CACHE"), args[0], catalog.Arch(args[1]), true))
+}
+
+// unprovenCmd: unproven ASSET ARCH fills an empty cache, where only this asset lacks a
+// proof.
+func unprovenCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: unproven ASSET ARCH")
+	}
+	for _, of := range released {
+		ts.Check(fillCache(ts.Getenv("WORK"), ts.Getenv("KATA_PIPELINES_CACHE"), of.asset, of.arch, of.asset != args[0] || string(of.arch) != args[1]))
+	}
 }
 
 // commitCmd: commit makes a commit of all there is.

@@ -97,6 +97,9 @@ type Step struct {
 	artifact store.Artifact
 }
 
+// Artifact returns that of a hit.
+func (s Step) Artifact() store.Artifact { return s.artifact }
+
 // Absent is a source that a build has to fetch from one of its places.
 type Absent struct {
 	Source string `json:"source"`

@@ -19,7 +19,7 @@ import (
 )
 
 type mergeOptions struct {
-	setOptions
+	set     setOptions
 	output  string
 	reports []string
 	dryRun  bool
@@ -34,95 +34,104 @@ func mergeCmd(a *app) *cobra.Command {
 		Long: `Merge the assets of a release set of assets/sets.yaml (default: kata-static) into
 one tarball, and add VERSION and versions.yaml below opt/kata. The assets come from
 the caches, by the keys of the tree, or from a folder (--from). Their zstd frames are
-copied as they are. All problems are found before anything is written: a missing
-component, a tarball in the folder that belongs to no release, a path that two
-components ship, a path of the host's own, a link to nothing, and a result that is
-too large for GitHub. A tarball that this machine has not seen before is decompressed
-once, to compare every byte with its index. A tarball without an index is compressed
-again into the cache, also by --dry-run. Prints the path of the merged tarball,
-kata-static.tar.zst or kata-tools-static.tar.zst. If the file has the right content
-already, it is left alone.`,
+copied as they are.
+
+All problems are found before anything is written: a missing component, a tarball in
+the folder that belongs to no release, a path that two components ship, a path of the
+host's own, a link to nothing, and a result that is too large for GitHub. A tarball
+that this machine has not seen before is decompressed once, to compare every byte with
+its index. A tarball without an index is compressed again into the cache, also by
+--dry-run.
+
+Prints the path of the merged tarball, kata-static.tar.zst or
+kata-tools-static.tar.zst. A file with the right content is left alone.`,
+		Example: `  # Merge what the caches have for this tree into build/kata-static.tar.zst.
+  pipelines merge
+  # Merge tarballs that were built before, without one of them.
+  pipelines merge --from build --without kernel-debug
+  # Show the size and all problems, and write a report.
+  pipelines merge --arch arm64 --dry-run --report size.html`,
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd.Context(), a, o, args) },
 	}
 	flags := cmd.Flags()
-	o.flags(flags, a)
+	o.set.flags(flags, a)
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the merged tarball (default: build in the root of the repository)")
-	flags.StringArrayVar(&o.reports, "report", nil, "write a report to this file, as its name says: .json, .md or .html; can be repeated")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and write nothing but what the cache keeps for the next time")
+	flags.StringArrayVar(&o.reports, "report", nil, "write a report to this .json, .md or .html file; can be repeated")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and write nothing outside the cache")
 	flags.BoolVar(&o.json, "json", false, "print the result, or the plan, as JSON")
 	return cmd
+}
+
+// mergedTarball is the result of a merge.
+type mergedTarball struct {
+	Set  string `json:"set"`
+	Arch string `json:"arch"`
+	Path string `json:"path"`
+	// Size is the length in bytes. Changed is false if the file was there already.
+	Size    int64 `json:"size"`
+	Changed bool  `json:"changed"`
 }
 
 func runMerge(ctx context.Context, a *app, o mergeOptions, args []string) error {
 	if err := checkReports(o.reports); err != nil {
 		return err
 	}
-	return o.prepare(ctx, a, setName(args), func(m merging) error {
-		if err := errors.Join(o.check(a, m), writeReports(m.plan.Report, o.reports)); err != nil {
-			return err
-		}
-		if o.dryRun {
-			return o.printPlan(a, m)
-		}
-		return o.write(ctx, a, m)
-	})
-}
-
-func setName(args []string) string {
-	if len(args) == 0 {
-		return defaultSet
-	}
-	return args[0]
-}
-
-func (o *mergeOptions) out(m merging) string {
-	dir := o.output
-	if dir == "" {
-		dir = filepath.Join(m.ws.Root, "build")
-	}
-	return filepath.Join(dir, release.MergedFile(m.plan.Report.Set))
-}
-
-func (o *mergeOptions) write(ctx context.Context, a *app, m merging) (err error) {
-	out := o.out(m)
-	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-		return fmt.Errorf("making the output folder: %w", err)
-	}
-	stage := m.ws.Report.Stage(m.plan.Report.Set, "merge")
-	tarball, err := m.plan.Write(ctx, out, stage)
-	if err != nil {
-		stage.End(err, "")
+	if err := o.set.parse(args); err != nil {
 		return err
 	}
-	detail := fmt.Sprintf("%s, %s of the limit", progress.Size(tarball.Size), m.plan.Report.LimitShare())
-	if !tarball.Changed {
-		detail += ", already in place"
+	ws, err := a.open(ctx, o.set.registry)
+	if err != nil {
+		return err
 	}
-	stage.End(nil, detail)
+	defer ws.Close()
+	plan, err := o.set.Plan(ctx, ws)
+	if err != nil {
+		return err
+	}
+	r := plan.Report
+	if err := errors.Join(o.set.check(a, r), writeReports(r, o.reports)); err != nil {
+		return err
+	}
+	if o.output == "" {
+		o.output = filepath.Join(ws.Root, "build")
+	}
+	out := filepath.Join(o.output, release.MergedFile(r.Set))
+	if o.dryRun {
+		return o.printPlan(a.Stdout, plan, out)
+	}
+	if err := os.MkdirAll(o.output, 0o755); err != nil {
+		return fmt.Errorf("creating the output folder: %w", err)
+	}
+	stage := ws.Report.Stage(r.Set, "merge")
+	changed, err := plan.Write(ctx, out, stage)
+	stage.End(err, plan.Detail(changed))
+	if err != nil {
+		return err
+	}
 	if o.json {
-		return printJSON(a.Stdout, tarball)
+		return printJSON(a.Stdout, mergedTarball{r.Set, string(r.Arch), out, r.Size, changed})
 	}
-	_, err = fmt.Fprintln(a.Stdout, workspace.Relative(tarball.Path))
+	_, err = fmt.Fprintln(a.Stdout, workspace.Relative(out))
 	return err
 }
 
-// printPlan says what a merge would do.
-func (o *mergeOptions) printPlan(a *app, m merging) error {
+// printPlan writes what a merge would do.
+func (o *mergeOptions) printPlan(w io.Writer, plan *release.MergePlan, out string) error {
 	if o.json {
-		return printJSON(a.Stdout, m.plan.Report)
+		return printJSON(w, plan.Report)
 	}
 	var text strings.Builder
-	if err := printSizes(&text, m.plan.Report); err != nil {
+	if err := printSizes(&text, plan.Report); err != nil {
 		return err
 	}
-	for _, part := range m.plan.Merged.Parts {
+	for _, part := range plan.Merged.Parts {
 		if part.Reframed {
 			fmt.Fprintf(&text, "%s has no index: its copy with one is %s\n", part.Name, workspace.Relative(part.Path))
 		}
 	}
-	fmt.Fprintf(&text, "would write %s, of %d bytes\n", workspace.Relative(o.out(m)), m.plan.Report.Size)
-	_, err := io.WriteString(a.Stdout, text.String())
+	fmt.Fprintf(&text, "would write %s, of %d bytes\n", workspace.Relative(out), plan.Report.Size)
+	_, err := io.WriteString(w, text.String())
 	return err
 }
 

@@ -1,13 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,42 +22,45 @@ import (
 )
 
 type releaseOptions struct {
-	engine    engineOptions
-	registry  string
-	push      pushFlag
-	arches    []string
-	without   []string
-	output    string
-	github    string
-	api       string
-	images    []string
-	base      string
-	installer string
-	offline   bool
-	draft     bool
-	strict    bool
-	force     bool
-	dryRun    bool
-	json      bool
+	release.Options
+	registry string
+	push     pushFlag
+	output   string
+	github   string
+	api      string
+	images   []string
+	draft    bool
+	strict   bool
+	force    bool
+	dryRun   bool
+	json     bool
 }
 
 func releaseCmd(a *app) *cobra.Command {
 	var o releaseOptions
 	cmd := &cobra.Command{
 		Use:   "release",
-		Short: "Make the release that the file VERSION names, and publish it",
-		Long: `Make the release that the file VERSION names, of the commit that is checked out:
-take the assets of the release sets from the caches or build them, merge them for
-each architecture, push the kata-deploy images and the index of them, and upload the
-tarballs, their size reports, versions.yaml and SHA256SUMS to a draft release on
-GitHub. What users see comes last: the tags of the images, then the release's page.
+		Short: "Publish the release that the file VERSION names",
+		Long: `Publish the release that the file VERSION names, made from the commit that is
+checked out: merge the assets of the release sets for each architecture, push the
+kata-deploy images and their index, and upload the tarballs, their size reports,
+versions.yaml and SHA256SUMS to a draft release on GitHub. What users see comes last:
+the tags of the images, then the release's page.
 
-Every step does only what is missing, so a run that broke off or was killed is
-finished by the next one. What is published is not changed without --force.
+Nothing is built: every asset must be in the caches, and have a proof of
+` + "`pipelines verify`" + ` that passed. All that stands in the way is listed at once.
+Every step does only what is missing, so the next run finishes one that was killed.
+What is published is not changed without --force.
 
-The token is that of $GH_TOKEN or $GITHUB_TOKEN and needs to write contents; who may
-push images is in the docker config. In GitHub Actions the release is that of
-$GITHUB_REPOSITORY, and of Kata's CI it knows $KATA_DEPLOY_REGISTRIES.`,
+The token in $GH_TOKEN or $GITHUB_TOKEN must be allowed to write contents; credentials
+for registries are in the docker config. In GitHub Actions, $GITHUB_REPOSITORY names
+the repository, and in Kata's CI, $KATA_DEPLOY_REGISTRIES those of the images.`,
+		Example: `  # Show what would be released, and everything that is in the way.
+  pipelines release --dry-run --github kata-containers/kata-containers --image none
+  # Upload everything, but leave the release a draft.
+  pipelines release --draft --github kata-containers/kata-containers --image quay.io/kata-containers/kata-deploy --installer build/installer
+  # Write the files of the release to build/release only.
+  pipelines release --github none --image none`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runRelease(cmd.Context(), a, o) },
 	}
@@ -66,22 +69,20 @@ $GITHUB_REPOSITORY, and of Kata's CI it knows $KATA_DEPLOY_REGISTRIES.`,
 }
 
 func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
-	o.engine.flags(flags)
 	cacheFlag(flags, a, &o.registry)
-	o.push.add(flags, "push assets to the registry of --cache that it lacks")
-	flags.StringSliceVar(&o.arches, "arch", nil, "architectures of the release (default: all that a release set has assets for)")
-	flags.StringSliceVar(&o.without, "without", nil, "assets to leave out of the release sets")
-	flags.StringVarP(&o.output, "output", "o", "", "folder for what is released (default: build/release in the root of the repository)")
+	o.push.add(flags, "push assets that the registry of --cache lacks, and tag them there as released")
+	flags.StringSliceVar(&o.Arches, "arch", nil, "architectures of the release (default: all that a release set has assets for)")
+	flags.StringSliceVar(&o.Without, "without", nil, "assets to leave out of the release sets")
+	flags.StringVarP(&o.output, "output", "o", "", "folder for the files of the release (default: build/release in the root of the repository)")
 	flags.StringVar(&o.github, "github", a.Getenv("GITHUB_REPOSITORY"), "repository to release in, OWNER/NAME, or none (default: $GITHUB_REPOSITORY)")
 	flags.StringVar(&o.api, "github-api", a.Getenv("GITHUB_API_URL"), "address of GitHub's API (default: $GITHUB_API_URL, or "+github.DefaultAPI+")")
 	flags.StringSliceVar(&o.images, "image", strings.Fields(a.Getenv("KATA_DEPLOY_REGISTRIES")), "repositories for the kata-deploy image, HOST/PATH, or none (default: $KATA_DEPLOY_REGISTRIES)")
-	flags.StringVar(&o.base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+")")
-	flags.StringVar(&o.installer, "installer", "", "folder with a static program for each architecture, kata-deploy-GOARCH, that the images run, or none (needed for --image)")
-	flags.BoolVar(&o.offline, "offline", false, "take what builds need from the caches alone: the local one, and the registry of --cache")
+	flags.StringVar(&o.Base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+")")
+	flags.StringVar(&o.Installer, "installer", "", "folder with a static program for each architecture, kata-deploy-GOARCH, that the images run, or none (needed for --image)")
 	flags.BoolVar(&o.draft, "draft", false, "do not publish: leave the release a draft, and the images without its tags")
-	flags.BoolVar(&o.strict, "strict", false, "fail where a component is over its budget")
+	flags.BoolVar(&o.strict, "strict", false, "fail if a component exceeds its budget")
 	flags.BoolVar(&o.force, "force", false, "change what is published already")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "say all that would be done, and change nothing anywhere")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and change nothing anywhere except the local cache")
 	flags.BoolVar(&o.json, "json", false, "print the result, or the plan, as JSON")
 	// The texts say where these come from.
 	flags.Lookup("github").DefValue, flags.Lookup("github-api").DefValue, flags.Lookup("image").DefValue = "", "", "[]"
@@ -93,128 +94,116 @@ func runRelease(ctx context.Context, a *app, o releaseOptions) error {
 		return err
 	}
 	defer ws.Close()
-	r, err := o.releasing(ctx, a, ws)
+	job, err := o.job(ctx, a, ws)
+	if err != nil {
+		return err
+	}
+	plan, err := job.Plan(ctx)
 	if err != nil {
 		return err
 	}
 	if o.dryRun {
-		return r.plan(ctx)
+		return o.print(a.Stdout, plan)
 	}
-	if r.dirty != nil {
-		return fmt.Errorf("refusing to release uncommitted changes: %w", r.dirty)
-	}
-	if err := errors.Join(r.problems()...); err != nil {
-		return err
-	}
-	released, err := r.job.Run(ctx)
+	released, err := plan.Execute(ctx)
 	if err != nil {
 		return err
 	}
-	return r.print(released)
+	if o.json {
+		return printJSON(a.Stdout, released)
+	}
+	if err := printReleased(a.Stdout, ws.Report, released); err != nil {
+		return err
+	}
+	if released.Finished || a.Getenv("GITHUB_STEP_SUMMARY") == "" {
+		return nil
+	}
+	notes, err := os.ReadFile(filepath.Join(job.Output, release.NotesName))
+	if err != nil {
+		return fmt.Errorf("reading the notes: %w", err)
+	}
+	return a.summarize(string(notes))
 }
 
-// releasing is a release that is about to be made.
-type releasing struct {
-	payloads
-	options releaseOptions
-	pushing bool
-	job     *release.Job
+// job puts together what is released, and where.
+func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace) (job *release.Job, err error) {
+	remote := payloads{app: a, ws: ws}.remote()
+	installer := o.Installer
+	if o.Installer == nowhere {
+		o.Installer = ""
+	}
+	o.Remote = remote
+	if job, err = release.New(ctx, ws, o.Options); err != nil {
+		return nil, err
+	}
+	job.Strict, job.Force, job.KeepDraft = o.strict, o.force, o.draft
+	if push, err := o.push.wanted(ws); err != nil {
+		return nil, err
+	} else if push {
+		job.PushTo = o.registry
+	}
+	if o.output != "" {
+		if job.Output, err = filepath.Abs(o.output); err != nil {
+			return nil, err
+		}
+	}
+	if o.github == "" || len(o.images) == 0 {
+		return nil, usage(errors.New("say where to publish: --github OWNER/NAME and --image HOST/PATH, or none for either"))
+	}
+	if job.Repositories, err = o.repositories(remote); err != nil {
+		return nil, err
+	}
+	if len(job.Repositories) > 0 && installer == "" {
+		return nil, usage(errors.New("--image: an image that runs nothing would become the latest kata-deploy: name the folder of its programs with --installer, or pass --installer none if another image takes the payload from these"))
+	}
+	if job.GitHub, err = o.client(a, ws); err != nil {
+		return nil, err
+	}
+	return job, nil
 }
 
-// releasing puts together what a release needs.
-func (o releaseOptions) releasing(ctx context.Context, a *app, ws *workspace.Workspace) (*releasing, error) {
-	r := &releasing{options: o, payloads: payloads{app: a, ws: ws}}
-	pushing, err := o.push.wanted(ws)
-	if err != nil {
-		return nil, err
-	}
-	r.pushing = pushing
-	assets, err := ws.CatalogWithout(o.without)
-	if err != nil {
-		return nil, err
-	}
-	arches, err := r.chosen(assets)
-	if err != nil {
-		return nil, err
-	}
-	version, err := ws.Version()
-	if err != nil {
-		return nil, err
-	}
-	if err := r.of(ctx, assets, arches); err != nil {
-		return nil, err
-	}
-	if r.options.output == "" {
-		r.options.output = filepath.Join(ws.Root, "build", "release")
-	}
-	if r.options.output, err = filepath.Abs(r.options.output); err != nil {
-		return nil, err
-	}
-	pins, err := os.ReadFile(filepath.Join(ws.Root, "versions.yaml"))
-	if err != nil {
-		return nil, fmt.Errorf("reading the pins: %w", err)
-	}
-	r.job = &release.Job{
-		Version: version, Commit: r.commit, Arches: arches, Catalog: assets, Pins: pins, Versions: ws.Resolver.Versions,
-		Output: r.options.output, Cache: ws.Cache,
-		Tarballs: r.tarballs, Image: r.image, PayloadSet: payloadSet,
-		Labels: payload.Labels{Version: version, Revision: r.commit, Created: r.created, Source: sourceAddress},
-		Strict: o.strict, Force: o.force, KeepDraft: o.draft, Report: ws.Report,
-	}
-	return r, r.targets()
-}
+// nowhere is the destination of a release that is not published there.
+const nowhere = "none"
 
-// chosen returns the architectures of the release, in a fixed order.
-func (r *releasing) chosen(assets *catalog.Catalog) ([]catalog.Arch, error) {
-	has := func(arch catalog.Arch) bool {
-		return slices.ContainsFunc(assets.Sets, func(set catalog.Set) bool { return len(set.Components[arch]) > 0 })
-	}
-	wanted := map[catalog.Arch]bool{}
-	for _, name := range r.options.arches {
-		arch, err := catalog.ParseArch(strings.TrimSpace(name))
+// repositories opens those of the images.
+func (o releaseOptions) repositories(remote payload.RemoteOptions) ([]*payload.Repository, error) {
+	var repositories []*payload.Repository
+	for _, name := range o.images {
+		if name == nowhere {
+			continue
+		}
+		repository, err := payload.OpenRepository(name, remote)
 		if err != nil {
-			return nil, usage(fmt.Errorf("--arch: %w", err))
+			return nil, usage(fmt.Errorf("--image: %w (the release decides the tags)", err))
 		}
-		if !has(arch) {
-			return nil, usage(fmt.Errorf("--arch %s: no release set has assets on it", arch))
-		}
-		wanted[arch] = true
+		repositories = append(repositories, repository)
 	}
-	var arches []catalog.Arch
-	for _, arch := range catalog.Arches() {
-		if has(arch) && (wanted[arch] || len(r.options.arches) == 0) {
-			arches = append(arches, arch)
-		}
-	}
-	if len(arches) == 0 {
-		return nil, fmt.Errorf("nothing to release: %s has no assets in any set", catalog.SetsFile)
-	}
-	return arches, nil
+	return repositories, nil
 }
 
-// of finds the commit that everything is of: the assets, and what says what is made
-// of them.
-func (r *releasing) of(ctx context.Context, assets *catalog.Catalog, arches []catalog.Arch) error {
-	names := map[catalog.Arch][]string{}
-	for _, arch := range arches {
-		for _, set := range assets.Sets {
-			names[arch] = append(names[arch], set.Components[arch]...)
-		}
+// client opens the repository on GitHub, nil for none.
+func (o releaseOptions) client(a *app, ws *workspace.Workspace) (*github.Client, error) {
+	if o.github == nowhere {
+		return nil, nil
 	}
-	return r.findCommit(ctx, names)
+	client, err := github.New(github.Options{
+		API: o.api, Repository: o.github, Token: cmp.Or(a.Getenv("GH_TOKEN"), a.Getenv("GITHUB_TOKEN")),
+		Report: ws.Report,
+	})
+	if err != nil {
+		return nil, usage(fmt.Errorf("--github: %w", err))
+	}
+	return client, nil
 }
 
-// print writes the result: the page, the files, the images.
-func (r *releasing) print(released release.Released) error {
-	if r.options.json {
-		return printJSON(r.app.Stdout, released)
-	}
+// printReleased writes the result: the page, the files, the images.
+func printReleased(w io.Writer, report *progress.Reporter, released release.Released) error {
 	var text strings.Builder
 	switch {
 	case released.Finished:
-		r.ws.Report.Note("release", released.Version+" is published already, with all its files: nothing to do")
+		report.Note("release", released.Version+" is already published, with all its files: nothing to do")
 	case released.Draft:
-		r.ws.Report.Note("release", released.Version+" is a draft: run it again without --draft to publish it")
+		report.Note("release", released.Version+" is a draft: run this again without --draft to publish it")
 	}
 	if released.URL != "" {
 		fmt.Fprintln(&text, released.URL)
@@ -225,20 +214,6 @@ func (r *releasing) print(released release.Released) error {
 	for _, image := range released.Images {
 		fmt.Fprintln(&text, strings.Join(append([]string{image.Reference}, image.Tags...), " "))
 	}
-	if _, err := io.WriteString(r.app.Stdout, progress.PrintableLines(text.String())+"\n"); err != nil {
-		return err
-	}
-	return r.summarize(released)
-}
-
-// summarize adds the notes to the summary of a step of GitHub Actions.
-func (r *releasing) summarize(released release.Released) error {
-	if released.Finished || r.app.Getenv("GITHUB_STEP_SUMMARY") == "" {
-		return nil
-	}
-	notes, err := os.ReadFile(filepath.Join(r.options.output, release.NotesName))
-	if err != nil {
-		return fmt.Errorf("reading the notes: %w", err)
-	}
-	return r.app.summarize(string(notes))
+	_, err := io.WriteString(w, progress.PrintableLines(text.String())+"\n")
+	return err
 }

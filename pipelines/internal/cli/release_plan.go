@@ -1,79 +1,34 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
 )
 
-// errRefused ends a dry run that found reasons not to release; they are printed.
-var errRefused = errors.New("this would not be released, for the problems above")
+// errRefused ends a dry run that found problems; they are printed.
+var errRefused = errors.New("this would not be released because of the problems above")
 
-// plan prints what a release would do.
-func (r *releasing) plan(ctx context.Context) error {
-	planned, err := r.job.Plan(ctx, r.find)
-	if err != nil {
-		return err
-	}
-	if r.dirty != nil {
-		planned.Problems = append(planned.Problems, fmt.Sprintf("refusing to release uncommitted changes: %v", r.dirty))
-	}
-	for _, problem := range r.problems() {
-		planned.Problems = append(planned.Problems, problem.Error())
-	}
-	if r.pushing && !planned.Finished {
-		planned.Cache = r.options.registry
-	}
-	if r.job.GitHub != nil && !r.job.GitHub.Authorized() {
-		planned.Problems = append(planned.Problems, "no token: set GH_TOKEN or GITHUB_TOKEN; whether there is a draft cannot be seen without")
-	}
-	if r.options.json {
-		err = printJSON(r.app.Stdout, planned)
+// print writes a plan. Its problems are an error.
+func (o releaseOptions) print(w io.Writer, plan *release.Plan) (err error) {
+	if o.json {
+		err = printJSON(w, plan)
 	} else {
-		err = printReleasePlan(r.app.Stdout, planned)
+		err = printReleasePlan(w, plan)
 	}
-	if err == nil && len(planned.Problems) > 0 {
+	if err == nil && plan.Err() != nil {
 		err = errRefused
 	}
 	return err
 }
 
-// find looks up assets, and what must be built for them.
-func (r *releasing) find(ctx context.Context, names []string, arch catalog.Arch) ([]release.PlannedAsset, error) {
-	plan, err := planner(ctx, r.ws, r.ws.Sources).Plan(ctx, names, arch)
-	if err != nil {
-		return nil, err
-	}
-	var assets []release.PlannedAsset
-	for _, s := range plan.Steps {
-		// What is in no set matters where it has to be built.
-		if slices.Contains(names, s.Asset) || s.State != build.Hit {
-			asset := release.PlannedAsset{
-				Asset: s.Asset, Arch: s.Arch, State: string(s.State), Where: s.Where, Why: s.Why, Key: s.Key, Digest: s.Digest, Size: s.Size,
-			}
-			for _, absent := range s.Absent {
-				if !absent.Pinned {
-					asset.Problems = append(asset.Problems, absent.String())
-				}
-			}
-			assets = append(assets, asset)
-		}
-	}
-	return assets, nil
-}
-
-// printReleasePlan writes a plan for a person, in the order in which things would
-// be done.
-func printReleasePlan(w io.Writer, p release.Planned) error {
+// printReleasePlan writes a plan for a person, in the order in which things are done.
+func printReleasePlan(w io.Writer, p *release.Plan) error {
 	var text strings.Builder
 	of := "no commit"
 	if p.Commit != "" {
@@ -83,11 +38,11 @@ func printReleasePlan(w io.Writer, p release.Planned) error {
 	if p.Finished {
 		fmt.Fprintf(&text, "nothing to do: it is published, with all its files: %s\n", p.URL)
 	}
-	if err := errors.Join(printPlannedAssets(&text, p), printPlannedFiles(&text, p)); err != nil {
+	if err := errors.Join(printComponents(&text, p), printFiles(&text, p)); err != nil {
 		return err
 	}
 	if p.Cache != "" {
-		fmt.Fprintf(&text, "push the assets to the cache %s, those that it lacks\n", p.Cache)
+		fmt.Fprintf(&text, "push the assets that the registry %s lacks, and tag them\n", p.Cache)
 	}
 	for _, image := range p.Images {
 		what := "the image for " + image.GoArch
@@ -96,15 +51,15 @@ func printReleasePlan(w io.Writer, p release.Planned) error {
 		}
 		fmt.Fprintf(&text, "push %s to %s: %s", what, image.Repository, strings.Join(image.Tags, ", "))
 		if len(image.There) > 0 {
-			fmt.Fprintf(&text, " (there already, of this commit: %s)", strings.Join(image.There, ", "))
+			fmt.Fprintf(&text, " (already there: %s)", strings.Join(image.There, ", "))
 		}
 		fmt.Fprintln(&text)
 	}
 	switch p.Page {
 	case "create":
-		fmt.Fprintf(&text, "create a draft release on GitHub, unless there is one that the token does not show\n")
+		fmt.Fprintf(&text, "create a draft release on GitHub\n")
 	case "change":
-		fmt.Fprintf(&text, "bring the draft release up to date: %s\n", p.URL)
+		fmt.Fprintf(&text, "update the draft release: %s\n", p.URL)
 	}
 	switch {
 	case p.Publish && p.Latest:
@@ -119,23 +74,26 @@ func printReleasePlan(w io.Writer, p release.Planned) error {
 	return err
 }
 
-func printPlannedAssets(w io.Writer, p release.Planned) error {
-	if len(p.Assets) == 0 {
+func printComponents(w io.Writer, p *release.Plan) error {
+	if len(p.Components) == 0 {
 		return nil
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ASSET\tARCH\tSTATE\tWHERE\tSIZE\tWHY")
-	for _, a := range p.Assets {
-		size := "-"
-		if a.Size > 0 {
-			size = progress.Size(a.Size)
+	fmt.Fprintln(table, "ASSET\tARCH\tSTATE\tWHERE\tSIZE\tPROOF")
+	for _, c := range p.Components {
+		size, proof := "-", "-"
+		if c.Size > 0 {
+			size, proof = progress.Size(c.Size), "passed"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", a.Asset, a.Arch, a.State, orDash(a.Where), size, a.Why)
+		if c.Unproven != "" {
+			proof = "missing"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Asset, c.Arch, c.State, orDash(c.Where), size, proof)
 	}
 	return table.Flush()
 }
 
-func printPlannedFiles(w io.Writer, p release.Planned) error {
+func printFiles(w io.Writer, p *release.Plan) error {
 	if len(p.Files) == 0 {
 		return nil
 	}
@@ -146,8 +104,6 @@ func printPlannedFiles(w io.Writer, p release.Planned) error {
 		switch {
 		case f.Exact:
 			size = progress.Size(f.Size)
-		case f.Unknown > 0 && f.Size > 0:
-			size = fmt.Sprintf("%s and %d unknown", progress.Size(f.Size), f.Unknown)
 		case f.Size > 0:
 			size = "about " + progress.Size(f.Size)
 		}

@@ -11,22 +11,20 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
-// The names of tarballs begin and end alike, components' and others.
+// The names of all tarballs begin and end alike.
 const (
 	tarballPrefix = "kata-static-"
 	tarballSuffix = ".tar.zst"
 )
 
-// ComponentFile returns the file name of an asset's tarball.
-func ComponentFile(asset string) string { return tarballPrefix + asset + tarballSuffix }
-
-// MergedFile returns the file name of a merged release set:
-// kata-static.tar.zst, kata-tools-static.tar.zst.
+// MergedFile returns the file name of a merged release set: kata-static.tar.zst,
+// kata-tools-static.tar.zst.
 func MergedFile(set string) string { return sizes.MergedName(set) + tarballSuffix }
 
 // PublishedFile returns the name that the merged tarball of a set has in a release:
@@ -35,23 +33,23 @@ func PublishedFile(set, version string, arch catalog.Arch) string {
 	return sizes.MergedName(set) + "-" + version + "-" + arch.GoArch() + tarballSuffix
 }
 
-// Found is what a folder has for a release set.
+// Found is what a folder has of a release set.
 type Found struct {
-	// Dir is the folder, Arch the architecture it was looked into for.
+	// Dir is the folder, Arch the architecture that it was searched for.
 	Dir  string
 	Arch catalog.Arch
 	// Components are those of the set that are there, in its order.
 	Components []archive.Component
 	// Missing are the assets of the set that are not there.
 	Missing []string
-	// Extra are the assets that other tarballs would be of, sorted, of which nothing
-	// of a release on this architecture is, or is made: somebody forgot to put one
-	// into a set, or to remove it.
+	// Extra are the assets of other tarballs, sorted, that no release on this
+	// architecture contains or is made from: they were forgotten in the folder, or in
+	// the set.
 	Extra []string
 }
 
-// FindComponents looks into a folder for the tarballs of a set. An architecture
-// that the set is not made for is an error, a missing tarball is not: see Check.
+// FindComponents looks for the tarballs of a set in a folder. A missing tarball is not
+// an error: see Check.
 func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch catalog.Arch) (Found, error) {
 	names, err := set.On(arch)
 	if err != nil {
@@ -59,7 +57,7 @@ func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch c
 	}
 	found := Found{Dir: dir, Arch: arch}
 	for _, name := range names {
-		path := filepath.Join(dir, ComponentFile(name))
+		path := filepath.Join(dir, build.TarballName(name))
 		info, err := os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -68,7 +66,7 @@ func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch c
 		case err != nil:
 			return Found{}, fmt.Errorf("looking for the components: %w", err)
 		case !info.Mode().IsRegular():
-			return Found{}, fmt.Errorf("%s is no file: remove it", path)
+			return Found{}, fmt.Errorf("%s is not a regular file: remove it", path)
 		}
 		found.Components = append(found.Components, archive.Component{Name: name, Path: path})
 	}
@@ -89,7 +87,7 @@ func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch c
 	return found, nil
 }
 
-// released is what follows the prefix in the name of a release's own file.
+// released matches what follows the prefix in the name of a release's own file.
 var released = regexp.MustCompile(`^[0-9]+\..*-(amd64|arm64|s390x|ppc64le|riscv64)$`)
 
 // componentOf returns the asset that a file is named after.
@@ -99,9 +97,9 @@ func componentOf(file string) (string, bool) {
 	return name, prefix && suffix && !released.MatchString(name)
 }
 
-// accounted returns the names of all tarballs that the release sets of an
-// architecture are, or are made of: components, all they depend on, and the
-// secondary outputs of these.
+// accounted returns the names of all tarballs that the release sets of an architecture
+// contain or are made from: components, their dependencies, and the secondary outputs
+// of both.
 func accounted(assets *catalog.Catalog, arch catalog.Arch) ([]string, error) {
 	var components, names []string
 	for _, set := range assets.Sets {
@@ -120,20 +118,21 @@ func accounted(assets *catalog.Catalog, arch catalog.Arch) ([]string, error) {
 	return names, nil
 }
 
-// Check reports all that is missing, and all that is there beyond the set, which may
-// be it under another name. Partial excuses what is missing, if anything is there.
+// Check returns an error for everything that is missing, and for everything that does
+// not belong to the set: it may be what is missing, under another name. Partial
+// tolerates missing components if any is there.
 func (f Found) Check(partial bool) error {
 	var problems []error
 	if len(f.Missing) > 0 && (!partial || len(f.Components) == 0) {
 		problems = append(problems, fmt.Errorf("%d of %d components are missing in %s: build them (`pipelines build-asset %s`), take them from the caches (no --from), or leave them out (--without)",
 			len(f.Missing), len(f.Missing)+len(f.Components), f.Dir, strings.Join(f.Missing, " ")))
 		for _, name := range f.Missing {
-			problems = append(problems, fmt.Errorf("missing: %s%s", ComponentFile(name), nearest.Hint(name, f.Extra)))
+			problems = append(problems, fmt.Errorf("missing: %s%s", build.TarballName(name), nearest.Hint(name, f.Extra)))
 		}
 	}
 	for _, name := range f.Extra {
-		problems = append(problems, fmt.Errorf("extra: %s is in no release set of %s, and nothing of one is made of it: remove it, or add it to %s",
-			filepath.Join(f.Dir, ComponentFile(name)), f.Arch, catalog.SetsFile))
+		problems = append(problems, fmt.Errorf("extra: %s belongs to no release set of %s, nor to what one is made from: remove it, or add it to %s",
+			filepath.Join(f.Dir, build.TarballName(name)), f.Arch, catalog.SetsFile))
 	}
 	return errors.Join(problems...)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 )
 
@@ -53,8 +54,8 @@ func TestFindComponents(t *testing.T) {
 	err = found.Check(false)
 	for _, want := range []string{
 		"1 of 2 components are missing in " + dir, "build-asset kernel`", `missing: kata-static-kernel.tar.zst; did you mean "kernal"?`,
-		"extra: " + dir + "/kata-static-forgotten.tar.zst is in no release set of x86_64",
-		"extra: " + dir + "/kata-static-kernal.tar.zst is in no release set of x86_64",
+		"extra: " + dir + "/kata-static-forgotten.tar.zst belongs to no release set of x86_64",
+		"extra: " + dir + "/kata-static-kernal.tar.zst belongs to no release set of x86_64",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q:\n%v", want, err)
@@ -64,7 +65,7 @@ func TestFindComponents(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range found.Extra {
-		if err := os.Remove(filepath.Join(dir, ComponentFile(name))); err != nil {
+		if err := os.Remove(filepath.Join(dir, build.TarballName(name))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,7 +87,7 @@ func TestFindComponents(t *testing.T) {
 
 func TestFileNames(t *testing.T) {
 	for got, want := range map[string]string{
-		ComponentFile("qemu"):                                   "kata-static-qemu.tar.zst",
+		build.TarballName("qemu"):                               "kata-static-qemu.tar.zst",
 		MergedFile("kata-static"):                               "kata-static.tar.zst",
 		MergedFile("kata-tools"):                                "kata-tools-static.tar.zst",
 		PublishedFile("kata-static", "3.28.0", catalog.X86_64):  "kata-static-3.28.0-amd64.tar.zst",

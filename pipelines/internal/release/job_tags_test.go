@@ -1,14 +1,12 @@
 package release
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
@@ -73,22 +71,30 @@ func TestJobPublishedByHand(t *testing.T) {
 func TestJobConflict(t *testing.T) {
 	r := newJobRig(t)
 	r.Repositories = append(r.Repositories, r.repository(t))
-	other := *r.Job
+	job := *r.Job
+	other := jobRig{Job: &job, contents: r.contents}
 	other.GitHub, other.Output, other.Repositories = nil, t.TempDir(), r.Repositories[1:]
-	r.Labels = payload.Labels{Version: "3.28.0", Revision: "another"}
-	other.Labels = r.Labels
+	other.Labels = payload.Labels{Version: "3.28.0", Revision: "another"}
+	early, err := r.plan(t)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := other.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.Labels.Revision = jobCommit
+	r.Labels = payload.Labels{Version: "3.28.0", Revision: jobCommit}
 	changes := r.server.Changes()
-	r.refused(t, r.Repositories[1].String()+":3.28.0 is sha256:")
+	r.refused(t, r.Repositories[1].String()+":3.28.0 is already sha256:")
+	// A tag that was given after the plan was made is found before users see anything.
+	if _, err := early.Execute(t.Context()); err == nil || !strings.Contains(err.Error(), r.Repositories[1].String()+":3.28.0 is sha256:") {
+		t.Errorf("executing an early plan: %v", err)
+	}
 	wantTags(t, r.Repositories[0], map[string]string{"3.28.0": "", "latest": ""})
 	if n := r.server.Changes() - changes; n != 0 {
 		t.Errorf("GitHub was changed %d times", n)
 	}
 	planned, err := r.plan(t)
-	if want := r.Repositories[1].String() + ":3.28.0-amd64 is sha256:"; err != nil || len(planned.Problems) != 3 || !strings.HasPrefix(planned.Problems[0], want) || !strings.Contains(planned.Problems[0], "of another commit (another)") {
+	if want := r.Repositories[1].String() + ":3.28.0-amd64 is already sha256:"; err != nil || len(planned.Problems) != 3 || !strings.HasPrefix(planned.Problems[0], want) || !strings.Contains(planned.Problems[0], "made from another commit (another)") {
 		t.Errorf("planned %q, %v, want %s", planned.Problems, err, want)
 	}
 	r.Force = true
@@ -104,17 +110,6 @@ func TestJobConflict(t *testing.T) {
 	if last := planned.Images[len(planned.Images)-1]; err != nil || len(planned.Problems) != 0 || !slices.Equal(last.There, []string{"3.28.0"}) {
 		t.Errorf("planned %q, %+v, %v", planned.Problems, last, err)
 	}
-}
-
-// plan plans the job, for which all assets are to be built.
-func (r *jobRig) plan(t *testing.T) (Planned, error) {
-	t.Helper()
-	return r.Plan(t.Context(), func(_ context.Context, names []string, arch catalog.Arch) (assets []PlannedAsset, err error) {
-		for _, name := range names {
-			assets = append(assets, PlannedAsset{Asset: name, Arch: string(arch), State: "build"})
-		}
-		return assets, nil
-	})
 }
 
 // TestJobPlanRegistry has registries that do not answer, or not to everybody.
@@ -136,7 +131,7 @@ func TestJobPlanRegistry(t *testing.T) {
 		if err != nil || len(planned.Problems) != problems || len(planned.Images) != 3 {
 			t.Errorf("%d: %q, %v", code, planned.Problems, err)
 		}
-		if said := strings.Contains(r.said.String(), "cannot be seen"); said != (problems == 0) {
+		if said := strings.Contains(r.said.String(), "are not visible"); said != (problems == 0) {
 			t.Errorf("%d: said %q", code, &r.said)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,13 +15,17 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
@@ -34,7 +39,9 @@ type jobRig struct {
 	said   bytes.Buffer
 	// contents are those of the assets' files by path, which a test may change.
 	contents map[string]map[string]string
-	brought  int
+	// unproven are the assets without a proof, planned is the last plan.
+	unproven []string
+	planned  *Plan
 }
 
 func newJobRig(t *testing.T) *jobRig {
@@ -65,42 +72,91 @@ func newJobRig(t *testing.T) *jobRig {
 		Catalog: &catalog.Catalog{Sets: []catalog.Set{set}, Assets: []catalog.Asset{
 			{Name: "one", Arches: arches, Pins: map[string]string{"V": "assets.kernel.version"}, Budget: 1, Pos: "one.yaml:1"}, {Name: "two", Arches: arches},
 		}},
-		Tarballs: r.tarballs(t), PayloadSet: "kata-static", Repositories: []*payload.Repository{repository}, GitHub: client, Report: report,
-		Image: func(ctx context.Context, arch catalog.Arch, tarballs []Tarball) (*payload.Image, error) {
-			o := payload.Options{GoArch: arch.GoArch(), Labels: r.Labels, Scratch: t.TempDir()}
-			for _, tarball := range tarballs {
-				o.Components = append(o.Components, payload.Component{Name: tarball.Asset, Path: tarball.Path})
-			}
-			return payload.Build(ctx, o)
-		},
+		PayloadSet: "kata-static", Repositories: []*payload.Repository{repository}, GitHub: client, Report: report,
+	}
+	r.Store = &store.Tiered{Local: store.Open(t.TempDir(), func(string) {})}
+	for _, arch := range arches {
+		r.Images = append(r.Images, payload.Options{GoArch: arch.GoArch(), Scratch: t.TempDir()})
 	}
 	return r
 }
 
-// tarballs packs assets.
-func (r *jobRig) tarballs(t *testing.T) func(context.Context, []string, catalog.Arch, string) ([]Tarball, error) {
-	return func(ctx context.Context, names []string, arch catalog.Arch, dir string) (tarballs []Tarball, err error) {
-		r.brought++
-		for _, name := range names {
-			tree := t.TempDir()
-			for path, content := range r.contents[name] {
-				full := filepath.Join(tree, path)
-				if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, []byte(content), 0o644)); err != nil {
-					return nil, err
-				}
-			}
-			path := filepath.Join(dir, ComponentFile(name))
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				return nil, err
-			}
-			summary, err := archive.Pack(ctx, tree, path, archive.Options{Level: 1})
+// fill puts the assets into the store, each with a proof.
+func (r *jobRig) fill(ctx context.Context) error {
+	r.Components = nil
+	for _, arch := range r.Arches {
+		for _, name := range Names(r.Catalog, arch) {
+			c, err := r.put(ctx, name, arch)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			tarballs = append(tarballs, Tarball{Asset: name, Arch: arch, Path: path, Key: strings.Repeat("k", 64), Digest: "sha256:" + summary.SHA256, Size: summary.Size})
+			r.Components = append(r.Components, c)
 		}
-		return tarballs, nil
 	}
+	return prove(ctx, r.Store, r.Components)
+}
+
+// put packs an asset and puts it into the store.
+func (r *jobRig) put(ctx context.Context, name string, arch catalog.Arch) (Component, error) {
+	return r.putAs(ctx, name, arch, "")
+}
+
+// putAs is put with a recipe that differs by a text.
+func (r *jobRig) putAs(ctx context.Context, name string, arch catalog.Arch, text string) (Component, error) {
+	dir, err := os.MkdirTemp(r.Cache, "pack")
+	if err != nil {
+		return Component{}, err
+	}
+	defer os.RemoveAll(dir)
+	for path, content := range r.contents[name] {
+		full := filepath.Join(dir, "tree", path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, []byte(content), 0o644)); err != nil {
+			return Component{}, err
+		}
+	}
+	tarball := filepath.Join(dir, "tarball")
+	if _, err := archive.Pack(ctx, filepath.Join(dir, "tree"), tarball, archive.Options{Level: 1}); err != nil {
+		return Component{}, err
+	}
+	recipe := []byte(fmt.Sprintf(`{"asset":%q,"arch":%q,"text":%q}`, name, arch, text))
+	ref := store.Ref{Asset: name, Arch: string(arch), Key: strings.TrimPrefix(digestOf(recipe), "sha256:")}
+	artifact, err := r.Store.Local.Put(ctx, store.Put{Ref: ref, Tarball: tarball, Recipe: recipe, Record: []byte("{}")})
+	if err != nil {
+		return Component{}, err
+	}
+	c := Component{Asset: name, Arch: arch, State: build.Hit, Where: store.InLocal, Key: ref.Key, Digest: artifact.Digest, Size: artifact.Size, Artifact: artifact}
+	if slices.Contains(r.unproven, name) {
+		return c, nil
+	}
+	proof, err := report.Proof{
+		Version: report.ProofVersion, Subject: report.Subject{Asset: name, Arch: string(arch), Key: ref.Key, Tarball: artifact.Digest},
+		Checks: []report.Check{{Name: "boot", Verdict: report.Passed}},
+	}.Encode()
+	if err != nil {
+		return Component{}, err
+	}
+	return c, r.Store.Local.PutProof(ctx, artifact, proof)
+}
+
+// Run fills the store, plans the job and executes the plan.
+func (r *jobRig) Run(ctx context.Context) (Released, error) {
+	if err := r.fill(ctx); err != nil {
+		return Released{}, err
+	}
+	var err error
+	if r.planned, err = r.Plan(ctx); err != nil {
+		return Released{}, err
+	}
+	return r.planned.Execute(ctx)
+}
+
+// plan fills the store and plans the job.
+func (r *jobRig) plan(t *testing.T) (*Plan, error) {
+	t.Helper()
+	if err := r.fill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r.Plan(t.Context())
 }
 
 // refused runs the job, which must fail with a text and change nothing that others
@@ -143,9 +199,9 @@ func TestJob(t *testing.T) {
 	if !strings.Contains(r.said.String(), "warning: one.yaml:1: one on x86_64 has") {
 		t.Errorf("a component over its budget is not said: %s", &r.said)
 	}
-	changes, brought := r.server.Changes(), r.brought
+	changes := r.server.Changes()
 	again, err := r.Run(t.Context())
-	if err != nil || !again.Finished || r.server.Changes() != changes || r.brought != brought {
+	if err != nil || !again.Finished || r.server.Changes() != changes {
 		t.Errorf("again: %+v, %v, %d changes", again, err, r.server.Changes()-changes)
 	}
 	// With force it looks at everything, and finds that nothing differs.
@@ -215,7 +271,7 @@ func TestJobPublished(t *testing.T) {
 	r.server.Tags["3.28.0"] = jobCommit
 	r.server.AddRelease(githubtest.Release{Tag: "3.28.0", Published: time.Now(), Latest: true})
 	_, err := r.Run(t.Context())
-	if !errors.Is(err, github.ErrPublished) || !strings.Contains(err.Error(), "SHA256SUMS") || r.brought != 0 {
+	if !errors.Is(err, github.ErrPublished) || !strings.Contains(err.Error(), "SHA256SUMS") || len(r.planned.merges) != 0 {
 		t.Errorf("got %v, want what is missing, before anything is made", err)
 	}
 	r.Force = true
@@ -237,7 +293,7 @@ func TestJobVerifies(t *testing.T) {
 			}
 		}
 	}
-	r.refused(t, "after the upload these are not as they were sent: kata-static-3.28.0-amd64.tar.zst")
+	r.refused(t, "after the upload these differ from what was sent: kata-static-3.28.0-amd64.tar.zst")
 	if _, err := r.Run(t.Context()); err != nil || uploads != 7 {
 		t.Errorf("the next run: %v, %d uploads, want the one that was missing", err, uploads)
 	}
@@ -270,14 +326,12 @@ func TestJobDraft(t *testing.T) {
 // TestJobAlone has two runs in one folder.
 func TestJobAlone(t *testing.T) {
 	r := newJobRig(t)
-	unlock, err := lockFolder(r.Output)
+	unlock, err := files.TryLock(filepath.Join(r.Output, ".lock"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.refused(t, "another release is at work in "+r.Output)
-	if err := unlock(); err != nil {
-		t.Fatal(err)
-	}
+	unlock()
 	if _, err := r.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -346,10 +400,10 @@ func TestJobWithoutPrevious(t *testing.T) {
 	if _, err := r.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if body := r.server.Release("3.29.0").Body; !strings.Contains(body, "Not known: kata-containers-3.28.0-versions.yaml of that release could not be had.") {
+	if body := r.server.Release("3.29.0").Body; !strings.Contains(body, "Not known: downloading kata-containers-3.28.0-versions.yaml of that release failed.") {
 		t.Errorf("the notes are %s", body)
 	}
-	if !strings.Contains(r.said.String(), "what grew since 3.28.0 is not known: downloading ") {
+	if !strings.Contains(r.said.String(), "the growth since 3.28.0 is unknown: downloading ") {
 		t.Errorf("said %s", &r.said)
 	}
 }

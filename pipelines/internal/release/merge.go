@@ -1,6 +1,10 @@
-// Package release makes a release of components: it merges the tarballs of a set into
-// one, holds that to the size that GitHub takes, and publishes tarballs, images and
-// notes.
+// Package release makes a release from the artifacts in the caches. A Plan is made of
+// values and of what GitHub and the registries have; it says what is in the way of the
+// release, and executing it is the only other thing: merge the tarballs of each set,
+// push the images, upload the files, and publish last.
+//
+// Nothing is built here: an artifact that no cache has, or that no proof vouches for,
+// is a problem of the plan. What takes up the bytes is the business of package sizes.
 package release
 
 import (
@@ -9,7 +13,7 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
@@ -21,8 +25,7 @@ const (
 	pinsMember    = "./opt/kata/versions.yaml"
 )
 
-// mergeLevel is that of what a merge compresses itself: tarballs without an index
-// are compressed as well as those of builds.
+// mergeLevel is the compression level of what a merge compresses itself.
 const mergeLevel = 3
 
 // Merge is what decides the bytes of a merged tarball, and how big it may be.
@@ -32,7 +35,7 @@ type Merge struct {
 	Pins []byte
 	// Components are the tarballs, in the order of the set.
 	Components []archive.Component
-	// Cache is the folder for verdicts and copies: see archive.Options.
+	// Cache is the folder of the caches: see archive.Options.
 	Cache string
 }
 
@@ -42,9 +45,9 @@ type MergePlan struct {
 	Report sizes.Report
 }
 
-// Plan vets the components and reads their indexes. The error says what stands in the way of
-// a merge, naming both components: a path in both, members on the host's
-// own files, links to nothing. The size is not checked: see sizes.Report.Check.
+// Plan vets the components and reads their indexes. The error says what stands in the
+// way of a merge, naming both components: a path in both, members on the host's own
+// files, links to nothing. The size is not checked: see sizes.Report.Check.
 func (m Merge) Plan(ctx context.Context) (*MergePlan, error) {
 	extras := []archive.Extra{
 		{Name: versionMember, Content: []byte(m.Version + "\n")},
@@ -59,23 +62,36 @@ func (m Merge) Plan(ctx context.Context) (*MergePlan, error) {
 	return &MergePlan{Merged: merged, Report: sizes.Of(m.Merge, merged)}, nil
 }
 
-// MergedTarball is one that is in place.
-type MergedTarball struct {
-	Set  string       `json:"set"`
-	Arch catalog.Arch `json:"arch"`
-	Path string       `json:"path"`
-	// Size is the length in bytes.
-	Size int64 `json:"size"`
-	// Changed is false if the file was there already.
-	Changed bool `json:"changed"`
+// InPlace returns the digest of a file that is the merged tarball already, "" if it is
+// anything else.
+func (p *MergePlan) InPlace(ctx context.Context, path string) (digest string, err error) {
+	same, err := p.Merged.Same(ctx, path)
+	if err != nil || !same {
+		return "", err
+	}
+	return digestOfFile(ctx, path)
 }
 
-// Write writes the tarball to a file, which appears complete or not at all. One that
-// has the right content already is left alone. The stage shows the bytes written.
-func (p *MergePlan) Write(ctx context.Context, out string, stage *progress.Stage) (MergedTarball, error) {
-	changed, err := p.Merged.Write(ctx, out, stage)
-	if err != nil {
-		return MergedTarball{}, fmt.Errorf("merging %s on %s: %w", p.Report.Set, p.Report.Arch, err)
+// Write writes the tarball to a file, which appears complete or not at all, and shows
+// the bytes written on a stage. A file that is the tarball already is left alone:
+// changed is false then.
+func (p *MergePlan) Write(ctx context.Context, path string, stage *progress.Stage) (changed bool, err error) {
+	if changed, err = p.Merged.Write(ctx, path, stage); err != nil {
+		err = fmt.Errorf("merging %s on %s: %w", p.Report.Set, p.Report.Arch, err)
 	}
-	return MergedTarball{Set: p.Report.Set, Arch: p.Report.Arch, Path: out, Size: p.Merged.Size, Changed: changed}, nil
+	return changed, err
+}
+
+// Detail describes a tarball that was written.
+func (p *MergePlan) Detail(changed bool) string {
+	detail := fmt.Sprintf("%s, %s of the limit", progress.Size(p.Report.Size), p.Report.LimitShare())
+	if !changed {
+		detail += ", already in place"
+	}
+	return detail
+}
+
+func digestOfFile(ctx context.Context, path string) (string, error) {
+	sum, _, err := files.Hash(ctx, path)
+	return "sha256:" + sum, err
 }

@@ -8,31 +8,24 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 )
 
 // Notes are what the text of a release is made of.
 type Notes struct {
-	// Version is the release, Commit what it was built from, in hex; "" is left out.
+	// Version is the release, Commit what it was built from, in hex; "" for none.
 	Version, Commit string
 	// Files are those of the release.
-	Files []NotedFile
+	Files []github.File
 	// Images are the payload images and the index of them.
 	Images []NotedImage
 	// Components are the assets in the release, of all architectures.
 	Components []NotedComponent
-	// Previous is the release before, "" where there is none; Pins are the changes
-	// since, and PinsUnknown says why they are not known where they are not.
+	// Previous is the release before, "" for none; Pins are the changes since then,
+	// or PinsUnknown says why they are not known.
 	Previous    string
 	Pins        []PinChange
 	PinsUnknown string
-}
-
-// NotedFile is a file of a release.
-type NotedFile struct {
-	Name string
-	// Size is in bytes, Digest "sha256:<hex>".
-	Size   int64
-	Digest string
 }
 
 // NotedImage is an image that was pushed.
@@ -47,7 +40,7 @@ type NotedImage struct {
 type NotedComponent struct {
 	// Name is that of the asset, Arch as Go names it.
 	Name, Arch string
-	// Version is what upstream calls what is in it, "" where there is nothing such.
+	// Version is that of upstream, "" for none.
 	Version string
 	// Size and Digest are those of its tarball, Key that of its recipe.
 	Size        int64
@@ -55,7 +48,7 @@ type NotedComponent struct {
 }
 
 // Markdown returns the text: the files, images and components with sizes and
-// digests, and the pins that changed. It depends on nothing but the notes.
+// digests, and the pins that changed.
 func (n Notes) Markdown() string {
 	var text strings.Builder
 	if n.Commit != "" {
@@ -92,8 +85,8 @@ func (n Notes) images(text *strings.Builder) {
 	}
 }
 
-// components has one table for each architecture: a row that spans all would
-// be too wide to read.
+// components has one table for each architecture: a row for all would be
+// too wide to read.
 func (n Notes) components(text *strings.Builder) {
 	components := slices.Clone(n.Components)
 	slices.SortStableFunc(components, func(a, b NotedComponent) int {

@@ -41,10 +41,7 @@ func ReadPrevious(path string) (*Previous, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the previous release %s: %w", path, err)
 	}
-	previous.Name = strings.TrimSuffix(filepath.Base(path), ".tar.zst")
-	if previous.report != nil && previous.report.Version != "" {
-		previous.Name = previous.report.Version
-	}
+	previous.Name = cmp.Or(previous.Name, strings.TrimSuffix(filepath.Base(path), ".tar.zst"))
 	return previous, nil
 }
 
@@ -68,7 +65,7 @@ func readPrevious(path string) (*Previous, error) {
 		return nil, err
 	}
 	if bytes.HasPrefix(bytes.TrimLeft(head[:n], " \t\r\n"), []byte("{")) {
-		return previousReport(io.LimitReader(file, MaxReport))
+		return ParsePrevious(io.LimitReader(file, MaxReport))
 	}
 	previous, err := previousTarball(file, info.Size())
 	if err != nil {
@@ -77,24 +74,19 @@ func readPrevious(path string) (*Previous, error) {
 	return previous, nil
 }
 
-// ParseReport reads the JSON of a report that may come from anywhere.
-func ParseReport(r io.Reader) (Report, error) {
+// ParsePrevious reads the JSON of a report, which may come from anywhere.
+func ParsePrevious(r io.Reader) (*Previous, error) {
 	var report Report
 	if err := json.NewDecoder(r).Decode(&report); err != nil {
-		return report, fmt.Errorf("it begins as JSON but is not a report: %w", err)
+		return nil, fmt.Errorf("it begins as JSON but is not a report: %w", err)
 	}
 	if report.Format != reportFormat {
-		return report, fmt.Errorf("it is not a report of format %d, as `pipelines report` writes it, but of format %d", reportFormat, report.Format)
+		return nil, fmt.Errorf("it is not a report of format %d, as `pipelines report` writes it, but of format %d", reportFormat, report.Format)
 	}
-	return report, report.check()
-}
-
-func previousReport(r io.Reader) (*Previous, error) {
-	report, err := ParseReport(r)
-	if err != nil {
+	if err := report.check(); err != nil {
 		return nil, err
 	}
-	return &Previous{Size: report.Size, report: &report}, nil
+	return &Previous{Name: report.Version, Size: report.Size, report: &report}, nil
 }
 
 // previousTarball reads the index of a tarball or, where there is none, its members.

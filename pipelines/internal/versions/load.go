@@ -35,11 +35,14 @@ func Load(path string) (*File, []Warning, error) {
 		}
 		return nil, nil, fmt.Errorf("%s: not readable: %w; give the path of a versions.yaml", path, err)
 	}
-	return decode(path, data)
+	return Parse(path, data)
 }
 
-// decode is Load for the content of a file.
-func decode(path string, data []byte) (*File, []Warning, error) {
+// Parse is Load for the content of a file.
+func Parse(path string, data []byte) (*File, []Warning, error) {
+	if len(data) > maxSize {
+		return nil, nil, fmt.Errorf("%s: %d bytes, want at most %d", path, len(data), maxSize)
+	}
 	l := loader{file: &File{Path: path, pins: map[string]string{}, sources: map[string]Source{}}}
 	if root := l.parse(data); root != nil {
 		l.document(root)

@@ -99,7 +99,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	position := regexp.MustCompile(`^f:[1-9]\d*:[1-9]\d*: .+`)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		file, _, err := decode("f", data)
+		file, _, err := Parse("f", data)
 		if (file == nil) == (err == nil) {
 			t.Errorf("decode = %v, %v", file, err)
 		}

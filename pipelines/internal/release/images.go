@@ -4,19 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
-
-// pushedTo is what a repository of images has.
-type pushedTo struct {
-	repository *payload.Repository
-	index      payload.Pushed
-	// at is where Released has the index.
-	at int
-}
 
 // pushImages pushes the image of each architecture, and the index of them, under
 // the tags of the commit alone: a release that fails later on must not keep the
@@ -29,15 +21,20 @@ func (r *run) pushImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, arch := range r.Arches {
-		if len(set.Components[arch]) == 0 {
-			continue
-		}
-		tarballs, err := r.of(set.Components[arch], arch)
+	for _, options := range r.Images {
+		arch, err := catalog.ParseArch(options.GoArch)
 		if err != nil {
 			return err
 		}
-		image, err := r.Image(ctx, arch, tarballs)
+		tarballs, err := Tarballs(ctx, r.Store, r.of(set, arch))
+		if err != nil {
+			return err
+		}
+		for _, tarball := range tarballs {
+			options.Components = append(options.Components, payload.Component{Name: tarball.Name, Path: tarball.Path})
+		}
+		options.Labels = r.Labels
+		image, err := payload.Build(ctx, options)
 		if err != nil {
 			return fmt.Errorf("making the image for %s: %w", arch, err)
 		}
@@ -93,7 +90,7 @@ func (r *run) tagImages(ctx context.Context) error {
 		}
 		r.pushed[i].at = len(r.released.Images) - 1
 	}
-	if !r.github.latest {
+	if !r.plan.github.latest {
 		return nil
 	}
 	for _, to := range r.pushed {
@@ -132,12 +129,6 @@ func (r *run) push(ctx context.Context, repository *payload.Repository, version 
 	return index, nil
 }
 
-// indexTags are those of the index, but for the one that moves from release to
-// release.
-func (j *Job) indexTags(version string) []payload.Tag {
-	return slices.DeleteFunc(payload.IndexTags(j.Commit, version), func(tag payload.Tag) bool { return tag.Release != "" })
-}
-
 func (r *run) say(repository *payload.Repository, what string, pushed payload.Pushed) {
 	text := fmt.Sprintf("%s: sent %s, had %s", what, progress.Size(pushed.Sent), progress.Size(pushed.There+pushed.Mounted))
 	if !pushed.Changed {
@@ -152,17 +143,4 @@ func (r *run) closeImages() error {
 		problems = append(problems, image.Close())
 	}
 	return errors.Join(problems...)
-}
-
-// noted are the images for the release notes.
-func (r *run) noted() []NotedImage {
-	var noted []NotedImage
-	for _, to := range r.pushed {
-		image := NotedImage{Reference: to.repository.String() + ":" + r.Version, Digest: to.index.Digest}
-		for _, of := range r.images {
-			image.Arches = append(image.Arches, of.GoArch())
-		}
-		noted = append(noted, image)
-	}
-	return noted
 }

@@ -1,0 +1,132 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
+)
+
+// Component is an asset of a release set, as the caches have it.
+type Component struct {
+	Asset string       `json:"asset"`
+	Arch  catalog.Arch `json:"arch"`
+	// State is "hit", "build" or "pending", Where the cache of a hit, and Why the
+	// reason why it is not one.
+	State build.State `json:"state"`
+	Where string      `json:"where"`
+	Why   string      `json:"why"`
+	// Key, Digest and Size are "" and 0 as long as they are not known.
+	Key    string `json:"key"`
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+	// Unproven says why no proof of the artifact counts, "" if one passed.
+	Unproven string `json:"unproven,omitempty"`
+
+	Artifact store.Artifact `json:"-"`
+}
+
+// Find looks up assets by the keys of the tree, in the order of their names. It pulls
+// nothing, and nothing is built for a release.
+func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch) ([]Component, error) {
+	planner := build.Planner{Catalog: ws.Catalog, Resolver: ws.Resolver, Store: ws.Store, Report: ws.Report}
+	plan, err := planner.Plan(ctx, names, arch)
+	if err != nil {
+		return nil, err
+	}
+	var components []Component
+	for _, name := range names {
+		s := plan.Step(name)
+		c := Component{Asset: name, Arch: arch, State: s.State, Where: s.Where, Key: s.Key, Digest: s.Digest, Size: s.Size, Artifact: s.Artifact()}
+		switch s.State {
+		case build.Pending:
+			c.Why = "its key depends on " + strings.Join(s.PendingOn, ", ") + ", to be built first"
+		case build.Miss:
+			c.Why = fmt.Sprintf("no cache has the key %.12s", s.Key)
+		}
+		components = append(components, c)
+	}
+	return components, nil
+}
+
+// prove looks for a proof of each artifact that passed.
+func prove(ctx context.Context, from *store.Tiered, components []Component) error {
+	for i, c := range components {
+		if c.State != build.Hit {
+			continue
+		}
+		proofs, err := from.Proofs(ctx, c.Artifact)
+		if err != nil {
+			return fmt.Errorf("looking for the proofs of %q: %w", c.Asset, err)
+		}
+		subject := report.Subject{Asset: c.Asset, Arch: string(c.Arch), Key: c.Key, Tarball: c.Digest}
+		for _, output := range c.Artifact.Outputs {
+			if subject.Outputs == nil {
+				subject.Outputs = map[string]string{}
+			}
+			subject.Outputs[output.Name] = output.Digest
+		}
+		if err := report.Accept(proofs, subject); err != nil {
+			components[i].Unproven = err.Error()
+		}
+	}
+	return nil
+}
+
+// Tarballs returns the tarballs of components where they lie in the local store, which
+// gets what only the registry has.
+func Tarballs(ctx context.Context, from *store.Tiered, components []Component) ([]archive.Component, error) {
+	var tarballs []archive.Component
+	for _, c := range components {
+		path, err := from.Blob(ctx, c.Artifact, "")
+		if err != nil {
+			return nil, fmt.Errorf("reading %q for %s: %w", c.Asset, c.Arch, err)
+		}
+		tarballs = append(tarballs, archive.Component{Name: c.Asset, Path: path, Digest: strings.TrimPrefix(c.Digest, "sha256:")})
+	}
+	return tarballs, nil
+}
+
+// Missing returns an error that lists the components that no cache has, with the
+// command that builds them.
+func Missing(components []Component) error {
+	return listed(components, "missing", "are missing in the caches: build them (`pipelines build-asset --arch %s %s`)",
+		func(c Component) string {
+			if c.State == build.Hit {
+				return ""
+			}
+			return c.Why
+		})
+}
+
+// Unproven returns an error that lists the components without a proof that passed, with
+// the command that proves them.
+func Unproven(components []Component) error {
+	return listed(components, "unproven", "have no proof: verify them (`pipelines verify --arch %s %s`)",
+		func(c Component) string { return c.Unproven })
+}
+
+// listed returns an error about the components that something is wrong with, which are
+// of one architecture.
+func listed(components []Component, label, text string, wrong func(Component) string) error {
+	var names []string
+	var problems []error
+	for _, c := range components {
+		if why := wrong(c); why != "" {
+			names = append(names, c.Asset)
+			problems = append(problems, fmt.Errorf("%s: %s: %s", label, c.Asset, why))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	head := fmt.Errorf("%d of %d components "+text, len(names), len(components), components[0].Arch, strings.Join(names, " "))
+	return errors.Join(append([]error{head}, problems...)...)
+}

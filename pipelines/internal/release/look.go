@@ -1,0 +1,149 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
+)
+
+// state is what GitHub has before anything is done.
+type state struct {
+	// release is that of the version, with its files; its ID is 0 if there is none.
+	release github.Release
+	there   []github.Asset
+	// finished is true if it is published, with all its files and images.
+	finished bool
+	// previous is the release before this one, with its files.
+	previous *github.Release
+	assets   []github.Asset
+	// latest is true if this one is going to be the latest.
+	latest bool
+}
+
+// look finds out what GitHub has. The error says why this must not be released.
+func (j *Job) look(ctx context.Context) (state, error) {
+	s := state{latest: !semver.Prerelease(j.Version)}
+	if j.GitHub == nil {
+		return s, nil
+	}
+	if err := j.GitHub.CheckName(ctx); err != nil {
+		return s, err
+	}
+	if j.Commit != "" {
+		if err := j.checkCommit(ctx); err != nil {
+			return s, err
+		}
+	}
+	if err := j.lookBefore(ctx, &s); err != nil {
+		return s, err
+	}
+	return s, j.lookAt(ctx, &s)
+}
+
+// lookAt finds out what there is of this version.
+func (j *Job) lookAt(ctx context.Context, s *state) (err error) {
+	s.release, err = j.GitHub.Find(ctx, j.Version)
+	if errors.Is(err, github.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if s.there, err = j.GitHub.Assets(ctx, s.release); err != nil || s.release.Draft || j.Force {
+		return err
+	}
+	missing := slices.DeleteFunc(j.fileNames(), func(name string) bool {
+		return slices.ContainsFunc(s.there, func(asset github.Asset) bool { return asset.Name == name && asset.Whole() })
+	})
+	if len(missing) > 0 {
+		return fmt.Errorf("%s: %w without %s: make a release of another version, or add them with --force", s.release.URL, github.ErrPublished, strings.Join(missing, ", "))
+	}
+	// The page is published last. But somebody may have published it by hand, before
+	// the images had their tags, or another repository may have been added since.
+	s.finished, err = j.tagged(ctx)
+	return err
+}
+
+// lookBefore finds out which release came before this one, and whether this one is
+// going to be the latest.
+func (j *Job) lookBefore(ctx context.Context, s *state) error {
+	latest, err := j.GitHub.Latest(ctx)
+	if errors.Is(err, github.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.latest = s.latest && !semver.Newer(latest.Tag, j.Version)
+	s.previous = &latest
+	if !semver.Newer(j.Version, latest.Tag) { // It is this one, or this one fixes an older one.
+		if s.previous, err = j.below(ctx); err != nil {
+			return err
+		}
+	}
+	if s.previous != nil {
+		s.assets, err = j.GitHub.Assets(ctx, *s.previous)
+	}
+	return err
+}
+
+// below returns the highest release below this one, or nil.
+func (j *Job) below(ctx context.Context) (*github.Release, error) {
+	releases, err := j.GitHub.Releases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found *github.Release
+	for _, release := range releases {
+		switch {
+		case release.Draft, release.Prerelease, !semver.Valid(release.Tag), !semver.Newer(j.Version, release.Tag):
+		case found == nil, semver.Newer(release.Tag, found.Tag):
+			found = &release
+		}
+	}
+	return found, nil
+}
+
+// tagged reports whether all repositories have the index of the release. One that
+// hides the tag counts as lacking it: the next push tells who may write there.
+func (j *Job) tagged(ctx context.Context) (bool, error) {
+	if j.KeepDraft {
+		return true, nil // It would give no tags.
+	}
+	for _, repository := range j.Repositories {
+		there, err := repository.Resolve(ctx, j.Version)
+		if err != nil && !payload.Hidden(err) {
+			return false, err
+		}
+		if there.Digest == "" {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// checkCommit refuses a version that belongs to another commit, and a commit that
+// GitHub does not have: it could not be tagged.
+func (j *Job) checkCommit(ctx context.Context) error {
+	tagged, err := j.GitHub.Commit(ctx, "tags/"+j.Version)
+	switch {
+	case err == nil && tagged == j.Commit:
+		return nil
+	case err == nil:
+		return fmt.Errorf("the tag %s of %s is commit %s, and this tree is %s: raise VERSION, or check that commit out", j.Version, j.GitHub.Repository(), tagged, j.Commit)
+	case !errors.Is(err, github.ErrNotFound):
+		return err
+	}
+	if _, err := j.GitHub.Commit(ctx, j.Commit); errors.Is(err, github.ErrNotFound) {
+		return fmt.Errorf("%s has no commit %s: push it first (%w)", j.GitHub.Repository(), j.Commit, err)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}

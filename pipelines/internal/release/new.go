@@ -1,0 +1,196 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
+)
+
+// sourceAddress is where images say that they come from.
+const sourceAddress = "https://github.com/kata-containers/kata-pipelines"
+
+// Options say what is released.
+type Options struct {
+	// Arches are the names of the architectures, none for all; Without are assets to
+	// leave out of the release sets.
+	Arches, Without []string
+	// Base is the image that images begin with, "scratch" for none, "" for that of
+	// the shims. Installer is the folder of the programs that they run, "" for none.
+	Base, Installer string
+	// Remote says how the registry of the base is spoken to.
+	Remote payload.RemoteOptions
+}
+
+// New returns the Job of a workspace, without a place to go to.
+func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) {
+	assets, err := ws.CatalogWithout(o.Without)
+	if err != nil {
+		return nil, err
+	}
+	j := &Job{
+		Catalog: assets, Versions: ws.Resolver.Versions, PayloadSet: workspace.PayloadSet, Store: ws.Store,
+		Output: filepath.Join(ws.Root, "build", "release"), Cache: ws.Cache, Report: ws.Report,
+	}
+	if j.Arches, err = chosen(assets, o.Arches); err != nil {
+		return nil, err
+	}
+	if j.Version, err = ws.Version(); err != nil {
+		return nil, err
+	}
+	if j.Pins, err = os.ReadFile(ws.Pins); err != nil {
+		return nil, fmt.Errorf("reading the pins: %w", err)
+	}
+	names := map[catalog.Arch][]string{}
+	for _, arch := range j.Arches {
+		names[arch] = Names(assets, arch)
+		found, err := Find(ctx, ws, names[arch], arch)
+		if err != nil {
+			return nil, err
+		}
+		j.Components = append(j.Components, found...)
+	}
+	if err := prove(ctx, ws.Store, j.Components); err != nil {
+		return nil, err
+	}
+	var dirty error
+	if j.Labels, dirty, err = Labels(ctx, ws, names); err != nil {
+		return nil, err
+	}
+	j.Labels.Version = j.Version
+	if j.Commit = j.Labels.Revision; dirty != nil {
+		j.Problems = append(j.Problems, fmt.Errorf("refusing to release uncommitted changes: %w", dirty))
+	}
+	set, err := assets.FindSet(j.PayloadSet)
+	if err != nil {
+		return nil, err
+	}
+	for _, arch := range j.Arches {
+		if len(set.Components[arch]) == 0 {
+			continue
+		}
+		image := Image{Arch: arch, Names: set.Components[arch], Partial: len(o.Without) > 0, Base: o.Base}
+		if o.Installer != "" {
+			image.Installer = filepath.Join(o.Installer, "kata-deploy-"+arch.GoArch())
+		}
+		options, problems := image.Options(ws, j.Labels)
+		for _, err := range problems { // Those of the base are the same for all.
+			if !slices.ContainsFunc(j.Problems, func(other error) bool { return other.Error() == err.Error() }) {
+				j.Problems = append(j.Problems, err)
+			}
+		}
+		options.RequireBase, options.Remote = true, o.Remote // Without its base it would be another image.
+		j.Images = append(j.Images, options)
+	}
+	return j, nil
+}
+
+// chosen returns the architectures of a release, in a fixed order.
+func chosen(assets *catalog.Catalog, names []string) ([]catalog.Arch, error) {
+	wanted := map[catalog.Arch]bool{}
+	for _, name := range names {
+		arch, err := catalog.ParseArch(strings.TrimSpace(name))
+		if err != nil {
+			return nil, workspace.Usage(fmt.Errorf("--arch: %w", err))
+		}
+		if len(Names(assets, arch)) == 0 {
+			return nil, workspace.Usage(fmt.Errorf("--arch %s: no release set has assets on it", arch))
+		}
+		wanted[arch] = true
+	}
+	arches := slices.DeleteFunc(catalog.Arches(), func(arch catalog.Arch) bool {
+		return len(Names(assets, arch)) == 0 || len(names) > 0 && !wanted[arch]
+	})
+	if len(arches) == 0 {
+		return nil, fmt.Errorf("nothing to release: %s has no assets in any set", catalog.SetsFile)
+	}
+	return arches, nil
+}
+
+// Labels returns what describes images of assets, and the index of them: the commit
+// that their inputs are, or in dirty why they are not committed, and its time.
+func Labels(ctx context.Context, ws *workspace.Workspace, names map[catalog.Arch][]string) (labels payload.Labels, dirty, err error) {
+	// Images of no commit contain nothing that changes from run to run.
+	labels = payload.Labels{Source: sourceAddress, Created: time.Unix(0, 0)}
+	if labels.Version, err = ws.Version(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return labels, nil, err
+	}
+	in := workspace.Inputs{Files: []string{"versions.yaml", catalog.SetsFile, catalog.ShimsFile, workspace.VersionFile}}
+	for _, arch := range catalog.Arches() {
+		of, err := ws.Inputs(names[arch], arch)
+		if err != nil {
+			return labels, nil, err
+		}
+		in = in.Add(of)
+	}
+	labels.Revision, dirty = ws.Committed(ctx, in)
+	if ctx.Err() != nil {
+		return labels, nil, context.Cause(ctx)
+	}
+	if dirty == nil {
+		labels.Created, err = ws.Git.Time(ctx, labels.Revision)
+	} else {
+		err = nil
+	}
+	return labels, dirty, err
+}
+
+// Scratch is the name of the base that is none.
+const Scratch = "scratch"
+
+// Image is the kata-deploy image of an architecture.
+type Image struct {
+	Arch catalog.Arch
+	// Names are the assets in it. Partial is true if they were chosen: then shims that
+	// need others are left out.
+	Names   []string
+	Partial bool
+	// Base is as in Options, Installer the program that the image runs, "" for none.
+	Base, Installer string
+}
+
+// Options returns the image for payload.Build, without its components, and all that
+// would be wrong with it.
+func (i Image) Options(ws *workspace.Workspace, labels payload.Labels) (o payload.Options, problems []error) {
+	o = payload.Options{GoArch: i.Arch.GoArch(), Installer: i.Installer, Labels: labels, Scratch: filepath.Join(ws.Cache, "work")}
+	shims, err := ws.Catalog.LoadShims(ws.Files())
+	if err != nil {
+		return o, []error{err}
+	}
+	switch i.Base {
+	case "":
+		o.Base = shims.Base
+	case Scratch:
+	default:
+		o.Base = i.Base
+	}
+	problems = append(problems, payload.CheckBase(o.Base))
+	if i.Installer != "" {
+		if err := payload.CheckInstaller(i.Installer, o.GoArch); err != nil {
+			problems = append(problems, fmt.Errorf("--installer: %w", err))
+		}
+	}
+	if i.Partial {
+		var dropped []string
+		if shims, dropped = shims.Without(i.Arch, i.Names); len(dropped) > 0 {
+			ws.Report.Note("payload", "serves no node that runs "+strings.Join(dropped, ", ")+": it lacks what these need")
+		}
+	} else {
+		problems = append(problems, shims.Check(i.Arch, i.Names))
+	}
+	json, err := shims.JSON()
+	problems = append(problems, err)
+	pins, err := os.ReadFile(ws.Pins)
+	o.Files = []payload.File{{Name: "shim-components.json", Content: json}, {Name: "versions.yaml", Content: pins}}
+	problems = append(problems, err)
+	return o, slices.DeleteFunc(problems, func(err error) bool { return err == nil })
+}

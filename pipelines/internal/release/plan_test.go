@@ -1,0 +1,150 @@
+package release
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+)
+
+// TestPlan compares a plan with a golden file, and what executing it did with the plan.
+func TestPlan(t *testing.T) {
+	r := newJobRig(t)
+	plan, err := r.plan(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.MarshalIndent(plan, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.ReplaceAll(string(data), strings.TrimSuffix(r.Repositories[0].String(), "/kata-deploy"), "REGISTRY") + "\n"
+	golden := filepath.Join("testdata", "plan", "plan.json")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("plan (-want +got, -update writes it):\n%s", diff)
+	}
+	if entries, err := os.ReadDir(r.Output); err != nil || len(entries) > 0 || r.server.Changes() > 0 {
+		t.Errorf("planning wrote %v, %v and changed GitHub %d times", entries, err, r.server.Changes())
+	}
+	released, err := plan.Execute(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, file := range released.Files {
+		if p := plan.Files[slices.IndexFunc(plan.Files, func(f PlannedFile) bool { return f.Name == file.Name })]; p.Action != file.Action || p.Exact && p.Size != file.Size || p.digest != "" && p.digest != file.Digest {
+			t.Errorf("file %d: planned %+v, did %+v", i, p, file)
+		}
+	}
+	for i, image := range released.Images {
+		if !slices.Equal(slices.Sorted(slices.Values(image.Tags)), slices.Sorted(slices.Values(plan.Images[i].Tags))) {
+			t.Errorf("image %d: planned %q, gave %q", i, plan.Images[i].Tags, image.Tags)
+		}
+	}
+}
+
+// TestNothingIsBuilt has artifacts that no cache has, and others without a proof: all of
+// them are listed, with the commands that help.
+func TestNothingIsBuilt(t *testing.T) {
+	r := newJobRig(t)
+	r.unproven = []string{"one"}
+	if err := r.fill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range r.Components {
+		if c.Asset == "two" {
+			r.Components[i] = Component{Asset: "two", Arch: c.Arch, State: build.Miss, Why: "no cache has the key 0123"}
+		}
+	}
+	plan, err := r.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"1 of 2 components are missing in the caches: build them (`pipelines build-asset --arch x86_64 two`)\nmissing: two: no cache has the key 0123",
+		"1 of 2 components have no proof: verify them (`pipelines verify --arch x86_64 one`)\nunproven: one: no proof",
+		"1 of 1 components have no proof: verify them (`pipelines verify --arch aarch64 one`)\nunproven: one: no proof",
+	}
+	if diff := cmp.Diff(want, plan.Problems); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	changes := r.server.Changes()
+	if _, err := plan.Execute(t.Context()); err == nil || r.server.Changes() != changes {
+		t.Errorf("executed: %v", err)
+	}
+}
+
+// TestProofOfAnotherTarball has a proof of what the asset was before: it does not count.
+func TestProofOfAnotherTarball(t *testing.T) {
+	r := newJobRig(t)
+	if err := r.fill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.contents["one"]["opt/kata/bin/one"] = "changed"
+	r.unproven = []string{"one"}
+	r.refused(t, "have no proof")
+}
+
+// TestTwoCheckouts has two trees with one cache: what one of them looks up does not get
+// into the merge of the other.
+func TestTwoCheckouts(t *testing.T) {
+	r := newJobRig(t)
+	tarballs := map[string]Found{}
+	for _, checkout := range []string{"a", "b"} {
+		r.contents["one"]["opt/kata/bin/one"] = "of " + checkout
+		c, err := r.putAs(t.Context(), "one", catalog.X86_64, checkout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		components, err := Tarballs(t.Context(), &store.Tiered{Local: r.Store.Local}, []Component{c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tarballs[checkout] = Found{Components: components}
+	}
+	m := merge(t, tarballs["a"].Components...)
+	out := filepath.Join(t.TempDir(), "a.tar.zst")
+	if _, err := plan(t, m).Write(t.Context(), out, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := readMember(t, out, "./opt/kata/bin/one"); got != "of a" {
+		t.Errorf("the merge of a contains %q", got)
+	}
+}
+
+func readMember(t *testing.T, tarball, name string) string {
+	t.Helper()
+	file, err := archive.Open(tarball)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	content, err := file.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer content.Close()
+	data, err := io.ReadAll(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

@@ -1,0 +1,92 @@
+package release
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
+)
+
+// upload uploads the files that the draft lacks.
+func (r *run) upload(ctx context.Context) error {
+	if r.GitHub == nil {
+		return nil
+	}
+	notes, err := os.ReadFile(r.path(NotesName))
+	if err != nil {
+		return fmt.Errorf("reading the notes: %w", err)
+	}
+	r.page, err = r.GitHub.Draft(ctx, github.Wanted{
+		Tag: r.Version, Name: "Kata Containers " + r.Version, Target: r.Commit, Prerelease: semver.Prerelease(r.Version),
+		Body: SpliceNotes("", string(notes)),
+	})
+	if err != nil {
+		return err
+	}
+	// A release that is replaced by force must not keep the digests of its old files.
+	if r.page.Draft || r.Force {
+		if r.page, err = r.GitHub.Describe(ctx, r.page, SpliceNotes(r.page.Body, string(notes))); err != nil {
+			return err
+		}
+	}
+	r.released.URL, r.released.Draft = r.page.URL, r.page.Draft
+	changes, others, err := r.GitHub.Compare(ctx, r.page, r.files)
+	if err != nil {
+		return err
+	}
+	for i, change := range changes {
+		r.released.Files[i].Action = change.Action
+	}
+	for _, other := range others {
+		if r.generated(other.Name) {
+			return fmt.Errorf("%s has %s, which an earlier run left and which is not a file of this release: delete it there", r.page.URL, other.Name)
+		}
+		r.Report.Note("github", other.Name+" is not a file of this release: it stays")
+	}
+	if err := r.GitHub.Sync(ctx, r.page, changes, r.Force); err != nil {
+		return fmt.Errorf("uploading to %s: %w", r.page.URL, err)
+	}
+	return nil
+}
+
+// verify checks that GitHub has what was sent: a publication cannot be taken back.
+func (r *run) verify(ctx context.Context) error {
+	if r.GitHub == nil {
+		return nil
+	}
+	changes, others, err := r.GitHub.Compare(ctx, r.page, r.files)
+	if err != nil {
+		return err
+	}
+	var wrong []string
+	for _, change := range changes {
+		if change.Action != github.Keep {
+			wrong = append(wrong, change.File.Name)
+		}
+	}
+	for _, other := range others {
+		if !other.Whole() {
+			wrong = append(wrong, other.Name)
+		}
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("refusing to publish %s: after the upload these differ from what was sent: %s: run it again, or delete them there", r.page.URL, strings.Join(wrong, ", "))
+	}
+	return nil
+}
+
+// publish publishes the draft.
+func (r *run) publish(ctx context.Context) error {
+	if r.GitHub == nil || r.KeepDraft {
+		return nil
+	}
+	published, err := r.GitHub.Publish(ctx, r.page, r.plan.github.latest)
+	if err != nil {
+		return err
+	}
+	r.released.URL, r.released.Draft = published.URL, published.Draft
+	return nil
+}

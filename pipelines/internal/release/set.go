@@ -1,0 +1,99 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
+)
+
+// Set says which release set is merged on its own, and what it is compared with.
+type Set struct {
+	// Name is that of the set, Arch one of the names of the architecture, "" for that
+	// of this machine. Without are assets to leave out.
+	Name, Arch string
+	Without    []string
+	// From is the folder of the tarballs, "" for the caches. Partial tolerates missing
+	// ones.
+	From    string
+	Partial bool
+	// Previous is the file of an earlier tarball or report, "" for none. Limit is the
+	// size that the tarball must stay below, "" for GitHub's.
+	Previous, Limit string
+}
+
+// Plan finds the components of the set, plans their merge and compares its size. It
+// does not check the size.
+func (s Set) Plan(ctx context.Context, ws *workspace.Workspace) (*MergePlan, error) {
+	merge := Merge{Merge: sizes.Merge{Set: s.Name, Catalog: ws.Catalog}, Cache: ws.Cache}
+	if s.Limit != "" {
+		limit, err := catalog.ParseBytes(s.Limit)
+		if err != nil {
+			return nil, workspace.Usage(fmt.Errorf("--limit: %w", err))
+		}
+		merge.Limit = int64(limit)
+	}
+	var err error
+	if merge.Arch, err = workspace.Arch(s.Arch); err != nil {
+		return nil, err
+	}
+	set, err := ws.Set(s.Name, s.Without)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := set.On(merge.Arch); err != nil {
+		return nil, workspace.Usage(err)
+	}
+	if merge.Version, err = ws.Version(); err != nil {
+		return nil, err
+	}
+	if merge.Pins, err = os.ReadFile(ws.Pins); err != nil {
+		return nil, fmt.Errorf("reading the pins: %w", err)
+	}
+	found, err := s.find(ctx, ws, set, merge.Arch)
+	if err != nil {
+		return nil, err
+	}
+	merge.Components, merge.Missing = found.Components, found.Missing
+	stage := ws.Report.Stage(s.Name, "check")
+	plan, err := merge.Plan(ctx)
+	stage.End(err, "")
+	if err != nil || s.Previous == "" {
+		return plan, err
+	}
+	previous, err := sizes.ReadPrevious(s.Previous)
+	if err != nil {
+		return nil, err
+	}
+	return plan, plan.Report.Compare(previous)
+}
+
+// find finds the tarballs of the set in the folder or in the caches.
+func (s Set) find(ctx context.Context, ws *workspace.Workspace, set catalog.Set, arch catalog.Arch) (found Found, err error) {
+	if s.From != "" {
+		found, err = FindComponents(workspace.Relative(s.From), ws.Catalog, set, arch)
+		return found, errors.Join(err, found.Check(s.Partial))
+	}
+	components, err := Find(ctx, ws, set.Components[arch], arch)
+	if err != nil {
+		return found, err
+	}
+	var there []Component
+	for _, c := range components {
+		if c.State == build.Hit {
+			there = append(there, c)
+		} else {
+			found.Missing = append(found.Missing, c.Asset)
+		}
+	}
+	if err := Missing(components); err != nil && (!s.Partial || len(there) == 0) {
+		return found, err
+	}
+	found.Components, err = Tarballs(ctx, ws.Store, there)
+	return found, err
+}
