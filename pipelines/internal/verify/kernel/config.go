@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/kimage"
 )
@@ -73,4 +76,102 @@ func firstDifference(embedded, shipped []byte) string {
 		}
 	}
 	return "they differ only in length"
+}
+
+// checkBTF parses the types of the kernel if its configuration promises them, and
+// else makes sure that there are none.
+func (f *files) checkBTF() {
+	const name = "BTF"
+	if f.full == nil || f.config == nil {
+		f.r.Skip(name, "no vmlinux, or no config that says whether it has types")
+		return
+	}
+	expected := f.options["CONFIG_DEBUG_INFO_BTF"] == "y"
+	raw, err := f.full.BTF()
+	switch {
+	case errors.Is(err, kimage.ErrNone) && !expected:
+		f.r.Pass(name, "absent, as CONFIG_DEBUG_INFO_BTF is off")
+	case errors.Is(err, kimage.ErrNone):
+		f.r.Fail(name, "CONFIG_DEBUG_INFO_BTF is on, but vmlinux has no .BTF")
+	case err != nil:
+		f.r.Fail(name, "%v", err)
+	case !expected:
+		f.r.Fail(name, "vmlinux has .BTF, %d bytes, and CONFIG_DEBUG_INFO_BTF is off", len(raw))
+	default:
+		saw, err := types(raw)
+		if err != nil {
+			f.r.Fail(name, "%v", err)
+			return
+		}
+		f.r.Pass(name, "%s", saw)
+	}
+}
+
+// types decodes every type, and finds the one that most programs use.
+func types(raw []byte) (saw string, err error) {
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
+	if err != nil {
+		return "", fmt.Errorf("parsing .BTF: %w", err)
+	}
+	count := 0
+	for kind, err := range spec.All() {
+		if err != nil {
+			return "", fmt.Errorf("parsing type %d of .BTF: %w", count, err)
+		}
+		if _, void := kind.(*btf.Void); !void {
+			count++
+		}
+	}
+	var task *btf.Struct
+	if err := spec.TypeByName("task_struct", &task); err != nil {
+		return "", fmt.Errorf("looking for task_struct among %d types of .BTF: %w", count, err)
+	}
+	for _, member := range task.Members {
+		if member.Name == "pid" {
+			return fmt.Sprintf("%d types, task_struct has %d bytes and pid at %d", count, task.Size, member.Offset.Bytes()), nil
+		}
+	}
+	return "", errors.New("task_struct in .BTF has no pid")
+}
+
+// checkSymbols compares System.map with vmlinux.
+func (f *files) checkSymbols() {
+	const name = "System.map"
+	if f.symbols == nil {
+		f.r.Skip(name, "it is not in the tarball")
+		return
+	}
+	count, banner := 0, uint64(0)
+	for line := range bytes.Lines(f.symbols) {
+		fields := strings.Fields(string(line))
+		if len(fields) != 3 {
+			f.r.Fail(name, "line %d is not a symbol: %.60q", count+1, line)
+			return
+		}
+		address, err := strconv.ParseUint(fields[0], 16, 64)
+		if err != nil {
+			f.r.Fail(name, "line %d has no address: %.60q", count+1, line)
+			return
+		}
+		if fields[2] == "linux_banner" {
+			banner = address
+		}
+		count++
+	}
+	if banner == 0 {
+		f.r.Fail(name, "no linux_banner among %d symbols", count)
+		return
+	}
+	var has, known bool
+	if f.full != nil {
+		has, known = f.full.HasBanner(banner)
+	}
+	switch {
+	case !known:
+		f.r.Skip(name, "%d symbols; there is no vmlinux with addresses to compare them with", count)
+	case !has:
+		f.r.Fail(name, "it is of another build than vmlinux, which has something else where linux_banner should be, at %#x", banner)
+	default:
+		f.r.Pass(name, "%d symbols, linux_banner at %#x as in vmlinux", count, banner)
+	}
 }

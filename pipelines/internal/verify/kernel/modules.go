@@ -1,10 +1,16 @@
 package kernel
 
 import (
+	"bytes"
+	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -118,4 +124,136 @@ func certificate(data []byte) (*x509.Certificate, error) {
 		return nil, errors.New("no certificate in PEM")
 	}
 	return x509.ParseCertificate(block.Bytes)
+}
+
+// signedMark ends a signed module.
+const signedMark = "~Module signature appended~\n"
+
+// errUnsigned is for a module without a signature.
+var errUnsigned = errors.New("the module is not signed")
+
+// signature is that of a module: what scripts/sign-file of Linux appends, a PKCS#7
+// message without attributes, a struct module_signature, and a line of text.
+type signature struct {
+	// content is the module without its signature.
+	content   []byte
+	hash      crypto.Hash
+	signature []byte
+}
+
+// contentInfo, signedData and signerInfo are what modules use of RFC 5652.
+type contentInfo struct {
+	ContentType asn1.ObjectIdentifier
+	Content     asn1.RawValue `asn1:"explicit,tag:0"`
+}
+
+type signedData struct {
+	Version          int
+	DigestAlgorithms []pkix.AlgorithmIdentifier `asn1:"set"`
+	Encapsulated     struct{ ContentType asn1.ObjectIdentifier }
+	Certificates     asn1.RawValue `asn1:"optional,tag:0"`
+	SignerInfos      []signerInfo  `asn1:"set"`
+}
+
+type signerInfo struct {
+	Version            int
+	Signer             asn1.RawValue
+	DigestAlgorithm    pkix.AlgorithmIdentifier
+	SignatureAlgorithm pkix.AlgorithmIdentifier
+	Signature          []byte
+}
+
+// oidSignedData is the type of the message.
+var oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
+
+// digests are the algorithms that CONFIG_MODULE_SIG_HASH may choose.
+var digests = []struct {
+	oid  asn1.ObjectIdentifier
+	hash crypto.Hash
+}{
+	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}, crypto.SHA256},
+	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}, crypto.SHA384},
+	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}, crypto.SHA512},
+}
+
+// parseSignature splits a module from its signature.
+func parseSignature(module []byte) (signature, error) {
+	rest, signed := bytes.CutSuffix(module, []byte(signedMark))
+	if !signed {
+		return signature{}, errUnsigned
+	}
+	const trailer, typePKCS7 = 12, 2
+	if len(rest) < trailer {
+		return signature{}, errors.New("the signature is cut short")
+	}
+	info := rest[len(rest)-trailer:]
+	rest = rest[:len(rest)-trailer]
+	length := int64(binary.BigEndian.Uint32(info[8:]))
+	if info[2] != typePKCS7 || length > int64(len(rest)) {
+		return signature{}, fmt.Errorf("a signature of type %d with %d bytes: want type %d, PKCS#7, inside of the %d bytes there are",
+			info[2], length, typePKCS7, len(rest))
+	}
+	split := int64(len(rest)) - length
+	s, err := parseMessage(rest[split:])
+	s.content = rest[:split]
+	return s, err
+}
+
+func parseMessage(der []byte) (signature, error) {
+	var info contentInfo
+	if _, err := asn1.Unmarshal(der, &info); err != nil {
+		return signature{}, fmt.Errorf("reading the PKCS#7 message: %w", err)
+	}
+	if !info.ContentType.Equal(oidSignedData) {
+		return signature{}, fmt.Errorf("the PKCS#7 message has type %s: want signed data", info.ContentType)
+	}
+	var data signedData
+	if _, err := asn1.Unmarshal(info.Content.Bytes, &data); err != nil {
+		return signature{}, fmt.Errorf("reading the signed data: %w", err)
+	}
+	if len(data.SignerInfos) != 1 {
+		return signature{}, fmt.Errorf("%d signers: want one", len(data.SignerInfos))
+	}
+	signer := data.SignerInfos[0]
+	for _, known := range digests {
+		if known.oid.Equal(signer.DigestAlgorithm.Algorithm) {
+			return signature{hash: known.hash, signature: signer.Signature}, nil
+		}
+	}
+	return signature{}, fmt.Errorf("the digest's algorithm %s is not one that Linux signs with today", signer.DigestAlgorithm.Algorithm)
+}
+
+// verify checks the signature with the certificate it must be from. The
+// kernel ignores its validity in time, and so does this.
+func (s signature) verify(certificate *x509.Certificate) error {
+	algorithm := x509.UnknownSignatureAlgorithm
+	for _, known := range algorithms {
+		if known.key == certificate.PublicKeyAlgorithm && known.hash == s.hash {
+			algorithm = known.algorithm
+		}
+	}
+	if err := certificate.CheckSignature(algorithm, s.content, s.signature); err != nil {
+		return fmt.Errorf("the signature is not by the key of certificate %s: %w", serialNumber(certificate.SerialNumber), err)
+	}
+	return nil
+}
+
+var algorithms = []struct {
+	key       x509.PublicKeyAlgorithm
+	hash      crypto.Hash
+	algorithm x509.SignatureAlgorithm
+}{
+	{x509.RSA, crypto.SHA256, x509.SHA256WithRSA},
+	{x509.RSA, crypto.SHA384, x509.SHA384WithRSA},
+	{x509.RSA, crypto.SHA512, x509.SHA512WithRSA},
+	{x509.ECDSA, crypto.SHA256, x509.ECDSAWithSHA256},
+	{x509.ECDSA, crypto.SHA384, x509.ECDSAWithSHA384},
+	{x509.ECDSA, crypto.SHA512, x509.ECDSAWithSHA512},
+}
+
+func serialNumber(number *big.Int) string {
+	if number == nil {
+		return "without a number"
+	}
+	return number.Text(16)
 }

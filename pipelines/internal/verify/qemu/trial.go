@@ -21,8 +21,9 @@ type trial struct {
 	needs, hardware string
 	// hidden says that QEMU names it only on a host that has needs.
 	hidden bool
-	// last puts it after everything else.
+	// last puts it after everything else, and rank is its place in the order.
 	last bool
+	rank int
 	// round is the machine that it is tried in, from 0: some exclude others.
 	round int
 }
@@ -63,7 +64,7 @@ var trials = []trial{
 	{name: "pc-dimm", args: []string{"-object", "memory-backend-ram,id=dimm,size=1G"}, properties: "memdev=dimm"},
 	{
 		name: "nvdimm", args: []string{"-object", "memory-backend-file,id=image,size=1G,mem-path=DIR/image,share=on"},
-		// The label and the name are what pseries asks for.
+		// pseries needs the label and the UUID.
 		properties: "memdev=image,label-size=128k,uuid=8b1b2f0e-6d5c-4c38-9f6d-2f0a8d4f9a11",
 	},
 	{name: "virtio-9p", args: []string{"-fsdev", "local,id=folder,security_model=none,path=DIR"}, properties: "fsdev=folder,mount_tag=folder"},
@@ -83,46 +84,30 @@ var trials = []trial{
 }
 
 // trialsOf returns the trials of everything on a list, in the order of the command
-// line. What has no trial of its own is tried without arguments.
-func trialsOf(required devices) []trial {
-	var all []trial
-	for _, object := range required.objects {
-		all = append(all, find(object, true))
+// line. What has no trial of its own is tried without arguments, after the others.
+func trialsOf(required devices) (all []trial) {
+	for _, name := range required.objects {
+		all = append(all, find(name, true))
 	}
-	for _, device := range required.devices {
-		all = append(all, find(device, false))
+	for _, name := range required.devices {
+		all = append(all, find(name, false))
 	}
-	slices.SortStableFunc(all, func(a, b trial) int { return position(a) - position(b) })
+	slices.SortStableFunc(all, func(a, b trial) int { return a.rank - b.rank })
 	return all
 }
 
+// find returns the trial of a device or an object.
 func find(name string, object bool) trial {
-	i := index(name, object)
-	if i == len(trials) {
-		return trial{name: name, object: object}
+	for i, t := range trials {
+		if t.object == object && (t.name == name || t.name == stem(name)) {
+			t.name, t.rank = name, i
+			if t.last {
+				t.rank = len(trials) + 1
+			}
+			return t
+		}
 	}
-	found := trials[i]
-	found.name = name
-	return found
-}
-
-func position(t trial) int {
-	if t.last {
-		return len(trials) + 1
-	}
-	return index(t.name, t.object)
-}
-
-// index returns where a device or object stands among the trials; what is not
-// there comes last.
-func index(name string, object bool) int {
-	i := slices.IndexFunc(trials, func(t trial) bool {
-		return t.object == object && (t.name == name || t.name == stem(name))
-	})
-	if i < 0 {
-		return len(trials)
-	}
-	return i
+	return trial{name: name, object: object, rank: len(trials)}
 }
 
 // setting is the machine that trials are part of.
@@ -144,7 +129,7 @@ func (s setting) arguments(all []trial) []string {
 	}
 	accelerator := s.accelerator
 	if s.machine == "q35" && accelerator == "kvm" {
-		// What Kata asks for; an IOMMU needs it.
+		// Kata sets this; an IOMMU needs it.
 		accelerator += ",kernel-irqchip=split"
 	}
 	args := []string{

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"syscall"
 )
 
 // The messages of vhost-user that want an answer.
@@ -98,43 +97,18 @@ func answer(request uint32, content []byte) []byte {
 }
 
 // readMessage reads a message: three 32-bit numbers in the host's byte order,
-// request, flags and size, and the content. Files that come with it are closed.
+// request, flags and size, and the content. The kernel drops files that come with it,
+// which this does not receive.
 func readMessage(conn *net.UnixConn) (request uint32, content []byte, err error) {
-	const headerSize, maxContent = 12, 4096
-	header := make([]byte, headerSize)
-	files := make([]byte, syscall.CmsgSpace(8*4))
-	n, filesSize, _, _, err := conn.ReadMsgUnix(header, files)
-	if err != nil {
+	const maxContent = 4096
+	var header struct{ Request, Flags, Size uint32 }
+	if err := binary.Read(conn, binary.NativeEndian, &header); err != nil {
 		return 0, nil, err
 	}
-	if n == 0 {
-		return 0, nil, io.EOF
+	if header.Size > maxContent {
+		return 0, nil, fmt.Errorf("it has %d bytes: want %d at most", header.Size, maxContent)
 	}
-	closeFiles(files[:filesSize])
-	if _, err := io.ReadFull(conn, header[n:]); err != nil {
-		return 0, nil, err
-	}
-	size := binary.NativeEndian.Uint32(header[8:])
-	if size > maxContent {
-		return 0, nil, fmt.Errorf("it has %d bytes: want %d at most", size, maxContent)
-	}
-	content = make([]byte, size)
+	content = make([]byte, header.Size)
 	_, err = io.ReadFull(conn, content)
-	return binary.NativeEndian.Uint32(header), content, err
-}
-
-func closeFiles(control []byte) {
-	messages, err := syscall.ParseSocketControlMessage(control)
-	if err != nil {
-		return // No files came.
-	}
-	for _, message := range messages {
-		files, err := syscall.ParseUnixRights(&message)
-		if err != nil {
-			continue // Messages of other kinds have no files.
-		}
-		for _, file := range files {
-			_ = syscall.Close(file)
-		}
-	}
+	return header.Request, content, err
 }

@@ -5,21 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-)
 
-// elfArches are the machines that Kata runs on. Little-endian PowerPC is told
-// from the big-endian one by the data encoding.
-var elfArches = []struct {
-	machine elf.Machine
-	data    elf.Data
-	arch    string
-}{
-	{elf.EM_X86_64, elf.ELFDATA2LSB, "x86_64"},
-	{elf.EM_AARCH64, elf.ELFDATA2LSB, "aarch64"},
-	{elf.EM_S390, elf.ELFDATA2MSB, "s390x"},
-	{elf.EM_PPC64, elf.ELFDATA2LSB, "ppc64le"},
-	{elf.EM_RISCV, elf.ELFDATA2LSB, "riscv64"},
-}
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
+)
 
 // openELF reads a vmlinux. Sections that are not mapped, which is where debug
 // information is, are left on disk.
@@ -31,14 +19,9 @@ func openELF(r io.ReaderAt, size int64) (Image, error) {
 	if err != nil {
 		return Image{}, fmt.Errorf("reading the ELF file: %w", err)
 	}
-	image := Image{Format: ELF, Arch: file.Machine.String()}
+	image := Image{Format: ELF, Arch: tarball.Arch(file)}
 	if file.Class != elf.ELFCLASS64 {
 		return Image{}, fmt.Errorf("a 32-bit ELF file for %s: Kata's kernels have 64 bits", file.Machine)
-	}
-	for _, known := range elfArches {
-		if known.machine == file.Machine && known.data == file.Data {
-			image.Arch = known.arch
-		}
 	}
 	var total uint64
 	for _, section := range file.Sections {
