@@ -290,11 +290,3 @@ func (k Kernel) Folders(arch Arch) []string { return slices.Concat(k.Configs, k.
 
 // ScriptPath returns the path of the step's script below the root of the tree.
 func (a Asset) ScriptPath(step Step) string { return path.Join(a.Folder, step.Script) }
-
-func join(arches []Arch) string {
-	names := make([]string, len(arches))
-	for i, arch := range arches {
-		names[i] = string(arch)
-	}
-	return strings.Join(names, ", ")
-}

@@ -8,8 +8,12 @@
 package graph
 
 import (
+	"bytes"
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 )
@@ -90,4 +94,61 @@ func (g *Graph) Edges() []Edge {
 		}
 	}
 	return edges
+}
+
+// Mermaid returns the graph as Mermaid text, which GitHub renders in Markdown.
+func (g *Graph) Mermaid() string {
+	var out strings.Builder
+	out.WriteString("graph LR\n")
+	ids := map[string]string{}
+	for i, node := range g.Nodes {
+		// Names are not valid identifiers in general: "end" is a keyword.
+		ids[node.Name] = fmt.Sprintf("n%d", i+1)
+		fmt.Fprintf(&out, "  %s[\"%s\"]\n", ids[node.Name], mermaidText.Replace(node.Name))
+	}
+	for _, edge := range g.Edges() {
+		fmt.Fprintf(&out, "  %s --> %s\n", ids[edge.From], ids[edge.To])
+	}
+	return out.String()
+}
+
+// mermaidText escapes a quoted label. Mermaid's entities begin with #, and it
+// renders HTML and Markdown in labels.
+var mermaidText = strings.NewReplacer(
+	`#`, "#35;", `"`, "#34;", "&", "#38;", "<", "#60;", ">", "#62;", "`", "#96;", "*", "#42;", `\`, "#92;",
+	"\r", " ", "\n", " ",
+)
+
+// DOT returns the graph as Graphviz text.
+func (g *Graph) DOT() string {
+	var out strings.Builder
+	out.WriteString("digraph assets {\n  rankdir=LR\n  node [shape=box, style=rounded, fontname=monospace]\n")
+	for _, node := range g.Nodes {
+		fmt.Fprintf(&out, "  \"%s\"\n", dotText.Replace(node.Name))
+	}
+	for _, edge := range g.Edges() {
+		fmt.Fprintf(&out, "  \"%s\" -> \"%s\"\n", dotText.Replace(edge.From), dotText.Replace(edge.To))
+	}
+	out.WriteString("}\n")
+	return out.String()
+}
+
+// dotText escapes a quoted identifier, which is also the label, where \N and
+// similar escapes have a meaning.
+var dotText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", " ", "\n", " ")
+
+// SVG returns the graph as a picture, drawn by the dot program of Graphviz.
+func (g *Graph) SVG(ctx context.Context) (string, error) {
+	cmd := exec.CommandContext(ctx, "dot", "-Tsvg")
+	cmd.Stdin = strings.NewReader(g.DOT())
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	picture, err := cmd.Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", errors.New("an SVG needs the dot program of Graphviz: install it with `apt-get install graphviz`")
+	}
+	if err != nil {
+		return "", fmt.Errorf("running dot: %w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return string(picture), nil
 }

@@ -29,7 +29,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"slices"
 )
 
 // Schema is the version of the form of recipes. It is raised whenever the meaning
@@ -184,4 +187,65 @@ func canonicalHash(value any) (string, error) {
 func hexSHA256(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
+}
+
+// builderSchema is the version of how builders are made. It is raised whenever equal
+// declarations give another builder than before.
+const builderSchema = 1
+
+// On returns the builder on a machine of an architecture: with the packages for
+// cross-building if the recipe is for another one. The error is a recipe that cannot
+// be built there.
+func (r Recipe) On(machine string) (Builder, error) {
+	b := r.Builder
+	if machine != r.Arch {
+		if len(b.Cross) == 0 {
+			return Builder{}, fmt.Errorf("%s for %s can only be built on %s, but the engine runs on %s: name another with --engine", r.Asset, r.Arch, r.Arch, machine)
+		}
+		b.Packages = slices.Sorted(slices.Values(slices.Concat(b.Packages, b.Cross)))
+	}
+	b.Cross = nil
+	return b, nil
+}
+
+// ID identifies the builder that On returns on a machine of an architecture: the
+// SHA-256, in hex, of the canonical JSON of its parts. It is not in a key, which has
+// the declaration itself; recipes with the same ID share a builder.
+func (b Builder) ID(machine string) (string, error) {
+	type made struct {
+		Distribution string   `json:"distribution"`
+		Suite        string   `json:"suite"`
+		Image        string   `json:"image"`
+		Epoch        int      `json:"epoch"`
+		Packages     []string `json:"packages"`
+	}
+	return canonicalHash(struct {
+		Schema  int    `json:"schema"`
+		Arch    string `json:"arch"`
+		Builder made   `json:"builder"`
+	}{builderSchema, machine, made{b.Distribution, b.Suite, b.Image, b.Epoch, b.Packages}})
+}
+
+// Parse reads a canonical recipe of this schema or an older one. A recipe of a newer
+// schema, and anything else, is an error.
+func Parse(canonical []byte) (Recipe, error) {
+	var form struct {
+		Schema int `json:"schema"`
+	}
+	if err := json.Unmarshal(canonical, &form); err != nil {
+		return Recipe{}, fmt.Errorf("reading a recipe: %w", err)
+	}
+	if form.Schema < 1 || form.Schema > Schema {
+		return Recipe{}, fmt.Errorf("reading a recipe: schema %d, but this program reads 1 to %d", form.Schema, Schema)
+	}
+	var r Recipe
+	decoder := json.NewDecoder(bytes.NewReader(canonical))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&r); err != nil {
+		return Recipe{}, fmt.Errorf("reading a recipe: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return Recipe{}, errors.New("reading a recipe: trailing data")
+	}
+	return r, nil
 }
