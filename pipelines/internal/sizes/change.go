@@ -194,8 +194,10 @@ func (c *Change) member(name string) *Delta {
 }
 
 func find(all []Delta, name string) *Delta {
-	if i := slices.IndexFunc(all, func(d Delta) bool { return d.Name == name && d.State != StateGone }); i >= 0 {
-		return &all[i]
+	for i, d := range all {
+		if d.Name == name && d.State != StateGone {
+			return &all[i]
+		}
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // Previous is an earlier tarball to compare with.
@@ -46,15 +46,7 @@ func ReadPrevious(path string) (*Previous, error) {
 }
 
 func readPrevious(path string) (*Previous, error) {
-	// Opening a pipe would wait for a writer.
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is not a regular file")
-	}
-	if err != nil {
-		return nil, err
-	}
-	file, err := os.Open(path)
+	file, err := files.OpenNamed(path)
 	if err != nil {
 		return nil, err
 	}
@@ -67,11 +59,11 @@ func readPrevious(path string) (*Previous, error) {
 	if bytes.HasPrefix(bytes.TrimLeft(head[:n], " \t\r\n"), []byte("{")) {
 		return ParsePrevious(io.LimitReader(file, MaxReport))
 	}
-	previous, err := previousTarball(file, info.Size())
+	tarball, err := archive.Inspect(path)
 	if err != nil {
 		return nil, fmt.Errorf("it is neither a tarball nor a report of `pipelines report`: %w", err)
 	}
-	return previous, nil
+	return previousTarball(tarball), nil
 }
 
 // ParsePrevious reads the JSON of a report, which may come from anywhere.
@@ -89,28 +81,20 @@ func ParsePrevious(r io.Reader) (*Previous, error) {
 	return &Previous{Name: report.Version, Size: report.Size, report: &report}, nil
 }
 
-// previousTarball reads the index of a tarball or, where there is none, its members.
-func previousTarball(file *os.File, size int64) (*Previous, error) {
-	index, err := archive.ReadIndex(file, size)
-	if err == nil {
-		return &Previous{Size: size, members: membersOf(index.Sized())}, nil
-	}
-	if !errors.Is(err, archive.ErrNoIndex) {
-		return nil, err
-	}
-	listed, err := archive.List(file)
-	if err != nil {
-		return nil, err
-	}
+// previousTarball estimates the shares of members if the tarball has no index.
+func previousTarball(tarball archive.Listing) *Previous {
+	p := &Previous{Size: tarball.Size, Estimated: tarball.Frames == 0}
 	var unpacked int64
-	for _, m := range listed {
+	for _, m := range tarball.Members {
 		unpacked += m.Size
 	}
-	sized := make([]archive.Sized, len(listed))
-	for i, m := range listed {
-		sized[i] = archive.Sized{Member: m, Packed: int64(float64(m.Size) / float64(max(unpacked, 1)) * float64(size))}
+	for i := range tarball.Members {
+		if m := &tarball.Members[i]; p.Estimated {
+			m.Packed = int64(float64(m.Size) / float64(max(unpacked, 1)) * float64(p.Size))
+		}
 	}
-	return &Previous{Size: size, Estimated: true, members: membersOf(sized)}, nil
+	p.members = membersOf(tarball.Members)
+	return p
 }
 
 // maxSize is more than any size in a report, and so little that sums do not overflow.
