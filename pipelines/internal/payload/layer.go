@@ -15,6 +15,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // block is the unit of a tar stream, in bytes.
@@ -136,57 +138,47 @@ type reader struct {
 	pieces []piece
 	// skip is how many bytes are still to be left out.
 	skip int64
-	// current is the rest of the first piece, left how many bytes that is.
-	current io.Reader
-	left    int64
+	// current is what is left of the first piece, and file the one that it reads.
+	current *io.SectionReader
 	file    *os.File
 }
 
 // Read reads on.
 func (r *reader) Read(p []byte) (int, error) {
-	for r.current == nil {
-		if len(r.pieces) == 0 {
-			return 0, io.EOF
+	for len(r.pieces) > 0 {
+		if r.current == nil {
+			if err := r.begin(); err != nil {
+				return 0, err
+			}
 		}
-		if r.skip >= r.pieces[0].size {
-			r.skip -= r.pieces[0].size
-			r.pieces = r.pieces[1:]
-			continue
+		n, err := r.current.Read(p)
+		if n > 0 {
+			return n, nil
 		}
-		if err := r.begin(r.pieces[0]); err != nil {
+		if at, _ := r.current.Seek(0, io.SeekCurrent); at < r.current.Size() {
+			return 0, fmt.Errorf("%s is shorter than before: something still writes to it (%w)", r.pieces[0].path, err)
+		}
+		r.current, r.pieces = nil, r.pieces[1:]
+		if err := r.Close(); err != nil {
 			return 0, err
 		}
 	}
-	n, err := r.current.Read(p[:min(int64(len(p)), r.left)])
-	if r.left -= int64(n); r.left == 0 {
-		err = r.end()
-	} else if errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%s is shorter than before: something still writes to it", r.pieces[0].path)
-	}
-	return n, err
+	return 0, io.EOF
 }
 
-func (r *reader) begin(p piece) error {
-	if p.path == "" {
-		r.current = bytes.NewReader(p.content[r.skip:])
-	} else {
-		file, err := os.Open(p.path)
-		if err != nil {
+// begin opens the first piece.
+func (r *reader) begin() (err error) {
+	p, from := r.pieces[0], io.ReaderAt(bytes.NewReader(r.pieces[0].content))
+	if p.path != "" {
+		if r.file, err = os.Open(p.path); err != nil {
 			return err
 		}
-		r.file = file
-		if _, err := file.Seek(r.skip, io.SeekStart); err != nil {
-			return err
-		}
-		r.current = file
+		from = r.file
 	}
-	r.left, r.skip = p.size-r.skip, 0
+	skip := min(r.skip, p.size)
+	r.current = io.NewSectionReader(from, skip, p.size-skip)
+	r.skip -= skip
 	return nil
-}
-
-func (r *reader) end() error {
-	r.current, r.pieces = nil, r.pieces[1:]
-	return r.Close()
 }
 
 // Close closes the open file.
@@ -201,20 +193,9 @@ func (r *reader) Close() error {
 
 // copyTo copies and closes what it copies; it ends early with the context.
 func copyTo(ctx context.Context, to io.Writer, from io.ReadCloser) error {
-	defer from.Close()
-	_, err := io.CopyBuffer(struct{ io.Writer }{to}, readerFunc(func(p []byte) (int, error) {
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
-		}
-		return from.Read(p)
-	}), make([]byte, 1<<20))
-	return err
+	_, err := files.Copy(ctx, to, from)
+	return errors.Join(err, from.Close())
 }
-
-type readerFunc func(p []byte) (int, error)
-
-// Read calls the function.
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // What follows makes it a v1.Layer, whose blob is the tar itself.
 

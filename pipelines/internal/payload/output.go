@@ -14,10 +14,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // part is a file of a layout; digest is zero for one that is not a blob.
@@ -143,16 +146,11 @@ func (i *Image) WriteDockerArchive(ctx context.Context, file string, names []str
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".tmp-")
+	temp, err := files.Create(file, 0o644)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = temp.Close()
-			os.Remove(temp.Name())
-		}
-	}()
+	defer temp.Discard()
 	out := tar.NewWriter(temp)
 	for _, p := range append(parts, docker) {
 		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: p.name, Mode: 0o644, Size: p.size, ModTime: time.Unix(0, 0)}); err != nil {
@@ -162,10 +160,10 @@ func (i *Image) WriteDockerArchive(ctx context.Context, file string, names []str
 			return fmt.Errorf("writing %s: %w", file, err)
 		}
 	}
-	if err := errors.Join(out.Close(), temp.Chmod(0o644), temp.Sync(), temp.Close()); err != nil {
+	if err := out.Close(); err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
 	}
-	return os.Rename(temp.Name(), file)
+	return temp.Commit()
 }
 
 // parts are the files of the layout.
@@ -245,10 +243,8 @@ func (i *Image) layoutIndex(size int64, names []string) ([]byte, error) {
 
 // tagOf returns the tag of a name, or all of a name that has none.
 func tagOf(name string) string {
-	for i := len(name) - 1; i >= 0 && name[i] != '/'; i-- {
-		if name[i] == ':' {
-			return name[i+1:]
-		}
+	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
+		return name[colon+1:]
 	}
 	return name
 }
