@@ -9,14 +9,13 @@ import (
 	"io"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/planview"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
@@ -57,9 +56,9 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CA
 		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			results, err := o.build(ctx, a, ws)
 			for _, result := range results {
-				ws.Report.Note(result.Asset, describe(result))
+				ws.Report.Note(result.Asset, planview.Result(result))
 			}
-			return errors.Join(err, printResults(a.Stdout, results, o.json), a.summarize(resultsMarkdown(results)))
+			return errors.Join(err, printResults(a.Stdout, results, o.json), a.summarize(planview.ResultsMarkdown(results)))
 		}),
 	}
 	flags := cmd.Flags()
@@ -73,7 +72,7 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CA
 	sourceFlag(flags, &o.sources)
 	flags.BoolVar(&o.offline, "offline", false, "take what a build needs only from the caches: the local one, and the registry of --cache")
 	flags.BoolVar(&o.rebuild, "rebuild-check", false, "build again without any cache and compare the bytes")
-	flags.BoolVar(&o.json, "json", false, "print the results as JSON")
+	jsonFlag(flags, &o.json)
 	return cmd
 }
 
@@ -143,37 +142,6 @@ func parallel(a *app) int {
 		return 1
 	}
 	return max(1, runtime.NumCPU()/8)
-}
-
-// resultsMarkdown returns the results for the summary of a step.
-func resultsMarkdown(results []build.Result) string {
-	if len(results) == 0 {
-		return ""
-	}
-	var text strings.Builder
-	markdown.Table(&text, "asset", "arch", "result", "size", "sha256", "key")
-	for _, r := range results {
-		markdown.Row(&text, r.Asset, r.Arch, how(r), progress.Size(r.Size), markdown.Code(strings.TrimPrefix(r.Digest, "sha256:")), markdown.Code(r.Key))
-	}
-	return text.String()
-}
-
-func describe(result build.Result) string {
-	return fmt.Sprintf("%s: %s, %s, key %s", how(result), progress.Size(result.Size), result.Digest, result.Key[:12])
-}
-
-func how(result build.Result) string {
-	text := "built"
-	if result.Cached {
-		text = "from the cache"
-	}
-	if !result.Changed {
-		text += ", already in place"
-	}
-	if result.Reproduced {
-		text += ", reproduced"
-	}
-	return text
 }
 
 func printResults(w io.Writer, results []build.Result, asJSON bool) error {

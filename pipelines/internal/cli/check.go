@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -41,4 +44,80 @@ func runCheck(ctx context.Context, w io.Writer, base string, ws *workspace.Works
 	}
 	_, err = fmt.Fprintf(w, "%d assets, %d recipes: ok\n", len(ws.Catalog.Assets), checked)
 	return err
+}
+
+// listed is an asset on one architecture.
+type listed struct {
+	Name         string            `json:"name"`
+	Arch         catalog.Arch      `json:"arch"`
+	Description  string            `json:"description"`
+	Pins         map[string]string `json:"pins"`
+	Sources      []string          `json:"sources"`
+	Dependencies []string          `json:"dependencies"`
+}
+
+func listCmd(a *app) *cobra.Command {
+	var arch string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the assets by architecture, with their pins and dependencies",
+		Example: `  pipelines list
+  pipelines list --arch s390x --json`,
+		Args: arguments(cobra.NoArgs),
+		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, _ []string) error {
+			assets, err := listAssets(ws, arch)
+			if err != nil {
+				return err
+			}
+			return printList(a.Stdout, asJSON, assets, "ARCH\tASSET\tPINS\tDEPENDS ON\tDESCRIPTION", func(l listed) string {
+				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", l.Arch, l.Name, pairs(l.Pins), dash(l.Dependencies), l.Description)
+			})
+		}),
+	}
+	cmd.Flags().StringVar(&arch, "arch", "", "list only this architecture")
+	jsonFlag(cmd.Flags(), &asJSON)
+	return cmd
+}
+
+// list returns the assets of one architecture, or of all.
+func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
+	wanted := catalog.Arches()
+	if arch != "" {
+		one, err := catalog.ParseArch(arch)
+		if err != nil {
+			return nil, usage(err)
+		}
+		wanted = []catalog.Arch{one}
+	}
+	assets := []listed{}
+	for _, arch := range wanted {
+		for _, asset := range ws.Catalog.Assets {
+			if !slices.Contains(asset.Arches, arch) {
+				continue
+			}
+			a := listed{
+				Name: asset.Name, Arch: arch, Description: asset.Description, Pins: map[string]string{},
+				Sources:      append([]string{}, slices.Sorted(maps.Values(asset.Sources))...),
+				Dependencies: append([]string{}, asset.Dependencies...),
+			}
+			for _, path := range asset.Pins {
+				value, err := ws.Resolver.Versions.Pin(path)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+				}
+				a.Pins[path] = value
+			}
+			assets = append(assets, a)
+		}
+	}
+	return assets, nil
+}
+
+func pairs(m map[string]string) string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, key+"="+m[key])
+	}
+	return dash(out)
 }

@@ -2,19 +2,14 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/planview"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -49,15 +44,15 @@ pulls nothing, and starts no engine; build-asset executes the same plan.`,
 			if o.json {
 				err = printJSON(a.Stdout, append([]build.Step{}, plan.Steps...))
 			} else {
-				err = printPlan(a.Stdout, plan.Steps, arch)
+				err = planview.Plan(a.Stdout, plan.Steps, arch)
 			}
-			return errors.Join(err, a.summarize(planMarkdown(plan.Steps, arch, ws.Catalog)))
+			return errors.Join(err, a.summarize(planview.Markdown(plan.Steps, arch, ws.Catalog)))
 		}),
 	}
 	flags := cmd.Flags()
 	selectionFlags(flags, &o.selection)
 	cacheFlag(flags, a, &o.registry)
-	flags.BoolVar(&o.json, "json", false, "print the plan as JSON")
+	jsonFlag(flags, &o.json)
 	return cmd
 }
 
@@ -70,118 +65,71 @@ func planner(ctx context.Context, ws *workspace.Workspace, sources *source.Fetch
 	return p
 }
 
-// printPlan prints a table, a line for each reason, and the total.
-func printPlan(w io.Writer, steps []build.Step, arch catalog.Arch) error {
-	err := printList(w, false, steps, "STAGE\tASSET\tARCH\tSTATE\tWHERE\tSIZE\tKEY", func(s build.Step) string {
-		size := "-"
-		if s.State == build.Hit {
-			size = progress.Size(s.Size)
-		}
-		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%s", s.Stage, s.Asset, s.Arch, s.State, orDash(s.Where), size, orDash(shortKey(s.Key)))
-	})
-	var why strings.Builder
-	for _, s := range steps {
-		for _, reason := range reasons(s) {
-			fmt.Fprintf(&why, "\n%s: %s", s.Asset, progress.Printable(reason))
-		}
-	}
-	if why.Len() > 0 {
-		why.WriteString("\n")
-	}
-	_, printing := fmt.Fprintf(w, "%s\n%s\n", why.String(), total(steps, arch))
-	return errors.Join(err, printing)
+type explainOptions struct {
+	registry string
+	arch     string
+	inputs   bool
+	json     bool
 }
 
-// reasons are why a step is to be built, and what it has to fetch.
-func reasons(s build.Step) []string {
-	var texts []string
-	if s.Why != "" {
-		texts = append(texts, s.Why)
-	}
-	for _, absent := range s.Absent {
-		texts = append(texts, absent.String())
-	}
-	return texts
+// explained is a step of a plan with all that is known about it.
+type explained struct {
+	build.Step
+	// TakesWithIt are the assets whose keys change where this one's output does;
+	// none for a hit.
+	TakesWithIt []string        `json:"takesWithIt"`
+	Recipe      json.RawMessage `json:"recipe"`
 }
 
-// planMarkdown returns a plan for the summary of a step of GitHub Actions: a table
-// and, folded, what is known about each asset that is not in the cache.
-func planMarkdown(steps []build.Step, arch catalog.Arch, assets *catalog.Catalog) string {
-	var text strings.Builder
-	markdown.Table(&text, "stage", "asset", "arch", "state", "size", "key", "why")
-	for _, s := range steps {
-		size := ""
-		if s.State == build.Hit {
-			size = progress.Size(s.Size)
-		}
-		markdown.Row(&text, fmt.Sprint(s.Stage), s.Asset, s.Arch, stateOf(s), size, markdown.Code(shortKey(s.Key)), markdown.Plain(progress.Printable(s.Why)))
+func explainCmd(a *app) *cobra.Command {
+	var o explainOptions
+	cmd := &cobra.Command{
+		Use:   "explain NAME",
+		Short: "Print what changed since an asset was last built",
+		Long: `Compare the inputs of an asset with those of the nearest earlier artifact: the
+one of the local cache with the most inputs in common, or else the latest of the
+branch in the registry. With --inputs print the key and everything that is in it.`,
+		Example: `  pipelines explain kernel-debug
+  pipelines explain kernel-debug --inputs
+  pipelines explain qemu --arch arm64 --json`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+			step, err := explain(ctx, ws, args[0], o.arch)
+			switch {
+			case err != nil:
+				return err
+			case o.json:
+				if step.Recipe, err = step.Resolved.Recipe.Canonical(); err != nil {
+					return err
+				}
+				return printJSON(a.Stdout, step)
+			case o.inputs:
+				return planview.Inputs(a.Stdout, step.Step)
+			}
+			return planview.Explanation(a.Stdout, step.Step, step.TakesWithIt)
+		}),
 	}
-	text.WriteString("\n" + total(steps, arch) + "\n")
-	for _, s := range steps {
-		if s.State != build.Hit {
-			explainMarkdown(&text, s, assets)
-		}
-	}
-	return text.String()
+	flags := cmd.Flags()
+	archFlag(flags, &o.arch)
+	cacheFlag(flags, a, &o.registry)
+	flags.BoolVar(&o.inputs, "inputs", false, "print the key and all inputs that are in it")
+	flags.BoolVar(&o.json, "json", false, "print the key, the changes and all inputs as JSON")
+	return cmd
 }
 
-// explainMarkdown adds all changes since the nearest artifact, the sources that no
-// cache has, and the assets that depend on the step's.
-func explainMarkdown(text *strings.Builder, s build.Step, assets *catalog.Catalog) {
-	title := "nothing earlier to compare with"
-	if s.Against != nil {
-		title = fmt.Sprintf("%s against <code>%s</code> (%s)", count(len(s.Changes), "change"), shortKey(s.Against.Key), s.Against.Where)
+// explain plans one asset.
+func explain(ctx context.Context, ws *workspace.Workspace, name, arch string) (explained, error) {
+	_, parsed, err := ws.One(name, arch)
+	if err != nil {
+		return explained{}, err
 	}
-	var items []string
-	for _, change := range s.Changes {
-		items = append(items, change.String())
+	plan, err := planner(ctx, ws, ws.Sources).Plan(ctx, []string{name}, parsed)
+	if err != nil {
+		return explained{}, err
 	}
-	if len(s.Changes) == 0 {
-		items = append(items, s.Why)
+	step := explained{Step: plan.Step(name), TakesWithIt: []string{}}
+	if step.State != build.Hit {
+		step.TakesWithIt = append(step.TakesWithIt, ws.Catalog.Dependents(name, parsed)...)
 	}
-	for _, absent := range s.Absent {
-		items = append(items, absent.String())
-	}
-	if takes := assets.Dependents(s.Asset, catalog.Arch(s.Arch)); len(takes) > 0 {
-		items = append(items, "takes with it: "+strings.Join(takes, ", "))
-	}
-	fmt.Fprintf(text, "\n<details><summary>%s: %s</summary>\n\n", s.Asset, title)
-	for _, item := range items {
-		fmt.Fprintf(text, "- %s\n", markdown.Plain(progress.Printable(item)))
-	}
-	text.WriteString("\n</details>\n")
-}
-
-// count is a number of things: "1 change".
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
-// total counts: "3 assets: 1 hit (local), 1 build, 1 pending".
-func total(steps []build.Step, arch catalog.Arch) string {
-	if len(steps) == 0 {
-		return fmt.Sprintf("no assets on %s", arch)
-	}
-	states := map[string]int{}
-	for _, s := range steps {
-		states[stateOf(s)]++
-	}
-	var parts []string
-	for _, state := range []string{"hit (" + store.InLocal + ")", "hit (" + store.InRegistry + ")", string(build.Miss), string(build.Pending)} {
-		if states[state] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", states[state], state))
-		}
-	}
-	return count(len(steps), "asset") + ": " + strings.Join(parts, ", ")
-}
-
-// stateOf writes the state of a step, and for a hit where it is.
-func stateOf(s build.Step) string {
-	if s.State == build.Hit {
-		return fmt.Sprintf("%s (%s)", s.State, s.Where)
-	}
-	return string(s.State)
+	return step, nil
 }

@@ -1,6 +1,7 @@
-package cli
+package planview
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -76,12 +77,15 @@ func steps() []build.Step {
 
 func TestPrintPlan(t *testing.T) {
 	var out strings.Builder
-	if err := printPlan(&out, steps(), catalog.X86_64); err != nil {
+	if err := Plan(&out, steps(), catalog.X86_64); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "plan.txt", out.String())
 	out.Reset()
-	if err := printJSON(&out, steps()); err != nil {
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(steps()); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "plan.json", out.String())
@@ -94,12 +98,12 @@ func TestPlanMarkdown(t *testing.T) {
 		{Name: "kernel-debug", Arches: []catalog.Arch{catalog.X86_64}},
 		{Name: "rootfs-image", Arches: []catalog.Arch{catalog.X86_64}, Dependencies: []string{"kernel-debug"}},
 	}}
-	text := planMarkdown(all, catalog.X86_64, assets)
+	text := Markdown(all, catalog.X86_64, assets)
 	golden(t, "plan.md", text)
 	if strings.Contains(text, "\x1b") {
 		t.Error("a recipe speaks to a terminal")
 	}
-	if text := planMarkdown(all[:2], catalog.X86_64, assets); strings.Contains(text, "<details>") {
+	if text := Markdown(all[:2], catalog.X86_64, assets); strings.Contains(text, "<details>") {
 		t.Errorf("everything is in the cache, and yet: %q", text)
 	}
 }
@@ -126,7 +130,7 @@ func TestPrintExplained(t *testing.T) {
 		if step.Asset == "kernel-debug" {
 			takes = []string{"rootfs-image", "shim-v2"}
 		}
-		if err := printExplained(&out, explained{Step: step, TakesWithIt: takes}); err != nil {
+		if err := Explanation(&out, step, takes); err != nil {
 			t.Fatal(err)
 		}
 		out.WriteString("\n")
@@ -137,7 +141,7 @@ func TestPrintExplained(t *testing.T) {
 func TestPrintInputs(t *testing.T) {
 	var out strings.Builder
 	hash := strings.Repeat("0", 64)
-	err := printInputs(&out, build.Step{PendingOn: []string{"agent"}, Resolved: recipe.Plan{Recipe: recipe.Recipe{
+	err := Inputs(&out, build.Step{PendingOn: []string{"agent"}, Resolved: recipe.Plan{Recipe: recipe.Recipe{
 		Schema: 2, Asset: "rootfs-image", Arch: "x86_64",
 		Builder:      recipe.Builder{Distribution: "debian", Suite: "trixie", Image: "debian@sha256:" + hash, Epoch: 1, Packages: []string{"gcc", "make"}},
 		Steps:        []recipe.Step{{Name: "build", Script: "assets/rootfs/build.sh"}},

@@ -1,0 +1,200 @@
+// Package planview writes plans of builds, and what they compare, for people: as text
+// for a terminal and as Markdown for the summary of a step of GitHub Actions. Recipes
+// come from registries, too, so no text in them reaches a terminal or a page as it
+// is. What programs read is the JSON of the values themselves.
+package planview
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+)
+
+// Plan writes a table of the steps of a plan, a line for each reason, and the total.
+func Plan(w io.Writer, steps []build.Step, arch catalog.Arch) error {
+	var out, why strings.Builder
+	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "STAGE\tASSET\tARCH\tSTATE\tWHERE\tSIZE\tKEY")
+	for _, s := range steps {
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Asset, s.Arch, s.State, orDash(s.Where), orDash(size(s)), orDash(short(s.Key)))
+		if s.Why != "" {
+			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Why))
+		}
+		for _, absent := range s.Absent {
+			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(absent.String()))
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if why.Len() > 0 {
+		out.WriteString("\n" + why.String())
+	}
+	_, err := io.WriteString(w, out.String()+"\n"+total(steps, arch)+"\n")
+	return err
+}
+
+// total counts: "3 assets: 1 hit (local), 1 build, 1 pending".
+func total(steps []build.Step, arch catalog.Arch) string {
+	if len(steps) == 0 {
+		return fmt.Sprintf("no assets on %s", arch)
+	}
+	count := map[string]int{}
+	for _, s := range steps {
+		count[state(s)]++
+	}
+	var parts []string
+	for _, state := range []string{"hit (" + store.InLocal + ")", "hit (" + store.InRegistry + ")", string(build.Miss), string(build.Pending)} {
+		if count[state] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
+		}
+	}
+	return counted(len(steps), "asset") + ": " + strings.Join(parts, ", ")
+}
+
+// counted counts: "1 change".
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// state is the state of a step, and for a hit where it is.
+func state(s build.Step) string {
+	if s.State == build.Hit {
+		return fmt.Sprintf("%s (%s)", s.State, s.Where)
+	}
+	return string(s.State)
+}
+
+// size is that of a hit.
+func size(s build.Step) string {
+	if s.State != build.Hit {
+		return ""
+	}
+	return progress.Size(s.Size)
+}
+
+// short is as much of a key as a person compares.
+func short(key string) string { return fmt.Sprintf("%.12s", key) }
+
+func orDash(text string) string { return cmp.Or(text, "-") }
+
+// Explanation writes what changed for a step, and which dependents change with it.
+func Explanation(w io.Writer, s build.Step, dependents []string) error {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s on %s: %s\n", s.Asset, s.Arch, state(s))
+	if s.Key != "" {
+		fmt.Fprintf(&out, "key %s\n", s.Key)
+	}
+	if len(s.PendingOn) > 0 {
+		fmt.Fprintf(&out, "its key depends on earlier builds: %s\n", strings.Join(s.PendingOn, ", "))
+	}
+	if s.State == build.Hit {
+		fmt.Fprintf(&out, "nothing changed: the artifact of these inputs is there, %s, %s\n", progress.Size(s.Size), s.Digest)
+	} else {
+		changes(&out, s)
+	}
+	if len(dependents) > 0 {
+		fmt.Fprintf(&out, "takes with it: %s\n", strings.Join(dependents, ", "))
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func changes(out *strings.Builder, s build.Step) {
+	switch {
+	case s.Against == nil:
+		fmt.Fprintf(out, "no earlier artifact of %s on %s to compare with\n", s.Asset, s.Arch)
+		return
+	case len(s.Changes) == 0 && s.State == build.Miss:
+		fmt.Fprintln(out, s.Why)
+		return
+	}
+	fmt.Fprintf(out, "against %s (%s)\n", short(s.Against.Key), s.Against.Where)
+	for _, change := range s.Changes {
+		fmt.Fprintf(out, "  %s\n", progress.Printable(change.String()))
+	}
+	if len(s.Changes) == 0 {
+		fmt.Fprintln(out, "  none of its own inputs changed")
+	}
+}
+
+// Inputs writes the key of a step and all inputs that are in it, a heading and
+// indented lines for each kind.
+func Inputs(w io.Writer, step build.Step) error {
+	r := step.Resolved.Recipe
+	var out strings.Builder
+	section := func(title string, lines ...string) {
+		if len(lines) > 0 {
+			fmt.Fprintf(&out, "%s\n  %s\n", title, strings.Join(lines, "\n  "))
+		}
+	}
+	section("key", cmp.Or(step.Key, "pending on "+strings.Join(step.PendingOn, ", ")))
+	section("asset", fmt.Sprintf("%s on %s, recipe schema %d", r.Asset, r.Arch, r.Schema))
+	section("builder", fmt.Sprintf("%s %s, epoch %d", r.Builder.Distribution, r.Builder.Suite, r.Builder.Epoch),
+		"image "+r.Builder.Image, "packages "+strings.Join(r.Builder.Packages, " "))
+	section("pins", lines(r.Pins, func(p recipe.Pin) string { return fmt.Sprintf("%s = %s (%s)", p.Path, p.Value, p.Env) })...)
+	section("options", lines(slices.Sorted(maps.Keys(r.Options)), func(name string) string { return name + " = " + r.Options[name] })...)
+	for _, s := range r.Sources {
+		section("source "+s.Name+" ("+s.Path+")", lines(s.Places, func(p recipe.Place) string { return p.Hash + "  " + p.Name })...)
+	}
+	section("dependencies", lines(r.Dependencies, dependency)...)
+	section("secrets", lines(r.Secrets, func(s recipe.Secret) string { return s.Fingerprint + "  " + s.Name })...)
+	if k := r.Kernel; k != nil {
+		section("kernel", "configs "+strings.Join(k.Configs, " "), fmt.Sprintf("config version %d", k.ConfigVersion),
+			"suffix "+orDash(k.Suffix), "exceptions "+orDash(strings.Join(k.Exceptions, " ")))
+	}
+	section("steps", lines(r.Steps, func(s recipe.Step) string { return s.Name + ": " + s.Script })...)
+	section("files", lines(r.Files, func(f recipe.File) string { return f.SHA256[:16] + "  " + f.Mode + "  " + f.Path })...)
+	section("output", fmt.Sprintf("%s, level %d, time stamps %d", r.Output.Format, r.Output.Level, r.Output.SourceDateEpoch))
+	section("secondary outputs", r.Output.Outputs...)
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func dependency(d recipe.Dependency) string {
+	text := d.Digest + "  " + d.Asset
+	for _, output := range d.Outputs {
+		text += "\n  " + output.Digest + "  " + d.Asset + " " + output.Name
+	}
+	return text
+}
+
+func lines[T any](items []T, line func(T) string) []string {
+	out := make([]string, len(items))
+	for i, item := range items {
+		out[i] = line(item)
+	}
+	return out
+}
+
+// Result says how an artifact was obtained, and what it is.
+func Result(r build.Result) string {
+	return fmt.Sprintf("%s: %s, %s, key %s", how(r), progress.Size(r.Size), r.Digest, short(r.Key))
+}
+
+func how(r build.Result) string {
+	text := "built"
+	if r.Cached {
+		text = "from the cache"
+	}
+	if !r.Changed {
+		text += ", already in place"
+	}
+	if r.Reproduced {
+		text += ", reproduced"
+	}
+	return text
+}
