@@ -169,6 +169,11 @@ tags.`,
 			}
 			return each(ws, names, arch, func(ref store.Ref) (store.Artifact, error) {
 				artifact, err := ws.Store.Local.Get(ctx, ref)
+				if store.IsNotFound(err) && !slices.Contains(names, ref.Asset) {
+					if there, err := ws.Store.Get(ctx, ref); err == nil {
+						return there, nil // A dependency that the registry has is not pushed.
+					}
+				}
 				if store.IsNotFound(err) {
 					return artifact, fmt.Errorf("%w in the local cache under its key %.12s: run build-asset %s, or cache pull %s, first", store.ErrNotFound, ref.Key, ref.Asset, ref.Asset)
 				}

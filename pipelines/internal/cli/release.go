@@ -33,6 +33,7 @@ type releaseOptions struct {
 	strict   bool
 	force    bool
 	dryRun   bool
+	before   bool
 	json     bool
 }
 
@@ -83,6 +84,7 @@ func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
 	flags.BoolVar(&o.strict, "strict", false, "fail if a component exceeds its budget")
 	flags.BoolVar(&o.force, "force", false, "change what is published already")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and change nothing anywhere except the local cache")
+	flags.BoolVar(&o.before, "before-build", false, "with --dry-run: accept assets that are still to be built or verified")
 	flags.BoolVar(&o.json, "json", false, "print the result, or the plan, as JSON")
 	// The texts say where these come from.
 	flags.Lookup("github").DefValue, flags.Lookup("github-api").DefValue, flags.Lookup("image").DefValue = "", "", "[]"
@@ -136,7 +138,10 @@ func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace
 	if job, err = release.New(ctx, ws, o.Options); err != nil {
 		return nil, err
 	}
-	job.Strict, job.Force, job.KeepDraft = o.strict, o.force, o.draft
+	job.Strict, job.Force, job.KeepDraft, job.BeforeBuild = o.strict, o.force, o.draft, o.before
+	if o.before && !o.dryRun {
+		return nil, usage(errors.New("--before-build: only a plan can be made before everything is built: add --dry-run"))
+	}
 	if push, err := o.push.wanted(ws); err != nil {
 		return nil, err
 	} else if push {

@@ -38,6 +38,7 @@ type workflow struct {
 }
 
 type workflowJob struct {
+	Needs       yaml.Node         `yaml:"needs"`
 	If          string            `yaml:"if"`
 	Uses        string            `yaml:"uses"`
 	RunsOn      string            `yaml:"runs-on"`
@@ -51,6 +52,7 @@ type workflowJob struct {
 }
 
 type workflowStep struct {
+	If   string            `yaml:"if"`
 	Uses string            `yaml:"uses"`
 	Run  string            `yaml:"run"`
 	With map[string]string `yaml:"with"`
@@ -138,6 +140,45 @@ func TestWorkflowStages(t *testing.T) {
 		if !found || !strings.Contains(job.If, "needs.matrix.outputs."+id+` != '{"include":[]}'`) || !strings.Contains(job.With["matrix"], "needs.matrix.outputs."+id+" ") {
 			t.Errorf("the catalog has %d stages, and build.yml has no job %s for the matrix of that: %+v", stages, id, job)
 		}
+	}
+}
+
+// TestWorkflowProofs: nothing is pushed before verify passed, and no release follows a
+// build that failed.
+func TestWorkflowProofs(t *testing.T) {
+	all := workflows(t)
+	pushes := 0
+	for name, w := range all {
+		for id, job := range w.Jobs {
+			verified := map[string]bool{}
+			for _, step := range job.Steps {
+				if strings.Contains(step.Run, " verify ") {
+					verified[step.If] = true
+				}
+				if strings.Contains(step.Run, "build-asset") && strings.Contains(step.Run, "--push") {
+					t.Errorf("%s: job %s builds and pushes in one step: verify goes between", name, id)
+				}
+				if !strings.Contains(step.Run, "cache push") {
+					continue
+				}
+				pushes++
+				if !verified["${{ !matrix.root }}"] || !verified["${{ matrix.root }}"] || strings.Contains(step.If, "()") {
+					t.Errorf("%s: job %s pushes what was not verified, in `%s` if %q", name, id, step.Run, step.If)
+				}
+			}
+		}
+	}
+	if pushes == 0 {
+		t.Error("no workflow pushes artifacts")
+	}
+	release := all["release.yml"].Jobs["release"]
+	for _, function := range []string{"always()", "cancelled()", "failure()"} {
+		if strings.Contains(release.If, function) {
+			t.Errorf("release.yml releases whatever the build did: %s", release.If)
+		}
+	}
+	if release.Needs.Value != "build" {
+		t.Errorf("release.yml does not wait for the build: %+v", release.Needs)
 	}
 }
 

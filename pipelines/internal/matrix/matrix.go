@@ -33,6 +33,10 @@ type Job struct {
 	// Secrets are the names of those that it is built with, never nil: a job gets
 	// no others.
 	Secrets []string `json:"secrets"`
+	// Require are the checks of verify that must run, separated by commas: a machine
+	// that cannot run them fails the job. Root is true if they need root.
+	Require string `json:"require"`
+	Root    bool   `json:"root"`
 }
 
 // Options say which assets to list.
@@ -73,7 +77,9 @@ func New(assets *catalog.Catalog, pins *versions.File, o Options) (m Matrix, lef
 			continue
 		}
 		nodes = append(nodes, graph.Node{Name: asset.Name, Dependencies: asset.Dependencies})
-		jobs[asset.Name] = Job{Asset: asset.Name, Arch: o.Arch, Runner: runner(asset, o.Arch), Secrets: append([]string{}, secrets(asset)...)}
+		job := Job{Asset: asset.Name, Arch: o.Arch, Runner: runner(asset, o.Arch), Secrets: append([]string{}, secrets(asset)...)}
+		job.require(asset)
+		jobs[asset.Name] = job
 	}
 	g, err := graph.New(nodes)
 	if err != nil {
@@ -122,4 +128,18 @@ func runner(asset catalog.Asset, arch catalog.Arch) string {
 		return runners[catalog.X86_64]
 	}
 	return runners[arch]
+}
+
+// require names the check that shows that an asset runs. Guests of any architecture are
+// emulated; other programs run only on a machine of their own.
+func (j *Job) require(asset catalog.Asset) {
+	native := j.Runner == runners[j.Arch]
+	switch {
+	case asset.Kernel != nil, asset.Verify == "ovmf":
+		j.Require = "boot"
+	case asset.Verify == "qemu" && native:
+		j.Require = "version"
+	case asset.Verify == "nydus" && native:
+		j.Require, j.Root = "instances", true
+	}
 }

@@ -45,6 +45,9 @@ type Job struct {
 	// published already, and KeepDraft leaves the release a draft and the images
 	// without its tags.
 	Strict, Force, KeepDraft bool
+	// BeforeBuild makes a plan for the time before everything is built: components that
+	// are missing or unproven are no problem yet. It cannot be executed.
+	BeforeBuild bool
 	// Problems are reasons not to release that were found before.
 	Problems []error
 	// Report shows the progress.

@@ -75,14 +75,18 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 		p.Components, p.Cache = []Component{}, ""
 		return p, ctx.Err()
 	}
+	var unready []error
 	for _, arch := range j.Arches {
-		p.problem(Missing(j.on(arch)), Unproven(j.on(arch)))
+		unready = append(unready, Missing(j.on(arch)), Unproven(j.on(arch)))
+	}
+	if !j.BeforeBuild {
+		p.problem(unready...)
 	}
 	if err := p.planImages(ctx); err != nil {
 		return nil, err
 	}
 	// Nothing is pulled for a release that is refused anyway.
-	exact := len(p.errs) == 0
+	exact := len(p.errs) == 0 && errors.Join(unready...) == nil
 	for _, arch := range j.Arches {
 		for _, set := range j.sets(arch) {
 			if err := p.planTarball(ctx, set, arch, exact); err != nil {
