@@ -28,7 +28,7 @@ type Release struct {
 	Assets     []*Asset  `json:"-"`
 }
 
-// Release returns a copy of the first release of a tag, or nil.
+// Release returns a copy of the first release of a tag, with its assets, or nil.
 func (s *Server) Release(tag string) *Release {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,7 +37,10 @@ func (s *Server) Release(tag string) *Release {
 		return nil
 	}
 	copied := *s.Releases[i]
-	copied.Assets = slices.Clone(copied.Assets)
+	copied.Assets = nil
+	for _, asset := range s.Releases[i].Assets {
+		copied.Assets = append(copied.Assets, new(*asset))
+	}
 	return &copied
 }
 
