@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -212,21 +213,28 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 		{"in", "in is a symbolic link, not a regular file", "is a symbolic link"},
 		{"inside/file", "inside is a symbolic link, not a regular file", ""},
 		{"pipe", "pipe is a named pipe, not a regular file", "is a named pipe"},
-		{"folder", "folder is a folder, not a regular file", "is a folder"},
-		{"../secret", "leads out of", ""},
-		{"/etc/passwd", "leads out of", "no such file"},
+		{"folder", "is a directory", "is a folder"},
+		{"../secret", "invalid argument", ""},
+		{"/etc/passwd", "invalid argument", "no such file"},
 		{"none", "no such file", "no such file"},
 		{"folder/file", "", ""},
 	} {
-		if _, err := tree.Read(test.name, 5); !says(err, test.in) {
+		if _, err := tree.ReadFile(test.name); !says(err, test.in) {
 			t.Errorf("%s in the tree: %v, want %q", test.name, err, test.in)
 		}
 		if _, err := Read(filepath.Join(dir, "tree", test.name), 10); !says(err, test.path) {
 			t.Errorf("the path of %s: %v, want %q", test.name, err, test.path)
 		}
 	}
-	if _, err := tree.Read("folder/file", 4); !says(err, "folder/file is larger than 4 B") {
+	if err := os.Truncate(filepath.Join(dir, "tree", "folder", "file"), maxTreeFile+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tree.ReadFile("folder/file"); !says(err, "folder/file is larger than 16.0 MiB") {
 		t.Errorf("a file over the limit: %v", err)
+	}
+	write(t, filepath.Join(dir, "tree", "folder", "file"), "hello")
+	if entries, err := fs.ReadDir(tree, "folder"); len(entries) != 1 || err != nil {
+		t.Errorf("a folder has %v, %v", entries, err)
 	}
 	// A person may name a link to a file, and nothing that would be waited for.
 	if data, err := ReadNamed(filepath.Join(dir, "tree", "in"), 5); string(data) != "hello" || err != nil {

@@ -69,8 +69,11 @@ func ReadNamed(path string, limit int64) ([]byte, error) {
 }
 
 // Tree is a folder whose files are opened by their names below it. No name
-// leads out of the folder, and no part of one may be a link.
+// leads out of the folder, and no part of one may be a link. It is an fs.FS.
 type Tree struct{ root *os.Root }
+
+// maxTreeFile is the largest file that ReadFile reads, in bytes.
+const maxTreeFile = 16 << 20
 
 // OpenTree opens a folder, to be closed by the caller.
 func OpenTree(dir string) (*Tree, error) {
@@ -81,41 +84,51 @@ func OpenTree(dir string) (*Tree, error) {
 	return &Tree{root}, nil
 }
 
-// Open opens the regular file of a name with slashes.
-func (t *Tree) Open(name string) (*os.File, error) {
-	if !filepath.IsLocal(filepath.FromSlash(name)) {
-		return nil, fmt.Errorf("%s leads out of %s", name, t.root.Name())
+// Open opens the regular file or the folder of a name with slashes.
+func (t *Tree) Open(name string) (fs.File, error) {
+	file, err := t.open(name)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: bare(err)}
+	}
+	return file, nil
+}
+
+// ReadFile returns the content of a regular file.
+func (t *Tree) ReadFile(name string) ([]byte, error) {
+	file, err := t.open(name)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: bare(err)}
+	}
+	return readAll(name, file, maxTreeFile)
+}
+
+func (t *Tree) open(name string) (*os.File, error) {
+	if !fs.ValidPath(name) {
+		return nil, fs.ErrInvalid
 	}
 	var info fs.FileInfo
-	parts := strings.Split(filepath.Clean(filepath.FromSlash(name)), string(filepath.Separator))
+	parts := strings.Split(name, "/")
 	for i := range parts {
-		path := filepath.Join(parts[:i+1]...)
 		var err error
-		if info, err = t.root.Lstat(path); err != nil {
+		if info, err = t.root.Lstat(filepath.Join(parts[:i+1]...)); err != nil {
 			return nil, err
 		}
-		if info.Mode()&fs.ModeSymlink != 0 {
-			return nil, regular(path, info)
+		if err := regular(strings.Join(parts[:i+1], "/"), info); err != nil && !info.IsDir() {
+			return nil, err
 		}
-	}
-	if err := regular(name, info); err != nil {
-		return nil, err
 	}
 	file, err := t.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	return same(name, info, file, err)
 }
 
-// Read returns the content of a file of at most limit bytes.
-func (t *Tree) Read(name string, limit int64) ([]byte, error) {
-	file, err := t.Open(name)
-	if err != nil {
-		return nil, err
+// bare returns an error without the path that the caller says.
+func bare(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
 	}
-	return readAll(name, file, limit)
+	return err
 }
-
-// FS returns the folder for functions that list or walk it.
-func (t *Tree) FS() fs.FS { return t.root.FS() }
 
 // Close ends the use of the folder.
 func (t *Tree) Close() error { return t.root.Close() }

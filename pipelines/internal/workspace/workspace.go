@@ -19,6 +19,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
@@ -63,6 +64,9 @@ type Workspace struct {
 	Sources     *source.Fetcher
 	Environment Environment
 	Report      *progress.Reporter
+
+	// root opens the files of the checkout, which may be anything.
+	root *files.Tree
 }
 
 // Open opens a checkout. It reads declarations only: no cache and no registry is
@@ -83,11 +87,14 @@ func Open(_ context.Context, o Options) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := recipe.NewTree(os.DirFS(w.Root))
-	if w.Catalog, err = catalog.Load(files); err != nil {
+	if w.root, err = files.OpenTree(w.Root); err != nil {
 		return nil, err
 	}
-	w.Resolver, w.Warnings = recipe.Resolver{Versions: pins, Tree: files}, warnings
+	tree := recipe.NewTree(w.root)
+	if w.Catalog, err = catalog.Load(tree); err != nil {
+		return nil, errors.Join(err, w.root.Close())
+	}
+	w.Resolver, w.Warnings = recipe.Resolver{Versions: pins, Tree: tree}, warnings
 	if w.Store, err = openStore(o, folders.Cache); err != nil {
 		return nil, err
 	}
@@ -100,8 +107,9 @@ func Open(_ context.Context, o Options) (*Workspace, error) {
 	return w, nil
 }
 
-// Close ends the report.
+// Close ends the report and the use of the checkout.
 func (w *Workspace) Close() {
+	_ = w.root.Close() // It was only read.
 	if w.Report != nil {
 		w.Report.Close()
 	}
