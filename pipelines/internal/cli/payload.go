@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -17,27 +14,24 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
-
-// payloadSet is the release set whose assets the kata-deploy image holds.
-const payloadSet = workspace.PayloadSet
-
-// sourceAddress is where images say that they come from.
-const sourceAddress = "https://github.com/kata-containers/kata-pipelines"
 
 func payloadCmd(a *app) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "payload",
 		Short: "Make the kata-deploy image and push it",
-		Long: `Make the kata-deploy image, which has each asset of the release set ` + payloadSet + `
+		Long: `Make the kata-deploy image, which has each asset of the release set ` + workspace.PayloadSet + `
 in a layer of its own, and push it: only the layers that the registry lacks.`,
+		Example: `  pipelines payload build --arch arm64 --docker-archive kata-deploy.tar --name kata-deploy:test
+  pipelines payload push ghcr.io/OWNER/kata-deploy --allow-dirty
+  pipelines payload index ghcr.io/OWNER/kata-deploy:nightly`,
 	}, payloadBuildCmd(a), payloadPushCmd(a), payloadIndexCmd(a))
 }
 
-// payloadOptions say what is in an image.
-type payloadOptions struct {
+// imageFlags say what is in an image.
+type imageFlags struct {
 	registry    string
 	arch        string
 	assets      []string
@@ -48,236 +42,191 @@ type payloadOptions struct {
 	json        bool
 }
 
-func (o *payloadOptions) flags(flags *pflag.FlagSet, a *app) {
+func (o *imageFlags) add(a *app, flags *pflag.FlagSet) {
 	archFlag(flags, &o.arch)
 	cacheFlag(flags, a, &o.registry)
-	flags.StringSliceVar(&o.assets, "asset", nil, "assets to put in (default: those of the release set "+payloadSet+")")
+	flags.StringSliceVar(&o.assets, "asset", nil, "assets to put in (default: those of the release set "+workspace.PayloadSet+")")
 	flags.StringVar(&o.from, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
-	flags.StringVar(&o.base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+", or scratch where no registry answers)")
-	flags.BoolVar(&o.requireBase, "require-base", false, "fail where no registry has the base")
+	flags.StringVar(&o.base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+", or scratch if no registry answers)")
+	flags.BoolVar(&o.requireBase, "require-base", false, "fail if no registry has the base")
 	flags.StringVar(&o.installer, "installer", "", "static program that the image runs, as /"+payload.Installer+" (default: none)")
-	flags.BoolVar(&o.json, "json", false, "print the result as JSON")
+	jsonFlag(flags, &o.json)
 }
 
-// payloads is what the verbs about payloads work with.
-type payloads struct {
-	payloadOptions
-	app   *app
-	ws    *workspace.Workspace
-	arch  catalog.Arch
-	names []string
-	// commit is that of the inputs, "" where they are no commit's, for the reason
-	// that dirty says.
-	commit string
+// described is an image before it is built: its assets, and its labels, with the
+// reason in dirty if its inputs are not committed.
+type described struct {
+	arch   catalog.Arch
+	names  []string
+	labels payload.Labels
 	dirty  error
-	// created is the time of the commit.
-	created time.Time
-	// given are the tarballs, where they are at hand.
-	given []payload.Component
 }
 
-// withPayload runs something with the image, put together once prepare has nothing
-// against it.
-func (o payloadOptions) withPayload(ctx context.Context, a *app, prepare func(*payloads) error, run func(payloads, *payload.Image) error) error {
-	ws, err := a.open(ctx, o.registry)
-	if err != nil {
-		return err
-	}
-	defer ws.Close()
-	p := payloads{payloadOptions: o, app: a, ws: ws}
+// describe selects the assets and finds their commit.
+func (o imageFlags) describe(ctx context.Context, ws *workspace.Workspace) (d described, err error) {
 	selection := workspace.Selection{Names: o.assets, Arch: o.arch}
 	if len(o.assets) == 0 {
-		selection.Set = payloadSet
+		selection.Set = workspace.PayloadSet
 	}
-	if p.names, p.arch, err = ws.Select(selection); err != nil {
-		return err
+	if d.names, d.arch, err = ws.Select(selection); err != nil {
+		return d, err
 	}
-	if err := p.findCommit(ctx, map[catalog.Arch][]string{p.arch: p.names}); err != nil {
-		return err
-	}
-	if err := prepare(&p); err != nil {
-		return err
-	}
-	image, err := p.build(ctx)
-	if err != nil {
-		return fmt.Errorf("making the payload for %s: %w", p.arch, err)
-	}
-	return errors.Join(run(p, image), image.Close())
+	d.labels, d.dirty, err = release.Labels(ctx, ws, map[catalog.Arch][]string{d.arch: d.names})
+	return d, err
 }
 
-// findCommit asks git what the inputs of a payload are a commit of.
-func (p *payloads) findCommit(ctx context.Context, assets map[catalog.Arch][]string) error {
-	in := workspace.Inputs{Files: []string{"versions.yaml", catalog.SetsFile, catalog.ShimsFile, workspace.VersionFile}}
-	for _, arch := range catalog.Arches() {
-		if len(assets[arch]) == 0 {
-			continue
-		}
-		of, err := p.ws.Inputs(assets[arch], arch)
-		if err != nil {
-			return err
-		}
-		in = in.Add(of)
+// build puts the image together. The caller closes it.
+func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, d described) (*payload.Image, error) {
+	making := fmt.Sprintf("making the payload for %s", d.arch)
+	image := release.Image{Arch: d.arch, Names: d.names, Partial: len(o.assets) > 0, Base: o.base, Installer: o.installer}
+	options, problems := image.Options(ws, d.labels)
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%s: %w", making, errors.Join(problems...))
 	}
-	p.commit, p.dirty = p.ws.Committed(ctx, in)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	// Nothing that changes from run to run is in an image of no commit.
-	p.created = time.Unix(0, 0)
-	if p.commit == "" {
-		return nil
-	}
+	options.RequireBase, options.Remote = o.requireBase, remote(a, ws)
 	var err error
-	p.created, err = p.ws.Git.Time(ctx, p.commit)
-	return err
-}
-
-// build puts the image together.
-func (p payloads) build(ctx context.Context) (*payload.Image, error) {
-	shims, err := p.shims()
+	if options.Components, err = o.components(ctx, ws, d); err != nil {
+		return nil, fmt.Errorf("%s: %w", making, err)
+	}
+	stage := ws.Report.Stage("payload", "hash")
+	built, err := payload.Build(ctx, options)
+	stage.End(err, fmt.Sprintf("%d components", len(options.Components)))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", making, err)
 	}
-	components, err := p.components(ctx, filepath.Join(p.ws.Cache, "components", string(p.arch)))
-	if err != nil {
-		return nil, err
-	}
-	files, err := p.files(shims)
-	if err != nil {
-		return nil, err
-	}
-	labels, err := p.labels()
-	if err != nil {
-		return nil, err
-	}
-	stage := p.ws.Report.Stage("payload", "hash")
-	image, err := payload.Build(ctx, payload.Options{
-		GoArch: p.arch.GoArch(), Base: p.baseOf(shims), RequireBase: p.requireBase,
-		Components: components, Files: files, Installer: p.installer,
-		Labels:  labels,
-		Scratch: filepath.Join(p.ws.Cache, "work"),
-		Remote:  p.remote(),
-	})
-	stage.End(err, fmt.Sprintf("%d components", len(components)))
-	return image, err
-}
-
-// scratch is the base that is none.
-const scratch = "scratch"
-
-// baseOf returns the base that images begin with, "" for none.
-func (p payloads) baseOf(shims *catalog.Shims) string {
-	switch p.base {
-	case "":
-		return shims.Base
-	case scratch:
-		return ""
-	}
-	return p.base
-}
-
-// labels describe an image, and the index of images: of the same commit they are the
-// same, whether it is pushed as a release or not.
-func (p payloads) labels() (payload.Labels, error) {
-	version, err := p.ws.Version()
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return payload.Labels{Version: version, Revision: p.commit, Created: p.created, Source: sourceAddress}, err
-}
-
-// shims are those that the image can serve: all of them, unless the caller chose the
-// assets.
-func (p payloads) shims() (*catalog.Shims, error) {
-	shims, err := p.ws.Catalog.LoadShims(p.ws.Files())
-	if err != nil {
-		return nil, err
-	}
-	if len(p.assets) == 0 {
-		return shims, shims.Check(p.arch, p.names)
-	}
-	shims, dropped := shims.Without(p.arch, p.names)
-	if len(dropped) > 0 {
-		p.ws.Report.Note("payload", "serves no node that runs "+strings.Join(dropped, ", ")+": it lacks what these need")
-	}
-	return shims, nil
-}
-
-// files are those that tell an installer what to do.
-func (p payloads) files(shims *catalog.Shims) ([]payload.File, error) {
-	json, err := shims.JSON()
-	if err != nil {
-		return nil, err
-	}
-	versions, err := os.ReadFile(p.ws.Pins)
-	return []payload.File{{Name: "shim-components.json", Content: json}, {Name: "versions.yaml", Content: versions}}, err
+	return built, nil
 }
 
 // components finds the tarballs: in a folder, or in the caches by the keys of the
-// tree. Those from the caches are put into dir, where the next run, and a merge, finds
-// them.
-func (p payloads) components(ctx context.Context, dir string) ([]payload.Component, error) {
-	if p.given != nil {
-		return p.given, nil
+// tree.
+func (o imageFlags) components(ctx context.Context, ws *workspace.Workspace, d described) (components []payload.Component, err error) {
+	if o.from != "" {
+		return fromFolder(o.from, d)
 	}
-	var components []payload.Component
-	if p.from != "" {
-		var problems []error
-		for _, name := range p.names {
-			path := filepath.Join(p.from, build.TarballName(name))
-			if _, err := os.Stat(path); err != nil {
-				problems = append(problems, fmt.Errorf("component %s: %w: run build-asset %s first, or leave out --from to take it from the caches", name, err, name))
-			} else if err := payload.CheckPrograms(path, p.arch.GoArch()); err != nil {
-				problems = append(problems, fmt.Errorf("component %s: %w", name, err))
-			}
-			components = append(components, payload.Component{Name: name, Path: path})
-		}
-		return components, errors.Join(problems...)
+	found, err := release.Find(ctx, ws, d.names, d.arch)
+	if err == nil {
+		err = release.Missing(found)
 	}
-	wanted := map[string]bool{}
-	for _, name := range p.names {
-		wanted[name] = true
+	if err != nil {
+		return nil, err
 	}
-	err := each(p.ws, p.names, p.arch, func(ref store.Ref) (store.Artifact, error) {
-		artifact, err := p.ws.Store.Get(ctx, ref)
-		if err != nil || !wanted[ref.Asset] {
-			return artifact, p.missing(ref, err)
-		}
-		path := filepath.Join(dir, build.TarballName(ref.Asset))
-		if _, err := p.ws.Store.Export(ctx, artifact, "", path); err != nil {
-			return artifact, p.missing(ref, err)
-		}
-		components = append(components, payload.Component{Name: ref.Asset, Path: path})
-		return artifact, nil
-	})
+	tarballs, err := release.Tarballs(ctx, ws.Store, found)
+	for _, t := range tarballs {
+		components = append(components, payload.Component{Name: t.Name, Path: t.Path})
+	}
 	return components, err
 }
 
-func (p payloads) missing(ref store.Ref, err error) error {
-	if store.IsNotFound(err) {
-		return fmt.Errorf("%w in the caches under its key %.12s: run build-asset --arch %s %s first", store.ErrNotFound, ref.Key, ref.Arch, ref.Asset)
+// fromFolder finds the tarballs in a folder, and reports all that are missing.
+func fromFolder(dir string, d described) (components []payload.Component, err error) {
+	var problems []error
+	for _, name := range d.names {
+		path := filepath.Join(dir, build.TarballName(name))
+		if _, err := os.Stat(path); err != nil {
+			problems = append(problems, fmt.Errorf("component %s: %w: run build-asset %s first, or leave out --from to take it from the caches", name, err, name))
+		} else if err := payload.CheckPrograms(path, d.arch.GoArch()); err != nil {
+			problems = append(problems, fmt.Errorf("component %s: %w", name, err))
+		}
+		components = append(components, payload.Component{Name: name, Path: path})
 	}
-	return err
+	return components, errors.Join(problems...)
 }
 
-// folder is where the image of the architecture is put.
-func (p payloads) folder() string {
-	return filepath.Join(p.ws.Root, "build", "payload", p.arch.GoArch())
-}
-
-// remote says how registries are spoken to. The registry of the cache has its
-// credentials in the environment, as in Kata's CI; others in the docker config.
-func (p payloads) remote() payload.RemoteOptions {
+// remote says how the registries of images are spoken to.
+func remote(a *app, ws *workspace.Workspace, mountFrom ...string) payload.RemoteOptions {
 	o := payload.RemoteOptions{
-		Note: func(text string) { p.ws.Report.Note("payload", text) },
+		Note: func(text string) { ws.Report.Note("payload", text) },
 		Bytes: func(layer string) (func(done, total int64), func(error, string)) {
-			stage := p.ws.Report.Stage(layer, "push")
+			stage := ws.Report.Stage(layer, "push")
 			return stage.Bytes, stage.End
 		},
-		Credentials: p.ws.Environment.Credentials,
+		Credentials: ws.Environment.Credentials,
+		MountFrom:   mountFrom,
 	}
-	if p.app.mode() == progress.GitHub {
+	if a.mode() == progress.GitHub {
 		o.Parallel = 1 // Its folding groups cannot show two at once.
 	}
 	return o
+}
+
+type payloadBuildOptions struct {
+	imageFlags
+	layout  string
+	archive string
+	names   []string
+}
+
+// builtPayload is what `payload build` wrote.
+type builtPayload struct {
+	Digest string `json:"digest"`
+	Arch   string `json:"arch"`
+	// Base is that of the image, "" for none.
+	Base string `json:"base"`
+	// Size is that of all layers, in bytes.
+	Size   int64               `json:"size"`
+	Layers []payload.LayerInfo `json:"layers"`
+	// Layout and Archive are the paths that were written to.
+	Layout  string `json:"layout"`
+	Archive string `json:"archive,omitempty"`
+}
+
+func payloadBuildCmd(a *app) *cobra.Command {
+	var o payloadBuildOptions
+	cmd := &cobra.Command{
+		Use:   "build",
+		Short: "Write the kata-deploy image of one architecture as an OCI layout",
+		Long: `Write the kata-deploy image of one architecture as an OCI image layout, and as an
+archive for docker load if one is named. Prints the digest: the same for the same
+tarballs and the same commit.`,
+		Example: `  pipelines payload build
+  pipelines payload build --from build --asset qemu,kernel --base scratch -o image`,
+		Args: arguments(cobra.NoArgs),
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			return runPayloadBuild(ctx, a, ws, o)
+		}),
+	}
+	flags := cmd.Flags()
+	o.add(a, flags)
+	flags.StringVarP(&o.layout, "output", "o", "", "folder for the OCI layout (default: build/payload/ARCH/image in the root of the repository)")
+	flags.StringVar(&o.archive, "docker-archive", "", "file for an archive that docker load takes (default: none)")
+	flags.StringSliceVar(&o.names, "name", nil, "names of the image in both, such as quay.io/kata-containers/kata-deploy:3.28.0")
+	return cmd
+}
+
+func runPayloadBuild(ctx context.Context, a *app, ws *workspace.Workspace, o payloadBuildOptions) error {
+	for _, name := range o.names {
+		if err := payload.CheckName(name); err != nil {
+			return usage(fmt.Errorf("--name: %w", err))
+		}
+	}
+	d, err := o.describe(ctx, ws)
+	if err != nil {
+		return err
+	}
+	image, err := o.build(ctx, a, ws, d)
+	if err != nil {
+		return err
+	}
+	if d.dirty != nil {
+		ws.Report.Note("payload", fmt.Sprintf("has no commit: %v", d.dirty))
+	}
+	if o.layout == "" {
+		o.layout = filepath.Join(ws.Root, "build", "payload", d.arch.GoArch(), "image")
+	}
+	stage := ws.Report.Stage("payload", "write")
+	err = image.WriteLayout(ctx, o.layout, o.names)
+	if err == nil && o.archive != "" {
+		err = image.WriteDockerArchive(ctx, o.archive, o.names)
+	}
+	stage.End(err, image.Digest())
+	if err = errors.Join(err, image.Close()); err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(a.Stdout, builtPayload{
+			Digest: image.Digest(), Arch: string(d.arch), Base: image.Base(), Size: image.Size(), Layers: image.Layers(), Layout: o.layout, Archive: o.archive,
+		})
+	}
+	_, err = fmt.Fprintf(a.Stdout, "%s %s\n", image.Digest(), workspace.Relative(o.layout))
+	return err
 }

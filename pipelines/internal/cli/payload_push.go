@@ -4,53 +4,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-// payloadTarget says under which tags something is pushed.
-type payloadTarget struct {
+// tagFlags say under which tags something is pushed.
+type tagFlags struct {
 	release    bool
 	allowDirty bool
 	force      bool
-	given      *pflag.FlagSet
+	flags      *pflag.FlagSet
 }
 
-func (o *payloadTarget) flags(flags *pflag.FlagSet) {
-	o.given = flags
+func (o *tagFlags) add(flags *pflag.FlagSet) {
+	o.flags = flags
 	flags.BoolVar(&o.release, "release", false, "push as the release that the file VERSION names (default: RELEASE is yes)")
 	allowDirtyFlag(flags, &o.allowDirty)
 	flags.BoolVar(&o.force, "force", false, "replace a release that is there already")
 }
 
-// version returns the release that is pushed, or "". What is no commit's is
-// refused, unless the caller insists, and is never a release.
-func (o payloadTarget) version(p payloads) (string, error) {
-	release, err := p.ws.Environment.Release.On(false)
-	if o.given.Changed("release") {
+// version returns the release that is pushed, or "". Uncommitted inputs are refused,
+// unless the caller insists, and are never a release.
+func (o tagFlags) version(ws *workspace.Workspace, dirty error) (string, error) {
+	release, err := ws.Environment.Release.On(false)
+	if o.flags.Changed("release") {
 		release, err = o.release, nil
 	}
 	switch {
 	case err != nil:
 		return "", err
-	case p.dirty != nil && release:
-		return "", fmt.Errorf("refusing to push uncommitted changes as a release: %w", p.dirty)
-	case p.dirty != nil && !o.allowDirty:
-		return "", fmt.Errorf("refusing to push: %w (or pass --allow-dirty)", p.dirty)
+	case dirty != nil && release:
+		return "", fmt.Errorf("refusing to push uncommitted changes as a release: %w", dirty)
+	case dirty != nil && !o.allowDirty:
+		return "", fmt.Errorf("refusing to push: %w (or pass --allow-dirty)", dirty)
 	case !release:
 		return "", nil
 	}
-	return p.ws.Version()
+	return ws.Version()
 }
 
 // options adds the tag of the destination to others. A destination with a digest is
 // used as it is: it gets no tag.
-func (o payloadTarget) options(to payload.Destination, tags []payload.Tag) (payload.PushOptions, error) {
+func (o tagFlags) options(to payload.Destination, tags []payload.Tag) (payload.PushOptions, error) {
 	if to.Digest != "" {
 		return payload.PushOptions{Digest: to.Digest}, nil
 	}
@@ -64,8 +69,8 @@ func (o payloadTarget) options(to payload.Destination, tags []payload.Tag) (payl
 }
 
 type payloadPushOptions struct {
-	payloadOptions
-	payloadTarget
+	imageFlags
+	tags      tagFlags
 	mountFrom []string
 }
 
@@ -76,76 +81,186 @@ func payloadPushCmd(a *app) *cobra.Command {
 		Short: "Push the kata-deploy image of one architecture",
 		Long: `Push the kata-deploy image of one architecture: the layers that the repository
 lacks, and then the tags kata-containers-COMMIT-ARCH, that of the argument, and for a
-release VERSION-ARCH, which stays another image's if it is one; VERSION and latest are
-the index's alone. An argument with a
-digest is used as it is: the image must have that digest, and gets no tag. Prints the
-reference by digest.
+release VERSION-ARCH, which is not moved to another image; only the index gets the tags
+VERSION and latest. An argument with a digest is used as it is: the image must have
+that digest, and gets no tag. Prints the reference by digest.
 
-Who may push is in the docker config.`,
+The credentials are those of the docker config.`,
+		Example: `  pipelines payload push ghcr.io/OWNER/kata-deploy
+  pipelines payload push ghcr.io/OWNER/kata-deploy:try --allow-dirty --arch arm64`,
 		Args: arguments(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return runPayloadPush(cmd.Context(), a, o, args[0])
-		},
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+			return runPayloadPush(ctx, a, ws, o, args[0])
+		}),
 	}
 	flags := cmd.Flags()
-	o.payloadOptions.flags(flags, a)
-	o.payloadTarget.flags(flags)
+	o.add(a, flags)
+	o.tags.add(flags)
 	flags.StringSliceVar(&o.mountFrom, "mount-from", nil, "repositories of the same registry that may have layers, which are then not sent")
 	return cmd
 }
 
-func runPayloadPush(ctx context.Context, a *app, o payloadPushOptions, destination string) error {
+// runPayloadPush refuses what can be refused before it builds anything.
+func runPayloadPush(ctx context.Context, a *app, ws *workspace.Workspace, o payloadPushOptions, destination string) error {
 	to, err := payload.ParseDestination(destination)
 	if err != nil {
 		return usage(err)
 	}
-	var options payload.PushOptions
-	var repository *payload.Repository
-	// What can be refused is refused before anything is built.
-	prepare := func(p *payloads) error {
-		version, err := o.version(*p)
-		if err != nil {
-			return err
-		}
-		if version != "" && len(o.assets) > 0 {
-			return usage(errors.New("--asset: a release has all assets of the release set " + payloadSet + ": leave it out, or push without --release"))
-		}
-		// Without its base a release would be another image, and keep the tag.
-		p.requireBase = p.requireBase || version != ""
-		if options, err = o.options(to, payload.ImageTags(p.commit, version, p.arch.GoArch())); err != nil {
-			return err
-		}
-		remote := p.remote()
-		remote.MountFrom = o.mountFrom
-		repository, err = payload.OpenRepository(to.Repository, remote)
+	d, err := o.describe(ctx, ws)
+	if err != nil {
+		return err
+	}
+	version, err := o.tags.version(ws, d.dirty)
+	if err != nil {
+		return err
+	}
+	if version != "" && len(o.assets) > 0 {
+		return usage(errors.New("--asset: a release has all assets of the release set " + workspace.PayloadSet + ": leave it out, or push without --release"))
+	}
+	options, err := o.tags.options(to, payload.ImageTags(d.labels.Revision, version, d.arch.GoArch()))
+	if err != nil {
+		return err
+	}
+	repository, err := payload.OpenRepository(to.Repository, remote(a, ws, o.mountFrom...))
+	if err != nil {
 		return usage(err)
 	}
-	return o.withPayload(ctx, a, prepare, func(p payloads, image *payload.Image) error {
-		pushed, err := repository.Push(ctx, image, options)
-		if err != nil {
-			return fmt.Errorf("pushing the payload for %s: %w", p.arch, err)
-		}
-		p.ws.Report.Note("payload", describePushed(pushed))
-		return printPushed(a.Stdout, pushed, o.json)
-	})
-}
-
-func describePushed(p payload.Pushed) string {
-	if !p.Changed {
-		return "everything is there already"
+	// Without its base a release would be another image, and keep the tag.
+	o.requireBase = o.requireBase || version != ""
+	image, err := o.build(ctx, a, ws, d)
+	if err != nil {
+		return err
 	}
-	return fmt.Sprintf("sent %s, mounted %s, had %s", progress.Size(p.Sent), progress.Size(p.Mounted), progress.Size(p.There))
+	pushed, err := repository.Push(ctx, image, options)
+	if err = errors.Join(err, image.Close()); err != nil {
+		return fmt.Errorf("pushing the payload for %s: %w", d.arch, err)
+	}
+	return printPushed(a, ws, pushed, o.json)
 }
 
-func printPushed(w io.Writer, pushed payload.Pushed, asJSON bool) error {
+// printPushed prints the reference by digest, and the tags.
+func printPushed(a *app, ws *workspace.Workspace, p payload.Pushed, asJSON bool) error {
+	note := "everything is there already"
+	if p.Changed {
+		note = fmt.Sprintf("sent %s, mounted %s, had %s", progress.Size(p.Sent), progress.Size(p.Mounted), progress.Size(p.There))
+	}
+	ws.Report.Note("payload", note)
 	if asJSON {
-		return printJSON(w, pushed)
+		return printJSON(a.Stdout, p)
 	}
-	_, err := fmt.Fprintln(w, pushed.Reference)
-	for _, tag := range pushed.Tags {
-		if err == nil {
-			_, err = fmt.Fprintln(w, "tag", tag)
-		}
-	}
+	_, err := fmt.Fprintln(a.Stdout, strings.Join(append([]string{p.Reference}, p.Tags...), "\ntag "))
 	return err
+}
+
+type payloadIndexOptions struct {
+	tags         tagFlags
+	images       map[string]string
+	allowMissing []string
+	json         bool
+}
+
+func payloadIndexCmd(a *app) *cobra.Command {
+	var o payloadIndexOptions
+	cmd := &cobra.Command{
+		Use:   "index REPOSITORY[:TAG|@DIGEST]",
+		Short: "Push the image of all architectures, made of the pushed ones",
+		Long: `Push the image of all architectures, an index of the images that payload push put
+there for this commit. It gets the tags kata-containers-COMMIT and that of the argument,
+and for a release VERSION and latest, which stays at a newer release. A missing image
+is an error unless its architecture is excused. Prints the reference by digest.`,
+		Example: `  pipelines payload index ghcr.io/OWNER/kata-deploy:nightly
+  pipelines payload index ghcr.io/OWNER/kata-deploy --release --allow-missing s390x`,
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: a.with(nil, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+			return runPayloadIndex(ctx, a, ws, o, args[0])
+		}),
+	}
+	flags := cmd.Flags()
+	o.tags.add(flags)
+	flags.StringToStringVar(&o.images, "image", nil, "image of an architecture, ARCH=NAME:TAG or ARCH=NAME@sha256:... (default: that of the commit in the repository)")
+	flags.StringSliceVar(&o.allowMissing, "allow-missing", nil, "architectures whose image may be missing")
+	jsonFlag(flags, &o.json)
+	return cmd
+}
+
+func runPayloadIndex(ctx context.Context, a *app, ws *workspace.Workspace, o payloadIndexOptions, destination string) error {
+	to, err := payload.ParseDestination(destination)
+	if err != nil {
+		return usage(err)
+	}
+	set, err := ws.Catalog.FindSet(workspace.PayloadSet)
+	if err != nil {
+		return err
+	}
+	labels, dirty, err := release.Labels(ctx, ws, set.Components)
+	if err != nil {
+		return err
+	}
+	version, err := o.tags.version(ws, dirty)
+	if err != nil {
+		return err
+	}
+	push, err := o.tags.options(to, payload.IndexTags(labels.Revision, version))
+	if err != nil {
+		return err
+	}
+	images, err := o.list(set, to, labels.Revision)
+	if err != nil {
+		return errors.Join(err, dirty)
+	}
+	repository, err := payload.OpenRepository(to.Repository, remote(a, ws))
+	if err != nil {
+		return usage(err)
+	}
+	pushed, err := repository.PushIndex(ctx, payload.IndexOptions{Images: images, Labels: labels, PushOptions: push})
+	if err != nil {
+		return fmt.Errorf("pushing the index: %w", err)
+	}
+	return printPushed(a, ws, pushed, o.json)
+}
+
+// list returns the image of each architecture of the release set.
+func (o payloadIndexOptions) list(set catalog.Set, to payload.Destination, commit string) ([]payload.IndexImage, error) {
+	given, optional := map[catalog.Arch]string{}, map[catalog.Arch]bool{}
+	for _, name := range slices.Sorted(maps.Keys(o.images)) {
+		arch, err := released(set, "--image", name)
+		if err != nil {
+			return nil, err
+		}
+		given[arch] = o.images[name]
+	}
+	for _, name := range o.allowMissing {
+		arch, err := released(set, "--allow-missing", name)
+		if err != nil {
+			return nil, err
+		}
+		optional[arch] = true
+	}
+	var images []payload.IndexImage
+	for _, arch := range catalog.Arches() {
+		if len(set.Components[arch]) == 0 {
+			continue
+		}
+		reference := given[arch]
+		if reference == "" && commit == "" {
+			return nil, usage(fmt.Errorf("no image for %s: name it with --image %s=NAME:TAG", arch, arch))
+		}
+		if reference == "" {
+			reference = to.Repository + ":" + payload.ImageTags(commit, "", arch.GoArch())[0].Name
+		}
+		images = append(images, payload.IndexImage{GoArch: arch.GoArch(), Reference: reference, Optional: optional[arch]})
+	}
+	return images, nil
+}
+
+// released resolves an architecture that the release set is made for.
+func released(set catalog.Set, flag, name string) (catalog.Arch, error) {
+	arch, err := catalog.ParseArch(strings.TrimSpace(name))
+	if err == nil {
+		_, err = set.On(arch)
+	}
+	if err != nil {
+		return "", usage(fmt.Errorf("%s: %w", flag, err))
+	}
+	return arch, nil
 }

@@ -129,7 +129,7 @@ func runRelease(ctx context.Context, a *app, o releaseOptions) error {
 
 // job puts together what is released, and where.
 func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace) (job *release.Job, err error) {
-	remote := payloads{app: a, ws: ws}.remote()
+	remote := remote(a, ws)
 	installer := o.Installer
 	if o.Installer == nowhere {
 		o.Installer = ""
