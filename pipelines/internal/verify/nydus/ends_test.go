@@ -60,23 +60,35 @@ func TestLost(t *testing.T) {
 	}
 }
 
-func TestTables(t *testing.T) {
+func TestCheckDump(t *testing.T) {
 	const dump = `version = 3
 [plugins]
   [plugins.'io.containerd.cri.v1.images']
     snapshotter = 'overlayfs'
     disable_snapshot_annotations = false
-[proxy_plugins."a-b".exports]
-root = "/x"
+[proxy_plugins.nydus-for-kata-tee]
+type = "snapshot"
+address = "/x/run/nydus-for-kata-tee/containerd-nydus-grpc.sock"
+exports = { root = "/x/lib/nydus-for-kata-tee" }
+[proxy_plugins."nydus-for-kata-tee-host-share"]
+type = "snapshot"
+address = "/x/run/nydus-for-kata-tee-host-share/containerd-nydus-grpc.sock"
+[proxy_plugins."nydus-for-kata-tee-host-share".exports]
+root = "/x/lib/nydus-for-kata-tee-host-share"
 `
-	got := tables(dump)
-	for table, want := range map[string][2]string{
-		"":                                    {"version", "3"},
-		"plugins.io.containerd.cri.v1.images": {"disable_snapshot_annotations", "false"},
-		"proxy_plugins.a-b.exports":           {"root", "/x"},
+	r := &serving{dir: "/x"}
+	if err := r.checkDump(dump); err != nil {
+		t.Error(err)
+	}
+	for _, test := range []struct{ old, new, want string }{
+		{"annotations = false", "annotations = true", `disable_snapshot_annotations is "true" in [plugins.io.containerd.cri.v1.images]`},
+		{"disable_snapshot_annotations = false", "", `disable_snapshot_annotations is "<nil>"`},
+		{`type = "snapshot"`, `type = "content"`, `the proxy plugin nydus-for-kata-tee has type "content"`},
+		{`root = "/x/lib/nydus-for-kata-tee-host-share"`, `root = "/y"`, `nydus-for-kata-tee-host-share exports the root "/y"`},
+		{"version = 3", "version = [", "reading the dumped configuration"},
 	} {
-		if value := got[table][want[0]]; value != want[1] {
-			t.Errorf("[%s] %s is %q: want %q", table, want[0], value, want[1])
+		if err := r.checkDump(strings.Replace(dump, test.old, test.new, 1)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("got %v, want %q", err, test.want)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pelletier/go-toml/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
@@ -26,20 +27,16 @@ func (r *serving) find(ctx context.Context) (string, error) {
 	return fmt.Sprintf("containerd %s, %s", r.installed.Version, r.installed.From), nil
 }
 
-// annotated are, by version of a dumped configuration, the table and line that have
-// containerd tell snapshotters of images.
-var annotated = map[int]string{
-	2: `plugins.io.containerd.grpc.v1.cri.containerd`,
-	3: `plugins.io.containerd.cri.v1.images`,
-}
+// imagesPlugin is the table in a dumped configuration that has containerd tell
+// snapshotters about images.
+const imagesPlugin = "io.containerd.cri.v1.images"
 
-// dropIns has containerd read the drop-ins that it can, and writes down the one that
-// is for it.
+// dropIns has containerd read the drop-in of each version, and keeps the
+// configuration with the newest.
 func (r *serving) dropIns(ctx context.Context) (string, error) {
-	native := containerd.ConfigVersion
 	dir := filepath.Join(r.dir, "c")
 	var saw []string
-	for version := 2; version <= native; version++ {
+	for version := 2; version <= containerd.ConfigVersion; version++ {
 		text, err := os.ReadFile(filepath.Join(r.dir, dropIn(version)))
 		if err != nil {
 			return "", err
@@ -49,61 +46,47 @@ func (r *serving) dropIns(ctx context.Context) (string, error) {
 			return "", err
 		}
 		dump, err := r.installed.Dump(ctx, r.config)
+		if err == nil {
+			err = r.checkDump(dump)
+		}
 		if err != nil {
 			return "", fmt.Errorf("the drop-in of version %d: %w", version, err)
 		}
-		// Whatever the version of a file, the dump has that of the program.
-		if err := r.checkDump(dump, annotated[native]); err != nil {
-			return "", fmt.Errorf("the drop-in of version %d: %w", version, err)
-		}
-		// What runs has runtimes as well, one for each snapshotter.
+		// The containerd that runs also has runtimes, one for each snapshotter.
 		if r.config, err = r.installed.Configure(dir, shipped, version, guestPull, hostShare); err != nil {
 			return "", err
 		}
-		saw = append(saw, fmt.Sprintf("version %d: both proxy plugins, and disable_snapshot_annotations = false in %s", version, annotated[native]))
+		saw = append(saw, fmt.Sprintf("version %d: both proxy plugins, and disable_snapshot_annotations = false in %s", version, imagesPlugin))
 	}
 	return strings.Join(saw, "\n"), nil
 }
 
-// checkDump looks for what a drop-in sets.
-func (r *serving) checkDump(dump, plugin string) error {
-	values := tables(dump)
-	if got := values[plugin]["disable_snapshot_annotations"]; got != "false" {
-		return fmt.Errorf("disable_snapshot_annotations is %q in [%s]: want false", got, plugin)
+// checkDump checks what a drop-in sets, in the configuration that containerd makes
+// of it, which is of the newest version.
+func (r *serving) checkDump(dump string) error {
+	var config struct {
+		Plugins map[string]map[string]any
+		Proxy   map[string]struct {
+			Type, Address string
+			Exports       struct{ Root string }
+		} `toml:"proxy_plugins"`
+	}
+	if err := toml.Unmarshal([]byte(dump), &config); err != nil {
+		return fmt.Errorf("reading the dumped configuration: %w", err)
+	}
+	if got := config.Plugins[imagesPlugin]["disable_snapshot_annotations"]; got != false {
+		return fmt.Errorf("disable_snapshot_annotations is \"%v\" in [plugins.%s]: want false", got, imagesPlugin)
 	}
 	for _, i := range instances {
-		table := values["proxy_plugins."+i.name]
-		if want := r.socket(i); table["type"] != "snapshot" || table["address"] != want {
-			return fmt.Errorf("the proxy plugin %s has type %q and address %q: want snapshot and %s", i.name, table["type"], table["address"], want)
+		plugin := config.Proxy[i.name]
+		if want := r.socket(i); plugin.Type != "snapshot" || plugin.Address != want {
+			return fmt.Errorf("the proxy plugin %s has type %q and address %q: want snapshot and %s", i.name, plugin.Type, plugin.Address, want)
 		}
-		exports := values["proxy_plugins."+i.name+".exports"]
-		if want := r.data(i); exports["root"] != want {
-			return fmt.Errorf("the proxy plugin %s exports the root %q: want %s", i.name, exports["root"], want)
+		if want := r.data(i); plugin.Exports.Root != want {
+			return fmt.Errorf("the proxy plugin %s exports the root %q: want %s", i.name, plugin.Exports.Root, want)
 		}
 	}
 	return nil
-}
-
-// tables reads the keys of a TOML file that have their value on the same line, by
-// table, all without quotes.
-func tables(text string) map[string]map[string]string {
-	unquoted := strings.NewReplacer(`"`, "", `'`, "")
-	found := map[string]map[string]string{}
-	table := ""
-	for line := range strings.Lines(text) {
-		line = unquoted.Replace(strings.TrimSpace(line))
-		if name, ok := strings.CutPrefix(line, "["); ok && strings.HasSuffix(name, "]") {
-			table = strings.TrimSuffix(name, "]")
-			continue
-		}
-		if key, value, ok := strings.Cut(line, " = "); ok {
-			if found[table] == nil {
-				found[table] = map[string]string{}
-			}
-			found[table][key] = value
-		}
-	}
-	return found
 }
 
 // start starts both instances and containerd.
