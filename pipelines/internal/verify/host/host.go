@@ -5,6 +5,7 @@ package host
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -127,4 +128,22 @@ func Indented(text string) string {
 		return ""
 	}
 	return "\n" + text
+}
+
+// GoBuild compiles programs in a folder, for an environment that is added to this
+// process's. Without Go the error is a *Missing.
+func (h Host) GoBuild(ctx context.Context, dir string, environ []string, args ...string) error {
+	compiler, err := h.LookPath("go")
+	if err != nil {
+		return &Missing{"no go in PATH"}
+	}
+	cmd := exec.CommandContext(ctx, compiler, append([]string{"build", "-trimpath"}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = append(append(cmd.Environ(), "CGO_ENABLED=0"), environ...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, bytes.TrimSpace(output))
+	}
+	return nil
 }

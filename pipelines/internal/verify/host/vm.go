@@ -1,13 +1,15 @@
 package host
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -65,25 +67,25 @@ func (b Boot) Run(ctx context.Context) (Result, error) {
 	defer cancel()
 	timed, stop := context.WithCancelCause(timed)
 	defer stop(nil)
-	lines := &lines{to: b.Console, over: make(chan struct{})}
-	go func() {
-		select {
-		case <-lines.over:
-			time.AfterFunc(b.Grace, func() { stop(errStopped) })
-		case <-timed.Done():
-		}
-	}()
 	var stderr tailBuffer
 	cmd := exec.CommandContext(timed, b.Program, b.Args...)
-	cmd.Stdout, cmd.Stderr = lines, &stderr
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return Result{}, err
+	}
 	start := time.Now()
-	err := Run(cmd)
-	lines.end()
-	result := Result{Elapsed: time.Since(start), Tail: lines.tail, Stderr: stderr.String()}
+	process, err := Start(cmd)
+	if err != nil {
+		return Result{}, fmt.Errorf("running %s: %w", b.Program, err)
+	}
+	over := sync.OnceFunc(func() { time.AfterFunc(b.Grace, func() { stop(errStopped) }) })
+	tail := b.listen(out, over)
+	err = process.Wait()
+	result := Result{Elapsed: time.Since(start), Tail: tail, Stderr: stderr.String()}
 	if ctx.Err() != nil {
 		return result, context.Cause(ctx)
 	}
-	var exit *exec.ExitError
 	switch {
 	case errors.Is(context.Cause(timed), errTimeout):
 		result.Ending = Hang
@@ -91,10 +93,8 @@ func (b Boot) Run(ctx context.Context) (Result, error) {
 		result.Ending = Stopped
 	case err == nil:
 		result.Ending = Off
-	case errors.As(err, &exit):
-		result.Ending = Refused
 	default:
-		return result, fmt.Errorf("running %s: %w", b.Program, err)
+		result.Ending = Refused
 	}
 	return result, nil
 }
@@ -109,46 +109,22 @@ const (
 	maxLine   = 64 << 10
 )
 
-// lines cuts the output of the serial line into lines.
-type lines struct {
-	to Console
-	// over is closed when to says that the boot is over.
-	over   chan struct{}
-	closed bool
-	line   []byte
-	tail   []string
-}
-
-// Write takes a piece of the console; it never fails.
-func (l *lines) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
-		piece, after, whole := bytes.Cut(rest, []byte{'\n'})
-		if room := maxLine - len(l.line); len(piece) > room {
-			piece = piece[:room]
+// listen passes the lines of the console on until it ends, and returns the last of
+// them. It calls over when Console says that the boot is over.
+func (b Boot) listen(out io.Reader, over func()) (tail []string) {
+	reader := bufio.NewReaderSize(out, maxLine)
+	for continued := false; ; {
+		line, more, err := reader.ReadLine()
+		if err != nil {
+			return tail
 		}
-		l.line = append(l.line, piece...)
-		if whole {
-			l.end()
+		if text := strings.TrimRight(string(line), "\r"); text != "" && !continued {
+			tail = append(tail[max(0, len(tail)-tailLines+1):], text)
+			if b.Console.Line(text) {
+				over()
+			}
 		}
-		rest = after
-	}
-	return len(p), nil
-}
-
-// end passes the current line on.
-func (l *lines) end() {
-	line := strings.TrimRight(string(l.line), "\r")
-	l.line = l.line[:0]
-	if line == "" {
-		return
-	}
-	if len(l.tail) == tailLines {
-		l.tail = append(l.tail[:0], l.tail[1:]...)
-	}
-	l.tail = append(l.tail, line)
-	if l.to.Line(line) && !l.closed {
-		l.closed = true
-		close(l.over)
+		continued = more
 	}
 }
 

@@ -55,7 +55,7 @@ func TestArgs(t *testing.T) {
 func run(t *testing.T, ctx context.Context, script string, timeout time.Duration) (result host.Result, lines []string, err error) {
 	t.Helper()
 	boot := host.Boot{
-		Program: "/bin/sh", Args: []string{"-c", script}, Timeout: timeout, Grace: 50 * time.Millisecond,
+		Program: "/bin/sh", Args: []string{"-c", script}, Timeout: timeout, Grace: 200 * time.Millisecond,
 	}
 	var seen console
 	boot.Console = &seen

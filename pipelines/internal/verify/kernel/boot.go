@@ -25,7 +25,7 @@ func (f *files) boot(ctx context.Context, h host.Host) error {
 	}
 	var missing *host.Missing
 	if errors.As(err, &missing) {
-		f.r.Skip(name, "%s", missing.Why)
+		f.r.Skip(name, "%v", err)
 		return nil
 	}
 	if err != nil {

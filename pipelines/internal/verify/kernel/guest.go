@@ -9,8 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
@@ -24,19 +22,9 @@ func buildInit(ctx context.Context, h host.Host, goarch, out string) error {
 	if _, err := os.Stat(filepath.Join(h.Root, initPackage)); errors.Is(err, fs.ErrNotExist) {
 		return &host.Missing{Why: fmt.Sprintf("the guest's init cannot be compiled: no %s below %s", initPackage, h.Root)}
 	}
-	program, err := h.LookPath("go")
-	if err != nil {
-		return &host.Missing{Why: "the guest's init cannot be compiled: no go in PATH"}
-	}
-	cmd := exec.CommandContext(ctx, program, "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./"+initPackage)
-	cmd.Dir = h.Root
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+goarch)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("compiling the guest's init: %w\n%s", err, strings.TrimSpace(stderr.String()))
+	environ := []string{"GOOS=linux", "GOARCH=" + goarch}
+	if err := h.GoBuild(ctx, h.Root, environ, "-ldflags=-s -w", "-o", out, "./"+initPackage); err != nil {
+		return fmt.Errorf("compiling the guest's init: %w", err)
 	}
 	return nil
 }

@@ -108,10 +108,6 @@ func (f Finder) compiled(ctx context.Context, name string, packages ...string) (
 
 // compile builds programs into dir, which appears once all of them are built.
 func (f Finder) compile(ctx context.Context, dir, version string, packages []string) error {
-	compiler, err := f.LookPath("go")
-	if err != nil {
-		return errors.New("no go in PATH: install Go, or containerd " + oldest + " or newer")
-	}
 	if err := os.MkdirAll(f.Cache, 0o755); err != nil {
 		return err
 	}
@@ -123,11 +119,9 @@ func (f Finder) compile(ctx context.Context, dir, version string, packages []str
 	// The go command makes the folder, for all users to read.
 	programs := filepath.Join(work, "programs") + "/"
 	flags := "-s -w -X github.com/containerd/containerd/v2/version.Version=" + version
-	cmd := exec.CommandContext(ctx, compiler, append([]string{"build", "-trimpath", "-ldflags", flags, "-o", programs}, packages...)...)
-	cmd.Dir = filepath.Join(f.Root, module)
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly")
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w\n%s", err, bytes.TrimSpace(output))
+	args := append([]string{"-ldflags", flags, "-o", programs}, packages...)
+	if err := f.GoBuild(ctx, filepath.Join(f.Root, module), []string{"GOWORK=off", "GOFLAGS=-mod=readonly"}, args...); err != nil {
+		return err
 	}
 	// Another process may have been faster, with the same programs.
 	if err := os.Rename(programs, dir); err != nil && !errors.Is(err, fs.ErrExist) {
