@@ -21,19 +21,10 @@ func (f *files) checkConfig() {
 		return
 	}
 	f.checkEmbedded()
-	if err := f.Plan.CheckRequested(f.config, nil); err != nil {
-		f.r.Fail("requested options", "%v", err)
-	} else {
-		requested, tolerated := len(f.Plan.Requested.Options), len(f.Plan.Tolerated())
-		f.r.Pass("requested options", "%d as requested, %d excepted", requested-tolerated, tolerated)
-	}
-	if len(f.Plan.Forbidden) == 0 {
-		return
-	}
-	if err := f.Plan.CheckForbidden(f.config); err != nil {
-		f.r.Fail("forbidden options", "%v", err)
-	} else {
-		f.r.Pass("forbidden options", "none of %d that belong to the debug kernel", len(f.Plan.Forbidden))
+	requested, tolerated := len(f.Plan.Requested.Options), len(f.Plan.Tolerated())
+	f.r.Result("requested options", f.Plan.CheckRequested(f.config, nil), "%d as requested, %d excepted", requested-tolerated, tolerated)
+	if forbidden := len(f.Plan.Forbidden); forbidden > 0 {
+		f.r.Result("forbidden options", f.Plan.CheckForbidden(f.config), "none of %d that belong to the debug kernel", forbidden)
 	}
 }
 
@@ -63,19 +54,12 @@ func (f *files) checkEmbedded() {
 // firstDifference is the first line in which two configurations differ.
 func firstDifference(embedded, shipped []byte) string {
 	a, b := strings.Split(string(embedded), "\n"), strings.Split(string(shipped), "\n")
-	for i := range max(len(a), len(b)) {
-		var left, right string
-		if i < len(a) {
-			left = a[i]
-		}
-		if i < len(b) {
-			right = b[i]
-		}
-		if left != right {
-			return fmt.Sprintf("line %d is %q in vmlinux and %q in the file", i+1, left, right)
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return fmt.Sprintf("line %d is %q in vmlinux and %q in the file", i+1, a[i], b[i])
 		}
 	}
-	return "they differ only in length"
+	return fmt.Sprintf("it has %d lines in vmlinux and %d in the file", len(a), len(b))
 }
 
 // checkBTF parses the types of the kernel if its configuration promises them, and
@@ -99,11 +83,7 @@ func (f *files) checkBTF() {
 		f.r.Fail(name, "vmlinux has .BTF, %d bytes, and CONFIG_DEBUG_INFO_BTF is off", len(raw))
 	default:
 		saw, err := types(raw)
-		if err != nil {
-			f.r.Fail(name, "%v", err)
-			return
-		}
-		f.r.Pass(name, "%s", saw)
+		f.r.Result(name, err, "%s", saw)
 	}
 }
 

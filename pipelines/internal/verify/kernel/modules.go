@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -135,10 +134,23 @@ var errUnsigned = errors.New("the module is not signed")
 // signature is that of a module: what scripts/sign-file of Linux appends, a PKCS#7
 // message without attributes, a struct module_signature, and a line of text.
 type signature struct {
+	algorithm
 	// content is the module without its signature.
 	content   []byte
-	hash      crypto.Hash
 	signature []byte
+}
+
+// algorithm is one that CONFIG_MODULE_SIG_HASH may choose.
+type algorithm struct {
+	oid        asn1.ObjectIdentifier
+	hash       crypto.Hash
+	rsa, ecdsa x509.SignatureAlgorithm
+}
+
+var algorithms = []algorithm{
+	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}, crypto.SHA256, x509.SHA256WithRSA, x509.ECDSAWithSHA256},
+	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}, crypto.SHA384, x509.SHA384WithRSA, x509.ECDSAWithSHA384},
+	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}, crypto.SHA512, x509.SHA512WithRSA, x509.ECDSAWithSHA512},
 }
 
 // contentInfo, signedData and signerInfo are what modules use of RFC 5652.
@@ -165,16 +177,6 @@ type signerInfo struct {
 
 // oidSignedData is the type of the message.
 var oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
-
-// digests are the algorithms that CONFIG_MODULE_SIG_HASH may choose.
-var digests = []struct {
-	oid  asn1.ObjectIdentifier
-	hash crypto.Hash
-}{
-	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}, crypto.SHA256},
-	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}, crypto.SHA384},
-	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}, crypto.SHA512},
-}
 
 // parseSignature splits a module from its signature.
 func parseSignature(module []byte) (signature, error) {
@@ -215,9 +217,9 @@ func parseMessage(der []byte) (signature, error) {
 		return signature{}, fmt.Errorf("%d signers: want one", len(data.SignerInfos))
 	}
 	signer := data.SignerInfos[0]
-	for _, known := range digests {
+	for _, known := range algorithms {
 		if known.oid.Equal(signer.DigestAlgorithm.Algorithm) {
-			return signature{hash: known.hash, signature: signer.Signature}, nil
+			return signature{algorithm: known, signature: signer.Signature}, nil
 		}
 	}
 	return signature{}, fmt.Errorf("the digest's algorithm %s is not one that Linux signs with today", signer.DigestAlgorithm.Algorithm)
@@ -226,34 +228,12 @@ func parseMessage(der []byte) (signature, error) {
 // verify checks the signature with the certificate it must be from. The
 // kernel ignores its validity in time, and so does this.
 func (s signature) verify(certificate *x509.Certificate) error {
-	algorithm := x509.UnknownSignatureAlgorithm
-	for _, known := range algorithms {
-		if known.key == certificate.PublicKeyAlgorithm && known.hash == s.hash {
-			algorithm = known.algorithm
-		}
+	chosen := s.rsa
+	if certificate.PublicKeyAlgorithm == x509.ECDSA {
+		chosen = s.ecdsa
 	}
-	if err := certificate.CheckSignature(algorithm, s.content, s.signature); err != nil {
-		return fmt.Errorf("the signature is not by the key of certificate %s: %w", serialNumber(certificate.SerialNumber), err)
+	if err := certificate.CheckSignature(chosen, s.content, s.signature); err != nil {
+		return fmt.Errorf("the signature is not by the key of certificate %x: %w", certificate.SerialNumber, err)
 	}
 	return nil
-}
-
-var algorithms = []struct {
-	key       x509.PublicKeyAlgorithm
-	hash      crypto.Hash
-	algorithm x509.SignatureAlgorithm
-}{
-	{x509.RSA, crypto.SHA256, x509.SHA256WithRSA},
-	{x509.RSA, crypto.SHA384, x509.SHA384WithRSA},
-	{x509.RSA, crypto.SHA512, x509.SHA512WithRSA},
-	{x509.ECDSA, crypto.SHA256, x509.ECDSAWithSHA256},
-	{x509.ECDSA, crypto.SHA384, x509.ECDSAWithSHA384},
-	{x509.ECDSA, crypto.SHA512, x509.ECDSAWithSHA512},
-}
-
-func serialNumber(number *big.Int) string {
-	if number == nil {
-		return "without a number"
-	}
-	return number.Text(16)
 }

@@ -95,6 +95,15 @@ func (r *Report) Judge(name string, problems []string, format string, args ...an
 	r.Pass(name, format, args...)
 }
 
+// Result adds a check that failed with an error, or passed without one.
+func (r *Report) Result(name string, err error, format string, args ...any) {
+	if err != nil {
+		r.Fail(name, "%v", err)
+		return
+	}
+	r.Pass(name, format, args...)
+}
+
 // Require turns the checks of the given names that were skipped into failures.
 // A name that no check of the report has is an error.
 func (r *Report) Require(names []string) error {
