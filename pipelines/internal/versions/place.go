@@ -3,6 +3,8 @@ package versions
 import (
 	"io/fs"
 	"net/url"
+	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,90 +48,102 @@ func (l *loader) places(source string, list *yaml.Node) []Place {
 
 // place reads one place; its problems are reported with the path of the source.
 func (l *loader) place(source string, node *yaml.Node) Place {
-	where := source + ", a place"
 	place := Place{Line: node.Line}
-	pairs := l.pairs(node, where)
-	if pairs == nil {
+	values := l.fill(node, source+", a place", reflect.ValueOf(&place).Elem())
+	if values == nil {
 		return place
 	}
-	found := map[string]bool{}
-	for _, pair := range pairs {
-		found[pair.name] = true
-		switch pair.name {
-		case "name":
-			place.Name, _ = l.text(pair, source)
-		case "sha256":
-			place.SHA256 = l.sha256(pair, source)
-		case "size":
-			place.Size = l.size(pair, source)
-		case "url":
-			place.URL = l.url(pair, source)
-		case "debian":
-			place.Debian = l.debian(pair, source)
-		case "git":
-			place.Git = l.git(pair, source)
-		case "go":
-			place.Go = l.goModule(pair, source)
-		case "goproxy":
-			values := l.strings(pair, source+", a goproxy place", goProxyKeys)
-			place.GoProxy = &GoProxy{Module: values[0], Version: values[1]}
-		default:
-			l.unknown(pair, where, placeKeys)
-		}
+	l.kind(source+", a place", node, values)
+	l.matches(values["sha256"], sha256Hex, place.SHA256, source+": the sha256 %q is not 64 lower-case hex digits; take it from sha256sum")
+	if place.URL != "" {
+		l.address(values["url"], place.URL, source)
 	}
-	l.placeShape(where, node, found)
+	if g := place.Git; g != nil {
+		l.git(g, values["git"], source)
+	}
+	if d := place.Debian; d != nil && strings.Contains(d.File, "/") {
+		l.at(values["debian"], "%s: the file %q has a folder; write only its name", source, d.File)
+	}
+	if g := place.Go; g != nil {
+		l.matches(values["go"], goSum, g.Sum, source+": the sum %q is not h1: and 44 characters; take it from go mod download -json")
+	}
 	return place
 }
 
-// placeShape checks the combination of keys of a place.
-func (l *loader) placeShape(where string, node *yaml.Node, found map[string]bool) {
-	var kinds []string
-	for _, kind := range placeKinds {
-		if found[kind] {
-			kinds = append(kinds, kind)
+// fill reads a mapping into a struct, by the yaml tags of its fields, and returns
+// the values by name, nil for anything but a mapping. A field with omitempty may be
+// missing.
+func (l *loader) fill(node *yaml.Node, where string, into reflect.Value) map[string]*yaml.Node {
+	pairs := l.pairs(node, where)
+	if pairs == nil {
+		return nil
+	}
+	values := map[string]*yaml.Node{}
+	for _, pair := range pairs {
+		values[pair.name] = pair.value
+	}
+	var known []string
+	for i := range into.NumField() {
+		name, optional, _ := strings.Cut(into.Type().Field(i).Tag.Get("yaml"), ",")
+		if name == "" {
+			continue
+		}
+		known = append(known, name)
+		if values[name] == nil && optional == "" {
+			l.at(node, "%s without a %s; add it", where, name)
+		} else if values[name] != nil {
+			l.value(pair{name: name, value: values[name]}, where, into.Field(i))
 		}
 	}
+	for _, pair := range pairs {
+		if !slices.Contains(known, pair.name) {
+			l.unknown(pair, where, known)
+		}
+	}
+	return values
+}
+
+// value reads one value of a struct: a string, a size or a struct.
+func (l *loader) value(pair pair, where string, into reflect.Value) {
+	switch into.Kind() {
+	case reflect.String:
+		text, _ := l.text(pair, where)
+		into.SetString(text)
+	case reflect.Int64:
+		size, err := strconv.ParseInt(pair.value.Value, 10, 64)
+		if err != nil || size <= 0 || pair.value.ShortTag() != "!!int" {
+			l.at(pair.value, "%s: the %s %q is not a number of bytes; write one like 157422084, or none", where, pair.name, pair.value.Value)
+		}
+		into.SetInt(size)
+	case reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		l.fill(pair.value, where+" of kind "+pair.name, into.Elem())
+	}
+}
+
+// kind checks that a place is of exactly one kind, and that it has a hash.
+func (l *loader) kind(where string, node *yaml.Node, values map[string]*yaml.Node) {
+	kinds := slices.DeleteFunc(slices.Clone(placeKinds), func(kind string) bool { return values[kind] == nil })
 	switch {
 	case len(kinds) == 0:
 		l.at(node, "%s without a kind; add one of %s", where, strings.Join(placeKinds, ", "))
 	case len(kinds) > 1:
 		l.at(node, "%s of several kinds: %s; make a place of each", where, strings.Join(kinds, " and "))
-	case kinds[0] == "go" && found["sha256"]:
+	case kinds[0] == "go" && values["sha256"] != nil:
 		l.at(node, "%s that is a Go module with a sha256; remove it, the sum is the hash", where)
-	case kinds[0] != "go" && kinds[0] != "git" && !found["sha256"]:
+	case kinds[0] != "go" && kinds[0] != "git" && values["sha256"] == nil:
 		l.at(node, "%s without a sha256; add that of the file", where)
 	}
-	if !found["name"] {
-		l.at(node, "%s without a name; add name: \"upstream\" or the like", where)
+}
+
+// matches checks the form of a value unless it is empty.
+func (l *loader) matches(node *yaml.Node, form *regexp.Regexp, value, format string) {
+	if value != "" && !form.MatchString(value) {
+		l.at(node, format, value)
 	}
 }
 
-func (l *loader) sha256(pair pair, where string) string {
-	value, ok := l.text(pair, where)
-	if ok && !sha256Hex.MatchString(value) {
-		l.at(pair.value, "%s: the sha256 %q is not 64 lower-case hex digits; take it from sha256sum", where, value)
-	}
-	return value
-}
-
-func (l *loader) size(pair pair, where string) int64 {
-	size, err := strconv.ParseInt(pair.value.Value, 10, 64)
-	if err != nil || size <= 0 || pair.value.ShortTag() != "!!int" {
-		l.at(pair.value, "%s: the size %q is not a number of bytes; write one like 157422084, or none", where, pair.value.Value)
-	}
-	return size
-}
-
-func (l *loader) url(pair pair, where string) string {
-	value, ok := l.text(pair, where)
-	if !ok {
-		return ""
-	}
-	l.address(pair.value, value, where)
-	return value
-}
-
-// address checks an address of something to download.
+// address checks the address of a download.
 func (l *loader) address(node *yaml.Node, value, where string) {
 	parsed, err := url.Parse(value)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http" {
@@ -137,57 +151,15 @@ func (l *loader) address(node *yaml.Node, value, where string) {
 	}
 }
 
-func (l *loader) git(field pair, where string) *Git {
-	values := l.strings(field, where+", a git place", gitKeys, "commit", "path", "ref")
-	g := &Git{URL: values[0], Commit: values[1], Path: values[2], Ref: values[3]}
+func (l *loader) git(g *Git, node *yaml.Node, where string) {
 	if (g.Commit == "") == (g.Ref == "") {
-		l.at(field.key, "%s, a git place: it needs either a commit, or a ref whose commit is not known yet; write one of them", where)
+		l.at(node, "%s, a git place: it needs either a commit, or a ref whose commit is not known yet; write one of them", where)
 	}
 	if g.URL != "" {
-		l.address(field.value, g.URL, where)
+		l.address(node, g.URL, where)
 	}
-	if g.Commit != "" && !commitHex.MatchString(g.Commit) {
-		l.at(field.value, "%s: the commit %q is not 40 lower-case hex digits; a tag or branch may move, so take what git rev-parse TAG^{commit} prints", where, g.Commit)
-	}
+	l.matches(node, commitHex, g.Commit, where+": the commit %q is not 40 lower-case hex digits; a tag or branch may move, so take what git rev-parse TAG^{commit} prints")
 	if g.Path != "" && (!fs.ValidPath(g.Path) || g.Path == ".") {
-		l.at(field.value, "%s: the path %q is not one below the root of the repository; write folder/folder", where, g.Path)
+		l.at(node, "%s: the path %q is not one below the root of the repository; write folder/folder", where, g.Path)
 	}
-	return g
-}
-
-func (l *loader) debian(field pair, where string) *Debian {
-	values := l.strings(field, where+", a Debian place", debianKeys)
-	if strings.Contains(values[3], "/") {
-		l.at(field.value, "%s: the file %q has a folder; write only its name", where, values[3])
-	}
-	return &Debian{Package: values[0], Version: values[1], Suite: values[2], File: values[3]}
-}
-
-func (l *loader) goModule(field pair, where string) *GoModule {
-	values := l.strings(field, where+", a Go place", goKeys)
-	if values[2] != "" && !goSum.MatchString(values[2]) {
-		l.at(field.value, "%s: the sum %q is not h1: and 44 characters; take it from go mod download -json", where, values[2])
-	}
-	return &GoModule{Module: values[0], Version: values[1], Sum: values[2]}
-}
-
-// strings returns the values of a mapping that has exactly these keys, except that
-// the optional ones may be missing.
-func (l *loader) strings(field pair, where string, names []string, optional ...string) []string {
-	values := make([]string, len(names))
-	pairs := l.pairs(field.value, where)
-	for _, pair := range pairs {
-		i := slices.Index(names, pair.name)
-		if i < 0 {
-			l.unknown(pair, where, names)
-			continue
-		}
-		values[i], _ = l.text(pair, where)
-	}
-	for _, name := range names {
-		if pairs != nil && !slices.Contains(optional, name) && !slices.ContainsFunc(pairs, func(p pair) bool { return p.name == name }) {
-			l.at(field.key, "%s without a %s; add it", where, name)
-		}
-	}
-	return values
 }

@@ -174,16 +174,8 @@ var (
 	addressKeys = []string{"url", "repo", "registry", "name"}
 )
 
-// The keys of a place, and of the kinds of places that are mappings. Every key of
-// the latter is required, except for git.
-var (
-	placeKinds  = []string{"url", "debian", "git", "go", "goproxy"}
-	placeKeys   = append([]string{"name", "sha256", "size"}, placeKinds...)
-	debianKeys  = []string{"package", "version", "suite", "file"}
-	gitKeys     = []string{"url", "commit", "path", "ref"}
-	goKeys      = []string{"module", "version", "sum"}
-	goProxyKeys = []string{"module", "version"}
-)
+// placeKinds are the keys that decide the kind of a place: it has exactly one.
+var placeKinds = []string{"url", "debian", "git", "go", "goproxy"}
 
 var (
 	// plainName has no dot, which separates the names of a path.

@@ -36,18 +36,18 @@ type Source struct {
 // Place is one place that a source can come from. Exactly one of URL, Debian,
 // Git, Go and GoProxy is set.
 type Place struct {
-	Name string
+	Name string `yaml:"name"`
 	// URL is an http or https address.
-	URL     string
-	Debian  *Debian
-	Git     *Git
-	Go      *GoModule
-	GoProxy *GoProxy
+	URL     string    `yaml:"url,omitempty"`
+	Debian  *Debian   `yaml:"debian,omitempty"`
+	Git     *Git      `yaml:"git,omitempty"`
+	Go      *GoModule `yaml:"go,omitempty"`
+	GoProxy *GoProxy  `yaml:"goproxy,omitempty"`
 	// SHA256 is that of the file, in 64 lower-case hex digits. It is empty for a
 	// Go module, which has a sum of its own, and may be for Git.
-	SHA256 string
+	SHA256 string `yaml:"sha256,omitempty"`
 	// Size is that of the downloaded file in bytes, 0 where unknown.
-	Size int64
+	Size int64 `yaml:"size,omitempty"`
 	// Line is where the place begins in the file, counted from 1.
 	Line int
 }
@@ -56,10 +56,12 @@ type Place struct {
 type Debian struct {
 	// Package is the name of the source package, Version the Debian version
 	// with its epoch: "qemu", "1:10.2.2+ds-1".
-	Package, Version string
+	Package string `yaml:"package"`
+	Version string `yaml:"version"`
 	// Suite is the release that holds the version, "trixie-backports", and
 	// File the name of the file in the package, "qemu_10.2.2+ds.orig.tar.xz".
-	Suite, File string
+	Suite string `yaml:"suite"`
+	File  string `yaml:"file"`
 }
 
 // Git is a commit of a repository. The file is an uncompressed tar of Path in the
@@ -67,23 +69,28 @@ type Debian struct {
 type Git struct {
 	// URL is the argument of git fetch, Commit 40 lower-case hex digits. Path is a
 	// folder of the repository, "" for all of it.
-	URL, Commit, Path string
+	URL    string `yaml:"url"`
+	Commit string `yaml:"commit,omitempty"`
+	Path   string `yaml:"path,omitempty"`
 	// Ref is a tag or branch without a pinned commit: nothing can be built from
 	// it, because it can move. Commit is "" then.
-	Ref string
+	Ref string `yaml:"ref,omitempty"`
 }
 
 // GoProxy is a module with everything in its go.sum. The file is an uncompressed
 // tar of the module proxy's files for them, below a folder "proxy", for
 // GOPROXY=file://.
 type GoProxy struct {
-	Module, Version string
+	Module  string `yaml:"module"`
+	Version string `yaml:"version"`
 }
 
 // GoModule is a module at a version; Sum is the one of its tree in a go.sum
 // file, "h1:" and a base64 SHA-256.
 type GoModule struct {
-	Module, Version, Sum string
+	Module  string `yaml:"module"`
+	Version string `yaml:"version"`
+	Sum     string `yaml:"sum"`
 }
 
 // Hash returns "sha256:" and the hex SHA-256 of the file that the place holds,
