@@ -159,7 +159,7 @@ func TestBadKernels(t *testing.T) {
 		"crossed link":   {with(good(t), "vmlinux-debug.container", "-> vmlinuz-"+version), "links", report.Failed, "want vmlinux-6.18.15-188-debug"},
 
 		"truncated vmlinuz": {with(good(t), "vmlinuz-"+version, string(kimagetest.BzImage("6.18.15")[:5000])), "vmlinuz", report.Failed, "cut short: it has 5000 bytes and needs 10240"},
-		"garbage vmlinuz":   {with(good(t), "vmlinuz-"+version, "hello"), "vmlinuz", report.Failed, "no kernel image"},
+		"garbage vmlinuz":   {with(good(t), "vmlinuz-"+version, "hello"), "vmlinuz", report.Failed, "not a kernel image"},
 		"vmlinuz of arm":    {with(good(t), "vmlinuz-"+version, string(kimagetest.ARM64(banner))), "vmlinuz", report.Failed, "another architecture: arm64 Image for aarch64, want x86_64"},
 		"ELF as vmlinuz":    {with(good(t), "vmlinuz-"+version, vmlinux(t, config)), "vmlinuz", report.Failed, "the format is ELF: hypervisors want x86 bzImage"},
 		"another release":   {with(good(t), "vmlinuz-"+version, string(kimagetest.BzImage("6.18.14"))), "vmlinuz", report.Failed, "the release is 6.18.14: want 6.18.15, the pin v6.18.15"},

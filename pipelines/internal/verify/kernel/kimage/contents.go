@@ -11,17 +11,17 @@ import (
 	"slices"
 )
 
-// maxConfig bounds a configuration, in bytes; real ones have some 100 to 300 kB.
+// maxConfig limits a configuration, in bytes; real ones have 100 to 300 kB.
 const maxConfig = 16 << 20
 
-// ErrNone is returned for what an image does not have.
+// ErrNone is the error of content that an image does not have.
 var ErrNone = errors.New("not in the image")
 
-// banner begins the text that `cat /proc/version` prints.
+// banner begins the text of /proc/version.
 const banner = "Linux version "
 
-// release returns the release of the text of /proc/version, "" where the image
-// has no such text that can be read.
+// release returns the release in the text of /proc/version, "" if the image has no
+// readable text.
 func (i Image) release() string {
 	for _, section := range i.Sections {
 		for rest := section.Data; ; {
@@ -29,7 +29,7 @@ func (i Image) release() string {
 			if !found {
 				break
 			}
-			// The same words stand in format strings: "Linux version %s".
+			// Format strings have the same words: "Linux version %s".
 			if text := firstWord(after); text != "" && text[0] >= '0' && text[0] <= '9' {
 				return text
 			}
@@ -39,9 +39,9 @@ func (i Image) release() string {
 	return ""
 }
 
-// HasBanner says whether the text of /proc/version is at an address, as it is
-// where the symbol linux_banner points. Known is false for an image without
-// addresses, or without text that can be read.
+// HasBanner reports whether the text of /proc/version is at an address, such as that
+// of the symbol linux_banner. Known is false for an image without addresses or
+// without readable text.
 func (i Image) HasBanner(address uint64) (has, known bool) {
 	if i.Release == "" {
 		return false, false
@@ -59,8 +59,8 @@ func (i Image) HasBanner(address uint64) (has, known bool) {
 	return has, known
 }
 
-// Packs says whether the image has the longest section of another in it: that of
-// a decompressor is the kernel that it unpacks.
+// Packs reports whether the image contains the longest section of a decompressor,
+// which is the compressed kernel.
 func (i Image) Packs(decompressor Image) bool {
 	var longest []byte
 	for _, section := range decompressor.Sections {
@@ -71,8 +71,8 @@ func (i Image) Packs(decompressor Image) bool {
 	return len(longest) > 0 && slices.ContainsFunc(i.Sections, func(s Section) bool { return bytes.Contains(s.Data, longest) })
 }
 
-// Config returns the .config that the kernel carries in itself, ErrNone where it
-// was built without CONFIG_IKCONFIG.
+// Config returns the embedded .config, or ErrNone for a kernel without
+// CONFIG_IKCONFIG.
 func (i Image) Config() ([]byte, error) {
 	for _, section := range i.Sections {
 		_, rest, found := bytes.Cut(section.Data, []byte("IKCFG_ST\x1f\x8b"))
@@ -90,15 +90,15 @@ func (i Image) Config() ([]byte, error) {
 			return nil, fmt.Errorf("unpacking the embedded configuration: %w", err)
 		}
 		if len(config) > maxConfig {
-			return nil, fmt.Errorf("the embedded configuration has more than %d bytes: refused", maxConfig)
+			return nil, fmt.Errorf("the embedded configuration is larger than the limit of %d bytes", maxConfig)
 		}
 		return config, nil
 	}
 	return nil, ErrNone
 }
 
-// BTF returns the raw types of the kernel, ErrNone where it has none. In an
-// image without named sections they are found by their header.
+// BTF returns the raw types of the kernel, or ErrNone. In an image without named
+// sections it finds them by their header.
 func (i Image) BTF() ([]byte, error) {
 	for _, section := range i.Sections {
 		if section.Name == ".BTF" {
@@ -114,8 +114,8 @@ func (i Image) BTF() ([]byte, error) {
 	return nil, ErrNone
 }
 
-// findBTF finds the blob that has the header of version 1, whose lengths fit,
-// and whose string table begins as it must.
+// findBTF finds a blob with the header of version 1, plausible lengths and a valid
+// string table.
 func findBTF(data []byte) []byte {
 	const headerSize = 24
 	magic := []byte{0x9f, 0xeb, 1, 0, headerSize, 0, 0, 0}
@@ -136,7 +136,7 @@ func findBTF(data []byte) []byte {
 	}
 }
 
-// Contains says whether the kernel has the bytes in one of its parts.
+// Contains reports whether a section of the kernel has the bytes.
 func (i Image) Contains(data []byte) bool {
 	for _, section := range i.Sections {
 		if bytes.Contains(section.Data, data) {
@@ -146,8 +146,8 @@ func (i Image) Contains(data []byte) bool {
 	return false
 }
 
-// BuildID returns the build ID out of ELF notes, such as /sys/kernel/notes has,
-// in hex, "" where there is none. Notes are in the byte order of their machine.
+// BuildID returns the build ID in ELF notes, such as those of /sys/kernel/notes, in
+// hex, or "". Notes are in the byte order of their machine.
 func BuildID(notes []byte) string {
 	const header, typeBuildID, owner = 12, 3, "GNU\x00"
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {

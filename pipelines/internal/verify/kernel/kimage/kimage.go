@@ -1,10 +1,10 @@
-// Package kimage reads kernel images: what format one has and for which
-// architecture, by magic numbers; which release it says it is; and what is
-// inside of it, the configuration of IKCONFIG, the types of BTF and the notes
-// that tell one build from another.
+// Package kimage reads kernel images: their format and architecture, by magic
+// numbers; their release; and their contents: the configuration of IKCONFIG, the
+// types of BTF and the notes that identify a build.
 //
-// Images are not trusted: every offset in them is held against the size of the
-// file before it is followed, and no more is read than an image can need.
+// Images are not trusted: every offset is checked against the size of the file
+// before it is followed, and no more is read than an image can need. The package
+// decompresses only what arm64 boots compressed, and disassembles nothing.
 package kimage
 
 import (
@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// Format is the kind of a kernel image.
+// Format is the format of a kernel image.
 type Format string
 
 // The formats that Kata's hypervisors load.
@@ -29,33 +29,33 @@ const (
 	ELF         Format = "ELF"
 )
 
-// maxImage is the largest image that is read into memory, in bytes: compressed
-// kernels and raw images. ELF files with debug information stay on disk.
+// maxImage is the largest compressed or raw image that is read into memory, in bytes.
+// Debug information of ELF files stays on disk.
 const maxImage = 512 << 20
 
-// Image is what an image says of itself.
+// Image is the description of an image.
 type Image struct {
 	Format Format
-	// Arch is named as `uname -m` names it: "x86_64", "aarch64".
+	// Arch is the architecture by `uname -m`: "x86_64", "aarch64".
 	Arch string
-	// Release is what `uname -r` will print, "" where the image does not say.
+	// Release is the release by `uname -r`, "" if the image has none.
 	Release string
-	// Sections are the parts of the kernel that are mapped at run time, nil for
-	// compressed images.
+	// Sections are the parts of the kernel that are mapped at run time, nil for a
+	// compressed image.
 	Sections []Section
 }
 
 // Section is a part of a kernel image.
 type Section struct {
-	// Name is "" where the format has no names.
+	// Name is "" if the format has no names.
 	Name string
-	// Address is the virtual one, 0 where the format has none.
+	// Address is the virtual address, 0 if the format has none.
 	Address uint64
 	Data    []byte
 }
 
-// Open reads an image of size bytes. A truncated image, and one of an unknown
-// format, are errors that say what is wrong.
+// Open reads an image of size bytes. A truncated image and an unknown format are
+// errors.
 func Open(r io.ReaderAt, size int64) (Image, error) {
 	head := make([]byte, min(size, headSize))
 	if _, err := r.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
@@ -75,20 +75,19 @@ func Open(r io.ReaderAt, size int64) (Image, error) {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		return openGzip(r, size)
 	case size < headSize:
-		return Image{}, fmt.Errorf("%d bytes that begin with %s: no kernel image, or one that was cut short", size, show(head))
+		return Image{}, fmt.Errorf("%d bytes that begin with %s: not a kernel image, or cut short", size, show(head))
 	}
-	return Image{}, fmt.Errorf("begins with %s: no bzImage, arm64 Image or ELF file", show(head))
+	return Image{}, fmt.Errorf("begins with %s: not a bzImage, arm64 Image or ELF file", show(head))
 }
 
-// headSize is how much of an image Open looks at: the mark of s390 is the one
-// that stands last.
+// headSize is how much of an image Open needs: the mark of s390 is the last one.
 const headSize = 0x10010
 
 func is(head []byte, offset int, magic string) bool {
 	return len(head) >= offset+len(magic) && string(head[offset:offset+len(magic)]) == magic
 }
 
-// show prints the first bytes of something that is not known.
+// show prints the first bytes of an unknown file.
 func show(head []byte) string {
 	if len(head) == 0 {
 		return "nothing"
@@ -96,7 +95,7 @@ func show(head []byte) string {
 	return fmt.Sprintf("% x", head[:min(len(head), 16)])
 }
 
-// truncated is the error of an image that is shorter than it says.
+// truncated is the error of an image that is shorter than its header says.
 func truncated(size, want int64) error {
 	return fmt.Errorf("the image is cut short: it has %d bytes and needs %d", size, want)
 }
@@ -104,7 +103,7 @@ func truncated(size, want int64) error {
 // whole reads an image into memory.
 func whole(r io.ReaderAt, size int64) ([]byte, error) {
 	if size > maxImage {
-		return nil, fmt.Errorf("the image has %d bytes: more than %d are refused", size, maxImage)
+		return nil, fmt.Errorf("the image has %d bytes, more than the limit of %d", size, maxImage)
 	}
 	data := make([]byte, size)
 	if _, err := r.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
@@ -113,7 +112,7 @@ func whole(r io.ReaderAt, size int64) ([]byte, error) {
 	return data, nil
 }
 
-// openGzip reads the one compressed format that boots as it is: arm64's.
+// openGzip reads arm64's Image.gz.
 func openGzip(r io.ReaderAt, size int64) (Image, error) {
 	stream, err := gzip.NewReader(io.NewSectionReader(r, 0, size))
 	if err != nil {
@@ -127,17 +126,17 @@ func openGzip(r io.ReaderAt, size int64) (Image, error) {
 		return Image{}, fmt.Errorf("reading the gzip stream of the image: %w", err)
 	}
 	if len(data) > maxImage {
-		return Image{}, fmt.Errorf("the image unpacks to more than %d bytes: refused", maxImage)
+		return Image{}, fmt.Errorf("the unpacked image is larger than the limit of %d bytes", maxImage)
 	}
 	if !is(data, 0x38, "ARM\x64") {
-		return Image{}, fmt.Errorf("a gzip stream of something that begins with %s: no arm64 Image", show(data))
+		return Image{}, fmt.Errorf("a gzip stream whose content begins with %s: not an arm64 Image", show(data))
 	}
 	image, err := openARM64(bytes.NewReader(data), int64(len(data)))
 	image.Format = ARM64Gzip
 	return image, err
 }
 
-// firstWord returns the release at the beginning of a version text: "6.18.15" of
+// firstWord returns the release at the beginning of a version text: "6.18.15" from
 // "6.18.15 (kata@host) #1 SMP".
 func firstWord(text []byte) string {
 	word, _, _ := strings.Cut(string(text[:min(len(text), 256)]), " ")

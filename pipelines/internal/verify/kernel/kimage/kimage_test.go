@@ -76,14 +76,14 @@ func TestOpenRefuses(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"nothing":               {nil, "0 bytes that begin with nothing: no kernel image"},
-		"text":                  {[]byte("hello"), "68 65 6c 6c 6f: no kernel image"},
-		"a large text":          {bytes.Repeat([]byte("x"), 1<<17), "no bzImage, arm64 Image or ELF file"},
+		"nothing":               {nil, "0 bytes that begin with nothing: not a kernel image"},
+		"text":                  {[]byte("hello"), "68 65 6c 6c 6f: not a kernel image"},
+		"a large text":          {bytes.Repeat([]byte("x"), 1<<17), "not a bzImage, arm64 Image or ELF file"},
 		"half a bzImage":        {half(kimagetest.BzImage(release)), "cut short: it has"},
 		"header of a bzImage":   {kimagetest.BzImage(release)[:0x210], "cut short"},
-		"half an Image":         {kimagetest.ARM64(text)[:200], "it was cut short, or is no Linux"},
+		"half an Image":         {kimagetest.ARM64(text)[:200], "it was cut short, or is not Linux"},
 		"half an Image.gz":      {half(compress(t, kimagetest.ARM64(text+strings.Repeat("abcdefgh", 9999)))), "cut short: its gzip stream ends"},
-		"gzip of something":     {compress(t, []byte("hello")), "no arm64 Image"},
+		"gzip of something":     {compress(t, []byte("hello")), "not an arm64 Image"},
 		"half an s390 image":    {kimagetest.S390(release)[:0x10800], "does not end with the mark"},
 		"header of s390":        {kimagetest.S390(release)[:0x10020], "cut short"},
 		"half an ELF":           {half(elf), "cut short"},

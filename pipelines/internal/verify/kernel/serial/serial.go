@@ -1,10 +1,10 @@
-// Package serial is what a guest's init and the program outside say to each
-// other over the serial line: a line of text for everything the init saw,
+// Package serial is the protocol of a guest's init on the serial line: one line of
+// text for each observation,
 //
 //	@kata-verify 5d41402a {"name":"release","value":"6.18.15"}
 //
-// where the number is the CRC-32 of the JSON, so that a line that the kernel
-// wrote into is recognised. Everything else on the line is the kernel's.
+// where the number is the CRC-32 of the JSON, which detects lines that the kernel
+// wrote into. All other lines are the kernel's.
 package serial
 
 import (
@@ -41,7 +41,7 @@ const (
 	Mount       = "mount "
 )
 
-// What the two sides call the things that they share.
+// Names of the things that both sides share.
 const (
 	// ShareTag is the tag of the folder that the guest mounts over 9p.
 	ShareTag = "kata-verify"
@@ -52,18 +52,18 @@ const (
 	FromGuest = "from-guest"
 )
 
-// Observation is one thing that the init saw.
+// Observation is one observation of the init.
 type Observation struct {
 	// Name is one of the constants.
 	Name string `json:"name"`
-	// Value is what it saw, for a person unless the name says otherwise.
+	// Value is the observed value.
 	Value string `json:"value,omitempty"`
-	// Items are what there are several of, sorted.
+	// Items are several observed values, sorted.
 	Items []string `json:"items,omitempty"`
 	// Size and SHA256 (in hex) are those of a file.
 	Size   int64  `json:"size,omitempty"`
 	SHA256 string `json:"sha256,omitempty"`
-	// Error says why the thing is not there or does not work.
+	// Error is why the thing is missing or does not work.
 	Error string `json:"error,omitempty"`
 }
 
@@ -76,10 +76,10 @@ func Encode(o Observation) (string, error) {
 	return fmt.Sprintf("%s%08x %s", mark, crc32.ChecksumIEEE(text), text), nil
 }
 
-// Decode reads a line of the console. Ours is false for one that is not of the
-// protocol; one that is, and is damaged, is an error.
+// Decode reads a line of the console. Ours is false for a line of the kernel. A
+// damaged line of the protocol is an error.
 func Decode(line string) (o Observation, ours bool, err error) {
-	// The kernel may have left its own last line without an end.
+	// The kernel may have left its last line without an end.
 	_, text, found := strings.Cut(line, mark)
 	if !found {
 		return Observation{}, false, nil
@@ -103,11 +103,10 @@ func shorten(line string) string {
 	return line
 }
 
-// panics are the texts after which a kernel does not go on.
+// panics are the messages of a kernel that stops.
 var panics = []string{"Kernel panic - not syncing", "Unable to mount root fs"}
 
-// Panic says whether a line of the console tells that the kernel has given up,
-// and why.
+// Panic reports whether a line of the console is the message of a kernel that stops.
 func Panic(line string) (why string, is bool) {
 	for _, text := range panics {
 		if at := strings.Index(line, text); at >= 0 {
