@@ -59,7 +59,7 @@ func prefill(ts *testscript.TestScript, neg bool, args []string) {
 	plan := plan(ts, args[0])
 	canonical, err := plan.Recipe.Canonical()
 	ts.Check(err)
-	s := store.Open(filepath.Join(ts.Getenv("KATA_PIPELINES_CACHE"), "store"), func(text string) { ts.Logf("%s", text) })
+	s := store.Open(filepath.Join(ts.Getenv("KATA_PIPELINES_CACHE"), "store"), nil)
 	_, err = s.Put(context.Background(), store.Put{
 		Ref:     store.Ref{Asset: args[0], Arch: "x86_64", Key: plan.Key},
 		Tarball: ts.MkAbs(args[1]), Recipe: canonical, Record: []byte("{}"),

@@ -208,7 +208,7 @@ func fill(t *testing.T, root, dir string) (big store.Ref) {
 	check(t, err)
 	all, err := assets.Closure(assets.Names(), catalog.X86_64)
 	check(t, err)
-	s := store.Open(dir, func(text string) { t.Log(text) })
+	s := store.Open(dir, nil)
 	digests := map[string]recipe.Digests{}
 	for _, asset := range all {
 		plan, err := recipe.Resolver{Versions: pins, Tree: tree}.Resolve(asset, catalog.X86_64, digests)

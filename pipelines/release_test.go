@@ -96,7 +96,7 @@ func fillCache(root, cache, asset string, arch catalog.Arch, verified bool) erro
 	if err != nil {
 		return err
 	}
-	s := store.Open(filepath.Join(cache, "store"), func(string) {})
+	s := store.Open(filepath.Join(cache, "store"), nil)
 	artifact, err := s.Put(context.Background(), store.Put{
 		Ref: store.Ref{Asset: asset, Arch: string(arch), Key: plan.Key}, Tarball: tarball, Recipe: canonical, Record: []byte("{}"),
 	})

@@ -46,7 +46,7 @@ func exported(path string) error {
 func building(t *testing.T, dir string, registry *store.Registry) *run {
 	t.Helper()
 	c, _ := container(t)
-	c.Builders = &store.Builders{Local: store.Open(dir, func(text string) { t.Log(text) }), Registry: registry, Push: registry != nil}
+	c.Builders = &store.Builders{Local: store.Open(dir, nil), Registry: registry, Push: registry != nil}
 	p := plan()
 	p.Recipe.Builder = recipe.Builder{Distribution: "debian", Suite: "trixie", Packages: []string{"make"}}
 	return &run{Container: c, plan: p, work: t.TempDir(), log: newLog(t)}

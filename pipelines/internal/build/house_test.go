@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -155,7 +156,7 @@ func setUp(t *testing.T, root, assets string) *house {
 	builder := &fakeBuilder{dir: t.TempDir(), given: map[string]string{}, digests: map[string]string{}}
 	return &house{
 		builder: builder, root: root, seen: notes,
-		Store:    &store.Tiered{Local: store.Open(filepath.Join(root, "store"), func(text string) { notes <- text })},
+		Store:    &store.Tiered{Local: store.Open(filepath.Join(root, "store"), progress.New(noted(notes), progress.Plain, nil))},
 		Planner:  Planner{Catalog: c, Resolver: recipe.Resolver{Versions: v, Tree: recipe.NewTree(tree)}},
 		Executor: &Executor{Builder: builder, Output: filepath.Join(root, "output")},
 	}
@@ -169,6 +170,16 @@ func (h *house) Build(ctx context.Context, names []string, arch catalog.Arch) ([
 		return nil, err
 	}
 	return h.Execute(ctx, plan)
+}
+
+// noted sends each warning of a store on.
+type noted chan string
+
+// Write takes a line of the report.
+func (n noted) Write(p []byte) (int, error) {
+	_, text, _ := strings.Cut(strings.TrimSuffix(string(p), "\n"), "  ")
+	n <- text
+	return len(p), nil
 }
 
 // build builds and checks that nothing but the tarballs asked for is left.

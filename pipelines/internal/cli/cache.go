@@ -206,35 +206,13 @@ func cacheVerifyCmd(a *app) *cobra.Command {
 			if ws.Store.Registry == nil {
 				return workspace.ErrNoRegistry
 			}
-			damage, err := damaged(ctx, ws)
+			damage, err := ws.Store.Registry.VerifyAll(ctx, ws.Catalog.Names())
 			return verdict(a.Stdout, "the registry", damage, err)
 		}),
 	}
 	cacheFlag(cmd.Flags(), a, &cache)
 	cmd.Flags().BoolVar(&registry, "registry", false, "verify the artifacts, sources and builders in the registry")
 	return cmd
-}
-
-// damaged verifies what the registry has, and returns what of it is damaged. An
-// error means that the registry denied access.
-func damaged(ctx context.Context, ws *workspace.Workspace) (damage []string, err error) {
-	for _, name := range ws.Catalog.Names() {
-		refs, err := ws.Store.Registry.Refs(ctx, name)
-		if err != nil {
-			return damage, err
-		}
-		for _, ref := range refs {
-			switch err := ws.Store.Registry.Verify(ctx, ref); {
-			case store.IsDamage(err):
-				damage = append(damage, err.Error())
-			case store.IsNotFound(err): // It went away since it was listed.
-			case err != nil:
-				return damage, fmt.Errorf("verifying %s of %q: %w", ref.Tag(), name, err)
-			}
-		}
-	}
-	shared, err := ws.Store.Registry.VerifyShared(ctx)
-	return append(damage, shared...), err
 }
 
 // verdict says what was found, and fails where that is anything.
@@ -246,14 +224,15 @@ func verdict(w io.Writer, where string, damage []string, err error) error {
 		return err
 	}
 	if len(damage) > 0 {
-		return fmt.Errorf("%s is damaged (%d found): what is damaged is never used, and the next build makes it anew", where, len(damage))
+		return fmt.Errorf("%s is damaged (%d found): damaged content is never used, and the next build replaces it", where, len(damage))
 	}
 	_, err = fmt.Fprintf(w, "%s is whole\n", where)
 	return err
 }
 
 // each calls do for the current key of each named asset and of what it depends
-// on, dependencies first: a key needs the artifacts of those.
+// on, dependencies first: a key needs the artifacts of those. It does what can be
+// done, and then fails with the list of what could not.
 func each(ws *workspace.Workspace, names []string, arch catalog.Arch, do func(store.Ref) (store.Artifact, error)) error {
 	closure, err := ws.Catalog.Closure(names, arch)
 	if err != nil {
@@ -268,7 +247,8 @@ func each(ws *workspace.Workspace, names []string, arch catalog.Arch, do func(st
 		}
 		plan, err := ws.Resolver.Resolve(asset, arch, digests)
 		if err != nil {
-			return err
+			missing = append(missing, fmt.Errorf("%s: %w", asset.Name, err))
+			continue
 		}
 		artifact, err := do(store.Ref{Asset: asset.Name, Arch: string(arch), Key: plan.Key})
 		if err == nil {
@@ -276,10 +256,10 @@ func each(ws *workspace.Workspace, names []string, arch catalog.Arch, do func(st
 			continue
 		}
 		err = fmt.Errorf("%s: %w", asset.Name, err)
-		if !store.IsNotFound(err) {
-			return err
-		}
 		missing = append(missing, err)
+		if !store.IsNotFound(err) {
+			break // The registry fails, and would for the others.
+		}
 	}
 	return errors.Join(missing...)
 }

@@ -87,7 +87,7 @@ func TestVerifyRecordsProof(t *testing.T) {
 		}})
 		return stdout.String() + stderr.String(), code
 	}
-	local := store.Open(filepath.Join(cache, "store"), func(string) {})
+	local := store.Open(filepath.Join(cache, "store"), nil)
 	if said, code := run("--no-boot"); code != 1 || !strings.Contains(said, "README does not belong to the asset") {
 		t.Fatalf("exit code %d: %s", code, said)
 	}

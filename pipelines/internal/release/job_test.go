@@ -74,7 +74,7 @@ func newJobRig(t *testing.T) *jobRig {
 		}},
 		PayloadSet: "kata-static", Repositories: []*payload.Repository{repository}, GitHub: client, Report: report,
 	}
-	r.Store = &store.Tiered{Local: store.Open(t.TempDir(), func(string) {})}
+	r.Store = &store.Tiered{Local: store.Open(t.TempDir(), nil)}
 	for _, arch := range arches {
 		r.Images = append(r.Images, payload.Options{GoArch: arch.GoArch(), Scratch: t.TempDir()})
 	}

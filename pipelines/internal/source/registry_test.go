@@ -23,7 +23,7 @@ const nobody = "http://127.0.0.1:1/linux.tar"
 func registry(t *testing.T, faults *registrytest.Faults) *store.Registry {
 	t.Helper()
 	ref := registrytest.New(t) + "/kata"
-	options := store.RegistryOptions{Ref: ref, Note: func(text string) { t.Log(text) }}
+	options := store.RegistryOptions{Ref: ref}
 	filled, err := store.OpenRegistry(options)
 	if err != nil {
 		t.Fatal(err)

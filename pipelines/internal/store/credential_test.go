@@ -51,9 +51,9 @@ func credentialsWork(t *testing.T, host string) {
 		{name: "given and wrong", user: registrytest.User, password: "hunter2"},
 		{name: "docker config", config: `{"auths":{"HOST":{"auth":"a2F0YTpjb250YWluZXJz"}}}`, works: true},
 		{name: "helper", config: `{"credHelpers":{"HOST":"storetest"}}`, helper: helper, works: true},
-		{name: "helper fails", config: `{"credHelpers":{"HOST":"storetest"}}`, helper: "#!/bin/sh\nexit 3\n", notes: []string{"the docker config gives no credentials for HOST"}},
-		{name: "no helper", config: `{"credsStore":"storetest-none"}`, notes: []string{"the docker config gives no credentials for HOST"}},
-		{name: "broken config", config: `{`, notes: []string{"the docker config cannot be read"}},
+		{name: "helper fails", config: `{"credHelpers":{"HOST":"storetest"}}`, helper: "#!/bin/sh\nexit 3\n", notes: []string{"cannot read the credentials for HOST from the docker config"}},
+		{name: "no helper", config: `{"credsStore":"storetest-none"}`, notes: []string{"cannot read the credentials for HOST from the docker config"}},
+		{name: "broken config", config: `{`, notes: []string{"cannot read the docker config"}},
 		{name: "no config"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -68,12 +68,11 @@ func credentialsWork(t *testing.T, host string) {
 					t.Fatal(err)
 				}
 			}
-			n := &notes{}
-			r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Username: test.user, Password: test.password, Note: n.add})
+			n := newNotes()
+			r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Username: test.user, Password: test.password, Report: n.report, Pace: quick})
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.pace = quick
 			err = r.Push(t.Context(), p.Ref, s, nil)
 			got, lookupErr := r.Lookup(t.Context(), p.Ref)
 			if test.works {
@@ -90,11 +89,11 @@ func credentialsWork(t *testing.T, host string) {
 				t.Errorf("Lookup: %v, want a miss", lookupErr)
 			}
 			var want []string
-			for _, text := range append(test.notes, "does not let itself be read (401 Unauthorized") {
+			for _, text := range append(test.notes, "denied access (401 Unauthorized") {
 				want = append(want, strings.ReplaceAll(text, "HOST", host))
 			}
 			n.want(t, want...)
-			for _, text := range append(n.texts, err.Error()) {
+			for _, text := range append(n.texts(), err.Error()) {
 				if strings.Contains(text, registrytest.Password) || strings.Contains(text, "hunter2") || strings.Contains(text, "a2F0YTpjb250YWluZXJz") {
 					t.Errorf("told: %s", text)
 				}

@@ -13,12 +13,14 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
 // spoil replaces a blob, or removes it where data is nil.
-func spoil(t *testing.T, l *layout, d string, data []byte) {
+func spoil(t *testing.T, l *oci.Layout, d string, data []byte) {
 	t.Helper()
-	path := l.path(digest.Digest(d))
+	path := l.Path(digest.Digest(d))
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +72,7 @@ func TestDamagedTarball(t *testing.T) {
 			if entries, err := os.ReadDir(filepath.Dir(out)); err != nil || len(entries) != 1 {
 				t.Errorf("left behind: %v, %v", entries, err)
 			}
-			if _, err := os.Stat(s.layout("qemu").path(digest.Digest(artifact.Digest))); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Stat(s.layout("qemu").Path(digest.Digest(artifact.Digest))); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("the damaged tarball is still there: %v", err)
 			}
 			wantMiss(t, s, p.Ref)
@@ -91,13 +93,13 @@ func TestExportSparesARepair(t *testing.T) {
 	artifact := put(t, s, p)
 	l := s.layout("qemu")
 	spoil(t, l, artifact.Digest, []byte("bad"))
-	bad, err := os.Open(l.path(digest.Digest(artifact.Digest)))
+	bad, err := os.Open(l.Path(digest.Digest(artifact.Digest)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer bad.Close()
 	put(t, s, p)
-	if err := l.forget(t.Context(), artifact, artifact.main(), bad, "is bad"); !IsNotFound(err) {
+	if err := s.forget(t.Context(), artifact, artifact.main(), bad, "is bad"); !IsNotFound(err) {
 		t.Errorf("forget: %v, want a miss", err)
 	}
 	if _, err := s.Get(t.Context(), p.Ref); err != nil {
@@ -125,7 +127,7 @@ func TestDamagedParts(t *testing.T) {
 			}
 		}
 	}
-	if len(n.texts) == 0 {
+	if len(n.texts()) == 0 {
 		t.Error("nothing was noted")
 	}
 }
@@ -139,17 +141,11 @@ func TestForeignManifest(t *testing.T) {
 	place := func(d ocispec.Descriptor, data []byte) {
 		t.Helper()
 		if data != nil {
-			if err := l.push(t.Context(), blob{d, inMemory(data)}); err != nil {
+			if err := os.WriteFile(l.Path(d.Digest), data, 0o444); err != nil {
 				t.Fatal(err)
 			}
 		}
-		index, err := l.readIndex()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := l.writeIndex(set(index, p.Tag(), &d)); err != nil {
-			t.Fatal(err)
-		}
+		setEntry(t, l, p.Tag(), d)
 	}
 	image, err := json.Marshal(ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, ArtifactType: "application/x", Config: ocispec.DescriptorEmptyJSON})
 	if err != nil {
@@ -163,7 +159,7 @@ func TestForeignManifest(t *testing.T) {
 	}
 	place(content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, ours), ours)
 	wantMiss(t, s, p.Ref)
-	entry, _ := find(mustIndex(t, l), other.Tag())
+	entry := entryAt(t, l, other.Tag())
 	place(ocispec.Descriptor{MediaType: entry.MediaType, Digest: digest.Digest(artifact.Manifest), Size: entry.Size}, nil)
 	wantMiss(t, s, p.Ref)
 	n.want(t, "foreign manifest", "has 0 layers", "key "+other.Key)
@@ -171,15 +167,6 @@ func TestForeignManifest(t *testing.T) {
 	if _, err := s.Get(t.Context(), p.Ref); err != nil {
 		t.Errorf("after Put: %v", err)
 	}
-}
-
-func mustIndex(t *testing.T, l *layout) ocispec.Index {
-	t.Helper()
-	index, err := l.readIndex()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return index
 }
 
 func TestDamagedIndex(t *testing.T) {
@@ -201,21 +188,21 @@ func TestDamagedIndex(t *testing.T) {
 			put(t, s, p)
 			put(t, s, other)
 			l := s.layout("qemu")
-			past := l.path(digest.Digest(superseded.Manifest))
+			past := l.Path(digest.Digest(superseded.Manifest))
 			if err := os.Chtimes(past, fixed, fixed); err != nil {
 				t.Fatal(err)
 			}
-			want, err := os.ReadFile(l.indexPath())
+			want, err := os.ReadFile(indexPath(l))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := test.spoil(l.indexPath(), bytes.Clone(want)); err != nil {
+			if err := test.spoil(indexPath(l), bytes.Clone(want)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := s.Get(t.Context(), p.Ref); err != nil {
 				t.Errorf("Get: %v", err)
 			}
-			got, err := os.ReadFile(l.indexPath())
+			got, err := os.ReadFile(indexPath(l))
 			if err != nil || !bytes.Equal(want, got) {
 				t.Errorf("rebuilt as %s, %v; want %s", got, err, want)
 			}

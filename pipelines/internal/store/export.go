@@ -12,12 +12,14 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // Export writes one of an artifact's tarballs to path, which it replaces by
 // rename: "" is the main one, another name a secondary output. A file there that
 // has the right content already is left alone, and changed is false. A tarball
-// that turns out to be damaged is noted and removed from the store, and the
+// that turns out to be damaged is reported and removed from the store, and the
 // error is an ErrNotFound: the artifact must be built again.
 func (s *Store) Export(ctx context.Context, artifact Artifact, output, path string) (changed bool, err error) {
 	return s.export(ctx, artifact, output, path, false)
@@ -33,152 +35,128 @@ func (s *Store) export(ctx context.Context, artifact Artifact, output, path stri
 	if err != nil {
 		return false, err
 	}
-	same, err := holds(ctx, path, tarball)
+	same, err := tarball.isAt(ctx, path)
 	if err != nil || same {
 		return false, err
 	}
-	l := s.layout(artifact.Asset)
-	blob, err := os.Open(l.path(digest.Digest(tarball.Digest)))
+	blob, err := files.Open(s.layout(artifact.Asset).Path(digest.Digest(tarball.Digest)))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, l.forget(ctx, artifact, tarball, nil, "is missing")
+		return false, s.forget(ctx, artifact, tarball, nil, "is missing")
 	}
 	if err != nil {
 		return false, fmt.Errorf("opening a tarball of the store: %w", err)
 	}
 	defer blob.Close()
-	s.sweep(path)
-	what, err := copyOut(ctx, blob, tarball, path, known)
+	if err := files.Sweep(path); err != nil {
+		s.layout(artifact.Asset).Note(fmt.Sprintf("cannot remove what a killed export left: %v", err))
+	}
+	what, err := tarball.copyOut(ctx, blob, path, known)
 	if err != nil {
 		return false, err
 	}
 	if what != "" {
-		return false, l.forget(ctx, artifact, tarball, blob, what)
+		return false, s.forget(ctx, artifact, tarball, blob, what)
 	}
 	return true, nil
 }
 
-// holds tells whether the file at path is the tarball.
-func holds(ctx context.Context, path string, tarball Output) (bool, error) {
+// isAt tells whether the file at path is the tarball.
+func (o Output) isAt(ctx context.Context, path string) (bool, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("looking at the output: %w", err)
+		return false, fmt.Errorf("examining the output: %w", err)
 	}
 	if info.IsDir() {
 		return false, fmt.Errorf("the output %s is a folder: move it away", path)
 	}
-	if !info.Mode().IsRegular() || info.Size() != tarball.Size {
+	if !info.Mode().IsRegular() || info.Size() != o.Size {
 		return false, nil
 	}
-	present, err := describe(ctx, path)
+	sum, _, err := files.Hash(ctx, path)
+	var irregular *files.IrregularError
+	if errors.As(err, &irregular) {
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("reading the output: %w", err)
 	}
-	return present.Digest.String() == tarball.Digest, nil
+	return "sha256:"+sum == o.Digest, nil
 }
 
 // copyOut copies the blob to path. Where the blob is damaged it leaves path
 // alone and says how. The copy is not synced: a later Export hashes it.
-func copyOut(ctx context.Context, blob *os.File, tarball Output, path string, known bool) (damaged string, err error) {
+func (o Output) copyOut(ctx context.Context, blob *os.File, path string, known bool) (damaged string, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", fmt.Errorf("making the output folder: %w", err)
 	}
-	temp, err := temporary(path)
+	pending, err := files.Create(path, 0o644)
 	if err != nil {
 		return "", fmt.Errorf("creating the output: %w", err)
 	}
-	defer func() {
-		if err != nil || damaged != "" {
-			_ = temp.Close()
-			os.Remove(temp.Name())
-		}
-	}()
-	to, sum := io.Writer(temp), func() string { return tarball.Digest }
+	defer pending.Discard()
+	// Nothing is between the two where it is known, so that the kernel can copy.
+	to, hash := io.Writer(pending.File), sha256.New()
 	if !known {
-		hash := sha256.New()
-		to, sum = io.MultiWriter(temp, hash), func() string { return "sha256:" + hex.EncodeToString(hash.Sum(nil)) }
+		to = io.MultiWriter(pending, hash)
 	}
-	size, err := copyParts(ctx, to, blob)
+	size, err := files.Copy(ctx, to, blob)
 	if err != nil {
 		return "", fmt.Errorf("copying from the store: %w", err)
 	}
-	if size != tarball.Size {
-		return fmt.Sprintf("has %d bytes, want %d", size, tarball.Size), nil
+	if size != o.Size {
+		return fmt.Sprintf("has %d bytes, want %d", size, o.Size), nil
 	}
-	if got := sum(); got != tarball.Digest {
-		return fmt.Sprintf("hashes to %s, want %s", got, tarball.Digest), nil
+	if sum := "sha256:" + hex.EncodeToString(hash.Sum(nil)); !known && sum != o.Digest {
+		return fmt.Sprintf("hashes to %s, want %s", sum, o.Digest), nil
 	}
-	if err := temp.Chmod(0o644); err != nil {
-		return "", fmt.Errorf("finishing the output: %w", err)
-	}
-	// It is closed after it has its name: until then the lock keeps it from a sweep.
-	if err := errors.Join(os.Rename(temp.Name(), path), temp.Close()); err != nil {
+	if err := pending.CommitUnsynced(); err != nil {
 		return "", fmt.Errorf("finishing the output: %w", err)
 	}
 	return "", nil
 }
 
-// copied is how much is copied between two looks at the context.
-const copied = 32 << 20
-
-// copyParts copies a file while the context lasts. Nothing is between the two
-// where both are files, so that the kernel can copy.
-func copyParts(ctx context.Context, to io.Writer, from *os.File) (size int64, err error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return size, err
-		}
-		n, err := io.CopyN(to, from, copied)
-		size += n
-		if errors.Is(err, io.EOF) {
-			return size, nil
-		}
-		if err != nil {
-			return size, err
-		}
-	}
-}
-
 // forget removes a damaged tarball and the entry that led to it, and returns
 // the error for the caller. Blob is the file that was read: one that another
 // process has put in its place since is not removed.
-func (l *layout) forget(ctx context.Context, artifact Artifact, tarball Output, blob *os.File, what string) (err error) {
-	l.store.tell(fmt.Sprintf("the stored %s of %s %s %s: removed", tarball.what(), artifact.Asset, artifact.Tag(), what))
+func (s *Store) forget(ctx context.Context, artifact Artifact, tarball Output, blob *os.File, what string) error {
+	l := s.layout(artifact.Asset)
+	l.Note(fmt.Sprintf("removing the stored %s of %s: it %s", tarball.what(), artifact.Ref, what))
 	miss := fmt.Errorf("the %s of %s in the store %s: %w", tarball.what(), artifact.Asset, what, ErrNotFound)
-	unlock, err := l.store.flock(ctx, l.lock, "")
+	if blob == nil && files.Exists(l.Path(digest.Digest(tarball.Digest))) {
+		return miss // Another process has put it there since.
+	}
+	return errors.Join(l.Drop(ctx, artifact.Tag(), digest.Digest(artifact.Manifest), blob), miss)
+}
+
+// Blob returns the path of one of an artifact's tarballs in the store, by its
+// digest, for readers that stop using it before the run ends. A damaged tarball is
+// as in Export.
+func (s *Store) Blob(ctx context.Context, artifact Artifact, output string) (path string, err error) {
+	if err := artifact.validate(); err != nil {
+		return "", err
+	}
+	tarball, err := artifact.output(output)
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	path := l.path(digest.Digest(tarball.Digest))
-	now, err := os.Stat(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("looking for a tarball of the store: %w", err)
+	path = s.layout(artifact.Asset).Path(digest.Digest(tarball.Digest))
+	blob, err := files.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", s.forget(ctx, artifact, tarball, nil, "is missing")
 	}
-	if err == nil {
-		if blob == nil {
-			return miss
-		}
-		read, err := blob.Stat()
-		if err != nil {
-			return fmt.Errorf("looking for a tarball of the store: %w", err)
-		}
-		if !os.SameFile(read, now) {
-			return miss
-		}
-		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("removing a damaged tarball of the store: %w", err)
-		}
-	}
-	index, err := l.lockedIndex(ctx)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("opening a tarball of the store: %w", err)
 	}
-	entry, found := find(index, artifact.Tag())
-	if !found || entry.Digest.String() != artifact.Manifest {
-		return miss
+	defer blob.Close()
+	sum, _, err := files.HashReader(ctx, blob)
+	if err != nil {
+		return "", fmt.Errorf("reading a tarball of the store: %w", err)
 	}
-	return errors.Join(miss, l.writeIndex(set(index, artifact.Tag(), nil)))
+	if "sha256:"+sum != tarball.Digest {
+		return "", s.forget(ctx, artifact, tarball, blob, "hashes to sha256:"+sum+", want "+tarball.Digest)
+	}
+	return path, nil
 }

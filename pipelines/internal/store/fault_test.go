@@ -1,8 +1,6 @@
 package store
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -44,14 +42,14 @@ func pullFaults(tarball digest.Digest) []pullFault {
 		{"503 with Retry-After", once(registrytest.Status(503, "Retry-After", "0")), false, nil, []string{"", ""}},
 		{"429 with Retry-After", once(registrytest.Status(429, "Retry-After", "Sun, 01 Mar 2026 12:00:30 GMT")), false, nil, []string{"", ""}},
 		{"503 of the manifest", []registrytest.Rule{{Path: "/manifests/", Nth: 1, Do: registrytest.Status(503)}}, false, nil, []string{""}},
-		{"503 for ever", always(registrytest.Status(503)), true, []string{"503 Service Unavailable: going on without"}, []string{"", "", "", ""}},
+		{"503 for ever", always(registrytest.Status(503)), true, []string{"503 Service Unavailable: fault 503: continuing without"}, []string{"", "", "", ""}},
 		{"reset in the blob", once(registrytest.Reset(70000)), false, []string{"broke off after 70000 of 200000 bytes (connection reset by peer): resuming"}, []string{"", rest("70000")}},
 		{"reset twice", []registrytest.Rule{
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Reset(70000)},
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Reset(70001)},
 		}, false, []string{"after 70000 of", "after 140001 of"}, []string{"", rest("70000"), rest("140001")}},
 		{"ends early", once(registrytest.End(123)), false, []string{"broke off after 123 of"}, []string{"", rest("123")}},
-		{"stalls", once(registrytest.Stall(5000, nil)), false, []string{"after 5000 of 200000 bytes (no bytes came for 300ms)"}, []string{"", rest("5000")}},
+		{"stalls", once(registrytest.Stall(5000, nil)), false, []string{"after 5000 of 200000 bytes (the transfer stalled: 0 bytes in 0.3s)"}, []string{"", rest("5000")}},
 		{"reset, no ranges", []registrytest.Rule{
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Reset(70000)},
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.NoRange()},
@@ -61,20 +59,19 @@ func pullFaults(tarball digest.Digest) []pullFault {
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Status(416)},
 		}, false, []string{"after 70000 of", "after 0 of 200000 bytes (416 "}, []string{"", rest("70000"), ""}},
 		{"reset for ever", always(registrytest.Reset(10)), true,
-			[]string{"after 10 of", "after 20 of", "after 30 of", "going on without"}, []string{"", rest("10"), rest("20"), rest("30")}},
+			[]string{"after 10 of", "after 20 of", "after 30 of", "continuing without"}, []string{"", rest("10"), rest("20"), rest("30")}},
 		{"down after a reset", []registrytest.Rule{
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Reset(10)}, {Method: "GET", Path: blob, Do: registrytest.Refuse()},
-		}, true, []string{"after 10 of", "after 10 of", "after 10 of", "connection refused: going on without"}, []string{"", rest("10"), rest("10"), rest("10")}},
-		{"wrong byte", once(registrytest.Wrong(100000)), true, []string{"is discarded: the registry HOST/kata/cache has a blob of 200000 bytes that hashes to"}, []string{""}},
+		}, true, []string{"after 10 of", "connection refused: continuing without"}, []string{"", rest("10"), rest("10"), rest("10"), rest("10")}},
+		{"wrong byte", once(registrytest.Wrong(100000)), true, []string{"in the registry HOST/kata/cache: it has a blob of 200000 bytes that hashes to"}, []string{""}},
 		{"wrong byte after a reset", []registrytest.Rule{
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Reset(70000)},
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Wrong(9)},
 		}, false, []string{"broke off"}, []string{"", rest("70000"), ""}},
-		{"truncated", always(registrytest.Truncate(1000)), true, []string{"is discarded: the registry HOST/kata/cache has the blob " + tarball.String() + " with 1000 bytes, want 200000"}, []string{""}},
+		{"truncated", always(registrytest.Truncate(1000)), true, []string{"in the registry HOST/kata/cache: it has the blob " + tarball.String() + " with 1000 bytes, want 200000"}, []string{""}},
 		{"lost", always(registrytest.Status(404)), true, []string{"lacks the blob"}, []string{""}},
-		{"401 of the blob", always(registrytest.Status(401, "WWW-Authenticate", `Basic realm="x"`)), true, []string{"401 Unauthorized: going on without the artifact"}, []string{""}},
-		{"wrong record", []registrytest.Rule{{Method: "GET", Path: "/blobs/sha256:b8796abee", Do: registrytest.Wrong(3)}}, true, []string{"is discarded"}, nil},
-		{"wrong manifest", []registrytest.Rule{{Method: "GET", Path: "/manifests/sha256:", Do: registrytest.Wrong(300)}}, true, []string{"has a manifest that hashes to"}, nil},
+		{"401 of the blob", always(registrytest.Status(401, "WWW-Authenticate", `Basic realm="x"`)), true, []string{"401 Unauthorized: set ARTEFACT_REGISTRY_USERNAME"}, []string{""}},
+		{"wrong record", []registrytest.Rule{{Method: "GET", Path: "/blobs/sha256:b8796abee", Do: registrytest.Wrong(3)}}, true, []string{"it has a blob of 21 bytes"}, nil},
 	}
 }
 
@@ -140,7 +137,7 @@ func pullThroughFaults(t *testing.T, host string) {
 			same(t, s, want, p)
 			n.want(t)
 			local.want(t)
-			if entries, err := os.ReadDir(filepath.Join(s.layout("qemu").root, partialFolder)); err != nil || len(entries) > 0 {
+			if entries, err := os.ReadDir(partialPath(s.layout("qemu"))); err != nil || len(entries) > 0 {
 				t.Errorf("left behind: %v, %v", entries, err)
 			}
 		})
@@ -163,13 +160,13 @@ func TestLookupFaults(t *testing.T) {
 	p := sample(t, "qemu", "x86_64", 1)
 	pushed(t, host, p)
 	for _, test := range []lookupFault{
-		{"down", registrytest.Refuse(), 1, "connection refused: going on without the registry"},
-		{"503", registrytest.Status(503), 4, "503 Service Unavailable: fault 503: going on without the registry"},
-		{"500 and Retry-After", registrytest.Status(500, "Retry-After", "86400"), 4, "500 Internal Server Error"},
-		{"401", registrytest.Status(401), 2, "does not let itself be read (401 Unauthorized: fault 401): going on without; set ARTEFACT_REGISTRY_USERNAME"},
-		{"401 with basic", registrytest.Status(401, "WWW-Authenticate", `Basic realm="x"`), 2, "(401 Unauthorized): going on without"},
+		{"down", registrytest.Refuse(), 2, "connection refused: continuing without the registry"},
+		{"503", registrytest.Status(503), 4, "503 Service Unavailable: fault 503: continuing without the registry"},
+		{"500 and Retry-After", registrytest.Status(500, "Retry-After", "86400"), 1, "500 Internal Server Error"},
+		{"401", registrytest.Status(401), 2, "denied access (401 Unauthorized: fault 401): continuing without it; set ARTEFACT_REGISTRY_USERNAME"},
+		{"401 with basic", registrytest.Status(401, "WWW-Authenticate", `Basic realm="x"`), 2, "(401 Unauthorized): continuing without"},
 		{"403", registrytest.Status(403), 2, "(403 Forbidden"},
-		{"400", registrytest.Status(400), 1, "400 Bad Request: fault 400: going on without"},
+		{"400", registrytest.Status(400), 1, "400 Bad Request: fault 400: continuing without"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv("DOCKER_CONFIG", t.TempDir())
@@ -198,6 +195,22 @@ func TestLookupFaults(t *testing.T) {
 	}
 }
 
+// TestOneFailedLookup guards against a registry that is given up, and everything
+// built again, for one connection that failed.
+func TestOneFailedLookup(t *testing.T) {
+	host := registrytest.New(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	pushed(t, host, p)
+	for name, do := range map[string]registrytest.Action{"refused": registrytest.Refuse(), "503": registrytest.Status(503), "stalls": registrytest.Stall(1, nil)} {
+		r, _, n := connect(t, host, registrytest.Rule{Path: "/manifests/", Nth: 1, Do: do})
+		s, _ := open(t)
+		if _, where, err := (&Tiered{Local: s, Registry: r}).Find(t.Context(), p.Ref); err != nil || where != InRegistry {
+			t.Errorf("%s: Find: %q, %v", name, where, err)
+		}
+		n.want(t)
+	}
+}
+
 // TestRetryAfterIsKept measures that a registry is left alone for as long as it
 // wants, but not for ever, nor longer than the context.
 func TestRetryAfterIsKept(t *testing.T) {
@@ -206,19 +219,20 @@ func TestRetryAfterIsKept(t *testing.T) {
 	pushed(t, host, p)
 	for _, test := range []struct {
 		name, after string
-		longest     time.Duration
+		patience    time.Duration
 		least, most time.Duration
 	}{
 		{"seconds", "1", time.Minute, time.Second, 3 * time.Second},
-		{"cap", "3600", 200 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second},
+		{"too long", "3600", time.Minute, 0, time.Second},
 		{"date", time.Now().Add(3 * time.Second).UTC().Format(http.TimeFormat), time.Minute, time.Second, 5 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			r, _, _ := connect(t, host, registrytest.Rule{Path: "/manifests/", Nth: 1, Do: registrytest.Status(429, "Retry-After", test.after)})
-			r.pace.longest = test.longest
+			pace := quick
+			pace.Patience = test.patience
+			r, _, _ := connectAt(t, host, pace, registrytest.Rule{Path: "/manifests/", Nth: 1, Do: registrytest.Status(429, "Retry-After", test.after)})
 			start := time.Now()
-			if _, err := r.Lookup(t.Context(), p.Ref); err != nil {
+			if _, err := r.Lookup(t.Context(), p.Ref); (err != nil) != (test.name == "too long") {
 				t.Error(err)
 			}
 			if took := time.Since(start); took < test.least || took > test.most {
@@ -232,7 +246,6 @@ func TestRetryAfterIsKept(t *testing.T) {
 func TestRetryAfterIsKeptByPush(t *testing.T) {
 	t.Parallel()
 	r, _, _ := connect(t, registrytest.New(t), registrytest.Rule{Method: "PUT", Nth: 1, Do: registrytest.Status(503, "Retry-After", "1")})
-	r.pace.longest = time.Minute
 	s, _ := open(t)
 	p := sample(t, "qemu", "x86_64", 1)
 	put(t, s, p)
@@ -254,7 +267,7 @@ func TestBadPartial(t *testing.T) {
 	for _, size := range []int{1, 1000, 200_000, 200_001} {
 		r, _, n := connect(t, host)
 		s, _ := open(t)
-		partial := filepath.Join(s.layout("qemu").root, partialFolder, digest.Digest(want.Digest).Encoded())
+		partial := filepath.Join(partialPath(s.layout("qemu")), digest.Digest(want.Digest).Encoded())
 		if err := os.MkdirAll(filepath.Dir(partial), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -284,39 +297,25 @@ func TestSecretsAreNotTold(t *testing.T) {
 		"HTML": {{Path: "/v2/.*/manifests/", Do: signed}, {Path: "^/blob$", Do: registrytest.Status(200, "Content-Type", "text/html; x")}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := &notes{}
+			n := newNotes()
 			r, err := OpenRegistry(RegistryOptions{
-				Ref: host + "/kata/cache", Username: "kata", Password: "s3cret", Note: n.add,
-				Transport: &registrytest.Faults{Rules: rules},
+				Ref: host + "/kata/cache", Username: "kata", Password: "s3cret", Report: n.report,
+				Transport: &registrytest.Faults{Rules: rules}, Pace: quick,
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.pace = quick
 			into, _ := open(t)
 			_, err = r.Pull(t.Context(), p.Ref, into)
-			var failed *failure
-			if !errors.As(err, &failed) {
+			if !isFailure(err) && !IsDamage(err) {
 				t.Fatalf("Pull: %v, want a failure of the registry", err)
 			}
-			for _, text := range append(n.texts, err.Error()) {
+			for _, text := range append(n.texts(), err.Error()) {
 				if strings.Contains(text, "s3cret") || strings.Contains(text, "signature") {
 					t.Errorf("told: %s", text)
 				}
 			}
 			sound(t, into)
 		})
-	}
-}
-
-func TestReason(t *testing.T) {
-	for text, want := range map[string]string{
-		`GET "http://h/v2/x?sig=SECRET": failed to decode response: invalid character '<'`: `failed to decode response: invalid character '<'`,
-		`invalid next link "/v2/": not the same origin as "https://h/v2/x?sig=SECRET&a=b"`: `invalid next link "/v2/": not the same origin as "https://h/v2/x"`,
-		`is that so? "http://h/x": yes`: `is that so? "http://h/x": yes`,
-	} {
-		if got := reason(fmt.Errorf("%w", errors.New(text))); got != want {
-			t.Errorf("reason %q, want %q", got, want)
-		}
 	}
 }

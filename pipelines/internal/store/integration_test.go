@@ -57,7 +57,7 @@ func TestDistributionDies(t *testing.T) {
 	if _, err := tiered.Get(t.Context(), p.Ref); !IsNotFound(err) {
 		t.Errorf("Get: %v, want a miss", err)
 	}
-	n.want(t, "going on without the registry")
+	n.want(t, "continuing without the registry")
 	sound(t, s)
 	server.Start(t)
 	r, _, n = connect(t, server.Host)
@@ -128,7 +128,7 @@ func TestReadOnlyStore(t *testing.T) {
 			s, _ := open(t)
 			p := sample(t, "qemu", "x86_64", 1)
 			want := put(t, s, p)
-			write(t, s.layout("qemu").indexPath(), `{"schemaVersion":`)
+			write(t, indexPath(s.layout("qemu")), `{"schemaVersion":`)
 			if !locks {
 				if err := os.RemoveAll(filepath.Join(s.dir, locksFolder)); err != nil {
 					t.Fatal(err)
@@ -145,8 +145,8 @@ func TestReadOnlyStore(t *testing.T) {
 			if err := unix.Mount("", s.dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 				t.Fatal(err)
 			}
-			n := &notes{}
-			s = Open(s.dir, n.add)
+			n := newNotes()
+			s = Open(s.dir, n.report)
 			for range 2 {
 				if got, err := s.Get(t.Context(), p.Ref); err != nil || got.Digest != want.Digest {
 					t.Errorf("Get: %+v, %v", got, err)
@@ -182,19 +182,19 @@ func TestDiskFull(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			local := &notes{}
-			s := Open(folder, local.add)
+			local := newNotes()
+			s := Open(folder, local.report)
 			r, _, n := connect(t, host)
 			tiered := &Tiered{Local: s, Registry: r}
 			out := filepath.Join(t.TempDir(), "out")
 			if _, err := tiered.Export(t.Context(), want, "", out); !errors.Is(err, syscall.ENOSPC) || IsNotFound(err) {
 				t.Fatalf("Export: %v, want no space", err)
-			} else if !strings.Contains(err.Error(), "needs room for 1.0 MiB: free some, or put the cache elsewhere with --cache-dir") {
+			} else if !strings.Contains(err.Error(), "needs room for 1.0 MiB: free some space, or move the cache with --cache-dir") {
 				t.Errorf("Export: %v, want how much was needed", err)
 			}
 			wantMiss(t, s, p.Ref)
 			sound(t, s)
-			if entries, err := os.ReadDir(filepath.Join(s.layout("qemu").root, partialFolder)); err == nil && len(entries) > 0 {
+			if entries, err := os.ReadDir(partialPath(s.layout("qemu"))); err == nil && len(entries) > 0 {
 				t.Errorf("takes room still: %v", entries)
 			}
 			if err := unix.Mount("tmpfs", folder, "tmpfs", unix.MS_REMOUNT, "size=16m"); err != nil {

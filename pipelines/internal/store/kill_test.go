@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -51,13 +52,11 @@ func registryChild(s *Store, role string) error {
 	case inPulledBlob:
 		faults.Rules = []registrytest.Rule{{Method: http.MethodGet, Path: blob, Do: registrytest.Stall(600_000, reached)}}
 	case afterBlobs:
-		options.Bytes = func(string) (func(done, total int64), func(error, string)) {
-			return nil, func(error, string) { reached() }
-		}
+		options.Report = progress.New(atEnd{}, progress.Plain, nil)
 	case anywhere:
 		faults.Rules = []registrytest.Rule{{Method: http.MethodGet, Path: blob, Do: registrytest.Slow(50_000, time.Millisecond)}}
 	case inPushedBlob:
-		faults.Rules = []registrytest.Rule{{Method: http.MethodPut, Path: "/blobs/uploads/", Do: registrytest.StallBody(5, reached)}}
+		faults.Rules = []registrytest.Rule{{Method: http.MethodPatch, Path: "/blobs/uploads/", Do: registrytest.StallBody(5, reached)}}
 	case beforeManifest:
 		faults.Rules = []registrytest.Rule{{Method: http.MethodPut, Path: "/manifests/", Do: registrytest.Hang(reached)}}
 	}
@@ -73,6 +72,15 @@ func registryChild(s *Store, role string) error {
 		Ref: ref, Digest: digest.FromBytes(tarball).String(), Size: int64(len(tarball)), Manifest: os.Getenv(manifestVariable),
 	}, "", filepath.Join(os.Getenv(scratchVariable), "out"))
 	return err
+}
+
+// atEnd is where the end of a transfer is reported.
+type atEnd struct{}
+
+// Write tells the parent.
+func (atEnd) Write(p []byte) (int, error) {
+	reached()
+	return len(p), nil
 }
 
 // manifestVariable is the digest of artifact 0's manifest.

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"oras.land/oras-go/v2/content/oci"
+	orasoci "oras.land/oras-go/v2/content/oci"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -65,7 +65,7 @@ func withTarball(p Put, scratch string) (Put, error) {
 // child is another process: "hold" takes a lock, says so and waits to be killed;
 // a number puts artifacts from there on, saying when each is in.
 func child(role string) error {
-	s := Open(os.Getenv(folderVariable), func(string) {})
+	s := Open(os.Getenv(folderVariable), nil)
 	scratch := os.Getenv(scratchVariable)
 	ctx := context.Background()
 	if role == "hold" {
@@ -156,9 +156,9 @@ func TestKilledPuts(t *testing.T) {
 				t.Fatalf("round %d: artifact %d is lost: %v", round, number, err)
 			}
 		}
-		root := s.layout("qemu").root
-		if _, err := os.Stat(s.layout("qemu").indexPath()); err == nil {
-			if _, err := oci.New(root); err != nil {
+		root := s.layout("qemu").Root
+		if _, err := os.Stat(indexPath(s.layout("qemu"))); err == nil {
+			if _, err := orasoci.New(root); err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
 		}
@@ -169,8 +169,8 @@ func TestKilledPuts(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, s, last)
-	if _, err := os.Stat(s.layout("qemu").root + "/ingest"); err == nil {
-		entries, err := os.ReadDir(s.layout("qemu").root + "/ingest")
+	if _, err := os.Stat(s.layout("qemu").Root + "/ingest"); err == nil {
+		entries, err := os.ReadDir(s.layout("qemu").Root + "/ingest")
 		if err != nil || len(entries) > 0 {
 			t.Errorf("left behind: %v, %v", entries, err)
 		}
@@ -185,7 +185,7 @@ func TestLock(t *testing.T) {
 	if !lines.Scan() {
 		t.Fatal("the other process took no lock")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*lockRetry)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*(50*time.Millisecond))
 	defer cancel()
 	if _, err := s.Lock(ctx, ref); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Lock of a held key: %v, want %v", err, context.DeadlineExceeded)
@@ -198,7 +198,7 @@ func TestLock(t *testing.T) {
 	if err := other(); err != nil {
 		t.Error(err)
 	}
-	time.AfterFunc(2*lockRetry, func() { _ = cmd.Process.Kill() })
+	time.AfterFunc(2*(50*time.Millisecond), func() { _ = cmd.Process.Kill() })
 	unlock, err := s.Lock(t.Context(), ref)
 	if err != nil {
 		t.Fatalf("Lock after its holder crashed: %v", err)
@@ -215,7 +215,7 @@ func TestLock(t *testing.T) {
 	select {
 	case err := <-got:
 		t.Fatalf("two hold the lock in one process: %v", err)
-	case <-time.After(3 * lockRetry):
+	case <-time.After(3 * (50 * time.Millisecond)):
 	}
 	if err := unlock(); err != nil {
 		t.Error(err)

@@ -95,7 +95,7 @@ func TestProofOfNothing(t *testing.T) {
 	if got, err := r.Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
 		t.Errorf("proofs of a registry that fails: %q, %v", got, err)
 	}
-	n.want(t, "going on without the registry")
+	n.want(t, "continuing without the registry")
 }
 
 // wantProofs compares in any order.

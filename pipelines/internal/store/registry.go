@@ -1,24 +1,19 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
-	"oras.land/oras-go/v2/content"
-	"oras.land/oras-go/v2/registry"
-	"oras.land/oras-go/v2/registry/remote"
-	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 // RegistryOptions say which registry to use and how.
@@ -29,68 +24,101 @@ type RegistryOptions struct {
 	// Username and Password are for that host; both empty means the docker
 	// config and its credential helpers.
 	Username, Password string
-	// Note gets warnings, from one goroutine at a time; nil drops them.
-	Note func(string)
-	// Bytes is called when a tarball of an asset begins to be pulled or pushed:
-	// progress then gets its bytes, end its outcome. It may be nil.
-	Bytes func(asset string) (progress func(done, total int64), end func(err error, detail string))
-	// Transport carries the requests; nil means one of the registry's own.
+	// Report gets warnings and the progress of tarballs. It may be nil.
+	Report *progress.Reporter
+	// Transport carries the requests; nil means one of package web. Pace is how
+	// patient it is; the zero value is the default.
 	Transport http.RoundTripper
+	Pace      web.Pace
 }
 
-// Registry is a registry of artifacts. It is safe for concurrent use.
+// Registry is a registry of artifacts, builders and sources. It is safe for
+// concurrent use.
 type Registry struct {
-	options RegistryOptions
-	// ref is Options.Ref; plain is true where it is spoken to without TLS.
-	ref    registry.Reference
-	plain  bool
-	client *auth.Client
-	pace   pace
+	client *oci.Client
+	report *progress.Reporter
+	host   string
+	// base is the repository that those of the entries are below.
+	base string
 
-	mu    sync.Mutex
-	noted map[string]bool
-	// damaged are artifacts, and other entries, that could not be pulled though
-	// their manifests answered.
-	damaged map[Ref]bool
+	mu sync.Mutex
+	// damaged are entries that could not be pulled though their manifests answered.
+	damaged map[string]bool
+	// seen are the manifests that lookups have read, by digest: a pull does not ask
+	// for them again.
+	seen map[string]oci.Manifest
 	// down is true once the registry is not asked any more.
 	down bool
 }
 
-// OpenRegistry returns a registry; it connects to nothing. A host that is this
-// machine's loopback is spoken to in plain HTTP, others with TLS.
+// OpenRegistry returns a registry; it connects to nothing.
 func OpenRegistry(o RegistryOptions) (*Registry, error) {
-	ref, err := registry.ParseReference(o.Ref)
-	if err != nil || ref.Reference != "" {
-		return nil, fmt.Errorf("registry %q: want HOST[:PORT]/PATH, in lower case, without https:// and without a tag", withoutUser(o.Ref))
+	host, _, _ := strings.Cut(o.Ref, "/")
+	client := oci.NewClient(oci.Options{
+		Registry: host, Username: o.Username, Password: o.Password, Report: o.Report, Transport: o.Transport, Pace: o.Pace,
+	})
+	base, err := client.Repository(o.Ref)
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
 	}
 	if (o.Username == "") != (o.Password == "") {
 		return nil, fmt.Errorf("registry %q: a user name and a password go together", o.Ref)
 	}
-	r := &Registry{options: o, ref: ref, plain: loopback(ref.Host()), pace: defaultPace, noted: map[string]bool{}, damaged: map[Ref]bool{}}
-	r.client = r.newClient()
-	return r, nil
+	return &Registry{client: client, report: o.Report, host: base.Host(), base: base.String(), damaged: map[string]bool{}, seen: map[string]oci.Manifest{}}, nil
 }
 
-// withoutUser leaves out what may be a user name and a password.
-func withoutUser(ref string) string {
-	if at := strings.LastIndexByte(ref, '@'); at >= 0 {
-		return "..." + ref[at:]
+// String names the registry in messages.
+func (r *Registry) String() string { return "the registry " + r.base }
+
+// repository returns the one of a name.
+func (r *Registry) repository(name string) (*oci.Repository, error) {
+	if !validName.MatchString(name) {
+		return nil, fmt.Errorf("asset name %q: want lower-case letters, digits and single . _ - between them", name)
 	}
-	return ref
+	return r.client.Repository(r.base + "/" + name)
 }
 
-func loopback(host string) bool {
-	name, _, err := net.SplitHostPort(host)
+// read reads the manifest of an entry, in one request. The error is ErrNotFound,
+// *oci.Damage or *oci.Failure, or the context's.
+func (r *Registry) read(ctx context.Context, e entry) (oci.Manifest, error) {
+	name, tag := e.place()
+	repository, err := r.repository(name)
 	if err != nil {
-		name = host
+		return oci.Manifest{}, err
 	}
-	ip := net.ParseIP(strings.Trim(name, "[]"))
-	return name == "localhost" || ip != nil && ip.IsLoopback()
+	m, err := repository.Manifest(ctx, tag)
+	if err == nil {
+		err = e.check(m)
+	}
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen[m.Digest().String()] = m
+	return m, nil
+}
+
+// lookup is read that makes a miss of whatever keeps a cache from giving something.
+func (r *Registry) lookup(ctx context.Context, e entry) (oci.Manifest, error) {
+	if r.ignored(e) {
+		return oci.Manifest{}, r.miss(e)
+	}
+	m, err := r.read(ctx, e)
+	if isFailure(err) && oci.Status(err) == 0 && r.client.Rest(ctx) == nil {
+		// A registry is not given up for one connection that failed.
+		m, err = r.read(ctx, e)
+	}
+	if err != nil {
+		return oci.Manifest{}, r.absent(e, err)
+	}
+	return m, nil
 }
 
 // Lookup returns the artifact of a key, without its recipe and record: it reads
-// the manifest alone. A miss is ErrNotFound; so is, with a note, an artifact that
-// is not what its tag says, and a registry that wants credentials.
+// the manifest only. A miss is ErrNotFound; so is, with a warning, an artifact that
+// is not what its tag says, and a registry that wants credentials. One that fails
+// is an error, and may be asked again.
 func (r *Registry) Lookup(ctx context.Context, ref Ref) (Artifact, error) {
 	if err := ref.validate(); err != nil {
 		return Artifact{}, err
@@ -98,121 +126,91 @@ func (r *Registry) Lookup(ctx context.Context, ref Ref) (Artifact, error) {
 	if r.ignored(ref) {
 		return Artifact{}, r.miss(ref)
 	}
-	found, err := r.manifest(ctx, ref.Asset, ref.Tag())
-	if err == nil {
-		err = found.artifact.is(ref)
+	m, err := r.read(ctx, ref)
+	if err != nil {
+		if isFailure(err) && !oci.Refused(err) {
+			return Artifact{}, err
+		}
+		return Artifact{}, r.absent(ref, err)
 	}
-	var damaged *damage
-	switch {
-	case errors.As(err, &damaged):
-		r.tell(fmt.Sprintf("the artifact %s of %s in %s is ignored: it %v", ref.Tag(), ref.Asset, r, damaged))
-		return Artifact{}, r.miss(ref)
-	case IsNotFound(err):
-		return Artifact{}, r.miss(ref)
-	case refused(err):
-		r.tellRefused(err)
-		return Artifact{}, r.miss(ref)
-	}
-	return found.artifact, err
-}
-
-func (r *Registry) tellRefused(err error) {
-	r.tell(fmt.Sprintf("%s does not let itself be read (%s): going on without; %s", r, reason(err), r.login()))
-}
-
-func (r *Registry) miss(ref Ref) error {
-	return fmt.Errorf("artifact %s of %s in %s: %w", ref.Tag(), ref.Asset, r, ErrNotFound)
+	return artifactOf(m), nil
 }
 
 // Latest returns the artifact that a tag of an asset points at, with its recipe
 // and without its record. A miss is ErrNotFound, as in Lookup; so is a registry
-// that fails, which is noted and then not asked again.
+// that fails, which is a warning and then not asked again.
 func (r *Registry) Latest(ctx context.Context, asset, tag string) (Artifact, error) {
-	miss := fmt.Errorf("tag %s of %s in %s: %w", tag, asset, r, ErrNotFound)
-	if !validName.MatchString(asset) || r.ignored(Ref{}) {
-		return Artifact{}, miss
-	}
-	found, err := r.manifest(ctx, asset, tag)
-	if err == nil {
-		found.artifact.Recipe, err = r.document(ctx, asset, found.parts.Config)
-	}
-	var damaged *damage
-	var failed *failure
-	switch {
-	case errors.As(err, &damaged):
-		r.tell(fmt.Sprintf("the tag %s of %s in %s is ignored: it %v", tag, asset, r, damaged))
-		return Artifact{}, miss
-	case IsNotFound(err):
-		return Artifact{}, miss
-	case refused(err):
-		r.tellRefused(err)
-		return Artifact{}, miss
-	case errors.As(err, &failed):
-		r.giveUp(failed)
-		return Artifact{}, miss
-	}
-	return found.artifact, err
-}
-
-// Refs returns the keys under which the registry has something for an asset,
-// sorted by arch and key, without looking at what that is: see Verify. A
-// repository that is not there is empty.
-func (r *Registry) Refs(ctx context.Context, asset string) ([]Ref, error) {
-	tags, err := r.tags(ctx, asset)
+	e := movingRef{asset, tag}
+	m, err := r.lookup(ctx, e)
 	if err != nil {
-		return nil, err
+		return Artifact{}, err
 	}
-	var refs []Ref
-	for _, tag := range tags {
-		key, arch, _ := strings.Cut(tag, "-")
-		if ref := (Ref{Asset: asset, Arch: arch, Key: key}); ref.validate() == nil {
-			refs = append(refs, ref)
-		}
+	repository, err := r.repository(asset)
+	if err != nil {
+		return Artifact{}, err
 	}
-	slices.SortFunc(refs, func(a, b Ref) int {
-		return cmp.Or(strings.Compare(a.Arch, b.Arch), strings.Compare(a.Key, b.Key))
-	})
-	return refs, nil
+	artifact := artifactOf(m)
+	if artifact.Recipe, err = repository.Read(ctx, m.Config, oci.MaxDocument); err != nil {
+		return Artifact{}, r.absent(e, err)
+	}
+	return artifact, nil
 }
 
-// tags returns those of a repository; one that is not there has none.
-func (r *Registry) tags(ctx context.Context, name string) (all []string, err error) {
+// movingRef is what a moving tag points at: any artifact of the asset.
+type movingRef struct{ asset, tag string }
+
+func (t movingRef) place() (string, string) { return t.asset, t.tag }
+func (t movingRef) local() string           { return t.tag }
+
+// String names the tag in messages.
+func (t movingRef) String() string { return fmt.Sprintf("tag %s of %s", t.tag, t.asset) }
+
+func (t movingRef) check(m oci.Manifest) error { return checkManifest(m) }
+
+// entries returns what a repository has, sorted by tag, without looking at what
+// that is. A repository that is not there is empty.
+func (r *Registry) entries(ctx context.Context, name string) ([]entry, error) {
 	repository, err := r.repository(name)
 	if err != nil {
 		return nil, err
 	}
-	err = repository.Tags(ctx, "", func(tags []string) error {
-		all = append(all, tags...)
-		return nil
-	})
-	if status(err) == http.StatusNotFound {
-		return nil, nil
-	}
+	tags, err := repository.Tags(ctx)
 	if err != nil {
-		return nil, r.hinted(r.failed(ctx, "listing "+name, err))
+		return nil, r.hinted(err)
 	}
-	return all, nil
+	slices.Sort(tags)
+	var entries []entry
+	for _, tag := range tags {
+		if e, ok := entryOf(name, tag); ok {
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
 }
 
 // listing is how many manifests List reads at once.
 const listing = 8
 
-// List returns the artifacts of an asset, without recipes and records, in the
-// order of Refs. Only manifests are read; what is no artifact is noted and left
-// out.
+// List returns the artifacts of an asset, without recipes and records, sorted by
+// arch and key. Only manifests are read; what is not an artifact is reported and
+// left out.
 func (r *Registry) List(ctx context.Context, asset string) ([]Artifact, error) {
-	refs, err := r.Refs(ctx, asset)
+	entries, err := r.entries(ctx, asset)
 	if err != nil {
 		return nil, err
 	}
-	found := make([]*Artifact, len(refs))
+	found := make([]Artifact, len(entries))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(listing)
-	for i, ref := range refs {
+	for i, e := range entries {
 		group.Go(func() error {
+			ref, ok := e.(Ref)
+			if !ok {
+				return nil
+			}
 			artifact, err := r.Lookup(ctx, ref)
 			if err == nil {
-				found[i] = &artifact
+				found[i] = artifact
 			}
 			if IsNotFound(err) {
 				return nil
@@ -223,79 +221,91 @@ func (r *Registry) List(ctx context.Context, asset string) ([]Artifact, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	var artifacts []Artifact
-	for _, artifact := range found {
-		if artifact != nil {
-			artifacts = append(artifacts, *artifact)
+	found = slices.DeleteFunc(found, func(a Artifact) bool { return a.Key == "" })
+	slices.SortFunc(found, func(a, b Artifact) int { return a.compare(b.Ref) })
+	return found, nil
+}
+
+// Pull brings an artifact into a store, in place of an earlier one of the same
+// key. An artifact that turns out to be damaged is reported, forgotten and not
+// offered again, and the error is an ErrNotFound, as for one that is not there.
+func (r *Registry) Pull(ctx context.Context, ref Ref, into *Store) (Artifact, error) {
+	if err := ref.validate(); err != nil {
+		return Artifact{}, err
+	}
+	m, err := r.read(ctx, ref)
+	if err == nil {
+		err = r.pull(ctx, ref, m, into)
+	}
+	if err != nil {
+		if isFailure(err) {
+			return Artifact{}, r.hinted(err)
+		}
+		return Artifact{}, r.absent(ref, err)
+	}
+	return into.Get(ctx, ref)
+}
+
+// pull brings what the manifest of an entry names into a store. A registry that
+// fails now may have the other entries.
+func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Store) error {
+	name, _ := e.place()
+	repository, err := r.repository(name)
+	if err == nil {
+		err = into.layout(name).Pull(ctx, repository, e.local(), m, name)
+	}
+	if isFailure(err) || IsDamage(err) {
+		r.condemn(e)
+	}
+	return err
+}
+
+// Verify reads every blob of an artifact and hashes it. A miss is ErrNotFound;
+// damage is another error, which says what is wrong.
+func (r *Registry) Verify(ctx context.Context, ref Ref) error {
+	if err := ref.validate(); err != nil {
+		return err
+	}
+	return r.verify(ctx, ref)
+}
+
+func (r *Registry) verify(ctx context.Context, e entry) error {
+	name, _ := e.place()
+	m, err := r.read(ctx, e)
+	if IsNotFound(err) {
+		return r.miss(e)
+	}
+	repository, openErr := r.repository(name)
+	err = errors.Join(err, openErr)
+	for _, part := range m.Parts() {
+		if err == nil {
+			err = repository.Verify(ctx, part, name)
 		}
 	}
-	return artifacts, nil
+	if IsDamage(err) {
+		return fmt.Errorf("%s: %s %w", e, r, err)
+	}
+	return r.hinted(err)
 }
 
-// found is a manifest that was read.
-type found struct {
-	artifact Artifact
-	parts    ocispec.Manifest
-	data     []byte
-}
-
-// descriptor returns that of the manifest.
-func (f found) descriptor() ocispec.Descriptor {
-	d := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, f.data)
-	d.ArtifactType = artifactType
-	return d
-}
-
-// blobs returns all that the manifest names, the tarball last: what is small
-// comes first, so that a failure comes early.
-func (f found) blobs() []ocispec.Descriptor {
-	blobs := append([]ocispec.Descriptor{f.parts.Config}, f.parts.Layers[1:]...)
-	return append(blobs, f.parts.Layers[0])
-}
-
-// manifest reads and checks a manifest, in one request: by tag or by digest. The
-// error is ErrNotFound, *damage or *failure, or the context's.
-func (r *Registry) manifest(ctx context.Context, asset, reference string) (found, error) {
-	repository, err := r.repository(asset)
-	if err != nil {
-		return found{}, err
+// VerifyAll reads every blob of the artifacts of some assets, of the builders and
+// of the sources, hashes it, and returns the damage that it found, a line each. The
+// error is that of a registry that fails. Foreign tags are left out.
+func (r *Registry) VerifyAll(ctx context.Context, assets []string) (damage []string, err error) {
+	for _, name := range append(slices.Clone(assets), builderRepository, sourceRepository) {
+		entries, err := r.entries(ctx, name)
+		if err != nil {
+			return damage, err
+		}
+		for _, e := range entries {
+			switch err := r.verify(ctx, e); {
+			case IsDamage(err):
+				damage = append(damage, err.Error())
+			case IsNotFound(err): // It went away since it was listed.
+			case err != nil:
+				return damage, fmt.Errorf("verifying %s: %w", e, err)
+			}
+		}
 	}
-	d, body, err := repository.Manifests().FetchReference(ctx, reference)
-	if IsNotFound(err) {
-		return found{}, err
-	}
-	if err != nil {
-		return found{}, r.failed(ctx, "looking up "+asset, err)
-	}
-	data, err := io.ReadAll(io.LimitReader(body, maxManifest+1))
-	err = errors.Join(err, body.Close())
-	if err != nil {
-		return found{}, r.failed(ctx, "looking up "+asset, err)
-	}
-	if len(data) > maxManifest {
-		return found{}, &damage{fmt.Sprintf("has a manifest of more than %d bytes", maxManifest)}
-	}
-	// Tags are looked up by name: only a digest says what the answer must be.
-	if sum := digest.FromBytes(data); sum != d.Digest || strings.Contains(reference, ":") && sum.String() != reference {
-		return found{}, &damage{fmt.Sprintf("has a manifest that hashes to %s, want %s", sum, d.Digest)}
-	}
-	artifact, m, err := parse(data)
-	return found{artifact, m, data}, err
-}
-
-// repository returns that of an asset.
-func (r *Registry) repository(asset string) (*remote.Repository, error) {
-	if !validName.MatchString(asset) {
-		return nil, fmt.Errorf("asset name %q: want lower-case letters, digits and single . _ - between them", asset)
-	}
-	ref := registry.Reference{Registry: r.ref.Registry, Repository: r.ref.Repository + "/" + asset}
-	return &remote.Repository{
-		Client: r.client, Reference: ref, PlainHTTP: r.plain, MaxMetadataBytes: maxManifest, SkipReferrersGC: true,
-		ManifestMediaTypes: []string{ocispec.MediaTypeImageManifest},
-	}, nil
-}
-
-// String names the registry in messages.
-func (r *Registry) String() string {
-	return "the registry " + r.ref.Registry + "/" + r.ref.Repository
+	return damage, nil
 }

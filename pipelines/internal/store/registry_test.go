@@ -17,21 +17,27 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 // quick is a pace for tests.
-var quick = pace{tries: 3, first: time.Millisecond, longest: 50 * time.Millisecond, stall: 300 * time.Millisecond}
+var quick = web.Pace{Tries: 4, First: time.Millisecond, Longest: 50 * time.Millisecond, Stall: 300 * time.Millisecond}
 
 // connect opens the registry of a host, with rules on the way.
 func connect(t testing.TB, host string, rules ...registrytest.Rule) (*Registry, *registrytest.Faults, *notes) {
 	t.Helper()
-	faults, n := &registrytest.Faults{Rules: rules}, &notes{}
-	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Note: n.add, Transport: faults})
+	return connectAt(t, host, quick, rules...)
+}
+
+func connectAt(t testing.TB, host string, pace web.Pace, rules ...registrytest.Rule) (*Registry, *registrytest.Faults, *notes) {
+	t.Helper()
+	faults, n := &registrytest.Faults{Rules: rules}, newNotes()
+	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Report: n.report, Transport: faults, Pace: pace})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.pace = quick
 	return r, faults, n
 }
 
@@ -208,7 +214,7 @@ func TestForeignTags(t *testing.T) {
 		{"other key", "", "is of asset \"qemu\", arch \"x86_64\", key " + p.Key},
 		{"no JSON", "{", "not JSON"},
 		{"image", `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[]}`, "foreign manifest"},
-		{"huge", strings.Repeat(" ", maxManifest+1), "more than"},
+		{"huge", strings.Repeat(" ", oci.MaxManifest+1), "more than"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var rules []registrytest.Rule
@@ -227,7 +233,7 @@ func TestForeignTags(t *testing.T) {
 				t.Errorf("Pull: %v, want %q", err, test.want)
 			}
 			wantMiss(t, into, other.Ref)
-			if refs, err := r.Refs(t.Context(), "qemu"); err != nil || len(refs) != 2 {
+			if refs, err := r.entries(t.Context(), "qemu"); err != nil || len(refs) != 2 {
 				t.Errorf("Refs: %v, %v; want both keys", refs, err)
 			}
 			if err := r.Verify(t.Context(), other.Ref); err == nil || IsNotFound(err) || !strings.Contains(err.Error(), test.want) {
@@ -263,15 +269,6 @@ func TestOpenRegistry(t *testing.T) {
 	if _, err := OpenRegistry(RegistryOptions{Ref: "ghcr.io/kata", Username: "x"}); err == nil {
 		t.Error("a user name alone is taken")
 	}
-	for host, plain := range map[string]bool{
-		"localhost:5000": true, "localhost": true, "127.0.0.1:80": true, "127.1.2.3": true, "[::1]:5000": true,
-		"ghcr.io": false, "localhost.example.org": false, "10.0.0.1:5000": false,
-	} {
-		r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata"})
-		if err != nil || r.plain != plain {
-			t.Errorf("%s: %v, plain HTTP %t, want %t", host, err, !plain, plain)
-		}
-	}
 }
 
 func TestMovingTag(t *testing.T) {
@@ -295,37 +292,17 @@ func TestMovingTag(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"0": 0, "7": 7 * time.Second, "86400": 24 * time.Hour,
-		"Sun, 01 Mar 2026 12:00:30 GMT": 30 * time.Second, "Sun, 01 Mar 2026 11:00:00 GMT": 0,
-		"": -1, "-5": -1, "soon": -1, "99999999999999999999": -1,
-	} {
-		got, given := retryAfter(&http.Response{Header: http.Header{"Retry-After": {value}}}, now)
-		if given != (want >= 0) || given && got != want {
-			t.Errorf("Retry-After %q: %s, %t; want %s", value, got, given, want)
-		}
-	}
-	p := pace{first: 100 * time.Millisecond, longest: time.Second}
-	for attempt, least := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
-		if wait := p.wait(attempt); wait < least*time.Millisecond || wait > min(least*5/4+1, 1000)*time.Millisecond {
-			t.Errorf("wait %d: %s, want about %dms", attempt, wait, least)
-		}
-	}
-	if wait := p.wait(1000); wait != time.Second {
-		t.Errorf("wait 1000: %s", wait)
-	}
-}
-
 // TestOldManifest guards artifacts that were stored before there were outputs.
 func TestOldManifest(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join("testdata", "manifest.golden"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	artifact, m, err := parse(data)
-	if err != nil || artifact.Outputs != nil {
+	m, err := oci.ParseManifest(data)
+	if err == nil {
+		err = checkManifest(m)
+	}
+	if artifact := artifactOf(m); err != nil || artifact.Outputs != nil {
 		t.Fatalf("parse: %+v, %v", artifact, err)
 	}
 	for _, layer := range []string{
@@ -334,7 +311,7 @@ func TestOldManifest(t *testing.T) {
 		`{"mediaType":"application/vnd.kata-containers.asset.output.v1.tar+zstd","annotations":{"io.katacontainers.asset.output":"../x"}}`,
 	} {
 		changed := m
-		if err := json.Unmarshal([]byte(`{"layers":[{},{},`+layer+`]}`), &changed); err != nil {
+		if err := json.Unmarshal([]byte(`{"layers":[{},{},`+layer+`]}`), &changed.Manifest); err != nil {
 			t.Fatal(err)
 		}
 		changed.Layers[0], changed.Layers[1] = m.Layers[0], m.Layers[1]
@@ -349,8 +326,9 @@ func TestContextEnds(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
 	pushed(t, host, p)
-	r, _, n := connect(t, host, registrytest.Rule{Path: "/blobs/", Do: registrytest.Stall(10, nil)})
-	r.pace.stall = time.Minute
+	pace := quick
+	pace.Stall = time.Minute
+	r, _, n := connectAt(t, host, pace, registrytest.Rule{Path: "/blobs/", Do: registrytest.Stall(10, nil)})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	into, _ := open(t)

@@ -5,18 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
@@ -57,43 +53,46 @@ func sourceHash(tag string) (string, bool) {
 	return hash, err == nil && tagErr == nil && back == tag
 }
 
-// FindSource returns the size in bytes of the file that the registry has for a
-// declared hash; it reads the manifest alone. A miss is ErrNotFound, and so is,
-// with a note, whatever is wrong with the registry.
-func (r *Registry) FindSource(ctx context.Context, hash string) (size int64, err error) {
-	layer, err := r.sourceLayer(ctx, hash)
-	return layer.Size, err
+// sourceRef names a source by its declared hash.
+type sourceRef string
+
+func (h sourceRef) place() (string, string) {
+	tag, _ := sourceTag(string(h)) // The hash was checked before.
+	return sourceRepository, tag
 }
 
-func (r *Registry) sourceLayer(ctx context.Context, hash string) (ocispec.Descriptor, error) {
-	tag, err := sourceTag(hash)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	what, ref := "the source "+hash, shared(sourceRepository, tag)
-	if r.ignored(ref) {
-		return ocispec.Descriptor{}, fmt.Errorf("%s in %s: %w", what, r, ErrNotFound)
-	}
-	e, err := r.entry(ctx, sourceRepository, tag)
-	if err == nil {
-		err = checkSource(e, hash)
-	}
-	if err != nil {
-		return ocispec.Descriptor{}, r.absent(ref, what, err)
-	}
-	return e.Layers[0], nil
+func (h sourceRef) local() string {
+	_, tag := h.place()
+	return tag
 }
 
-// checkSource makes sure that an entry is of the file of a declared hash, as far
-// as the manifest says; the error is *damage.
-func checkSource(e entry, hash string) error {
-	if e.ArtifactType != sourceType || len(e.Layers) != 1 {
-		return &damage{fmt.Sprintf("is a foreign manifest of artifactType %q with %d layers", e.ArtifactType, len(e.Layers))}
+// String names the source in messages.
+func (h sourceRef) String() string { return "source " + string(h) }
+
+// check makes sure that a manifest is of the file of the declared hash, as far as
+// the manifest says.
+func (h sourceRef) check(m oci.Manifest) error {
+	if m.ArtifactType != sourceType || len(m.Layers) != 1 {
+		return oci.Damaged("is a foreign manifest of artifactType %q with %d layers", m.ArtifactType, len(m.Layers))
 	}
-	if strings.HasPrefix(hash, "sha256:") && e.Layers[0].Digest.String() != hash {
-		return &damage{fmt.Sprintf("is the file %s", e.Layers[0].Digest)}
+	if strings.HasPrefix(string(h), "sha256:") && m.Layers[0].Digest.String() != string(h) {
+		return oci.Damaged("is the file %s", m.Layers[0].Digest)
 	}
 	return nil
+}
+
+// FindSource returns the size in bytes of the file that the registry has for a
+// declared hash; it reads the manifest only. A miss is ErrNotFound, and so is,
+// with a warning, whatever is wrong with the registry.
+func (r *Registry) FindSource(ctx context.Context, hash string) (size int64, err error) {
+	if _, err := sourceTag(hash); err != nil {
+		return 0, err
+	}
+	m, err := r.lookup(ctx, sourceRef(hash))
+	if err != nil {
+		return 0, err
+	}
+	return m.Layers[0].Size, nil
 }
 
 // Pulling is behind the name of a source that is not whole yet.
@@ -105,35 +104,24 @@ const Pulling = ".pulling"
 // path. The bytes have the digest that the registry names; for a Go module the
 // caller compares the sum. Misses are as in FindSource.
 func (r *Registry) PullSource(ctx context.Context, hash, path string, stage *progress.Stage) error {
-	layer, err := r.sourceLayer(ctx, hash)
+	if _, err := sourceTag(hash); err != nil {
+		return err
+	}
+	e := sourceRef(hash)
+	m, err := r.lookup(ctx, e)
 	if err != nil {
 		return err
 	}
-	partial := path + Pulling
-	to, file, err := resume(ctx, partial, layer)
+	repository, err := r.repository(sourceRepository)
 	if err != nil {
 		return err
 	}
-	to.progress = stage.Bytes
-	need := layer.Size - to.done
-	if err = fits(filepath.Dir(path), need); err == nil {
-		err = r.stream(ctx, sourceRepository, layer, to)
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	err = roomier(errors.Join(err, file.Close()), filepath.Dir(path), need)
-	var damaged *damage
-	var disk *diskError
-	if err != nil && to.done == 0 || errors.As(err, &damaged) || errors.As(err, &disk) {
-		err = errors.Join(err, os.Remove(partial))
+	err = repository.Download(ctx, m.Layers[0], path, path+Pulling, stage)
+	if isFailure(err) {
+		r.condemn(e)
 	}
 	if err != nil {
-		tag, tagErr := sourceTag(hash)
-		return errors.Join(tagErr, r.unread(shared(sourceRepository, tag), "the source "+hash, err))
-	}
-	if err := os.Rename(partial, path); err != nil {
-		return fmt.Errorf("finishing a source: %w", err)
+		return r.absent(e, err)
 	}
 	return nil
 }
@@ -142,30 +130,26 @@ func (r *Registry) PullSource(ctx context.Context, hash, path string, stage *pro
 // unless it is there. The caller has compared the file with the hash. Title is
 // the file name for other OCI clients.
 func (r *Registry) PushSource(ctx context.Context, hash, title, path string) (pushed bool, err error) {
-	tag, err := sourceTag(hash)
-	if err != nil {
+	if _, err := sourceTag(hash); err != nil {
 		return false, err
 	}
-	layer, err := describe(ctx, path)
+	layer, err := oci.Describe(ctx, sourceLayerType, path)
 	if err != nil {
 		return false, fmt.Errorf("reading the source to push: %w", err)
 	}
-	layer.MediaType = sourceLayerType
 	layer.Annotations = map[string]string{ocispec.AnnotationTitle: title}
-	m := ocispec.Manifest{
+	m, err := oci.NewManifest(ocispec.Manifest{
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: sourceType,
 		Config:       ocispec.DescriptorEmptyJSON,
 		Layers:       []ocispec.Descriptor{layer},
-	}
-	data, err := json.Marshal(m)
+	})
 	if err != nil {
-		return false, fmt.Errorf("encoding the manifest: %w", err)
+		return false, err
 	}
-	empty := ocispec.DescriptorEmptyJSON
-	return r.publish(ctx, sourceRepository, tag, entry{m, data}, func(e entry) error { return checkSource(e, hash) }, []blob{
-		{empty, inMemory(empty.Data)},
-		{layer, func() (io.ReadCloser, error) { return os.Open(path) }},
+	return r.publish(ctx, sourceRef(hash), m, []oci.Blob{
+		{Descriptor: ocispec.DescriptorEmptyJSON, Content: oci.Bytes(ocispec.DescriptorEmptyJSON.Data)},
+		{Descriptor: layer, Content: oci.File(path)},
 	})
 }

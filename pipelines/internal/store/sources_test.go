@@ -94,10 +94,10 @@ func TestPullSourceFaults(t *testing.T) {
 		left int64
 	}{
 		"reset":            {[]registrytest.Rule{{Method: "GET", Path: blobs, Nth: 1, Do: registrytest.Reset(1 << 20)}}, "resuming", true, 0},
-		"stalled for ever": {[]registrytest.Rule{{Method: "GET", Path: blobs, Nth: 1, Do: registrytest.Reset(1 << 20)}, {Method: "GET", Path: blobs, Do: registrytest.Status(503)}}, "going on without", false, 1 << 20},
-		"wrong bytes":      {[]registrytest.Rule{{Method: "GET", Path: blobs, Do: registrytest.Wrong(100)}}, "is ignored: it has a blob", false, 0},
-		"403":              {[]registrytest.Rule{{Method: "GET", Path: blobs, Do: registrytest.Status(403)}}, "403 Forbidden: going on without the source", false, 0},
-		"down":             {[]registrytest.Rule{{Do: registrytest.Refuse()}}, "going on without", false, 0},
+		"stalled for ever": {[]registrytest.Rule{{Method: "GET", Path: blobs, Nth: 1, Do: registrytest.Reset(1 << 20)}, {Method: "GET", Path: blobs, Do: registrytest.Status(503)}}, "continuing without", false, 1 << 20},
+		"wrong bytes":      {[]registrytest.Rule{{Method: "GET", Path: blobs, Do: registrytest.Wrong(100)}}, ": it has a blob", false, 0},
+		"403":              {[]registrytest.Rule{{Method: "GET", Path: blobs, Do: registrytest.Status(403)}}, ": continuing without the source", false, 0},
+		"down":             {[]registrytest.Rule{{Do: registrytest.Refuse()}}, "continuing without", false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, _, notes := connect(t, host, test.rules...)
@@ -107,7 +107,7 @@ func TestPullSourceFaults(t *testing.T) {
 				t.Fatalf("error %v, want a hit: %t", err, test.hit)
 			}
 			if !notes.has(test.note) {
-				t.Errorf("noted %q, want %q", notes.texts, test.note)
+				t.Errorf("noted %q, want %q", notes.texts(), test.note)
 			}
 			info, err := os.Stat(to + Pulling)
 			switch {
@@ -140,8 +140,8 @@ func TestForeignSource(t *testing.T) {
 	if _, err := r.PushSource(t.Context(), hash, "linux.tar", other); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.FindSource(t.Context(), hash); !IsNotFound(err) || !notes.has("is ignored: it is the file") {
-		t.Errorf("a foreign file: %v, noted %q", err, notes.texts)
+	if _, err := r.FindSource(t.Context(), hash); !IsNotFound(err) || !notes.has(": it is the file") {
+		t.Errorf("a foreign file: %v, noted %q", err, notes.texts())
 	}
 	if pushed, err := r.PushSource(t.Context(), hash, "linux.tar", path); err != nil || !pushed {
 		t.Errorf("pushed %t, %v", pushed, err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -27,7 +28,7 @@ func TestNothingHangs(t *testing.T) {
 		miss bool
 	}{
 		"manifest": {func(t *testing.T, r *Registry) error { _, err := r.Lookup(t.Context(), p.Ref); return err }, false},
-		"tags":     {func(t *testing.T, r *Registry) error { _, err := r.Refs(t.Context(), "qemu"); return err }, false},
+		"tags":     {func(t *testing.T, r *Registry) error { _, err := r.entries(t.Context(), "qemu"); return err }, false},
 		"source":   {func(t *testing.T, r *Registry) error { _, err := r.FindSource(t.Context(), hash); return err }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -39,9 +40,9 @@ func TestNothingHangs(t *testing.T) {
 				t.Errorf("took %s", took)
 			}
 			switch {
-			case test.miss && (!IsNotFound(err) || !n.has("no bytes came for 300ms: going on without the registry")):
-				t.Errorf("got %v, noted %q", err, n.texts)
-			case !test.miss && (err == nil || !strings.Contains(err.Error(), "no bytes came for 300ms")):
+			case test.miss && (!IsNotFound(err) || !n.has("the transfer stalled for 0.3s: continuing without the registry")):
+				t.Errorf("got %v, noted %q", err, n.texts())
+			case !test.miss && (err == nil || !strings.Contains(err.Error(), "the transfer stalled")):
 				t.Errorf("got %v", err)
 			}
 		})
@@ -58,13 +59,12 @@ func TestOwnTransportStalls(t *testing.T) {
 		<-request.Context().Done()
 	}))
 	defer server.Close()
-	r, err := OpenRegistry(RegistryOptions{Ref: strings.TrimPrefix(server.URL, "http://") + "/kata/cache"})
+	r, err := OpenRegistry(RegistryOptions{Ref: strings.TrimPrefix(server.URL, "http://") + "/kata/cache", Pace: quick})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.pace = quick
-	var failed *failure
-	if _, err := r.Lookup(t.Context(), sample(t, "qemu", "x86_64", 1).Ref); !errors.As(err, &failed) || !strings.Contains(err.Error(), "no bytes came") {
+	var failed *oci.Failure
+	if _, err := r.Lookup(t.Context(), sample(t, "qemu", "x86_64", 1).Ref); !errors.As(err, &failed) || !strings.Contains(err.Error(), "the transfer stalled") {
 		t.Errorf("Lookup: %v", err)
 	}
 }

@@ -1,6 +1,11 @@
-// Package store keeps artifacts by key in OCI image layouts on disk, one layout
-// per asset, and in the repositories of a registry behind it, one per asset.
-// Store is the one, Registry the other, Tiered both.
+// Package store keeps artifacts by key, and the builders and sources they are made
+// of, in OCI image layouts on disk and in the repositories of a registry behind
+// them. Store is the one, Registry the other, Tiered both.
+//
+// The one idea: all of these are entries, a manifest under a tag that says what
+// the manifest must be, with one way to look them up, to pull and to push them. A
+// miss is ErrNotFound. Whatever is wrong with a registry or with what it sends is
+// a warning and a miss, so that the entry is made again; only pushing fails for it.
 //
 // # The artifact
 //
@@ -8,44 +13,34 @@
 // the tag <key>-<arch>. Its config is the canonical recipe, whose SHA-256 is the
 // key; its first layer the tarball; its second the build record; the others are
 // secondary tarballs. It holds no time: storing the same content twice gives the
-// same manifest.
+// same manifest. Tags by key are never moved from a whole artifact to another; the
+// moving tags are for people and for comparing. Proofs refer to an artifact.
 //
-// # Concurrency and damage
-//
-// Any number of processes may use a folder at once. Readers take no lock: blobs
-// are written once, under their digest, and the index is replaced by rename.
-// Writers of one layout take turns by flock. So a process that is killed leaves
-// at worst blobs that no manifest names. An index that cannot be read is rebuilt
-// from the manifests among the blobs. Nothing is synced to disk but the index: a
-// blob that a power cut left short is found by its digest when it is used.
-//
-// # The registry
-//
-// A lookup is one request, of the manifest under the key's tag. Blobs are
-// streamed into the layout and hashed on the way; what is not whole yet is in a
-// folder beside the blobs, and resumed after a lost connection or by the next
-// process. What the registry sends is
-// believed only where it has the digest that was asked for. Anything else that
-// is wrong with a registry makes a note and a miss, so that the artifact is
-// built; only pushing fails for it. Tags by key are never moved from a whole
-// artifact to another; the moving tags are for people and for comparing.
+// Layouts and registries are package oci's; what enters is vetted by package
+// archive.
 package store
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2/errdef"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // ErrNotFound is the miss: the store has no whole artifact for a key.
-var ErrNotFound = errdef.ErrNotFound
+var ErrNotFound = oci.ErrNotFound
 
 // IsNotFound tells a miss from other errors.
 func IsNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
@@ -93,14 +88,6 @@ type Artifact struct {
 // main returns the artifact's tarball as an output without a name.
 func (a Artifact) main() Output { return Output{Digest: a.Digest, Size: a.Size} }
 
-// is makes sure that an artifact is the one of a key. The error is *damage.
-func (a Artifact) is(ref Ref) error {
-	if a.Ref != ref {
-		return &damage{fmt.Sprintf("is of asset %q, arch %q, key %s", a.Asset, a.Arch, a.Key)}
-	}
-	return nil
-}
-
 // output returns a tarball: "" is the main one.
 func (a Artifact) output(name string) (Output, error) {
 	for _, output := range append([]Output{a.main()}, a.Outputs...) {
@@ -124,79 +111,162 @@ type Put struct {
 	Recipe, Record []byte
 }
 
-// Store is a folder of layouts. It is safe for concurrent use.
+// Store is a folder of layouts, one for each asset. It is safe for concurrent use.
 type Store struct {
-	dir  string
-	note func(string)
+	dir    string
+	report *progress.Reporter
 
-	mu    sync.Mutex
-	noted map[string]bool
-	// rebuilt are the indexes of assets that could not be rebuilt on disk.
-	rebuilt map[string]ocispec.Index
+	mu      sync.Mutex
+	layouts map[string]*oci.Layout
 }
 
 // Open returns the store in a folder, which need not exist. It touches nothing.
-// Damage that was found, each kind once, and waiting for other processes are
-// told to note, by one goroutine at a time.
-func Open(dir string, note func(string)) *Store {
-	return &Store{dir: dir, note: note, noted: map[string]bool{}, rebuilt: map[string]ocispec.Index{}}
+// The report, which may be nil, gets damage that was found, each kind once, and
+// waiting for other processes.
+func Open(dir string, report *progress.Reporter) *Store {
+	return &Store{dir: dir, report: report, layouts: map[string]*oci.Layout{}}
+}
+
+// locksFolder is beside the layouts; no asset has such a name.
+const locksFolder = ".locks"
+
+// layout returns the one of a repository's name.
+func (s *Store) layout(name string) *oci.Layout {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.layouts[name] == nil {
+		s.layouts[name] = &oci.Layout{
+			Root: filepath.Join(s.dir, name), Locks: filepath.Join(s.dir, locksFolder, name),
+			Report: s.report, Name: func(m oci.Manifest) (string, error) { return localTag(name, m) },
+		}
+	}
+	return s.layouts[name]
+}
+
+// find returns the manifest of an entry. What is not whole is reported and counts as
+// ErrNotFound, like what is missing.
+func (s *Store) find(ctx context.Context, e entry) (oci.Manifest, error) {
+	name, _ := e.place()
+	l := s.layout(name)
+	m, err := l.Manifest(ctx, e.local())
+	if err == nil {
+		err = e.check(m)
+	}
+	for _, part := range m.Parts() {
+		if err == nil {
+			err = l.Present(partName(part), part)
+		}
+	}
+	if IsDamage(err) {
+		l.Note(fmt.Sprintf("ignoring the stored %s: it %v", e, err))
+		return oci.Manifest{}, fmt.Errorf("%s %w: %w", e, err, ErrNotFound)
+	}
+	if IsNotFound(err) {
+		return oci.Manifest{}, fmt.Errorf("%s in the local cache: %w", e, ErrNotFound)
+	}
+	return m, err
 }
 
 // Get returns the artifact of a key without reading its tarball. A damaged entry
-// is noted and counts as ErrNotFound, like a missing one.
+// is reported and counts as ErrNotFound, like a missing one.
 func (s *Store) Get(ctx context.Context, ref Ref) (Artifact, error) {
 	if err := ref.validate(); err != nil {
 		return Artifact{}, err
 	}
-	l := s.layout(ref.Asset)
-	index, err := l.index(ctx)
+	m, err := s.find(ctx, ref)
 	if err != nil {
 		return Artifact{}, err
 	}
-	return l.get(ctx, index, ref)
-}
-
-// get is Get in an index that was read already.
-func (l *layout) get(ctx context.Context, index ocispec.Index, ref Ref) (Artifact, error) {
-	descriptor, found := find(index, ref.Tag())
-	if !found {
-		return Artifact{}, fmt.Errorf("artifact %s of %s in the local cache: %w", ref.Tag(), ref.Asset, ErrNotFound)
+	l, artifact := s.layout(ref.Asset), artifactOf(m)
+	if artifact.Recipe, err = l.Read(ctx, "recipe", m.Config, oci.MaxDocument); err == nil {
+		artifact.Record, err = l.Read(ctx, "record", m.Layers[1], oci.MaxDocument)
 	}
-	artifact, err := l.load(ctx, descriptor)
-	if err == nil {
-		err = artifact.is(ref)
-	}
-	var damaged *damage
-	if errors.As(err, &damaged) {
-		l.store.tell(fmt.Sprintf("the stored artifact %s of %s is ignored: it %v", ref.Tag(), ref.Asset, damaged))
-		return Artifact{}, fmt.Errorf("artifact %s of %s %w: %w", ref.Tag(), ref.Asset, damaged, ErrNotFound)
+	if IsDamage(err) {
+		l.Note(fmt.Sprintf("ignoring the stored %s: it %v", ref, err))
+		return Artifact{}, fmt.Errorf("%s %w: %w", ref, err, ErrNotFound)
 	}
 	return artifact, err
 }
 
-// tell notes a text the first time.
-func (s *Store) tell(text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.noted[text] {
-		s.noted[text] = true
-		s.note(text)
+// List returns all whole artifacts, sorted by asset, arch and key. Damaged
+// entries are reported and left out, foreign ones left out.
+func (s *Store) List(ctx context.Context) ([]Artifact, error) {
+	names, err := s.names()
+	if err != nil {
+		return nil, err
 	}
+	var artifacts []Artifact
+	for _, name := range names {
+		index, err := s.layout(name).Index(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range index.Manifests {
+			ref, ok := refOf(name, d.Annotations[ocispec.AnnotationRefName])
+			if !ok {
+				continue
+			}
+			artifact, err := s.Get(ctx, ref)
+			if IsNotFound(err) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			artifacts = append(artifacts, artifact)
+		}
+	}
+	slices.SortFunc(artifacts, func(a, b Artifact) int { return a.compare(b.Ref) })
+	return artifacts, nil
 }
 
-// say notes a text.
-func (s *Store) say(text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.note(text)
+// names returns those of the layouts.
+func (s *Store) names() (names []string, err error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading the store: %w", err)
+	}
+	for _, entry := range entries {
+		if entry.IsDir() && validName.MatchString(entry.Name()) {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, nil
 }
 
-func (s *Store) layout(asset string) *layout {
-	return &layout{
-		store: s, asset: asset,
-		root: filepath.Join(s.dir, asset),
-		lock: filepath.Join(s.dir, locksFolder, asset, "layout"),
+// Verify reads every blob of every layout once, and returns the damage that it
+// found, a line each, in the order of the folders. It changes nothing.
+func (s *Store) Verify(ctx context.Context) (all []string, err error) {
+	names, err := s.names()
+	if err != nil {
+		return nil, err
 	}
+	for _, name := range names {
+		lines, err := s.layout(name).Verify(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("verifying %s: %w", name, err)
+		}
+		for _, line := range lines {
+			all = append(all, name+": "+line)
+		}
+	}
+	return all, nil
+}
+
+// Lock keeps other processes, and other callers in this one, from building the
+// same artifact. It waits for them, which it reports, until ctx ends. A holder
+// that dies frees the lock.
+func (s *Store) Lock(ctx context.Context, ref Ref) (unlock func() error, err error) {
+	if err := ref.validate(); err != nil {
+		return nil, err
+	}
+	return s.lock(ctx, ref, fmt.Sprintf("waiting for another build of %s with the key %s", ref.Asset, ref.Key))
+}
+
+func (s *Store) lock(ctx context.Context, e entry, waiting string) (func() error, error) {
+	name, _ := e.place()
+	unlock, err := files.Lock(ctx, filepath.Join(s.dir, locksFolder, name, e.local()), files.Waiting{Report: s.report, Subject: "store", Text: waiting})
+	return func() error { unlock(); return nil }, err
 }
 
 // Names become parts of paths, tags and repositories.
@@ -217,14 +287,5 @@ func (r Ref) validate() error {
 	return nil
 }
 
-// damage says what is wrong with an entry of the store; it reads on from "it".
-type damage struct{ what string }
-
 // IsDamage tells from other errors that what is stored is wrong or not all there.
-func IsDamage(err error) bool {
-	var damaged *damage
-	return errors.As(err, &damaged)
-}
-
-// Error returns what is wrong.
-func (d *damage) Error() string { return d.what }
+func IsDamage(err error) bool { return oci.IsDamage(err) }

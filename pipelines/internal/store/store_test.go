@@ -21,39 +21,61 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
-	"oras.land/oras-go/v2/content/oci"
+	orasoci "oras.land/oras-go/v2/content/oci"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// notes collects what a store notes.
+// notes collects what a store reports.
 type notes struct {
-	mu    sync.Mutex
-	texts []string
+	mu     sync.Mutex
+	buffer bytes.Buffer
+	report *progress.Reporter
 }
 
-func (n *notes) add(text string) {
+func newNotes() *notes {
+	n := &notes{}
+	n.report = progress.New(n, progress.Plain, nil)
+	return n
+}
+
+// Write takes a line of the report.
+func (n *notes) Write(p []byte) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.texts = append(n.texts, text)
+	return n.buffer.Write(p)
+}
+
+// texts are the warnings so far.
+func (n *notes) texts() (texts []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for line := range strings.Lines(n.buffer.String()) {
+		subject, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "  ")
+		if subject == "store" || subject == "registry" {
+			texts = append(texts, text)
+		}
+	}
+	return texts
 }
 
 func (n *notes) want(t *testing.T, parts ...string) {
 	t.Helper()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.texts) != len(parts) {
-		t.Fatalf("noted %q, want %d notes", n.texts, len(parts))
+	texts := n.texts()
+	if len(texts) != len(parts) {
+		t.Fatalf("noted %q, want %d notes", texts, len(parts))
 	}
 	for i, part := range parts {
-		if !strings.Contains(n.texts[i], part) {
-			t.Errorf("noted %q, want %q", n.texts[i], part)
+		if !strings.Contains(texts[i], part) {
+			t.Errorf("noted %q, want %q", texts[i], part)
 		}
 	}
 }
 
 func open(t testing.TB) (*Store, *notes) {
 	t.Helper()
-	n := &notes{}
-	return Open(filepath.Join(t.TempDir(), "store"), n.add), n
+	n := newNotes()
+	return Open(filepath.Join(t.TempDir(), "store"), n.report), n
 }
 
 // noise returns bytes in which no part is like another, so that nothing that is
@@ -153,7 +175,7 @@ func TestLayoutIsStandard(t *testing.T) {
 		t.Errorf("putting the same twice: manifests %s and %s", first.Manifest, again.Manifest)
 	}
 	root := filepath.Join(s.dir, "kernel-debug")
-	standard, err := oci.New(root)
+	standard, err := orasoci.New(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +193,7 @@ func TestLayoutIsStandard(t *testing.T) {
 	}
 	golden(t, "manifest.golden", append(indented.Bytes(), '\n'))
 	more, _ := open(t)
-	data, err = os.ReadFile(more.layout("qemu").path(digest.Digest(put(t, more, rich(t, "qemu")).Manifest)))
+	data, err = os.ReadFile(more.layout("qemu").Path(digest.Digest(put(t, more, rich(t, "qemu")).Manifest)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,16 +304,9 @@ func BenchmarkGet(b *testing.B) {
 	p := sample(b, "kernel-debug", "x86_64", 0)
 	put(b, s, p)
 	l := s.layout(p.Asset)
-	index, err := l.readIndex()
-	if err != nil {
-		b.Fatal(err)
-	}
+	d := entryAt(b, l, p.Tag())
 	for i := range 999 {
-		d := index.Manifests[0]
-		index = set(index, Ref{Arch: "x86_64", Key: digest.FromString(fmt.Sprint(i)).Encoded()}.Tag(), &d)
-	}
-	if err := l.writeIndex(index); err != nil {
-		b.Fatal(err)
+		setEntry(b, l, Ref{Arch: "x86_64", Key: digest.FromString(fmt.Sprint(i)).Encoded()}.Tag(), d)
 	}
 	for b.Loop() {
 		if _, err := s.Get(b.Context(), p.Ref); err != nil {

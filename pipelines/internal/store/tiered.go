@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
 // Tiered is the local store with a registry behind it, from which it reads and
-// to which it never writes. What is wrong with the registry is noted once, and
+// to which it never writes. What is wrong with the registry is a warning, once, and
 // from then on it counts as empty, or as without an artifact whose manifest could
 // be read: the local store and the builds go on.
 type Tiered struct {
@@ -24,8 +26,22 @@ const (
 	InRegistry = "registry"
 )
 
-// Get returns the artifact of a key: the local one, which opens no connection,
-// or else that of the registry, without recipe and record.
+// find looks an entry up: in the local store, which opens no connection, or else in
+// the registry, which may be nil.
+func find(ctx context.Context, local *Store, registry *Registry, e entry) (m oci.Manifest, where string, err error) {
+	m, err = local.find(ctx, e)
+	if err == nil {
+		return m, InLocal, nil
+	}
+	if !IsNotFound(err) || registry == nil {
+		return oci.Manifest{}, "", err
+	}
+	m, err = registry.lookup(ctx, e)
+	return m, InRegistry, err
+}
+
+// Get returns the artifact of a key: the local one, or else that of the registry,
+// without recipe and record.
 func (t *Tiered) Get(ctx context.Context, ref Ref) (Artifact, error) {
 	artifact, _, err := t.Find(ctx, ref)
 	return artifact, err
@@ -34,7 +50,7 @@ func (t *Tiered) Get(ctx context.Context, ref Ref) (Artifact, error) {
 // Find is Get that tells where the artifact is.
 func (t *Tiered) Find(ctx context.Context, ref Ref) (artifact Artifact, where string, err error) {
 	if t.Fresh {
-		return Artifact{}, "", fmt.Errorf("artifact %s of %s is not looked up: %w", ref.Tag(), ref.Asset, ErrNotFound)
+		return Artifact{}, "", fmt.Errorf("%s is not looked up: %w", ref, ErrNotFound)
 	}
 	artifact, err = t.Local.Get(ctx, ref)
 	if err == nil {
@@ -43,26 +59,11 @@ func (t *Tiered) Find(ctx context.Context, ref Ref) (artifact Artifact, where st
 	if !IsNotFound(err) || t.Registry == nil {
 		return Artifact{}, "", err
 	}
-	artifact, err = t.Registry.Lookup(ctx, ref)
+	m, err := t.Registry.lookup(ctx, ref)
 	if err != nil {
-		return Artifact{}, "", t.missed(ref, err)
+		return Artifact{}, "", err
 	}
-	return artifact, InRegistry, nil
-}
-
-// missed makes a miss of a failure of the registry. One whose manifests answer may
-// have the other artifacts.
-func (t *Tiered) missed(ref Ref, err error) error {
-	var failed *failure
-	if !errors.As(err, &failed) {
-		return err
-	}
-	if t.Registry.condemned(ref) {
-		t.Registry.tell(fmt.Sprintf("%v: going on without the artifact %s of %s", failed, ref.Tag(), ref.Asset))
-	} else {
-		t.Registry.giveUp(failed)
-	}
-	return fmt.Errorf("%w: %w", failed, ErrNotFound)
+	return artifactOf(m), InRegistry, nil
 }
 
 // Put stores an artifact in the local store.
@@ -85,7 +86,7 @@ func (t *Tiered) Export(ctx context.Context, artifact Artifact, output, path str
 	if err != nil {
 		return false, err
 	}
-	same, err := holds(ctx, path, tarball)
+	same, err := tarball.isAt(ctx, path)
 	if err != nil || same {
 		return false, err
 	}
@@ -96,13 +97,22 @@ func (t *Tiered) Export(ctx context.Context, artifact Artifact, output, path str
 	return t.Local.export(ctx, artifact, output, path, pulled)
 }
 
+// Blob is that of the local store, which gets what only the registry has, as in
+// Export.
+func (t *Tiered) Blob(ctx context.Context, artifact Artifact, output string) (path string, err error) {
+	if err := artifact.validate(); err != nil {
+		return "", err
+	}
+	if _, err := t.bring(ctx, artifact); err != nil {
+		return "", err
+	}
+	return t.Local.Blob(ctx, artifact, output)
+}
+
 // bring has the local store hold an artifact, and tells whether it was pulled
 // for that.
 func (t *Tiered) bring(ctx context.Context, artifact Artifact) (pulled bool, err error) {
-	if t.Registry == nil {
-		return false, nil
-	}
-	if local, err := t.Local.Get(ctx, artifact.Ref); err == nil && local.Manifest == artifact.Manifest {
+	if t.Registry == nil || t.holds(ctx, artifact) {
 		return false, nil
 	}
 	unlock, err := t.Local.Lock(ctx, artifact.Ref)
@@ -110,15 +120,74 @@ func (t *Tiered) bring(ctx context.Context, artifact Artifact) (pulled bool, err
 		return false, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	local, err := t.Local.Get(ctx, artifact.Ref)
-	if err == nil && local.Manifest == artifact.Manifest || err != nil && !IsNotFound(err) {
-		return false, err
+	if t.holds(ctx, artifact) {
+		return false, nil
 	}
 	if t.Registry.ignored(artifact.Ref) {
 		return false, t.Registry.miss(artifact.Ref)
 	}
-	if _, err = t.Registry.pull(ctx, artifact.Ref, artifact.Manifest, t.Local); err != nil {
-		return false, t.missed(artifact.Ref, err)
+	if err := t.Registry.pullSeen(ctx, artifact, t.Local); err != nil {
+		return false, t.Registry.absent(artifact.Ref, err)
 	}
 	return true, nil
+}
+
+// holds tells whether the local store has exactly this artifact.
+func (t *Tiered) holds(ctx context.Context, artifact Artifact) bool {
+	local, err := t.Local.find(ctx, artifact.Ref)
+	return err == nil && local.Digest().String() == artifact.Manifest
+}
+
+// pullSeen pulls an artifact that was looked up, by the manifest that came then.
+func (r *Registry) pullSeen(ctx context.Context, artifact Artifact, into *Store) error {
+	r.mu.Lock()
+	m, seen := r.seen[artifact.Manifest]
+	r.mu.Unlock()
+	if !seen {
+		repository, err := r.repository(artifact.Asset)
+		if err == nil {
+			m, err = repository.Manifest(ctx, artifact.Manifest)
+		}
+		if err == nil {
+			err = artifact.check(m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.pull(ctx, artifact.Ref, m, into)
+}
+
+// List returns the artifacts of the local store with their recipes.
+func (t *Tiered) List(ctx context.Context) ([]Artifact, error) { return t.Local.List(ctx) }
+
+// Latest returns the artifact of the first of several moving tags that the
+// registry has, with its recipe, or ErrNotFound.
+func (t *Tiered) Latest(ctx context.Context, asset string, tags ...string) (Artifact, error) {
+	if t.Registry != nil {
+		for _, tag := range tags {
+			if artifact, err := t.Registry.Latest(ctx, asset, tag); !IsNotFound(err) {
+				return artifact, err
+			}
+		}
+	}
+	return Artifact{}, fmt.Errorf("the latest artifact of %s: %w", asset, ErrNotFound)
+}
+
+// HasSource reports whether the registry has the source of a declared hash.
+func (t *Tiered) HasSource(ctx context.Context, hash string) (bool, error) {
+	if t.Registry == nil {
+		return false, nil
+	}
+	_, err := t.Registry.FindSource(ctx, hash)
+	if IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Publish pushes an artifact of the local store to the registry under its key,
+// and points moving tags at it.
+func (t *Tiered) Publish(ctx context.Context, artifact Artifact, tags []string) error {
+	return t.Registry.Push(ctx, artifact.Ref, t.Local, tags)
 }

@@ -20,8 +20,8 @@ func TestTieredHits(t *testing.T) {
 	want := pushed(t, host, p)
 	counter := &registrytest.Counter{}
 	faults := &registrytest.Faults{Base: counter.Transport()}
-	n := &notes{}
-	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Note: n.add, Transport: faults})
+	n := newNotes()
+	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Report: n.report, Transport: faults})
 	if err != nil {
 		t.Fatal(err)
 	}

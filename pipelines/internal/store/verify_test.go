@@ -8,44 +8,44 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
 // TestVerify damages each thing of a store in turn.
 func TestVerify(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		damage func(t *testing.T, l *layout, a Artifact)
+		damage func(t *testing.T, l *oci.Layout, a Artifact)
 		want   []string
 	}{
-		{"nothing", func(*testing.T, *layout, Artifact) {}, nil},
-		{"flipped tarball", func(t *testing.T, l *layout, a Artifact) { flip(t, l, a.Digest) }, []string{"qemu: blob DIGEST of 200000 bytes hashes to", "TAG has no whole part DIGEST"}},
-		{"no tarball", func(t *testing.T, l *layout, a Artifact) { spoil(t, l, a.Digest, nil) }, []string{"TAG has no whole part DIGEST"}},
-		{"no output", func(t *testing.T, l *layout, a Artifact) { spoil(t, l, a.Outputs[1].Digest, nil) }, []string{"TAG has no whole part"}},
-		{"flipped recipe", func(t *testing.T, l *layout, a Artifact) { flip(t, l, "sha256:"+a.Key) }, []string{"hashes to", "TAG has no whole part"}},
-		{"flipped manifest", func(t *testing.T, l *layout, a Artifact) { flip(t, l, a.Manifest) }, []string{"hashes to", "TAG has no whole manifest"}},
-		{"no manifest", func(t *testing.T, l *layout, a Artifact) { spoil(t, l, a.Manifest, nil) }, []string{"TAG has no whole manifest"}},
-		{"truncated index", func(t *testing.T, l *layout, _ Artifact) { write(t, l.indexPath(), `{"schema`) }, []string{"qemu: index.json is damaged"}},
-		{"no index", func(t *testing.T, l *layout, _ Artifact) {
-			if err := os.Remove(l.indexPath()); err != nil {
+		{"nothing", func(*testing.T, *oci.Layout, Artifact) {}, nil},
+		{"flipped tarball", func(t *testing.T, l *oci.Layout, a Artifact) { flip(t, l, a.Digest) }, []string{"qemu: blob DIGEST of 200000 bytes hashes to", "TAG has no whole part DIGEST"}},
+		{"no tarball", func(t *testing.T, l *oci.Layout, a Artifact) { spoil(t, l, a.Digest, nil) }, []string{"TAG has no whole part DIGEST"}},
+		{"no output", func(t *testing.T, l *oci.Layout, a Artifact) { spoil(t, l, a.Outputs[1].Digest, nil) }, []string{"TAG has no whole part"}},
+		{"flipped recipe", func(t *testing.T, l *oci.Layout, a Artifact) { flip(t, l, "sha256:"+a.Key) }, []string{"hashes to", "TAG has no whole part"}},
+		{"flipped manifest", func(t *testing.T, l *oci.Layout, a Artifact) { flip(t, l, a.Manifest) }, []string{"hashes to", "TAG has no whole manifest"}},
+		{"no manifest", func(t *testing.T, l *oci.Layout, a Artifact) { spoil(t, l, a.Manifest, nil) }, []string{"TAG has no whole manifest"}},
+		{"truncated index", func(t *testing.T, l *oci.Layout, _ Artifact) { write(t, indexPath(l), `{"schema`) }, []string{"qemu: index.json is damaged"}},
+		{"no index", func(t *testing.T, l *oci.Layout, _ Artifact) {
+			if err := os.Remove(indexPath(l)); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"qemu: index.json is missing"}},
-		{"no blob", func(t *testing.T, l *layout, _ Artifact) {
-			write(t, filepath.Join(l.root, "blobs", "sha256", "x"), "x")
-		}, []string{"is no blob"}},
-		{"other key", func(t *testing.T, l *layout, a Artifact) {
-			index := mustIndex(t, l)
-			entry, _ := find(index, a.Tag())
+		{"no blob", func(t *testing.T, l *oci.Layout, _ Artifact) {
+			write(t, filepath.Join(l.Root, "blobs", "sha256", "x"), "x")
+		}, []string{"is not a blob"}},
+		{"other key", func(t *testing.T, l *oci.Layout, a Artifact) {
+			entry := entryAt(t, l, a.Tag())
 			a.Key = digest.FromString("other").Encoded()
-			if err := l.writeIndex(set(index, a.Tag(), &entry)); err != nil {
+			setEntry(t, l, a.Tag(), entry)
+		}, []string{"is the manifest of "}},
+		{"left by a killed pull", func(t *testing.T, l *oci.Layout, a Artifact) {
+			if err := os.MkdirAll(partialPath(l), 0o755); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"is of asset \"qemu\", arch \"x86_64\""}},
-		{"left by a killed pull", func(t *testing.T, l *layout, a Artifact) {
-			if err := os.MkdirAll(filepath.Join(l.root, partialFolder), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			write(t, filepath.Join(l.root, partialFolder, a.Key), "x")
+			write(t, filepath.Join(partialPath(l), a.Key), "x")
 		}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -72,9 +72,9 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-func flip(t *testing.T, l *layout, d string) {
+func flip(t *testing.T, l *oci.Layout, d string) {
 	t.Helper()
-	data, err := os.ReadFile(l.path(digest.Digest(d)))
+	data, err := os.ReadFile(l.Path(digest.Digest(d)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func write(t *testing.T, path, text string) {
 func TestAbandonedPartials(t *testing.T) {
 	s, _ := open(t)
 	put(t, s, sample(t, "qemu", "x86_64", 1))
-	folder := filepath.Join(s.layout("qemu").root, partialFolder)
+	folder := partialPath(s.layout("qemu"))
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestAbandonedPartials(t *testing.T) {
 		return names
 	}
 	// Another process is about to resume this one.
-	unlock, err := s.flock(t.Context(), s.layout("qemu").blobLock("resumed"), "")
+	unlock, err := files.TryLock(filepath.Join(s.layout("qemu").Locks, "blob-re"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,9 +126,7 @@ func TestAbandonedPartials(t *testing.T) {
 	if diff := cmp.Diff([]string{"resumed", "young"}, left()); diff != "" {
 		t.Errorf("left (-want +got)\n%s", diff)
 	}
-	if err := unlock(); err != nil {
-		t.Fatal(err)
-	}
+	unlock()
 	put(t, s, sample(t, "qemu", "x86_64", 3))
 	if diff := cmp.Diff([]string{"young"}, left()); diff != "" {
 		t.Errorf("left (-want +got)\n%s", diff)

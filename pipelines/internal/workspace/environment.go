@@ -86,7 +86,7 @@ func openStore(o Options, cache string) (*store.Tiered, error) {
 		return nil, err
 	}
 	tiered := &store.Tiered{
-		Local:    store.Open(filepath.Join(cache, "store"), func(text string) { o.Report.Note("store", text) }),
+		Local:    store.Open(filepath.Join(cache, "store"), o.Report),
 		Registry: registry,
 	}
 	use, err := o.Environment.UseCache.On(true)
@@ -114,11 +114,7 @@ func openRegistry(ref string, e Environment, report *progress.Reporter) (*store.
 		Ref:      ref,
 		Username: username,
 		Password: password,
-		Note:     func(text string) { report.Note("registry", text) },
-		Bytes: func(asset string) (func(done, total int64), func(error, string)) {
-			stage := report.Stage(asset, "registry")
-			return stage.Bytes, stage.End
-		},
+		Report:   report,
 	})
 	if err != nil {
 		return nil, Usage(fmt.Errorf("--cache %s: %w", ref, err))

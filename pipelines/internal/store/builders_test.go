@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -42,7 +43,7 @@ func image(t *testing.T, content string) string {
 	}
 	blob := func(mediaType string, data []byte) ocispec.Descriptor {
 		d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-		add(blobName(d.Digest), data)
+		add("blobs/sha256/"+d.Digest.Encoded(), data)
 		return d
 	}
 	encode := func(value any) []byte {
@@ -75,9 +76,7 @@ func newBuilders(t *testing.T, registry *Registry) (*Builders, *notes) {
 
 // has tells whether a note has a part.
 func (n *notes) has(part string) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return strings.Contains(strings.Join(n.texts, "\n"), part)
+	return strings.Contains(strings.Join(n.texts(), "\n"), part)
 }
 
 func putBuilder(t *testing.T, b *Builders, content string) Image {
@@ -138,12 +137,12 @@ func TestBuilders(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	m, blobs, err := readArchive(file)
+	m, blobs, err := oci.ReadArchive(file)
 	if err != nil || len(m.Layers) != 2 || m.Annotations[idAnnotation] != builderID || m.Annotations["of"] != "" {
 		t.Fatalf("manifest %+v, %v", m, err)
 	}
 	for _, b := range blobs {
-		content, err := b.open()
+		content, err := b.Open(0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,13 +186,13 @@ func TestForeignArchives(t *testing.T) {
 func blobPath(t *testing.T, b *Builders, mediaType string) string {
 	t.Helper()
 	l := b.Local.layout(builderRepository)
-	e, err := l.tagged(t.Context(), builderID)
+	e, err := l.Manifest(t.Context(), builderID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range append(e.parts(), e.descriptor()) {
+	for _, part := range append(e.Parts(), e.Descriptor()) {
 		if part.MediaType == mediaType {
-			return l.path(part.Digest)
+			return l.Path(part.Digest)
 		}
 	}
 	t.Fatalf("no part of type %s", mediaType)
@@ -248,8 +247,8 @@ func TestDamagedBuilders(t *testing.T) {
 			damage(t, b)
 			b.Registry = nil
 			missBuilder(t, b)
-			if !notes.has("the stored builder bbbbbbbbbbbb is ") {
-				t.Errorf("noted %q", notes.texts)
+			if !notes.has("the stored builder bbbbbbbbbbbb: ") {
+				t.Errorf("noted %q", notes.texts())
 			}
 			if again := putBuilder(t, b, "one"); again != made {
 				t.Errorf("made again: %+v, want %+v", again, made)
@@ -260,16 +259,16 @@ func TestDamagedBuilders(t *testing.T) {
 	t.Run("index", func(t *testing.T) {
 		b, notes := newBuilders(t, nil)
 		made := putBuilder(t, b, "one")
-		overwrite(t, b.Local.layout(builderRepository).indexPath(), []byte(`{"schemaVersion":`))
+		overwrite(t, indexPath(b.Local.layout(builderRepository)), []byte(`{"schemaVersion":`))
 		getBuilder(t, b, made, InLocal)
 		if !notes.has("kept as index.json.damaged and rebuilt") {
-			t.Errorf("noted %q", notes.texts)
+			t.Errorf("noted %q", notes.texts())
 		}
 		sound(t, b.Local)
 		if err := os.Remove(blobPath(t, b, ocispec.MediaTypeImageConfig)); err != nil {
 			t.Fatal(err)
 		}
-		overwrite(t, b.Local.layout(builderRepository).indexPath(), nil)
+		overwrite(t, indexPath(b.Local.layout(builderRepository)), nil)
 		missBuilder(t, b)
 	})
 }
@@ -319,14 +318,14 @@ func TestFaultyBuilders(t *testing.T) {
 		note string
 		hit  bool
 	}{
-		"503 for ever":   {registrytest.Rule{Path: manifests, Do: registrytest.Status(503)}, "going on without", false},
+		"503 for ever":   {registrytest.Rule{Path: manifests, Do: registrytest.Status(503)}, "continuing without", false},
 		"503 once":       {registrytest.Rule{Path: manifests, Nth: 1, Do: registrytest.Status(503)}, "", true},
 		"down":           {registrytest.Rule{Do: registrytest.Refuse()}, "connection refused", false},
-		"401":            {registrytest.Rule{Path: manifests, Do: registrytest.Status(401)}, "does not let itself be read", false},
+		"401":            {registrytest.Rule{Path: manifests, Do: registrytest.Status(401)}, "denied access", false},
 		"reset":          {registrytest.Rule{Method: "GET", Path: blobs, Nth: 2, Do: registrytest.Reset(5000)}, "resuming", true},
-		"wrong bytes":    {registrytest.Rule{Method: "GET", Path: blobs, Do: registrytest.Wrong(10)}, "is ignored: it has a blob", false},
-		"truncated":      {registrytest.Rule{Method: "GET", Path: blobs, Do: registrytest.Truncate(10)}, "is ignored: it has the blob", false},
-		"wrong manifest": {registrytest.Rule{Method: "GET", Path: manifests, Do: registrytest.Wrong(10)}, "is ignored: it ", false},
+		"wrong bytes":    {registrytest.Rule{Method: "GET", Path: blobs, Do: registrytest.Wrong(10)}, ": it has a blob", false},
+		"truncated":      {registrytest.Rule{Method: "GET", Path: blobs, Do: registrytest.Truncate(10)}, ": it has the blob", false},
+		"wrong manifest": {registrytest.Rule{Method: "GET", Path: manifests, Do: registrytest.Wrong(10)}, "ignoring the builder bbbbbbbbbbbb in ", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry, _, notes := connect(t, host, test.rule)
@@ -337,11 +336,11 @@ func TestFaultyBuilders(t *testing.T) {
 				missBuilder(t, b)
 			}
 			if test.note != "" && !notes.has(test.note) {
-				t.Errorf("noted %q, want %q", notes.texts, test.note)
+				t.Errorf("noted %q, want %q", notes.texts(), test.note)
 			}
 			// The next run has it, with what came already.
 			b.Registry = whole
-			b.Local = Open(b.Local.dir, notes.add)
+			b.Local = Open(b.Local.dir, notes.report)
 			where := InRegistry
 			if test.hit {
 				where = InLocal
@@ -370,7 +369,7 @@ func TestBuilderLock(t *testing.T) {
 		t.Error(err)
 	}
 	if !notes.has("waiting for another build that makes the same builder") {
-		t.Errorf("noted %q", notes.texts)
+		t.Errorf("noted %q", notes.texts())
 	}
 	if _, err := b.Lock(t.Context(), "../x"); err == nil {
 		t.Error("an ID that is none was locked")

@@ -1,4 +1,4 @@
-package store
+package oci
 
 import (
 	"archive/tar"
@@ -14,12 +14,14 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// readArchive reads an OCI archive of one image: its manifest, and what that
-// names as sections of the file.
-func readArchive(file *os.File) (ocispec.Manifest, []blob, error) {
-	sections := map[string]*io.SectionReader{}
+// ReadArchive reads an OCI archive of one image: its manifest, and what that
+// names as sections of the file, which stays open while they are used.
+func ReadArchive(file *os.File) (ocispec.Manifest, []Blob, error) {
+	sections := map[string]section{}
 	for archive := tar.NewReader(file); ; {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
@@ -33,131 +35,141 @@ func readArchive(file *os.File) (ocispec.Manifest, []blob, error) {
 		if err != nil {
 			return ocispec.Manifest{}, nil, fmt.Errorf("reading the archive: %w", err)
 		}
-		sections[header.Name] = io.NewSectionReader(file, offset, header.Size)
+		sections[header.Name] = section{file, offset, header.Size}
 	}
 	var index ocispec.Index
-	if err := decodeSection(sections[ocispec.ImageIndexFile], &index); err != nil {
+	if err := sections[ocispec.ImageIndexFile].decode(&index); err != nil {
 		return ocispec.Manifest{}, nil, fmt.Errorf("reading %s: %w", ocispec.ImageIndexFile, err)
 	}
 	if len(index.Manifests) != 1 || index.Manifests[0].MediaType != ocispec.MediaTypeImageManifest {
 		return ocispec.Manifest{}, nil, fmt.Errorf("%s names %d manifests, want one image", ocispec.ImageIndexFile, len(index.Manifests))
 	}
 	var m ocispec.Manifest
-	if err := decodeSection(sections[blobName(index.Manifests[0].Digest)], &m); err != nil {
+	if err := sections[blobName(index.Manifests[0].Digest)].decode(&m); err != nil {
 		return ocispec.Manifest{}, nil, fmt.Errorf("reading the manifest: %w", err)
 	}
-	var blobs []blob
+	var blobs []Blob
 	for _, part := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
-		section := sections[blobName(part.Digest)]
-		if section == nil {
+		content := sections[blobName(part.Digest)]
+		if content.file == nil {
 			return ocispec.Manifest{}, nil, fmt.Errorf("the archive lacks %s", part.Digest)
 		}
-		blobs = append(blobs, blob{part, func() (io.ReadCloser, error) {
-			return io.NopCloser(io.NewSectionReader(section, 0, section.Size())), nil
-		}})
+		blobs = append(blobs, Blob{part, content})
 	}
 	return m, blobs, nil
 }
 
-func decodeSection(section *io.SectionReader, value any) error {
-	if section == nil {
+// decode reads a section that is a small document.
+func (s section) decode(value any) error {
+	if s.file == nil {
 		return fs.ErrNotExist
 	}
-	if section.Size() > maxManifest {
-		return fmt.Errorf("it has %d bytes, more than %d", section.Size(), maxManifest)
+	if s.size > MaxManifest {
+		return fmt.Errorf("it has %d bytes, more than %d", s.size, MaxManifest)
 	}
-	return json.NewDecoder(section).Decode(value)
+	return json.NewDecoder(io.NewSectionReader(s.file, s.offset, s.size)).Decode(value)
 }
 
 func blobName(d digest.Digest) string {
 	return ocispec.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded()
 }
 
-// damagedPart is a blob of the store that is missing or not what its name says.
-type damagedPart struct{ path, what string }
+// DamagedBlob is a blob of a layout that is missing or not what its name says.
+// File is open at it where there is one: the caller closes it.
+type DamagedBlob struct {
+	File       *os.File
+	Path, What string
+}
 
 // Error says what is wrong with which blob.
-func (d *damagedPart) Error() string { return d.path + " " + d.what }
+func (d *DamagedBlob) Error() string { return d.Path + " " + d.What }
 
-// writeArchive writes an image of a layout as an OCI archive, whose bytes depend
-// on the image alone: an engine knows it again. The error is *damagedPart where
-// a blob is damaged; then there is no archive.
-func writeArchive(ctx context.Context, path string, e entry, l *layout) (err error) {
+// WriteArchive writes an image of the layout as an OCI archive, whose bytes depend
+// on the image only: an engine knows it again. The error is *DamagedBlob where a
+// blob is damaged; then there is no archive.
+func (l *Layout) WriteArchive(ctx context.Context, path string, m Manifest) (err error) {
 	file, err := os.Create(path)
 	if err != nil {
-		return fmt.Errorf("creating the builder's archive: %w", err)
+		return fmt.Errorf("creating the archive: %w", err)
 	}
 	defer func() {
 		if err = errors.Join(err, file.Close()); err != nil {
 			os.Remove(path)
 		}
 	}()
-	archive := tar.NewWriter(file)
 	index, err := json.Marshal(ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
-		Manifests: []ocispec.Descriptor{e.descriptor()},
+		Manifests: []ocispec.Descriptor{m.Descriptor()},
 	})
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", ocispec.ImageIndexFile, err)
 	}
+	archive := tar.NewWriter(file)
 	for _, small := range []struct {
 		name string
 		data []byte
 	}{
-		{ocispec.ImageLayoutFile, []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)},
+		{ocispec.ImageLayoutFile, layoutMarker},
 		{ocispec.ImageIndexFile, index},
-		{blobName(e.descriptor().Digest), e.data},
+		{blobName(m.Digest()), m.Data},
 	} {
 		if err := archive.WriteHeader(archiveHeader(small.name, int64(len(small.data)))); err != nil {
-			return fmt.Errorf("writing the builder's archive: %w", err)
+			return fmt.Errorf("writing the archive: %w", err)
 		}
 		if _, err := archive.Write(small.data); err != nil {
-			return fmt.Errorf("writing the builder's archive: %w", err)
+			return fmt.Errorf("writing the archive: %w", err)
 		}
 	}
 	written := map[digest.Digest]bool{}
-	for _, part := range e.parts() {
+	for _, part := range m.Parts() {
 		if written[part.Digest] {
 			continue
 		}
 		written[part.Digest] = true
-		if err := copyPart(ctx, archive, l, part); err != nil {
+		if err := l.copyPart(ctx, archive, part); err != nil {
 			return err
 		}
 	}
 	if err := archive.Close(); err != nil {
-		return fmt.Errorf("ending the builder's archive: %w", err)
+		return fmt.Errorf("writing the archive: %w", err)
 	}
 	return nil
 }
 
 // copyPart copies a blob into an archive and hashes it on the way.
-func copyPart(ctx context.Context, archive *tar.Writer, l *layout, part ocispec.Descriptor) error {
-	path := l.path(part.Digest)
-	blob, err := os.Open(path)
+func (l *Layout) copyPart(ctx context.Context, archive *tar.Writer, part ocispec.Descriptor) error {
+	path := l.Path(part.Digest)
+	blob, err := files.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &damagedPart{path, "is missing"}
+		return &DamagedBlob{nil, path, "is missing"}
 	}
 	if err != nil {
 		return fmt.Errorf("opening a blob of the store: %w", err)
 	}
-	defer blob.Close()
+	damaged := false
+	defer func() {
+		if !damaged {
+			_ = blob.Close()
+		}
+	}()
 	info, err := blob.Stat()
 	if err != nil {
-		return fmt.Errorf("looking at a blob of the store: %w", err)
+		return fmt.Errorf("examining a blob of the store: %w", err)
 	}
 	if info.Size() != part.Size {
-		return &damagedPart{path, fmt.Sprintf("has %d bytes, want %d", info.Size(), part.Size)}
+		damaged = true
+		return &DamagedBlob{blob, path, fmt.Sprintf("has %d bytes, want %d", info.Size(), part.Size)}
 	}
 	if err := archive.WriteHeader(archiveHeader(blobName(part.Digest), part.Size)); err != nil {
-		return fmt.Errorf("writing the builder's archive: %w", err)
+		return fmt.Errorf("writing the archive: %w", err)
 	}
 	verifier := part.Digest.Verifier()
-	if _, err := io.Copy(io.MultiWriter(archive, verifier), &contextReader{ctx.Err, blob}); err != nil {
-		return fmt.Errorf("writing the builder's archive: %w", err)
+	if _, err := files.Copy(ctx, io.MultiWriter(archive, verifier), blob); err != nil {
+		return fmt.Errorf("writing the archive: %w", err)
 	}
 	if !verifier.Verified() {
-		return &damagedPart{path, "has other content than its name says"}
+		damaged = true
+		return &DamagedBlob{blob, path, "has other content than its name says"}
 	}
 	return nil
 }

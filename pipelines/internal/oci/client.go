@@ -1,0 +1,168 @@
+package oci
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/credentials"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
+)
+
+// Options say how to speak to registries.
+type Options struct {
+	// Username and Password are for the host Registry. Other hosts, and this one
+	// where both are empty, get those of the docker config and its helpers.
+	Registry, Username, Password string
+	// Report gets warnings and the progress of transfers. It may be nil.
+	Report *progress.Reporter
+	// Transport carries the requests; nil means one of package web.
+	Transport http.RoundTripper
+	// Pace is how patient the client is; the zero value is the default.
+	Pace web.Pace
+}
+
+// Client speaks to registries, all by the same rules. It is safe for concurrent
+// use.
+type Client struct {
+	options    Options
+	credential auth.CredentialFunc
+
+	mu   sync.Mutex
+	told map[string]bool
+	// hosts are those that were spoken to.
+	hosts map[string]*host
+}
+
+// host is one registry.
+type host struct {
+	*auth.Client
+	name string
+
+	mu sync.Mutex
+	// plain tells that it speaks no TLS, known that it was asked.
+	plain, known bool
+}
+
+// NewClient returns a client; it connects to nothing.
+func NewClient(o Options) *Client {
+	c := &Client{options: o, told: map[string]bool{}, hosts: map[string]*host{}}
+	c.credential = c.credentials()
+	return c
+}
+
+// Repository returns the repository HOST[:PORT]/PATH.
+func (c *Client) Repository(ref string) (*Repository, error) {
+	parsed, err := registry.ParseReference(ref)
+	if err != nil || parsed.Reference != "" {
+		return nil, fmt.Errorf("repository %q: want HOST[:PORT]/PATH, in lower case, without https:// and without a tag", withoutUser(ref))
+	}
+	return &Repository{client: c, host: c.host(parsed.Host()), ref: parsed}, nil
+}
+
+// host returns the client of a registry: credentials do not leave its site.
+func (c *Client) host(name string) *host {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hosts[name] == nil {
+		transport := web.NewClient(web.Options{
+			Report: c.options.Report, Subject: "registry", Host: name, Small: MaxDocument, Pace: c.options.Pace, Base: c.options.Transport,
+		})
+		// Oras-go follows redirects without credentials, and none with those.
+		transport.CheckRedirect = nil
+		c.hosts[name] = &host{name: name, Client: &auth.Client{Client: transport, Cache: auth.NewCache(), Credential: c.credential}}
+		c.hosts[name].SetUserAgent(web.UserAgent)
+	}
+	return c.hosts[name]
+}
+
+// withoutUser leaves out what may be a user name and a password.
+func withoutUser(ref string) string {
+	if at := strings.LastIndexByte(ref, '@'); at >= 0 {
+		return "..." + ref[at:]
+	}
+	return ref
+}
+
+// Note reports a warning the first time.
+func (c *Client) Note(text string) {
+	c.mu.Lock()
+	first := !c.told[text]
+	c.told[text] = true
+	c.mu.Unlock()
+	if first {
+		c.options.Report.Note("registry", text)
+	}
+}
+
+// hub is how Docker's registry is called in references of go-containerregistry,
+// and what its credentials are kept for.
+const hub, hubHost = "index.docker.io", "registry-1.docker.io"
+
+// credentials returns what finds credentials. The docker config and its helpers
+// are opened when a registry first asks for any. What does not work there is a
+// warning, and then the registry is asked as anybody.
+func (c *Client) credentials() auth.CredentialFunc {
+	open := sync.OnceValues(func() (credentials.Store, error) {
+		return credentials.NewStoreFromDocker(credentials.StoreOptions{})
+	})
+	own := auth.StaticCredential(c.options.Registry, auth.Credential{Username: c.options.Username, Password: c.options.Password})
+	return func(ctx context.Context, host string) (auth.Credential, error) {
+		if given, _ := own(ctx, host); given != auth.EmptyCredential {
+			return given, nil
+		}
+		if host == hub {
+			host = hubHost
+		}
+		docker, err := open()
+		if err != nil {
+			c.Note(fmt.Sprintf("cannot read the docker config (%v): continuing without credentials for %s", err, host))
+			return auth.EmptyCredential, nil
+		}
+		found, err := credentials.Credential(docker)(ctx, host)
+		if err != nil && ctx.Err() == nil {
+			c.Note(fmt.Sprintf("cannot read the credentials for %s from the docker config (%v): continuing without", host, err))
+			return auth.EmptyCredential, nil
+		}
+		return found, err
+	}
+}
+
+// speaksPlain tells whether the registry is spoken to without TLS: only one of
+// this machine, and only where it answers no TLS. Its port is asked once.
+func (h *host) speaksPlain(ctx context.Context) bool {
+	if !web.Loopback(h.name) {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.known {
+		return h.plain
+	}
+	address := h.name
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		address = net.JoinHostPort(strings.Trim(address, "[]"), "443")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	// Whom it is does not matter yet: nothing is sent.
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // #nosec G402
+	connection, err := dialer.DialContext(ctx, "tcp", address)
+	if err == nil {
+		_ = connection.Close()
+	}
+	// One that is down is asked in plain, and again for TLS another time.
+	var other tls.RecordHeaderError
+	h.plain, h.known = err != nil, err == nil || errors.As(err, &other)
+	return h.plain
+}

@@ -1,0 +1,254 @@
+package oci
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+)
+
+// maxIndex is how long an index may be, in bytes: some hundred thousand entries.
+const maxIndex = 64 << 20
+
+// Index reads the index, and rebuilds a damaged or missing one. A layout that
+// was never written to has an empty one, and one that cannot be written to is
+// rebuilt for this process only.
+func (l *Layout) Index(ctx context.Context) (ocispec.Index, error) {
+	index, why := l.readIndex()
+	if why == nil || !l.lost(why) {
+		return index, ignoreMissing(why)
+	}
+	unlock, err := l.lock(ctx)
+	if err == nil {
+		index, err = l.lockedIndex(ctx)
+		unlock()
+	}
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+		return l.inMemory(ctx, why)
+	}
+	return index, err
+}
+
+// inMemory rebuilds the index of a layout that cannot be written to, once.
+func (l *Layout) inMemory(ctx context.Context, why error) (ocispec.Index, error) {
+	l.mu.Lock()
+	rebuilt := l.rebuilt
+	l.mu.Unlock()
+	if rebuilt != nil {
+		return *rebuilt, nil
+	}
+	index, err := l.recover(ctx)
+	if err != nil {
+		return ocispec.Index{}, err
+	}
+	l.Note(fmt.Sprintf("the store's %s was damaged (%v), and the store is read-only: rebuilt for this run", l.indexPath(), why))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rebuilt = &index
+	return index, nil
+}
+
+// lockedIndex is Index for those who hold the lock.
+func (l *Layout) lockedIndex(ctx context.Context) (ocispec.Index, error) {
+	index, err := l.readIndex()
+	if err == nil || !l.lost(err) {
+		return index, ignoreMissing(err)
+	}
+	return l.rebuild(ctx, err)
+}
+
+// lost tells whether entries may be missing: the index is no index, or there is
+// none though there are blobs.
+func (l *Layout) lost(err error) bool {
+	_, statErr := os.Stat(filepath.Join(l.Root, ocispec.ImageBlobsDir))
+	return IsDamage(err) || errors.Is(err, fs.ErrNotExist) && statErr == nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (l *Layout) indexPath() string { return filepath.Join(l.Root, ocispec.ImageIndexFile) }
+
+func (l *Layout) readIndex() (ocispec.Index, error) {
+	data, err := files.Read(l.indexPath(), maxIndex)
+	if err != nil {
+		return ocispec.Index{}, fmt.Errorf("reading the index of the store: %w", err)
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(data, &index); err != nil {
+		return ocispec.Index{}, &Damage{err.Error()}
+	}
+	if index.SchemaVersion != 2 {
+		return ocispec.Index{}, Damaged("schemaVersion is %d, want 2", index.SchemaVersion)
+	}
+	return index, nil
+}
+
+// find returns the entry of a tag.
+func find(index ocispec.Index, tag string) (ocispec.Descriptor, bool) {
+	for _, d := range index.Manifests {
+		if d.Annotations[ocispec.AnnotationRefName] == tag {
+			return d, true
+		}
+	}
+	return ocispec.Descriptor{}, false
+}
+
+// set returns the index with an entry for a tag, in place of an earlier one, or
+// without any where the entry is nil. Entries are sorted by tag and digest.
+func set(index ocispec.Index, tag string, entry *ocispec.Descriptor) ocispec.Index {
+	entries := slices.DeleteFunc(slices.Clone(index.Manifests), func(d ocispec.Descriptor) bool {
+		return d.Annotations[ocispec.AnnotationRefName] == tag
+	})
+	if entry != nil {
+		tagged := *entry
+		tagged.Annotations = map[string]string{ocispec.AnnotationRefName: tag}
+		entries = append(entries, tagged)
+	}
+	slices.SortStableFunc(entries, func(a, b ocispec.Descriptor) int {
+		return cmp.Or(
+			strings.Compare(a.Annotations[ocispec.AnnotationRefName], b.Annotations[ocispec.AnnotationRefName]),
+			strings.Compare(a.Digest.String(), b.Digest.String()))
+	})
+	index.Manifests = entries
+	return index
+}
+
+// writeIndex replaces the index; the caller holds the lock.
+func (l *Layout) writeIndex(index ocispec.Index) error {
+	index.Versioned = specs.Versioned{SchemaVersion: 2}
+	index.MediaType = ocispec.MediaTypeImageIndex
+	if index.Manifests == nil {
+		index.Manifests = []ocispec.Descriptor{}
+	}
+	data, err := json.Marshal(index)
+	if err != nil {
+		return fmt.Errorf("encoding the index of the store: %w", err)
+	}
+	if err := files.Write(l.indexPath(), data, 0o644); err != nil {
+		return fmt.Errorf("writing the index of the store: %w", err)
+	}
+	return nil
+}
+
+// rebuild writes the index again from the manifests among the blobs, and keeps
+// what was there before beside it. The caller holds the lock.
+func (l *Layout) rebuild(ctx context.Context, why error) (ocispec.Index, error) {
+	aside := l.indexPath() + ".damaged"
+	if IsDamage(why) {
+		// A second name, so that there is an index at every moment.
+		if err := os.Remove(aside); ignoreMissing(err) != nil {
+			return ocispec.Index{}, fmt.Errorf("moving the damaged index aside: %w", err)
+		}
+		if err := os.Link(l.indexPath(), aside); err != nil {
+			return ocispec.Index{}, fmt.Errorf("moving the damaged index aside: %w", err)
+		}
+		l.Note(fmt.Sprintf("the store's %s was damaged (%v): kept as %s and rebuilt", l.indexPath(), why, filepath.Base(aside)))
+	}
+	index, err := l.recover(ctx)
+	if err != nil {
+		return ocispec.Index{}, err
+	}
+	return index, l.writeIndex(index)
+}
+
+// candidate is a blob that turned out to be a manifest of this layout.
+type candidate struct {
+	tag        string
+	descriptor ocispec.Descriptor
+	written    int64
+}
+
+// recover makes an index of the manifests among the blobs whose parts are all
+// there. Of two with a tag, the later wins.
+func (l *Layout) recover(ctx context.Context) (index ocispec.Index, err error) {
+	folder := filepath.Join(l.Root, ocispec.ImageBlobsDir, digest.SHA256.String())
+	entries, err := os.ReadDir(folder)
+	if ignoreMissing(err) != nil {
+		return index, fmt.Errorf("looking for manifests in the store: %w", err)
+	}
+	var found []candidate
+	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return index, err
+		}
+		info, err := entry.Info()
+		name := digest.NewDigestFromEncoded(digest.SHA256, entry.Name())
+		if err != nil || !info.Mode().IsRegular() || info.Size() > MaxManifest || name.Validate() != nil {
+			continue
+		}
+		c, err := l.candidate(ctx, ocispec.Descriptor{Digest: name, Size: info.Size()})
+		if IsDamage(err) {
+			continue
+		}
+		if err != nil {
+			return index, err
+		}
+		c.written = info.ModTime().UnixNano()
+		found = append(found, c)
+	}
+	slices.SortStableFunc(found, func(a, b candidate) int { return cmp.Compare(a.written, b.written) })
+	for _, c := range found {
+		index = set(index, c.tag, &c.descriptor)
+	}
+	return index, nil
+}
+
+func (l *Layout) candidate(ctx context.Context, d ocispec.Descriptor) (candidate, error) {
+	m, err := l.manifest(ctx, d)
+	if err != nil {
+		return candidate{}, err
+	}
+	tag, err := l.Name(m)
+	for _, part := range m.Parts() {
+		if err == nil {
+			err = l.Present(part.MediaType, part)
+		}
+	}
+	return candidate{tag: tag, descriptor: m.Descriptor()}, err
+}
+
+// prepare makes a layout of the folder, removes what writers that were killed
+// left half-written, and returns the index. The caller holds the lock.
+func (l *Layout) prepare(ctx context.Context) (ocispec.Index, error) {
+	if err := os.MkdirAll(l.Root, 0o755); err != nil {
+		return ocispec.Index{}, fmt.Errorf("making the store: %w", err)
+	}
+	marker := filepath.Join(l.Root, ocispec.ImageLayoutFile)
+	if have, err := files.Read(marker, MaxManifest); err != nil || !bytes.Equal(have, layoutMarker) {
+		if err := files.Write(marker, layoutMarker, 0o644); err != nil {
+			return ocispec.Index{}, fmt.Errorf("making the store: %w", err)
+		}
+	}
+	if err := l.clean(); err != nil {
+		return ocispec.Index{}, fmt.Errorf("cleaning the store: %w", err)
+	}
+	index, err := l.lockedIndex(ctx)
+	if err != nil {
+		return ocispec.Index{}, err
+	}
+	if !files.Exists(l.indexPath()) {
+		return index, l.writeIndex(index)
+	}
+	return index, nil
+}
+
+var layoutMarker = []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)

@@ -1,0 +1,237 @@
+package oci
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+// Add writes blobs and then a manifest, under a tag. The manifest goes last:
+// whoever sees it finds the rest.
+func (l *Layout) Add(ctx context.Context, tag string, m Manifest, blobs []Blob) error {
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	index, err := l.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	d := m.Descriptor()
+	for _, b := range append(blobs, Blob{d, Bytes(m.Data)}) {
+		if err := l.put(ctx, b); err != nil {
+			return err
+		}
+	}
+	return l.writeIndex(set(index, tag, &d))
+}
+
+// put writes a blob, unless it is there and whole. A damaged one is replaced by
+// rename: one that another process writes at the same time is as good.
+func (l *Layout) put(ctx context.Context, b Blob) error {
+	if whole, err := l.Holds(ctx, b.Descriptor); whole || err != nil {
+		return err
+	}
+	from, err := b.Open(0)
+	if err != nil {
+		return fmt.Errorf("reading what to store: %w", err)
+	}
+	defer func() { _ = from.Close() }()
+	path := l.Path(b.Digest)
+	temporary := filepath.Join(l.Root, ingestFolder, b.Digest.Encoded())
+	if err := errors.Join(os.MkdirAll(filepath.Dir(temporary), 0o755), os.MkdirAll(filepath.Dir(path), 0o755)); err != nil {
+		return fmt.Errorf("making a folder of the store: %w", err)
+	}
+	pending, err := files.Create(temporary, 0o444)
+	if err != nil {
+		return fmt.Errorf("creating a blob of the store: %w", err)
+	}
+	defer pending.Discard()
+	hash := sha256.New()
+	size, err := files.Copy(ctx, io.MultiWriter(pending, hash), io.LimitReader(from, b.Size+1))
+	if err != nil {
+		return fmt.Errorf("writing a blob of %d bytes to the store: %w", b.Size, err)
+	}
+	if sum := hex.EncodeToString(hash.Sum(nil)); size != b.Size || sum != b.Digest.Encoded() {
+		return fmt.Errorf("storing a blob: it has %d bytes and hashes to sha256:%s, want %d and %s", size, sum, b.Size, b.Digest)
+	}
+	if err := errors.Join(pending.CommitUnsynced(), os.Rename(temporary, path)); err != nil {
+		return fmt.Errorf("finishing a blob of the store: %w", err)
+	}
+	return nil
+}
+
+// Holds tells whether a blob is in the layout, and whole.
+func (l *Layout) Holds(ctx context.Context, d ocispec.Descriptor) (bool, error) {
+	size, err := l.size(d.Digest)
+	if err != nil || size != d.Size {
+		return false, ignoreMissing(err)
+	}
+	sum, _, err := files.Hash(ctx, l.Path(d.Digest))
+	if err != nil {
+		return false, fmt.Errorf("checking a blob of the store: %w", err)
+	}
+	return sum == d.Digest.Encoded(), nil
+}
+
+// Describe hashes a file, for a blob of a media type.
+func Describe(ctx context.Context, mediaType, path string) (ocispec.Descriptor, error) {
+	sum, size, err := files.Hash(ctx, path)
+	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.NewDigestFromEncoded(digest.SHA256, sum), Size: size}, err
+}
+
+// Pull brings what a manifest names from a repository, and then the manifest,
+// under a tag. Each blob that the layout lacks goes through memory once; subject is
+// what the report calls them.
+func (l *Layout) Pull(ctx context.Context, from *Repository, tag string, m Manifest, subject string) (err error) {
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = l.prepare(ctx)
+	unlock()
+	if err != nil {
+		return err
+	}
+	for _, part := range smallFirst(m) {
+		if err := l.receive(ctx, from, part, subject); err != nil {
+			if files.IsFull(err) {
+				need := Total(l.Missing(m.Parts()))
+				return fmt.Errorf("%s needs room for %s: free some space, or move the cache with --cache-dir: %w", filepath.Dir(l.Root), progress.Size(need), err)
+			}
+			return err
+		}
+	}
+	return l.Add(ctx, tag, m, nil)
+}
+
+// smallFirst lists the parts of a manifest with the first layer last: what is
+// small comes first, so that a failure comes early.
+func smallFirst(m Manifest) []ocispec.Descriptor {
+	parts := append([]ocispec.Descriptor{m.Config}, m.Layers[min(1, len(m.Layers)):]...)
+	return append(parts, m.Layers[:min(1, len(m.Layers))]...)
+}
+
+// receive downloads a blob, while other processes that want the same one wait.
+func (l *Layout) receive(ctx context.Context, from *Repository, d ocispec.Descriptor, subject string) (err error) {
+	waiting := files.Waiting{Report: l.Report, Subject: "store", Text: "waiting for another process that pulls " + filepath.Base(l.Root)}
+	unlock, err := files.Lock(ctx, l.blobLock(d.Digest.Encoded()), waiting)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if whole, err := l.Holds(ctx, d); whole || err != nil {
+		return err
+	}
+	stage := from.client.stage(subject, "pull", d)
+	err = from.Download(ctx, d, l.Path(d.Digest), filepath.Join(l.Root, partialFolder, d.Digest.Encoded()), stage)
+	stage.End(err, "pulled")
+	return err
+}
+
+// Drop removes an entry, unless another has replaced it, and a damaged blob: the
+// one that file is open at. Where another process has put a whole one in its place
+// since, both stay. File may be nil.
+func (l *Layout) Drop(ctx context.Context, tag string, manifest digest.Digest, file *os.File) error {
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if file != nil {
+		replaced, err := removeSame(file)
+		if err != nil {
+			return fmt.Errorf("removing a damaged blob of the store: %w", err)
+		}
+		if replaced {
+			return nil
+		}
+	}
+	index, err := l.lockedIndex(ctx)
+	if err != nil {
+		return err
+	}
+	if d, found := find(index, tag); !found || d.Digest != manifest {
+		return nil
+	}
+	return l.writeIndex(set(index, tag, nil))
+}
+
+// removeSame removes the file that is open, if its name still leads to it. It is
+// first renamed: one that is put there in the meantime is seen, and put back.
+func removeSame(file *os.File) (replaced bool, err error) {
+	read, err := file.Stat()
+	if err != nil {
+		return false, err
+	}
+	if now, err := os.Lstat(file.Name()); err != nil || !os.SameFile(read, now) {
+		return err == nil, ignoreMissing(err)
+	}
+	aside := file.Name() + ".damaged"
+	if err := os.Rename(file.Name(), aside); err != nil {
+		return false, ignoreMissing(err)
+	}
+	now, err := os.Lstat(aside)
+	if err == nil && !os.SameFile(read, now) {
+		replaced = true
+		if err = os.Link(aside, file.Name()); errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+	}
+	return replaced, errors.Join(err, os.Remove(aside))
+}
+
+// clean removes what killed writers left. The caller holds the lock.
+func (l *Layout) clean() error {
+	if err := os.RemoveAll(filepath.Join(l.Root, ingestFolder)); err != nil {
+		return err
+	}
+	if err := files.Sweep(l.indexPath()); err != nil {
+		return err
+	}
+	folder := filepath.Join(l.Root, partialFolder)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	for _, entry := range entries {
+		if err := l.cleanPartial(filepath.Join(folder, entry.Name())); ignoreMissing(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cleanPartial removes a partial blob that nobody has written to for long, unless
+// a process is about to resume it.
+func (l *Layout) cleanPartial(path string) error {
+	if info, err := os.Lstat(path); err != nil || time.Since(info.ModTime()) <= abandoned {
+		return err
+	}
+	unlock, err := files.TryLock(l.blobLock(filepath.Base(path)))
+	if errors.Is(err, files.ErrLocked) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if info, err := os.Lstat(path); err != nil || time.Since(info.ModTime()) <= abandoned {
+		return err
+	}
+	return os.Remove(path)
+}

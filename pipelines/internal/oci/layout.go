@@ -1,0 +1,165 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+// Folders of a layout for blobs that are not whole yet: of transfers, by their
+// digests, which the next of the same blob resumes, and of writers, which the
+// next writer removes.
+const (
+	partialFolder = "partial"
+	ingestFolder  = "ingest"
+)
+
+// abandoned is the age at which a partial blob is removed.
+const abandoned = 24 * time.Hour
+
+// Layout is an OCI image layout on disk. Any number of processes may use one at
+// once. Readers take no lock: blobs are written once, under their digest, and the
+// index is replaced by rename. Writers take turns by lock. So a process that is
+// killed leaves at worst blobs that no manifest names.
+type Layout struct {
+	// Root is the layout's folder, Locks the one of its lock files.
+	Root, Locks string
+	// Report gets warnings. It may be nil.
+	Report *progress.Reporter
+	// Name returns the tag of a manifest, by which a lost index is rebuilt. The error
+	// is *Damage where it is none of this layout.
+	Name func(Manifest) (string, error)
+
+	mu   sync.Mutex
+	told map[string]bool
+	// rebuilt is the index that could not be rebuilt on disk.
+	rebuilt *ocispec.Index
+}
+
+// Note reports a warning the first time.
+func (l *Layout) Note(text string) {
+	l.mu.Lock()
+	first := !l.told[text]
+	if l.told == nil {
+		l.told = map[string]bool{}
+	}
+	l.told[text] = true
+	l.mu.Unlock()
+	if first {
+		l.Report.Note("store", text)
+	}
+}
+
+// Path is where the layout keeps a blob; the digest is valid.
+func (l *Layout) Path(d digest.Digest) string {
+	return filepath.Join(l.Root, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+}
+
+// Manifest returns the manifest of a tag. The error is ErrNotFound, or *Damage
+// where the manifest is not whole.
+func (l *Layout) Manifest(ctx context.Context, tag string) (Manifest, error) {
+	index, err := l.Index(ctx)
+	if err != nil {
+		return Manifest{}, err
+	}
+	d, found := find(index, tag)
+	if !found {
+		return Manifest{}, fmt.Errorf("%s in %s: %w", tag, l.Root, ErrNotFound)
+	}
+	return l.manifest(ctx, d)
+}
+
+func (l *Layout) manifest(ctx context.Context, d ocispec.Descriptor) (Manifest, error) {
+	data, err := l.Read(ctx, "manifest", d, MaxManifest)
+	if err != nil {
+		return Manifest{}, err
+	}
+	return ParseManifest(data)
+}
+
+// Read returns a blob of at most limit bytes, verified. The error is *Damage where
+// it is not what its digest says.
+func (l *Layout) Read(ctx context.Context, what string, d ocispec.Descriptor, limit int64) ([]byte, error) {
+	if d.Size > limit {
+		return nil, Damaged("has a %s of %d bytes, more than %d", what, d.Size, limit)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := d.Digest.Validate(); err != nil {
+		return nil, Damaged("has a damaged %s: %v", what, err)
+	}
+	data, err := files.Read(l.Path(d.Digest), d.Size)
+	var irregular *files.IrregularError
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.As(err, &irregular):
+		return nil, Damaged("has lost its %s", what)
+	case err == nil && (int64(len(data)) != d.Size || digest.FromBytes(data) != d.Digest):
+		return nil, Damaged("has a damaged %s: %v", what, content.ErrMismatchedDigest)
+	case err != nil:
+		if size, sizeErr := l.size(d.Digest); sizeErr == nil && size > d.Size {
+			return nil, Damaged("has a damaged %s of %d bytes, want %d", what, size, d.Size)
+		}
+		return nil, fmt.Errorf("reading a %s of the store: %w", what, err)
+	}
+	return data, nil
+}
+
+// size returns that of a blob.
+func (l *Layout) size(d digest.Digest) (int64, error) {
+	info, err := os.Lstat(l.Path(d))
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return -1, nil
+	}
+	return info.Size(), nil
+}
+
+// Present makes sure that a blob is there with its size. The error is *Damage.
+func (l *Layout) Present(what string, d ocispec.Descriptor) error {
+	size, err := l.size(d.Digest)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Damaged("has lost its %s", what)
+	case err != nil:
+		return fmt.Errorf("looking for a blob of the store: %w", err)
+	case size != d.Size:
+		return Damaged("has a %s of %d bytes, want %d", what, size, d.Size)
+	}
+	return nil
+}
+
+// Missing returns those of some blobs that the layout does not have.
+func (l *Layout) Missing(blobs []ocispec.Descriptor) (missing []ocispec.Descriptor) {
+	for _, d := range blobs {
+		if !files.Exists(l.Path(d.Digest)) {
+			missing = append(missing, d)
+		}
+	}
+	return missing
+}
+
+// lock keeps others from writing to the layout.
+func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
+	return files.Lock(ctx, filepath.Join(l.Locks, "layout"), files.Waiting{})
+}
+
+// blobLock is the lock of those who write to a partial blob. Some blobs share
+// one, so that the files, which stay behind, are few.
+func (l *Layout) blobLock(encoded string) string {
+	return filepath.Join(l.Locks, "blob-"+encoded[:min(2, len(encoded))])
+}

@@ -1,0 +1,217 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+)
+
+// Repository is one of a registry. It is safe for concurrent use.
+type Repository struct {
+	client *Client
+	host   *host
+	ref    registry.Reference
+}
+
+// String names it in messages: HOST[:PORT]/PATH.
+func (r *Repository) String() string { return r.ref.Registry + "/" + r.ref.Repository }
+
+// Host returns HOST[:PORT], Path the path.
+func (r *Repository) Host() string { return r.ref.Registry }
+
+// Path returns the path of the repository below its host.
+func (r *Repository) Path() string { return r.ref.Repository }
+
+// remote returns oras-go's view of the repository.
+func (r *Repository) remote(ctx context.Context) *remote.Repository {
+	return &remote.Repository{
+		Client: r.host, Reference: r.ref, PlainHTTP: r.host.speaksPlain(ctx),
+		MaxMetadataBytes: MaxManifest, SkipReferrersGC: true,
+	}
+}
+
+// Manifest reads what a tag or a digest names, in one request. The error is
+// ErrNotFound, *Damage or *Failure, or the context's.
+func (r *Repository) Manifest(ctx context.Context, reference string) (Manifest, error) {
+	doing := "looking up " + reference
+	response, err := r.ask(ctx, http.MethodGet, "manifests/"+reference)
+	if err != nil {
+		return Manifest{}, r.failed(ctx, doing, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return Manifest{}, fmt.Errorf("%s in %s: %w", reference, r, ErrNotFound)
+	default:
+		return Manifest{}, r.failed(ctx, doing, answered(response))
+	}
+	data, err := io.ReadAll(io.LimitReader(response.Body, MaxManifest+1))
+	if err != nil {
+		return Manifest{}, r.failed(ctx, doing, err)
+	}
+	// Tags are looked up by name: only a digest says what the answer must be.
+	want := response.Header.Get("Docker-Content-Digest")
+	if strings.Contains(reference, ":") {
+		want = reference
+	}
+	if sum := digest.FromBytes(data).String(); len(data) <= MaxManifest && want != "" && sum != want {
+		return Manifest{}, Damaged("has a manifest that hashes to %s, want %s", sum, want)
+	}
+	m, err := ParseManifest(data)
+	if err == nil && m.MediaType == "" {
+		m.MediaType, _, _ = strings.Cut(response.Header.Get("Content-Type"), ";")
+	}
+	return m, err
+}
+
+// manifestTypes are those that are asked for.
+var manifestTypes = strings.Join([]string{
+	ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex,
+	"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json",
+}, ", ")
+
+// ask performs a request that only reads.
+func (r *Repository) ask(ctx context.Context, method, path string) (*http.Response, error) {
+	ctx = auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull)
+	request, err := http.NewRequestWithContext(ctx, method, r.url(ctx, path), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(path, "manifests/") {
+		request.Header.Set("Accept", manifestTypes)
+	}
+	return r.host.Do(request)
+}
+
+// url returns the address of a path of the repository.
+func (r *Repository) url(ctx context.Context, path string) string {
+	address := url.URL{Scheme: "https", Host: r.ref.Host()}
+	if r.host.speaksPlain(ctx) {
+		address.Scheme = "http"
+	}
+	return address.String() + "/v2/" + r.ref.Repository + "/" + path
+}
+
+// PutManifest puts a manifest, whose parts are there, under a tag, or under its
+// digest alone where that is "". One that refers to another is listed with that,
+// by its tag where the registry has no API for it.
+func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) error {
+	d := m.Descriptor()
+	doing := "pushing " + tag
+	if tag == "" {
+		tag, doing = d.Digest.String(), "pushing a manifest"
+	}
+	for attempt := 0; ; attempt++ {
+		err := r.remote(ctx).PushReference(ctx, d, bytes.NewReader(m.Data), tag)
+		// What is sent is right: a registry says otherwise where another client writes
+		// the same tag at the same moment. One that gives a reason means it.
+		if err == nil || Status(err) != http.StatusBadRequest || explained(err) || attempt+1 >= r.client.tries() {
+			if err != nil {
+				return r.failed(ctx, doing, err)
+			}
+			return nil
+		}
+		r.retrying(doing, err)
+		if err := r.client.rest(ctx, attempt+1, err); err != nil {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+	}
+}
+
+// retrying reports that something is tried again.
+func (r *Repository) retrying(doing string, err error) {
+	r.client.options.Report.Note("registry", fmt.Sprintf("%s: %s (%s): trying again", doing, r, Reason(err)))
+}
+
+// Has tells whether the repository has a blob.
+func (r *Repository) Has(ctx context.Context, d ocispec.Descriptor) (bool, error) {
+	response, err := r.ask(ctx, http.MethodHead, "blobs/"+d.Digest.String())
+	if err != nil {
+		return false, r.failed(ctx, "looking for a blob", err)
+	}
+	_ = response.Body.Close()
+	switch response.StatusCode {
+	case http.StatusOK:
+		// Some registries do not say how long it is.
+		return response.ContentLength < 0 || response.ContentLength == d.Size, nil
+	case http.StatusNotFound:
+		return false, nil
+	}
+	return false, r.failed(ctx, "looking for a blob", answered(response))
+}
+
+// Lists end somewhere, whatever a registry says.
+const maxPages, maxListed = 1000, 100_000
+
+var errEndless = fmt.Errorf("the list does not end")
+
+// Tags returns those of the repository; one that is not there has none.
+func (r *Repository) Tags(ctx context.Context) (all []string, err error) {
+	pages := 0
+	err = r.remote(ctx).Tags(ctx, "", func(tags []string) error {
+		all = append(all, tags...)
+		if pages++; pages > maxPages || len(all) > maxListed {
+			return errEndless
+		}
+		return nil
+	})
+	if Status(err) == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, r.failed(ctx, "listing the tags", err)
+	}
+	return all, nil
+}
+
+// errEnough ends a list.
+var errEnough = errors.New("enough")
+
+// Referrers returns what the registry lists as referring to a manifest, in the
+// order of the digests and at most limit of them: those of an artifact type, and
+// such as may be of it, since some registries list the type of the config instead.
+func (r *Repository) Referrers(ctx context.Context, subject digest.Digest, artifactType string, limit int) (all []ocispec.Descriptor, err error) {
+	pages := 0
+	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: subject}
+	err = r.remote(ctx).Referrers(ctx, d, "", func(page []ocispec.Descriptor) error {
+		for _, d := range page {
+			if d.ArtifactType == artifactType || d.ArtifactType == ocispec.MediaTypeEmptyJSON {
+				all = append(all, d)
+			}
+		}
+		if pages++; pages > maxPages || len(all) >= limit {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, r.failed(ctx, "listing the referrers of "+subject.String(), err)
+	}
+	slices.SortFunc(all, func(a, b ocispec.Descriptor) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })
+	return all[:min(len(all), limit)], nil
+}
+
+// Read reads a blob of at most limit bytes into memory.
+func (r *Repository) Read(ctx context.Context, d ocispec.Descriptor, limit int64) ([]byte, error) {
+	if d.Size > limit {
+		return nil, Damaged("has a document of %d bytes, more than %d", d.Size, limit)
+	}
+	var data bytes.Buffer
+	if err := r.Fetch(ctx, d, NewSink(&data, nil)); err != nil {
+		return nil, err
+	}
+	return data.Bytes(), nil
+}

@@ -1,0 +1,341 @@
+package oci
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
+)
+
+// Sending is how a blob is pushed.
+type Sending struct {
+	// Title names it in messages: "a layer of qemu".
+	Title string
+	// From are paths of repositories of the same registry that may have it.
+	From []string
+	// Known has it sent though the registry may have it: the caller knows better.
+	Known bool
+	// Subject is what the report calls it.
+	Subject string
+}
+
+// Sent is what a push of a blob cost: bytes that went out, also those that a lost
+// connection took; Mounted tells that the registry took it from another of its
+// repositories, There that it had it.
+type Sent struct {
+	Bytes          int64
+	Mounted, There bool
+}
+
+// Push has the repository hold a blob: it is there, or is mounted, or sent. What
+// fails for now is tried again, from where it was lost if the registry can say
+// where that is, else from its start.
+func (r *Repository) Push(ctx context.Context, b Blob, s Sending) (Sent, error) {
+	u := &upload{repository: r, blob: b, sending: s}
+	ctx = u.scoped(ctx)
+	doing := "pushing " + s.Title
+	if !s.Known {
+		// One that hides what is not there yet is asked by sending it.
+		there, err := r.Has(ctx, b.Descriptor)
+		if err != nil && !Refused(err) {
+			return Sent{}, r.failed(ctx, doing, err)
+		}
+		if there {
+			return Sent{There: true}, nil
+		}
+	}
+	mounted, err := u.mount(ctx)
+	if err != nil || mounted {
+		return Sent{Mounted: mounted}, err
+	}
+	u.stage = r.client.stage(s.Subject, "push", b.Descriptor)
+	err = u.send(ctx)
+	u.stage.End(err, "pushed")
+	if err != nil && !IsDamage(err) {
+		err = r.failed(ctx, doing, err)
+	}
+	return Sent{Bytes: u.sent.Load()}, err
+}
+
+// upload is the sending of one blob.
+type upload struct {
+	repository *Repository
+	blob       Blob
+	sending    Sending
+	// location is where the registry takes it, "" before it said so; offset is how
+	// much of it is there.
+	location string
+	offset   int64
+	sent     atomic.Int64
+	stage    *progress.Stage
+	// damage is what is wrong with the blob itself.
+	damage atomic.Pointer[Damage]
+}
+
+// scoped asks for the right to push, and to pull from where blobs are mounted.
+func (u *upload) scoped(ctx context.Context) context.Context {
+	ctx = auth.AppendRepositoryScope(ctx, u.repository.ref, auth.ActionPull, auth.ActionPush)
+	for _, from := range u.sending.From {
+		ctx = auth.AppendRepositoryScope(ctx, registry.Reference{Registry: u.repository.ref.Registry, Repository: from}, auth.ActionPull)
+	}
+	return ctx
+}
+
+// answer is what a registry said, without the body.
+type answer struct {
+	code   int
+	header http.Header
+	asked  *url.URL
+}
+
+// do performs a request without content; codes are those that are wanted.
+func (u *upload) do(ctx context.Context, method, address string, codes ...int) (answer, error) {
+	if method != http.MethodGet {
+		ctx = web.Once(ctx) // What begins or ends an upload may have done so.
+	}
+	request, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
+	if err != nil {
+		return answer{}, err
+	}
+	return u.perform(request, codes...)
+}
+
+// perform performs a request and reads a little of the answer, which keeps the
+// connection.
+func (u *upload) perform(request *http.Request, codes ...int) (answer, error) {
+	response, err := u.repository.host.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	for _, code := range codes {
+		if response.StatusCode == code {
+			_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxError))
+			return answer{response.StatusCode, response.Header, response.Request.URL}, err
+		}
+	}
+	return answer{}, answered(response)
+}
+
+// mount has the registry take the blob from another of its repositories.
+func (u *upload) mount(ctx context.Context) (bool, error) {
+	for _, from := range u.sending.From {
+		query := url.Values{"mount": {u.blob.Digest.String()}, "from": {from}}
+		response, err := u.do(ctx, http.MethodPost, u.repository.url(ctx, "blobs/uploads/?"+query.Encode()), http.StatusCreated, http.StatusAccepted)
+		switch {
+		case ctx.Err() != nil:
+			return false, context.Cause(ctx)
+		case err != nil:
+			continue // One that it may not see, say: then the blob is sent.
+		case response.code == http.StatusCreated:
+			return true, nil
+		}
+		// Not there: the registry has begun an upload instead, which serves as well.
+		if err := u.moved(response); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// send sends the blob.
+func (u *upload) send(ctx context.Context) error {
+	client := u.repository.client
+	for failures := 1; ; failures++ {
+		err := u.try(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		// 404 and 416 are for an upload that the registry has forgotten, once there was
+		// one: before that, 404 is for a repository that it does not have. A 400 without
+		// a reason may be of bytes that changed on the way.
+		if IsDamage(err) {
+			return err
+		}
+		code := Status(err)
+		_, again := temporary(err)
+		again = again || code == http.StatusBadRequest && !explained(err) ||
+			u.location != "" && (code == http.StatusNotFound || code == http.StatusRequestedRangeNotSatisfiable)
+		if failures >= client.tries() || !again {
+			return err
+		}
+		u.repository.retrying("pushing "+u.sending.Title, err)
+		if err := client.rest(ctx, failures, err); err != nil {
+			return err
+		}
+		before := u.offset
+		done, err := u.resume(ctx)
+		if err != nil || done {
+			return err
+		}
+		if u.offset > before {
+			failures = 0 // It is slow going, but it goes.
+		}
+	}
+}
+
+// try sends what the registry has not.
+func (u *upload) try(ctx context.Context) error {
+	if u.location == "" {
+		response, err := u.do(ctx, http.MethodPost, u.repository.url(ctx, "blobs/uploads/"), http.StatusAccepted)
+		if err != nil {
+			return err
+		}
+		if err := u.moved(response); err != nil {
+			return err
+		}
+		u.offset = 0
+	}
+	if u.offset < u.blob.Size {
+		if err := u.patch(ctx); err != nil {
+			return err
+		}
+	}
+	end, err := url.Parse(u.location)
+	if err != nil {
+		return err
+	}
+	values := end.Query()
+	values.Set("digest", u.blob.Digest.String())
+	end.RawQuery = values.Encode()
+	_, err = u.do(ctx, http.MethodPut, end.String(), http.StatusCreated)
+	return err
+}
+
+// patch sends the rest in one request.
+func (u *upload) patch(ctx context.Context) error {
+	body, err := u.body()
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(web.Once(ctx), http.MethodPatch, u.location, body)
+	if err != nil {
+		return errors.Join(err, body.Close())
+	}
+	request.GetBody = u.body
+	request.ContentLength = u.blob.Size - u.offset
+	request.Header.Set("Content-Type", "application/octet-stream")
+	if u.offset > 0 {
+		request.Header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, u.blob.Size-1))
+	}
+	response, err := u.perform(request, http.StatusAccepted, http.StatusNoContent, http.StatusCreated)
+	if damage := u.damage.Load(); damage != nil {
+		return damage
+	}
+	if err != nil {
+		return err
+	}
+	u.offset = u.blob.Size
+	return u.moved(response)
+}
+
+// resume asks how much the registry has; one that cannot say is sent everything
+// again. The blob is done where only the last answer was lost.
+func (u *upload) resume(ctx context.Context) (done bool, err error) {
+	if !u.sending.Known {
+		if there, err := u.repository.Has(ctx, u.blob.Descriptor); err == nil && there {
+			return true, nil
+		}
+	}
+	location := u.location
+	u.location, u.offset = "", 0
+	if location == "" {
+		return false, nil
+	}
+	response, err := u.do(ctx, http.MethodGet, location, http.StatusNoContent)
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	// Not every registry keeps half an upload, and can say how much that is.
+	if end := lastByte(response.header.Get("Range")); err == nil && end > 0 && end < u.blob.Size {
+		u.offset, u.location = end+1, location
+		if response.header.Get("Location") != "" {
+			return false, u.moved(response)
+		}
+	}
+	return false, nil
+}
+
+// lastByte reads a header such as "0-1023"; "0-0" is what an empty upload has.
+func lastByte(header string) int64 {
+	_, last, _ := strings.Cut(header, "-")
+	end, err := strconv.ParseInt(last, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return end
+}
+
+// moved takes over where the registry wants the next request.
+func (u *upload) moved(response answer) error {
+	text := response.header.Get("Location")
+	if text == "" {
+		return errors.New("the registry does not say where to send a blob: its answer has no Location")
+	}
+	location, err := response.asked.Parse(text)
+	if err != nil {
+		return fmt.Errorf("the registry does not say where to send a blob: %w", err)
+	}
+	u.location = location.String()
+	return nil
+}
+
+// body returns what is sent next, once for each time that it is sent.
+func (u *upload) body() (io.ReadCloser, error) {
+	content, err := u.blob.Open(u.offset)
+	if err != nil {
+		return nil, err
+	}
+	b := &body{ReadCloser: content, upload: u, done: u.offset}
+	if u.offset == 0 {
+		b.hash = sha256.New()
+	}
+	return b, nil
+}
+
+// body is what is read of a blob that is sent. One that is sent as a whole is
+// checked on the way: a damaged one does not become the registry's.
+type body struct {
+	io.ReadCloser
+	upload *upload
+	done   int64
+	hash   hash.Hash
+}
+
+// Read reads on. The error is *Damage.
+func (b *body) Read(p []byte) (int, error) {
+	u := b.upload
+	n, err := b.ReadCloser.Read(p)
+	b.done += int64(n)
+	u.sent.Add(int64(n))
+	u.stage.Bytes(b.done, u.blob.Size)
+	if b.hash == nil {
+		return n, err
+	}
+	b.hash.Write(p[:n])
+	if b.done < u.blob.Size && !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	if sum := b.hash.Sum(nil); hex.EncodeToString(sum) != u.blob.Digest.Encoded() {
+		u.damage.Store(&Damage{fmt.Sprintf("has a blob of %d bytes that hashes to sha256:%x, want %s", b.done, sum, u.blob.Digest)})
+		return 0, u.damage.Load()
+	}
+	return n, err
+}

@@ -1,0 +1,103 @@
+package oci
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+)
+
+// Verify reads every blob once, and returns the damage that it found, a line each.
+// It changes nothing.
+func (l *Layout) Verify(ctx context.Context) (lines []string, err error) {
+	index, err := l.readIndex()
+	switch {
+	case IsDamage(err):
+		lines = append(lines, fmt.Sprintf("%s is damaged: %v", ocispec.ImageIndexFile, err))
+	case err != nil && l.lost(err):
+		lines = append(lines, ocispec.ImageIndexFile+" is missing")
+	case ignoreMissing(err) != nil:
+		return nil, err
+	}
+	sizes, wrong, err := l.rehash(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lines = append(lines, wrong...)
+	for _, d := range index.Manifests {
+		tag := d.Annotations[ocispec.AnnotationRefName]
+		what, err := l.verifyEntry(ctx, d, tag, sizes)
+		if err != nil {
+			return nil, err
+		}
+		for _, line := range what {
+			lines = append(lines, fmt.Sprintf("entry %s %s", tag, line))
+		}
+	}
+	return lines, nil
+}
+
+// rehash hashes all blobs: it returns the sizes of the good ones.
+func (l *Layout) rehash(ctx context.Context) (sizes map[digest.Digest]int64, wrong []string, err error) {
+	folder := filepath.Join(l.Root, ocispec.ImageBlobsDir, digest.SHA256.String())
+	entries, err := os.ReadDir(folder)
+	if ignoreMissing(err) != nil {
+		return nil, nil, fmt.Errorf("reading the store: %w", err)
+	}
+	sizes = map[digest.Digest]int64{}
+	for _, entry := range entries {
+		name := digest.NewDigestFromEncoded(digest.SHA256, entry.Name())
+		if !entry.Type().IsRegular() || name.Validate() != nil {
+			wrong = append(wrong, fmt.Sprintf("%s is not a blob", filepath.Join(folder, entry.Name())))
+			continue
+		}
+		sum, size, err := files.Hash(ctx, filepath.Join(folder, entry.Name()))
+		switch {
+		case err != nil:
+			return nil, nil, fmt.Errorf("reading a blob: %w", err)
+		case sum != name.Encoded():
+			wrong = append(wrong, fmt.Sprintf("blob %s of %d bytes hashes to sha256:%s", name, size, sum))
+		default:
+			sizes[name] = size
+		}
+	}
+	return sizes, wrong, nil
+}
+
+// verifyEntry examines one entry of the index, whose blobs were hashed before:
+// what it says reads on from the tag.
+func (l *Layout) verifyEntry(ctx context.Context, d ocispec.Descriptor, tag string, sizes map[digest.Digest]int64) (lines []string, err error) {
+	size, found := sizes[d.Digest]
+	switch {
+	case !found:
+		return []string{fmt.Sprintf("has no whole manifest %s", d.Digest)}, nil
+	case size != d.Size:
+		return []string{fmt.Sprintf("has a manifest of %d bytes, want %d", size, d.Size)}, nil
+	}
+	m, err := l.manifest(ctx, d)
+	if err == nil {
+		var name string
+		if name, err = l.Name(m); err == nil && name != tag {
+			err = Damaged("is the manifest of %s", name)
+		}
+	}
+	if IsDamage(err) {
+		return []string{err.Error()}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range m.Parts() {
+		if size, found := sizes[part.Digest]; !found {
+			lines = append(lines, fmt.Sprintf("has no whole part %s (%s)", part.Digest, part.MediaType))
+		} else if size != part.Size {
+			lines = append(lines, fmt.Sprintf("has a part %s of %d bytes, want %d", part.Digest, size, part.Size))
+		}
+	}
+	return lines, nil
+}

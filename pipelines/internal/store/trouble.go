@@ -1,0 +1,95 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+)
+
+func isFailure(err error) bool {
+	var failure *oci.Failure
+	return errors.As(err, &failure)
+}
+
+// miss is the error for an entry that the registry does not have, or cannot give.
+func (r *Registry) miss(e entry) error { return fmt.Errorf("%s in %s: %w", e, r, ErrNotFound) }
+
+// absent makes a miss of whatever keeps a cache from giving something: the build
+// goes on without. What is wrong is a warning. What is damaged is not offered again;
+// a registry that fails is not asked again, unless the entry's manifest answered: it
+// may have the others.
+func (r *Registry) absent(e entry, err error) error {
+	switch {
+	case IsNotFound(err):
+	case IsDamage(err):
+		r.condemn(e)
+		r.client.Note(fmt.Sprintf("ignoring the %s in %s: it %v", e, r, err))
+		return fmt.Errorf("%s in %s %w: %w", e, r, err, ErrNotFound)
+	case isFailure(err) && r.condemned(e):
+		r.client.Note(fmt.Sprintf("%v: continuing without the %s", r.hinted(err), e))
+	case oci.Refused(err):
+		r.client.Note(fmt.Sprintf("%s denied access (%s): continuing without it; %s", r, oci.Reason(err), r.login()))
+	case isFailure(err):
+		r.giveUp(err)
+	default:
+		return err
+	}
+	return r.miss(e)
+}
+
+// login says how to give credentials.
+func (r *Registry) login() string {
+	return fmt.Sprintf("set ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD, or run docker login %s", r.host)
+}
+
+// hinted adds to the error of a registry that refuses what helps.
+func (r *Registry) hinted(err error) error {
+	if oci.Refused(err) {
+		return fmt.Errorf("%w: %s", err, r.login())
+	}
+	return err
+}
+
+// giveUp has the registry not asked any more, for the failure that it reports.
+func (r *Registry) giveUp(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.down {
+		r.report.Note("registry", fmt.Sprintf("%v: continuing without the registry", why))
+	}
+	r.down = true
+}
+
+// key is the name of an entry in the registry.
+func key(e entry) string {
+	name, tag := e.place()
+	return name + ":" + tag
+}
+
+// condemn has an entry not offered again.
+func (r *Registry) condemn(e entry) { r.judge(e, true) }
+
+// absolve takes back a condemnation: what is there now is known to be whole.
+func (r *Registry) absolve(e entry) { r.judge(e, false) }
+
+func (r *Registry) judge(e entry, damaged bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.damaged[key(e)] = damaged
+}
+
+// condemned tells whether an entry could not be read though its manifest answered:
+// it turned out to be damaged, or the registry failed.
+func (r *Registry) condemned(e entry) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.damaged[key(e)]
+}
+
+// ignored tells whether an entry is not to be asked for.
+func (r *Registry) ignored(e entry) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.down || r.damaged[key(e)]
+}
