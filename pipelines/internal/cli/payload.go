@@ -12,6 +12,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
@@ -132,16 +133,14 @@ func fromFolder(dir string, d described) (components []payload.Component, err er
 	return components, errors.Join(problems...)
 }
 
-// remote says how the registries of images are spoken to.
+// remote says how the registries of images are spoken to: that of the cache with
+// the credentials of the environment, as in Kata's CI.
 func remote(a *app, ws *workspace.Workspace, mountFrom ...string) payload.RemoteOptions {
+	host := ws.Environment.Registry
+	username, password := ws.Environment.Credentials(host)
 	o := payload.RemoteOptions{
-		Note: func(text string) { ws.Report.Note("payload", text) },
-		Bytes: func(layer string) (func(done, total int64), func(error, string)) {
-			stage := ws.Report.Stage(layer, "push")
-			return stage.Bytes, stage.End
-		},
-		Credentials: ws.Environment.Credentials,
-		MountFrom:   mountFrom,
+		Client: oci.NewClient(oci.Options{Registry: host, Username: username, Password: password, Report: ws.Report}),
+		Report: ws.Report, MountFrom: mountFrom,
 	}
 	if a.mode() == progress.GitHub {
 		o.Parallel = 1 // Its folding groups cannot show two at once.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
 // base is what an image begins with; the zero value is an empty one.
@@ -25,9 +25,6 @@ type base struct {
 
 // origin is a repository, of a registry, that has a blob.
 type origin struct{ registry, repository string }
-
-// basePace is that of asking for a base: where nobody answers, that is soon known.
-var basePace = pace{tries: 2, first: 250 * time.Millisecond, longest: 10 * time.Second, stall: 20 * time.Second}
 
 // CheckBase refuses a base that is not named by its digest; "" is none.
 func CheckBase(ref string) error {
@@ -50,60 +47,54 @@ func findBase(ctx context.Context, o Options) (base, error) {
 	if err != nil {
 		return base{}, err // CheckBase has seen it.
 	}
-	found, reached, err := readBase(ctx, o, ref)
-	var refused *transport.Error
+	found, err := readBase(ctx, o, ref)
+	var failure *oci.Failure
 	switch {
 	case err == nil:
 		return found, nil
 	case ctx.Err() != nil:
 		return base{}, fmt.Errorf("getting the base %s: %w", o.Base, context.Cause(ctx))
-	case o.RequireBase, reached, errors.As(err, &refused):
-		return base{}, fmt.Errorf("getting the base %s: %w", o.Base, failure{err})
+	case o.RequireBase, !errors.As(err, &failure), oci.Status(err) != 0:
+		return base{}, fmt.Errorf("getting the base %s: %w", o.Base, err)
 	}
-	o.Remote.say(fmt.Sprintf("the base %s cannot be had (%s): the image is made from an empty one", o.Base, reason(err)))
+	o.Remote.Report.Note("payload", fmt.Sprintf("no registry has the base %s (%s): the image starts from an empty one", o.Base, oci.Reason(failure.Err)))
 	return base{}, nil
 }
 
-// readBase tells, beside the base, whether a registry had it to give.
-func readBase(ctx context.Context, o Options, ref name.Digest) (found base, reached bool, err error) {
-	pace := basePace
-	if o.Remote.pace.tries > 0 {
-		pace = o.Remote.pace
-	}
-	client, err := o.Remote.connect(ctx, ref.Repository, pace, ref.Scope(transport.PullScope))
+func readBase(ctx context.Context, o Options, ref name.Digest) (base, error) {
+	repository, err := o.Remote.client().Repository(ref.Context().Name())
 	if err != nil {
-		return base{}, false, err
+		return base{}, err
 	}
-	descriptor, err := remote.Get(ref, remote.WithContext(ctx), remote.WithTransport(client.Transport),
-		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: o.GoArch}))
+	found, err := readImage(ctx, repository, ref.DigestStr(), o.GoArch)
 	if err != nil {
-		return base{}, false, err
+		return base{}, err
 	}
-	image, err := descriptor.Image()
+	image, err := partial.CompressedToImage(found)
 	if err != nil {
-		return base{}, true, err
+		return base{}, err
 	}
 	config, err := image.ConfigFile()
 	if err != nil {
-		return base{}, true, err
+		return base{}, err
 	}
 	if config.Architecture != o.GoArch || config.OS != "linux" {
-		return base{}, true, fmt.Errorf("it is for %s/%s, want linux/%s", config.OS, config.Architecture, o.GoArch)
+		return base{}, fmt.Errorf("it is for %s/%s, want linux/%s", config.OS, config.Architecture, o.GoArch)
 	}
 	layers, err := image.Layers()
 	if err != nil {
-		return base{}, true, err
+		return base{}, err
 	}
 	for i, l := range layers {
 		if layers[i], err = asOCI(l); err != nil {
-			return base{}, true, err
+			return base{}, err
 		}
 	}
 	return base{
 		ref:    o.Base,
-		origin: origin{ref.RegistryStr(), ref.RepositoryStr()},
+		origin: origin{repository.Host(), repository.Path()},
 		layers: layers, config: *config.Config.DeepCopy(), variant: config.Variant,
-	}, true, nil
+	}, nil
 }
 
 // ociLayer is a layer whose type is that of OCI: manifests do not mix the two.

@@ -56,7 +56,7 @@ func TestBase(t *testing.T) {
 	if len(manifest.Layers) != 2+3 || !slices.Equal(config.Config.Env, []string{"SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"}) || config.Config.User != "0" {
 		t.Errorf("%d layers, config %+v", len(manifest.Layers), config.Config)
 	}
-	if got := manifest.Annotations[oci+"base.name"] + "@" + manifest.Annotations[oci+"base.digest"]; got != o.Base {
+	if got := manifest.Annotations[annotation+"base.name"] + "@" + manifest.Annotations[annotation+"base.digest"]; got != o.Base {
 		t.Errorf("annotated as made from %q", got)
 	}
 	// Its layers go from one registry to the other.
@@ -73,14 +73,13 @@ func TestNoBase(t *testing.T) {
 	o := options(t)
 	plain := make1(t, o).Digest()
 	o.Base = host + "/distroless/static@sha256:" + strings.Repeat("a", 64)
-	n := &notes{}
-	o.Remote = RemoteOptions{Note: n.add, pace: quick}
-	o.Remote.Transport = &registrytest.Faults{Rules: []registrytest.Rule{{Do: registrytest.Refuse()}}}
+	var n *notes
+	o.Remote, n = remotes(&registrytest.Faults{Rules: []registrytest.Rule{{Do: registrytest.Refuse()}}}, quick)
 	image := make1(t, o)
 	if image.Base() != "" || image.Digest() != plain {
 		t.Errorf("the base is %q, the digest %s", image.Base(), image.Digest())
 	}
-	if want := "the base " + o.Base + " cannot be had"; !strings.Contains(n.String(), want) || !strings.Contains(n.String(), "connection refused") {
+	if want := "no registry has the base " + o.Base; !strings.Contains(n.String(), want) || !strings.Contains(n.String(), "connection refused") {
 		t.Errorf("noted %q, want %q", n, want)
 	}
 	required := o
@@ -90,10 +89,11 @@ func TestNoBase(t *testing.T) {
 	}
 	// An answer is no reason to make another image than was asked for.
 	for _, code := range []int{0, 401, 403, 503} {
-		o.Remote.Transport = nil
+		faults := &registrytest.Faults{}
 		if code != 0 {
-			o.Remote.Transport = &registrytest.Faults{Rules: []registrytest.Rule{{Path: "manifests", Do: registrytest.Status(code)}}}
+			faults.Rules = []registrytest.Rule{{Path: "manifests", Do: registrytest.Status(code)}}
 		}
+		o.Remote, _ = remotes(faults, quick)
 		if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), "getting the base") {
 			t.Errorf("answer %d: %v", code, err)
 		}

@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
 // IndexImage is the image of one architecture.
@@ -51,37 +50,42 @@ func (r *Repository) PushIndex(ctx context.Context, o IndexOptions) (Pushed, err
 	if o.Digest != "" && o.Digest != digest.String() {
 		return Pushed{}, fmt.Errorf("the index is %s, and was to be %s: one of its images is another", digest, o.Digest)
 	}
-	var from []string
-	for _, image := range images {
-		from = append(from, r.sources(image)...)
-	}
-	slices.Sort(from)
-	client, err := r.login(ctx, slices.Compact(from))
+	m, err := manifestOf(index)
 	if err != nil {
+		return Pushed{}, fmt.Errorf("making the index: %w", err)
+	}
+	if err := r.checkTags(ctx, digest.String(), o.PushOptions); err != nil {
 		return Pushed{}, err
 	}
-	p := &push{Repository: r, client: client}
-	if err := p.checkTags(ctx, digest, o.PushOptions); err != nil {
-		return Pushed{}, err
-	}
+	p := &push{Repository: r}
 	for _, image := range images {
 		if err := p.copy(ctx, image); err != nil {
-			return Pushed{}, fmt.Errorf("copying the image of %s: %w", image.goarch, err)
+			return Pushed{}, fmt.Errorf("copying the image of %s: %w", image.goarch, r.hinted(err))
 		}
 	}
-	return p.finish(ctx, index, digest, o.PushOptions)
+	return p.finish(ctx, m, o.PushOptions)
+}
+
+// manifestOf returns that of an index.
+func manifestOf(index v1.ImageIndex) (oci.Manifest, error) {
+	data, err := index.RawManifest()
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	return oci.ParseManifest(data)
 }
 
 // copy has the repository hold an image, which it has already where that is where
 // the image was found.
 func (p *push) copy(ctx context.Context, image *Image) error {
-	if image.origin == (origin{p.repository.RegistryStr(), p.repository.RepositoryStr()}) {
+	if image.origin == (origin{p.Host(), p.Path()}) {
 		return nil
 	}
-	if err := p.blobs(ctx, image); err != nil {
+	m, err := p.image(ctx, image)
+	if err != nil {
 		return err
 	}
-	_, err := p.finish(ctx, image.image, image.digest, PushOptions{})
+	_, err = p.finish(ctx, m, PushOptions{})
 	return err
 }
 
@@ -95,7 +99,7 @@ func (r *Repository) find(ctx context.Context, wanted []IndexImage) ([]*Image, e
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case errors.Is(err, errMissing) && w.Optional:
-			r.options.say(fmt.Sprintf("there is no image for %s (%s): the index is made without it", w.GoArch, w.Reference))
+			r.options.Report.Note("payload", fmt.Sprintf("there is no image for %s (%s): the index is made without it", w.GoArch, w.Reference))
 		case errors.Is(err, errMissing):
 			missing = append(missing, fmt.Sprintf("%s (%s)", w.GoArch, w.Reference))
 		case err != nil:
@@ -119,57 +123,54 @@ func (r *Repository) readImage(ctx context.Context, wanted IndexImage) (*Image, 
 	if err != nil {
 		return nil, fmt.Errorf("reference %q: want NAME:TAG or NAME@sha256:<64 hex digits>", wanted.Reference)
 	}
-	client, err := r.options.connect(ctx, ref.Context(), r.pace, ref.Scope(transport.PullScope))
+	repository, err := r.client.Repository(ref.Context().Name())
 	if err != nil {
-		return nil, fmt.Errorf("logging in to %s: %w", ref.Context().RegistryStr(), failure{err})
+		return nil, err
 	}
-	descriptor, err := remote.Get(ref, remote.WithContext(ctx), remote.WithTransport(client.Transport))
-	if status(err) == http.StatusNotFound {
+	found, err := readImage(ctx, repository, ref.Identifier(), "")
+	if oci.IsNotFound(err) {
 		return nil, errMissing
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", wanted.Reference, failure{err})
+		return nil, fmt.Errorf("%s: %w", wanted.Reference, err)
 	}
-	if !descriptor.MediaType.IsImage() {
-		return nil, fmt.Errorf("%s is of type %s: want the image of one architecture", wanted.Reference, descriptor.MediaType)
-	}
-	image, err := descriptor.Image()
+	image, err := partial.CompressedToImage(found)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", wanted.Reference, failure{err})
+		return nil, fmt.Errorf("%s: %w", wanted.Reference, err)
 	}
-	return remoteImage(image, wanted, origin{ref.Context().RegistryStr(), ref.Context().RepositoryStr()})
+	return remoteImage(image, wanted, origin{repository.Host(), repository.Path()})
 }
 
 // remoteImage describes an image that a registry has.
 func remoteImage(image v1.Image, wanted IndexImage, from origin) (*Image, error) {
 	config, err := image.ConfigFile()
 	if err != nil {
-		return nil, failure{err}
+		return nil, err
 	}
 	if config.OS != "linux" || config.Architecture != wanted.GoArch {
 		return nil, fmt.Errorf("%s is for %s/%s, want linux/%s", wanted.Reference, config.OS, config.Architecture, wanted.GoArch)
 	}
 	made := &Image{image: image, goarch: wanted.GoArch, variant: config.Variant, origin: from, from: map[v1.Hash]origin{}}
 	if made.digest, err = image.Digest(); err != nil {
-		return nil, failure{err}
+		return nil, err
 	}
 	name, err := image.ConfigName()
 	if err != nil {
-		return nil, failure{err}
+		return nil, err
 	}
 	made.from[name] = from
 	layers, err := image.Layers()
 	if err != nil {
-		return nil, failure{err}
+		return nil, err
 	}
 	for _, l := range layers {
 		digest, err := l.Digest()
 		if err != nil {
-			return nil, failure{err}
+			return nil, err
 		}
 		made.from[digest] = from
 		if err := made.add(l, "", "a layer of "+wanted.GoArch); err != nil {
-			return nil, failure{err}
+			return nil, err
 		}
 	}
 	return made, nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -37,7 +38,9 @@ func TestDistributionMount(t *testing.T) {
 		t.Errorf("pushed %+v, want the base to be mounted", pushed)
 	}
 	faults := &registrytest.Faults{}
-	release, err := OpenRepository(host+"/kata/release", RemoteOptions{MountFrom: []string{host + "/kata/other", host + "/kata/ci"}, Transport: faults, pace: quick})
+	with, _ := remotes(faults, quick)
+	with.MountFrom = []string{host + "/kata/other", host + "/kata/ci"}
+	release, err := OpenRepository(host+"/kata/release", with)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,12 +58,8 @@ func TestDistributionLogin(t *testing.T) {
 	for name, c := range map[string]struct{ user, password, want string }{
 		"nobody": {"", "", "401 Unauthorized"}, "wrong": {registrytest.User, "guess", "401 Unauthorized"}, "right": {registrytest.User, registrytest.Password, ""},
 	} {
-		r, err := OpenRepository(host+"/kata", RemoteOptions{pace: quick, Credentials: func(registry string) (string, string) {
-			if registry != host {
-				t.Errorf("asked for the password of %s", registry)
-			}
-			return c.user, c.password
-		}})
+		client := oci.NewClient(oci.Options{Registry: host, Username: c.user, Password: c.password, Pace: quick})
+		r, err := OpenRepository(host+"/kata", RemoteOptions{Client: client})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,12 +82,14 @@ func TestDistributionDies(t *testing.T) {
 	server := registrytest.StartDistribution(t, false)
 	image := make1(t, options(t))
 	pace := quick
-	pace.tries, pace.longest, pace.stall = 40, time.Second, 5*time.Second
+	pace.Tries, pace.Longest, pace.Stall = 40, time.Second, 5*time.Second
 	faults := &registrytest.Faults{Rules: []registrytest.Rule{{Method: "PATCH", Path: "uploads", Nth: 2, Do: registrytest.StallBody(1000, func() {
 		server.Stop(t)
 		go server.Start(t)
 	})}}}
-	r, err := OpenRepository(server.Host+"/kata", RemoteOptions{Transport: faults, pace: pace, Parallel: 1})
+	with, _ := remotes(faults, pace)
+	with.Parallel = 1
+	r, err := OpenRepository(server.Host+"/kata", with)
 	if err != nil {
 		t.Fatal(err)
 	}

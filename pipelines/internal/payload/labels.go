@@ -22,26 +22,27 @@ type Labels struct {
 // componentKey is that of an annotation that nobody else defines.
 const componentKey = "io.katacontainers.component"
 
-const oci = "org.opencontainers.image."
+// annotation is how the names of the standard annotations begin.
+const annotation = "org.opencontainers.image."
 
 // time is when the image says that it was made, to the second.
 func (l Labels) time() v1.Time { return v1.Time{Time: l.Created.UTC().Truncate(time.Second)} }
 
 func (l Labels) of(b base) map[string]string {
 	labels := map[string]string{
-		oci + "title":       "kata-deploy",
-		oci + "description": "Components of Kata Containers, and what installs them on a node",
-		oci + "vendor":      "Kata Containers",
-		oci + "licenses":    "Apache-2.0",
-		oci + "url":         "https://katacontainers.io",
-		oci + "source":      l.Source,
-		oci + "version":     l.Version,
-		oci + "revision":    l.Revision,
-		oci + "created":     l.Created.UTC().Format(time.RFC3339),
+		annotation + "title":       "kata-deploy",
+		annotation + "description": "Components of Kata Containers, and what installs them on a node",
+		annotation + "vendor":      "Kata Containers",
+		annotation + "licenses":    "Apache-2.0",
+		annotation + "url":         "https://katacontainers.io",
+		annotation + "source":      l.Source,
+		annotation + "version":     l.Version,
+		annotation + "revision":    l.Revision,
+		annotation + "created":     l.Created.UTC().Format(time.RFC3339),
 	}
 	if b.ref != "" {
 		name, digest, _ := strings.Cut(b.ref, "@")
-		labels[oci+"base.name"], labels[oci+"base.digest"] = name, digest
+		labels[annotation+"base.name"], labels[annotation+"base.digest"] = name, digest
 	}
 	for key, value := range labels {
 		if value == "" {
@@ -54,7 +55,7 @@ func (l Labels) of(b base) map[string]string {
 // layerAnnotations depend on the bytes of a component alone, not on where its tarball
 // came from: the same ones are the same image.
 func layerAnnotations(l *layer) map[string]string {
-	annotations := map[string]string{oci + "title": l.title}
+	annotations := map[string]string{annotation + "title": l.title}
 	if l.component != "" {
 		annotations[componentKey] = l.component
 	}

@@ -72,7 +72,11 @@ func newLayer(ctx context.Context, component, title string, entries []entry) (*l
 	}
 	l.append(piece{content: make([]byte, 2*block), size: 2 * block})
 	hash := sha256.New()
-	if err := copyTo(ctx, hash, l.open(0)); err != nil {
+	content, err := l.Open(0)
+	if err == nil {
+		err = copyTo(ctx, hash, content)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("hashing %s: %w", title, err)
 	}
 	l.digest = v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(hash.Sum(nil))}
@@ -130,8 +134,10 @@ func (l *layer) append(p piece) {
 	}
 }
 
-// open returns the bytes from an offset on.
-func (l *layer) open(offset int64) io.ReadCloser { return &reader{pieces: l.pieces, skip: offset} }
+// Open returns the bytes from an offset on.
+func (l *layer) Open(offset int64) (io.ReadCloser, error) {
+	return &reader{pieces: l.pieces, skip: offset}, nil
+}
 
 // reader reads pieces one after the other, with one file open at a time.
 type reader struct {
@@ -206,10 +212,10 @@ func (l *layer) Digest() (v1.Hash, error) { return l.digest, nil }
 func (l *layer) DiffID() (v1.Hash, error) { return l.digest, nil }
 
 // Compressed returns the blob.
-func (l *layer) Compressed() (io.ReadCloser, error) { return l.open(0), nil }
+func (l *layer) Compressed() (io.ReadCloser, error) { return l.Open(0) }
 
 // Uncompressed returns the blob too.
-func (l *layer) Uncompressed() (io.ReadCloser, error) { return l.open(0), nil }
+func (l *layer) Uncompressed() (io.ReadCloser, error) { return l.Open(0) }
 
 // Size returns that of the blob in bytes.
 func (l *layer) Size() (int64, error) { return l.size, nil }

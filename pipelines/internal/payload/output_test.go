@@ -125,7 +125,7 @@ func TestDockerArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := must(tarball.ImageFromPath(file, nil))
-	if config := must(got.ConfigFile()); config.Architecture != "amd64" || config.Config.Labels[oci+"version"] != "3.28.0" {
+	if config := must(got.ConfigFile()); config.Architecture != "amd64" || config.Config.Labels[annotation+"version"] != "3.28.0" {
 		t.Errorf("config %+v", config)
 	}
 	layers, want := must(got.Layers()), must(image.image.Layers())

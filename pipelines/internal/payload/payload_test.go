@@ -22,7 +22,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 // noise returns bytes that a seed decides.
@@ -53,12 +56,12 @@ func options(t testing.TB) Options {
 		Files:      []File{{"versions.yaml", []byte("v: 1\n")}, {"shim-components.json", []byte("{}\n")}},
 		Labels:     Labels{Version: "3.28.0", Revision: "abc", Created: time.Unix(1_700_000_000, 0), Source: "https://example.org/kata"},
 		Scratch:    t.TempDir(),
-		Remote:     RemoteOptions{pace: quick},
+		Remote:     RemoteOptions{Client: oci.NewClient(oci.Options{Pace: quick})},
 	}
 }
 
 // quick is a pace for tests, on however busy a machine.
-var quick = pace{tries: 3, first: time.Millisecond, longest: 20 * time.Millisecond, stall: time.Minute}
+var quick = web.Pace{Tries: 4, First: time.Millisecond, Longest: 20 * time.Millisecond, Stall: time.Minute}
 
 func make1(t testing.TB, o Options) *Image {
 	t.Helper()
@@ -74,30 +77,39 @@ func make1(t testing.TB, o Options) *Image {
 	return image
 }
 
-// notes collects what is noted.
+// notes collects what is reported.
 type notes struct {
-	mu    sync.Mutex
-	texts []string
+	mu     sync.Mutex
+	buffer bytes.Buffer
 }
 
-func (n *notes) add(text string) {
+// Write takes a line of the report.
+func (n *notes) Write(p []byte) (int, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.texts = append(n.texts, text)
+	return n.buffer.Write(p)
 }
 
 func (n *notes) String() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return strings.Join(n.texts, "\n")
+	return n.buffer.String()
+}
+
+// remotes are options for a transport and a pace, reported to notes.
+func remotes(transport http.RoundTripper, pace web.Pace) (RemoteOptions, *notes) {
+	n := &notes{}
+	report := progress.New(n, progress.Plain, nil)
+	return RemoteOptions{Client: oci.NewClient(oci.Options{Transport: transport, Pace: pace, Report: report}), Report: report}, n
 }
 
 // repository opens PATH of a registry, with faults on the way.
 func repository(t testing.TB, ref string, rules ...registrytest.Rule) (*Repository, *registrytest.Faults, *notes) {
 	t.Helper()
 	// Docker's configuration is nobody's here.
-	n, faults := &notes{}, &registrytest.Faults{Rules: rules}
-	r, err := OpenRepository(ref, RemoteOptions{Note: n.add, Transport: faults, pace: quick})
+	faults := &registrytest.Faults{Rules: rules}
+	o, n := remotes(faults, quick)
+	r, err := OpenRepository(ref, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,8 +251,8 @@ func TestConfig(t *testing.T) {
 		t.Errorf("config is %+v", config)
 	}
 	for key, want := range map[string]string{"version": "3.28.0", "revision": "abc", "created": "2023-11-14T22:13:20Z", "licenses": "Apache-2.0"} {
-		if label, annotation := config.Config.Labels[oci+key], manifest.Annotations[oci+key]; label != want || annotation != want {
-			t.Errorf("%s is %q and %q, want %q", key, label, annotation, want)
+		if label, said := config.Config.Labels[annotation+key], manifest.Annotations[annotation+key]; label != want || said != want {
+			t.Errorf("%s is %q and %q, want %q", key, label, said, want)
 		}
 	}
 	if list, _ := members(t, must(image.image.Layers())[0]); list[len(list)-1] != "0 0755 usr/bin/kata-deploy" {
@@ -301,7 +313,7 @@ func TestLayerFromAnyOffset(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := io.ReadAll(l.open(0))
+		all, err := io.ReadAll(must(l.Open(0)))
 		if err != nil || int64(len(all)) != l.size {
 			t.Fatalf("read %d bytes of %d, %v", len(all), l.size, err)
 		}
@@ -309,7 +321,7 @@ func TestLayerFromAnyOffset(t *testing.T) {
 			t.Error(err)
 		}
 		for offset := int64(0); offset <= l.size; offset += 37 {
-			rest, err := io.ReadAll(l.open(offset))
+			rest, err := io.ReadAll(must(l.Open(offset)))
 			if err != nil || !bytes.Equal(rest, all[offset:]) {
 				t.Fatalf("%d bytes from %d on differ, %v", len(rest), offset, err)
 			}

@@ -1,22 +1,26 @@
 package payload
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
 // PushOptions say what an image is called.
 type PushOptions struct {
 	Tags []Tag
-	// Force has a fixed tag moved all the same.
+	// Force has a fixed tag moved anyway.
 	Force bool
 	// Digest, where it is not "", is what the image must be: "sha256:...".
 	Digest string
@@ -47,55 +51,39 @@ func (r *Repository) Push(ctx context.Context, image *Image, o PushOptions) (Pus
 	if o.Digest != "" && o.Digest != image.Digest() {
 		return Pushed{}, fmt.Errorf("the image is %s, and was to be %s: something that it is made of is another", image.Digest(), o.Digest)
 	}
-	client, err := r.login(ctx, r.sources(image))
+	if err := r.checkTags(ctx, image.Digest(), o); err != nil {
+		return Pushed{}, err
+	}
+	p := &push{Repository: r}
+	m, err := p.image(ctx, image)
 	if err != nil {
-		return Pushed{}, err
+		return Pushed{}, r.hinted(err)
 	}
-	p := &push{Repository: r, client: client}
-	if err := p.checkTags(ctx, image.digest, o); err != nil {
-		return Pushed{}, err
-	}
-	if err := p.blobs(ctx, image); err != nil {
-		return Pushed{}, err
-	}
-	return p.finish(ctx, image.image, image.digest, o)
+	return p.finish(ctx, m, o)
 }
 
 // push is one push.
 type push struct {
 	*Repository
-	client *http.Client
-
 	sent, mounted, there atomic.Int64
 	changed              bool
 }
 
-// sources are the repositories that layers of an image may be taken from.
-func (r *Repository) sources(image *Image) []string {
+// mountable are the repositories that may have a blob.
+func (r *Repository) mountable(image *Image, digest v1.Hash) []string {
 	from := slices.Clone(r.mountFrom)
-	for _, l := range image.layers {
-		from = append(from, r.mountable(image, l.Digest)...)
+	if o, ok := image.from[digest]; ok && o.registry == r.Host() {
+		from = append(from, o.repository)
 	}
-	slices.Sort(from)
-	return slices.Compact(from)
+	return slices.DeleteFunc(from, func(name string) bool { return name == r.Path() })
 }
 
-// mountable are the repositories that may have a layer.
-func (r *Repository) mountable(image *Image, digest string) []string {
-	from := slices.Clone(r.mountFrom)
-	for hash, o := range image.from {
-		if hash.String() == digest && o.registry == r.repository.RegistryStr() {
-			from = append(from, o.repository)
-		}
-	}
-	return slices.DeleteFunc(from, func(name string) bool { return name == r.repository.RepositoryStr() })
-}
-
-// blobs sends what is missing, several at once, and the configuration last.
-func (p *push) blobs(ctx context.Context, image *Image) error {
+// image sends what is missing of an image, several layers at once and the
+// configuration last, and returns its manifest.
+func (p *push) image(ctx context.Context, image *Image) (oci.Manifest, error) {
 	layers, err := image.image.Layers()
 	if err != nil {
-		return err
+		return oci.Manifest{}, err
 	}
 	parallel := p.options.Parallel
 	if parallel == 0 {
@@ -104,82 +92,140 @@ func (p *push) blobs(ctx context.Context, image *Image) error {
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i, l := range layers {
-		info := image.layers[i]
-		digest, err := l.Digest()
+		hash, err := l.Digest()
 		if err != nil {
-			return err
+			return oci.Manifest{}, err
 		}
-		b := blob{digest: digest, size: info.Size, title: info.Title, open: opener(l), from: p.mountable(image, info.Digest)}
-		group.Go(func() error { return p.blob(inGroup, b) })
+		title := image.layers[i].Title
+		b := oci.Blob{Descriptor: ocispec.Descriptor{Digest: digest.Digest(hash.String()), Size: image.layers[i].Size}, Content: contentOf(l)}
+		group.Go(func() error {
+			return p.blob(inGroup, b, oci.Sending{Title: title, Subject: title, From: p.mountable(image, hash)})
+		})
 	}
 	if err := group.Wait(); err != nil {
 		if ctx.Err() != nil {
-			return fmt.Errorf("pushing to %s: %w", p, context.Cause(ctx))
+			err = fmt.Errorf("pushing to %s: %w", p, context.Cause(ctx))
 		}
-		return err
+		return oci.Manifest{}, err
 	}
-	config, err := image.image.RawConfigFile()
-	if err != nil {
-		return err
+	config, err1 := image.image.RawConfigFile()
+	hash, err2 := image.image.ConfigName()
+	manifest, err3 := image.image.RawManifest()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return oci.Manifest{}, err
 	}
-	digest, err := image.image.ConfigName()
-	if err != nil {
-		return err
+	if err := p.blob(ctx, oci.BytesBlob("", config), oci.Sending{Title: "the configuration", From: p.mountable(image, hash)}); err != nil {
+		return oci.Manifest{}, err
 	}
-	return p.blob(ctx, blob{digest: digest, size: int64(len(config)), title: "the configuration", from: p.mountable(image, digest.String()), open: func(offset int64) (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(config[offset:])), nil
-	}})
+	return oci.ParseManifest(manifest)
 }
-
-// opener returns what reads a layer from an offset on.
-func opener(l v1.Layer) func(int64) (io.ReadCloser, error) {
-	if own, ok := l.(*layer); ok {
-		return func(offset int64) (io.ReadCloser, error) { return own.open(offset), nil }
-	}
-	return func(offset int64) (io.ReadCloser, error) {
-		content, err := l.Compressed()
-		if err != nil {
-			return nil, failure{err}
-		}
-		if _, err := io.CopyN(io.Discard, content, offset); err != nil {
-			_ = content.Close()
-			return nil, failure{err}
-		}
-		return content, nil
-	}
-}
-
-// shown is the size in bytes from which on the progress of a blob is shown.
-const shown = 1 << 20
 
 // blob has the repository hold a blob.
-func (p *push) blob(ctx context.Context, b blob) error {
-	doing := "pushing " + b.title
-	t := &transfer{Repository: p.Repository, client: p.client, blob: b, sent: &p.sent}
-	there, err := t.has(ctx)
+func (p *push) blob(ctx context.Context, b oci.Blob, how oci.Sending) error {
+	sent, err := p.Repository.Repository.Push(ctx, b, how)
+	p.sent.Add(sent.Bytes)
+	switch {
+	case sent.There:
+		p.there.Add(b.Size)
+	case sent.Mounted:
+		p.mounted.Add(b.Size)
+	}
+	if oci.IsDamage(err) {
+		return fmt.Errorf("pushing %s: it %w: something still writes to it", how.Title, err)
+	}
+	return err
+}
+
+// contentOf returns what reads a layer from an offset on.
+func contentOf(l v1.Layer) oci.Content {
+	if own, ok := l.(*layer); ok {
+		return own
+	}
+	return skipping{l}
+}
+
+// skipping is a layer that can be read from its start only.
+type skipping struct{ v1.Layer }
+
+// Open reads from an offset on.
+func (s skipping) Open(offset int64) (io.ReadCloser, error) {
+	content, err := s.Compressed()
 	if err != nil {
-		return p.failed(doing, err)
+		return nil, err
 	}
-	if there {
-		p.there.Add(b.size)
-		return nil
+	if _, err := io.CopyN(io.Discard, content, offset); err != nil {
+		return nil, errors.Join(err, content.Close())
 	}
-	mounted, err := t.mount(ctx)
-	if err != nil {
-		return p.failed(doing, err)
+	return content, nil
+}
+
+// checkTags refuses a fixed tag that is another image's.
+func (r *Repository) checkTags(ctx context.Context, digest string, o PushOptions) error {
+	var problems []error
+	for _, tag := range o.Tags {
+		if !validTag.MatchString(tag.Name) {
+			problems = append(problems, fmt.Errorf("tag %q: want letters, digits, dots, dashes and underscores, at most 128", tag.Name))
+			continue
+		}
+		if !tag.Fixed || o.Force {
+			continue
+		}
+		there, err := r.tagged(ctx, tag.Name)
+		if err != nil {
+			return err
+		}
+		if there.Digest != "" && there.Digest != digest {
+			problems = append(problems, fmt.Errorf("%s:%s is %s already, not %s: a release is not replaced; replace it with --force", r, tag.Name, there.Digest, digest))
+		}
 	}
-	if mounted {
-		p.mounted.Add(b.size)
-		return nil
+	return errors.Join(problems...)
+}
+
+// tagged is Resolve for who pushes: a registry that hides what is not there yet
+// does not have it.
+func (r *Repository) tagged(ctx context.Context, tag string) (Tagged, error) {
+	there, err := r.Resolve(ctx, tag)
+	if oci.Refused(err) {
+		return Tagged{}, nil
 	}
-	end := func(error, string) {}
-	if p.options.Bytes != nil && b.size >= shown {
-		t.progress, end = p.options.Bytes(b.title)
+	return there, err
+}
+
+// finish puts a manifest, whose parts are there, and gives it its tags.
+func (p *push) finish(ctx context.Context, m oci.Manifest, o PushOptions) (Pushed, error) {
+	pushed := Pushed{Reference: p.String() + "@" + m.Digest().String(), Digest: m.Digest().String(), Tags: []string{}}
+	if there, err := p.tagged(ctx, pushed.Digest); err != nil {
+		return Pushed{}, err
+	} else if there.Digest == "" {
+		p.changed = true
+		if err := p.PutManifest(ctx, m, ""); err != nil {
+			return Pushed{}, p.hinted(err)
+		}
 	}
-	err = t.send(ctx)
-	end(err, "pushed")
-	if err != nil {
-		return p.failed(doing, err)
+	// Examined once more: a release may have been pushed in the meantime.
+	if err := p.checkTags(ctx, pushed.Digest, o); err != nil {
+		return Pushed{}, err
 	}
-	return nil
+	for _, tag := range o.Tags {
+		there, err := p.tagged(ctx, tag.Name)
+		if err != nil {
+			return Pushed{}, err
+		}
+		if tag.Release != "" && semver.Newer(there.Version, tag.Release) {
+			p.options.Report.Note("payload", fmt.Sprintf("%s:%s is the newer release %s: it stays", p, tag.Name, there.Version))
+			continue
+		}
+		if there.Digest != pushed.Digest {
+			p.changed = true
+			if err := p.PutManifest(ctx, m, tag.Name); err != nil {
+				return Pushed{}, p.hinted(err)
+			}
+		}
+		if !slices.Contains(pushed.Tags, tag.Name) {
+			pushed.Tags = append(pushed.Tags, tag.Name)
+		}
+	}
+	pushed.Sent, pushed.Mounted, pushed.There = p.sent.Load(), p.mounted.Load(), p.there.Load()
+	pushed.Changed = p.changed
+	return pushed, nil
 }

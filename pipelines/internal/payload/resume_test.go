@@ -70,8 +70,9 @@ func TestResume(t *testing.T) {
 	}
 	faults := &registrytest.Faults{Rules: rules}
 	pace := quick
-	pace.tries = 2
-	r, err := OpenRepository(host+"/kata", RemoteOptions{Transport: faults, pace: pace})
+	pace.Tries = 2
+	with, _ := remotes(faults, pace)
+	r, err := OpenRepository(host+"/kata", with)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,7 @@ func TestLoginRunsOut(t *testing.T) {
 		if request.URL.Path == "/token" {
 			given++
 			left = 4
-			if scope := request.URL.Query().Get("scope"); scope != "repository:kata:push,pull" {
+			if scope := request.URL.Query().Get("scope"); scope != "repository:kata:pull,push" {
 				t.Errorf("asked for a token for %q", scope)
 			}
 			_ = json.NewEncoder(w).Encode(map[string]string{"token": fmt.Sprint("t", given)})
@@ -116,7 +117,9 @@ func TestLoginRunsOut(t *testing.T) {
 	t.Cleanup(server.Close)
 	host = strings.TrimPrefix(server.URL, "http://")
 	image := make1(t, options(t))
-	r, err := OpenRepository(host+"/kata", RemoteOptions{Parallel: 1, pace: quick})
+	with, _ := remotes(nil, quick)
+	with.Parallel = 1
+	r, err := OpenRepository(host+"/kata", with)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,17 +1,12 @@
 package payload
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
@@ -122,91 +117,4 @@ func ParseDestination(text string) (Destination, error) {
 		return Destination{}, malformed
 	}
 	return Destination{Repository: tag.Context().Name(), Tag: tag.TagStr()}, nil
-}
-
-// checkTags refuses a fixed tag that is another image's.
-func (p *push) checkTags(ctx context.Context, digest v1.Hash, o PushOptions) error {
-	var problems []error
-	for _, tag := range o.Tags {
-		if !validTag.MatchString(tag.Name) {
-			problems = append(problems, fmt.Errorf("tag %q: want letters, digits, dots, dashes and underscores, at most 128", tag.Name))
-			continue
-		}
-		if !tag.Fixed || o.Force {
-			continue
-		}
-		there, err := p.tagged(ctx, p.client, tag.Name)
-		if err != nil {
-			return err
-		}
-		if there != (v1.Hash{}) && there != digest {
-			problems = append(problems, fmt.Errorf("%s:%s is %s already, not %s: a release is not replaced; do it all the same with --force", p, tag.Name, there, digest))
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// finish puts a manifest, whose parts are there, and gives it its tags.
-func (p *push) finish(ctx context.Context, what remote.Taggable, digest v1.Hash, o PushOptions) (Pushed, error) {
-	options := []remote.Option{remote.WithContext(ctx), remote.WithTransport(p.client.Transport)}
-	reference := p.repository.Digest(digest.String())
-	_, err := remote.Head(reference, options...)
-	if status(err) == http.StatusNotFound {
-		p.changed = true
-		err = remote.Put(reference, what, options...)
-	}
-	if err != nil {
-		return Pushed{}, p.failed("pushing the manifest", interrupted(ctx, err))
-	}
-	pushed := Pushed{Reference: reference.Name(), Digest: digest.String(), Tags: []string{}}
-	// Looked at once more: a release may have been pushed in the meantime.
-	if err := p.checkTags(ctx, digest, o); err != nil {
-		return Pushed{}, err
-	}
-	for _, tag := range o.Tags {
-		stays, err := p.stays(ctx, tag)
-		if err != nil {
-			return Pushed{}, err
-		}
-		if stays {
-			continue
-		}
-		there, err := p.tagged(ctx, p.client, tag.Name)
-		if err != nil {
-			return Pushed{}, err
-		}
-		if there != digest {
-			p.changed = true
-			if err := remote.Tag(p.repository.Tag(tag.Name), what, options...); err != nil {
-				return Pushed{}, p.failed("pushing the tag "+tag.Name, interrupted(ctx, err))
-			}
-		}
-		if !slices.Contains(pushed.Tags, tag.Name) {
-			pushed.Tags = append(pushed.Tags, tag.Name)
-		}
-	}
-	pushed.Sent, pushed.Mounted, pushed.There = p.sent.Load(), p.mounted.Load(), p.there.Load()
-	pushed.Changed = p.changed
-	return pushed, nil
-}
-
-// stays tells whether a tag is a newer release's, and says so.
-func (p *push) stays(ctx context.Context, tag Tag) (bool, error) {
-	if tag.Release == "" {
-		return false, nil
-	}
-	there, err := p.read(ctx, p.client, tag.Name)
-	if err != nil || !semver.Newer(there.Version, tag.Release) {
-		return false, err
-	}
-	p.options.say(fmt.Sprintf("%s:%s is the newer release %s: it stays", p, tag.Name, there.Version))
-	return true, nil
-}
-
-// interrupted is the cause where the context has ended.
-func interrupted(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }

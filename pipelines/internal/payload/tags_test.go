@@ -125,7 +125,7 @@ func releaseStays(t *testing.T, host string) {
 		t.Errorf("got %v, want that the release stays", err)
 	}
 	for _, request := range faults.Requests()[before:] {
-		if !strings.HasPrefix(request, "HEAD ") {
+		if !strings.HasPrefix(request, "GET /v2/kata/manifests/") {
 			t.Errorf("and it sent %q", request)
 		}
 	}

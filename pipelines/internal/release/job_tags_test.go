@@ -15,7 +15,7 @@ import (
 func (r *jobRig) repository(t *testing.T) *payload.Repository {
 	t.Helper()
 	repository, err := payload.OpenRepository(registrytest.New(t)+"/kata-deploy", payload.RemoteOptions{
-		Note: func(text string) { r.Report.Note("payload", text) },
+		Report: r.Report,
 	})
 	if err != nil {
 		t.Fatal(err)
