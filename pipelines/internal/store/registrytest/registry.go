@@ -3,11 +3,21 @@
 package registrytest
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log"
+	"net"
+	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 )
@@ -19,4 +29,158 @@ func New(t testing.TB) string {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// User and Password are let in by a registry started with WithLogin.
+const (
+	User     = "kata"
+	Password = "containers"
+)
+
+// login is the line of an htpasswd file for them.
+const login = User + ":$2b$04$OnYicME4cKxgcfwVGH3HXuDBAXL44.t5zf5eFoXlbMBU4Jo/RCgIW"
+
+// Server is a running registry of the distribution.
+type Server struct {
+	// Host is its HOST:PORT, Storage the folder it keeps everything in.
+	Host, Storage string
+	binary        string
+	config        string
+	command       *exec.Cmd
+	output        bytes.Buffer
+}
+
+// Distribution starts an empty registry of the distribution's package
+// docker-registry, which ends with the test, and returns its HOST:PORT. The
+// package is downloaded once, without being installed.
+func Distribution(t testing.TB) string {
+	t.Helper()
+	return StartDistribution(t, false).Host
+}
+
+// StartDistribution is Distribution for tests that need more of it. With a login
+// it wants User and Password for everything.
+func StartDistribution(t testing.TB, withLogin bool) *Server {
+	t.Helper()
+	binary, err := install(t.Context())
+	if err != nil {
+		t.Fatalf("bringing docker-registry: %v", err)
+	}
+	s := &Server{binary: binary, Storage: t.TempDir()}
+	port, err := freePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Host = fmt.Sprintf("127.0.0.1:%d", port)
+	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n", s.Storage, s.Host)
+	folder := t.TempDir()
+	if withLogin {
+		users := filepath.Join(folder, "htpasswd")
+		if err := os.WriteFile(users, []byte(login+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		config += fmt.Sprintf("auth: {htpasswd: {realm: test, path: %q}}\n", users)
+	}
+	s.config = filepath.Join(folder, "config.yml")
+	if err := os.WriteFile(s.config, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Start(t)
+	t.Cleanup(func() { s.Stop(t) })
+	return s
+}
+
+// Start starts it, again after Stop.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	// Not bound to the test's context: that ends before the clean-ups.
+	s.command = exec.CommandContext(context.WithoutCancel(t.Context()), s.binary, "serve", s.config)
+	s.command.Stdout, s.command.Stderr = &s.output, &s.output
+	if err := s.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if s.answers(t.Context()) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Stop(t)
+			t.Fatalf("docker-registry does not answer:\n%s", s.output.String())
+		}
+	}
+}
+
+func (s *Server) answers(ctx context.Context) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Host+"/v2/", nil)
+	if err != nil {
+		return false
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK || response.StatusCode == http.StatusUnauthorized
+}
+
+// Stop kills it; what it stores stays until the test ends.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	if s.command == nil {
+		return
+	}
+	if err := s.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
+	_ = s.command.Wait()
+	s.command = nil
+}
+
+func freePort(ctx context.Context) (int, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	return port, listener.Close()
+}
+
+// install returns the program, which it takes out of the package where it is
+// neither installed nor taken out already.
+func install(ctx context.Context) (string, error) {
+	if path, err := exec.LookPath("docker-registry"); err == nil {
+		return path, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	cache = filepath.Join(cache, "kata-pipelines-tests")
+	kept := filepath.Join(cache, "docker-registry")
+	if _, err := os.Stat(kept); err == nil {
+		return kept, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	folder, err := os.MkdirTemp(cache, "download-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(folder)
+	// The user who downloads is not root where this is.
+	if err := os.Chmod(folder, 0o755); err != nil {
+		return "", err
+	}
+	for _, line := range []string{
+		"apt-get -q -o APT::Sandbox::User=root download docker-registry",
+		"dpkg -x docker-registry_*.deb .",
+	} {
+		command := exec.CommandContext(ctx, "sh", "-c", line)
+		command.Dir = folder
+		if output, err := command.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%s: %w\n%s", line, err, output)
+		}
+	}
+	return kept, os.Rename(filepath.Join(folder, "usr/bin/docker-registry"), kept)
 }

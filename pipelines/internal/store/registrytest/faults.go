@@ -1,0 +1,280 @@
+package registrytest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Rule is one fault: what happens to requests of a method ("" is any) whose path
+// matches a pattern. Nth is which of them, from 1; 0 is all.
+type Rule struct {
+	Method, Path string
+	Nth          int
+	Do           Action
+}
+
+// Action performs a request with a fault.
+type Action func(request *http.Request, base http.RoundTripper) (*http.Response, error)
+
+// Faults is a transport with faults on the way. The first rule that fits a
+// request is the one that it meets.
+type Faults struct {
+	// Base carries the requests; nil means http.DefaultTransport.
+	Base  http.RoundTripper
+	Rules []Rule
+
+	mu       sync.Mutex
+	met      map[int]int
+	requests []string
+}
+
+// RoundTrip performs one request.
+func (f *Faults) RoundTrip(request *http.Request) (*http.Response, error) {
+	base := f.Base
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	if do := f.rule(request); do != nil {
+		return do(request, base)
+	}
+	return base.RoundTrip(request)
+}
+
+func (f *Faults) rule(request *http.Request) Action {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, strings.TrimSpace(request.Method+" "+request.URL.Path+" "+request.Header.Get("Range")))
+	if f.met == nil {
+		f.met = map[int]int{}
+	}
+	for i, rule := range f.Rules {
+		if rule.Method != "" && rule.Method != request.Method || !regexp.MustCompile(rule.Path).MatchString(request.URL.Path) {
+			continue
+		}
+		f.met[i]++
+		if rule.Nth == 0 || rule.Nth == f.met[i] {
+			return rule.Do
+		}
+	}
+	return nil
+}
+
+// Requests returns all requests so far: method, path, and the range if any.
+func (f *Faults) Requests() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.requests...)
+}
+
+// Met returns how many requests a rule has fitted.
+func (f *Faults) Met(rule int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.met[rule]
+}
+
+// Status answers with a status, and with headers given as pairs, without asking
+// the registry.
+func Status(code int, headers ...string) Action {
+	return func(request *http.Request, _ http.RoundTripper) (*http.Response, error) {
+		closeBody(request)
+		body := fmt.Sprintf(`{"errors":[{"code":"FAULT","message":"fault %d"}]}`, code)
+		response := &http.Response{
+			StatusCode: code, Status: fmt.Sprint(code), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: http.Header{"Content-Type": {"application/json"}}, Request: request,
+			Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+		}
+		for i := 0; i+1 < len(headers); i += 2 {
+			response.Header.Set(headers[i], headers[i+1])
+		}
+		return response, nil
+	}
+}
+
+func closeBody(request *http.Request) {
+	if request.Body != nil {
+		_ = request.Body.Close()
+	}
+}
+
+// Refuse is a registry that is down.
+func Refuse() Action {
+	return func(request *http.Request, _ http.RoundTripper) (*http.Response, error) {
+		closeBody(request)
+		return nil, fmt.Errorf("dial tcp %s: connect: %w", request.URL.Host, syscall.ECONNREFUSED)
+	}
+}
+
+// Hang calls reached and asks nothing while the request lasts.
+func Hang(reached func()) Action {
+	return func(request *http.Request, _ http.RoundTripper) (*http.Response, error) {
+		return nil, hang(request.Context(), reached)
+	}
+}
+
+func hang(ctx context.Context, reached func()) error {
+	if reached != nil {
+		reached()
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// NoRange answers as a server that knows no ranges.
+func NoRange() Action {
+	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
+		request = request.Clone(request.Context())
+		request.Header.Del("Range")
+		return base.RoundTrip(request)
+	}
+}
+
+// Counter counts what goes over the connections of its transport: headers,
+// bodies, everything.
+type Counter struct {
+	// Connections that were opened, and bytes that were read from them.
+	Connections, Read atomic.Int64
+}
+
+// Transport returns a transport whose connections are counted.
+func (c *Counter) Transport() *http.Transport {
+	return &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		c.Connections.Add(1)
+		return &counted{conn, c}, nil
+	}}
+}
+
+// counted is a connection that is counted.
+type counted struct {
+	net.Conn
+	counter *Counter
+}
+
+// Read reads and counts.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.counter.Read.Add(int64(n))
+	return n, err
+}
+
+// body is one that ends after left bytes with what end returns, has the byte at
+// an offset changed, or pauses after each read.
+type body struct {
+	io.ReadCloser
+	left, wrong int64
+	end         func() error
+	pause       time.Duration
+}
+
+// Read reads until the end.
+func (b *body) Read(p []byte) (int, error) {
+	if b.end != nil && b.left <= 0 {
+		return 0, b.end()
+	}
+	time.Sleep(b.pause)
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	if b.wrong >= 0 && b.wrong < int64(n) {
+		p[b.wrong] ^= 1
+	}
+	b.wrong -= int64(n)
+	if b.end != nil {
+		b.left -= int64(n)
+	}
+	return n, err
+}
+
+// answering changes the body of a good answer.
+func answering(change func(ctx context.Context, from io.ReadCloser) *body) Action {
+	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
+		response, err := base.RoundTrip(request)
+		if err == nil && response.StatusCode < http.StatusMultipleChoices {
+			response.Body = change(request.Context(), response.Body)
+		}
+		return response, err
+	}
+}
+
+// sending changes the body of a request.
+func sending(n int64, end func(ctx context.Context) error) Action {
+	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
+		changed := request.Clone(request.Context())
+		if request.Body != nil {
+			changed.Body = &body{ReadCloser: request.Body, left: n, wrong: -1, end: func() error { return end(request.Context()) }}
+		}
+		return base.RoundTrip(changed)
+	}
+}
+
+func ending(n int64, end func(ctx context.Context) error) Action {
+	return answering(func(ctx context.Context, from io.ReadCloser) *body {
+		return &body{ReadCloser: from, left: n, wrong: -1, end: func() error { return end(ctx) }}
+	})
+}
+
+// Reset loses the connection after n bytes of the answer's body.
+func Reset(n int64) Action {
+	return ending(n, func(context.Context) error { return syscall.ECONNRESET })
+}
+
+// End ends the answer's body after n bytes, as a proxy may that lost its own
+// connection, though its length said more.
+func End(n int64) Action {
+	return ending(n, func(context.Context) error { return io.ErrUnexpectedEOF })
+}
+
+// Stall brings n bytes of the answer's body, calls reached, which may be nil, and
+// brings no more while the request lasts.
+func Stall(n int64, reached func()) Action {
+	return ending(n, func(ctx context.Context) error { return hang(ctx, reached) })
+}
+
+// Slow brings the answer's body with a pause before each n bytes.
+func Slow(n int64, pause time.Duration) Action {
+	return answering(func(_ context.Context, from io.ReadCloser) *body {
+		return &body{ReadCloser: from, left: n, wrong: -1, pause: pause}
+	})
+}
+
+// Wrong changes the byte at an offset of the answer's body.
+func Wrong(at int64) Action {
+	return answering(func(_ context.Context, from io.ReadCloser) *body {
+		return &body{ReadCloser: from, left: 1 << 20, wrong: at}
+	})
+}
+
+// Truncate makes a whole answer of the first n bytes of the body.
+func Truncate(n int64) Action {
+	cut := ending(n, func(context.Context) error { return io.EOF })
+	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
+		response, err := cut(request, base)
+		if err == nil && response.StatusCode < http.StatusMultipleChoices {
+			response.ContentLength = n
+			response.Header.Set("Content-Length", fmt.Sprint(n))
+		}
+		return response, err
+	}
+}
+
+// ResetBody loses the connection after n bytes of the request's body.
+func ResetBody(n int64) Action {
+	return sending(n, func(context.Context) error { return syscall.ECONNRESET })
+}
+
+// StallBody sends n bytes of the request's body, calls reached, and sends no more
+// while the request lasts.
+func StallBody(n int64, reached func()) Action {
+	return sending(n, func(ctx context.Context) error { return hang(ctx, reached) })
+}
