@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -72,61 +73,7 @@ func (s *Store) PutProof(ctx context.Context, artifact Artifact, proof []byte) e
 	return s.layout(artifact.Asset).Add(ctx, tagOfProof(subject.Digest, m.Digest()), m, []oci.Blob{empty, layer})
 }
 
-// Proofs returns the proofs of an artifact of the store, in the order of their
-// digests. A damaged one is reported and left out.
-func (s *Store) Proofs(ctx context.Context, artifact Artifact) ([][]byte, error) {
-	manifests, err := s.proofs(ctx, artifact.Asset, digest.Digest(artifact.Manifest))
-	if err != nil {
-		return nil, err
-	}
-	l := s.layout(artifact.Asset)
-	var proofs [][]byte
-	for _, m := range manifests {
-		proof, err := l.Read(ctx, "proof", m.Layers[0], maxProof)
-		if IsDamage(err) {
-			l.Note(fmt.Sprintf("ignoring a stored proof of %s: it %v", artifact.Asset, err))
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		proofs = append(proofs, proof)
-	}
-	return proofs, nil
-}
-
-// proofs returns the manifests of the proofs of a manifest.
-func (s *Store) proofs(ctx context.Context, asset string, subject digest.Digest) (manifests []oci.Manifest, err error) {
-	if err := subject.Validate(); err != nil {
-		return nil, fmt.Errorf("manifest %q of %s: %w", subject, asset, err)
-	}
-	l := s.layout(asset)
-	index, err := l.Index(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range index.Manifests {
-		tag := d.Annotations[ocispec.AnnotationRefName]
-		if !strings.HasPrefix(tag, proofTag+subject.Encoded()+"-") {
-			continue
-		}
-		m, err := l.Manifest(ctx, tag)
-		if err == nil {
-			err = checkProof(m, subject)
-		}
-		if IsDamage(err) {
-			l.Note(fmt.Sprintf("ignoring a stored proof of %s: it %v", asset, err))
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		manifests = append(manifests, m)
-	}
-	return manifests, nil
-}
-
-// proofRef names a proof in a registry by its digest.
+// proofRef names a proof by its digest.
 type proofRef struct {
 	asset          string
 	digest, proves digest.Digest
@@ -146,6 +93,46 @@ func (p proofRef) check(m oci.Manifest) error {
 		return oci.Damaged("has %d bytes, more than %d", m.Layers[0].Size, maxProof)
 	}
 	return nil
+}
+
+// Proofs returns the proofs of an artifact of the store, in the order of their
+// digests. A damaged one is reported and left out.
+func (s *Store) Proofs(ctx context.Context, artifact Artifact) (proofs [][]byte, err error) {
+	refs, err := s.proofs(ctx, artifact.Asset, digest.Digest(artifact.Manifest))
+	if err != nil {
+		return nil, err
+	}
+	l := s.layout(artifact.Asset)
+	for _, e := range refs {
+		m, err := s.find(ctx, e)
+		var proof []byte
+		if err == nil {
+			proof, err = l.Read(ctx, "proof", m.Layers[0], maxProof)
+		}
+		switch {
+		case err == nil:
+			proofs = append(proofs, proof)
+		case IsDamage(err):
+			l.Note(fmt.Sprintf("ignoring the stored %s: it %v", e, err))
+		case !IsNotFound(err):
+			return nil, err
+		}
+	}
+	return proofs, nil
+}
+
+// proofs returns the names of the proofs of a manifest.
+func (s *Store) proofs(ctx context.Context, asset string, subject digest.Digest) (refs []proofRef, err error) {
+	if err := subject.Validate(); err != nil {
+		return nil, fmt.Errorf("manifest %q of %s: %w", subject, asset, err)
+	}
+	index, err := s.layout(asset).Index(ctx)
+	for _, d := range index.Manifests {
+		if strings.HasPrefix(d.Annotations[ocispec.AnnotationRefName], proofTag+subject.Encoded()+"-") {
+			refs = append(refs, proofRef{asset, d.Digest, subject})
+		}
+	}
+	return refs, err
 }
 
 // Proofs returns the proofs that the registry has of an artifact, in the order of
@@ -192,32 +179,15 @@ func ignoreMiss(err error) error {
 // sendProofs sends those proofs of an artifact that a store has and the registry
 // lacks.
 func (r *Registry) sendProofs(ctx context.Context, of oci.Manifest, asset string, from *Store) error {
-	proofs, err := from.proofs(ctx, asset, of.Digest())
-	if err != nil || len(proofs) == 0 {
-		return err
-	}
-	repository, err := r.repository(asset)
-	if err != nil {
-		return err
-	}
-	there, err := repository.Referrers(ctx, of.Digest(), proofType, maxProofs)
-	if err != nil {
-		return err
-	}
-	for _, m := range proofs {
-		if slices.ContainsFunc(there, func(d ocispec.Descriptor) bool { return d.Digest == m.Digest() }) {
-			continue
+	refs, err := from.proofs(ctx, asset, of.Digest())
+	for _, e := range refs {
+		m, findErr := from.find(ctx, e)
+		if findErr == nil {
+			_, findErr = r.publish(ctx, e, m, from.blobs(asset, m))
 		}
-		for _, b := range from.blobs(asset, m) {
-			if _, err := repository.Push(ctx, b, oci.Sending{Title: "a proof of " + asset}); err != nil {
-				return err
-			}
-		}
-		if err := repository.PutManifest(ctx, m, ""); err != nil {
-			return err
-		}
+		err = errors.Join(err, ignoreMiss(findErr))
 	}
-	return nil
+	return err
 }
 
 // Proofs returns the proofs of an artifact in both tiers, each once.
