@@ -86,7 +86,7 @@ func (d *DamagedBlob) Error() string { return d.Path + " " + d.What }
 
 // WriteArchive writes an image of the layout as an OCI archive, whose bytes depend
 // on the image only: an engine knows it again. The error is *DamagedBlob where a
-// blob is damaged; then there is no archive.
+// blob is damaged; then no archive is left.
 func (l *Layout) WriteArchive(ctx context.Context, path string, m Manifest) (err error) {
 	file, err := os.Create(path)
 	if err != nil {

@@ -110,8 +110,8 @@ func (c *Client) Note(text string) {
 const hub, hubHost = "index.docker.io", "registry-1.docker.io"
 
 // credentials returns what finds credentials. The docker config and its helpers
-// are opened when a registry first asks for any. What does not work there is a
-// warning, and then the registry is asked as anybody.
+// are opened when a registry first wants any. A failure there is a warning, and the
+// registry is used anonymously.
 func (c *Client) credentials() auth.CredentialFunc {
 	open := sync.OnceValues(func() (credentials.Store, error) {
 		return credentials.NewStoreFromDocker(credentials.StoreOptions{})

@@ -144,7 +144,7 @@ func Reason(err error) string {
 	return web.Reason(errors.New(text))
 }
 
-// detailOf returns the reason that some registries give beside the message.
+// detailOf returns the reason that some registries give in addition to the message.
 func detailOf(said errcode.Error) string {
 	detail, _ := said.Detail.(map[string]any)
 	message, _ := detail["message"].(string)

@@ -160,7 +160,7 @@ func (r *Repository) answer(ctx context.Context, d ocispec.Descriptor, to *Sink)
 	return nil
 }
 
-// get asks for a blob from an offset on. Oras-go could seek too, but only where
+// get requests a blob from an offset on. Oras-go could seek too, but only where
 // the registry announces ranges, and not after a connection was lost.
 func (r *Repository) get(ctx context.Context, d ocispec.Descriptor, offset int64) (*http.Response, error) {
 	ctx = auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull)

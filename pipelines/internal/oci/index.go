@@ -71,8 +71,8 @@ func (l *Layout) lockedIndex(ctx context.Context) (ocispec.Index, error) {
 	return l.rebuild(ctx, err)
 }
 
-// lost tells whether entries may be missing: the index is no index, or there is
-// none though there are blobs.
+// lost tells whether entries may be missing: the index is damaged, or missing
+// although there are blobs.
 func (l *Layout) lost(err error) bool {
 	_, statErr := os.Stat(filepath.Join(l.Root, ocispec.ImageBlobsDir))
 	return IsDamage(err) || errors.Is(err, fs.ErrNotExist) && statErr == nil
@@ -150,7 +150,7 @@ func (l *Layout) writeIndex(index ocispec.Index) error {
 }
 
 // rebuild writes the index again from the manifests among the blobs, and keeps
-// what was there before beside it. The caller holds the lock.
+// the old one next to it. The caller holds the lock.
 func (l *Layout) rebuild(ctx context.Context, why error) (ocispec.Index, error) {
 	aside := l.indexPath() + ".damaged"
 	if IsDamage(why) {

@@ -216,7 +216,7 @@ func (l *Layout) clean() error {
 	return nil
 }
 
-// cleanPartial removes a partial blob that nobody has written to for long, unless
+// cleanPartial removes a partial blob that no process has written to for long, unless
 // a process is about to resume it.
 func (l *Layout) cleanPartial(path string) error {
 	if info, err := os.Lstat(path); err != nil || time.Since(info.ModTime()) <= abandoned {

@@ -106,7 +106,7 @@ func (r *Repository) url(ctx context.Context, path string) string {
 }
 
 // PutManifest puts a manifest, whose parts are there, under a tag, or under its
-// digest alone where that is "". One that refers to another is listed with that,
+// digest only where that is "". One that refers to another is listed with that,
 // by its tag where the registry has no API for it.
 func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) error {
 	d := m.Descriptor()

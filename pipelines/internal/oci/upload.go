@@ -86,7 +86,7 @@ type upload struct {
 	damage atomic.Pointer[Damage]
 }
 
-// scoped asks for the right to push, and to pull from where blobs are mounted.
+// scoped requests the right to push, and to pull from where blobs are mounted.
 func (u *upload) scoped(ctx context.Context) context.Context {
 	ctx = auth.AppendRepositoryScope(ctx, u.repository.ref, auth.ActionPull, auth.ActionPush)
 	for _, from := range u.sending.From {

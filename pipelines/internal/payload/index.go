@@ -99,7 +99,7 @@ func (r *Repository) find(ctx context.Context, wanted []IndexImage) ([]*Image, e
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case errors.Is(err, errMissing) && w.Optional:
-			r.options.Report.Note("payload", fmt.Sprintf("there is no image for %s (%s): the index is made without it", w.GoArch, w.Reference))
+			r.options.Report.Note("payload", fmt.Sprintf("no image for %s (%s): the index is made without it", w.GoArch, w.Reference))
 		case errors.Is(err, errMissing):
 			missing = append(missing, fmt.Sprintf("%s (%s)", w.GoArch, w.Reference))
 		case err != nil:

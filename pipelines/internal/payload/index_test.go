@@ -104,7 +104,7 @@ func TestIndexProblems(t *testing.T) {
 	if got := must(must(remote.Index(must(name.ParseReference(ref + ":index")))).IndexManifest()); len(got.Manifests) != 1 {
 		t.Errorf("the index has %d images, want one", len(got.Manifests))
 	}
-	if !strings.Contains(n.String(), "there is no image for s390x") {
+	if !strings.Contains(n.String(), "no image for s390x") {
 		t.Errorf("noted %q", n)
 	}
 }

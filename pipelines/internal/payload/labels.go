@@ -19,7 +19,7 @@ type Labels struct {
 	Source string
 }
 
-// componentKey is that of an annotation that nobody else defines.
+// componentKey is an annotation of Kata's own.
 const componentKey = "io.katacontainers.component"
 
 // annotation is how the names of the standard annotations begin.
@@ -52,7 +52,7 @@ func (l Labels) of(b base) map[string]string {
 	return labels
 }
 
-// layerAnnotations depend on the bytes of a component alone, not on where its tarball
+// layerAnnotations depend on the bytes of a component only, not on where its tarball
 // came from: the same ones are the same image.
 func layerAnnotations(l *layer) map[string]string {
 	annotations := map[string]string{annotation + "title": l.title}

@@ -6,7 +6,7 @@
 // # Determinism
 //
 // The digest of an image depends on nothing but Options. A component's layer
-// depends on its name and its bytes alone, so that an image differs from its
+// depends on its name and its bytes only, so that an image differs from its
 // predecessor by the layers of what changed: only those are pushed.
 package payload
 
@@ -56,7 +56,7 @@ type Options struct {
 	// RequireBase makes it an error that the base cannot be had; else the image is
 	// then made from an empty one, and Note says so.
 	RequireBase bool
-	// Components are sorted by name here, and each stands once.
+	// Components are sorted by name here, and each appears once.
 	Components []Component
 	// Files are those of Root: shim-components.json, versions.yaml.
 	Files []File
@@ -270,7 +270,7 @@ func assemble(o Options, base base, layers []*layer) (*Image, error) {
 	return made, err
 }
 
-// stack lists all layers, lowest first, and what is said of each.
+// stack lists all layers, lowest first, with the history and annotations of each.
 func (i *Image) stack(o Options, base base, layers []*layer) (addenda []mutate.Addendum, err error) {
 	created := o.Labels.time()
 	for _, l := range base.layers {

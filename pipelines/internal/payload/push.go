@@ -44,7 +44,7 @@ type Pushed struct {
 }
 
 // Push sends what the repository lacks of an image, and then gives it its tags, so
-// that nobody sees half of it. Pushed again, also after it was killed, it sends what
+// that half of it is never visible. Pushed again, also after it was killed, it sends what
 // is still missing. A tag that is fixed, and another image's, is an error before
 // anything is sent.
 func (r *Repository) Push(ctx context.Context, image *Image, o PushOptions) (Pushed, error) {

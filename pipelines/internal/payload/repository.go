@@ -180,7 +180,7 @@ func (s *stored) LayerByDigest(digest v1.Hash) (partial.CompressedLayer, error) 
 			return storedLayer{s, d}, nil
 		}
 	}
-	return nil, fmt.Errorf("there is no layer %s", digest)
+	return nil, fmt.Errorf("no layer %s", digest)
 }
 
 // storedLayer is a layer of a registry.

@@ -76,7 +76,7 @@ func WithGiven(tags []Tag, given string) ([]Tag, error) {
 }
 
 // Destination is where a command line wants an image: NAME, NAME:TAG, or
-// NAME@sha256:... That with a digest is used as it is: the image must have that
+// NAME@sha256:... One with a digest names the image: it must have that
 // digest, and gets no tag.
 type Destination struct {
 	// Repository is [HOST[:PORT]/]PATH.
@@ -101,7 +101,7 @@ func ParseDestination(text string) (Destination, error) {
 		return Destination{}, malformed
 	}
 	if before, digest, found := strings.Cut(text, "@"); found {
-		// A tag beside a digest says nothing: the digest is the image.
+		// A tag next to a digest says nothing: the digest is the image.
 		if ref, err := name.ParseReference(before); err == nil {
 			if full, err := name.NewDigest(ref.Context().Name() + "@" + digest); err == nil {
 				return Destination{Repository: full.Context().Name(), Digest: full.DigestStr()}, nil

@@ -12,7 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// The builders are ordinary images: in a layout beside those of the assets,
+// The builders are ordinary images: in a layout next to those of the assets,
 // under the tag <id>, and in a repository of a registry, under <id>-<arch>.
 const (
 	builderRepository = "builder"

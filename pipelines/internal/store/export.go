@@ -18,7 +18,7 @@ import (
 
 // Export writes one of an artifact's tarballs to path, which it replaces by
 // rename: "" is the main one, another name a secondary output. A file there that
-// has the right content already is left alone, and changed is false. A tarball
+// has the right content already stays, and changed is false. A tarball
 // that turns out to be damaged is reported and removed from the store, and the
 // error is an ErrNotFound: the artifact must be built again.
 func (s *Store) Export(ctx context.Context, artifact Artifact, output, path string) (changed bool, err error) {
@@ -87,7 +87,7 @@ func (o Output) isAt(ctx context.Context, path string) (bool, error) {
 }
 
 // copyOut copies the blob to path. Where the blob is damaged it leaves path
-// alone and says how. The copy is not synced: a later Export hashes it.
+// unchanged and says how. The copy is not synced: a later Export hashes it.
 func (o Output) copyOut(ctx context.Context, blob *os.File, path string, known bool) (damaged string, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", fmt.Errorf("making the output folder: %w", err)

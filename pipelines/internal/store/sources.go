@@ -99,7 +99,7 @@ func (r *Registry) FindSource(ctx context.Context, hash string) (size int64, err
 const Pulling = ".pulling"
 
 // PullSource writes the file of a declared hash to path, which appears where it
-// is whole: what is under way is beside it, with Pulling behind its name, and
+// is whole: an unfinished download has Pulling behind its name, and is
 // resumed by the next call. The caller sees to it that one call at a time has a
 // path. The bytes have the digest that the registry names; for a Go module the
 // caller compares the sum. Misses are as in FindSource.

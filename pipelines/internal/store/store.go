@@ -127,7 +127,7 @@ func Open(dir string, report *progress.Reporter) *Store {
 	return &Store{dir: dir, report: report, layouts: map[string]*oci.Layout{}}
 }
 
-// locksFolder is beside the layouts; no asset has such a name.
+// locksFolder is next to the layouts; asset names do not begin with a dot.
 const locksFolder = ".locks"
 
 // layout returns the one of a repository's name.

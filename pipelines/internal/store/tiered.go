@@ -76,7 +76,7 @@ func (t *Tiered) Lock(ctx context.Context, ref Ref) (unlock func() error, err er
 
 // Export is that of the local store, which gets what only the registry has: once,
 // even if several processes want it. A file at path that has the right content
-// is left alone, and nothing is pulled for it. A registry that fails, or whose
+// is left as it is, and nothing is pulled for it. A registry that fails, or whose
 // artifact is damaged, is an ErrNotFound and offers the artifact no more.
 func (t *Tiered) Export(ctx context.Context, artifact Artifact, output, path string) (changed bool, err error) {
 	if err := artifact.validate(); err != nil {
