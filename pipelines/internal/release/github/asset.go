@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 
+	api "github.com/google/go-github/v82/github"
+
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
@@ -29,9 +31,11 @@ type Asset struct {
 // Whole tells whether all of the asset was uploaded.
 func (a Asset) Whole() bool { return a.State == uploaded }
 
+func (a Asset) path() string { return fmt.Sprintf("/releases/assets/%d", a.ID) }
+
 // Assets lists the assets of a release, including those that are not whole.
 func (c *Client) Assets(ctx context.Context, release Release) ([]Asset, error) {
-	return pages[Asset](ctx, c, "listing the assets", c.at("releases", id(release.ID), "assets"))
+	return pages[Asset](ctx, c, "listing the assets", fmt.Sprintf("/releases/%d/assets", release.ID))
 }
 
 // asset returns the asset of a name, and whether there is one.
@@ -52,7 +56,7 @@ func named(assets []Asset, name string) (Asset, bool) {
 
 // remove deletes an asset; it may be gone already.
 func (c *Client) remove(ctx context.Context, asset Asset) error {
-	_, err := c.do(ctx, call{doing: "deleting " + asset.Name, method: http.MethodDelete, url: c.at("releases", "assets", id(asset.ID))}, nil)
+	_, err := c.do(ctx, call{doing: "deleting " + asset.Name, method: http.MethodDelete, path: asset.path()}, nil)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -64,16 +68,12 @@ func (c *Client) rename(ctx context.Context, asset Asset, name string) error {
 	send := struct {
 		Name string `json:"name"`
 	}{name}
-	for failures := 1; ; failures++ {
-		_, err := c.do(ctx, call{doing: "renaming " + asset.Name + " to " + name, method: http.MethodPatch, url: c.at("releases", "assets", id(asset.ID)), send: send}, nil)
-		if err == nil {
-			return nil
-		}
-		// The asset that had the name takes a moment to go.
-		if err := c.again(ctx, failures, err, isTaken(err, "ReleaseAsset")); err != nil {
-			return err
-		}
-	}
+	// The asset that had the name takes a moment to go.
+	taken := func(err error) bool { return isTaken(err, "ReleaseAsset") }
+	_, err := retry(ctx, c, taken, func() (*api.Response, error) {
+		return c.do(ctx, call{doing: "renaming " + asset.Name + " to " + name, method: http.MethodPatch, path: asset.path(), send: send}, nil)
+	})
+	return err
 }
 
 // Download returns the content of a small asset, checked against its size and,
@@ -92,15 +92,8 @@ func (c *Client) Download(ctx context.Context, asset Asset) ([]byte, error) {
 
 // fetch downloads an asset into a buffer, or nowhere, and returns the digest.
 func (c *Client) fetch(ctx context.Context, asset Asset, to *bytes.Buffer) (digest string, err error) {
-	for failures := 1; ; failures++ {
-		digest, err := c.download(ctx, asset, to)
-		if err == nil {
-			return digest, nil
-		}
-		if err := c.again(ctx, failures, err, errors.As(err, new(brokenOff))); err != nil {
-			return "", err
-		}
-	}
+	broken := func(err error) bool { return errors.As(err, new(brokenOff)) }
+	return retry(ctx, c, broken, func() (string, error) { return c.download(ctx, asset, to) })
 }
 
 // brokenOff is the error of a download that ended early.
@@ -111,15 +104,15 @@ func (b brokenOff) Unwrap() error { return b.error }
 // download downloads an asset once.
 func (c *Client) download(ctx context.Context, asset Asset, to *bytes.Buffer) (digest string, err error) {
 	doing := "downloading " + asset.Name
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.at("releases", "assets", id(asset.ID)), nil)
+	request, err := c.api.NewRequest(http.MethodGet, "repos/"+c.options.Repository+asset.path(), nil, c.authorize)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", doing, err)
 	}
 	// GitHub redirects to its storage, where the token does not go.
 	request.Header.Set("Accept", "application/octet-stream")
-	response, err := c.answer(request, doing)
+	response, err := c.api.BareDo(ctx, request)
 	if err != nil {
-		return "", err
+		return "", c.failed(ctx, doing, response, err)
 	}
 	defer response.Body.Close()
 	from := io.LimitReader(response.Body, asset.Size+1)
@@ -129,7 +122,7 @@ func (c *Client) download(ctx context.Context, asset Asset, to *bytes.Buffer) (d
 	}
 	sum, _, err := files.HashReader(ctx, from)
 	if err != nil {
-		return "", brokenOff{lost(ctx, doing, err)}
+		return "", brokenOff{c.failed(ctx, doing, nil, err)}
 	}
 	return "sha256:" + sum, nil
 }

@@ -1,16 +1,14 @@
 package github
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
+	api "github.com/google/go-github/v82/github"
 )
 
 var (
@@ -26,37 +24,14 @@ var (
 type failure struct {
 	// doing says what for, as in "listing the assets".
 	doing string
-	// status is that of the answer, 0 where there was none.
+	// status is that of the answer, 0 where there was none, and said its content.
 	status int
-	// message and fields are GitHub's words.
-	message string
-	fields  []field
+	said   api.ErrorResponse
 	// temporary is true where the same request may succeed a little later.
 	temporary bool
 	// wait is how long a limit lasts that refused it.
 	wait time.Duration
 	err  error
-}
-
-// problem is the body of a refusal.
-type problem struct {
-	Message       string
-	Errors        []field
-	Documentation string `json:"documentation_url"`
-}
-
-// field is a value of a request that GitHub rejects.
-type field struct {
-	Resource, Field, Code, Message string
-}
-
-// UnmarshalJSON takes GitHub's older form too, a string.
-func (f *field) UnmarshalJSON(data []byte) error {
-	if len(data) > 0 && data[0] == '"' {
-		return json.Unmarshal(data, &f.Message)
-	}
-	type plain field
-	return json.Unmarshal(data, (*plain)(f))
 }
 
 // Error says what failed, why, and what to do about it.
@@ -65,10 +40,10 @@ func (f *failure) Error() string {
 		return fmt.Sprintf("%s: %v", f.doing, f.err)
 	}
 	text := fmt.Sprintf("%s: GitHub answers %d %s", f.doing, f.status, http.StatusText(f.status))
-	if f.message != "" {
-		text += ": " + f.message
+	if f.said.Message != "" {
+		text += ": " + f.said.Message
 	}
-	for _, field := range f.fields {
+	for _, field := range f.said.Errors {
 		text += " (" + strings.Join(slices.DeleteFunc([]string{field.Resource, field.Field, field.Code, field.Message},
 			func(part string) bool { return part == "" }), " ") + ")"
 	}
@@ -96,25 +71,7 @@ func isTemporary(err error) bool {
 func isTaken(err error, resource string) bool {
 	var f *failure
 	return errors.As(err, &f) && f.status == http.StatusUnprocessableEntity &&
-		slices.ContainsFunc(f.fields, func(f field) bool { return f.Resource == resource && f.Code == "already_exists" })
-}
-
-// refused makes a failure of an answer that is not a success.
-func (c *Client) refused(doing string, response *http.Response) error {
-	f := &failure{doing: doing, status: response.StatusCode, temporary: web.TemporaryStatus(response.StatusCode)}
-	var said problem
-	// A proxy's page is not JSON and says nothing.
-	data, err := io.ReadAll(response.Body)
-	if err == nil && json.Unmarshal(data, &said) == nil {
-		f.message, f.fields = c.masked(said.Message), said.Errors
-	}
-	if f.status == http.StatusNotFound {
-		f.err = ErrNotFound
-	}
-	if wait, limited := web.RetryAfter(response); limited {
-		f.wait = max(wait, time.Second)
-	}
-	return f
+		slices.ContainsFunc(f.said.Errors, func(e api.Error) bool { return e.Resource == resource && e.Code == "already_exists" })
 }
 
 // masked returns a text without the token.

@@ -5,8 +5,8 @@
 // release is not touched unless the caller forces it.
 //
 // It leaves out what package web does for every client: repeating requests,
-// waiting for limits, and keeping the token to its site. A client library of
-// GitHub's API would bring several hundred calls for the twelve that it makes.
+// waiting for limits, and keeping the token to its site; go-github, which stands
+// on it, knows the form of requests, lists and refusals.
 package github
 
 import (
@@ -18,6 +18,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	api "github.com/google/go-github/v82/github"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
@@ -44,8 +46,7 @@ type Options struct {
 // Client works on the releases of one repository. It is safe for concurrent use.
 type Client struct {
 	options Options
-	api     *url.URL
-	http    *http.Client
+	api     *api.Client
 }
 
 // repositoryName has the characters that GitHub allows.
@@ -59,12 +60,12 @@ func New(options Options) (*Client, error) {
 	if options.API == "" {
 		options.API = DefaultAPI
 	}
-	api, err := url.Parse(strings.TrimRight(options.API, "/"))
-	if err != nil || api.Scheme != "https" && api.Scheme != "http" || api.Host == "" || api.User != nil {
+	base, err := url.Parse(strings.TrimRight(options.API, "/") + "/")
+	if err != nil || base.Scheme != "https" && base.Scheme != "http" || base.Host == "" || base.User != nil {
 		return nil, errors.New("invalid address of GitHub's API: want https://HOST or https://HOST/api/v3, without a user")
 	}
-	if api.Scheme == "http" && !web.Loopback(api.Host) {
-		return nil, fmt.Errorf("the API at %s would get the token unencrypted: use https", api.Host)
+	if base.Scheme == "http" && !web.Loopback(base.Host) {
+		return nil, fmt.Errorf("the API at %s would get the token unencrypted: use https", base.Host)
 	}
 	if !repositoryName.MatchString(options.Repository) {
 		return nil, fmt.Errorf("%q is not a repository of GitHub: want OWNER/NAME", options.Repository)
@@ -73,9 +74,11 @@ func New(options Options) (*Client, error) {
 	if strings.ContainsFunc(options.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("the token has characters that no token has: set it again")
 	}
-	return &Client{options: options, api: api, http: web.NewClient(web.Options{
-		Report: options.Report, Subject: subject, Host: api.Host, Small: maxAnswer, Pace: patient(options.Pace), Base: limits{web.NewBase()},
-	})}, nil
+	client := api.NewClient(web.NewClient(web.Options{
+		Report: options.Report, Subject: subject, Host: base.Host, Small: maxAnswer, Pace: patient(options.Pace), Base: limits{web.NewBase()},
+	}))
+	client.BaseURL, client.UserAgent, client.DisableRateLimitCheck = base, web.UserAgent, true
+	return &Client{options: options, api: client}, nil
 }
 
 // patient is the pace of a client that waits for GitHub's limits, the longest of
@@ -98,16 +101,6 @@ func (c *Client) Repository() string { return c.options.Repository }
 // drafts and changes nothing.
 func (c *Client) Authorized() bool { return c.options.Token != "" }
 
-// at returns the address of something of the repository, and escapes the parts.
-func (c *Client) at(parts ...string) string {
-	owner, name, _ := strings.Cut(c.options.Repository, "/")
-	address := c.api.String() + "/repos/" + owner + "/" + name
-	for _, part := range parts {
-		address += "/" + url.PathEscape(part)
-	}
-	return address
-}
-
 func (c *Client) note(format string, args ...any) {
 	c.options.Report.Note(subject, fmt.Sprintf(format, args...))
 }
@@ -118,7 +111,7 @@ func (c *Client) CheckName(ctx context.Context) error {
 	var repository struct {
 		FullName string `json:"full_name"`
 	}
-	if _, err := c.do(ctx, call{doing: "looking for " + c.options.Repository, method: http.MethodGet, url: c.at()}, &repository); err != nil {
+	if _, err := c.do(ctx, call{doing: "looking for " + c.options.Repository, method: http.MethodGet}, &repository); err != nil {
 		return err
 	}
 	if !strings.EqualFold(repository.FullName, c.options.Repository) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	api "github.com/google/go-github/v82/github"
+
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
@@ -55,10 +57,10 @@ func limit(response *http.Response, body []byte) time.Duration {
 		}
 		return secondaryWait
 	}
-	var said problem
+	var said api.ErrorResponse
 	_ = json.Unmarshal(body, &said) // A proxy's page is not JSON and says nothing.
-	if response.StatusCode == http.StatusTooManyRequests || strings.Contains(said.Documentation, "secondary-rate-limits") ||
-		strings.HasSuffix(said.Documentation, "#abuse-rate-limits") {
+	if response.StatusCode == http.StatusTooManyRequests || strings.Contains(said.DocumentationURL, "secondary-rate-limits") ||
+		strings.HasSuffix(said.DocumentationURL, "#abuse-rate-limits") {
 		return secondaryWait
 	}
 	return 0

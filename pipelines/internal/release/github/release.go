@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
@@ -80,14 +80,14 @@ func (c *Client) Find(ctx context.Context, tag string) (Release, error) {
 
 // Releases lists the releases, with the drafts that the token's owner may see.
 func (c *Client) Releases(ctx context.Context) ([]Release, error) {
-	return pages[Release](ctx, c, "listing the releases", c.at("releases"))
+	return pages[Release](ctx, c, "listing the releases", "/releases")
 }
 
 // Latest returns the release that GitHub shows as the latest one. The error is
 // ErrNotFound where nothing is published.
 func (c *Client) Latest(ctx context.Context) (Release, error) {
 	var latest Release
-	_, err := c.do(ctx, call{doing: "looking for the latest release", method: http.MethodGet, url: c.at("releases", "latest")}, &latest)
+	_, err := c.do(ctx, call{doing: "looking for the latest release", method: http.MethodGet, path: "/releases/latest"}, &latest)
 	return latest, err
 }
 
@@ -96,7 +96,7 @@ func (c *Client) Latest(ctx context.Context) (Release, error) {
 // ErrNotFound where it has none.
 func (c *Client) Commit(ctx context.Context, reference string) (string, error) {
 	var commit struct{ SHA string }
-	_, err := c.do(ctx, call{doing: "looking for " + reference, method: http.MethodGet, url: c.at(append([]string{"commits"}, strings.Split(reference, "/")...)...)}, &commit)
+	_, err := c.do(ctx, call{doing: "looking for " + reference, method: http.MethodGet, path: "/commits/" + (&url.URL{Path: reference}).EscapedPath()}, &commit)
 	var f *failure
 	// GitHub's word for a commit or tag that is not there.
 	if errors.As(err, &f) && f.status == http.StatusUnprocessableEntity {
@@ -109,23 +109,23 @@ func (c *Client) Commit(ctx context.Context, reference string) (string, error) {
 // a draft that differs from what is wanted, except for its text. It returns a published
 // release as it is.
 func (c *Client) Draft(ctx context.Context, want Wanted) (Release, error) {
-	for failures := 1; ; failures++ {
+	creating := false
+	return retry(ctx, c, func(err error) bool { return creating && isTemporary(err) }, func() (Release, error) {
+		creating = false
 		found, err := c.Find(ctx, want.Tag)
-		if err == nil {
+		switch {
+		case err == nil:
 			return c.adjust(ctx, found, want)
-		}
-		if !errors.Is(err, ErrNotFound) {
+		case !errors.Is(err, ErrNotFound):
 			return Release{}, err
 		}
+		creating = true
 		made, err := c.create(ctx, want)
-		if err == nil {
-			return c.alone(ctx, made)
+		if err != nil {
+			return Release{}, err // It may have been made nevertheless: look again.
 		}
-		// It may have been made nevertheless: look again.
-		if err := c.again(ctx, failures, err, isTemporary(err)); err != nil {
-			return Release{}, err
-		}
-	}
+		return c.alone(ctx, made)
+	})
 }
 
 // change is the body of requests that make or change a release.
@@ -144,7 +144,7 @@ func (c *Client) create(ctx context.Context, want Wanted) (made Release, err err
 	if err := checkBody(send.Body); err != nil {
 		return made, err
 	}
-	_, err = c.do(web.Once(ctx), call{doing: "creating the draft of " + want.Tag, method: http.MethodPost, url: c.at("releases"), send: send}, &made)
+	_, err = c.do(web.Once(ctx), call{doing: "creating the draft of " + want.Tag, method: http.MethodPost, path: "/releases", send: send}, &made)
 	return made, err
 }
 
@@ -158,7 +158,7 @@ func (c *Client) alone(ctx context.Context, made Release) (Release, error) {
 	case err != nil || found.ID == made.ID:
 		return made, err
 	}
-	_, err = c.do(ctx, call{doing: "deleting the second draft of " + made.Tag, method: http.MethodDelete, url: c.at("releases", id(made.ID))}, nil)
+	_, err = c.do(ctx, call{doing: "deleting the second draft of " + made.Tag, method: http.MethodDelete, path: made.path()}, nil)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Release{}, err
 	}
@@ -202,7 +202,7 @@ func (c *Client) update(ctx context.Context, release Release, doing string, send
 	if err := checkBody(send.Body); err != nil {
 		return updated, err
 	}
-	_, err = c.do(ctx, call{doing: doing, method: http.MethodPatch, url: c.at("releases", id(release.ID)), send: send}, &updated)
+	_, err = c.do(ctx, call{doing: doing, method: http.MethodPatch, path: release.path(), send: send}, &updated)
 	return updated, err
 }
 
@@ -213,4 +213,4 @@ func checkBody(body string) error {
 	return nil
 }
 
-func id(n int64) string { return strconv.FormatInt(n, 10) }
+func (r Release) path() string { return fmt.Sprintf("/releases/%d", r.ID) }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"regexp"
@@ -71,22 +70,22 @@ var errDamaged = errors.New("GitHub has other bytes than were sent")
 func (c *Client) upload(ctx context.Context, release Release, file File, name string) (asset Asset, err error) {
 	stage := c.options.Report.Stage(file.Name, "upload")
 	defer func() { stage.End(err, progress.Size(file.Size)) }()
-	for failures := 1; ; failures++ {
+	return retry(ctx, c, func(err error) bool {
+		return isTemporary(err) || isTaken(err, "ReleaseAsset") || errors.Is(err, errDamaged)
+	}, func() (Asset, error) {
 		asset, err := c.send(ctx, release, file, name, stage)
 		if err == nil || ctx.Err() != nil {
 			return asset, err
 		}
-		asset, whole, clearErr := c.clear(ctx, release, file, name)
+		there, whole, clearErr := c.clear(ctx, release, file, name)
 		switch {
 		case clearErr != nil:
-			return Asset{}, errors.Join(err, clearErr)
+			return Asset{}, fmt.Errorf("%w (and then: %v)", err, clearErr)
 		case whole:
-			return asset, nil
+			return there, nil
 		}
-		if err := c.again(ctx, failures, err, isTemporary(err) || isTaken(err, "ReleaseAsset") || errors.Is(err, errDamaged)); err != nil {
-			return Asset{}, err
-		}
-	}
+		return Asset{}, err
+	})
 }
 
 // clear tells whether a release has a file after all, and deletes anything else
@@ -111,17 +110,17 @@ func (c *Client) send(ctx context.Context, release Release, file File, name stri
 		return asset, fmt.Errorf("%s: %w", doing, err)
 	}
 	body := &upload{file: file, stage: stage}
-	// Sent twice, it would meet what it has left itself.
-	request, err := http.NewRequestWithContext(web.Once(ctx), http.MethodPost, address, nil)
+	content, err := body.open()
 	if err != nil {
 		return asset, fmt.Errorf("%s: %w", doing, err)
 	}
-	if request.Body, err = body.open(); err != nil {
-		return asset, fmt.Errorf("%s: %w", doing, err)
+	request, err := c.api.NewUploadRequest(address, content, file.Size, contentType(name), c.authorize)
+	if err != nil {
+		return asset, errors.Join(fmt.Errorf("%s: %w", doing, err), content.Close())
 	}
-	request.GetBody, request.ContentLength = body.open, file.Size
-	request.Header.Set("Content-Type", contentType(name))
-	if _, err := c.exchange(request, doing, &asset); err != nil {
+	request.GetBody = body.open
+	// Sent twice, it would meet what it has left itself.
+	if _, err := c.exchange(web.Once(ctx), request, doing, &asset); err != nil {
 		return asset, err
 	}
 	sent := "sha256:" + hex.EncodeToString(body.last.hash.Sum(nil))
@@ -136,16 +135,17 @@ func (c *Client) send(ctx context.Context, release Release, file File, name stri
 	return asset, nil
 }
 
-// uploadAddress returns the address that takes an asset. The token goes to the
-// host of the API alone, and to that of uploads beside it.
+// uploadAddress returns the address that takes an asset. The token goes only to the
+// host of the API, and to that of uploads next to it.
 func (c *Client) uploadAddress(release Release, name string) (string, error) {
+	base := c.api.BaseURL
 	template, _, _ := strings.Cut(release.UploadURL, "{")
 	address, err := url.Parse(template)
 	if err != nil || address.Host == "" {
 		return "", errors.New("GitHub's address for uploads is not one")
 	}
-	if address.Scheme != c.api.Scheme || address.Host != c.api.Host && address.Host != "uploads."+strings.TrimPrefix(c.api.Host, "api.") {
-		return "", fmt.Errorf("GitHub's address for uploads is on %s, which does not belong to the API at %s", address.Host, c.api.Host)
+	if address.Scheme != base.Scheme || address.Host != base.Host && address.Host != "uploads."+strings.TrimPrefix(base.Host, "api.") {
+		return "", fmt.Errorf("GitHub's address for uploads is on %s, which does not belong to the API at %s", address.Host, base.Host)
 	}
 	address.RawQuery = url.Values{"name": {name}}.Encode()
 	return address.String(), nil
