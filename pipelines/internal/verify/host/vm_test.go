@@ -55,7 +55,7 @@ func TestArgs(t *testing.T) {
 func run(t *testing.T, ctx context.Context, script string, timeout time.Duration) (result host.Result, lines []string, err error) {
 	t.Helper()
 	boot := host.Boot{
-		Program: "/bin/sh", Args: []string{"-c", script}, Timeout: timeout, Grace: 200 * time.Millisecond,
+		Program: "/bin/sh", Args: []string{"-c", script}, Timeout: timeout, Grace: time.Second,
 	}
 	var seen console
 	boot.Console = &seen
@@ -72,7 +72,7 @@ func (c *console) Line(line string) bool {
 }
 
 func TestRun(t *testing.T) {
-	const long, short = time.Minute, 200 * time.Millisecond
+	const long, short = time.Minute, time.Second
 	for name, test := range map[string]struct {
 		script  string
 		timeout time.Duration

@@ -148,9 +148,9 @@ func (f *files) checkSymbols() {
 	}
 	switch {
 	case !known:
-		f.r.Skip(name, "%d symbols; there is no vmlinux with addresses to compare them with", count)
+		f.r.Skip(name, "%d symbols; no vmlinux with addresses to compare them with", count)
 	case !has:
-		f.r.Fail(name, "it is of another build than vmlinux, which has something else where linux_banner should be, at %#x", banner)
+		f.r.Fail(name, "it is of another build: vmlinux has no linux_banner at %#x", banner)
 	default:
 		f.r.Pass(name, "%d symbols, linux_banner at %#x as in vmlinux", count, banner)
 	}

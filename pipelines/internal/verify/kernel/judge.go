@@ -114,7 +114,7 @@ func (g *guest) judge(check, observation string, problems []string, format strin
 	}
 }
 
-// checkBuild makes sure that vmlinuz, which runs, and vmlinux are one kernel.
+// checkBuild makes sure that vmlinuz, which runs, and vmlinux are the same kernel.
 func (g *guest) checkBuild() {
 	const name = "same build"
 	if len(g.vmlinux.Sections) == 0 {
@@ -126,7 +126,7 @@ func (g *guest) checkBuild() {
 		if !g.vmlinuz.Packs(*g.vmlinux) {
 			problems = []string{"vmlinux unpacks another kernel than vmlinuz"}
 		}
-		g.r.Judge(name, problems, "vmlinux and vmlinuz are one decompressor with one kernel in it")
+		g.r.Judge(name, problems, "vmlinux and vmlinuz are the same decompressor with the same kernel")
 		return
 	}
 	var problems []string

@@ -15,20 +15,20 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
 )
 
-// killed kills each instance, starts it again, and wants its snapshots.
+// killed kills each instance, restarts it, and expects its snapshots.
 func (r *serving) killed(ctx context.Context) (string, error) { return r.outlived(ctx, false) }
 
-// stopped stops each instance as systemd would, and wants everything in its data
-// directory as before, and its snapshots once it runs again.
+// stopped stops each instance as systemd does, and expects an unchanged data
+// directory, and the snapshots once it runs again.
 func (r *serving) stopped(ctx context.Context) (string, error) {
-	// What a removed snapshot leaves behind goes before, not meanwhile.
+	// Removed snapshots leave data behind, which must go before the comparison.
 	if err := r.server.Collect(ctx); err != nil {
 		return "", err
 	}
 	return r.outlived(ctx, true)
 }
 
-// stop stops an instance, and wants its data directory as before.
+// stop stops an instance, and expects an unchanged data directory.
 func (r *serving) stop(i instance) error {
 	before, err := contents(r.data(i))
 	if err != nil {
@@ -44,8 +44,8 @@ func (r *serving) stop(i instance) error {
 	return lost(i, before, after)
 }
 
-// outlived ends each instance, starts it again, and compares what containerd sees of
-// its snapshots, and that it still makes new ones.
+// outlived ends each instance, restarts it, and checks that containerd lists the
+// same snapshots and makes new ones.
 func (r *serving) outlived(ctx context.Context, gently bool) (string, error) {
 	var saw []string
 	for _, i := range instances {
@@ -82,9 +82,9 @@ func (r *serving) outlived(ctx context.Context, gently bool) (string, error) {
 	return strings.Join(saw, "\n"), nil
 }
 
-// again makes a snapshot on top of one from before, and removes it. containerd waits
-// for some seconds until it connects again to a snapshotter that was away, and fails
-// whatever it is asked meanwhile.
+// again makes a snapshot on top of an earlier one, and removes it. containerd takes
+// some seconds to reconnect to a restarted snapshotter, and fails requests until
+// then.
 func (r *serving) again(ctx context.Context, i instance) error {
 	const key, pause = "another", 100 * time.Millisecond
 	for deadline := time.Now().Add(r.Timeout); ; {
@@ -99,8 +99,8 @@ func (r *serving) again(ctx context.Context, i instance) error {
 	}
 }
 
-// contents returns what is in a data directory: the sums of its files, by path. Of
-// databases, which are written to at any time, it has that they are there.
+// contents returns the hashes of the files in a data directory, by path. Databases
+// change at any time, so they have no hash.
 func contents(dir string) (map[string]string, error) {
 	found := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -119,12 +119,12 @@ func contents(dir string) (map[string]string, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("looking at the data directory: %w", err)
+		return nil, fmt.Errorf("reading the data directory: %w", err)
 	}
 	return found, nil
 }
 
-// lost is the error of a data directory that lost something.
+// lost returns an error if a file of the data directory is gone or changed.
 func lost(i instance, before, after map[string]string) error {
 	for _, path := range slices.Sorted(maps.Keys(before)) {
 		switch now, there := after[path]; {
@@ -137,7 +137,7 @@ func lost(i instance, before, after map[string]string) error {
 	return nil
 }
 
-// removed removes all snapshots but those of the image, and stops everything.
+// removed removes all snapshots except those of the image, and stops everything.
 func (r *serving) removed(ctx context.Context) (string, error) {
 	for _, i := range instances {
 		if err := r.server.Remove(ctx, i.name, childKey, parentKey); err != nil {
@@ -163,8 +163,8 @@ func (r *serving) removed(ctx context.Context) (string, error) {
 	return "neither instance has one left, nor its folder, and all three programs stop", nil
 }
 
-// gone wants an instance to have no snapshot but those of the image, and no other
-// folder.
+// gone expects an instance to have only the snapshots of the image, and their
+// folders.
 func (r *serving) gone(ctx context.Context, i instance) error {
 	left, err := r.server.Snapshots(ctx, i.name)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
 )
 
-// pulled has containerd pull an image for guests that pull: the snapshotter hears of
-// it, and no layer comes to the host.
+// pulled checks that containerd pulls an image for guests that pull: the snapshotter
+// gets its reference, and no layer reaches the host.
 func (r *serving) pulled(ctx context.Context) (string, error) {
 	image, volume, err := r.pull(ctx, instances[0])
 	if err != nil {
@@ -30,15 +30,15 @@ func (r *serving) pulled(ctx context.Context) (string, error) {
 	if got := volume.ImagePull.Metadata[layerAnnotation]; volume.Type != volumePull || got != image.Layer {
 		return "", fmt.Errorf("the volume is %+v: want the type %s, and %s to be %s", volume, volumePull, layerAnnotation, image.Layer)
 	}
-	return "nobody fetched its layer, and the volume of a container has the annotation " + layerAnnotation, nil
+	return "its layer was not fetched, and the volume of a container has the annotation " + layerAnnotation, nil
 }
 
-// shared has containerd pull an image for guests that share: its layer becomes a file
-// with EROFS and the hashes of dm-verity.
+// shared checks that containerd pulls an image for guests that share: its layer
+// becomes a file with EROFS and the hashes of dm-verity.
 func (r *serving) shared(ctx context.Context) (string, error) {
 	program, err := r.LookPath(filepath.Base(converter))
 	if err != nil {
-		return "", &host.Missing{Why: "no nydus-image on this machine, with which host sharing converts layers"}
+		return "", &host.Missing{Why: "no nydus-image on this machine: host sharing converts layers with it"}
 	}
 	if err := os.MkdirAll(filepath.Dir(filepath.Join(r.dir, converter)), 0o755); err != nil {
 		return "", err
@@ -97,7 +97,7 @@ func (r *serving) pull(ctx context.Context, i instance) (image *containerd.Image
 	return image, volume, server.Remove(ctx, i.name, container)
 }
 
-// kataVolume is what Kata reads of a volume.
+// kataVolume has the fields of a volume that Kata reads.
 type kataVolume struct {
 	Type      string `json:"volume_type"`
 	Source    string `json:"source"`
@@ -115,10 +115,10 @@ const (
 	volumeLayer = "layer_raw_block"
 )
 
-// layerAnnotation is one of those that disable_snapshot_annotations is about.
+// layerAnnotation is one that disable_snapshot_annotations controls.
 const layerAnnotation = "containerd.io/snapshot/cri.layer-digest"
 
-// volume reads the mounts that an instance gives Kata.
+// volume reads the volume in the mounts that an instance returns for Kata.
 func (r *serving) volume(mounts []containerd.Mount) (volume kataVolume, err error) {
 	kind := "fuse." + filepath.Join(r.dir, overlayfs)
 	if len(mounts) != 1 || mounts[0].Type != kind {

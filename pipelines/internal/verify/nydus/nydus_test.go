@@ -136,7 +136,7 @@ func TestNydusTarballs(t *testing.T) {
 		"no version": {func(f map[string]string) {
 			f["containerd-nydus-grpc"] = string(compileGo(t, "amd64", strip, "v0.15.12"))
 		},
-			"containerd-nydus-grpc", "the version v0.15.13 is nowhere in it\nthe revision 3d398e4dfc928ad782a94019edd801d5441f4fea is nowhere in it"},
+			"containerd-nydus-grpc", "the version v0.15.13 does not occur in it\nthe revision 3d398e4dfc928ad782a94019edd801d5441f4fea does not occur in it"},
 		"placeholder": {func(f map[string]string) { f["config-guest-pulling.toml"] += "# @LATER@\n" },
 			"templates", "config-guest-pulling.toml has the placeholder @LATER@"},
 		"unknown placeholder": {func(f map[string]string) { f["templates/config-guest-pulling.toml.in"] += "# @LATER@\n" },
@@ -149,7 +149,7 @@ func TestNydusTarballs(t *testing.T) {
 		}, "units", "nydus-for-kata-tee.service has no line Restart=always"},
 		"cleaning": {func(f map[string]string) {
 			f["systemd/nydus-for-kata-tee.service"] += "ExecStopPost=rm -rf /var/lib/nydus-for-kata-tee\n"
-		}, "units", "has ExecStopPost=rm -rf /var/lib/nydus-for-kata-tee: nothing may be done to the data when it stops"},
+		}, "units", "has ExecStopPost=rm -rf /var/lib/nydus-for-kata-tee: stopping must not touch the data"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := nydusFiles(t, good)

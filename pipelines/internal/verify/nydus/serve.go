@@ -61,7 +61,7 @@ func cannot(h host.Host, arch string, native bool) string {
 	case catalog.Arch(arch).GoArch() != runtime.GOARCH:
 		return fmt.Sprintf("this machine does not run programs for %s", arch)
 	case !native:
-		return "there are no programs to start"
+		return "the programs are missing"
 	case os.Geteuid() != 0:
 		return "containerd needs root: run verify as root"
 	}
@@ -112,7 +112,7 @@ func (r *serving) end() error {
 	return errors.Join(errs...)
 }
 
-// relocate has the paths of a file of the tarball point below dir.
+// relocate moves the paths in a file of the tarball below dir.
 func (r *serving) relocate(text string) string {
 	return strings.NewReplacer(
 		`"/var/lib/`, `"`+r.dir+`/lib/`,
@@ -137,7 +137,7 @@ func (r *serving) launch(ctx context.Context, i instance) error {
 	if err := os.WriteFile(config, []byte(r.relocate(string(text))), 0o600); err != nil {
 		return err
 	}
-	// On a host systemd makes the folders.
+	// On a host, systemd makes the folders.
 	for _, folder := range []string{"lib", "run"} {
 		if err := os.MkdirAll(filepath.Join(r.dir, folder, i.name), 0o700); err != nil {
 			return err

@@ -98,10 +98,11 @@ func (r *serving) start(ctx context.Context) (string, error) {
 	}
 	var err error
 	r.server, err = r.installed.Serve(ctx, filepath.Join(r.dir, "c"), r.config, r.Timeout)
-	return fmt.Sprintf("%s and %s serve at once, each in its own folders", guestPull, hostShare), err
+	return fmt.Sprintf("%s and %s serve at the same time, each in its own folders", guestPull, hostShare), err
 }
 
-// plugins wants containerd to have both, and the CRI, which a drop-in could break.
+// plugins expects containerd to load both snapshotters, and the CRI, which a drop-in
+// could break.
 func (r *serving) plugins(ctx context.Context) (string, error) {
 	plugins, err := r.server.Plugins(ctx)
 	if err != nil {
@@ -149,7 +150,7 @@ func (r *serving) layers(ctx context.Context, i instance) (base, child []contain
 	if err != nil {
 		return nil, nil, err
 	}
-	// A container's processes of any user walk through the folder.
+	// Processes of any user in a container must be able to search the folder.
 	if searchable := os.FileMode(0o755); info.Mode().Perm() != searchable {
 		return nil, nil, fmt.Errorf("%s has mode %v: want %v", folders[0], info.Mode().Perm(), searchable)
 	}
@@ -163,7 +164,7 @@ func (r *serving) layers(ctx context.Context, i instance) (base, child []contain
 	return base, child, err
 }
 
-// guestPull wants a mount that tells the guest to pull.
+// guestPull expects a mount that tells the guest to pull.
 func (r *serving) guestPull(ctx context.Context) (string, error) {
 	_, mounts, err := r.layers(ctx, instances[0])
 	if err != nil {
@@ -180,7 +181,7 @@ func (r *serving) guestPull(ctx context.Context) (string, error) {
 	return fmt.Sprintf("a snapshot is mounted by nydus-overlayfs, with a volume of the type %s", volume.Type), nil
 }
 
-// hostShare wants ordinary mounts of snapshots that are no layers of an image.
+// hostShare expects ordinary mounts of snapshots that are not layers of an image.
 func (r *serving) hostShare(ctx context.Context) (string, error) {
 	base, child, err := r.layers(ctx, instances[1])
 	if err != nil {
@@ -195,11 +196,11 @@ func (r *serving) hostShare(ctx context.Context) (string, error) {
 	return "a snapshot is a folder below the data directory, and one on top of it an overlay", nil
 }
 
-// mount has nydus-overlayfs mount what an instance told containerd to.
+// mount has nydus-overlayfs mount a snapshot of an instance.
 func (r *serving) mount(ctx context.Context) (_ string, err error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(r.dir, &stat); err != nil {
-		return "", fmt.Errorf("looking at the file system of %s: %w", r.dir, err)
+		return "", fmt.Errorf("reading the file system type of %s: %w", r.dir, err)
 	}
 	if stat.Type == unix.OVERLAYFS_SUPER_MAGIC {
 		return "", &host.Missing{Why: r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR"}
@@ -216,10 +217,10 @@ func (r *serving) mount(ctx context.Context) (_ string, err error) {
 	defer func() { err = errors.Join(err, unix.Unmount(target, unix.MNT_DETACH)) }()
 	data, err := os.ReadFile(filepath.Join(target, markName))
 	if err != nil {
-		return "", fmt.Errorf("looking for the file of the parent: %w", err)
+		return "", fmt.Errorf("reading the file of the parent: %w", err)
 	}
 	if string(data) != markText {
 		return "", fmt.Errorf("the file of the parent has %q: want %q", data, markText)
 	}
-	return "it leaves out Kata's option, and the file of the parent is there", nil
+	return "it drops Kata's option, and the file of the parent is visible", nil
 }

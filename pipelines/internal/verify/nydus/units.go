@@ -54,7 +54,7 @@ func checkUnits(ctx context.Context, r *report.Report, t *tarball.Tarball, h hos
 		}
 		units = append(units, unit)
 	}
-	r.Judge("units", problems, "both restart, with limits, before containerd.service, and keep their data when they stop")
+	r.Judge("units", problems, "both restart, have limits, start before containerd.service, and keep their data when they stop")
 	program, err := h.Find("systemd-analyze", "systemd")
 	if err != nil {
 		for _, name := range []string{"systemd", "hardening"} {
@@ -70,7 +70,7 @@ func checkUnits(ctx context.Context, r *report.Report, t *tarball.Tarball, h hos
 	return context.Cause(ctx)
 }
 
-// unitProblems says what a unit lacks, and what it has and must not.
+// unitProblems says which lines a unit lacks, and which it must not have.
 func (i instance) unitProblems(text string) (problems []string) {
 	have := strings.Split(text, "\n")
 	for _, line := range i.unitLines() {
@@ -81,7 +81,7 @@ func (i instance) unitProblems(text string) (problems []string) {
 	for _, line := range have {
 		// A command at the stop could remove what containerd still has records of.
 		if strings.HasPrefix(line, "ExecStop") {
-			problems = append(problems, fmt.Sprintf("%s has %s: nothing may be done to the data when it stops", i.unit, line))
+			problems = append(problems, fmt.Sprintf("%s has %s: stopping must not touch the data", i.unit, line))
 		}
 	}
 	return problems
@@ -134,17 +134,16 @@ func (s Snapshotter) checkProgram(r *report.Report, t *tarball.Tarball, path str
 		problems = append(problems, "it is built with cgo")
 	}
 	if !bytes.Contains(data, []byte(s.Version)) {
-		problems = append(problems, "the version "+s.Version+" is nowhere in it")
+		problems = append(problems, "the version "+s.Version+" does not occur in it")
 	}
 	if path == grpc && !bytes.Contains(data, []byte(s.Revision)) {
-		problems = append(problems, "the revision "+s.Revision+" is nowhere in it")
+		problems = append(problems, "the revision "+s.Revision+" does not occur in it")
 	}
 	r.Judge(name, problems, "%s, static and stripped, no interpreter and no libraries, %s, of %d modules", file.Machine, info.GoVersion, len(info.Deps))
 	return true, nil
 }
 
-// defaults are the values in the rendered files, on which users and installers
-// rely.
+// defaults are the values in the rendered files. Users and installers rely on them.
 var defaults = []string{
 	"CRI_SERVICE=containerd.service",
 	"KATA_PREFIX=/opt/kata",

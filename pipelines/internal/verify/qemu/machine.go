@@ -90,10 +90,10 @@ func rounds(required devices) (rounds [][]trial, without []string) {
 	return rounds, without
 }
 
-// lacking says what a trial needs that this machine does not have.
+// lacking says what this machine lacks for a trial.
 func lacking(t trial) string {
 	if t.hardware != "" {
-		return "it takes " + t.hardware
+		return "it needs " + t.hardware
 	}
 	if t.needs == "" {
 		return ""
@@ -154,7 +154,7 @@ func (x *run) try(ctx context.Context, s setting, round []trial) (found made, er
 	return found, errors.Join(err, <-served)
 }
 
-// examine starts a QEMU, asks it for what it has, and ends it.
+// examine starts a QEMU, lists what it made, and ends it.
 func examine(ctx context.Context, cmd *exec.Cmd, round []trial) (found made, err error) {
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -201,7 +201,7 @@ func ask(qmp *client, round []trial) (found made, err error) {
 		case err != nil:
 			return found, err
 		case !realized:
-			found.problems = append(found.problems, t.name+" is there, and not realized")
+			found.problems = append(found.problems, t.name+" exists, but is not realized")
 		default:
 			found.realized = append(found.realized, t.name)
 		}

@@ -105,7 +105,7 @@ func inspect(file *elf.File) (problems []string, saw string) {
 		problems = append(problems, "it does not say that its stack is not executable")
 	}
 	if !relro {
-		problems = append(problems, "nothing of it becomes read-only after it is loaded")
+		problems = append(problems, "it has no RELRO segment, which becomes read-only after loading")
 	}
 	kind := "at a fixed address"
 	if file.Type == elf.ET_DYN {
@@ -123,7 +123,7 @@ type run struct {
 	h host.Host
 }
 
-// check has the program print what it has, and make machines.
+// check runs the program: it prints its devices, and makes machines.
 func (x *run) check(ctx context.Context) error {
 	version, err := x.print(ctx, "--version")
 	if errors.Is(err, syscall.ENOEXEC) {
@@ -171,7 +171,8 @@ func (e Emulator) checkFirmware(r *report.Report, t *tarball.Tarball) error {
 	return nil
 }
 
-// firmwareFormat says what firmware is by its content, and what is wrong with it.
+// firmwareFormat returns the format of firmware by its content, and what is wrong with
+// it.
 func firmwareFormat(data []byte) (format, why string) {
 	const sector, legacyEntry = 512, 16
 	switch {
@@ -194,7 +195,7 @@ func firmwareFormat(data []byte) (format, why string) {
 	case len(data) >= 64<<10 && data[len(data)-legacyEntry] == 0xea:
 		return fmt.Sprintf("BIOS with a reset vector, %d bytes", len(data)), ""
 	case strings.Trim(string(data), "\x00") == "":
-		return "", "nothing but zeros"
+		return "", "only zeros"
 	}
 	return fmt.Sprintf("%d bytes", len(data)), ""
 }

@@ -99,7 +99,7 @@ func TestEmulation(t *testing.T) {
 		"passed unasked devices:",
 		"passed firmware folder: opt/kata/share/kata-qemu/qemu",
 		"passed machine q35: qtest, realized: iothread virtio-net-pci pvpanic\nnot with kvm: QEMU: exit status 1\nno KVM here",
-		"skipped devices of the host: vfio-pci: it takes a PCI device",
+		"skipped devices of the host: vfio-pci: it needs a PCI device",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
@@ -114,15 +114,15 @@ func TestEmulationFails(t *testing.T) {
 	for title, test := range map[string]struct{ change, want string }{
 		"version":    {"version='10.2.1 (kata-static)'", `failed version: the version is "10.2.1": want "10.2.2"`},
 		"package":    {"version='10.2.2 (Debian)'", `failed version: the package version is "Debian"`},
-		"no version": {`[ "$*" != --version ] || { echo what; exit 0; }`, `failed version: it says "what"`},
+		"no version": {`[ "$*" != --version ] || { echo what; exit 0; }`, `failed version: it prints "what"`},
 		"broken":     {"echo illegal >&2; exit 4", "failed version: running qemu-system-x86_64 --version: exit status 4\nillegal"},
 		"device":     {"card=e1000", "failed devices: -device virtio-net-pci is missing"},
 		"unasked":    {"card=e1000", "failed unasked devices: e1000, among the network devices"},
 		"no kvm":     {"accel=qtest", "failed devices: -accel kvm is missing"},
 		"tcg": {`accel="kvm
-tcg"`, "failed devices: -accel tcg: nothing but KVM"},
+tcg"`, "failed devices: -accel tcg: only KVM"},
 		"folder":     {"folder=/usr/share/qemu", "failed firmware folder: it looks in /usr/share/qemu"},
-		"unrealized": {"realized=false", "failed machine q35: virtio-net-pci is there, and not realized"},
+		"unrealized": {"realized=false", "failed machine q35: virtio-net-pci exists, but is not realized"},
 		"no BIOS":    {"rom=other.bin", "failed machine q35: bios-256k.bin is not in the memory"},
 		"refuses":    {`case "$*" in *qtest*) echo 'bad device' >&2; exit 1 ;; esac`, "failed machine q35: QEMU: exit status 1\nbad device"},
 		"silent end": {`case "$*" in *qtest*) exit 0 ;; esac`, "failed machine q35: waiting for QEMU's greeting: EOF"},
@@ -233,7 +233,7 @@ func TestFirmwareFormat(t *testing.T) {
 		"cut short":  {long, "", "an option ROM of 1024 bytes that says it has 1536"},
 		"BIOS":       {bios, "BIOS with a reset vector, 65536 bytes", ""},
 		"ELF":        {elfFile(elf.EM_S390), "ELF, 176 bytes", ""},
-		"zeros":      {make([]byte, 2048), "", "nothing but zeros"},
+		"zeros":      {make([]byte, 2048), "", "only zeros"},
 	} {
 		if format, why := firmwareFormat(test.data); format != test.format || why != test.want {
 			t.Errorf("%s: got %q, %q", title, format, why)

@@ -37,7 +37,7 @@ func (x *run) checkVersion(text string) {
 	line, _, _ := strings.Cut(text, "\n")
 	m := versionLine.FindStringSubmatch(line)
 	if m == nil {
-		x.r.Fail("version", "it says %q: want QEMU emulator version NUMBER (PACKAGE)", line)
+		x.r.Fail("version", "it prints %q: want QEMU emulator version NUMBER (PACKAGE)", line)
 		return
 	}
 	problems := unequal("the package version", m[2], "kata-static"+x.suffix)
@@ -73,7 +73,7 @@ func (x *run) checkNames(ctx context.Context) error {
 	problems = append(problems, missing("-machine", x.devices.machines, parseHelp(help["-machine"]))...)
 	problems = append(problems, missing("-accel", []string{"kvm"}, accelerators)...)
 	if slices.Contains(accelerators, "tcg") && x.arch != "aarch64" {
-		problems = append(problems, "-accel tcg: nothing but KVM may run guests")
+		problems = append(problems, "-accel tcg: only KVM may run guests")
 	}
 	x.r.Judge("devices", problems, "%d devices, %d objects and %s of the list among %d devices; accelerators %s",
 		len(x.devices.devices), len(x.devices.objects), strings.Join(x.devices.machines, ", "), len(devices), strings.Join(accelerators, ", "))

@@ -9,7 +9,7 @@ import (
 	"net"
 )
 
-// The messages of vhost-user that want an answer.
+// The messages of vhost-user that need an answer.
 const (
 	getFeatures         = 1
 	getProtocolFeatures = 15
@@ -78,7 +78,7 @@ func serveDevice(ctx context.Context, conn *net.UnixConn) error {
 	}
 }
 
-// answer returns the content of the answer to a message that wants one, else nil.
+// answer returns the content of the answer to a message that needs one, else nil.
 func answer(request uint32, content []byte) []byte {
 	number := uint64(0)
 	switch request {

@@ -106,7 +106,7 @@ func (f Finder) compiled(ctx context.Context, name string, packages ...string) (
 	return dir, version, f.compile(ctx, dir, version, packages)
 }
 
-// compile builds programs into dir, which appears once all of them are built.
+// compile builds programs into dir, which appears once they are all built.
 func (f Finder) compile(ctx context.Context, dir, version string, packages []string) error {
 	if err := os.MkdirAll(f.Cache, 0o755); err != nil {
 		return err
@@ -123,18 +123,18 @@ func (f Finder) compile(ctx context.Context, dir, version string, packages []str
 	if err := f.GoBuild(ctx, filepath.Join(f.Root, module), []string{"GOWORK=off", "GOFLAGS=-mod=readonly"}, args...); err != nil {
 		return err
 	}
-	// Another process may have been faster, with the same programs.
+	// Another process may have built the same programs in the meantime.
 	if err := os.Rename(programs, dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
 }
 
-// inspect asks a containerd for its version, and wants its client next to it.
+// inspect reads the version of a containerd, whose client must be next to it.
 func inspect(ctx context.Context, daemon, client, from string) (Installed, error) {
 	output, err := exec.CommandContext(ctx, daemon, "--version").Output()
 	if err != nil {
-		return Installed{}, fmt.Errorf("asking %s for its version: %w", daemon, err)
+		return Installed{}, fmt.Errorf("reading the version of %s: %w", daemon, err)
 	}
 	if _, err := os.Stat(client); err != nil {
 		return Installed{}, fmt.Errorf("looking for the client of %s: %w", daemon, err)

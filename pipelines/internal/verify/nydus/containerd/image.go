@@ -26,7 +26,7 @@ type Image struct {
 	blobs                 map[string][]byte
 
 	mutex sync.Mutex
-	// asked are the digests that were asked for.
+	// asked are the requested digests.
 	asked []string
 }
 
@@ -69,8 +69,8 @@ func NewImage(name, content string) (*Image, error) {
 	return i, nil
 }
 
-// ServeHTTP answers what a client asks a registry to pull the image: /v2/, and
-// /v2/NAME/manifests or blobs/REFERENCE.
+// ServeHTTP answers the requests of a pull: /v2/, and /v2/NAME/manifests or
+// blobs/REFERENCE.
 func (i *Image) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	digest := path.Base(request.URL.Path)
 	kind := path.Base(path.Dir(request.URL.Path))
@@ -95,12 +95,12 @@ func (i *Image) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	w.Header().Set("Docker-Content-Digest", digest)
 	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 	if request.Method == http.MethodGet {
-		// A client that goes away is none of the registry's errors.
+		// A client that goes away is not an error of the registry.
 		_, _ = w.Write(data)
 	}
 }
 
-// Asked returns the digests that the registry was asked for, in order.
+// Asked returns the digests that clients requested, in order.
 func (i *Image) Asked() []string {
 	i.mutex.Lock()
 	defer i.mutex.Unlock()

@@ -17,7 +17,7 @@ import (
 type Server struct {
 	*host.Daemon
 	client, socket string
-	// namespace is the one that is asked; "" is ctr's own.
+	// namespace is that of requests; "" is ctr's own.
 	namespace string
 }
 
@@ -69,7 +69,7 @@ snapshotter = %[1]q
 
 // Configure writes into dir, which gets all state of containerd, a configuration of
 // a version that imports a drop-in, and returns its path. Each of the snapshotters has
-// a runtime of its name. What is ours of the CRI is added to the drop-in: containerd
+// a runtime of its name. Our own CRI settings are appended to the drop-in: containerd
 // 1.7 takes all tables of a plugin from the last file that has any.
 func (i Installed) Configure(dir, dropIn string, version int, snapshotters ...string) (string, error) {
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -125,10 +125,10 @@ func (s *Server) ctr(ctx context.Context, args ...string) (string, error) {
 	return host.Output(exec.CommandContext(timed, s.client, append(global, args...)...))
 }
 
-// CRI is the namespace of what the CRI makes.
+// CRI is the namespace of the CRI.
 const CRI = "k8s.io"
 
-// In returns the same server, asked about another namespace.
+// In returns the same server, for another namespace.
 func (s *Server) In(namespace string) *Server {
 	return &Server{Daemon: s.Daemon, client: s.client, socket: s.socket, namespace: namespace}
 }
@@ -210,8 +210,8 @@ func (s *Server) Remove(ctx context.Context, snapshotter string, keys ...string)
 	return err
 }
 
-// Collect has containerd remove at once what it has no use for any more. Whatever is
-// removed stays with its snapshotter until containerd collects, in its own time.
+// Collect has containerd collect garbage now. Otherwise a snapshotter keeps removed
+// snapshots until containerd does so in its own time.
 func (s *Server) Collect(ctx context.Context) error {
 	lease, err := s.ctr(ctx, "leases", "create")
 	if err != nil {
