@@ -156,20 +156,15 @@ func unpackBounded(packed []byte, limit int64) ([]byte, error) {
 // decodeIndex reads the JSON, and refuses any text but the one that json writes:
 // readers must not differ in what they ignore.
 func decodeIndex(text []byte) (*Index, error) {
-	var form struct {
-		Format int `json:"format"`
-	}
-	if err := json.Unmarshal(text, &form); err != nil {
-		return nil, fmt.Errorf("reading the index: %w", err)
-	}
-	if form.Format != indexFormat {
-		return nil, fmt.Errorf("the index has format %d: this program reads %d", form.Format, indexFormat)
-	}
 	if n := elements(text); n > len(text)/minElement {
 		return nil, fmt.Errorf("the index has %d values in %d bytes: this program did not write it", n, len(text))
 	}
 	var from indexJSON
-	if err := json.Unmarshal(text, &from); err != nil {
+	err := json.Unmarshal(text, &from)
+	if from.Format != 0 && from.Format != indexFormat {
+		return nil, fmt.Errorf("the index has format %d: this program reads %d", from.Format, indexFormat)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading the index: %w", err)
 	}
 	x, err := from.index()

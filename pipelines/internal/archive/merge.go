@@ -109,13 +109,14 @@ func PlanMerge(ctx context.Context, components []Component, extras []Extra, o Op
 
 func readComponent(ctx context.Context, c Component, o Options) (Part, error) {
 	part := Part{Name: c.Name, Path: c.Path}
-	if err := o.verdicts().Vet(ctx, c.Path, c.Digest); err != nil {
+	digest, err := o.verdicts().vet(ctx, c.Path, c.Digest)
+	if err != nil {
 		return part, err
 	}
 	file, err := Open(c.Path)
 	if errors.Is(err, ErrNoIndex) {
 		part.Reframed = true
-		if part.Path, err = reframe(ctx, c, o); err != nil {
+		if part.Path, err = reframe(ctx, c.Path, digest, o); err != nil {
 			return part, err
 		}
 		file, err = Open(part.Path)

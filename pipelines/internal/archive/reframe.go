@@ -16,17 +16,11 @@ import (
 // to o.Cache, and returns where. Owners, times and modes become those of Pack. The
 // name of the file says what it was made of, so that it is made once; one that is
 // damaged is made again.
-func reframe(ctx context.Context, c Component, o Options) (to string, err error) {
+func reframe(ctx context.Context, from, digest string, o Options) (to string, err error) {
 	if o.Cache == "" {
-		return "", fmt.Errorf("%s: %w, and there is no folder for a copy with one", c.Path, ErrNoIndex)
+		return "", fmt.Errorf("%s: %w, and there is no folder for a copy with one", from, ErrNoIndex)
 	}
-	sum := c.Digest
-	if sum == "" {
-		if sum, err = hashFile(ctx, c.Path); err != nil {
-			return "", err
-		}
-	}
-	to = filepath.Join(o.Cache, "reframed", fmt.Sprintf("%.32s-%d-%d-%d.tar.zst", sum, indexFormat, o.Level, o.ModTime.Unix()))
+	to = filepath.Join(o.Cache, "reframed", fmt.Sprintf("%.32s-%d-%d-%d.tar.zst", digest, indexFormat, o.Level, o.ModTime.Unix()))
 	if err := o.verdicts().Vet(ctx, to, ""); err == nil {
 		return to, nil
 	}
@@ -36,27 +30,17 @@ func reframe(ctx context.Context, c Component, o Options) (to string, err error)
 	if err := files.Sweep(to); err != nil {
 		return "", fmt.Errorf("removing what a killed merge left: %w", err)
 	}
-	file, _, err := openFile(c.Path)
+	file, _, err := openFile(from)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
 	summary, err := writeTarball(to, o, func(t *tarWriter) error { return copyMembers(ctx, t, file) })
 	if err != nil {
-		return "", fmt.Errorf("writing %s with an index: %w", c.Path, err)
+		return "", fmt.Errorf("writing %s with an index: %w", from, err)
 	}
 	o.verdicts().keep(summary.SHA256)
 	return to, nil
-}
-
-func hashFile(ctx context.Context, path string) (string, error) {
-	file, _, err := openFile(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	sum, _, err := files.HashReader(ctx, file)
-	return sum, err
 }
 
 // copyMembers adds the members of a tarball: the directories, sorted and each once,

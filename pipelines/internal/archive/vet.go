@@ -54,27 +54,33 @@ type Verdicts struct{ Dir string }
 // sha256 in hex that the caller knows the bytes to have; if it is empty, Vet hashes
 // the file.
 func (v Verdicts) Vet(ctx context.Context, path, digest string) error {
+	_, err := v.vet(ctx, path, digest)
+	return err
+}
+
+// vet is Vet, and returns the digest.
+func (v Verdicts) vet(ctx context.Context, path, digest string) (string, error) {
 	file, size, err := openFile(path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer file.Close()
 	if digest == "" {
 		if digest, _, err = files.HashReader(ctx, io.NewSectionReader(file, 0, size)); err != nil {
-			return fmt.Errorf("hashing %s: %w", path, err)
+			return "", fmt.Errorf("hashing %s: %w", path, err)
 		}
 	}
 	if len(digest) != 2*sha256.Size || strings.Trim(digest, "0123456789abcdef") != "" {
-		return fmt.Errorf("vetting %s: %q is not a sha256", path, digest)
+		return "", fmt.Errorf("vetting %s: %q is not a sha256", path, digest)
 	}
 	if v.Dir != "" && files.Exists(v.path(digest)) {
-		return nil
+		return digest, nil
 	}
 	if err := Vet(ctx, file, size); err != nil {
-		return fmt.Errorf("vetting %s: %w", path, err)
+		return "", fmt.Errorf("vetting %s: %w", path, err)
 	}
 	v.keep(digest)
-	return nil
+	return digest, nil
 }
 
 func (v Verdicts) path(digest string) string {
