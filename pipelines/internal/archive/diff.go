@@ -39,6 +39,21 @@ func (c Change) String() string {
 	return fmt.Sprintf("%-8s %s", c.Kind, c.Name)
 }
 
+// DiffFiles compares the members of two tarballs.
+func DiffFiles(before, after string) ([]Change, error) {
+	var members [2][]Member
+	for i, path := range []string{before, after} {
+		listing, err := Inspect(path)
+		if err != nil {
+			return nil, fmt.Errorf("listing %s: %w", path, err)
+		}
+		for _, m := range listing.Members {
+			members[i] = append(members[i], m.Member)
+		}
+	}
+	return Diff(members[0], members[1]), nil
+}
+
 // Diff compares the members of two tarballs, whatever their order, and returns the
 // changes, sorted by name.
 func Diff(before, after []Member) []Change {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
@@ -83,7 +84,8 @@ func TestPackOutputs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for tarball, want := range map[string]string{built.Tarball: "./opt/kata/main", built.Outputs["modules"]: "./lib/m.ko"} {
-		members, err := list(tarball)
+		listing, err := archive.Inspect(tarball)
+		members := listing.Members
 		if err != nil || members[len(members)-1].Name != want {
 			t.Errorf("%s: %v, %v, want %s", tarball, members, err, want)
 		}

@@ -87,35 +87,18 @@ func compare(ctx context.Context, first, second string) error {
 
 // differing has a line for each member that differs, sorted by name.
 func differing(first, second string) ([]string, error) {
-	before, err := list(first)
-	if err != nil {
-		return nil, err
-	}
-	after, err := list(second)
+	changes, err := archive.DiffFiles(first, second)
 	if err != nil {
 		return nil, err
 	}
 	var lines []string
-	for _, change := range archive.Diff(before, after) {
+	for _, change := range changes {
 		lines = append(lines, change.String())
 	}
 	if len(lines) == 0 {
 		lines = []string{"every member is the same: the compression differs"}
 	}
 	return lines, nil
-}
-
-func list(path string) ([]archive.Member, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	members, err := archive.List(file)
-	if err != nil {
-		return nil, fmt.Errorf("listing %s: %w", path, err)
-	}
-	return members, nil
 }
 
 // keep copies a file.

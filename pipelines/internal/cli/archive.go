@@ -124,7 +124,7 @@ func archiveDiffCmd(a *app) *cobra.Command {
   pipelines archive diff --json old.tar.zst new.tar.zst`,
 		Args: arguments(cobra.ExactArgs(2)),
 		RunE: func(_ *cobra.Command, args []string) error {
-			changes, err := diffTarballs(args[0], args[1])
+			changes, err := archive.DiffFiles(args[0], args[1])
 			if err != nil {
 				return err
 			}
@@ -139,20 +139,6 @@ func archiveDiffCmd(a *app) *cobra.Command {
 	}
 	jsonFlag(cmd.Flags(), &asJSON)
 	return cmd
-}
-
-func diffTarballs(before, after string) ([]archive.Change, error) {
-	var members [2][]archive.Member
-	for i, path := range []string{before, after} {
-		listing, err := archive.Inspect(path)
-		if err != nil {
-			return nil, inTarball(path, err)
-		}
-		for _, m := range listing.Members {
-			members[i] = append(members[i], m.Member)
-		}
-	}
-	return archive.Diff(members[0], members[1]), nil
 }
 
 func changesJSON(changes []archive.Change) []changedMember {

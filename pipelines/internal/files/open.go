@@ -26,8 +26,20 @@ func (e *IrregularError) Error() string {
 }
 
 // Open opens a regular file for reading. It refuses a symbolic link, and never
-// waits for a pipe or a device.
+// waits for a pipe or a device. A file may be replaced by another at any time.
 func Open(path string) (*os.File, error) {
+	for range 10 {
+		if file, err := open(path); !errors.Is(err, errReplaced) {
+			return file, err
+		}
+	}
+	return nil, fmt.Errorf("%s %w", path, errReplaced)
+}
+
+// errReplaced is the error of a file that is another than was examined.
+var errReplaced = errors.New("was replaced while it was opened")
+
+func open(path string) (*os.File, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
@@ -159,7 +171,7 @@ func same(path string, want fs.FileInfo, file *os.File, err error) (*os.File, er
 	}
 	got, err := file.Stat()
 	if err == nil && !os.SameFile(got, want) {
-		err = fmt.Errorf("%s was replaced while it was opened", path)
+		err = fmt.Errorf("%s %w", path, errReplaced)
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
