@@ -74,3 +74,70 @@ func warn(w io.Writer, warnings []versions.Warning) {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
 }
+
+// The flags that several verbs share, a function for each.
+
+func archFlag(flags *pflag.FlagSet, arch *string) {
+	flags.StringVar(arch, "arch", "", "architecture to build for, such as x86_64 or arm64 (default: this machine's)")
+}
+
+func jsonFlag(flags *pflag.FlagSet, json *bool) {
+	flags.BoolVar(json, "json", false, "print the result as JSON")
+}
+
+// selectionFlags are those of verbs that take assets: NAME..., --set SET or --all.
+func selectionFlags(flags *pflag.FlagSet, s *workspace.Selection) {
+	archFlag(flags, &s.Arch)
+	flags.StringVar(&s.Set, "set", "", "the assets of this release set")
+	flags.BoolVar(&s.All, "all", false, "all assets of the architecture")
+	flags.StringSliceVar(&s.Without, "without", nil, "assets to leave out of --set or --all")
+}
+
+// cacheFlag names the registry behind the local cache.
+func cacheFlag(flags *pflag.FlagSet, a *app, registry *string) {
+	flags.StringVar(registry, "cache", a.environment().Cache,
+		"registry behind the local cache, HOST[:PORT]/PATH (default: $ARTEFACT_REGISTRY/$ARTEFACT_REPOSITORY)")
+	flags.Lookup("cache").DefValue = "" // It may contain a password.
+}
+
+// sourceFlag names local files to take sources from.
+func sourceFlag(flags *pflag.FlagSet, given *map[string]string) {
+	flags.StringToStringVar(given, "source", nil, "take a source from a local file whose hash is declared, or from a clone that has its commit: NAME=PATH")
+}
+
+func allowDirtyFlag(flags *pflag.FlagSet, allow *bool) {
+	flags.BoolVar(allow, "allow-dirty", false, "push even if an input is not as it is committed")
+}
+
+// pushFlag says whether to push; the flag overrides the variable.
+type pushFlag struct {
+	push  bool
+	flags *pflag.FlagSet
+}
+
+func (o *pushFlag) add(flags *pflag.FlagSet, usage string) {
+	o.flags = flags
+	flags.BoolVar(&o.push, "push", false, usage+" (default: PUSH_TO_REGISTRY is yes)")
+}
+
+// wanted says whether to push. There must be a registry then.
+func (o *pushFlag) wanted(ws *workspace.Workspace) (bool, error) {
+	wanted, err := ws.Environment.Push.On(false)
+	if o.flags.Changed("push") {
+		wanted, err = o.push, nil
+	}
+	if err == nil && wanted && ws.Store.Registry == nil {
+		err = workspace.ErrNoRegistry
+	}
+	return wanted && err == nil, err
+}
+
+// selected takes the arguments as names of assets. An optional selection is of all
+// assets of the architecture if the command line makes none.
+func selected(s *workspace.Selection, optional bool) cobra.PositionalArgs {
+	return arguments(func(_ *cobra.Command, names []string) error {
+		s.Names = names
+		s.All = s.All || optional && len(names) == 0 && s.Set == ""
+		return s.Check()
+	})
+}

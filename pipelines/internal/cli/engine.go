@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -134,4 +136,63 @@ func superviseCmd() *cobra.Command {
 		Args:   arguments(cobra.NoArgs),
 		RunE:   func(cmd *cobra.Command, _ []string) error { return embedded.Supervise(cmd.Context()) },
 	}
+}
+
+func doctorCmd(a *app) *cobra.Command {
+	var o engineOptions
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Print which engine would be used, and what is missing",
+		Example: `  pipelines doctor
+  pipelines doctor --engine tcp://builder.example:1234 --json`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			folders, err := a.find()
+			if err != nil {
+				return err
+			}
+			d, err := o.finder(a, folders, nil).Diagnose(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(a.Stdout, d)
+			}
+			return printDiagnosis(a.Stdout, d)
+		},
+	}
+	cmd.Flags().StringVar(&o.engine, "engine", "", "Dagger engine to use instead of looking for one")
+	jsonFlag(cmd.Flags(), &asJSON)
+	return cmd
+}
+
+func printDiagnosis(w io.Writer, d engine.Diagnosis) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	chosen, mismatch := "none", ""
+	if d.Engine != nil {
+		chosen = d.Engine.String()
+	}
+	if d.SDK != d.Embedded.Version {
+		mismatch = " (NOT the version of the SDK)"
+	}
+	fmt.Fprintf(table, "engine\t%s\ndagger SDK\t%s\nembedded engine\t%s, %s%s\n", chosen, d.SDK, d.Embedded.Version, d.Embedded.State, mismatch)
+	for _, r := range d.Requirements {
+		state := "found"
+		if !r.Present {
+			state = "MISSING, package " + r.Package
+		}
+		fmt.Fprintf(table, "  %s\t%s (%s)\n", r.Name, state, r.Why)
+	}
+	fmt.Fprintf(table, "caches\t%s\n", d.Cache)
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if d.Install != "" {
+		fmt.Fprintf(w, "\nThe embedded engine needs packages that are not installed. A build as root installs them; by hand:\n  %s\n", d.Install)
+	}
+	if d.Problem != "" {
+		fmt.Fprintf(w, "\n%s\n", d.Problem)
+	}
+	return nil
 }

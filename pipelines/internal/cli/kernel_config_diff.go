@@ -46,22 +46,8 @@ count, and an absent option is not set.`,
 		}),
 	}
 	kernelArchFlag(cmd, &o.arch)
-	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print the differences as JSON")
+	jsonFlag(cmd.Flags(), &o.asJSON)
 	return cmd
-}
-
-// difference is an option of `kernel-config diff --json`; a side without the option
-// is null.
-type difference struct {
-	Name string      `json:"name"`
-	A    *sideOption `json:"a"`
-	B    *sideOption `json:"b"`
-}
-
-type sideOption struct {
-	Value string `json:"value"`
-	Path  string `json:"path"`
-	Line  int    `json:"line"`
 }
 
 func runKernelConfigDiff(ctx context.Context, w io.Writer, o kernelConfigDiffOptions, ws *workspace.Workspace, args []string) error {
@@ -75,20 +61,9 @@ func runKernelConfigDiff(ctx context.Context, w io.Writer, o kernelConfigDiffOpt
 	}
 	differences := kconfig.Compare(sides[0], sides[1])
 	if o.asJSON {
-		out := make([]difference, len(differences))
-		for i, d := range differences {
-			out[i] = difference{d.Name, jsonSide(d.A), jsonSide(d.B)}
-		}
-		return printJSON(w, out)
+		return printJSON(w, append([]kconfig.Difference{}, differences...)) // never null
 	}
 	return printDifferences(w, args, differences)
-}
-
-func jsonSide(o *kconfig.Option) *sideOption {
-	if o == nil {
-		return nil
-	}
-	return &sideOption{o.Value, o.Path, o.Line}
 }
 
 // aKernel is VARIANT or VARIANT@ARCH, optionally after a revision and a colon.

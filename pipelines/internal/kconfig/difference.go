@@ -16,8 +16,9 @@ type Side struct {
 // Difference is an option that differs between two sides. A side without the option
 // is nil.
 type Difference struct {
-	Name string
-	A, B *Option
+	Name string  `json:"name"`
+	A    *Option `json:"a"`
+	B    *Option `json:"b"`
 }
 
 // Compare returns the options that differ between two sides, sorted by name. If one

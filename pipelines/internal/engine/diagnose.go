@@ -1,0 +1,51 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
+)
+
+// Diagnosis is which engine would be used, and what is missing.
+type Diagnosis struct {
+	// Engine is the one that a build would use; nil if there is none, for the reason
+	// in Problem.
+	Engine  *Endpoint `json:"engine"`
+	Problem string    `json:"problem,omitempty"`
+	// SDK and Embedded are versions of Dagger.
+	SDK      string          `json:"sdk"`
+	Embedded embedded.Status `json:"embedded"`
+	// Requirements are those of the embedded engine.
+	Requirements []Requirement `json:"requirements"`
+	// Install is the command that installs what is missing.
+	Install string `json:"install,omitempty"`
+	Cache   string `json:"cache"`
+}
+
+// Requirement is a program that the embedded engine needs.
+type Requirement struct {
+	host.Requirement
+	Present bool `json:"present"`
+}
+
+// Diagnose looks for an engine, and for what the embedded one needs. It starts and
+// installs nothing.
+func (f Finder) Diagnose(ctx context.Context) (d Diagnosis, err error) {
+	d = Diagnosis{SDK: SDKVersion(), Cache: f.Manager.CacheDir}
+	if endpoint, err := f.Choose(ctx); err != nil {
+		d.Problem = err.Error()
+	} else {
+		d.Engine = &endpoint
+	}
+	if d.Embedded, err = f.Manager.Status(); err != nil {
+		return d, err
+	}
+	for _, r := range host.Requirements() {
+		d.Requirements = append(d.Requirements, Requirement{r, r.Present()})
+	}
+	if missing := host.Missing(); len(missing) > 0 {
+		d.Install = host.InstallCommand(missing)
+	}
+	return d, nil
+}
