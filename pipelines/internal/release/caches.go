@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
@@ -11,6 +13,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -18,6 +21,8 @@ import (
 type Component struct {
 	Asset string       `json:"asset"`
 	Arch  catalog.Arch `json:"arch"`
+	// Version is that of upstream, "" for none.
+	Version string `json:"version,omitempty"`
 	// State is "hit", "build" or "pending", Where the cache of a hit, and Why the
 	// reason why it is not one.
 	State build.State `json:"state"`
@@ -44,7 +49,11 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 	var components []Component
 	for _, name := range names {
 		s := plan.Step(name)
-		c := Component{Asset: name, Arch: arch, State: s.State, Where: s.Where, Key: s.Key, Digest: s.Digest, Size: s.Size, Artifact: s.Artifact()}
+		asset, err := ws.Catalog.Find(name, arch)
+		if err != nil {
+			return nil, err
+		}
+		c := Component{Asset: name, Arch: arch, Version: versionOf(ws.Resolver.Versions, asset), State: s.State, Where: s.Where, Key: s.Key, Digest: s.Digest, Size: s.Size, Artifact: s.Artifact()}
 		switch s.State {
 		case build.Pending:
 			c.Why = "its key depends on " + strings.Join(s.PendingOn, ", ") + ", to be built first"
@@ -54,6 +63,21 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 		components = append(components, c)
 	}
 	return components, nil
+}
+
+// versionOf returns the versions and tags among an asset's pins: "v6.18.15".
+func versionOf(pins *versions.File, asset catalog.Asset) string {
+	var found []string
+	for _, path := range slices.Sorted(maps.Values(asset.Pins)) {
+		if !strings.HasSuffix(path, ".version") && !strings.HasSuffix(path, ".tag") {
+			continue
+		}
+		// The key of the asset was made from the same pins.
+		if value, err := pins.Pin(path); err == nil && !slices.Contains(found, value) {
+			found = append(found, value)
+		}
+	}
+	return strings.Join(found, ", ")
 }
 
 // prove looks for a proof of each artifact that passed.

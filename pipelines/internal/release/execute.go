@@ -12,14 +12,36 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
+// Released is the result of a release.
+type Released struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	// URL is the page of the release, "" if it is not on GitHub; Draft is true if it
+	// is not public.
+	URL   string `json:"url"`
+	Draft bool   `json:"draft"`
+	Files []File `json:"files"`
+	// Images are the images and the index of each repository.
+	Images []ReleasedImage `json:"images"`
+	// Finished is true if an earlier run had published everything already: then this
+	// one did nothing, and Files and Images are empty.
+	Finished bool `json:"finished"`
+}
+
+// ReleasedImage is an image or, without an architecture, the index of all images.
+type ReleasedImage struct {
+	GoArch string `json:"goarch,omitempty"`
+	payload.Pushed
+}
+
 // run is one execution of a Plan.
 type run struct {
 	*Job
 	plan     *Plan
 	page     github.Release
 	images   []*payload.Image
-	pushed   []pushedTo
-	files    []github.File
+	pushed   []pushed
+	notes    string
 	released Released
 }
 
@@ -30,7 +52,7 @@ type run struct {
 func (p *Plan) Execute(ctx context.Context) (released Released, err error) {
 	j := p.job
 	r := &run{Job: j, plan: p, page: p.github.release, released: Released{
-		Version: j.Version, Commit: j.Commit, Files: []ReleasedFile{}, Images: []ReleasedImage{},
+		Version: j.Version, Commit: j.Commit, Files: []File{}, Images: []ReleasedImage{},
 	}}
 	if err := p.Err(); err != nil {
 		return r.released, err
@@ -51,7 +73,7 @@ func (p *Plan) Execute(ctx context.Context) (released Released, err error) {
 		unlock()
 	}()
 	for _, step := range []func(context.Context) error{
-		r.pushAssets, r.merge, r.pushImages, r.checkTags, r.writeFiles, r.upload, r.verify, r.tagImages, r.publish,
+		r.pushAssets, r.writeFiles, r.pushImages, r.checkTags, r.writeNotes, r.upload, r.verify, r.tagImages, r.publish,
 	} {
 		if err := step(ctx); err != nil {
 			return r.released, err
@@ -75,21 +97,28 @@ func (r *run) pushAssets(ctx context.Context) error {
 	return nil
 }
 
-// merge writes the merged tarballs.
-func (r *run) merge(ctx context.Context) error {
-	for _, plan := range r.plan.merges {
-		name := PublishedFile(plan.Report.Set, r.Version, plan.Report.Arch)
-		stage := r.Report.Stage(name, "merge")
-		changed, err := plan.Write(ctx, r.path(name), stage)
-		var digest string
-		if err == nil {
-			digest, err = digestOfFile(ctx, r.path(name))
+// writeFiles writes the files of the release. The sums come last.
+func (r *run) writeFiles(ctx context.Context) error {
+	for _, file := range r.plan.Files {
+		var err error
+		switch {
+		case file.merge != nil:
+			stage := r.Report.Stage(file.Name, "merge")
+			var changed bool
+			if changed, err = file.merge.Write(ctx, file.Path, stage); err == nil {
+				file.Digest, err = digestOfFile(ctx, file.Path)
+			}
+			stage.End(err, file.merge.Detail(changed))
+		case file.Name == SumsName:
+			file.fill(Sums(r.released.Files))
+			fallthrough
+		default:
+			err = files.Write(file.Path, file.content, 0o644)
 		}
-		stage.End(err, plan.Detail(changed))
 		if err != nil {
 			return err
 		}
-		r.files = append(r.files, github.File{Name: name, Path: r.path(name), Size: plan.Report.Size, Digest: digest})
+		r.released.Files = append(r.released.Files, file)
 	}
 	return nil
 }

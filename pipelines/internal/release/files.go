@@ -1,27 +1,68 @@
 package release
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
-// The files of a release that are not tarballs or reports: SumsName has the SHA-256 of
-// the others. NotesName stays in the output folder and has the text of the page.
+// SumsName is the file of a release that has the SHA-256 of the others. NotesName stays
+// in the output folder and has the text of the page.
 const (
 	SumsName  = "SHA256SUMS"
 	NotesName = "notes.md"
 )
+
+// File is a file of a release, planned or written.
+type File struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
+	// Digest is "sha256:<hex>", "" as long as it is not known.
+	Digest string `json:"digest,omitempty"`
+	// Size is in bytes; unless Exact, it is the sum of the components' tarballs,
+	// which is a little more.
+	Size  int64 `json:"size"`
+	Exact bool  `json:"exact"`
+	// Action is what GitHub's copy needs, "compare" as long as that is not known, ""
+	// if nothing is sent to GitHub.
+	Action github.Action `json:"action,omitempty"`
+
+	// merge makes a tarball, and content is that of any other file.
+	merge   *MergePlan
+	content []byte
+}
+
+// fill sets the content of a file.
+func (f *File) fill(content []byte) {
+	sum := sha256.Sum256(content)
+	f.content, f.Size, f.Exact, f.Digest = content, int64(len(content)), true, "sha256:"+hex.EncodeToString(sum[:])
+}
+
+// compare is the action for a file whose content is not known yet.
+const compare github.Action = "compare"
+
+// action returns what a file needs, if GitHub has these.
+func (f *File) action(there []github.Asset) github.Action {
+	i := slices.IndexFunc(there, func(asset github.Asset) bool { return asset.Name == f.Name })
+	switch {
+	case i < 0:
+		return github.Upload
+	case !there[i].Whole():
+		return github.Resume
+	case f.Digest == "" || there[i].Digest == "":
+		return compare
+	case f.Digest == there[i].Digest:
+		return github.Keep
+	}
+	return github.Replace
+}
 
 // pinsFile and reportFile are the names of files of a release.
 func pinsFile(version string) string { return "kata-containers-" + version + "-versions.yaml" }
@@ -32,134 +73,36 @@ func reportFile(tarball string) string {
 
 // fileNames are those of the files of the release.
 func (j *Job) fileNames() []string {
-	var names []string
+	names := []string{pinsFile(j.Version), SumsName}
 	for _, arch := range j.Arches {
 		for _, set := range j.sets(arch) {
 			tarball := PublishedFile(set.Name, j.Version, arch)
 			names = append(names, tarball, reportFile(tarball))
 		}
 	}
-	return append(names, pinsFile(j.Version), SumsName)
+	return names
 }
 
-// generated reports whether a Job gives a file this name: an architecture or a set that
-// the release had once leaves such files in a draft, perhaps from another commit.
+// sets returns the release sets that have assets on an architecture.
+func (j *Job) sets(arch catalog.Arch) []catalog.Set {
+	return slices.DeleteFunc(slices.Clone(j.Catalog.Sets), func(set catalog.Set) bool { return len(set.Components[arch]) == 0 })
+}
+
+// generated reports whether a Job gives a file this name: an architecture that the
+// release had once leaves such files in a draft, perhaps from another commit.
 func (j *Job) generated(name string) bool {
-	for _, set := range j.Catalog.Sets {
-		for _, arch := range catalog.Arches() {
-			tarball := PublishedFile(set.Name, j.Version, arch)
-			if name == tarball || name == reportFile(tarball) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(j.Catalog.Sets, func(set catalog.Set) bool {
+		return strings.HasPrefix(name, sizes.MergedName(set.Name)+"-"+j.Version+"-")
+	})
 }
 
-// digestOf returns the digest of a content, "sha256:<hex>".
-func digestOf(content []byte) string {
-	sum := sha256.Sum256(content)
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-// fileOf plans a file whose content is known.
-func fileOf(name string, content []byte) PlannedFile {
-	return PlannedFile{Name: name, Size: int64(len(content)), Exact: true, digest: digestOf(content)}
-}
-
-// contentOf returns the report that is published with a merged tarball. It does not
+// published returns the report that is published with a merged tarball. It does not
 // compare: it is the same whichever release came before.
-func contentOf(merge *MergePlan) ([]byte, error) {
-	report := merge.Report
+func published(report sizes.Report) ([]byte, error) {
 	report.Change = nil
 	data, err := json.Marshal(report)
 	if err != nil {
 		return nil, fmt.Errorf("writing the report: %w", err)
 	}
 	return append(data, '\n'), nil
-}
-
-// add writes a small file and adds it to the release.
-func (r *run) add(name string, content []byte) error {
-	r.files = append(r.files, github.File{Name: name, Path: r.path(name), Size: int64(len(content)), Digest: digestOf(content)})
-	return files.Write(r.path(name), content, 0o644)
-}
-
-// writeFiles writes the files of the release that are not tarballs, and the notes.
-func (r *run) writeFiles(ctx context.Context) error {
-	for _, merge := range r.plan.merges {
-		report, err := contentOf(merge)
-		if err != nil {
-			return err
-		}
-		if err := r.add(reportFile(PublishedFile(merge.Report.Set, r.Version, merge.Report.Arch)), report); err != nil {
-			return err
-		}
-	}
-	if err := r.add(pinsFile(r.Version), r.Pins); err != nil {
-		return err
-	}
-	if err := r.add(SumsName, Sums(r.files)); err != nil {
-		return err
-	}
-	for _, file := range r.files {
-		r.released.Files = append(r.released.Files, ReleasedFile{Name: file.Name, Path: file.Path, Digest: file.Digest, Size: file.Size})
-	}
-	notes, err := r.notes(ctx)
-	if err != nil {
-		return err
-	}
-	return files.Write(r.path(NotesName), []byte(notes), 0o644)
-}
-
-// notes returns the text of the release.
-func (r *run) notes(ctx context.Context) (string, error) {
-	notes := Notes{Version: r.Version, Commit: r.Commit, Files: r.files}
-	for _, to := range r.pushed {
-		image := NotedImage{Reference: to.repository.String() + ":" + r.Version, Digest: to.index.Digest}
-		for _, of := range r.images {
-			image.Arches = append(image.Arches, of.GoArch())
-		}
-		notes.Images = append(notes.Images, image)
-	}
-	for _, c := range r.Components {
-		asset, err := r.Catalog.Find(c.Asset, c.Arch)
-		if err != nil {
-			return "", err
-		}
-		notes.Components = append(notes.Components, NotedComponent{
-			Name: c.Asset, Arch: c.Arch.GoArch(), Version: r.versionOf(asset), Size: c.Size, Digest: c.Digest, Key: c.Key,
-		})
-	}
-	if r.plan.github.previous != nil {
-		notes.Previous = r.plan.github.previous.Tag
-		var err error
-		if notes.Pins, notes.PinsUnknown, err = r.plan.previousPins(ctx); err != nil {
-			return "", err
-		}
-	}
-	return notes.Markdown(), nil
-}
-
-// versionOf returns the versions and tags among an asset's pins: "v6.18.15".
-func (j *Job) versionOf(asset catalog.Asset) string {
-	var found []string
-	for _, path := range slices.Sorted(maps.Values(asset.Pins)) {
-		if !strings.HasSuffix(path, ".version") && !strings.HasSuffix(path, ".tag") {
-			continue
-		}
-		// The keys of the components were made from the same pins.
-		if value, err := j.Versions.Pin(path); err == nil && !slices.Contains(found, value) {
-			found = append(found, value)
-		}
-	}
-	return strings.Join(found, ", ")
-}
-
-// pushedTo is what a repository of images has.
-type pushedTo struct {
-	repository *payload.Repository
-	index      payload.Pushed
-	// at is where Released has the index.
-	at int
 }

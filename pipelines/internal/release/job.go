@@ -54,17 +54,6 @@ type Job struct {
 	Report *progress.Reporter
 }
 
-// sets returns the release sets that have assets on an architecture.
-func (j *Job) sets(arch catalog.Arch) []catalog.Set {
-	var sets []catalog.Set
-	for _, set := range j.Catalog.Sets {
-		if len(set.Components[arch]) > 0 {
-			sets = append(sets, set)
-		}
-	}
-	return sets
-}
-
 // Names returns the assets of all release sets of a catalog on an architecture, each
 // once.
 func Names(assets *catalog.Catalog, arch catalog.Arch) []string {
@@ -103,39 +92,4 @@ func (j *Job) of(set catalog.Set, arch catalog.Arch) []Component {
 		}
 	}
 	return components
-}
-
-// Released is the result of a release.
-type Released struct {
-	Version string `json:"version"`
-	Commit  string `json:"commit"`
-	// URL is the page of the release, "" if it is not on GitHub; Draft is true if it
-	// is not public.
-	URL   string `json:"url"`
-	Draft bool   `json:"draft"`
-	// Files are those of the release.
-	Files []ReleasedFile `json:"files"`
-	// Images are the index of each repository, and the images in it.
-	Images []ReleasedImage `json:"images"`
-	// Finished is true if an earlier run had published everything already: then this
-	// one did nothing, and Files and Images are empty.
-	Finished bool `json:"finished"`
-}
-
-// ReleasedFile is a file of a release.
-type ReleasedFile struct {
-	Name string `json:"name"`
-	Path string `json:"path"`
-	// Digest is "sha256:<hex>", Size in bytes.
-	Digest string `json:"digest"`
-	Size   int64  `json:"size"`
-	// Action is what it needed on GitHub, "" if it is not there.
-	Action github.Action `json:"action,omitempty"`
-}
-
-// ReleasedImage is an image, or the index of images.
-type ReleasedImage struct {
-	// GoArch is the architecture, "" for the index.
-	GoArch string `json:"goarch,omitempty"`
-	payload.Pushed
 }

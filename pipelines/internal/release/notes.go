@@ -2,13 +2,15 @@ package release
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 )
 
 // Notes are what the text of a release is made of.
@@ -16,11 +18,11 @@ type Notes struct {
 	// Version is the release, Commit what it was built from, in hex; "" for none.
 	Version, Commit string
 	// Files are those of the release.
-	Files []github.File
+	Files []File
 	// Images are the payload images and the index of them.
 	Images []NotedImage
 	// Components are the assets in the release, of all architectures.
-	Components []NotedComponent
+	Components []Component
 	// Previous is the release before, "" for none; Pins are the changes since then,
 	// or PinsUnknown says why they are not known.
 	Previous    string
@@ -34,17 +36,6 @@ type NotedImage struct {
 	Reference, Digest string
 	// Arches are the architectures, as Go names them.
 	Arches []string
-}
-
-// NotedComponent is an asset on one architecture.
-type NotedComponent struct {
-	// Name is that of the asset, Arch as Go names it.
-	Name, Arch string
-	// Version is that of upstream, "" for none.
-	Version string
-	// Size and Digest are those of its tarball, Key that of its recipe.
-	Size        int64
-	Digest, Key string
 }
 
 // Markdown returns the text: the files, images and components with sizes and
@@ -89,8 +80,8 @@ func (n Notes) images(text *strings.Builder) {
 // too wide to read.
 func (n Notes) components(text *strings.Builder) {
 	components := slices.Clone(n.Components)
-	slices.SortStableFunc(components, func(a, b NotedComponent) int {
-		return cmp.Or(strings.Compare(a.Arch, b.Arch), strings.Compare(a.Name, b.Name))
+	slices.SortStableFunc(components, func(a, b Component) int {
+		return cmp.Or(strings.Compare(a.Arch.GoArch(), b.Arch.GoArch()), strings.Compare(a.Asset, b.Asset))
 	})
 	for i, component := range components {
 		if i == 0 {
@@ -100,10 +91,10 @@ func (n Notes) components(text *strings.Builder) {
 			if i > 0 {
 				text.WriteString("\n</details>\n")
 			}
-			fmt.Fprintf(text, "\n<details><summary>%s</summary>\n\n", component.Arch)
+			fmt.Fprintf(text, "\n<details><summary>%s</summary>\n\n", component.Arch.GoArch())
 			markdown.Table(text, "component", "version", "size", "sha256", "key")
 		}
-		markdown.Row(text, markdown.Code(component.Name), markdown.Plain(component.Version), progress.Size(component.Size),
+		markdown.Row(text, markdown.Code(component.Asset), markdown.Plain(component.Version), progress.Size(component.Size),
 			markdown.Code(strings.TrimPrefix(component.Digest, "sha256:")), markdown.Code(short(component.Key)))
 	}
 	if len(components) > 0 {
@@ -132,3 +123,27 @@ func (n Notes) pins(text *strings.Builder) {
 
 // short returns enough of a key to look for it.
 func short(key string) string { return key[:min(len(key), 12)] }
+
+// writeNotes writes the text of the release.
+func (r *run) writeNotes(ctx context.Context) error {
+	notes := Notes{Version: r.Version, Commit: r.Commit, Files: r.released.Files, Components: r.Components}
+	for _, p := range r.pushed {
+		if p.GoArch != "" {
+			continue
+		}
+		image := NotedImage{Reference: p.repository.String() + ":" + r.Version, Digest: p.Digest}
+		for _, of := range r.images {
+			image.Arches = append(image.Arches, of.GoArch())
+		}
+		notes.Images = append(notes.Images, image)
+	}
+	if r.plan.github.previous != nil {
+		notes.Previous = r.plan.github.previous.Tag
+		var err error
+		if notes.Pins, notes.PinsUnknown, err = r.plan.previousPins(ctx); err != nil {
+			return err
+		}
+	}
+	r.notes = notes.Markdown()
+	return files.Write(filepath.Join(r.Output, NotesName), []byte(r.notes), 0o644)
+}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -44,12 +44,12 @@ func notes(t *testing.T) Notes {
 	digest := "sha256:" + strings.Repeat("0f", 32)
 	return Notes{
 		Version: "3.28.0", Commit: strings.Repeat("c", 40), Previous: "3.27.0",
-		Files:  []github.File{{Name: "kata-static-3.28.0-amd64.tar.zst", Size: 1234567890, Digest: digest}, {Name: "SHA256SUMS", Size: 99, Digest: digest}},
+		Files:  []File{{Name: "kata-static-3.28.0-amd64.tar.zst", Size: 1234567890, Digest: digest}, {Name: "SHA256SUMS", Size: 99, Digest: digest}},
 		Images: []NotedImage{{"quay.io/kata-containers/kata-deploy:3.28.0", digest, []string{"amd64", "s390x"}}},
-		Components: []NotedComponent{
-			{"qemu", "amd64", "10.2.2", 12345678, digest, strings.Repeat("a", 64)},
-			{"kernel", "s390x", "v6.18.15", 5 << 20, digest, strings.Repeat("b", 64)},
-			{"kernel", "amd64", "v6.18.15", 6 << 20, digest, strings.Repeat("c", 64)},
+		Components: []Component{
+			{Asset: "qemu", Arch: catalog.X86_64, Version: "10.2.2", Size: 12345678, Digest: digest, Key: strings.Repeat("a", 64)},
+			{Asset: "kernel", Arch: catalog.S390X, Version: "v6.18.15", Size: 5 << 20, Digest: digest, Key: strings.Repeat("b", 64)},
+			{Asset: "kernel", Arch: catalog.X86_64, Version: "v6.18.15", Size: 6 << 20, Digest: digest, Key: strings.Repeat("c", 64)},
 		},
 		Pins: append(ComparePins(pinsOf(t, "before.yaml"), pinsOf(t, "after.yaml")), PinChange{"assets.odd", "a|b", "`c`\nd"}),
 	}
@@ -117,7 +117,7 @@ func TestSums(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got := Sums([]github.File{
+	got := Sums([]File{
 		{Name: "b.tar.zst", Digest: "sha256:27dd8ed44a83ff94d557f9fd0412ed5a8cbca69ea04922d88c01184a07300a5a"},
 		{Name: "a.tar.zst", Digest: "sha256:2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806"},
 	})

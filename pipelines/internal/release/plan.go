@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
@@ -23,7 +22,7 @@ type Plan struct {
 	Finished   bool           `json:"finished"`
 	URL        string         `json:"url"`
 	Components []Component    `json:"assets"`
-	Files      []PlannedFile  `json:"files"`
+	Files      []File         `json:"files"`
 	Images     []PlannedImage `json:"images"`
 	// Cache is the registry that artifacts are pushed to, "" for none.
 	Cache string `json:"cache"`
@@ -35,33 +34,15 @@ type Plan struct {
 
 	job    *Job
 	github state
-	merges []*MergePlan
 	errs   []error
 }
-
-// PlannedFile is a file of a release.
-type PlannedFile struct {
-	Name string `json:"name"`
-	// Size is in bytes; unless Exact, it is the sum of the components' tarballs,
-	// which is a little more.
-	Size  int64 `json:"size"`
-	Exact bool  `json:"exact"`
-	// Action is what GitHub's copy needs, "compare" as long as that is not known, ""
-	// if nothing is sent to GitHub.
-	Action github.Action `json:"action"`
-
-	digest string // "" as long as it is not known
-}
-
-// compare is the action for a file whose content is not known yet.
-const compare github.Action = "compare"
 
 // Plan decides what is to be done. It changes nothing, but pulls what only the registry
 // has into the local store. An error is a failure to look; what stands in the way of
 // the release is in Problems.
 func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	p := &Plan{
-		job: j, Version: j.Version, Commit: j.Commit, Cache: j.PushTo, Problems: []string{}, Components: j.Components, Files: []PlannedFile{}, Images: []PlannedImage{},
+		job: j, Version: j.Version, Commit: j.Commit, Cache: j.PushTo, Problems: []string{}, Components: j.Components, Files: []File{}, Images: []PlannedImage{},
 	}
 	p.problem(j.Problems...)
 	if j.Commit == "" && len(j.Problems) == 0 {
@@ -87,20 +68,33 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	}
 	// Nothing is pulled for a release that is refused anyway.
 	exact := len(p.errs) == 0 && errors.Join(unready...) == nil
+	var reports []File
 	for _, arch := range j.Arches {
 		for _, set := range j.sets(arch) {
-			if err := p.planTarball(ctx, set, arch, exact); err != nil {
+			tarball, report, err := p.planTarball(ctx, set, arch, exact)
+			if err != nil {
 				return nil, err
 			}
+			p.Files, reports = append(p.Files, tarball), append(reports, report)
 		}
 	}
-	p.Files = append(p.Files, fileOf(pinsFile(j.Version), j.Pins))
-	p.planSums()
-	for i, file := range p.Files {
-		p.Files[i].Action = p.action(file)
+	pins, sums := j.file(pinsFile(j.Version)), j.file(SumsName)
+	pins.fill(j.Pins)
+	p.Files = append(append(p.Files, reports...), pins)
+	if !slices.ContainsFunc(p.Files, func(f File) bool { return f.Digest == "" }) {
+		sums.fill(Sums(p.Files))
+	}
+	p.Files = append(p.Files, sums)
+	if j.GitHub != nil {
+		for i := range p.Files {
+			p.Files[i].Action = p.Files[i].action(p.github.there)
+		}
 	}
 	return p, ctx.Err()
 }
+
+// file returns a file of the release that is not planned yet.
+func (j *Job) file(name string) File { return File{Name: name, Path: filepath.Join(j.Output, name)} }
 
 // problem adds what stands in the way.
 func (p *Plan) problem(errs ...error) {
@@ -134,24 +128,23 @@ func (p *Plan) page(ctx context.Context) {
 
 // planTarball plans a merged tarball and its report: if exact to the byte, otherwise by
 // the sizes of the components.
-func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Arch, exact bool) error {
+func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Arch, exact bool) (tarball, report File, err error) {
 	j := p.job
-	name := PublishedFile(set.Name, j.Version, arch)
+	tarball = j.file(PublishedFile(set.Name, j.Version, arch))
+	report = j.file(reportFile(tarball.Name))
 	components := j.of(set, arch)
 	if !exact {
-		file := PlannedFile{Name: name}
 		for _, c := range components {
-			file.Size += c.Size
+			tarball.Size += c.Size
 		}
-		if limit := cmp.Or(j.Limit, sizes.Limit); file.Size >= limit {
-			p.problem(fmt.Errorf("%s would be about %d bytes long, and must stay below %d", name, file.Size, limit))
+		if limit := cmp.Or(j.Limit, sizes.Limit); tarball.Size >= limit {
+			p.problem(fmt.Errorf("%s would be about %d bytes long, and must stay below %d", tarball.Name, tarball.Size, limit))
 		}
-		p.Files = append(p.Files, file, PlannedFile{Name: reportFile(name)})
-		return nil
+		return tarball, report, nil
 	}
 	tarballs, err := Tarballs(ctx, j.Store, components)
 	if err != nil {
-		return err
+		return tarball, report, err
 	}
 	merge, err := Merge{
 		Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: j.Version, Catalog: j.Catalog, Limit: j.Limit},
@@ -159,24 +152,20 @@ func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Ar
 	}.Plan(ctx)
 	if err != nil {
 		p.problem(err)
-		p.Files = append(p.Files, PlannedFile{Name: name}, PlannedFile{Name: reportFile(name)})
-		return context.Cause(ctx)
+		return tarball, report, context.Cause(ctx)
 	}
-	report, err := contentOf(merge)
+	content, err := published(merge.Report)
 	if err != nil {
-		return err
+		return tarball, report, err
 	}
-	if err := p.compare(ctx, merge); err != nil {
-		return err
+	report.fill(content)
+	tarball.merge, tarball.Size, tarball.Exact = merge, merge.Report.Size, true
+	if tarball.Digest, err = merge.InPlace(ctx, tarball.Path); err != nil {
+		return tarball, report, err
 	}
+	err = p.compare(ctx, merge)
 	p.problem(merge.Report.Check(j.Strict))
-	p.merges = append(p.merges, merge)
-	file := PlannedFile{Name: name, Size: merge.Report.Size, Exact: true}
-	if file.digest, err = merge.InPlace(ctx, j.path(name)); err != nil {
-		return err
-	}
-	p.Files = append(p.Files, file, fileOf(reportFile(name), report))
-	return nil
+	return tarball, report, err
 }
 
 // compare compares a merge with the previous release, and warns about budgets.
@@ -198,38 +187,3 @@ func (p *Plan) compare(ctx context.Context, merge *MergePlan) error {
 	}
 	return nil
 }
-
-// planSums plans SHA256SUMS, which is known once all other files are.
-func (p *Plan) planSums() {
-	sums := PlannedFile{Name: SumsName}
-	var all []github.File
-	for _, file := range p.Files {
-		all = append(all, github.File{Name: file.Name, Digest: file.digest})
-	}
-	if !slices.ContainsFunc(p.Files, func(f PlannedFile) bool { return f.digest == "" }) {
-		sums = fileOf(SumsName, Sums(all))
-	}
-	p.Files = append(p.Files, sums)
-}
-
-// action returns what a file needs on GitHub.
-func (p *Plan) action(file PlannedFile) github.Action {
-	if p.job.GitHub == nil {
-		return ""
-	}
-	i := slices.IndexFunc(p.github.there, func(asset github.Asset) bool { return asset.Name == file.Name })
-	switch {
-	case i < 0:
-		return github.Upload
-	case !p.github.there[i].Whole():
-		return github.Resume
-	case file.digest == "" || p.github.there[i].Digest == "":
-		return compare
-	case file.digest == p.github.there[i].Digest:
-		return github.Keep
-	}
-	return github.Replace
-}
-
-// path returns where a file of the release is written.
-func (j *Job) path(name string) string { return filepath.Join(j.Output, name) }

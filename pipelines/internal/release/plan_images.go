@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
@@ -29,25 +28,19 @@ func (p *Plan) planImages(ctx context.Context) error {
 	for _, repository := range j.Repositories {
 		look := looking{p, repository, false}
 		for _, image := range j.Images {
-			if err := look.image(ctx, image.GoArch, payload.ImageTags(j.Commit, version, image.GoArch)); err != nil {
+			if err := look.image(ctx, image.GoArch, tags(j.Commit, version, image.GoArch)); err != nil {
 				return err
 			}
 		}
-		tags := j.indexTags(version)
+		index := tags(j.Commit, version, "")
 		if p.github.latest {
-			tags = append(tags, payload.LatestTags(version)...)
+			index = append(index, payload.LatestTags(version)...)
 		}
-		if err := look.image(ctx, "", tags); err != nil {
+		if err := look.image(ctx, "", index); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// indexTags are those of the index except for the one that moves from release to
-// release.
-func (j *Job) indexTags(version string) []payload.Tag {
-	return slices.DeleteFunc(payload.IndexTags(j.Commit, version), func(tag payload.Tag) bool { return tag.Release != "" })
 }
 
 // looking looks for tags in a repository until it fails.

@@ -28,7 +28,7 @@ func TestPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := strings.ReplaceAll(string(data), strings.TrimSuffix(r.Repositories[0].String(), "/kata-deploy"), "REGISTRY") + "\n"
+	got := strings.NewReplacer(strings.TrimSuffix(r.Repositories[0].String(), "/kata-deploy"), "REGISTRY", r.Output, "OUTPUT").Replace(string(data)) + "\n"
 	golden := filepath.Join("testdata", "plan", "plan.json")
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -50,7 +50,7 @@ func TestPlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, file := range released.Files {
-		if p := plan.Files[slices.IndexFunc(plan.Files, func(f PlannedFile) bool { return f.Name == file.Name })]; p.Action != file.Action || p.Exact && p.Size != file.Size || p.digest != "" && p.digest != file.Digest {
+		if p := plan.Files[slices.IndexFunc(plan.Files, func(f File) bool { return f.Name == file.Name })]; p.Action != file.Action || p.Exact && p.Size != file.Size || p.Digest != "" && p.Digest != file.Digest {
 			t.Errorf("file %d: planned %+v, did %+v", i, p, file)
 		}
 	}

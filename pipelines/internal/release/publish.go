@@ -3,7 +3,6 @@ package release
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
@@ -15,25 +14,22 @@ func (r *run) upload(ctx context.Context) error {
 	if r.GitHub == nil {
 		return nil
 	}
-	notes, err := os.ReadFile(r.path(NotesName))
-	if err != nil {
-		return fmt.Errorf("reading the notes: %w", err)
-	}
+	var err error
 	r.page, err = r.GitHub.Draft(ctx, github.Wanted{
 		Tag: r.Version, Name: "Kata Containers " + r.Version, Target: r.Commit, Prerelease: semver.Prerelease(r.Version),
-		Body: SpliceNotes("", string(notes)),
+		Body: SpliceNotes("", r.notes),
 	})
 	if err != nil {
 		return err
 	}
 	// A release that is replaced by force must not keep the digests of its old files.
 	if r.page.Draft || r.Force {
-		if r.page, err = r.GitHub.Describe(ctx, r.page, SpliceNotes(r.page.Body, string(notes))); err != nil {
+		if r.page, err = r.GitHub.Describe(ctx, r.page, SpliceNotes(r.page.Body, r.notes)); err != nil {
 			return err
 		}
 	}
 	r.released.URL, r.released.Draft = r.page.URL, r.page.Draft
-	changes, others, err := r.GitHub.Compare(ctx, r.page, r.files)
+	changes, others, err := r.GitHub.Compare(ctx, r.page, githubFiles(r.released.Files))
 	if err != nil {
 		return err
 	}
@@ -52,12 +48,20 @@ func (r *run) upload(ctx context.Context) error {
 	return nil
 }
 
+func githubFiles(files []File) []github.File {
+	var all []github.File
+	for _, f := range files {
+		all = append(all, github.File{Name: f.Name, Path: f.Path, Size: f.Size, Digest: f.Digest})
+	}
+	return all
+}
+
 // verify checks that GitHub has what was sent: a publication cannot be taken back.
 func (r *run) verify(ctx context.Context) error {
 	if r.GitHub == nil {
 		return nil
 	}
-	changes, others, err := r.GitHub.Compare(ctx, r.page, r.files)
+	changes, others, err := r.GitHub.Compare(ctx, r.page, githubFiles(r.released.Files))
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -58,11 +57,11 @@ func SpliceNotes(there, generated string) string {
 	return there + block + "\n"
 }
 
-// Sums returns the content of SHA256SUMS, as `sha256sum --check` reads it, sorted
-// by name. The names have no line breaks.
-func Sums(files []github.File) []byte {
+// Sums returns the content of SHA256SUMS, as `sha256sum --check` reads it, sorted by
+// name.
+func Sums(files []File) []byte {
 	files = slices.Clone(files)
-	slices.SortFunc(files, func(a, b github.File) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	var text strings.Builder
 	for _, file := range files {
 		fmt.Fprintf(&text, "%s  %s\n", strings.TrimPrefix(file.Digest, "sha256:"), file.Name)
