@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
 	"regexp"
 	"slices"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
@@ -88,25 +86,4 @@ func (c *checker) inside(where, what, name string) bool {
 		c.problem(where, "%s %q: want a path inside %s", what, name, path.Dir(c.file))
 	}
 	return ok
-}
-
-// components checks the assets that something has by architecture, below the steps.
-func (c *checker) components(assets *Catalog, owner string, components map[Arch][]string, steps ...any) {
-	for _, arch := range slices.Sorted(maps.Keys(components)) {
-		at := append(slices.Clip(steps), string(arch))
-		c.arch(arch, at...)
-		names := components[arch]
-		if len(names) == 0 {
-			c.problem(c.at(at...), "%s has no assets on %s: name some, or leave the architecture out", owner, arch)
-		}
-		c.unique("asset", nil, names, at...)
-		for i, name := range names {
-			where := c.at(append(slices.Clip(at), i)...)
-			if !slices.Contains(assets.Names(), name) {
-				c.problem(where, "unknown asset %q%s", name, nearest.Hint(name, assets.Names()))
-			} else if _, err := assets.Find(name, arch); err != nil {
-				c.problem(where, "%w", err)
-			}
-		}
-	}
 }

@@ -15,9 +15,10 @@ import (
 // SetsFile declares which assets a release merges into which tarball. It is optional.
 const SetsFile = "assets/sets.yaml"
 
-// Set is a release set: the assets that are merged into one release tarball.
+// Set is a named set of assets: a release set, whose assets are merged into one
+// release tarball, or what a runtime class needs.
 type Set struct {
-	// Name is for example "kata-static".
+	// Name is for example "kata-static", or "qemu-snp".
 	Name string
 	// Components are the assets by architecture, in the order of the file.
 	Components map[Arch][]string
@@ -73,11 +74,39 @@ func (c *Catalog) loadSets(tree fs.FS) error {
 		return fmt.Errorf("%s: no release sets: add one, or remove the file", SetsFile)
 	}
 	check := checker{file: SetsFile, root: root}
-	for _, name := range slices.Sorted(maps.Keys(file)) {
-		set := Set{Name: name, Components: file[name], Pos: fmt.Sprintf("%s:%d", SetsFile, root.Line(name))}
-		check.name(set.Pos, "release set", name, plainName)
-		check.components(c, name, set.Components, name)
-		c.Sets = append(c.Sets, set)
-	}
+	c.Sets = check.sets(c, "release set", file)
 	return errors.Join(check.problems...)
+}
+
+// sets checks the sets below some fields and returns them, sorted by name.
+func (c *checker) sets(assets *Catalog, what string, file map[string]map[Arch][]string, fields ...any) []Set {
+	var all []Set
+	for _, name := range slices.Sorted(maps.Keys(file)) {
+		at := append(slices.Clip(fields), name)
+		set := Set{Name: name, Components: file[name], Pos: c.at(at...)}
+		c.name(set.Pos, what, name, plainName)
+		for _, arch := range slices.Sorted(maps.Keys(set.Components)) {
+			c.components(assets, set, arch, append(slices.Clip(at), string(arch))...)
+		}
+		all = append(all, set)
+	}
+	return all
+}
+
+// components checks the assets of a set on an architecture, below some fields.
+func (c *checker) components(assets *Catalog, set Set, arch Arch, fields ...any) {
+	c.arch(arch, fields...)
+	names := set.Components[arch]
+	if len(names) == 0 {
+		c.problem(c.at(fields...), "%s has no assets on %s: name some, or leave the architecture out", set.Name, arch)
+	}
+	c.unique("asset", nil, names, fields...)
+	for i, name := range names {
+		where := c.at(append(slices.Clip(fields), i)...)
+		if !slices.Contains(assets.Names(), name) {
+			c.problem(where, "unknown asset %q%s", name, nearest.Hint(name, assets.Names()))
+		} else if _, err := assets.Find(name, arch); err != nil {
+			c.problem(where, "%w", err)
+		}
+	}
 }

@@ -19,18 +19,9 @@ const ShimsFile = "assets/shims.yaml"
 type Shims struct {
 	// Base is the base image, NAME@sha256:<64 hex digits>.
 	Base string
-	// Classes are sorted by name.
-	Classes []Class
-}
-
-// Class is a runtime class, such as "qemu-snp": that of Kubernetes is "kata-qemu-snp".
-type Class struct {
-	Name string
-	// Components are the assets it needs on each of its architectures, in the order
-	// of the file.
-	Components map[Arch][]string
-	// Pos is the place of the declaration, "assets/shims.yaml:12".
-	Pos string
+	// Classes are the runtime classes, such as "qemu-snp", which is "kata-qemu-snp" in
+	// Kubernetes, with the assets that each needs. They are sorted by name.
+	Classes []Set
 }
 
 // LoadShims reads assets/shims.yaml below the root of a tree. It reports all
@@ -47,34 +38,20 @@ func (c *Catalog) LoadShims(tree fs.FS) (*Shims, error) {
 		return nil, err
 	}
 	check := checker{file: ShimsFile, root: root}
-	shims := &Shims{Base: file.Base}
 	check.name(check.at("base"), "base", file.Base, imageName)
 	if len(file.Shims) == 0 {
 		check.problem(check.at("shims"), "no shims: declare at least one")
 	}
-	for _, name := range slices.Sorted(maps.Keys(file.Shims)) {
-		class := Class{Name: name, Components: file.Shims[name], Pos: fmt.Sprintf("%s:%d", ShimsFile, root.Line("shims", name))}
-		check.name(class.Pos, "shim", name, plainName)
+	shims := &Shims{Base: file.Base, Classes: check.sets(c, "shim", file.Shims, "shims")}
+	for _, class := range shims.Classes {
 		if len(class.Components) == 0 {
-			check.problem(class.Pos, "shim %s has no architecture: name one, with the assets it needs there", name)
+			check.problem(class.Pos, "shim %s has no architecture: name one, with the assets it needs there", class.Name)
 		}
-		check.components(c, "shim "+name, class.Components, "shims", name)
-		shims.Classes = append(shims.Classes, class)
 	}
 	if err := errors.Join(check.problems...); err != nil {
 		return nil, err
 	}
 	return shims, nil
-}
-
-// Needs returns the assets that the classes of an architecture need, sorted.
-func (s *Shims) Needs(arch Arch) []string {
-	var names []string
-	for _, class := range s.Classes {
-		names = append(names, class.Components[arch]...)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 // Check reports the classes of an architecture that need an asset which is not among
