@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"golang.org/x/mod/sumdb/dirhash"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
@@ -52,29 +54,54 @@ func (t *task) goModule(ctx context.Context, place versions.Place, offline bool)
 	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, From: FromPlace, SHA256: hash, Size: size}, nil
 }
 
+// downloadModule returns the zip of a module in Go's module cache.
 func (t *task) downloadModule(ctx context.Context, module *versions.GoModule, offline bool) (zip string, err error) {
-	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
-		return "", fmt.Errorf("making the source cache: %w", err)
+	downloaded, err := t.askGo(ctx, offline, module.Module, []string{"mod", "download", "-json"}, module.Module+"@"+module.Version)
+	if err != nil {
+		return "", err
 	}
-	cmd := t.goCommand(ctx, offline, module.Module, "mod", "download", "-json", module.Module+"@"+module.Version)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	runErr := cmd.Run()
-	var reply struct{ Zip, Error string }
-	if stdout.Len() > 0 {
-		if err := json.Unmarshal(stdout.Bytes(), &reply); err != nil {
-			return "", fmt.Errorf("reading what go mod download wrote: %w", err)
-		}
-	}
-	switch {
-	case reply.Error != "":
-		return "", errors.New(strings.TrimSpace(reply.Error))
-	case runErr != nil:
-		return "", fmt.Errorf("running go mod download: %w: %s", runErr, strings.TrimSpace(stderr.String()))
-	case reply.Zip == "":
+	if len(downloaded) != 1 || downloaded[0].Zip == "" {
 		return "", errors.New("go mod download named no zip")
 	}
-	return reply.Zip, nil
+	return downloaded[0].Zip, nil
+}
+
+// moduleFiles are the answer of the go command for a module at a version; Zip is
+// "" where only the go.mod is needed.
+type moduleFiles struct{ Path, Version, Zip, GoMod, Error string }
+
+// askGo runs a go command on modules; its answer is a stream of JSON objects. It
+// reads no module around it and asks no checksum database about noSumDB: the
+// declared sums decide, also for modules that the database lacks.
+func (t *task) askGo(ctx context.Context, offline bool, noSumDB string, subcommand []string, modules ...string) (all []moduleFiles, err error) {
+	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the source cache: %w", err)
+	}
+	cmd := command.New(ctx, "go", append(subcommand, modules...)...)
+	cmd.Dir = t.Dir
+	cmd.Env = append(command.Environ("GO*", "GIT_*", "SSH_*", "NETRC", "XDG_*"), "GOWORK=off", "GOFLAGS=-mod=mod", "GONOSUMDB="+noSumDB)
+	if offline {
+		cmd.Env = append(cmd.Env, "GOPROXY=off")
+	}
+	if t.ModCache != "" {
+		cmd.Env = append(cmd.Env, "GOMODCACHE="+t.ModCache, "GOFLAGS=-mod=mod -modcacherw")
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	runErr := command.Failure(ctx, cmd, cmd.Run(), stderr.String())
+	for answers := json.NewDecoder(&stdout); ; {
+		var m moduleFiles
+		err := answers.Decode(&m)
+		switch {
+		case errors.Is(err, io.EOF):
+			return all, runErr
+		case err != nil:
+			return nil, fmt.Errorf("reading the answer of go %s: %w", strings.Join(subcommand, " "), errors.Join(err, runErr))
+		case m.Error != "":
+			return nil, errors.New(strings.TrimSpace(m.Error))
+		}
+		all = append(all, m)
+	}
 }
 
 // zipSum returns the h1 sum that go.sum has for a module.

@@ -6,13 +6,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
 	"slices"
 	"strings"
@@ -45,10 +43,6 @@ func (t *task) goProxy(ctx context.Context, place versions.Place) (Fetched, erro
 		return packProxy(path, files)
 	})
 }
-
-// moduleFiles are what `go mod download -json` says of a module at a version;
-// Zip is "" where only the go.mod is needed.
-type moduleFiles struct{ Path, Version, Zip, GoMod, Error string }
 
 // goSums returns the lines of the go.sum in a module's zip: "module@version" or
 // "module@version/go.mod" to its sum.
@@ -87,11 +81,17 @@ func (t *task) proxyFiles(ctx context.Context, sums map[string]string) (map[stri
 		}
 	}
 	files := map[string]moduleFiles{}
-	if err := t.askGo(ctx, files, []string{"mod", "download", "-json"}, whole); err != nil {
-		return nil, err
-	}
-	if err := t.askGo(ctx, files, []string{"list", "-m", "-json"}, mods); err != nil {
-		return nil, err
+	for _, ask := range []struct{ subcommand, modules []string }{{[]string{"mod", "download", "-json"}, whole}, {[]string{"list", "-m", "-json"}, mods}} {
+		if len(ask.modules) == 0 {
+			continue
+		}
+		answers, err := t.askGo(ctx, t.Offline, "*", ask.subcommand, ask.modules...)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range answers {
+			files[m.Path+"@"+m.Version] = m
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
 		at, isMod := strings.CutSuffix(name, "/go.mod")
@@ -107,50 +107,6 @@ func (t *task) proxyFiles(ctx context.Context, sums map[string]string) (map[stri
 		}
 	}
 	return files, nil
-}
-
-// askGo runs a go command on modules; its answer is a stream of JSON objects.
-func (t *task) askGo(ctx context.Context, files map[string]moduleFiles, command, modules []string) error {
-	if len(modules) == 0 {
-		return nil
-	}
-	cmd := t.goCommand(ctx, t.Offline, "*", append(command, modules...)...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	runErr := cmd.Run()
-	for answers := json.NewDecoder(&stdout); ; {
-		var m moduleFiles
-		err := answers.Decode(&m)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("reading what go %s wrote: %w", strings.Join(command, " "), errors.Join(err, runErr))
-		}
-		if m.Error != "" {
-			return errors.New(strings.TrimSpace(m.Error))
-		}
-		files[m.Path+"@"+m.Version] = m
-	}
-	if runErr != nil {
-		return fmt.Errorf("running go %s: %w: %s", strings.Join(command, " "), runErr, strings.TrimSpace(stderr.String()))
-	}
-	return nil
-}
-
-// goCommand is a go command that reads no module around it and asks no checksum
-// database: the declared sums decide, also for modules that the database lacks.
-func (t *task) goCommand(ctx context.Context, offline bool, noSumDB string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = t.Dir
-	cmd.Env = append(cmd.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GONOSUMDB="+noSumDB)
-	if offline {
-		cmd.Env = append(cmd.Env, "GOPROXY=off")
-	}
-	if t.ModCache != "" {
-		cmd.Env = append(cmd.Env, "GOMODCACHE="+t.ModCache, "GOFLAGS=-mod=mod -modcacherw")
-	}
-	return cmd
 }
 
 // modSum is the sum that go.sum has for only a go.mod file.
