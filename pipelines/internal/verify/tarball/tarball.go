@@ -148,34 +148,27 @@ func (l Layout) leads(folder string) bool {
 	return false
 }
 
-// CheckLinks follows every link of the tarball.
+// CheckLinks follows the links of the layout.
 func (l Layout) CheckLinks(r *report.Report, t *Tarball) {
-	files := map[string]bool{}
+	files, links := map[string]bool{}, map[string]string{}
 	for _, m := range t.Members {
 		files[path.Clean(m.Name)] = true
+		if m.Mode.Type() == fs.ModeSymlink {
+			links[path.Clean(m.Name)] = m.Link
+		}
 	}
 	var problems, saw []string
-	for _, m := range t.Members {
-		if m.Mode.Type() != fs.ModeSymlink {
-			continue
-		}
-		name := path.Clean(m.Name)
-		switch want := l.Links[name]; {
-		case !files[path.Join(path.Dir(name), m.Link)]:
-			problems = append(problems, fmt.Sprintf("%s links to %s, which is not in the tarball", m.Name, m.Link))
-		case want != "" && m.Link != want:
-			problems = append(problems, fmt.Sprintf("%s links to %s: want %s", m.Name, m.Link, want))
+	for _, name := range slices.Sorted(maps.Keys(l.Links)) {
+		switch target, there := links[name]; {
+		case !there:
+			problems = append(problems, path.Base(name)+" is not a link: the runtime's configuration names it")
+		case !files[path.Join(path.Dir(name), target)]:
+			problems = append(problems, fmt.Sprintf("%s links to %s, which is not in the tarball", name, target))
+		case target != l.Links[name]:
+			problems = append(problems, fmt.Sprintf("%s links to %s: want %s", name, target, l.Links[name]))
 		default:
-			saw = append(saw, path.Base(name)+" -> "+m.Link)
+			saw = append(saw, path.Base(name)+" -> "+target)
 		}
-	}
-	if len(saw)+len(problems) == 0 {
-		var names []string
-		for name := range l.Links {
-			names = append(names, path.Base(name))
-		}
-		slices.Sort(names)
-		problems = append(problems, "no links: the runtime's configuration names "+strings.Join(names, " and "))
 	}
 	r.Judge("links", problems, "%s", strings.Join(saw, ", "))
 }

@@ -6,14 +6,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -60,74 +58,58 @@ func (f Finder) Find(ctx context.Context) (Installed, error) {
 // build compiles containerd and ctr, unless the cache has them.
 func (f Finder) build(ctx context.Context) (Installed, error) {
 	const source = "github.com/containerd/containerd/v2/"
-	dir, version, err := f.compiled(ctx, "containerd", source+"cmd/containerd", source+"cmd/ctr")
+	dir, err := f.compiled(ctx, "containerd", source+"cmd/containerd", source+"cmd/ctr")
 	if err != nil {
 		return Installed{}, fmt.Errorf("building containerd: %w", err)
 	}
-	return inspect(ctx, filepath.Join(dir, "containerd"), filepath.Join(dir, "ctr"), "built from its Go module, "+version)
+	return inspect(ctx, filepath.Join(dir, "containerd"), filepath.Join(dir, "ctr"), "built from its Go module")
 }
 
 // Puller returns the path of a client that pulls images through the CRI: of three
 // arguments, the socket, the name of a runtime, and the image.
 func (f Finder) Puller(ctx context.Context) (string, error) {
-	dir, _, err := f.compiled(ctx, "pull", "./pull")
+	dir, err := f.compiled(ctx, "pull", "./pull")
 	if err != nil {
 		return "", fmt.Errorf("building the client of the CRI: %w", err)
 	}
 	return filepath.Join(dir, "pull"), nil
 }
 
-var required = regexp.MustCompile(`(?m)^\s*(?:require )?github\.com/containerd/containerd/v2 (v\S+)$`)
-
 // compiled returns the folder of the cache with programs of the module, which it
-// compiles if they are not there, and the version of containerd.
-func (f Finder) compiled(ctx context.Context, name string, packages ...string) (dir, version string, err error) {
+// compiles if they are not there. The folder appears once they are all built.
+func (f Finder) compiled(ctx context.Context, name string, packages ...string) (dir string, err error) {
 	hash := sha256.New()
-	var pin [][]byte
 	for _, file := range []string{"go.mod", "go.sum", "pull/main.go"} {
 		data, err := os.ReadFile(filepath.Join(f.Root, module, file))
 		if err != nil {
-			return "", "", err
+			return "", err
 		}
 		hash.Write(data)
-		if file == "go.mod" {
-			pin = required.FindSubmatch(data)
-		}
 	}
-	if pin == nil {
-		return "", "", fmt.Errorf("%s/go.mod requires no containerd", module)
-	}
-	version = string(pin[1])
-	dir = filepath.Join(f.Cache, name+"-"+version+"-"+hex.EncodeToString(hash.Sum(nil)[:6]))
+	dir = filepath.Join(f.Cache, fmt.Sprintf("%s-%x", name, hash.Sum(nil)[:6]))
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return dir, version, err
+		return dir, err
 	}
-	f.Note("compiling " + name + ", of containerd " + version + ", from its Go module")
-	return dir, version, f.compile(ctx, dir, version, packages)
-}
-
-// compile builds programs into dir, which appears once they are all built.
-func (f Finder) compile(ctx context.Context, dir, version string, packages []string) error {
+	f.Note("compiling " + name + " from the Go module of containerd")
 	if err := os.MkdirAll(f.Cache, 0o755); err != nil {
-		return err
+		return "", err
 	}
 	work, err := os.MkdirTemp(f.Cache, "compiling-")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer os.RemoveAll(work)
 	// The go command makes the folder, for all users to read.
 	programs := filepath.Join(work, "programs") + "/"
-	flags := "-s -w -X github.com/containerd/containerd/v2/version.Version=" + version
-	args := append([]string{"-ldflags", flags, "-o", programs}, packages...)
+	args := append([]string{"-ldflags", "-s -w", "-o", programs}, packages...)
 	if err := f.GoBuild(ctx, filepath.Join(f.Root, module), []string{"GOWORK=off", "GOFLAGS=-mod=readonly"}, args...); err != nil {
-		return err
+		return "", err
 	}
 	// Another process may have built the same programs in the meantime.
 	if err := os.Rename(programs, dir); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+		return "", err
 	}
-	return nil
+	return dir, nil
 }
 
 // inspect reads the version of a containerd, whose client must be next to it.
