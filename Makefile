@@ -38,6 +38,7 @@ kernel-debug: ## build the debug kernel twice from empty caches and compare (hal
 lint: ## golangci-lint with the import walls, dead code, go.mod, shellcheck, actionlint
 	$(LINT) run --build-tags integration,bench ./...
 	@dead="$$($(DEADCODE) -test -tags integration,bench ./...)" && if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
+	GOOS=darwin go vet ./...
 	go mod tidy -diff
 	shellcheck -x -P SCRIPTDIR assets/*/*.sh pipelines/scripts/*.sh
 	$(ACTIONLINT)

@@ -78,7 +78,7 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	dieWithParent(cmd.SysProcAttr)
 	cmd.WaitDelay = 5 * time.Second
 	p := &Process{cmd: cmd, waited: make(chan struct{})}
 	started := make(chan error)

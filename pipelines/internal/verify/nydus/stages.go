@@ -11,11 +11,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-	"golang.org/x/sys/unix"
-
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
+	"github.com/pelletier/go-toml/v2"
 )
 
 // find finds a containerd.
@@ -198,11 +196,11 @@ func (r *serving) hostShare(ctx context.Context) (string, error) {
 
 // mount has nydus-overlayfs mount a snapshot of an instance.
 func (r *serving) mount(ctx context.Context) (_ string, err error) {
-	var stat unix.Statfs_t
-	if err := unix.Statfs(r.dir, &stat); err != nil {
-		return "", fmt.Errorf("reading the file system type of %s: %w", r.dir, err)
+	overlay, err := onOverlay(r.dir)
+	if err != nil {
+		return "", err
 	}
-	if stat.Type == unix.OVERLAYFS_SUPER_MAGIC {
+	if overlay {
 		return "", &host.Missing{Why: r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR"}
 	}
 	target := filepath.Join(r.dir, "mnt")
@@ -214,7 +212,7 @@ func (r *serving) mount(ctx context.Context) (_ string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("mounting: %w: %s", err, bytes.TrimSpace(output))
 	}
-	defer func() { err = errors.Join(err, unix.Unmount(target, unix.MNT_DETACH)) }()
+	defer func() { err = errors.Join(err, unmount(target)) }()
 	data, err := os.ReadFile(filepath.Join(target, markName))
 	if err != nil {
 		return "", fmt.Errorf("reading the file of the parent: %w", err)

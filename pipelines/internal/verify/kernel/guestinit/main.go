@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command guestinit is /init of the guest that a kernel is verified in. It
 // mounts what a Kata guest mounts, looks at the devices, moves a little data
 // through each of them, and says what it saw over the serial line, a line at a
