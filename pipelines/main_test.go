@@ -1,17 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/fstest"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
@@ -50,8 +54,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// prefill ASSET FILE stores a file as the artifact of an asset's key, as if it
-// had been built.
+// prefill ASSET FILE stores a tarball as the artifact of an asset's key, as if it
+// had been built. Another file becomes a tarball that has it.
 func prefill(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: prefill ASSET FILE")
@@ -59,6 +63,14 @@ func prefill(ts *testscript.TestScript, neg bool, args []string) {
 	plan := plan(ts, args[0])
 	canonical, err := plan.Recipe.Canonical()
 	ts.Check(err)
+	data, err := os.ReadFile(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if !bytes.HasPrefix(data, []byte("\x28\xb5\x2f\xfd")) {
+		tree := ts.MkAbs(args[1] + ".tree")
+		ts.Check(os.CopyFS(filepath.Join(tree, "opt", "kata"), fstest.MapFS{args[0]: {Data: data}}))
+		_, err := archive.Pack(context.Background(), tree, ts.MkAbs(args[1]), archive.Options{Level: 1})
+		ts.Check(errors.Join(err, os.RemoveAll(tree)))
+	}
 	s := store.Open(filepath.Join(ts.Getenv("KATA_PIPELINES_CACHE"), "store"), nil)
 	_, err = s.Put(context.Background(), store.Put{
 		Ref:     store.Ref{Asset: args[0], Arch: "x86_64", Key: plan.Key},

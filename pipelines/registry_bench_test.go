@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
@@ -222,11 +223,16 @@ func fill(t *testing.T, root, dir string) (big store.Ref) {
 		case "asset-1":
 			size = kernelSize
 		}
-		out, err := os.Create(tarball)
+		installed := t.TempDir()
+		check(t, os.Mkdir(filepath.Join(installed, "opt"), 0o755))
+		out, err := os.Create(filepath.Join(installed, "opt", "noise"))
 		check(t, err)
 		_, err = io.CopyN(out, rand.Reader, size)
 		check(t, err)
 		check(t, out.Close())
+		_, err = archive.Pack(t.Context(), installed, tarball, archive.Options{Level: 1})
+		check(t, err)
+		remove(t, installed)
 		canonical, err := plan.Recipe.Canonical()
 		check(t, err)
 		artifact, err := s.Put(t.Context(), store.Put{Ref: ref, Tarball: tarball, Recipe: canonical, Record: []byte("{}")})

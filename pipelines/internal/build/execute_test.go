@@ -119,8 +119,8 @@ func TestSecondaryTarballs(t *testing.T) {
 		if diff := cmp.Diff(want, got.Outputs); diff != "" || got.Cached != cached || got.Changed == cached {
 			t.Errorf("result %+v (-want +got)\n%s", got, diff)
 		}
-		if data, err := os.ReadFile(want["bricks"]); err != nil || string(data) != "walls bricks" {
-			t.Errorf("the secondary tarball is %q, %v", data, err)
+		if text := textOf(want["bricks"]); text != "walls bricks" {
+			t.Errorf("the secondary tarball has %q", text)
 		}
 	}
 	h.wantBuilt(t, "walls")
@@ -169,7 +169,7 @@ func TestDamagedDependency(t *testing.T) {
 		if err := os.Chmod(blob, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(blob, []byte("wall?"), 0o644); err != nil {
+		if err := flip(blob); err != nil {
 			t.Fatal(err)
 		}
 		h.builder.content = map[string]string{"walls": test.content}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
@@ -77,7 +78,7 @@ func (f *fakeBuilder) Check(_ context.Context, steps []Step, _ int) error {
 	return f.refuses
 }
 
-func (f *fakeBuilder) Build(_ context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error) {
+func (f *fakeBuilder) Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error) {
 	if f.begun != nil {
 		f.begun <- struct{}{}
 		<-f.goOn
@@ -91,11 +92,7 @@ func (f *fakeBuilder) Build(_ context.Context, plan recipe.Plan, dependencies ma
 	}
 	var given []string
 	for _, dependency := range slices.Sorted(maps.Keys(dependencies)) {
-		data, err := os.ReadFile(dependencies[dependency])
-		if err != nil {
-			return Built{}, err
-		}
-		given = append(given, string(data))
+		given = append(given, textOf(dependencies[dependency]))
 	}
 	f.given[name] = strings.Join(given, ", ")
 	for _, dependency := range plan.Recipe.Dependencies {
@@ -115,11 +112,43 @@ func (f *fakeBuilder) Build(_ context.Context, plan recipe.Plan, dependencies ma
 	}
 	for _, output := range plan.Recipe.Output.Outputs {
 		built.Outputs[output] = filepath.Join(work, output)
-		if err := os.WriteFile(built.Outputs[output], []byte(name+" "+output), 0o644); err != nil {
+		if err := packText(ctx, built.Outputs[output], name+" "+output); err != nil {
 			return Built{}, err
 		}
 	}
-	return built, os.WriteFile(built.Tarball, []byte(content), 0o644)
+	return built, packText(ctx, built.Tarball, content)
+}
+
+// packText writes a tarball that has one file with a text.
+func packText(ctx context.Context, path, text string) error {
+	tree := path + ".tree"
+	if err := os.MkdirAll(filepath.Join(tree, "opt"), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(tree, "opt", "text"), []byte(text), 0o644); err != nil {
+		return err
+	}
+	_, err := archive.Pack(ctx, tree, path, archive.Options{Level: 1})
+	return errors.Join(err, os.RemoveAll(tree))
+}
+
+// flip changes a byte of a file.
+func flip(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	data[len(data)/3] ^= 1
+	return os.WriteFile(path, data, 0o644)
+}
+
+// textOf returns the text of a tarball, or what is wrong with it.
+func textOf(path string) string {
+	var text strings.Builder
+	if err := archive.Cat(&text, path, "opt/text"); err != nil {
+		return err.Error()
+	}
+	return text.String()
 }
 
 // house is a Planner and an Executor over a real store, with all that they

@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
@@ -86,6 +88,13 @@ func fill(t *testing.T, ref string) {
 	if err := os.WriteFile(file, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	tarball, tree := filepath.Join(dir, "tarball"), filepath.Join(dir, "tree")
+	if err := os.CopyFS(filepath.Join(tree, "opt"), fstest.MapFS{"text": {Data: data}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := archive.Pack(t.Context(), tree, tarball, archive.Options{Level: 1}); err != nil {
+		t.Fatal(err)
+	}
 	registry, err := store.OpenRegistry(store.RegistryOptions{Ref: ref})
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +102,7 @@ func fill(t *testing.T, ref string) {
 	local := store.Open(filepath.Join(dir, "store"), nil)
 	empty := sha256.Sum256([]byte("{}"))
 	key := store.Ref{Asset: "tiny", Arch: "x86_64", Key: hex.EncodeToString(empty[:])}
-	if _, err := local.Put(t.Context(), store.Put{Ref: key, Tarball: file, Recipe: []byte("{}"), Record: []byte("{}")}); err != nil {
+	if _, err := local.Put(t.Context(), store.Put{Ref: key, Tarball: tarball, Recipe: []byte("{}"), Record: []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := registry.Push(t.Context(), key, local, nil); err != nil {

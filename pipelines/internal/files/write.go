@@ -13,8 +13,11 @@ import (
 )
 
 // Write writes a file that appears complete or not at all, with exactly that
-// mode. It is on disk when Write returns.
+// mode. It is on disk when Write returns. What killed writers left goes.
 func Write(path string, data []byte, mode fs.FileMode) error {
+	if err := Sweep(path); err != nil {
+		return err
+	}
 	pending, err := Create(path, mode)
 	if err != nil {
 		return err

@@ -94,10 +94,9 @@ func Describe(ctx context.Context, mediaType, path string) (ocispec.Descriptor, 
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.NewDigestFromEncoded(digest.SHA256, sum), Size: size}, err
 }
 
-// Pull brings what a manifest names from a repository, and then the manifest,
-// under a tag. Each blob that the layout lacks goes through memory once; subject is
-// what the report calls them.
-func (l *Layout) Pull(ctx context.Context, from *Repository, tag string, m Manifest, subject string) (err error) {
+// Receive downloads the blobs that a manifest names and the layout lacks, each once;
+// subject is what the report calls them. Add then adds the manifest.
+func (l *Layout) Receive(ctx context.Context, from *Repository, m Manifest, subject string) (err error) {
 	unlock, err := l.lock(ctx)
 	if err != nil {
 		return err
@@ -116,7 +115,7 @@ func (l *Layout) Pull(ctx context.Context, from *Repository, tag string, m Manif
 			return err
 		}
 	}
-	return l.Add(ctx, tag, m, nil)
+	return nil
 }
 
 // smallFirst lists the parts of a manifest with the first layer last: what is

@@ -47,6 +47,9 @@ func (s *Store) export(ctx context.Context, artifact Artifact, output, path stri
 		return false, fmt.Errorf("opening a tarball of the store: %w", err)
 	}
 	defer blob.Close()
+	if err := s.admit(ctx, artifact, tarball, blob); err != nil {
+		return false, err
+	}
 	if err := files.Sweep(path); err != nil {
 		s.layout(artifact.Asset).Note(fmt.Sprintf("cannot remove what a killed export left: %v", err))
 	}
@@ -158,5 +161,5 @@ func (s *Store) Blob(ctx context.Context, artifact Artifact, output string) (pat
 	if "sha256:"+sum != tarball.Digest {
 		return "", s.forget(ctx, artifact, tarball, blob, "hashes to sha256:"+sum+", want "+tarball.Digest)
 	}
-	return path, nil
+	return path, s.admit(ctx, artifact, tarball, blob)
 }

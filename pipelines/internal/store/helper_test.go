@@ -1,6 +1,9 @@
 package store
 
 import (
+	"archive/tar"
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -59,4 +62,29 @@ func setEntry(t testing.TB, l *oci.Layout, tag string, d ocispec.Descriptor) {
 	if err := os.WriteFile(indexPath(l), data, 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// tarballOf is a tarball of that size with noise in it, which zstd stores as it is.
+func tarballOf(number, size int) []byte {
+	const block, head, trailer, blockHead = 128 << 10, 9, 8, 3
+	content := (size-head-trailer-blockHead*(size/block+1))/512*512 - 3*512
+	var plain bytes.Buffer
+	w := tar.NewWriter(&plain)
+	// Writing to memory does not fail.
+	_ = w.WriteHeader(&tar.Header{Name: "./opt/kata/noise", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(content)})
+	_, _ = w.Write(noise(number, content))
+	_ = w.Close()
+	data := binary.LittleEndian.AppendUint32([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0}, uint32(plain.Len()))
+	for plain.Len() > 0 {
+		piece := plain.Next(block)
+		begin := uint32(len(piece)) << 3
+		if plain.Len() == 0 {
+			begin |= 1
+		}
+		data = append(binary.LittleEndian.AppendUint32(data, begin)[:len(data)+blockHead], piece...)
+	}
+	// A frame that readers skip fills up.
+	fill := size - len(data) - trailer
+	data = binary.LittleEndian.AppendUint32(append(data, 0x50, 0x2a, 0x4d, 0x18), uint32(fill))
+	return append(data, make([]byte, fill)...)
 }

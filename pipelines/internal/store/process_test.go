@@ -59,7 +59,7 @@ func withTarball(p Put, scratch string) (Put, error) {
 	if err != nil {
 		return p, err
 	}
-	return p, os.WriteFile(p.Tarball, noise(int(key), 1<<20), 0o644)
+	return p, os.WriteFile(p.Tarball, tarballOf(int(key), 1<<20), 0o644)
 }
 
 // child is another process: "hold" takes a lock, says so and waits to be killed;

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
@@ -22,7 +23,7 @@ func (s *Store) Put(ctx context.Context, put Put) (Artifact, error) {
 	if recipe.Digest.Encoded() != put.Key {
 		return Artifact{}, fmt.Errorf("the recipe of %s hashes to %s, not to its key %s", put.Asset, recipe.Digest.Encoded(), put.Key)
 	}
-	named, tarballs, err := put.describe(ctx)
+	named, tarballs, err := put.describe(ctx, s.verdicts())
 	if err != nil {
 		return Artifact{}, err
 	}
@@ -42,14 +43,17 @@ func (s *Store) Put(ctx context.Context, put Put) (Artifact, error) {
 	return artifact, nil
 }
 
-// describe hashes all tarballs to store.
-func (p Put) describe(ctx context.Context) (named parts, tarballs []oci.Blob, err error) {
+// describe hashes and vets all tarballs to store.
+func (p Put) describe(ctx context.Context, verdicts archive.Verdicts) (named parts, tarballs []oci.Blob, err error) {
 	for _, name := range append([]string{""}, slices.Sorted(maps.Keys(p.Outputs))...) {
 		path := p.Tarball
 		if name != "" {
 			path = p.Outputs[name]
 		}
 		d, err := oci.Describe(ctx, tarballType, path)
+		if err == nil {
+			err = verdicts.Vet(ctx, path, d.Digest.Encoded())
+		}
 		if err != nil {
 			return parts{}, nil, fmt.Errorf("reading the %s to store: %w", Output{Name: name}.what(), err)
 		}

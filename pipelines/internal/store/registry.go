@@ -252,7 +252,13 @@ func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Stor
 	name, _ := e.place()
 	repository, err := r.repository(name)
 	if err == nil {
-		err = into.layout(name).Pull(ctx, repository, e.local(), m, name)
+		err = into.layout(name).Receive(ctx, repository, m, name)
+	}
+	if err == nil {
+		err = into.vet(ctx, name, m)
+	}
+	if err == nil {
+		err = into.layout(name).Add(ctx, e.local(), m, nil)
 	}
 	if isFailure(err) || IsDamage(err) {
 		r.condemn(e)

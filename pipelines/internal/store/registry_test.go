@@ -46,9 +46,9 @@ func rich(t testing.TB, asset string) Put {
 	t.Helper()
 	p := sample(t, asset, "x86_64", 1)
 	p.Outputs = map[string]string{}
-	for _, name := range []string{"modules", "headers"} {
+	for i, name := range []string{"modules", "headers"} {
 		path := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(path, bytes.Repeat([]byte(name), 3001), 0o644); err != nil {
+		if err := os.WriteFile(path, tarballOf(100+i, 21_007), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		p.Outputs[name] = path

@@ -35,7 +35,7 @@ func TestVerifyShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	layer := filepath.Base(blobPath(t, b, ocispec.MediaTypeImageLayerZstd))
-	source := digest.FromBytes(archive).Encoded()
+	source := digest.FromBytes(archived).Encoded()
 	for name, test := range map[string]struct {
 		rules []registrytest.Rule
 		want  []string

@@ -16,16 +16,16 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// archive is the content of a source: several reads long.
-var archive = bytes.Repeat([]byte("kata containers\n"), 1<<17)
+// archived is the content of a source: several reads long.
+var archived = bytes.Repeat([]byte("kata containers\n"), 1<<17)
 
 func sourceFile(t *testing.T) (path, hash string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "linux.tar")
-	if err := os.WriteFile(path, archive, 0o644); err != nil {
+	if err := os.WriteFile(path, archived, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return path, digest.FromBytes(archive).String()
+	return path, digest.FromBytes(archived).String()
 }
 
 func TestSourceTag(t *testing.T) {
@@ -58,7 +58,7 @@ func TestSources(t *testing.T) {
 				t.Errorf("pushed %t, %v, want %t", pushed, err, want)
 			}
 		}
-		if size, err := r.FindSource(t.Context(), hash); err != nil || size != int64(len(archive)) {
+		if size, err := r.FindSource(t.Context(), hash); err != nil || size != int64(len(archived)) {
 			t.Errorf("found %d bytes, %v", size, err)
 		}
 		var out bytes.Buffer
@@ -69,7 +69,7 @@ func TestSources(t *testing.T) {
 		}
 		report.Note("linux", "pulled") // Paints the stage.
 		report.Close()
-		if data, err := os.ReadFile(to); err != nil || !bytes.Equal(data, archive) || !strings.Contains(out.String(), "100% of "+progress.Size(int64(len(archive)))) {
+		if data, err := os.ReadFile(to); err != nil || !bytes.Equal(data, archived) || !strings.Contains(out.String(), "100% of "+progress.Size(int64(len(archived)))) {
 			t.Errorf("pulled %d bytes, %v, told %q", len(data), err, out.String())
 		}
 	}
@@ -122,7 +122,7 @@ func TestPullSourceFaults(t *testing.T) {
 			if err := whole.PullSource(t.Context(), hash, to, nil); err != nil {
 				t.Fatal(err)
 			}
-			if data, err := os.ReadFile(to); err != nil || !bytes.Equal(data, archive) {
+			if data, err := os.ReadFile(to); err != nil || !bytes.Equal(data, archived) {
 				t.Errorf("the next pull: %d bytes, %v", len(data), err)
 			}
 		})
@@ -146,7 +146,7 @@ func TestForeignSource(t *testing.T) {
 	if pushed, err := r.PushSource(t.Context(), hash, "linux.tar", path); err != nil || !pushed {
 		t.Errorf("pushed %t, %v", pushed, err)
 	}
-	if size, err := r.FindSource(t.Context(), hash); err != nil || size != int64(len(archive)) {
+	if size, err := r.FindSource(t.Context(), hash); err != nil || size != int64(len(archived)) {
 		t.Errorf("found %d bytes, %v", size, err)
 	}
 }

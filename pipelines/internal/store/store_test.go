@@ -93,7 +93,7 @@ func sample(t testing.TB, asset, arch string, number int) Put {
 	recipe := fmt.Appendf(nil, `{"schema":1,"asset":%q,"arch":%q,"number":%d}`, asset, arch, number)
 	sum := sha256.Sum256(recipe)
 	tarball := filepath.Join(t.TempDir(), "x.tar.zst")
-	if err := os.WriteFile(tarball, noise(number, 200_000), 0o600); err != nil {
+	if err := os.WriteFile(tarball, tarballOf(number, 200_000), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return Put{

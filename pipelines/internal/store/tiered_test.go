@@ -157,7 +157,7 @@ func TestOtherBuildIsReplaced(t *testing.T) {
 	}
 	other := p
 	other.Tarball = filepath.Join(t.TempDir(), "x")
-	if err := os.WriteFile(other.Tarball, []byte("other"), 0o644); err != nil {
+	if err := os.WriteFile(other.Tarball, tarballOf(99, 30_000), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, other)

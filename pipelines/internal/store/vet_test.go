@@ -1,0 +1,98 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+)
+
+// hostile are tarballs that nothing may take in.
+func hostile(t *testing.T) []string {
+	t.Helper()
+	paths, err := filepath.Glob("../archive/testdata/hostile/*.tar.zst")
+	if err != nil || len(paths) < 40 {
+		t.Fatalf("%d tarballs, %v", len(paths), err)
+	}
+	return paths
+}
+
+// trust makes a store take a tarball as one that has been vetted.
+func trust(t *testing.T, s *Store, path string) {
+	t.Helper()
+	sum, _, err := files.Hash(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(s.verdicts().Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.verdicts().Dir, sum+".v1"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPutVets(t *testing.T) {
+	s, _ := open(t)
+	for _, path := range hostile(t) {
+		main, output := sample(t, "qemu", "x86_64", 1), sample(t, "qemu", "x86_64", 1)
+		main.Tarball = path
+		output.Outputs = map[string]string{"modules": path}
+		for _, p := range []Put{main, output} {
+			if _, err := s.Put(t.Context(), p); err == nil || !strings.Contains(err.Error(), "vetting "+path) {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	}
+	if _, err := os.Stat(s.dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was stored: %v", err)
+	}
+}
+
+// TestPullVets has artifacts in the registry that somebody pushed without vetting.
+func TestPullVets(t *testing.T) {
+	host := registrytest.New(t)
+	for i, path := range hostile(t) {
+		evil, _ := open(t)
+		p := sample(t, "qemu", "x86_64", i)
+		p.Tarball = path
+		trust(t, evil, path)
+		put(t, evil, p)
+		r, _, n := connect(t, host)
+		if err := r.Push(t.Context(), p.Ref, evil, nil); err != nil {
+			t.Fatal(err)
+		}
+		s, _ := open(t)
+		if _, err := r.Pull(t.Context(), p.Ref, s); !IsNotFound(err) {
+			t.Errorf("%s: %v, want a miss", path, err)
+		}
+		if text := strings.Join(n.texts(), "\n"); !strings.Contains(text, "has a tarball that must not be used: vetting ") {
+			t.Errorf("%s: noted %q", path, text)
+		}
+		wantMiss(t, s, p.Ref)
+	}
+}
+
+// TestStoredBeforeVetting has a store from before tarballs were vetted.
+func TestStoredBeforeVetting(t *testing.T) {
+	for _, path := range hostile(t)[:3] {
+		s, n := open(t)
+		p := sample(t, "qemu", "x86_64", 1)
+		p.Tarball = path
+		trust(t, s, path)
+		artifact := put(t, s, p)
+		if err := os.RemoveAll(s.verdicts().Dir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Blob(t.Context(), artifact, ""); !IsNotFound(err) || !strings.Contains(err.Error(), "must not be used") {
+			t.Errorf("%s: %v, want a miss", path, err)
+		}
+		n.want(t, "it must not be used: vetting ")
+		wantMiss(t, s, p.Ref)
+	}
+}
