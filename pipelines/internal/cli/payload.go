@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
@@ -102,7 +103,7 @@ func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, 
 // tree.
 func (o imageFlags) components(ctx context.Context, ws *workspace.Workspace, d described) (components []payload.Component, err error) {
 	if o.from != "" {
-		return fromFolder(o.from, d)
+		return fromFolder(ctx, ws, o.from, d)
 	}
 	found, err := release.Find(ctx, ws, d.names, d.arch)
 	if err == nil {
@@ -118,14 +119,19 @@ func (o imageFlags) components(ctx context.Context, ws *workspace.Workspace, d d
 	return components, err
 }
 
-// fromFolder finds the tarballs in a folder, and reports all that are missing.
-func fromFolder(dir string, d described) (components []payload.Component, err error) {
+// fromFolder finds and vets the tarballs in a folder, and reports all problems.
+func fromFolder(ctx context.Context, ws *workspace.Workspace, dir string, d described) (components []payload.Component, err error) {
 	var problems []error
+	vetted := archive.Verdicts{Dir: filepath.Join(ws.Cache, "vetted")}
 	for _, name := range d.names {
 		path := filepath.Join(dir, build.TarballName(name))
-		if _, err := os.Stat(path); err != nil {
-			problems = append(problems, fmt.Errorf("component %s: %w: run build-asset %s first, or leave out --from to take it from the caches", name, err, name))
-		} else if err := payload.CheckPrograms(path, d.arch.GoArch()); err != nil {
+		_, err := os.Stat(path)
+		if err != nil {
+			err = fmt.Errorf("%w: run build-asset %s first, or leave out --from to take it from the caches", err, name)
+		} else if err = vetted.Vet(ctx, path, ""); err == nil {
+			err = payload.CheckPrograms(path, d.arch.GoArch())
+		}
+		if err != nil {
 			problems = append(problems, fmt.Errorf("component %s: %w", name, err))
 		}
 		components = append(components, payload.Component{Name: name, Path: path})
