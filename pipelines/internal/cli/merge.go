@@ -74,23 +74,13 @@ type mergedTarball struct {
 }
 
 func runMerge(ctx context.Context, a *app, o mergeOptions, args []string) error {
-	if err := checkReports(o.reports); err != nil {
-		return err
-	}
-	if err := o.set.parse(args); err != nil {
-		return err
-	}
-	ws, err := a.open(ctx, o.set.registry)
+	ws, plan, err := o.set.plan(ctx, a, args, o.reports)
 	if err != nil {
 		return err
 	}
 	defer ws.Close()
-	plan, err := o.set.Plan(ctx, ws)
-	if err != nil {
-		return err
-	}
 	r := plan.Report
-	if err := errors.Join(o.set.check(a, r), writeReports(r, o.reports)); err != nil {
+	if err := errors.Join(o.set.check(a, r), r.Write(o.reports)); err != nil {
 		return err
 	}
 	if o.output == "" {

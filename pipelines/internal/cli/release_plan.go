@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
@@ -78,9 +77,7 @@ func printComponents(w io.Writer, p *release.Plan) error {
 	if len(p.Components) == 0 {
 		return nil
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ASSET\tARCH\tSTATE\tWHERE\tSIZE\tPROOF")
-	for _, c := range p.Components {
+	return printList(w, false, p.Components, "ASSET\tARCH\tSTATE\tWHERE\tSIZE\tPROOF", func(c release.Component) string {
 		size, proof := "-", "-"
 		if c.Size > 0 {
 			size, proof = progress.Size(c.Size), "passed"
@@ -88,18 +85,15 @@ func printComponents(w io.Writer, p *release.Plan) error {
 		if c.Unproven != "" {
 			proof = "missing"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Asset, c.Arch, c.State, orDash(c.Where), size, proof)
-	}
-	return table.Flush()
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", c.Asset, c.Arch, c.State, orDash(c.Where), size, proof)
+	})
 }
 
 func printFiles(w io.Writer, p *release.Plan) error {
 	if len(p.Files) == 0 {
 		return nil
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "FILE\tSIZE\tON GITHUB")
-	for _, f := range p.Files {
+	return printList(w, false, p.Files, "FILE\tSIZE\tON GITHUB", func(f release.File) string {
 		size := "-"
 		switch {
 		case f.Exact:
@@ -107,7 +101,6 @@ func printFiles(w io.Writer, p *release.Plan) error {
 		case f.Size > 0:
 			size = "about " + progress.Size(f.Size)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", f.Name, size, orDash(string(f.Action)))
-	}
-	return table.Flush()
+		return fmt.Sprintf("%s\t%s\t%s", f.Name, size, orDash(string(f.Action)))
+	})
 }

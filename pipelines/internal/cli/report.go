@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 type reportOptions struct {
@@ -51,23 +50,13 @@ needs nothing but a browser, .md is Markdown for a pull request, and .json is wh
 }
 
 func runReport(ctx context.Context, a *app, o reportOptions, args []string) error {
-	if err := checkReports(o.outputs); err != nil {
-		return err
-	}
-	if err := o.set.parse(args); err != nil {
-		return err
-	}
-	ws, err := a.open(ctx, o.set.registry)
+	ws, plan, err := o.set.plan(ctx, a, args, o.outputs)
 	if err != nil {
 		return err
 	}
 	defer ws.Close()
-	plan, err := o.set.Plan(ctx, ws)
-	if err != nil {
-		return err
-	}
 	r := plan.Report
-	err = writeReports(r, o.outputs)
+	err = r.Write(o.outputs)
 	switch {
 	case o.json:
 		err = errors.Join(err, printJSON(a.Stdout, r))
@@ -81,42 +70,61 @@ func runReport(ctx context.Context, a *app, o reportOptions, args []string) erro
 	return errors.Join(err, a.summarize(r.Markdown()+"\n"), o.set.check(a, r))
 }
 
-// checkReports refuses file names of unknown kinds, before any work.
-func checkReports(paths []string) error {
-	for _, path := range paths {
-		switch filepath.Ext(path) {
-		case ".json", ".md", ".html":
-		default:
-			return usage(fmt.Errorf("report %s: want a name that ends with .json, .md or .html", path))
-		}
-	}
-	return nil
+// setOptions say what is merged, and what its size is compared with. The verbs merge
+// and report have them.
+type setOptions struct {
+	release.Set
+	registry string
+	strict   bool
+	flagSet  *pflag.FlagSet
 }
 
-// writeReports writes a report to files, each of the kind that its name says.
-func writeReports(r sizes.Report, paths []string) error {
-	for _, path := range paths {
-		var text []byte
-		var err error
-		switch filepath.Ext(path) {
-		case ".json":
-			var out strings.Builder
-			err = printJSON(&out, r)
-			text = []byte(out.String())
-		case ".md":
-			text = []byte(r.Markdown())
-		default:
-			text, err = r.HTML()
-		}
-		if err == nil {
-			err = os.MkdirAll(filepath.Dir(path), 0o755)
-		}
-		if err == nil {
-			err = files.Write(path, text, 0o644)
-		}
-		if err != nil {
-			return fmt.Errorf("writing the report: %w", err)
+func (o *setOptions) flags(flags *pflag.FlagSet, a *app) {
+	o.flagSet = flags
+	flags.StringVar(&o.Arch, "arch", "", "architecture of the release, such as x86_64 or arm64 (default: this machine's)")
+	flags.StringVar(&o.From, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
+	flags.StringSliceVar(&o.Without, "without", nil, "assets to leave out of the release set")
+	cacheFlag(flags, a, &o.registry)
+	flags.StringVar(&o.Previous, "previous", "", "compare with this merged tarball, or with the JSON of a report")
+	flags.StringVar(&o.Limit, "limit", "", "size that the tarball must stay below (default: 2 GiB, the limit of GitHub)")
+	flags.BoolVar(&o.strict, "strict", false, "fail if a component exceeds its budget")
+}
+
+// plan opens the checkout, which the caller closes, and plans the merge of the set
+// that the arguments name. No registry is opened for components of a folder. Reports
+// are files that will be written.
+func (o *setOptions) plan(ctx context.Context, a *app, args, reports []string) (*workspace.Workspace, *release.MergePlan, error) {
+	if err := sizes.CheckNames(reports); err != nil {
+		return nil, nil, usage(err)
+	}
+	o.Name = workspace.PayloadSet
+	if len(args) > 0 {
+		o.Name = args[0]
+	}
+	if o.From != "" {
+		o.registry = ""
+		if o.flagSet.Changed("cache") {
+			return nil, nil, usage(errors.New("give --from or --cache, not both: the components come from a folder or from the caches"))
 		}
 	}
-	return nil
+	ws, err := a.open(ctx, o.registry)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := o.Plan(ctx, ws)
+	if err != nil {
+		ws.Close()
+	}
+	return ws, plan, err
+}
+
+// check warns about components that exceed their budgets, and returns what is wrong with
+// the size.
+func (o *setOptions) check(a *app, r sizes.Report) error {
+	if !o.strict {
+		for _, text := range r.OverBudget() {
+			a.warning(text)
+		}
+	}
+	return r.Check(o.strict)
 }
