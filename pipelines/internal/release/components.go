@@ -74,28 +74,18 @@ func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch c
 	if err != nil {
 		return Found{}, err
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Found{}, fmt.Errorf("looking for the components: %w", err)
-	}
-	for _, entry := range entries {
-		name, is := componentOf(entry.Name())
-		if is && !slices.Contains(names, name) && !slices.Contains(accounted, name) {
+	there, err := fs.Glob(os.DirFS(dir), build.TarballName("*"))
+	for _, file := range there {
+		name := strings.TrimSuffix(strings.TrimPrefix(file, tarballPrefix), tarballSuffix)
+		if !slices.Contains(names, name) && !slices.Contains(accounted, name) && !released.MatchString(name) {
 			found.Extra = append(found.Extra, name)
 		}
 	}
-	return found, nil
+	return found, err
 }
 
 // released matches what follows the prefix in the name of a release's own file.
 var released = regexp.MustCompile(`^[0-9]+\..*-(amd64|arm64|s390x|ppc64le|riscv64)$`)
-
-// componentOf returns the asset that a file is named after.
-func componentOf(file string) (string, bool) {
-	name, prefix := strings.CutPrefix(file, tarballPrefix)
-	name, suffix := strings.CutSuffix(name, tarballSuffix)
-	return name, prefix && suffix && !released.MatchString(name)
-}
 
 // accounted returns the names of all tarballs that the release sets of an architecture
 // contain or are made from: components, their dependencies, and the secondary outputs

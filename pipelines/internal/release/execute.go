@@ -40,7 +40,6 @@ type run struct {
 	plan     *Plan
 	page     github.Release
 	images   []*payload.Image
-	pushed   []pushed
 	notes    string
 	released Released
 }

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,53 +10,152 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
-// pushed is an image, or the index of images, in a repository.
-type pushed struct {
+// PlannedImage is an image of a release in one of the repositories or, without an
+// architecture, the index of all images there.
+type PlannedImage struct {
+	Repository string   `json:"repository"`
+	GoArch     string   `json:"goarch,omitempty"`
+	Tags       []string `json:"tags"`
+	// There are the tags of the release that an earlier run has given already.
+	There []string `json:"there"`
+
 	repository *payload.Repository
-	ReleasedImage
+	tags       []payload.Tag
 }
 
-// tags returns the tags of an image or, without an architecture, of the index: that of
-// the commit and, unless they are "", of the version. The tag that moves from release to
-// release is not among them.
-func tags(commit, version, goarch string) []payload.Tag {
-	if goarch != "" {
-		return payload.ImageTags(commit, version, goarch)
+// The tags of an image are given in this order: that of the commit when it is pushed,
+// that of the release when nothing else can fail, and that which moves from release to
+// release when every repository has those.
+func ofCommit(tag payload.Tag) bool  { return !tag.Fixed && tag.Release == "" }
+func ofRelease(tag payload.Tag) bool { return tag.Fixed }
+func moving(tag payload.Tag) bool    { return tag.Release != "" }
+
+// only returns some of the tags.
+func (i PlannedImage) only(these func(payload.Tag) bool) []payload.Tag {
+	return slices.DeleteFunc(slices.Clone(i.tags), func(tag payload.Tag) bool { return !these(tag) })
+}
+
+// tagged reports whether an image has the tags of the release.
+func (i PlannedImage) tagged() bool { return len(i.There) == len(i.only(ofRelease)) }
+
+// planImages plans the images and the index of each repository. A draft gets no tags of
+// the release.
+func (p *Plan) planImages(ctx context.Context) error {
+	j := p.job
+	version := j.Version
+	if j.KeepDraft {
+		version = ""
 	}
-	return slices.DeleteFunc(payload.IndexTags(commit, version), func(tag payload.Tag) bool { return tag.Release != "" })
+	for _, repository := range j.Repositories {
+		look := looking{p, repository, false}
+		for _, image := range j.Images {
+			if err := look.image(ctx, image.GoArch, payload.ImageTags(j.Commit, version, image.GoArch)); err != nil {
+				return err
+			}
+		}
+		tags := payload.IndexTags(j.Commit, version)
+		if !p.github.latest {
+			tags = slices.DeleteFunc(tags, moving)
+		}
+		if err := look.image(ctx, "", tags); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// pushImages pushes the image of each architecture, and the index of them, under the
-// tags of the commit: a release that fails later must not keep the tags of the version.
+// looking looks for tags in a repository until it fails.
+type looking struct {
+	*Plan
+	repository *payload.Repository
+	failed     bool
+}
+
+// image plans an image.
+func (l *looking) image(ctx context.Context, goarch string, tags []payload.Tag) error {
+	image := PlannedImage{Repository: l.repository.String(), GoArch: goarch, Tags: []string{}, There: []string{}, repository: l.repository}
+	for _, tag := range tags {
+		there, err := l.resolve(ctx, tag)
+		if err != nil {
+			return err
+		}
+		if moving(tag) && semver.Newer(there.Version, tag.Release) {
+			l.job.Report.Note("release", fmt.Sprintf("%s:%s is the newer release %s: it stays", l.repository, tag.Name, there.Version))
+			continue
+		}
+		image.Tags, image.tags = append(image.Tags, tag.Name), append(image.tags, tag)
+		switch {
+		case !tag.Fixed || there.Digest == "":
+		case there.Revision == l.Commit:
+			image.There = append(image.There, tag.Name)
+		case !l.job.Force:
+			l.problem(fmt.Errorf("%s:%s is already %s, made from another commit (%s): a release is not replaced; raise VERSION, or pass --force",
+				l.repository, tag.Name, there.Digest, cmp.Or(there.Revision, "unknown")))
+		}
+	}
+	l.Images = append(l.Images, image)
+	return nil
+}
+
+// resolve returns what a tag of a release points to. A registry that denies access does
+// not stop a release, one that cannot be reached does.
+func (l *looking) resolve(ctx context.Context, tag payload.Tag) (payload.Tagged, error) {
+	if l.failed || ofCommit(tag) {
+		return payload.Tagged{}, nil
+	}
+	there, err := l.repository.Resolve(ctx, tag.Name)
+	switch {
+	case ctx.Err() != nil:
+		return there, context.Cause(ctx)
+	case payload.Hidden(err):
+		l.job.Report.Note("release", fmt.Sprintf("existing images of %s are not visible: %v", l.Version, err))
+		l.failed = true
+	case err != nil:
+		l.problem(err)
+		l.failed = true
+	}
+	return there, nil
+}
+
+// pushImages pushes the images and the indexes: a release that fails later must not keep
+// the tags of the version.
 func (r *run) pushImages(ctx context.Context) error {
-	if len(r.Repositories) == 0 {
-		return nil
-	}
+	built := map[string]*payload.Image{}
 	for _, options := range r.Images {
+		if len(r.plan.Images) == 0 {
+			break
+		}
 		image, err := r.build(ctx, options)
 		if err != nil {
 			return fmt.Errorf("making the image for %s: %w", options.GoArch, err)
 		}
-		r.images = append(r.images, image)
+		r.images, built[options.GoArch] = append(r.images, image), image
 	}
-	for _, repository := range r.Repositories {
-		index := payload.IndexOptions{Labels: r.Labels, PushOptions: payload.PushOptions{Tags: tags(r.Commit, "", "")}}
-		for _, image := range r.images {
-			goarch := image.GoArch()
-			there, err := repository.Push(ctx, image, payload.PushOptions{Tags: tags(r.Commit, "", goarch)})
-			if err != nil {
-				return fmt.Errorf("pushing the image for %s: %w", goarch, err)
-			}
-			r.add(repository, goarch, there)
-			index.Images = append(index.Images, payload.IndexImage{GoArch: goarch, Reference: there.Reference})
+	var parts []payload.IndexImage
+	for _, image := range r.plan.Images {
+		o := payload.PushOptions{Tags: image.only(ofCommit)}
+		what := cmp.Or(image.GoArch, "index")
+		var there payload.Pushed
+		var err error
+		if image.GoArch != "" {
+			there, err = image.repository.Push(ctx, built[image.GoArch], o)
+			parts = append(parts, payload.IndexImage{GoArch: image.GoArch, Reference: there.Reference})
+		} else {
+			there, err = image.repository.PushIndex(ctx, payload.IndexOptions{Images: parts, Labels: r.Labels, PushOptions: o})
+			parts = nil
 		}
-		there, err := repository.PushIndex(ctx, index)
 		if err != nil {
-			return fmt.Errorf("pushing the index: %w", err)
+			return fmt.Errorf("pushing the image (%s): %w", what, err)
 		}
-		r.add(repository, "", there)
+		text := fmt.Sprintf("%s: sent %s, had %s", what, progress.Size(there.Sent), progress.Size(there.There+there.Mounted))
+		if !there.Changed {
+			text = what + ": everything is there already"
+		}
+		r.Report.Note(image.Repository, text)
+		r.released.Images = append(r.released.Images, ReleasedImage{image.GoArch, there})
 	}
 	return nil
 }
@@ -71,40 +171,22 @@ func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, err
 		return nil, err
 	}
 	tarballs, err := Tarballs(ctx, r.Store, r.of(set, arch))
-	if err != nil {
-		return nil, err
-	}
 	for _, tarball := range tarballs {
 		o.Components = append(o.Components, payload.Component{Name: tarball.Name, Path: tarball.Path})
+	}
+	if err != nil {
+		return nil, err
 	}
 	o.Labels = r.Labels
 	return payload.Build(ctx, o)
 }
 
-// add notes what a repository has now.
-func (r *run) add(repository *payload.Repository, goarch string, there payload.Pushed) {
-	what := goarch
-	if what == "" {
-		what = "index"
-	}
-	text := fmt.Sprintf("%s: sent %s, had %s", what, progress.Size(there.Sent), progress.Size(there.There+there.Mounted))
-	if !there.Changed {
-		text = what + ": everything is there already"
-	}
-	r.Report.Note(repository.String(), text)
-	r.pushed = append(r.pushed, pushed{repository, ReleasedImage{goarch, there}})
-	r.released.Images = append(r.released.Images, ReleasedImage{goarch, there})
-}
-
-// checkTags refuses tags of the version that point to other images, in any repository,
+// checkTags refuses tags of the release that point to other images, in any repository,
 // while nothing is changed that users see.
 func (r *run) checkTags(ctx context.Context) error {
-	if r.KeepDraft {
-		return nil
-	}
 	var problems []error
-	for _, p := range r.pushed {
-		problems = append(problems, p.repository.Check(ctx, p.Digest, payload.PushOptions{Tags: tags("", r.Version, p.GoArch), Force: r.Force}))
+	for i, image := range r.plan.Images {
+		problems = append(problems, image.repository.Check(ctx, r.released.Images[i].Digest, payload.PushOptions{Tags: image.only(ofRelease), Force: r.Force}))
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -112,35 +194,22 @@ func (r *run) checkTags(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-// tagImages gives the images the tags of the version; other images lose them only with
-// force. The tag that users follow moves when every repository has those.
+// tagImages gives the images the other tags; they are not pushed again.
 func (r *run) tagImages(ctx context.Context) error {
-	if r.KeepDraft {
-		return nil
-	}
-	for i, p := range r.pushed {
-		if err := r.tag(ctx, i, tags("", r.Version, p.GoArch)); err != nil {
-			return err
-		}
-	}
-	for i, p := range r.pushed {
-		if p.GoArch == "" && r.plan.github.latest {
-			if err := r.tag(ctx, i, payload.LatestTags(r.Version)); err != nil {
-				return err
+	for _, these := range []func(payload.Tag) bool{ofRelease, moving} {
+		for i, image := range r.plan.Images {
+			tags := image.only(these)
+			if len(tags) == 0 {
+				continue
 			}
+			there := &r.released.Images[i]
+			moved, err := image.repository.Tag(ctx, there.Digest, payload.PushOptions{Tags: tags, Force: r.Force})
+			if err != nil {
+				return fmt.Errorf("tagging %s: %w", there.Reference, err)
+			}
+			there.Tags, there.Changed = append(there.Tags, moved.Tags...), there.Changed || moved.Changed
 		}
 	}
-	return nil
-}
-
-// tag gives tags to an image that was pushed, by its number.
-func (r *run) tag(ctx context.Context, i int, tags []payload.Tag) error {
-	image := &r.released.Images[i]
-	moved, err := r.pushed[i].repository.Tag(ctx, image.Digest, payload.PushOptions{Tags: tags, Force: r.Force})
-	if err != nil {
-		return fmt.Errorf("tagging %s: %w", image.Reference, err)
-	}
-	image.Tags, image.Changed = append(image.Tags, moved.Tags...), image.Changed || moved.Changed
 	return nil
 }
 

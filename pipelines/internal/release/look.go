@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
@@ -17,8 +16,8 @@ type state struct {
 	// release is that of the version, with its files; its ID is 0 if there is none.
 	release github.Release
 	there   []github.Asset
-	// finished is true if it is published, with all its files and images.
-	finished bool
+	// published is true if it is published, with all its files.
+	published bool
 	// previous is the release before this one, with its files.
 	previous *github.Release
 	assets   []github.Asset
@@ -64,10 +63,8 @@ func (j *Job) lookAt(ctx context.Context, s *state) (err error) {
 	if len(missing) > 0 {
 		return fmt.Errorf("%s: %w without %s: make a release of another version, or add them with --force", s.release.URL, github.ErrPublished, strings.Join(missing, ", "))
 	}
-	// The page is published last. But somebody may have published it by hand, before
-	// the images had their tags, or another repository may have been added since.
-	s.finished, err = j.tagged(ctx)
-	return err
+	s.published = true
+	return nil
 }
 
 // lookBefore finds out which release came before this one, and whether this one is
@@ -108,24 +105,6 @@ func (j *Job) below(ctx context.Context) (*github.Release, error) {
 		}
 	}
 	return found, nil
-}
-
-// tagged reports whether all repositories have the index of the release. One that
-// hides the tag counts as lacking it: the next push tells who may write there.
-func (j *Job) tagged(ctx context.Context) (bool, error) {
-	if j.KeepDraft {
-		return true, nil // It would give no tags.
-	}
-	for _, repository := range j.Repositories {
-		there, err := repository.Resolve(ctx, j.Version)
-		if err != nil && !payload.Hidden(err) {
-			return false, err
-		}
-		if there.Digest == "" {
-			return false, nil
-		}
-	}
-	return true, nil
 }
 
 // checkCommit refuses a version that belongs to another commit, and a commit that

@@ -11,6 +11,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // Notes are what the text of a release is made of.
@@ -19,8 +20,9 @@ type Notes struct {
 	Version, Commit string
 	// Files are those of the release.
 	Files []File
-	// Images are the payload images and the index of them.
+	// Images are the indexes of images, Arches their architectures as Go names them.
 	Images []NotedImage
+	Arches []string
 	// Components are the assets in the release, of all architectures.
 	Components []Component
 	// Previous is the release before, "" for none; Pins are the changes since then,
@@ -30,13 +32,8 @@ type Notes struct {
 	PinsUnknown string
 }
 
-// NotedImage is an image that was pushed.
-type NotedImage struct {
-	// Reference is NAME:TAG, Digest "sha256:<hex>".
-	Reference, Digest string
-	// Arches are the architectures, as Go names them.
-	Arches []string
-}
+// NotedImage is an index: Reference is NAME:TAG, Digest "sha256:<hex>".
+type NotedImage struct{ Reference, Digest string }
 
 // Markdown returns the text: the files, images and components with sizes and
 // digests, and the pins that changed.
@@ -72,7 +69,7 @@ func (n Notes) images(text *strings.Builder) {
 	text.WriteString("\n### Images\n\n")
 	markdown.Table(text, "image", "architectures", "digest")
 	for _, image := range n.Images {
-		markdown.Row(text, markdown.Code(image.Reference), strings.Join(image.Arches, ", "), markdown.Code(image.Digest))
+		markdown.Row(text, markdown.Code(image.Reference), strings.Join(n.Arches, ", "), markdown.Code(image.Digest))
 	}
 }
 
@@ -127,23 +124,82 @@ func short(key string) string { return key[:min(len(key), 12)] }
 // writeNotes writes the text of the release.
 func (r *run) writeNotes(ctx context.Context) error {
 	notes := Notes{Version: r.Version, Commit: r.Commit, Files: r.released.Files, Components: r.Components}
-	for _, p := range r.pushed {
-		if p.GoArch != "" {
-			continue
+	for i, image := range r.plan.Images {
+		if image.GoArch == "" {
+			notes.Images = append(notes.Images, NotedImage{Reference: image.Repository + ":" + r.Version, Digest: r.released.Images[i].Digest})
 		}
-		image := NotedImage{Reference: p.repository.String() + ":" + r.Version, Digest: p.Digest}
-		for _, of := range r.images {
-			image.Arches = append(image.Arches, of.GoArch())
-		}
-		notes.Images = append(notes.Images, image)
+	}
+	for _, image := range r.images {
+		notes.Arches = append(notes.Arches, image.GoArch())
 	}
 	if r.plan.github.previous != nil {
 		notes.Previous = r.plan.github.previous.Tag
-		var err error
-		if notes.Pins, notes.PinsUnknown, err = r.plan.previousPins(ctx); err != nil {
-			return err
-		}
+		notes.Pins, notes.PinsUnknown = r.plan.pins(ctx)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	r.notes = notes.Markdown()
 	return files.Write(filepath.Join(r.Output, NotesName), []byte(r.notes), 0o644)
+}
+
+// PinChange is a pin that differs between two versions.yaml.
+type PinChange struct {
+	// Path is that of the pin, "assets.kernel.version".
+	Path string
+	// Before and After are its values, "" if it is missing.
+	Before, After string
+}
+
+// ComparePins returns the pins that differ, sorted by path.
+func ComparePins(before, after *versions.File) []PinChange {
+	paths := append(before.Pins(), after.Pins()...)
+	slices.Sort(paths)
+	var changes []PinChange
+	for _, path := range slices.Compact(paths) {
+		// A missing pin is the error, and its value is "".
+		was, wasErr := before.Pin(path)
+		is, isErr := after.Pin(path)
+		if was != is || (wasErr == nil) != (isErr == nil) {
+			changes = append(changes, PinChange{Path: path, Before: was, After: is})
+		}
+	}
+	return changes
+}
+
+// The comments around the generated part of a release's text. GitHub does not show
+// them.
+const (
+	notesBegin = "<!-- generated: what is between these lines is written anew -->"
+	notesEnd   = "<!-- end of what is generated -->"
+)
+
+// SpliceNotes puts a generated text into that of a release, in place of an
+// earlier one. Text that people wrote before and after it stays. Without an earlier one
+// it comes last.
+func SpliceNotes(there, generated string) string {
+	// GitHub's editor ends lines as Windows does.
+	there = strings.ReplaceAll(there, "\r\n", "\n")
+	block := notesBegin + "\n\n" + strings.Trim(generated, "\n") + "\n\n" + notesEnd
+	before, rest, found := strings.Cut(there, notesBegin)
+	_, after, ended := strings.Cut(rest, notesEnd)
+	if found && ended {
+		return before + block + after
+	}
+	if there = strings.TrimRight(there, "\n"); there != "" {
+		there += "\n\n"
+	}
+	return there + block + "\n"
+}
+
+// Sums returns the content of SHA256SUMS, as `sha256sum --check` reads it, sorted by
+// name.
+func Sums(files []File) []byte {
+	files = slices.Clone(files)
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	var text strings.Builder
+	for _, file := range files {
+		fmt.Fprintf(&text, "%s  %s\n", strings.TrimPrefix(file.Digest, "sha256:"), file.Name)
+	}
+	return []byte(text.String())
 }

@@ -45,7 +45,7 @@ func notes(t *testing.T) Notes {
 	return Notes{
 		Version: "3.28.0", Commit: strings.Repeat("c", 40), Previous: "3.27.0",
 		Files:  []File{{Name: "kata-static-3.28.0-amd64.tar.zst", Size: 1234567890, Digest: digest}, {Name: "SHA256SUMS", Size: 99, Digest: digest}},
-		Images: []NotedImage{{"quay.io/kata-containers/kata-deploy:3.28.0", digest, []string{"amd64", "s390x"}}},
+		Images: []NotedImage{{"quay.io/kata-containers/kata-deploy:3.28.0", digest}}, Arches: []string{"amd64", "s390x"},
 		Components: []Component{
 			{Asset: "qemu", Arch: catalog.X86_64, Version: "10.2.2", Size: 12345678, Digest: digest, Key: strings.Repeat("a", 64)},
 			{Asset: "kernel", Arch: catalog.S390X, Version: "v6.18.15", Size: 5 << 20, Digest: digest, Key: strings.Repeat("b", 64)},

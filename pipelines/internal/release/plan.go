@@ -52,8 +52,14 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 		p.problem(fmt.Errorf("no token: set GH_TOKEN or GITHUB_TOKEN to one that may write the contents of %s; without it a draft is invisible", j.GitHub.Repository()))
 	}
 	p.page(ctx)
+	if err := p.planImages(ctx); err != nil {
+		return nil, err
+	}
+	// The page is published last. But somebody may have published it by hand, before
+	// the images had their tags, or another repository may have been added since.
+	p.Finished = p.github.published && !slices.ContainsFunc(p.Images, func(image PlannedImage) bool { return !image.tagged() })
 	if p.Finished {
-		p.Components, p.Cache = []Component{}, ""
+		p.Components, p.Images, p.Cache = []Component{}, []PlannedImage{}, ""
 		return p, ctx.Err()
 	}
 	var unready []error
@@ -62,9 +68,6 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	}
 	if !j.BeforeBuild {
 		p.problem(unready...)
-	}
-	if err := p.planImages(ctx); err != nil {
-		return nil, err
 	}
 	// Nothing is pulled for a release that is refused anyway.
 	exact := len(p.errs) == 0 && errors.Join(unready...) == nil
@@ -116,7 +119,7 @@ func (p *Plan) page(ctx context.Context) {
 	if p.job.GitHub == nil {
 		return
 	}
-	p.Finished, p.URL, p.Latest = s.finished, s.release.URL, s.latest && !p.job.KeepDraft
+	p.URL, p.Latest = s.release.URL, s.latest && !p.job.KeepDraft
 	p.Publish = !p.job.KeepDraft && (s.release.ID == 0 || s.release.Draft)
 	switch {
 	case s.release.ID == 0:
@@ -163,27 +166,12 @@ func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Ar
 	if tarball.Digest, err = merge.InPlace(ctx, tarball.Path); err != nil {
 		return tarball, report, err
 	}
-	err = p.compare(ctx, merge)
+	p.compare(ctx, &merge.Report)
 	p.problem(merge.Report.Check(j.Strict))
-	return tarball, report, err
-}
-
-// compare compares a merge with the previous release, and warns about budgets.
-func (p *Plan) compare(ctx context.Context, merge *MergePlan) error {
-	j := p.job
-	previous, err := p.previousReport(ctx, merge.Report.Set, merge.Report.Arch)
-	if err != nil {
-		return err
-	}
-	if previous != nil {
-		if err := merge.Report.Compare(previous); err != nil {
-			j.Report.Note("release", fmt.Sprintf("the growth since %s is unknown: %v", p.github.previous.Tag, err))
-		}
-	}
 	if !j.Strict {
 		for _, text := range merge.Report.OverBudget() {
 			j.Report.Note("release", "warning: "+text)
 		}
 	}
-	return nil
+	return tarball, report, context.Cause(ctx)
 }
