@@ -112,6 +112,13 @@ func TestSweepRemovesWhatTheDeadLeft(t *testing.T) {
 	if got := names(t, dir); got != ".file-notes .file2 .other1234567890123456789" {
 		t.Errorf("the folder has %s", got)
 	}
+	write(t, filepath.Join(dir, ".file1234567890123456789"), "")
+	if err := Write(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, dir); got != ".file-notes .file2 .other1234567890123456789 file" {
+		t.Errorf("after writing, the folder has %s", got)
+	}
 	if err := Sweep(filepath.Join(dir, "no", "folder")); err != nil {
 		t.Error(err)
 	}
