@@ -128,24 +128,31 @@ func (c *Client) Draft(ctx context.Context, want Wanted) (Release, error) {
 	})
 }
 
-// change is the body of requests that make or change a release.
-type change struct {
-	Tag        string `json:"tag_name"`
-	Target     string `json:"target_commitish,omitempty"`
-	Name       string `json:"name"`
-	Body       string `json:"body"`
-	Draft      bool   `json:"draft"`
-	Prerelease bool   `json:"prerelease"`
-	Latest     string `json:"make_latest,omitempty"`
+func (c *Client) create(ctx context.Context, want Wanted) (Release, error) {
+	made := Release{Tag: want.Tag, Target: want.Target, Name: want.Name, Body: want.Body, Draft: true, Prerelease: want.Prerelease}
+	return c.edit(web.Once(ctx), "creating the draft of "+want.Tag, made, "")
 }
 
-func (c *Client) create(ctx context.Context, want Wanted) (made Release, err error) {
-	send := change{Tag: want.Tag, Target: want.Target, Name: want.Name, Body: want.Body, Draft: true, Prerelease: want.Prerelease}
-	if err := checkBody(send.Body); err != nil {
-		return made, err
+// edit makes a release what it is given as: a new one where it has no ID.
+func (c *Client) edit(ctx context.Context, doing string, release Release, latest string) (edited Release, err error) {
+	if n := utf8.RuneCountInString(release.Body); n > maxBody {
+		return edited, fmt.Errorf("the release notes have %d characters and GitHub takes %d: shorten what was added by hand", n, maxBody)
 	}
-	_, err = c.do(web.Once(ctx), call{doing: "creating the draft of " + want.Tag, method: http.MethodPost, path: "/releases", send: send}, &made)
-	return made, err
+	method, path := http.MethodPatch, release.path()
+	if release.ID == 0 {
+		method, path = http.MethodPost, "/releases"
+	}
+	send := struct {
+		Tag        string `json:"tag_name"`
+		Target     string `json:"target_commitish,omitempty"`
+		Name       string `json:"name"`
+		Body       string `json:"body"`
+		Draft      bool   `json:"draft"`
+		Prerelease bool   `json:"prerelease"`
+		Latest     string `json:"make_latest,omitempty"`
+	}{release.Tag, release.Target, release.Name, release.Body, release.Draft, release.Prerelease, latest}
+	_, err = c.do(ctx, call{doing: doing, method: method, path: path, send: send}, &edited)
+	return edited, err
 }
 
 // alone returns the release that goes on after one was made: that one, unless
@@ -167,12 +174,12 @@ func (c *Client) alone(ctx context.Context, made Release) (Release, error) {
 
 // adjust makes a draft what is wanted.
 func (c *Client) adjust(ctx context.Context, found Release, want Wanted) (Release, error) {
-	send := change{Tag: want.Tag, Target: want.Target, Name: want.Name, Body: found.Body, Draft: true, Prerelease: want.Prerelease}
-	same := found.Name == send.Name && found.Target == send.Target && found.Prerelease == send.Prerelease
-	if !found.Draft || same {
+	adjusted := found
+	adjusted.Name, adjusted.Target, adjusted.Prerelease = want.Name, want.Target, want.Prerelease
+	if !found.Draft || adjusted == found {
 		return found, nil
 	}
-	return c.update(ctx, found, "changing the draft of "+want.Tag, send)
+	return c.edit(ctx, "changing the draft of "+want.Tag, adjusted, "")
 }
 
 // Describe sets the text of a release, which may be published already, in Markdown.
@@ -180,37 +187,22 @@ func (c *Client) Describe(ctx context.Context, release Release, body string) (Re
 	if release.Body == body {
 		return release, nil
 	}
-	send := change{Tag: release.Tag, Target: release.Target, Name: release.Name, Body: body, Draft: release.Draft, Prerelease: release.Prerelease}
-	return c.update(ctx, release, "changing the text of "+release.Tag, send)
+	release.Body = body
+	return c.edit(ctx, "changing the text of "+release.Tag, release, "")
 }
 
 // Publish publishes a draft, and returns what became of it. It becomes the
-// latest release where that is asked for. One that is published stays as it is.
+// latest release if that is wanted. A published release stays as it is.
 func (c *Client) Publish(ctx context.Context, draft Release, latest bool) (Release, error) {
 	if !draft.Draft {
 		return draft, nil
 	}
-	send := change{Tag: draft.Tag, Target: draft.Target, Name: draft.Name, Body: draft.Body, Prerelease: draft.Prerelease, Latest: strconv.FormatBool(latest)}
-	published, err := c.update(ctx, draft, "publishing "+draft.Tag, send)
+	draft.Draft = false
+	published, err := c.edit(ctx, "publishing "+draft.Tag, draft, strconv.FormatBool(latest))
 	if err == nil && published.Draft {
 		err = fmt.Errorf("publishing %s: GitHub took it and left it a draft: run it again, or publish %s by hand", draft.Tag, published.URL)
 	}
 	return published, err
-}
-
-func (c *Client) update(ctx context.Context, release Release, doing string, send change) (updated Release, err error) {
-	if err := checkBody(send.Body); err != nil {
-		return updated, err
-	}
-	_, err = c.do(ctx, call{doing: doing, method: http.MethodPatch, path: release.path(), send: send}, &updated)
-	return updated, err
-}
-
-func checkBody(body string) error {
-	if n := utf8.RuneCountInString(body); n > maxBody {
-		return fmt.Errorf("the release notes have %d characters and GitHub takes %d: shorten what was added by hand", n, maxBody)
-	}
-	return nil
 }
 
 func (r Release) path() string { return fmt.Sprintf("/releases/%d", r.ID) }
