@@ -44,16 +44,10 @@ func NewSink(to io.Writer, stage *progress.Stage) *Sink {
 	return &Sink{to: to, hash: sha256.New(), stage: stage}
 }
 
-// diskError is a failure of this machine, not of the registry.
-type diskError struct{ error }
-
-// Unwrap returns the cause.
-func (d *diskError) Unwrap() error { return d.error }
-
-// Write writes and hashes; the error is *diskError.
+// Write writes and hashes.
 func (s *Sink) Write(p []byte) (int, error) {
 	if n, err := s.to.Write(p); err != nil {
-		return n, &diskError{fmt.Errorf("writing to the store: %w", err)}
+		return n, fmt.Errorf("writing a blob: %w", err)
 	}
 	s.done += int64(len(p))
 	return s.hash.Write(p)
@@ -74,7 +68,7 @@ func (s *Sink) restart() (err error) {
 		err = errors.New("what was read cannot be taken back")
 	}
 	if err != nil {
-		return &diskError{fmt.Errorf("writing to the store: %w", err)}
+		return fmt.Errorf("writing a blob: %w", err)
 	}
 	return nil
 }
@@ -252,12 +246,9 @@ func (r *Repository) Download(ctx context.Context, d ocispec.Descriptor, path, p
 	to.stage = stage
 	if err = files.Room(filepath.Dir(partial), d.Size-to.done); err == nil {
 		err = r.Fetch(ctx, d, to)
-	} else {
-		err = &diskError{err}
 	}
-	var disk *diskError
 	if err = errors.Join(err, file.Close()); err != nil {
-		if errors.As(err, &disk) || IsDamage(err) || to.done == 0 {
+		if files.IsFull(err) || IsDamage(err) || to.done == 0 {
 			err = errors.Join(err, os.Remove(partial))
 		}
 		return err

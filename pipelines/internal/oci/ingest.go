@@ -142,23 +142,17 @@ func (l *Layout) receive(ctx context.Context, from *Repository, d ocispec.Descri
 	return err
 }
 
-// Drop removes an entry, unless another has replaced it, and a damaged blob: the
-// one that file is open at. Where another process has put a whole one in its place
-// since, both stay. File may be nil.
-func (l *Layout) Drop(ctx context.Context, tag string, manifest digest.Digest, file *os.File) error {
+// Drop removes an entry, and a blob of it that is damaged. Where another process
+// has put a whole one in its place, or another entry, those stay. The blob may be
+// the zero value.
+func (l *Layout) Drop(ctx context.Context, tag string, manifest digest.Digest, blob ocispec.Descriptor) error {
 	unlock, err := l.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if file != nil {
-		replaced, err := removeSame(file)
-		if err != nil {
-			return fmt.Errorf("removing a damaged blob of the store: %w", err)
-		}
-		if replaced {
-			return nil
-		}
+	if whole, err := l.discard(ctx, blob); whole || err != nil {
+		return err
 	}
 	index, err := l.lockedIndex(ctx)
 	if err != nil {
@@ -170,28 +164,37 @@ func (l *Layout) Drop(ctx context.Context, tag string, manifest digest.Digest, f
 	return l.writeIndex(set(index, tag, nil))
 }
 
-// removeSame removes the file that is open, if its name still leads to it. It is
-// first renamed: one that is put there in the meantime is seen, and put back.
-func removeSame(file *os.File) (replaced bool, err error) {
+// discard removes a blob that is damaged. It is first renamed: one that a download
+// puts there at the same time is seen, and put back.
+func (l *Layout) discard(ctx context.Context, d ocispec.Descriptor) (whole bool, err error) {
+	if d.Digest == "" {
+		return false, nil
+	}
+	path := l.Path(d.Digest)
+	file, err := files.Open(path)
+	if err != nil {
+		return false, ignoreMissing(err)
+	}
+	defer file.Close()
 	read, err := file.Stat()
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("examining a blob of the store: %w", err)
 	}
-	if now, err := os.Lstat(file.Name()); err != nil || !os.SameFile(read, now) {
-		return err == nil, ignoreMissing(err)
+	if sum, _, err := files.HashReader(ctx, file); err != nil || sum == d.Digest.Encoded() {
+		return err == nil, err
 	}
-	aside := file.Name() + ".damaged"
-	if err := os.Rename(file.Name(), aside); err != nil {
+	aside := path + ".damaged"
+	if err := os.Rename(path, aside); err != nil {
 		return false, ignoreMissing(err)
 	}
 	now, err := os.Lstat(aside)
 	if err == nil && !os.SameFile(read, now) {
-		replaced = true
-		if err = os.Link(aside, file.Name()); errors.Is(err, fs.ErrExist) {
+		whole = true
+		if err = os.Link(aside, path); errors.Is(err, fs.ErrExist) {
 			err = nil
 		}
 	}
-	return replaced, errors.Join(err, os.Remove(aside))
+	return whole, errors.Join(err, os.Remove(aside))
 }
 
 // clean removes what killed writers left. The caller holds the lock.

@@ -84,42 +84,52 @@ func (b *Builders) Lock(ctx context.Context, id string) (unlock func() error, er
 // then has. A miss is ErrNotFound. So is, with a warning, a damaged builder, which
 // is removed from the local store, and a registry that fails.
 func (b *Builders) Get(ctx context.Context, id, arch, path string) (image Image, where string, err error) {
-	m, where, err := b.find(ctx, builderRef{id, arch})
+	ref := builderRef{id, arch}
+	m, where, err := find(ctx, b.Local, b.Registry, ref)
+	if err == nil && where == InLocal {
+		if err = b.check(ctx, ref, m); IsNotFound(err) && b.Registry != nil {
+			// What was damaged here may be whole there.
+			where = InRegistry
+			m, err = b.Registry.lookup(ctx, ref)
+		}
+	}
+	if err == nil && where == InRegistry {
+		if err = b.Registry.pull(ctx, ref, m, b.Local); err != nil {
+			err = b.Registry.absent(ref, err)
+		}
+	}
 	if err != nil {
 		return Image{}, "", err
 	}
-	if where == InLocal {
-		err = b.write(ctx, m, path)
-		if !IsNotFound(err) || b.Registry == nil {
-			image, _ = builderOf(m)
-			return image, where, err
+	image, err = builderOf(m)
+	return image, where, errors.Join(err, b.Local.layout(builderRepository).WriteArchive(ctx, path, m))
+}
+
+// check hashes a builder of the local store. A damaged one is removed.
+func (b *Builders) check(ctx context.Context, ref builderRef, m oci.Manifest) error {
+	l := b.Local.layout(builderRepository)
+	for _, part := range m.Parts() {
+		if whole, err := l.Holds(ctx, part); err != nil || whole {
+			if err != nil {
+				return err
+			}
+			continue
 		}
-		// What was damaged here may be whole there.
-		if m, err = b.Registry.lookup(ctx, builderRef{id, arch}); err != nil {
-			return Image{}, "", err
-		}
+		l.Note(fmt.Sprintf("discarding the stored %s: its %s %s is damaged", ref, partName(part), part.Digest))
+		return errors.Join(l.Drop(ctx, ref.local(), m.Digest(), part), fmt.Errorf("%s: %w", ref, ErrNotFound))
 	}
-	ref := builderRef{id, arch}
-	if err := b.Registry.pull(ctx, ref, m, b.Local); err != nil {
-		return Image{}, "", b.Registry.absent(ref, err)
-	}
-	image, _ = builderOf(m)
-	return image, InRegistry, b.write(ctx, m, path)
+	return nil
 }
 
 // Find says where a builder is, by its manifest only: InLocal or InRegistry. A
 // miss is as in Get.
 func (b *Builders) Find(ctx context.Context, id, arch string) (image Image, where string, err error) {
-	m, where, err := b.find(ctx, builderRef{id, arch})
+	m, where, err := find(ctx, b.Local, b.Registry, builderRef{id, arch})
 	if err != nil {
 		return Image{}, "", err
 	}
 	image, err = builderOf(m)
 	return image, where, err
-}
-
-func (b *Builders) find(ctx context.Context, ref builderRef) (oci.Manifest, string, error) {
-	return find(ctx, b.Local, b.Registry, ref)
 }
 
 // Put keeps the builder that is in an OCI archive at path.
@@ -160,22 +170,4 @@ func (b *Builders) Publish(ctx context.Context, id, arch string) (pushed bool, e
 		return false, fmt.Errorf("reading the builder to push: %w", err)
 	}
 	return b.Registry.publish(ctx, ref, m, b.Local.blobs(builderRepository, m))
-}
-
-// write writes a builder of the local store as an OCI archive. A damaged one is
-// removed from the store.
-func (b *Builders) write(ctx context.Context, m oci.Manifest, path string) error {
-	l := b.Local.layout(builderRepository)
-	err := l.WriteArchive(ctx, path, m)
-	var damaged *oci.DamagedBlob
-	if !errors.As(err, &damaged) {
-		return err
-	}
-	id := m.Annotations[idAnnotation]
-	l.Note(fmt.Sprintf("discarding the stored builder %.12s: %v", id, damaged))
-	err = l.Drop(ctx, id, m.Digest(), damaged.File)
-	if damaged.File != nil {
-		err = errors.Join(err, damaged.File.Close())
-	}
-	return errors.Join(err, fmt.Errorf("builder %s: %w", id, ErrNotFound))
 }

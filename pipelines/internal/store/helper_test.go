@@ -3,10 +3,14 @@ package store
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -87,4 +91,36 @@ func tarballOf(number, size int) []byte {
 	fill := size - len(data) - trailer
 	data = binary.LittleEndian.AppendUint32(append(data, 0x50, 0x2a, 0x4d, 0x18), uint32(fill))
 	return append(data, make([]byte, fill)...)
+}
+
+// counter counts what goes over the connections of its transport: headers,
+// bodies, everything.
+type counter struct {
+	// Connections that were opened, and bytes that were read from them.
+	Connections, Read atomic.Int64
+}
+
+// Transport returns a transport whose connections are counted.
+func (c *counter) Transport() *http.Transport {
+	return &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		c.Connections.Add(1)
+		return &counted{conn, c}, nil
+	}}
+}
+
+// counted is a connection that is counted.
+type counted struct {
+	net.Conn
+	counter *counter
+}
+
+// Read reads and counts.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.counter.Read.Add(int64(n))
+	return n, err
 }

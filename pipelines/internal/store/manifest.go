@@ -1,7 +1,6 @@
 package store
 
 import (
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
@@ -24,40 +23,6 @@ const (
 	// outputAnnotation is on the layer of a secondary output: its name.
 	outputAnnotation = "io.katacontainers.asset.output"
 )
-
-// parts are the contents that a manifest names: outputs are the secondary
-// tarballs, each with its name and in the order of the names.
-type parts struct {
-	recipe, tarball, record ocispec.Descriptor
-	outputs                 []namedPart
-}
-
-type namedPart struct {
-	name string
-	ocispec.Descriptor
-}
-
-// manifest returns the manifest of an artifact. What is published about an artifact
-// (proofs, signatures, provenance, an SBOM) has no place in it: that refers to it.
-func manifest(ref Ref, p parts) (oci.Manifest, error) {
-	p.tarball.Annotations = map[string]string{ocispec.AnnotationTitle: title(ref.Asset, "")}
-	layers := []ocispec.Descriptor{p.tarball, p.record}
-	for _, output := range p.outputs {
-		output.MediaType = outputType
-		output.Annotations = map[string]string{
-			ocispec.AnnotationTitle: title(ref.Asset, output.name), outputAnnotation: output.name,
-		}
-		layers = append(layers, output.Descriptor)
-	}
-	return oci.NewManifest(ocispec.Manifest{
-		Versioned:    specs.Versioned{SchemaVersion: 2},
-		MediaType:    ocispec.MediaTypeImageManifest,
-		ArtifactType: artifactType,
-		Config:       p.recipe,
-		Layers:       layers,
-		Annotations:  map[string]string{assetAnnotation: ref.Asset, archAnnotation: ref.Arch},
-	})
-}
 
 // title is the file name of a tarball, by which other OCI clients save it.
 func title(asset, output string) string {

@@ -6,12 +6,17 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
 // Put stores an artifact in place of an earlier one of the same key. What it
-// replaces stays among the blobs until they are collected.
+// replaces stays among the blobs until they are collected. What is published about
+// an artifact (proofs, signatures, provenance, an SBOM) has no place in its
+// manifest: that refers to it.
 func (s *Store) Put(ctx context.Context, put Put) (Artifact, error) {
 	if err := put.validate(); err != nil {
 		return Artifact{}, err
@@ -23,19 +28,29 @@ func (s *Store) Put(ctx context.Context, put Put) (Artifact, error) {
 	if recipe.Digest.Encoded() != put.Key {
 		return Artifact{}, fmt.Errorf("the recipe of %s hashes to %s, not to its key %s", put.Asset, recipe.Digest.Encoded(), put.Key)
 	}
-	named, tarballs, err := put.describe(ctx, s.verdicts())
-	if err != nil {
-		return Artifact{}, err
+	blobs, layers := []oci.Blob{recipe, record}, []ocispec.Descriptor{}
+	for _, name := range append([]string{""}, slices.Sorted(maps.Keys(put.Outputs))...) {
+		b, err := put.tarball(ctx, s.verdicts(), name)
+		if err != nil {
+			return Artifact{}, fmt.Errorf("reading the %s to store: %w", Output{Name: name}.what(), err)
+		}
+		blobs, layers = append(blobs, b), append(layers, b.Descriptor)
 	}
-	named.recipe, named.record = recipe.Descriptor, record.Descriptor
-	m, err := manifest(put.Ref, named)
-	if err != nil {
-		return Artifact{}, err
+	m, err := oci.NewManifest(ocispec.Manifest{
+		Versioned:    specs.Versioned{SchemaVersion: 2},
+		MediaType:    ocispec.MediaTypeImageManifest,
+		ArtifactType: artifactType,
+		Config:       recipe.Descriptor,
+		Layers:       slices.Insert(layers, 1, record.Descriptor),
+		Annotations:  map[string]string{assetAnnotation: put.Asset, archAnnotation: put.Arch},
+	})
+	if err == nil {
+		err = put.check(m)
 	}
-	if err := put.check(m); err != nil {
+	if err != nil {
 		return Artifact{}, fmt.Errorf("an artifact of %s that nothing could read: it %w", put.Asset, err)
 	}
-	if err := s.layout(put.Asset).Add(ctx, put.Tag(), m, append(tarballs, recipe, record)); err != nil {
+	if err := s.layout(put.Asset).Add(ctx, put.Tag(), m, blobs); err != nil {
 		return Artifact{}, err
 	}
 	artifact := artifactOf(m)
@@ -43,26 +58,18 @@ func (s *Store) Put(ctx context.Context, put Put) (Artifact, error) {
 	return artifact, nil
 }
 
-// describe hashes and vets all tarballs to store.
-func (p Put) describe(ctx context.Context, verdicts archive.Verdicts) (named parts, tarballs []oci.Blob, err error) {
-	for _, name := range append([]string{""}, slices.Sorted(maps.Keys(p.Outputs))...) {
-		path := p.Tarball
-		if name != "" {
-			path = p.Outputs[name]
-		}
-		d, err := oci.Describe(ctx, tarballType, path)
-		if err == nil {
-			err = verdicts.Vet(ctx, path, d.Digest.Encoded())
-		}
-		if err != nil {
-			return parts{}, nil, fmt.Errorf("reading the %s to store: %w", Output{Name: name}.what(), err)
-		}
-		if name == "" {
-			named.tarball = d
-		} else {
-			named.outputs = append(named.outputs, namedPart{name, d})
-		}
-		tarballs = append(tarballs, oci.Blob{Descriptor: d, Content: oci.File(path)})
+// tarball hashes and vets one of the tarballs to store: "" is the main one.
+func (p Put) tarball(ctx context.Context, verdicts archive.Verdicts, output string) (oci.Blob, error) {
+	path, mediaType := p.Tarball, tarballType
+	annotations := map[string]string{ocispec.AnnotationTitle: title(p.Asset, output)}
+	if output != "" {
+		path, mediaType = p.Outputs[output], outputType
+		annotations[outputAnnotation] = output
 	}
-	return named, tarballs, nil
+	d, err := oci.Describe(ctx, mediaType, path)
+	if err == nil {
+		err = verdicts.Vet(ctx, path, d.Digest.Encoded())
+	}
+	d.Annotations = annotations
+	return oci.Blob{Descriptor: d, Content: oci.File(path)}, err
 }

@@ -117,21 +117,14 @@ func (r *Registry) lookup(ctx context.Context, e entry) (oci.Manifest, error) {
 
 // Lookup returns the artifact of a key, without its recipe and record: it reads
 // the manifest only. A miss is ErrNotFound; so is, with a warning, an artifact that
-// is not what its tag says, and a registry that wants credentials. One that fails
-// is an error, and may be asked again.
+// is not what its tag says, and a registry that fails or wants credentials.
 func (r *Registry) Lookup(ctx context.Context, ref Ref) (Artifact, error) {
 	if err := ref.validate(); err != nil {
 		return Artifact{}, err
 	}
-	if r.ignored(ref) {
-		return Artifact{}, r.miss(ref)
-	}
-	m, err := r.read(ctx, ref)
+	m, err := r.lookup(ctx, ref)
 	if err != nil {
-		if isFailure(err) && !oci.Refused(err) {
-			return Artifact{}, err
-		}
-		return Artifact{}, r.absent(ref, err)
+		return Artifact{}, err
 	}
 	return artifactOf(m), nil
 }

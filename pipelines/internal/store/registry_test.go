@@ -174,13 +174,13 @@ func TestLookupIsOneRequest(t *testing.T) { lookupIsOneRequest(t, registrytest.N
 func lookupIsOneRequest(t *testing.T, host string) {
 	p := rich(t, "qemu")
 	want := pushed(t, host, p)
-	counter := &registrytest.Counter{}
-	faults := &registrytest.Faults{Base: counter.Transport()}
+	count := &counter{}
+	faults := &registrytest.Faults{Base: count.Transport()}
 	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Transport: faults})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := counter.Connections.Load(); n != 0 {
+	if n := count.Connections.Load(); n != 0 {
 		t.Errorf("OpenRegistry opened %d connections", n)
 	}
 	missing := p.Ref
@@ -188,7 +188,7 @@ func lookupIsOneRequest(t *testing.T, host string) {
 	if _, err := r.Lookup(t.Context(), missing); !IsNotFound(err) {
 		t.Errorf("Lookup: %v, want a miss", err)
 	}
-	read := counter.Read.Load()
+	read := count.Read.Load()
 	t.Logf("a miss read %d bytes", read)
 	if read == 0 || read >= 2000 {
 		t.Errorf("a miss read %d bytes, want some and fewer than 2000", read)
@@ -196,7 +196,7 @@ func lookupIsOneRequest(t *testing.T, host string) {
 	if got, err := r.Lookup(t.Context(), p.Ref); err != nil || got.Digest != want.Digest {
 		t.Errorf("Lookup: %+v, %v", got, err)
 	}
-	t.Logf("a hit read %d bytes", counter.Read.Load()-read)
+	t.Logf("a hit read %d bytes", count.Read.Load()-read)
 	prefix := "GET /v2/kata/cache/qemu/manifests/"
 	if diff := cmp.Diff([]string{prefix + missing.Tag(), prefix + p.Tag()}, faults.Requests()); diff != "" {
 		t.Errorf("requests (-want +got)\n%s", diff)

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
@@ -59,11 +62,8 @@ func (t *Tiered) Find(ctx context.Context, ref Ref) (artifact Artifact, where st
 	if !IsNotFound(err) || t.Registry == nil {
 		return Artifact{}, "", err
 	}
-	m, err := t.Registry.lookup(ctx, ref)
-	if err != nil {
-		return Artifact{}, "", err
-	}
-	return artifactOf(m), InRegistry, nil
+	artifact, err = t.Registry.Lookup(ctx, ref)
+	return artifact, InRegistry, err
 }
 
 // Put stores an artifact in the local store.
@@ -90,21 +90,32 @@ func (t *Tiered) Export(ctx context.Context, artifact Artifact, output, path str
 	if err != nil || same {
 		return false, err
 	}
-	pulled, err := t.bring(ctx, artifact)
+	blob, err := t.Blob(ctx, artifact, output)
 	if err != nil {
 		return false, err
 	}
-	return t.Local.export(ctx, artifact, output, path, pulled)
+	if err := files.Sweep(path); err != nil {
+		t.Local.layout(artifact.Asset).Note(fmt.Sprintf("cannot remove what a killed export left: %v", err))
+	}
+	return true, copyOut(ctx, blob, path)
 }
 
 // Blob is that of the local store, which gets what only the registry has, as in
-// Export.
+// Export. What was pulled just now was hashed on the way.
 func (t *Tiered) Blob(ctx context.Context, artifact Artifact, output string) (path string, err error) {
 	if err := artifact.validate(); err != nil {
 		return "", err
 	}
-	if _, err := t.bring(ctx, artifact); err != nil {
+	tarball, err := artifact.output(output)
+	if err != nil {
 		return "", err
+	}
+	pulled, err := t.bring(ctx, artifact)
+	if err != nil {
+		return "", err
+	}
+	if pulled {
+		return t.Local.layout(artifact.Asset).Path(digest.Digest(tarball.Digest)), nil
 	}
 	return t.Local.Blob(ctx, artifact, output)
 }

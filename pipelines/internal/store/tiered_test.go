@@ -18,8 +18,8 @@ func TestTieredHits(t *testing.T) {
 	host := registrytest.New(t)
 	p := rich(t, "qemu")
 	want := pushed(t, host, p)
-	counter := &registrytest.Counter{}
-	faults := &registrytest.Faults{Base: counter.Transport()}
+	count := &counter{}
+	faults := &registrytest.Faults{Base: count.Transport()}
 	n := newNotes()
 	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Report: n.report, Transport: faults})
 	if err != nil {
@@ -58,7 +58,7 @@ func TestTieredHits(t *testing.T) {
 		t.Errorf("Export of no output: %v", err)
 	}
 	// Now that it is local, nothing is asked.
-	requests, connections := len(faults.Requests()), counter.Connections.Load()
+	requests, connections := len(faults.Requests()), count.Connections.Load()
 	got, where, err = tiered.Find(t.Context(), p.Ref)
 	if err != nil || where != InLocal || !cmp.Equal(want, got) {
 		t.Errorf("Find: %q, %v", where, err)
@@ -66,7 +66,7 @@ func TestTieredHits(t *testing.T) {
 	if changed, err := tiered.Export(t.Context(), got, "", filepath.Join(t.TempDir(), "out")); err != nil || !changed {
 		t.Errorf("Export: %t, %v", changed, err)
 	}
-	if len(faults.Requests()) != requests || counter.Connections.Load() != connections {
+	if len(faults.Requests()) != requests || count.Connections.Load() != connections {
 		t.Errorf("a local hit asked %q", faults.Requests()[requests:])
 	}
 	n.want(t)

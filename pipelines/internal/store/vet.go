@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -36,13 +35,15 @@ func (s *Store) vet(ctx context.Context, name string, m oci.Manifest) error {
 
 // admit vets a tarball that may be in the store since before tarballs were vetted as
 // they enter. One that must not be used is forgotten.
-func (s *Store) admit(ctx context.Context, artifact Artifact, tarball Output, blob *os.File) error {
-	err := s.verdicts().Vet(ctx, blob.Name(), strings.TrimPrefix(tarball.Digest, "sha256:"))
+func (s *Store) admit(ctx context.Context, artifact Artifact, tarball Output, path string) error {
+	err := s.verdicts().Vet(ctx, path, strings.TrimPrefix(tarball.Digest, "sha256:"))
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return s.forget(ctx, artifact, tarball, blob, fmt.Sprintf("must not be used: %v", err))
+		// Its bytes are those of its digest: only the entry goes.
+		tarball.Digest = ""
+		return s.forget(ctx, artifact, tarball, fmt.Sprintf("must not be used: %v", err))
 	}
 	return nil
 }

@@ -163,24 +163,15 @@ func install(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
-	folder, err := os.MkdirTemp(cache, "download-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(folder)
 	// The user who downloads is not root where this is.
-	if err := os.Chmod(folder, 0o755); err != nil {
-		return "", err
+	command := exec.CommandContext(ctx, "sh", "-ec", `folder=$(mktemp -d -p . download-XXXXXX); trap 'rm -rf "$folder"' EXIT
+chmod 755 "$folder"; cd "$folder"
+apt-get -q -o APT::Sandbox::User=root download docker-registry
+dpkg -x docker-registry_*.deb .
+mv usr/bin/docker-registry ..; cd ..`)
+	command.Dir = cache
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, output)
 	}
-	for _, line := range []string{
-		"apt-get -q -o APT::Sandbox::User=root download docker-registry",
-		"dpkg -x docker-registry_*.deb .",
-	} {
-		command := exec.CommandContext(ctx, "sh", "-c", line)
-		command.Dir = folder
-		if output, err := command.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s: %w\n%s", line, err, output)
-		}
-	}
-	return kept, os.Rename(filepath.Join(folder, "usr/bin/docker-registry"), kept)
+	return kept, nil
 }
