@@ -20,7 +20,10 @@ import (
 func cacheCmd(a *app) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "cache",
-		Short: "Look into the caches, fill and check them",
+		Short: "List, fill and check the caches",
+		Example: `  pipelines cache ls --cache ghcr.io/example/kata
+  pipelines cache pull kernel-debug --cache ghcr.io/example/kata
+  pipelines cache verify`,
 	}, cacheLsCmd(a), cachePullCmd(a), cachePushCmd(a), cacheVerifyCmd(a))
 }
 
@@ -40,7 +43,9 @@ func cacheLsCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the artifacts in the local cache, and in the registry of --cache",
-		Args:  arguments(cobra.NoArgs),
+		Example: `  pipelines cache ls
+  pipelines cache ls --cache ghcr.io/example/kata --json`,
+		Args: arguments(cobra.NoArgs),
 		RunE: a.with(&registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			list, err := listCaches(ctx, ws)
 			if err != nil {
@@ -125,6 +130,8 @@ func cachePullCmd(a *app) *cobra.Command {
 		Short: "Pull the artifacts of the current keys from the registry into the local cache",
 		Long: `Pull the artifacts of the current keys of the assets, and of their dependencies,
 from the registry of --cache into the local cache. Fails if the registry lacks one.`,
+		Example: `  pipelines cache pull kernel-debug --cache ghcr.io/example/kata
+  pipelines cache pull --all --arch arm64 --cache ghcr.io/example/kata`,
 		Args: selected(&o.selection, false),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
@@ -155,6 +162,8 @@ func cachePushCmd(a *app) *cobra.Command {
 		Long: `Push the artifacts of the current keys of the assets, and of their dependencies,
 from the local cache to the registry of --cache: those that it lacks, and the moving
 tags.`,
+		Example: `  pipelines cache push kernel-debug --cache ghcr.io/example/kata
+  pipelines cache push --set kata-static --without qemu --cache ghcr.io/example/kata`,
 		Args: selected(&o.selection, false),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
@@ -197,7 +206,9 @@ func cacheVerifyCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Hash everything in the local cache again, or in the registry of --cache",
-		Args:  arguments(cobra.NoArgs),
+		Example: `  pipelines cache verify
+  pipelines cache verify --registry --cache ghcr.io/example/kata`,
+		Args: arguments(cobra.NoArgs),
 		RunE: a.with(&cache, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			if !registry {
 				damage, err := ws.Store.Local.Verify(ctx)

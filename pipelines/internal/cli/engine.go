@@ -55,7 +55,9 @@ func engineStartCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start",
 		Short: "Start the embedded engine, installing and building what it needs",
-		Args:  arguments(cobra.NoArgs),
+		Example: `  pipelines engine start
+  pipelines engine start --no-install`,
+		Args: arguments(cobra.NoArgs),
 		RunE: o.embedded(a, func(ctx context.Context, finder engine.Finder) error {
 			endpoint, err := finder.Embedded(ctx)
 			if err != nil {
@@ -76,7 +78,9 @@ func engineStatusCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Print whether the embedded engine runs",
-		Args:  arguments(cobra.NoArgs),
+		Example: `  pipelines engine status
+  pipelines engine status --json`,
+		Args: arguments(cobra.NoArgs),
 		RunE: o.embedded(a, func(_ context.Context, finder engine.Finder) error {
 			status, err := finder.Manager.Status()
 			if err != nil {
@@ -103,7 +107,9 @@ func engineStopCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the embedded engine; its build cache stays",
-		Args:  arguments(cobra.NoArgs),
+		Example: `  pipelines engine stop
+  pipelines engine stop --force`,
+		Args: arguments(cobra.NoArgs),
 		RunE: o.embedded(a, func(ctx context.Context, finder engine.Finder) error {
 			return finder.Manager.Stop(ctx, force)
 		}),
