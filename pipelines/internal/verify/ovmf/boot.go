@@ -84,13 +84,9 @@ func (f Firmware) starts(image []byte, dir string) ([]start, error) {
 	if !f.hashes {
 		return append(starts, start{"boot of a kernel", kernel, started, f.end}), nil
 	}
-	table, err := parseTable(image)
-	if err != nil {
+	page, ok := hashesPage(image)
+	if !ok {
 		return starts, nil // A check has reported the table.
-	}
-	page, err := table.area(hashesBlock)
-	if err != nil || page.size == 0 {
-		return starts, nil
 	}
 	right, err := hashed(dir, "hashes", page, program)
 	if err != nil {
@@ -102,6 +98,16 @@ func (f Firmware) starts(image []byte, dir string) ([]start, error) {
 		start{"boot of a kernel with no hash", kernel, f.end, started},
 		start{"boot of a kernel with another hash", append(wrong, kernel...), "", started},
 	), err
+}
+
+// hashesPage is where the hashes of a kernel are put.
+func hashesPage(image []byte) (area, bool) {
+	table, err := parseTable(image)
+	if err != nil {
+		return area{}, false
+	}
+	page, err := table.area(hashesBlock)
+	return page, err == nil && page.size > 0
 }
 
 // hashed writes the hashes of a kernel to a file in dir, and returns the arguments

@@ -175,7 +175,8 @@ func examine(ctx context.Context, cmd *exec.Cmd, round []trial) (found made, err
 		found, asked = ask(qmp, round)
 		asked = errors.Join(asked, qmp.do("quit", nil, nil))
 	}
-	in.Close()
+	// A QEMU without a monitor would not end by itself.
+	asked = errors.Join(asked, in.Close())
 	waited := process.Wait()
 	switch {
 	case ctx.Err() != nil:

@@ -80,7 +80,7 @@ func serveDevice(ctx context.Context, conn *net.UnixConn) error {
 
 // answer returns the content of the answer to a message that needs one, else nil.
 func answer(request uint32, content []byte) []byte {
-	number := uint64(0)
+	var number uint64
 	switch request {
 	case getFeatures:
 		number = features
