@@ -78,7 +78,8 @@ func New(assets *catalog.Catalog, pins *versions.File, o Options) (m Matrix, lef
 		}
 		nodes = append(nodes, graph.Node{Name: asset.Name, Dependencies: asset.Dependencies})
 		job := Job{Asset: asset.Name, Arch: o.Arch, Runner: runner(asset, o.Arch), Secrets: append([]string{}, secrets(asset)...)}
-		job.require(asset)
+		required, root := Required(asset, o.Arch)
+		job.Require, job.Root = strings.Join(required, ","), root
 		jobs[asset.Name] = job
 	}
 	g, err := graph.New(nodes)
@@ -130,16 +131,18 @@ func runner(asset catalog.Asset, arch catalog.Arch) string {
 	return runners[arch]
 }
 
-// require names the check that shows that an asset runs. Guests of any architecture are
-// emulated; other programs run only on a machine of their own.
-func (j *Job) require(asset catalog.Asset) {
-	native := j.Runner == runners[j.Arch]
+// Required returns the checks of verify that show that an asset runs, and whether they
+// need root. Guests of any architecture are emulated; other programs run only on a
+// machine of their own, and not where CI builds them on another.
+func Required(asset catalog.Asset, arch catalog.Arch) (checks []string, root bool) {
+	native := runner(asset, arch) == runners[arch]
 	switch {
 	case asset.Kernel != nil, asset.Verify == "ovmf":
-		j.Require = "boot"
+		return []string{"boot"}, false
 	case asset.Verify == "qemu" && native:
-		j.Require = "version"
+		return []string{"version"}, false
 	case asset.Verify == "nydus" && native:
-		j.Require, j.Root = "instances", true
+		return []string{"instances"}, true
 	}
+	return nil, false
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/matrix"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -36,6 +37,8 @@ type Component struct {
 	Unproven string `json:"unproven,omitempty"`
 
 	Artifact store.Artifact `json:"-"`
+	// required are the checks that a proof must have passed.
+	required []string
 }
 
 // Find looks up assets by the keys of the tree, in the order of their names. It pulls
@@ -54,6 +57,7 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 			return nil, err
 		}
 		c := Component{Asset: name, Arch: arch, Version: versionOf(ws.Resolver.Versions, asset), State: s.State, Where: s.Where, Key: s.Key, Digest: s.Digest, Size: s.Size, Artifact: s.Artifact()}
+		c.required, _ = matrix.Required(asset, arch)
 		switch s.State {
 		case build.Pending:
 			c.Why = "its key depends on " + strings.Join(s.PendingOn, ", ") + ", to be built first"
@@ -97,7 +101,7 @@ func prove(ctx context.Context, from *store.Tiered, components []Component) erro
 			}
 			subject.Outputs[output.Name] = output.Digest
 		}
-		if err := report.Accept(proofs, subject); err != nil {
+		if err := report.Accept(proofs, subject, c.required...); err != nil {
 			components[i].Unproven = err.Error()
 		}
 	}

@@ -86,6 +86,18 @@ func TestNothingIsBuilt(t *testing.T) {
 	if diff := cmp.Diff(want, plan.Problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
+	// A proof whose required check did not run is none.
+	r.unproven = nil
+	if err := r.fill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Components[0].required = []string{"boot", "mount"}
+	if err := prove(t.Context(), r.Store, r.Components); err != nil {
+		t.Fatal(err)
+	}
+	if err := Unproven(r.on(catalog.X86_64)); err == nil || !strings.Contains(err.Error(), `unproven: one: no proof that passed: the proof by : the required check "mount" did not run`) {
+		t.Errorf("without a required check: %v", err)
+	}
 	changes := r.server.Changes()
 	if _, err := plan.Execute(t.Context()); err == nil || r.server.Changes() != changes {
 		t.Errorf("executed: %v", err)

@@ -245,26 +245,38 @@ func (p Proof) Err() error { return verdict(p.Checks) }
 // Accept returns nil if one of the encoded proofs is a passing proof of the
 // subject's content; else an error says what is wrong with each of them.
 // A proof that failed does not outweigh one that passed: checks depend on the
-// machine that runs them.
-func Accept(proofs [][]byte, subject Subject) error {
+// machine that runs them. A required check that was skipped did not pass.
+func Accept(proofs [][]byte, subject Subject, required ...string) error {
 	var problems []error
 	for _, data := range proofs {
 		p, err := Parse(data)
-		switch {
-		case err != nil:
-			problems = append(problems, err)
-		case !p.same(subject):
-			problems = append(problems, fmt.Errorf("the proof by %s is for %s %s with digest %s", p.Runner.By, p.Asset, p.Arch, p.Tarball))
-		case p.Err() != nil:
-			problems = append(problems, fmt.Errorf("the proof by %s: %w", p.Runner.By, p.Err()))
-		default:
+		if err == nil {
+			err = p.accept(subject, required)
+		}
+		if err == nil {
 			return nil
 		}
+		problems = append(problems, err)
 	}
 	if len(problems) == 0 {
 		return errors.New("no proof")
 	}
 	return fmt.Errorf("no proof that passed: %w", errors.Join(problems...))
+}
+
+func (p Proof) accept(subject Subject, required []string) error {
+	if !p.same(subject) {
+		return fmt.Errorf("the proof by %s is for %s %s with digest %s", p.Runner.By, p.Asset, p.Arch, p.Tarball)
+	}
+	if err := p.Err(); err != nil {
+		return fmt.Errorf("the proof by %s: %w", p.Runner.By, err)
+	}
+	for _, name := range required {
+		if !slices.ContainsFunc(p.Checks, func(c Check) bool { return c.Name == name && c.Verdict == Passed }) {
+			return fmt.Errorf("the proof by %s: the required check %q did not run", p.Runner.By, name)
+		}
+	}
+	return nil
 }
 
 // Who returns Runner.By for this process: the URL of the GitHub Actions run, or the

@@ -106,6 +106,9 @@ func TestAccept(t *testing.T) {
 	}
 	bad := sample()
 	bad.Fail("symbols", "none")
+	if err := report.Accept([][]byte{encode(sample(), one)}, report.Subject{Asset: "tiny", Arch: "x86_64", Tarball: one}, "members", "boot"); err == nil || !strings.Contains(err.Error(), `the required check "boot" did not run`) {
+		t.Errorf("with a required check that was skipped: %v", err)
+	}
 	for name, test := range map[string]struct {
 		proofs [][]byte
 		want   string
