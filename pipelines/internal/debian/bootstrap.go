@@ -51,14 +51,18 @@ func (b *Bootstrapper) Base(ctx context.Context, suite, debArch string, epoch in
 	if !errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(log, "making the builder base again: %v\n", err)
 	}
-	if digest, err = b.replace(ctx, path, suite, debArch, arch, log); err != nil {
+	args, err := b.arguments(ctx, suite, debArch)
+	if err == nil {
+		digest, err = replace(ctx, path, args, arch, log)
+	}
+	if err != nil {
 		return "", "", fmt.Errorf("bootstrapping the builder base %s %s: %w", suite, debArch, err)
 	}
 	return path, digest, nil
 }
 
 // replace makes a base and puts it at path; the caller has its lock.
-func (b *Bootstrapper) replace(ctx context.Context, path, suite, debArch, arch string, log io.Writer) (digest string, err error) {
+func replace(ctx context.Context, path string, args []string, arch string, log io.Writer) (digest string, err error) {
 	work := path + ".work"
 	// A killed process left it: nobody else works there while the lock is held.
 	if err := os.RemoveAll(work); err != nil {
@@ -68,10 +72,6 @@ func (b *Bootstrapper) replace(ctx context.Context, path, suite, debArch, arch s
 		return "", fmt.Errorf("making a work folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	args, err := b.arguments(ctx, suite, debArch)
-	if err != nil {
-		return "", err
-	}
 	made, err := mmdebstrap(ctx, filepath.Join(work, "layer.tar"), args, log)
 	if err != nil {
 		return "", err

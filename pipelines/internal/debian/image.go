@@ -2,7 +2,9 @@ package debian
 
 import (
 	"archive/tar"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -106,11 +108,16 @@ func writeLayout(path string, l layer, files []blobFile, layerName string) error
 	}
 	defer out.Close()
 	archive := tar.NewWriter(out)
-	for _, file := range files {
-		if err := archive.WriteHeader(header(file.name, int64(len(file.data)))); err != nil {
-			return fmt.Errorf("writing %s: %w", file.name, err)
+	add := func(name string, size int64, content io.Reader) error {
+		header := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: created, Format: tar.FormatUSTAR}
+		if err := archive.WriteHeader(header); err != nil {
+			return err
 		}
-		if _, err := archive.Write(file.data); err != nil {
+		_, err := io.Copy(archive, content)
+		return err
+	}
+	for _, file := range files {
+		if err := add(file.name, int64(len(file.data)), bytes.NewReader(file.data)); err != nil {
 			return fmt.Errorf("writing %s: %w", file.name, err)
 		}
 	}
@@ -119,21 +126,8 @@ func writeLayout(path string, l layer, files []blobFile, layerName string) error
 		return err
 	}
 	defer in.Close()
-	if err := archive.WriteHeader(header(layerName, l.Size)); err != nil {
+	if err := errors.Join(add(layerName, l.Size, in), archive.Close(), out.Sync(), out.Close()); err != nil {
 		return fmt.Errorf("writing the layer: %w", err)
 	}
-	if _, err := io.Copy(archive, in); err != nil {
-		return fmt.Errorf("writing the layer: %w", err)
-	}
-	if err := archive.Close(); err != nil {
-		return fmt.Errorf("ending the image: %w", err)
-	}
-	if err := out.Sync(); err != nil {
-		return fmt.Errorf("syncing the image: %w", err)
-	}
-	return out.Close()
-}
-
-func header(name string, size int64) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: created, Format: tar.FormatUSTAR}
+	return nil
 }
