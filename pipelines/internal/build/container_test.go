@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +41,18 @@ func container(t *testing.T) (*Container, *bytes.Buffer) {
 		Sources: &source.Fetcher{Dir: filepath.Join(root, "sources"), Offline: true},
 		Work:    filepath.Join(root, "work"), Logs: filepath.Join(root, "logs"), Report: report,
 	}, &out
+}
+
+// listen returns the address of something that accepts connections.
+func listen(t *testing.T) string {
+	t.Helper()
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return "tcp://" + listener.Addr().String()
 }
 
 func wantEmpty(t *testing.T, dir string) {
@@ -164,8 +177,13 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s was made: %v", dir, err)
 		}
 	}
+	fine := []Step{{Asset: "walls", Resolved: plan()}}
 	c.Engine.Named = unreachable
-	if err := c.Check(t.Context(), []Step{{Asset: "walls", Resolved: plan()}}, 1); err != nil {
+	if err := c.Check(t.Context(), fine, 1); err == nil || !strings.Contains(err.Error(), "connecting to the named engine") {
+		t.Errorf("an engine that does not answer: %v", err)
+	}
+	c.Engine.Named = listen(t)
+	if err := c.Check(t.Context(), fine, 1); err != nil {
 		t.Errorf("without a problem: %v", err)
 	}
 }
@@ -180,6 +198,7 @@ func TestCheckDiskOfParallelBuilds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Engine.Named = listen(t)
 	p := plan()
 	p.Disk = free/2 + free/8
 	steps := []Step{{Asset: "a", Resolved: p}, {Asset: "b", Resolved: p}, {Asset: "c", Resolved: p}}

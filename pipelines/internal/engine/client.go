@@ -39,8 +39,8 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 			endpoint.Release()
 		}
 	}()
-	if err := reach(ctx, endpoint.Address); err != nil {
-		return nil, fmt.Errorf("connecting to the %s engine: %w", endpoint.Kind, err)
+	if err := endpoint.reach(ctx); err != nil {
+		return nil, err
 	}
 	log := &execLog{}
 	options := []dagger.ClientOpt{
@@ -64,14 +64,14 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 }
 
 // reach dials an address before the SDK does, which waits for minutes.
-func reach(ctx context.Context, address string) error {
-	network, target, _ := strings.Cut(address, "://")
+func (e Endpoint) reach(ctx context.Context) error {
+	network, target, _ := strings.Cut(e.Address, "://")
 	if network != "tcp" && network != "unix" {
 		return nil
 	}
 	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, target)
 	if err != nil {
-		return err
+		return fmt.Errorf("connecting to the %s engine: %w", e.Kind, err)
 	}
 	return conn.Close()
 }

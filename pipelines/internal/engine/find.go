@@ -142,13 +142,17 @@ func daemonAnswers(ctx context.Context, client string) bool {
 	return cmd.Run() == nil
 }
 
-// Ready returns why Find would fail, without starting or changing anything.
+// Ready returns why Find or a connection would fail, as far as that is known
+// without starting or changing anything.
 func (f Finder) Ready(ctx context.Context) error {
 	endpoint, err := f.Choose(ctx)
-	if err != nil || endpoint.Kind != Embedded || f.Install {
+	switch {
+	case err != nil:
 		return err
+	case endpoint.Kind == Embedded && !f.Install:
+		return refuse(host.Missing())
 	}
-	return refuse(host.Missing())
+	return endpoint.reach(ctx)
 }
 
 // Find returns an engine that runs or that the SDK starts. The embedded one is
