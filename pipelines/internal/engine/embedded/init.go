@@ -44,8 +44,8 @@ func (c config) init(ctx context.Context) error {
 	}
 	engine := filepath.Join(c.Bin, "dagger-engine")
 	process, err := os.StartProcess(engine, []string{engine,
-		"--addr", "unix://" + c.Socket,
-		"--root", c.Root,
+		"--addr", "unix://" + c.Manager.socketPath(),
+		"--root", c.Manager.root(),
 		"--oci-cni-binary-dir", runDir + "/cni",
 	}, &os.ProcAttr{
 		Dir:   "/",
@@ -113,7 +113,7 @@ func (c config) mounts() error {
 			return fmt.Errorf("mounting %s: %w", m.target, err)
 		}
 	}
-	for _, dir := range []string{runDir + "/bin", runDir + "/content", runDir + "/cni", filepath.Dir(resolv), c.Root} {
+	for _, dir := range []string{runDir + "/bin", runDir + "/content", runDir + "/cni", filepath.Dir(resolv), c.Manager.root()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func (c config) helpers() error {
 	if err := copyFile(filepath.Join(c.Bin, "dagger-init"), runDir+"/bin/dagger-init"); err != nil {
 		return err
 	}
-	plugins, err := filepath.Glob(filepath.Join(c.CNI, "*"))
+	plugins, err := filepath.Glob(filepath.Join(cniFolder, "*"))
 	if err != nil {
 		return err
 	}

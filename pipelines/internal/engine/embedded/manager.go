@@ -34,7 +34,7 @@ type Manager struct {
 	// ModuleDir is the nested Go module, pipelines/dagger-engine.
 	ModuleDir string
 	// Report gets what takes a while, and the output of the compiler.
-	Report *progress.Reporter
+	Report *progress.Reporter `json:"-"`
 }
 
 func (m *Manager) dir() string        { return filepath.Join(m.CacheDir, "engine") }

@@ -65,7 +65,7 @@ func runs(t *testing.T, m *Manager, build string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (state{Supervisor: self, Build: build, Uplink: nameUplink(m.CacheDir)}).write(m.statePath()); err != nil {
+	if err := (state{Supervisor: self, Build: build}).write(m.statePath()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -192,8 +192,8 @@ func TestLogIsKeptAndExplains(t *testing.T) {
 }
 
 func TestSuperviseHonoursAnEarlyEnd(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "engine.json")
-	data, err := json.Marshal(config{State: path})
+	m := Manager{CacheDir: t.TempDir()}
+	data, err := json.Marshal(config{Manager: m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +203,7 @@ func TestSuperviseHonoursAnEarlyEnd(t *testing.T) {
 	if err := Supervise(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
-	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(m.statePath()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a state was written: %v", err)
 	}
 }

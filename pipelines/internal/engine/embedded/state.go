@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -24,8 +23,7 @@ type state struct {
 	// Init is process 1 of the engine's namespaces.
 	Init process `json:"init"`
 	// Build is the folder of the programs that run.
-	Build  string `json:"build"`
-	Uplink uplink `json:"uplink"`
+	Build string `json:"build"`
 }
 
 // process is a process by its number and its start time in clock ticks since
@@ -56,9 +54,9 @@ func (p process) alive() bool {
 // maxState bounds the size of engine.json.
 const maxState = 64 << 10
 
-// readState returns the zero state where no engine was started. What it names is
-// signalled and taken down as root, so a state that this program cannot have
-// written is an error.
+// readState returns the zero state where no engine was started. Its processes are
+// ended as root, so a file of another user is an error. It names nothing else
+// that is taken down: the names of the uplink follow from the cache directory.
 func readState(path string) (state, error) {
 	var s state
 	data, err := files.Read(path, maxState)
@@ -70,9 +68,6 @@ func readState(path string) (state, error) {
 	}
 	if err == nil {
 		err = json.Unmarshal(data, &s)
-	}
-	if own := nameUplink(filepath.Dir(filepath.Dir(path))); err == nil && (s.Uplink.Link != own.Link || s.Uplink.Table != own.Table) {
-		err = fmt.Errorf("its link is %q and its table %q, not %q and %q", s.Uplink.Link, s.Uplink.Table, own.Link, own.Table)
 	}
 	if err != nil {
 		return state{}, fmt.Errorf("reading the state of the engine (remove %s if it is damaged): %w", path, err)

@@ -96,7 +96,7 @@ func (m *Manager) stop(now state) error {
 	if !waitFor(stopTimeout, func() bool { return !now.Init.alive() }) {
 		return fmt.Errorf("stopping the engine: process %d does not end", now.Init.PID)
 	}
-	if err := now.clear(); err != nil {
+	if err := m.clear(); err != nil {
 		return fmt.Errorf("removing what the engine left: %w", err)
 	}
 	for _, path := range []string{m.socketPath(), m.statePath()} {
@@ -127,7 +127,7 @@ func end(p process) error {
 // clear takes down what the engine set up on the host and is still there. The
 // supervisor calls it at its end, and the next command after one that was
 // killed.
-func (s state) clear() error {
+func (m *Manager) clear() error {
 	ctx, cancel := context.WithTimeout(context.Background(), hostLockTimeout)
 	defer cancel()
 	unlock, err := files.Lock(ctx, hostLock, files.Waiting{})
@@ -135,7 +135,7 @@ func (s state) clear() error {
 		return err
 	}
 	defer unlock()
-	return errors.Join(s.Uplink.remove(), restoreHost(), removeCgroups())
+	return errors.Join(nameUplink(m.CacheDir).remove(), restoreHost(), removeCgroups())
 }
 
 func waitFor(limit time.Duration, done func() bool) bool {

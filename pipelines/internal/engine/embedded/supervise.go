@@ -30,14 +30,10 @@ const (
 
 // config is what the supervisor and init need to know.
 type config struct {
-	// CacheDir is what the engine's network is named after.
-	CacheDir  string   `json:"cache_dir"`
-	State     string   `json:"state"`
-	Root      string   `json:"root"`
-	Socket    string   `json:"socket"`
+	// Manager has the folder of the caches.
+	Manager   Manager  `json:"manager"`
 	Bin       string   `json:"bin"`
 	Runc      string   `json:"runc"`
-	CNI       string   `json:"cni"`
 	Uplink    uplink   `json:"uplink"`
 	Resolvers []string `json:"resolvers"`
 	// Init is set for the process in the new namespaces.
@@ -46,15 +42,14 @@ type config struct {
 
 // config returns what an engine that is started now uses.
 func (m *Manager) config(bin string) (config, error) {
-	c := config{CacheDir: m.CacheDir, State: m.statePath(), Root: m.root(), Socket: m.socketPath(), Bin: bin, CNI: cniFolder}
-	if len(c.Socket) > 100 {
-		return c, fmt.Errorf("the cache directory's path is too long for a unix socket in it (%d bytes, at most 100): choose a shorter one with --cache-dir", len(c.Socket))
+	c := config{Manager: Manager{CacheDir: m.CacheDir}, Bin: bin}
+	if length := len(m.socketPath()); length > 100 {
+		return c, fmt.Errorf("the cache directory's path is too long for a unix socket in it (%d bytes, at most 100): choose a shorter one with --cache-dir", length)
 	}
 	var err error
 	if c.Runc, err = command.LookPath("runc"); err != nil {
 		return c, fmt.Errorf("finding runc: %w", err)
 	}
-	c.Uplink = nameUplink(m.CacheDir)
 	c.Resolvers, err = hostResolvers()
 	return c, err
 }
@@ -81,13 +76,13 @@ func Supervise(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := state{Supervisor: supervisor, Build: c.Bin, Uplink: c.Uplink}
-	return errors.Join(c.run(ctx, s), s.clear())
+	s := state{Supervisor: supervisor, Build: c.Bin}
+	return errors.Join(c.run(ctx, s), c.Manager.clear())
 }
 
 // run starts init in its namespaces, connects it, and waits for its end.
 func (c config) run(ctx context.Context, s state) error {
-	if err := s.write(c.State); err != nil {
+	if err := s.write(c.Manager.statePath()); err != nil {
 		return fmt.Errorf("writing the state of the engine: %w", err)
 	}
 	unlock, err := files.Lock(ctx, hostLock, files.Waiting{})
@@ -95,10 +90,9 @@ func (c config) run(ctx context.Context, s state) error {
 		return err
 	}
 	defer unlock()
-	if c.Uplink, err = chooseUplink(c.CacheDir); err != nil {
+	if c.Uplink, err = chooseUplink(c.Manager.CacheDir); err != nil {
 		return err
 	}
-	s.Uplink = c.Uplink
 	if err := prepareHost(); err != nil {
 		return err
 	}
@@ -141,7 +135,7 @@ func (c config) connect(s state, pid int, connected *os.File) (err error) {
 	if s.Init, err = identify(pid); err != nil {
 		return err
 	}
-	if err := s.write(c.State); err != nil {
+	if err := s.write(c.Manager.statePath()); err != nil {
 		return fmt.Errorf("writing the state of the engine: %w", err)
 	}
 	if err := c.Uplink.add(pid); err != nil {
