@@ -56,7 +56,7 @@ func (b *run) packOne(ctx context.Context, dir, tarball string) error {
 	}
 	stage.End(nil, fmt.Sprintf("%d members, %s, sha256 %s", len(summary.Members), progress.Size(summary.Size), summary.SHA256))
 	for _, member := range summary.Members {
-		fmt.Fprintf(b.log, "%s %12d %s\n", member.Mode, member.Size, member.Name)
+		b.log.Line(fmt.Sprintf("%s %12d %s", member.Mode, member.Size, member.Name))
 	}
 	return nil
 }

@@ -22,11 +22,7 @@ func written(t *testing.T, secrets []string, text string, piece int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for piece := range slices.Chunk([]byte(text), piece) {
-		if n, err := log.Write(piece); n != len(piece) || err != nil {
-			t.Fatalf("Write: %d, %v", n, err)
-		}
-	}
+	output(t, log, text, piece)
 	if err := log.Close("failed: why"); err != nil {
 		t.Fatal(err)
 	}
@@ -34,8 +30,21 @@ func written(t *testing.T, secrets []string, text string, piece int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := strings.TrimPrefix(string(data), title+"\n")
+	got := strings.TrimPrefix(string(data), title+"\n== build\n")
 	return strings.TrimSuffix(got, "failed: why\n")
+}
+
+// output writes text in pieces to a stage that a log belongs to.
+func output(t *testing.T, log *Log, text string, piece int) {
+	t.Helper()
+	var nobody *Reporter
+	stage := nobody.Logged(log).Stage("walls", "build")
+	for piece := range slices.Chunk([]byte(text), piece) {
+		if n, err := stage.Write(piece); n != len(piece) || err != nil {
+			t.Fatalf("Write: %d, %v", n, err)
+		}
+	}
+	stage.End(nil, "")
 }
 
 func TestSecretsAreHidden(t *testing.T) {
@@ -51,7 +60,7 @@ func TestSecretsAreHidden(t *testing.T) {
 		"two overlapping": {[]string{"abc", "abcdef"}, "abcdef abcd abc\n", "*** ***d ***\n"},
 		"repeating":       {[]string{"aab"}, "aaab aaaab\n", "a*** aa***\n"},
 		"spaces around":   {[]string{" geheim\n"}, "geheim\n", "***\n"},
-		"whole PEM":       {[]string{pem}, pem, "***\n"},
+		"whole PEM":       {[]string{pem}, pem, strings.Repeat("***\n", 4)},
 		"a line of a PEM": {[]string{pem}, "+ echo MIIEvQIBADAN\n", "+ echo ***\n"},
 		"a short secret":  {[]string{"7"}, "17 of 70\n", "1*** of ***0\n"},
 	} {
@@ -130,9 +139,9 @@ func TestLogTail(t *testing.T) {
 		piece      int
 		want       []string
 	}{
-		{"nothing", "", 1, []string{title}},
-		{"few", "one\ntwo\n", 100, []string{title, "one", "two"}},
-		{"an empty line", "one\n\n", 100, []string{title, "one", ""}},
+		{"nothing", "", 1, []string{title, "== build"}},
+		{"few", "one\ntwo\n", 100, []string{title, "== build", "one", "two"}},
+		{"an empty line", "one\n\n", 100, []string{title, "== build", "one", ""}},
 		{"many", text, 1 << 20, lines[35:]},
 		{"many in small pieces", text, 3, lines[35:]},
 		{"a line without an end", text + "and", 7, append(slices.Clone(lines[36:]), "and")},
@@ -142,11 +151,7 @@ func TestLogTail(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for piece := range slices.Chunk([]byte(test.text), test.piece) {
-				if n, err := log.Write(piece); n != len(piece) || err != nil {
-					t.Fatalf("Write: %d, %v", n, err)
-				}
-			}
+			output(t, log, test.text, test.piece)
 			if diff := cmp.Diff(test.want, log.Tail()); diff != "" {
 				t.Errorf("tail (-want +got)\n%s", diff)
 			}
@@ -154,7 +159,7 @@ func TestLogTail(t *testing.T) {
 				t.Fatal(err)
 			}
 			data, err := os.ReadFile(log.Path())
-			want := strings.TrimSuffix(title+"\n"+test.text, "\n") + "\nfailed: why\n"
+			want := strings.TrimSuffix(title+"\n== build\n"+test.text, "\n") + "\nfailed: why\n"
 			if err != nil || string(data) != want {
 				t.Errorf("the log is %q, %v; want %q", data, err, want)
 			}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -134,8 +135,10 @@ type Stage struct {
 	begin         time.Time
 	status        string
 	done, total   int64
-	partial       []byte
 	ended         bool
+
+	writing sync.Mutex
+	partial string
 }
 
 // Note writes a text about the stage's subject.
@@ -156,47 +159,50 @@ func (s *Stage) Bytes(done, total int64) {
 }
 
 // Write takes the stage's output: a log gets everything, a terminal shows the
-// latest line, and GitHub Actions all lines. Its error is that of the log file.
+// latest line, and GitHub Actions all lines. It never fails.
 func (s *Stage) Write(p []byte) (int, error) {
 	if s == nil {
 		return len(p), nil
 	}
-	text, err := s.reporter.log.pass(p)
-	if s.reporter.screen != nil {
-		s.reporter.screen.show(s, text)
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	lines := strings.Split(s.partial+string(p), "\n")
+	s.partial = lines[len(lines)-1]
+	for _, line := range lines[:len(lines)-1] {
+		s.show(line)
 	}
-	return len(p), err
+	return len(p), nil
 }
 
-// show has the latest line of a stage shown.
-func (c *screen) show(s *Stage, text []byte) {
+// show logs and shows a line of output.
+func (s *Stage) show(line string) {
+	s.reporter.log.Line(line)
+	line = Printable(s.reporter.log.Mask(line))
+	c := s.reporter.screen
+	if c == nil || line == "" {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.partial = append(s.partial, text...)
-	for {
-		i := slices.Index(s.partial, '\n')
-		if i < 0 {
-			return
-		}
-		line := Printable(string(s.partial[:i]))
-		s.partial = s.partial[i+1:]
-		if line == "" {
-			continue
-		}
-		s.status = line
-		if c.mode == GitHub {
-			fmt.Fprintln(c.out, line)
-		}
+	s.status = line
+	if c.mode == GitHub {
+		fmt.Fprintln(c.out, line)
 	}
 }
 
 // End writes the stage's line: its time, and the detail or the fact that it
 // failed; the caller reports the error itself. Only the first call counts.
 func (s *Stage) End(err error, detail string) {
-	if s == nil || s.reporter.screen == nil {
+	if s == nil {
 		return
 	}
+	if s.partial != "" {
+		fmt.Fprintln(s)
+	}
 	c := s.reporter.screen
+	if c == nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.ended {
