@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
@@ -113,19 +116,14 @@ func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies ma
 	if err != nil {
 		return Built{}, err
 	}
-	secrets := map[string]string{}
-	var values []string
-	for _, secret := range plan.Recipe.Secrets {
-		secrets[secret.Name] = c.Secrets[secret.Name]
-		values = append(values, c.Secrets[secret.Name])
-	}
-	name := plan.Recipe.Asset + "-" + plan.Recipe.Arch
-	log, err := progress.CreateLog(filepath.Join(c.Logs, name+".log"), fmt.Sprintf("%s %s, key %s", plan.Recipe.Asset, plan.Recipe.Arch, plan.Key), values)
+	asset, arch := plan.Recipe.Asset, plan.Recipe.Arch
+	path, title := filepath.Join(c.Logs, asset+"-"+arch+".log"), fmt.Sprintf("%s %s, key %s", asset, arch, plan.Key)
+	log, err := progress.CreateLog(path, title, slices.Collect(maps.Values(c.Secrets)))
 	if err != nil {
 		os.RemoveAll(work)
 		return Built{}, err
 	}
-	b := &run{Container: c, plan: plan, work: work, secrets: secrets, report: c.Report.Logged(log), log: log}
+	b := &run{Container: c, plan: plan, work: work, report: c.Report.Logged(log), log: log}
 	built, err := b.build(ctx, dependencies)
 	if err == nil {
 		err = log.Close("done")
@@ -150,13 +148,33 @@ func workFolder(parent string, plan recipe.Plan) (string, error) {
 	return dir, sweep(parent)
 }
 
+// abandoned is the age at which a folder counts as left by a killed process: no
+// build takes a day.
+const abandoned = 24 * time.Hour
+
+// sweep removes what killed processes left in the work folder.
+func sweep(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("looking for leftovers: %w", err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err == nil && time.Since(info.ModTime()) > abandoned {
+			err = os.RemoveAll(filepath.Join(dir, entry.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing leftovers: %w", err)
+		}
+	}
+	return nil
+}
+
 // run is one build under way.
 type run struct {
 	*Container
 	plan recipe.Plan
 	work string
-	// secrets are the values of the plan's secrets.
-	secrets map[string]string
 	// report also writes to the log of the build.
 	report *progress.Reporter
 	log    *progress.Log
@@ -177,7 +195,7 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 		return Built{}, err
 	}
 	job := engine.Job{
-		Plan: b.plan, Files: staged, Sources: sources, Dependencies: dependencies, Secrets: b.secrets, Nonce: b.Nonce, Report: b.report,
+		Plan: b.plan, Files: staged, Sources: sources, Dependencies: dependencies, Secrets: b.Secrets, Nonce: b.Nonce, Report: b.report,
 		Export: filepath.Join(b.work, "out"), ExportOutputs: filepath.Join(b.work, "outputs"),
 	}
 	rec.Record, err = b.in(ctx, session, job)

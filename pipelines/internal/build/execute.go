@@ -15,7 +15,7 @@ type Executor struct {
 	Store   Store
 	Builder Builder
 	// Rebuild, where it is set, builds each of the assets asked for once more,
-	// without any cache, and Execute compares: see Difference.
+	// without any cache, and Execute compares the bytes.
 	Rebuild Builder
 	// Push publishes each artifact, dependencies included, once it is in place,
 	// and points the moving tags at it.

@@ -5,24 +5,73 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// explain compares a step with the nearest artifact and says why it is built.
-func (p *planning) explain(ctx context.Context, step *Step) error {
-	nearest, err := p.nearest(ctx, step.Resolved.Recipe)
+// explain adds to the steps that are to be built why, and what a build needs.
+func (p *Planner) explain(ctx context.Context, steps []Step) error {
+	if !slices.ContainsFunc(steps, func(s Step) bool { return s.State != Hit }) {
+		return nil
+	}
+	local, err := p.Store.List(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("listing earlier artifacts: %w", err)
 	}
-	if nearest != nil {
-		after := assume(step.Resolved.Recipe, nearest.recipe)
-		step.Against = &Against{Key: nearest.key, Where: nearest.where}
-		step.Changes = append(step.Changes, recipe.Diff(nearest.recipe, after)...)
+	return p.each(ctx, steps, func(ctx context.Context, i int) (err error) {
+		step := &steps[i]
+		if step.State == Hit {
+			return nil
+		}
+		wanted := step.Resolved.Recipe
+		step.Disk = step.Resolved.Disk
+		for _, secret := range wanted.Secrets {
+			step.Secrets = append(step.Secrets, secret.Name)
+		}
+		if step.Against, err = p.nearest(ctx, wanted, local); err != nil {
+			return err
+		}
+		if step.Against != nil {
+			before := step.Against.recipe
+			step.Changes = append(step.Changes, recipe.Diff(before, assume(wanted, before))...)
+		}
+		step.Why = step.why()
+		return p.sources(ctx, step)
+	})
+}
+
+// sources adds to a step the sources that no cache has.
+func (p *Planner) sources(ctx context.Context, step *Step) error {
+	if p.Sources == nil {
+		return nil
 	}
-	step.Why = step.why()
+	for _, declared := range step.Resolved.Sources {
+		absent := Absent{Source: declared.Name}
+		_, cached := p.Sources.Local[declared.Name]
+		for _, place := range declared.Places {
+			if p.Sources.Place != "" && p.Sources.Place != place.Name {
+				continue
+			}
+			// A Go module is in Go's own cache or comes from a proxy, as for any Go
+			// program: that needs no lookup.
+			cached = cached || place.Go != nil
+			if !cached {
+				state, err := p.Sources.Has(ctx, place)
+				if cached = state.Cached; err == nil && !cached && place.Cacheable() {
+					cached, err = p.Store.HasSource(ctx, place.Hash())
+				}
+				if err != nil {
+					return fmt.Errorf("looking for source %q: %w", declared.Name, err)
+				}
+			}
+			absent.Places = append(absent.Places, place.Holds())
+			absent.Pinned = absent.Pinned || place.Git == nil || place.Git.Ref == ""
+		}
+		if !cached {
+			step.Absent = append(step.Absent, absent)
+		}
+	}
 	return nil
 }
 
@@ -67,27 +116,10 @@ func (s Step) why() string {
 	return text
 }
 
-// entry is an artifact whose recipe this program can read.
-type entry struct {
-	key, where string
-	recipe     recipe.Recipe
-}
-
-// earlier holds the artifacts of the local store, listed when first needed.
-type earlier struct {
-	mu     sync.Mutex
-	listed bool
-	local  []store.Artifact
-}
-
 // nearest returns the artifact of the same asset and arch that shares most
-// inputs with a recipe, or nil: of the local store, or, where that has none,
-// the one of the registry's moving tags.
-func (p *planning) nearest(ctx context.Context, wanted recipe.Recipe) (*entry, error) {
-	local, err := p.list(ctx)
-	if err != nil {
-		return nil, err
-	}
+// inputs with a recipe, or nil: a local one, or, where there is none, that of the
+// registry's moving tags.
+func (p *Planner) nearest(ctx context.Context, wanted recipe.Recipe, local []store.Artifact) (*Against, error) {
 	if best := closest(wanted, store.InLocal, local); best != nil || len(p.Branches) == 0 {
 		return best, nil
 	}
@@ -108,24 +140,10 @@ func (p *planning) nearest(ctx context.Context, wanted recipe.Recipe) (*entry, e
 	return nil, nil
 }
 
-func (p *planning) list(ctx context.Context) ([]store.Artifact, error) {
-	p.earlier.mu.Lock()
-	defer p.earlier.mu.Unlock()
-	if p.earlier.listed {
-		return p.earlier.local, nil
-	}
-	local, err := p.Store.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("listing earlier artifacts: %w", err)
-	}
-	p.earlier.local, p.earlier.listed = local, true
-	return local, nil
-}
-
 // closest picks the artifact with the most inputs in common; of several the one
 // with the smallest key. Recipes that this program cannot read are skipped.
-func closest(wanted recipe.Recipe, where string, artifacts []store.Artifact) *entry {
-	var best *entry
+func closest(wanted recipe.Recipe, where string, artifacts []store.Artifact) *Against {
+	var best *Against
 	most := 0
 	for _, artifact := range artifacts {
 		if artifact.Asset != wanted.Asset || artifact.Arch != wanted.Arch {
@@ -136,8 +154,8 @@ func closest(wanted recipe.Recipe, where string, artifacts []store.Artifact) *en
 			continue
 		}
 		common := recipe.Common(wanted, parsed)
-		if best == nil || common > most || common == most && strings.Compare(artifact.Key, best.key) < 0 {
-			best, most = &entry{artifact.Key, where, parsed}, common
+		if best == nil || common > most || common == most && artifact.Key < best.Key {
+			best, most = &Against{artifact.Key, where, parsed}, common
 		}
 	}
 	return best

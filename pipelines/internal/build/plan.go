@@ -122,6 +122,8 @@ func (a Absent) String() string {
 type Against struct {
 	Key   string `json:"key"`
 	Where string `json:"where"`
+
+	recipe recipe.Recipe
 }
 
 // Planner makes plans. It builds nothing, moves no artifact and starts no engine.
@@ -147,31 +149,40 @@ func (p *Planner) Plan(ctx context.Context, names []string, arch catalog.Arch) (
 		return Plan{}, err
 	}
 	plan := Plan{Arch: arch, Names: names, resolver: p.Resolver}
-	run := &planning{Planner: p, arch: arch, found: map[string]recipe.Digests{}}
+	found := map[string]recipe.Digests{} // of earlier stages
 	for i, assets := range stages(closure) {
 		done := make([]Step, len(assets))
-		group, ctx := errgroup.WithContext(ctx)
-		group.SetLimit(lookups)
-		for j, asset := range assets {
-			group.Go(func() (err error) {
-				if done[j], err = run.step(ctx, asset); err != nil {
-					return fmt.Errorf("planning %q: %w", asset.Name, err)
-				}
-				done[j].Stage = i + 1
-				return nil
-			})
-		}
-		if err := group.Wait(); err != nil {
+		err := p.each(ctx, done, func(ctx context.Context, j int) (err error) {
+			done[j], err = p.step(ctx, assets[j], arch, found)
+			done[j].Stage = i + 1
+			return err
+		})
+		if err != nil {
 			return Plan{}, err
 		}
 		for _, step := range done {
 			if step.State == Hit {
-				run.found[step.Asset] = Contents(step.artifact)
+				found[step.Asset] = Contents(step.artifact)
 			}
 		}
 		plan.Steps = append(plan.Steps, done...)
 	}
-	return plan, nil
+	return plan, p.explain(ctx, plan.Steps)
+}
+
+// each looks up the steps side by side.
+func (*Planner) each(ctx context.Context, steps []Step, look func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(lookups)
+	for i := range steps {
+		group.Go(func() error {
+			if err := look(ctx, i); err != nil {
+				return fmt.Errorf("planning %q: %w", steps[i].Asset, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 // stages sorts assets, of which dependencies come first, into stages by name.
@@ -194,88 +205,44 @@ func stages(closure []catalog.Asset) [][]catalog.Asset {
 	return sorted
 }
 
-// planning is one run of a Planner. What was found of earlier stages does not
-// change while a stage is looked up.
-type planning struct {
-	*Planner
-	arch    catalog.Arch
-	earlier earlier
-	found   map[string]recipe.Digests
-}
-
 // pending replaces the digest of what must be built first in a recipe.
 const pending = "pending"
 
-// step plans one asset.
-func (p *planning) step(ctx context.Context, asset catalog.Asset) (Step, error) {
+// step plans one asset; found are the digests of the dependencies that are hits.
+func (p *Planner) step(ctx context.Context, asset catalog.Asset, arch catalog.Arch, found map[string]recipe.Digests) (Step, error) {
 	step := Step{
-		Asset: asset.Name, Arch: string(p.arch), State: Miss, declared: asset,
+		Asset: asset.Name, Arch: string(arch), State: Miss, declared: asset,
 		PendingOn: []string{}, Changes: []recipe.Change{}, Absent: []Absent{}, Secrets: []string{},
 		Dependencies: append([]string{}, slices.Sorted(slices.Values(asset.Dependencies))...),
 	}
 	digests := map[string]recipe.Digests{}
 	for _, name := range step.Dependencies {
-		found, ok := p.found[name]
-		if !ok {
-			found = recipe.Digests{Tarball: pending}
+		of, hit := found[name]
+		if !hit {
+			of = recipe.Digests{Tarball: pending}
 			step.PendingOn = append(step.PendingOn, name)
 		}
-		digests[name] = found
+		digests[name] = of
 	}
 	var err error
-	if step.Resolved, err = p.Resolver.Resolve(asset, p.arch, digests); err != nil {
+	if step.Resolved, err = p.Resolver.Resolve(asset, arch, digests); err != nil {
 		return step, err
 	}
 	if len(step.PendingOn) > 0 {
 		step.State = Pending
-		return step, p.miss(ctx, &step)
+		return step, nil
 	}
 	step.Key = step.Resolved.Key
 	artifact, where, err := p.Store.Find(ctx, step.ref())
-	if store.IsNotFound(err) {
-		return step, p.miss(ctx, &step)
+	if err != nil {
+		if store.IsNotFound(err) {
+			err = nil
+		}
+		return step, err
 	}
 	step.State, step.Where, step.Digest, step.Size = Hit, where, artifact.Digest, artifact.Size
 	step.artifact, step.Against = artifact, &Against{Key: step.Key, Where: where}
-	return step, err
+	return step, nil
 }
 
 func (s Step) ref() store.Ref { return store.Ref{Asset: s.Asset, Arch: s.Arch, Key: s.Resolved.Key} }
-
-// miss adds to a step why it is to be built, and what a build needs.
-func (p *planning) miss(ctx context.Context, step *Step) error {
-	step.Disk = step.Resolved.Disk
-	for _, secret := range step.Resolved.Recipe.Secrets {
-		step.Secrets = append(step.Secrets, secret.Name)
-	}
-	if err := p.explain(ctx, step); err != nil || p.Sources == nil {
-		return err
-	}
-	for _, declared := range step.Resolved.Sources {
-		absent := Absent{Source: declared.Name}
-		_, cached := p.Sources.Local[declared.Name]
-		for _, place := range declared.Places {
-			if p.Sources.Place != "" && p.Sources.Place != place.Name {
-				continue
-			}
-			// A Go module is in Go's own cache or comes from a proxy, as for any Go
-			// program: that needs no lookup.
-			cached = cached || place.Go != nil
-			if !cached {
-				state, err := p.Sources.Has(ctx, place)
-				if cached = state.Cached; err == nil && !cached && place.Cacheable() {
-					cached, err = p.Store.HasSource(ctx, place.Hash())
-				}
-				if err != nil {
-					return fmt.Errorf("looking for source %q: %w", declared.Name, err)
-				}
-			}
-			absent.Places = append(absent.Places, place.Holds())
-			absent.Pinned = absent.Pinned || place.Git == nil || place.Git.Ref == ""
-		}
-		if !cached {
-			step.Absent = append(step.Absent, absent)
-		}
-	}
-	return nil
-}

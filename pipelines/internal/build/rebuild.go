@@ -7,33 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// Difference is the error of a rebuild that gave other bytes.
-type Difference struct {
-	// Tarball is the file name of the tarball that differs, Members say in which
-	// of its members and how, Kept is the path of the second one.
-	Tarball string
-	Members []string
-	Kept    string
-}
-
 // shownMembers is how many differing members an error names.
 const shownMembers = 20
-
-// Error names the members.
-func (d *Difference) Error() string {
-	members := d.Members
-	if len(members) > shownMembers {
-		members = append(slices.Clone(members[:shownMembers]), fmt.Sprintf("and %d more", len(members)-shownMembers))
-	}
-	return fmt.Sprintf("%s is not reproducible; the second build is %s\n  %s", d.Tarball, d.Kept, strings.Join(members, "\n  "))
-}
 
 // rebuild builds a node again whose tarballs are in place, and compares.
 func (x *execution) rebuild(ctx context.Context, n *node) (err error) {
@@ -60,8 +41,8 @@ func (x *execution) rebuild(ctx context.Context, n *node) (err error) {
 	return err
 }
 
-// compare returns a *Difference where two tarballs differ in any byte, and keeps
-// the second in a folder next to the first, in place of an earlier one.
+// compare fails where two tarballs differ in any byte, and keeps the second in a
+// folder next to the first, in place of an earlier one.
 func compare(ctx context.Context, first, second string) error {
 	kept := filepath.Join(filepath.Dir(first), "rebuild", filepath.Base(first))
 	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +63,10 @@ func compare(ctx context.Context, first, second string) error {
 	if err != nil {
 		return fmt.Errorf("comparing with the second build: %w", err)
 	}
-	return &Difference{Tarball: filepath.Base(first), Members: members, Kept: kept}
+	if more := len(members) - shownMembers; more > 0 {
+		members = append(members[:shownMembers], fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Errorf("%s is not reproducible; the second build is %s\n  %s", filepath.Base(first), kept, strings.Join(members, "\n  "))
 }
 
 // differing has a line for each member that differs, sorted by name.

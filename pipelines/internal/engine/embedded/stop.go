@@ -18,10 +18,10 @@ import (
 const stopTimeout = 20 * time.Second
 
 // Three locks exist below engine/: "lock" is held while the engine is started or
-// stopped, "build.lock" while its programs are compiled, and "in-use" is shared
-// by all that use the engine or its programs.
-
+// stopped, "build.lock" while its programs are compiled, and inUse is shared by
+// all that use the engine or its programs.
 const (
+	inUse           = "in-use"
 	waitingForStart = "waiting for another process that starts or stops the engine"
 	// hostLock is held while the network of the machine is changed, which the
 	// engines of all cache directories share.
@@ -33,7 +33,7 @@ func (m *Manager) lock(ctx context.Context, name, waiting string) (unlock func()
 	return files.Lock(ctx, filepath.Join(m.dir(), name), files.Waiting{Report: m.Report, Subject: "engine", Text: waiting})
 }
 
-func (m *Manager) usePath() string { return filepath.Join(m.dir(), "in-use") }
+func (m *Manager) usePath() string { return filepath.Join(m.dir(), inUse) }
 
 // use keeps the engine and its programs from being replaced or removed.
 func (m *Manager) use(ctx context.Context) (*Lease, error) {

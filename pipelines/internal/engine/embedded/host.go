@@ -1,0 +1,161 @@
+//go:build linux
+
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+)
+
+const (
+	forwardingPath = "/proc/sys/net/ipv4/ip_forward"
+	// cniState is where the CNI plugins keep the addresses they gave out; each
+	// engine mounts its own over it.
+	cniState = "/var/lib/cni"
+	// marks holds a file for each of the two things above that engines have
+	// changed on the host. All engines share them: the first changes them if
+	// need be, the last restores them. A reboot removes both.
+	marks          = "/run/kata-pipelines"
+	forwardingMark = marks + "/forwarding"
+	cniMark        = marks + "/cni-folder"
+)
+
+// prepareHost turns on packet forwarding and makes the folder of the CNI
+// plugins where needed, and marks each before.
+func prepareHost() error {
+	if err := os.MkdirAll(marks, 0o755); err != nil {
+		return err
+	}
+	forwarding, err := os.ReadFile(forwardingPath)
+	if err != nil {
+		return fmt.Errorf("reading whether the host forwards packets: %w", err)
+	}
+	if strings.TrimSpace(string(forwarding)) == "0" {
+		if err := os.WriteFile(forwardingMark, nil, 0o644); err != nil {
+			return err
+		}
+		if err := os.WriteFile(forwardingPath, []byte("1"), 0o644); err != nil {
+			return fmt.Errorf("turning on packet forwarding: %w", err)
+		}
+	}
+	if files.Exists(cniState) {
+		return nil
+	}
+	if err := os.WriteFile(cniMark, nil, 0o644); err != nil {
+		return err
+	}
+	if err := os.Mkdir(cniState, 0o755); err != nil {
+		return fmt.Errorf("making the folder of the CNI plugins: %w", err)
+	}
+	return nil
+}
+
+// restoreHost undoes what is marked once no engine is connected any more.
+func restoreHost() error {
+	links, err := filepath.Glob("/sys/class/net/" + linkPrefix + "*")
+	if err != nil || len(links) > 0 {
+		return err
+	}
+	if files.Exists(forwardingMark) {
+		if err := os.WriteFile(forwardingPath, []byte("0"), 0o644); err != nil {
+			return fmt.Errorf("turning off packet forwarding: %w", err)
+		}
+	}
+	var paths []string
+	if files.Exists(cniMark) {
+		paths = append(paths, cniState)
+	}
+	for _, path := range append(paths, forwardingMark, cniMark, marks) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("restoring the host: %w", err)
+		}
+	}
+	return nil
+}
+
+// removeCgroups removes the empty groups that an engine leaves, in cgroup v2's
+// one hierarchy or in each of v1's, the deepest first: the files of a group
+// cannot be removed and go with it. A group that is in use belongs to an engine
+// of another cache directory.
+func removeCgroups() error {
+	var dirs []string
+	for _, pattern := range []string{"/sys/fs/cgroup/buildkit", "/sys/fs/cgroup/*/buildkit"} {
+		roots, err := filepath.Glob(pattern)
+		if err != nil {
+			return err
+		}
+		for _, root := range roots {
+			// What ends meanwhile needs no removal.
+			_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+				if err == nil && entry.IsDir() {
+					dirs = append(dirs, path)
+				}
+				return nil
+			})
+		}
+	}
+	slices.Reverse(dirs)
+	for _, dir := range dirs {
+		err := os.Remove(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EBUSY) {
+			return fmt.Errorf("removing a cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
+// resolvFiles name a host's name servers; the second has the real ones behind
+// the local stub of systemd-resolved.
+var resolvFiles = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
+
+// hostResolvers returns the lines of the first resolv.conf whose name servers
+// can be reached from another network namespace.
+func hostResolvers() ([]string, error) {
+	for _, path := range resolvFiles {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the host's name servers: %w", err)
+		}
+		if lines := reachable(string(data)); lines != nil {
+			return lines, nil
+		}
+	}
+	return nil, fmt.Errorf("the host's name servers are all on its loopback interface, which containers do not reach: name another one in %s", resolvFiles[0])
+}
+
+// reachable returns the lines of a resolv.conf without comments and loopback
+// name servers, nil where no name server is left.
+func reachable(resolv string) []string {
+	var lines []string
+	servers := 0
+	for line := range strings.Lines(resolv) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || strings.HasPrefix(fields[0], "#") || strings.HasPrefix(fields[0], ";") {
+			continue
+		}
+		if fields[0] == "nameserver" {
+			addr, err := netip.ParseAddr(fields[1])
+			if err != nil || addr.IsLoopback() {
+				continue
+			}
+			servers++
+		}
+		lines = append(lines, strings.Join(fields, " "))
+	}
+	if servers == 0 {
+		return nil
+	}
+	return lines
+}
