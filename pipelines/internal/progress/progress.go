@@ -30,9 +30,9 @@ const (
 // Reporter reports the progress of one run. It is safe for concurrent use, and
 // a nil Reporter reports nothing.
 type Reporter struct {
-	// screen is nil where nobody watches, log where no file is written.
 	screen *screen
-	log    *Log
+	// log is nil where no file is written.
+	log *Log
 }
 
 // screen is what a person sees.
@@ -76,14 +76,14 @@ func New(out io.Writer, mode Mode, width func() int) *Reporter {
 // a log, and hides the log's secrets from everyone.
 func (r *Reporter) Logged(log *Log) *Reporter {
 	if r == nil {
-		return &Reporter{log: log}
+		return &Reporter{&screen{out: io.Discard, now: time.Now, stop: make(chan struct{})}, log}
 	}
-	return &Reporter{screen: r.screen, log: log}
+	return &Reporter{r.screen, log}
 }
 
 // Close ends the repainting. Stages that are still open leave no line.
 func (r *Reporter) Close() {
-	if r == nil || r.screen == nil {
+	if r == nil {
 		return
 	}
 	close(r.screen.stop)
@@ -99,13 +99,12 @@ func (r *Reporter) Note(subject, text string) {
 		return
 	}
 	r.log.Line(text)
-	if c := r.screen; c != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.erase()
-		fmt.Fprintln(c.out, PrintableLines(subject+"  "+r.log.Mask(text)))
-		c.paint()
-	}
+	c := r.screen
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.erase()
+	fmt.Fprintln(c.out, PrintableLines(subject+"  "+r.log.Mask(text)))
+	c.paint()
 }
 
 // Stage begins a stage of work on a subject. A nil Reporter returns a nil Stage.
@@ -114,15 +113,13 @@ func (r *Reporter) Stage(subject, name string) *Stage {
 		return nil
 	}
 	r.log.Line("== " + name)
-	s := &Stage{reporter: r, subject: Printable(subject), name: Printable(r.log.Mask(name))}
-	if c := r.screen; c != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		s.begin = c.now()
-		c.active = append(c.active, s)
-		if c.mode == GitHub {
-			fmt.Fprintf(c.out, "::group::%s  %s\n", s.subject, s.name)
-		}
+	c := r.screen
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &Stage{reporter: r, subject: Printable(subject), name: Printable(r.log.Mask(name)), begin: c.now()}
+	c.active = append(c.active, s)
+	if c.mode == GitHub {
+		fmt.Fprintf(c.out, "::group::%s  %s\n", s.subject, s.name)
 	}
 	return s
 }
@@ -150,7 +147,7 @@ func (s *Stage) Note(text string) {
 
 // Bytes reports how far a transfer is; total is 0 where it is not known.
 func (s *Stage) Bytes(done, total int64) {
-	if s == nil || s.reporter.screen == nil {
+	if s == nil {
 		return
 	}
 	s.reporter.screen.mu.Lock()
@@ -178,10 +175,10 @@ func (s *Stage) Write(p []byte) (int, error) {
 func (s *Stage) show(line string) {
 	s.reporter.log.Line(line)
 	line = Printable(s.reporter.log.Mask(line))
-	c := s.reporter.screen
-	if c == nil || line == "" {
+	if line == "" {
 		return
 	}
+	c := s.reporter.screen
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.status = line
@@ -200,9 +197,6 @@ func (s *Stage) End(err error, detail string) {
 		fmt.Fprintln(s)
 	}
 	c := s.reporter.screen
-	if c == nil {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.ended {
