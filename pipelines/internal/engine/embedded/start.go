@@ -15,48 +15,72 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// startTimeout bounds the time from the first process to an answer.
-const startTimeout = 60 * time.Second
+const (
+	// usePoll is how often a start looks again at an engine that builds use.
+	usePoll = 500 * time.Millisecond
+	// startTimeout bounds the time from the first process to an answer.
+	startTimeout = 60 * time.Second
+)
 
 // Start returns the running engine, built and started if need be. A dead one is
 // cleared away first, one of another version once no build uses it. Processes
 // that start at once wait for each other and share one engine.
-func (m *Manager) Start(ctx context.Context) (running Running, err error) {
+func (m *Manager) Start(ctx context.Context) (Running, error) {
+	for noted := false; ; noted = true {
+		running, busy, err := m.tryStart(ctx)
+		if err != nil || !busy {
+			return running, err
+		}
+		if !noted {
+			m.note("waiting for builds that use an engine of another version, or one that does not answer")
+		}
+		select {
+		case <-ctx.Done():
+			return Running{}, fmt.Errorf("waiting for builds that use another engine: %w", ctx.Err())
+		case <-time.After(usePoll):
+		}
+	}
+}
+
+// tryStart is Start, but returns busy instead of waiting for builds.
+func (m *Manager) tryStart(ctx context.Context) (running Running, busy bool, err error) {
 	unlock, err := m.lock(ctx, "lock", waitingForStart)
 	if err != nil {
-		return running, err
+		return running, false, err
 	}
 	defer unlock()
 	bin, err := m.build(ctx)
 	if err != nil {
-		return running, err
+		return running, false, err
 	}
 	now, err := readState(m.statePath())
 	if err != nil {
-		return running, err
+		return running, false, err
 	}
 	running = Running{Address: "unix://" + m.socketPath(), CLI: filepath.Join(bin, "dagger"), PID: now.Supervisor.PID}
 	if !now.Supervisor.alive() || now.Build != bin || !answers(m.socketPath()) {
-		if running.PID, err = m.replace(ctx, now, bin); err != nil {
-			return Running{}, err
+		if running.PID, err = m.replace(ctx, now, bin); running.PID == 0 || err != nil {
+			return Running{}, err == nil, err
 		}
 	}
+	// Who wants the engine exclusively needs the lock that is held here.
 	running.Lease, err = m.use(ctx)
-	return running, err
+	return running, false, err
 }
 
-// replace starts an engine in the place of the one of a state, once no build uses
-// that.
+// replace starts an engine in the place of the one of a state. It returns 0
+// where builds use the one that runs.
 func (m *Manager) replace(ctx context.Context, now state, bin string) (pid int, err error) {
-	unlock, err := files.TryLock(m.usePath())
-	if errors.Is(err, files.ErrLocked) && now.Supervisor.alive() {
-		unlock, err = m.lock(ctx, inUse, "waiting for builds that use an engine of another version, or one that does not answer")
-	}
+	release, err := files.TryLock(m.usePath())
 	unused := err == nil
-	if unused {
-		defer unlock()
-	} else if !errors.Is(err, files.ErrLocked) {
+	switch {
+	case unused:
+		defer release()
+	case !errors.Is(err, files.ErrLocked):
 		return 0, err
+	case now.Supervisor.alive():
+		// It may also be about to end, and its builds with it.
+		return 0, nil
 	}
 	switch {
 	case now.Supervisor.alive():
