@@ -65,69 +65,59 @@ func (s *Server) showAsset(a *Asset) shownAsset {
 	return shownAsset{a, &a.Digest}
 }
 
-func (s *Server) assets(w http.ResponseWriter, r *http.Request, access access, id int64) {
-	release := s.find(id, access)
+func (s *Server) assets(q question) (int, any) {
+	release := s.find(q.id(1), q.access)
 	if release == nil {
-		problem(w, http.StatusNotFound, "Not Found")
-		return
+		return http.StatusNotFound, notFound
 	}
 	shown := []shownAsset{}
-	for _, asset := range page(s, w, r, release.Assets) {
+	for _, asset := range page(s, q, release.Assets) {
 		shown = append(shown, s.showAsset(asset))
 	}
-	answer(w, http.StatusOK, shown)
+	return http.StatusOK, shown
 }
 
-// asset answers or deletes one. Its content is at an address of its own, which
-// is signed, and takes no token.
-func (s *Server) asset(w http.ResponseWriter, r *http.Request, access access, id int64) {
+// asset answers, renames or deletes one. Its content is at an address of its own,
+// which is signed, and takes no token.
+func (s *Server) asset(q question) (int, any) {
 	for _, release := range s.Releases {
-		i := slices.IndexFunc(release.Assets, func(a *Asset) bool { return a.ID == id })
-		if i < 0 || release.Draft && access != writes {
-			continue
-		}
+		i := slices.IndexFunc(release.Assets, func(a *Asset) bool { return a.ID == q.id(2) })
 		switch {
-		case r.Method == http.MethodDelete && release.Immutable:
-			problem(w, http.StatusUnprocessableEntity, "Cannot delete asset from an immutable release.")
-		case r.Method == http.MethodDelete:
+		case i < 0 || release.Draft && q.access != writes:
+			continue
+		case q.Method != http.MethodGet && release.Immutable:
+			return http.StatusUnprocessableEntity, problem{Message: "Cannot change an asset of an immutable release."}
+		case q.Method == http.MethodDelete:
 			release.Assets = slices.Delete(slices.Clone(release.Assets), i, i+1)
-			w.WriteHeader(http.StatusNoContent)
-		case r.Method == http.MethodPatch:
-			s.rename(w, r, release, release.Assets[i])
-		case r.Header.Get("Accept") == "application/octet-stream":
+			return http.StatusNoContent, nil
+		case q.Method == http.MethodPatch:
+			return s.rename(q, release, release.Assets[i])
+		case q.Header.Get("Accept") == "application/octet-stream":
 			// Another host than that of the API, so that clients leave the token behind.
 			host := strings.Replace(s.server.URL, "127.0.0.1", "localhost", 1)
-			http.Redirect(w, r, fmt.Sprintf("%s/storage/%d?signature=secret", host, id), http.StatusFound)
-		default:
-			answer(w, http.StatusOK, s.showAsset(release.Assets[i]))
+			q.head.Set("Location", fmt.Sprintf("%s/storage/%d?signature=secret", host, q.id(2)))
+			return http.StatusFound, nil
 		}
-		return
+		return http.StatusOK, s.showAsset(release.Assets[i])
 	}
-	problem(w, http.StatusNotFound, "Not Found")
+	return http.StatusNotFound, notFound
 }
 
-// rename changes an asset, whose name no other of the release may have.
-func (s *Server) rename(w http.ResponseWriter, r *http.Request, release *Release, asset *Asset) {
+// rename gives an asset a name that no other of the release may have.
+func (s *Server) rename(q question, release *Release, asset *Asset) (int, any) {
 	var edit struct{ Name string }
-	err := json.NewDecoder(r.Body).Decode(&edit)
-	there := release.Asset(edit.Name)
-	switch {
+	err := json.NewDecoder(q.Body).Decode(&edit)
+	switch there := release.Asset(edit.Name); {
 	case err != nil || edit.Name == "":
-		problem(w, http.StatusBadRequest, "Problems parsing JSON")
-	case release.Immutable:
-		problem(w, http.StatusUnprocessableEntity, "Cannot edit asset of an immutable release.")
+		return http.StatusBadRequest, problem{Message: "Problems parsing JSON"}
 	case there != nil && there != asset:
-		invalid(w, "ReleaseAsset", "name", "already_exists", "")
-	default:
-		asset.Name = edit.Name
-		answer(w, http.StatusOK, s.showAsset(asset))
+		return invalid(field{"ReleaseAsset", "name", "already_exists", ""})
 	}
+	asset.Name = edit.Name
+	return http.StatusOK, s.showAsset(asset)
 }
 
 func (s *Server) storage(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	id := number(strings.TrimPrefix(r.URL.Path, "/storage/"))
 	switch {
 	case r.URL.Query().Get("signature") != "secret":
 		http.Error(w, "no signature", http.StatusForbidden)
@@ -138,7 +128,7 @@ func (s *Server) storage(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, release := range s.Releases {
 		for _, asset := range release.Assets {
-			if asset.ID == id {
+			if r.URL.Path == fmt.Sprintf("/storage/%d", asset.ID) {
 				w.Header().Set("Content-Length", strconv.FormatInt(asset.Size, 10))
 				_, _ = w.Write(asset.Content) // A client that went away has no use for the error.
 				return
@@ -151,48 +141,44 @@ func (s *Server) storage(w http.ResponseWriter, r *http.Request) {
 var special = regexp.MustCompile(`[^A-Za-z0-9._+@-]`)
 
 // upload takes an asset in. One that breaks off stays a starter.
-func (s *Server) upload(w http.ResponseWriter, r *http.Request, id int64) {
-	asset, ok := s.begin(w, r, id)
-	if !ok {
-		return
+func (s *Server) upload(q question) (int, any) {
+	asset, status, refusal := s.begin(q)
+	if asset == nil {
+		return status, refusal
 	}
-	content, err := io.ReadAll(r.Body)
-	if err != nil || int64(len(content)) != r.ContentLength {
-		panic(http.ErrAbortHandler) // Nobody is there to be answered.
-	}
+	s.mu.Unlock() // Others are served while the body comes.
+	content, err := io.ReadAll(q.Body)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	if err != nil || int64(len(content)) != q.ContentLength {
+		panic(http.ErrAbortHandler) // The client has gone.
+	}
 	asset.finish(content)
-	answer(w, http.StatusCreated, s.showAsset(asset))
+	return http.StatusCreated, s.showAsset(asset)
 }
 
-// begin makes the asset that an upload fills.
-func (s *Server) begin(w http.ResponseWriter, r *http.Request, id int64) (*Asset, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	release := s.find(id, writes)
-	name := strings.Trim(special.ReplaceAllString(r.URL.Query().Get("name"), "."), ".")
+// begin makes the asset that an upload fills, or returns why not.
+func (s *Server) begin(q question) (begun *Asset, status int, refusal any) {
+	release := s.find(q.id(1), writes)
+	name := strings.Trim(special.ReplaceAllString(q.URL.Query().Get("name"), "."), ".")
 	switch {
 	case release == nil:
-		problem(w, http.StatusNotFound, "Not Found")
-	case r.ContentLength <= 0:
-		problem(w, http.StatusBadRequest, "Bad Content-Length: "+r.Header.Get("Content-Length"))
+		return nil, http.StatusNotFound, notFound
+	case q.ContentLength <= 0:
+		return nil, http.StatusBadRequest, problem{Message: "Bad Content-Length: " + q.Header.Get("Content-Length")}
 	case name == "":
-		invalid(w, "ReleaseAsset", "name", "missing_field", "")
-	case r.ContentLength >= 2<<30:
-		invalid(w, "ReleaseAsset", "size", "custom", "size must be less than 2147483648")
+		status, refusal = invalid(field{"ReleaseAsset", "name", "missing_field", ""})
+	case q.ContentLength >= 2<<30:
+		status, refusal = invalid(field{"ReleaseAsset", "size", "custom", "size must be less than 2147483648"})
 	case release.Immutable:
-		problem(w, http.StatusUnprocessableEntity, "Cannot upload assets to an immutable release.")
+		return nil, http.StatusUnprocessableEntity, problem{Message: "Cannot upload assets to an immutable release."}
 	case release.Asset(name) != nil:
-		invalid(w, "ReleaseAsset", "name", "already_exists", "")
+		status, refusal = invalid(field{"ReleaseAsset", "name", "already_exists", ""})
 	default:
-		s.changes++
 		s.lastID++
-		asset := &Asset{ID: s.lastID, Name: name, State: starter, Type: r.Header.Get("Content-Type")}
-		release.Assets = append(slices.Clone(release.Assets), asset)
-		return asset, true
+		begun = &Asset{ID: s.lastID, Name: name, State: starter, Type: q.Header.Get("Content-Type")}
+		release.Assets = append(slices.Clone(release.Assets), begun)
 	}
-	return nil, false
+	return begun, status, refusal
 }
 
 func (a *Asset) finish(content []byte) {

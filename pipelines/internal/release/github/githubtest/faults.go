@@ -3,7 +3,6 @@ package githubtest
 import (
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 )
@@ -55,22 +54,22 @@ func (s *Server) fault(r *http.Request) *Fault {
 }
 
 // meet answers with the fault.
-func (f *Fault) meet(s *Server, w http.ResponseWriter, r *http.Request) {
-	path := strings.TrimPrefix(r.URL.Path, "/repos/"+s.Repository+"/")
+func (f *Fault) meet(s *Server, w http.ResponseWriter, q question) {
 	switch f.Leave {
 	case Done:
-		s.route(httptest.NewRecorder(), r, writes, path)
+		q.head = http.Header{}
+		s.answer(q)
 	case Starter:
-		if asset, ok := s.begin(httptest.NewRecorder(), r, releaseOf(path)); ok {
-			asset.State = starter
-		}
+		s.changes++
+		_, _, _ = s.begin(q)
 	case Damaged:
-		body, err := io.ReadAll(r.Body)
+		body, err := io.ReadAll(q.Body)
 		if err == nil && len(body) > 0 {
 			body[0] ^= 1
 		}
-		r.Body = io.NopCloser(strings.NewReader(string(body)))
-		s.route(w, r, writes, path)
+		q.Body = io.NopCloser(strings.NewReader(string(body)))
+		status, value := s.answer(q)
+		reply(w, status, value)
 		return
 	case Nothing:
 	}
@@ -82,9 +81,4 @@ func (f *Fault) meet(s *Server, w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(f.Status)
 	_, _ = io.WriteString(w, f.Body) // A client that went away has no use for the error.
-}
-
-// releaseOf returns the id in "releases/ID/assets", -1 in another path.
-func releaseOf(path string) int64 {
-	return number(strings.TrimSuffix(strings.TrimPrefix(path, "releases/"), "/assets"))
 }

@@ -79,24 +79,24 @@ func (s *Server) show(r *Release) any {
 }
 
 // list lists the releases, the latest first; drafts for those who may write.
-func (s *Server) list(w http.ResponseWriter, r *http.Request, access access) {
-	seen := slices.DeleteFunc(slices.Clone(s.Releases), func(release *Release) bool { return release.Draft && access != writes })
+func (s *Server) list(q question) (int, any) {
+	seen := slices.DeleteFunc(slices.Clone(s.Releases), func(release *Release) bool { return release.Draft && q.access != writes })
 	slices.SortStableFunc(seen, func(a, b *Release) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID)) })
 	shown := []any{}
-	for _, release := range page(s, w, r, seen) {
+	for _, release := range page(s, q, seen) {
 		shown = append(shown, s.show(release))
 	}
-	answer(w, http.StatusOK, shown)
+	return http.StatusOK, shown
 }
 
 // page returns a page of a list, and says where the next one is.
-func page[T any](s *Server, w http.ResponseWriter, r *http.Request, all []T) []T {
-	size := min(queried(r, "per_page", 30), s.PageSize)
-	number := queried(r, "page", 1)
+func page[T any](s *Server, q question, all []T) []T {
+	size := min(queried(q.Request, "per_page", 30), s.PageSize)
+	number := queried(q.Request, "page", 1)
 	begin, end := min((number-1)*size, len(all)), min(number*size, len(all))
 	if end < len(all) {
-		at := fmt.Sprintf("%s%s?per_page=%d&page=", s.server.URL, r.URL.Path, size)
-		w.Header().Set("Link", fmt.Sprintf(`<%s1>; rel="first", <%s%d>; rel="next"`, at, at, number+1))
+		at := fmt.Sprintf("%s%s?per_page=%d&page=", s.server.URL, q.URL.Path, size)
+		q.head.Set("Link", fmt.Sprintf(`<%s1>; rel="first", <%s%d>; rel="next"`, at, at, number+1))
 	}
 	return all[begin:end]
 }
@@ -109,61 +109,60 @@ func queried(r *http.Request, name string, otherwise int) int {
 	return n
 }
 
-func (s *Server) create(w http.ResponseWriter, r *http.Request) {
+func (s *Server) create(q question) (int, any) {
 	s.lastID++
 	release := &Release{ID: s.lastID, Target: "main", Created: time.Now()}
-	if s.change(w, r, release) {
-		s.Releases = append(s.Releases, release)
-		answer(w, http.StatusCreated, s.show(release))
+	status, value := s.change(q, release)
+	if status == http.StatusOK {
+		s.Releases, status = append(s.Releases, release), http.StatusCreated
 	}
+	return status, value
 }
 
 // release answers, changes or deletes one.
-func (s *Server) release(w http.ResponseWriter, r *http.Request, access access, id int64) {
-	release := s.find(id, access)
+func (s *Server) release(q question) (int, any) {
+	release := s.find(q.id(1), q.access)
 	switch {
 	case release == nil:
-		problem(w, http.StatusNotFound, "Not Found")
-	case r.Method == http.MethodDelete:
+		return http.StatusNotFound, notFound
+	case q.Method == http.MethodDelete:
 		s.Releases = slices.DeleteFunc(s.Releases, func(other *Release) bool { return other == release })
-		w.WriteHeader(http.StatusNoContent)
-	case r.Method != http.MethodPatch || s.change(w, r, release):
-		answer(w, http.StatusOK, s.show(release))
+		return http.StatusNoContent, nil
+	case q.Method == http.MethodPatch:
+		return s.change(q, release)
 	}
+	return http.StatusOK, s.show(release)
 }
 
-// change makes a change to a release, or answers why not.
-func (s *Server) change(w http.ResponseWriter, r *http.Request, release *Release) bool {
+// change makes a change to a release.
+func (s *Server) change(q question, release *Release) (int, any) {
 	changed := *release
 	edit := struct {
 		*Release
 		Latest string `json:"make_latest"`
 	}{Release: &changed}
-	if err := json.NewDecoder(r.Body).Decode(&edit); err != nil {
-		problem(w, http.StatusBadRequest, "Problems parsing JSON")
-		return false
+	if err := json.NewDecoder(q.Body).Decode(&edit); err != nil {
+		return http.StatusBadRequest, problem{Message: "Problems parsing JSON"}
 	}
 	publish := !changed.Draft && changed.Published.IsZero()
 	_, tagged := s.Tags[changed.Tag]
 	switch {
 	case changed.Tag == "":
-		invalid(w, "Release", "tag_name", "missing_field", "")
+		return invalid(field{"Release", "tag_name", "missing_field", ""})
 	case utf8.RuneCountInString(changed.Body) > 125_000:
-		invalid(w, "Release", "body", "custom", "body is too long (maximum is 125000 characters)")
+		return invalid(field{"Release", "body", "custom", "body is too long (maximum is 125000 characters)"})
 	case publish && slices.ContainsFunc(s.Releases, func(other *Release) bool {
 		return !other.Draft && other.ID != release.ID && other.Tag == changed.Tag
 	}):
-		invalid(w, "Release", "tag_name", "already_exists", "")
+		return invalid(field{"Release", "tag_name", "already_exists", ""})
 	case publish && !tagged && changed.Target != "main" && !slices.Contains(s.Commits, changed.Target):
-		invalid(w, "Release", "target_commitish", "invalid", "")
-	default:
-		if publish {
-			s.publish(&changed, edit.Latest != "false" && !changed.Prerelease)
-		}
-		*release = changed
-		return true
+		return invalid(field{"Release", "target_commitish", "invalid", ""})
 	}
-	return false
+	if publish {
+		s.publish(&changed, edit.Latest != "false" && !changed.Prerelease)
+	}
+	*release = changed
+	return http.StatusOK, s.show(release)
 }
 
 func (s *Server) publish(release *Release, latest bool) {
@@ -188,24 +187,22 @@ func (s *Server) find(id int64, access access) *Release {
 	return nil
 }
 
-func (s *Server) latest(w http.ResponseWriter) {
+func (s *Server) latest() (int, any) {
 	for _, release := range s.Releases {
 		if release.Latest && !release.Draft {
-			answer(w, http.StatusOK, s.show(release))
-			return
+			return http.StatusOK, s.show(release)
 		}
 	}
-	problem(w, http.StatusNotFound, "Not Found")
+	return http.StatusNotFound, notFound
 }
 
-func (s *Server) commit(w http.ResponseWriter, reference string) {
+func (s *Server) commit(reference string) (int, any) {
 	sha := s.Tags[strings.TrimPrefix(reference, "tags/")]
 	if slices.Contains(s.Commits, reference) {
 		sha = reference
 	}
 	if sha == "" {
-		problem(w, http.StatusUnprocessableEntity, "No commit found for SHA: "+reference)
-		return
+		return http.StatusUnprocessableEntity, problem{Message: "No commit found for SHA: " + reference}
 	}
-	answer(w, http.StatusOK, map[string]string{"sha": sha})
+	return http.StatusOK, map[string]string{"sha": sha}
 }

@@ -110,119 +110,126 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r)
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	if strings.HasPrefix(r.URL.Path, "/storage/") {
-		s.storage(w, r)
-		return
-	}
-	s.mu.Lock()
-	s.requests = append(s.requests, r.Method+" "+r.URL.RequestURI())
-	fault := s.fault(r)
-	s.mu.Unlock()
-	w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	access, ok := s.authenticate(w, r)
-	path, found := strings.CutPrefix(r.URL.Path, "/repos/"+s.Repository)
-	switch {
-	case !ok:
-	case fault != nil:
-		fault.meet(s, w, r)
-	case found && path == "":
-		answer(w, http.StatusOK, map[string]string{"full_name": s.FullName})
-	case found && path[0] == '/':
-		s.route(w, r, access, path[1:])
-	default:
-		problem(w, http.StatusNotFound, "Not Found")
-	}
+// question is a request to the repository, and the head of its answer.
+type question struct {
+	*http.Request
+	access access
+	head   http.Header
+	// parts are those of the path below the repository, "" beyond its end.
+	parts []string
 }
 
-// authenticate refuses what GitHub does: clients without a name, and tokens that
-// are not valid, also for what anybody may read.
-func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (access, bool) {
-	if r.Header.Get("User-Agent") == "" {
-		problem(w, http.StatusForbidden, "Request forbidden by administrative rules. Please make sure your request has a User-Agent header")
-		return public, false
-	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	known := strings.EqualFold(scheme, "bearer") || strings.EqualFold(scheme, "token")
-	switch {
-	case scheme == "":
-		return public, true
-	case known && token == Token:
-		return writes, true
-	case known && token == ReaderToken:
-		return reads, true
-	}
-	problem(w, http.StatusUnauthorized, "Bad credentials")
-	return public, false
-}
-
-// route finds who serves a request to the repository.
-func (s *Server) route(w http.ResponseWriter, r *http.Request, access access, path string) {
-	if r.Method != http.MethodGet && access == public {
-		problem(w, http.StatusUnauthorized, "Requires authentication")
-		return
-	}
-	if r.Method != http.MethodGet && access != writes {
-		problem(w, http.StatusForbidden, "Resource not accessible by personal access token")
-		return
-	}
-	parts := append(strings.Split(path, "/"), "", "")
-	if r.Method == http.MethodPost && parts[2] == "assets" {
-		s.upload(w, r, number(parts[1])) // The lock is not held while the body comes.
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r.Method != http.MethodGet {
-		s.changes++
-	}
-	switch {
-	case parts[0] == "commits":
-		s.commit(w, strings.TrimPrefix(path, "commits/"))
-	case path == "releases" && r.Method == http.MethodGet:
-		s.list(w, r, access)
-	case path == "releases":
-		s.create(w, r)
-	case path == "releases/latest":
-		s.latest(w)
-	case parts[0] == "releases" && parts[1] == "assets":
-		s.asset(w, r, access, number(parts[2]))
-	case parts[0] == "releases" && parts[2] == "assets":
-		s.assets(w, r, access, number(parts[1]))
-	case parts[0] == "releases":
-		s.release(w, r, access, number(parts[1]))
-	default:
-		problem(w, http.StatusNotFound, "Not Found")
-	}
-}
-
-// number returns an id, -1 for none.
-func number(text string) int64 {
-	n, err := strconv.ParseInt(text, 10, 64)
+// id is the number in a part of the path, -1 where it is none.
+func (q question) id(part int) int64 {
+	n, err := strconv.ParseInt(q.parts[part], 10, 64)
 	if err != nil {
 		return -1
 	}
 	return n
 }
 
-func answer(w http.ResponseWriter, status int, value any) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if strings.HasPrefix(r.URL.Path, "/storage/") {
+		s.storage(w, r)
+		return
+	}
+	s.requests = append(s.requests, r.Method+" "+r.URL.RequestURI())
+	fault := s.fault(r)
+	w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	path, found := strings.CutPrefix(r.URL.Path, "/repos/"+s.Repository)
+	q := question{Request: r, head: w.Header(), parts: append(strings.Split(strings.TrimPrefix(path, "/"), "/"), "", "", "")}
+	status, refusal := s.authenticate(&q)
+	switch {
+	case status != http.StatusOK:
+		reply(w, status, refusal)
+	case fault != nil:
+		fault.meet(s, w, q)
+	case !found:
+		reply(w, http.StatusNotFound, notFound)
+	default:
+		status, value := s.answer(q)
+		reply(w, status, value)
+	}
+}
+
+// authenticate refuses what GitHub does: clients without a name, tokens that are
+// not valid, also for what anybody may read, and changes without the right to.
+func (s *Server) authenticate(q *question) (int, any) {
+	scheme, token, _ := strings.Cut(q.Header.Get("Authorization"), " ")
+	switch {
+	case q.Header.Get("User-Agent") == "":
+		return http.StatusForbidden, problem{Message: "Request forbidden by administrative rules. Please make sure your request has a User-Agent header"}
+	case strings.EqualFold(scheme, "bearer") && token == Token:
+		q.access = writes
+	case strings.EqualFold(scheme, "bearer") && token == ReaderToken:
+		q.access = reads
+	case scheme != "":
+		return http.StatusUnauthorized, problem{Message: "Bad credentials"}
+	}
+	switch {
+	case q.Method == http.MethodGet || q.access == writes:
+		return http.StatusOK, nil
+	case q.access == public:
+		return http.StatusUnauthorized, problem{Message: "Requires authentication"}
+	}
+	return http.StatusForbidden, problem{Message: "Resource not accessible by personal access token"}
+}
+
+// answer finds the answer to a question.
+func (s *Server) answer(q question) (int, any) {
+	if q.Method != http.MethodGet {
+		s.changes++
+	}
+	switch parts := q.parts; {
+	case parts[0] == "":
+		return http.StatusOK, map[string]string{"full_name": s.FullName}
+	case parts[0] == "commits":
+		return s.commit(strings.Trim(strings.Join(parts[1:], "/"), "/"))
+	case parts[0] != "releases":
+		return http.StatusNotFound, notFound
+	case parts[1] == "" && q.Method == http.MethodGet:
+		return s.list(q)
+	case parts[1] == "":
+		return s.create(q)
+	case parts[1] == "latest":
+		return s.latest()
+	case parts[1] == "assets":
+		return s.asset(q)
+	case parts[2] == "assets" && q.Method == http.MethodPost:
+		return s.upload(q)
+	case parts[2] == "assets":
+		return s.assets(q)
+	}
+	return s.release(q)
+}
+
+func reply(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(value) // A client that went away has no use for the error.
+	if value != nil {
+		_ = json.NewEncoder(w).Encode(value) // A client that went away has no use for the error.
+	}
+}
+
+// problem is the content of a refusal.
+type problem struct {
+	Message       string  `json:"message"`
+	Errors        []field `json:"errors,omitempty"`
+	Documentation string  `json:"documentation_url"`
 }
 
 // field is one of the values that GitHub rejects.
 type field struct {
 	Resource string `json:"resource"`
-	Code     string `json:"code"`
 	Field    string `json:"field"`
+	Code     string `json:"code"`
 	Message  string `json:"message,omitempty"`
 }
 
-func problem(w http.ResponseWriter, status int, message string, fields ...field) {
-	answer(w, status, map[string]any{"message": message, "errors": fields, "documentation_url": "https://docs.github.com/rest"})
-}
+var notFound = problem{Message: "Not Found"}
 
-func invalid(w http.ResponseWriter, resource, name, code, message string) {
-	problem(w, http.StatusUnprocessableEntity, "Validation Failed", field{Resource: resource, Field: name, Code: code, Message: message})
+func invalid(rejected field) (int, any) {
+	return http.StatusUnprocessableEntity, problem{Message: "Validation Failed", Errors: []field{rejected}}
 }
