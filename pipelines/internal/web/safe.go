@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 // allowed refuses a request that would give something away.
@@ -49,21 +51,15 @@ func hostname(host string) string {
 }
 
 // sameSite tells whether two hosts have the same owner, as registry.example.org
-// and auth.example.org: their names end in the same two labels.
+// and auth.example.org do.
 func sameSite(a, b string) bool {
 	a, b = hostname(a), hostname(b)
 	if a == b || Loopback(a) && Loopback(b) {
 		return true
 	}
-	return net.ParseIP(a) == nil && net.ParseIP(b) == nil && site(a) == site(b)
-}
-
-func site(name string) string {
-	labels := strings.Split(name, ".")
-	if len(labels) < 2 {
-		return name
-	}
-	return strings.Join(labels[len(labels)-2:], ".")
+	site, err := publicsuffix.EffectiveTLDPlusOne(a)
+	other, otherErr := publicsuffix.EffectiveTLDPlusOne(b)
+	return err == nil && otherErr == nil && site == other && net.ParseIP(a) == nil && net.ParseIP(b) == nil
 }
 
 // Shown returns an address without user, password and query, for messages.
