@@ -80,7 +80,7 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CA
 func (o buildAssetOptions) build(ctx context.Context, a *app, ws *workspace.Workspace) ([]build.Result, error) {
 	names, arch, err := ws.Select(o.selection)
 	if err == nil {
-		err = errors.Join(ws.CheckSources(names, arch, o.sources), ws.CheckPlace(names, arch, o.place))
+		err = ws.CheckSources(names, arch, o.sources, o.place)
 	}
 	if err != nil {
 		return []build.Result{}, err

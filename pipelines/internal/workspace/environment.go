@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,11 +43,7 @@ func ReadEnvironment(getenv func(string) string) Environment {
 		Branch:   getenv("TARGET_BRANCH"),
 	}
 	if e.Registry != "" {
-		repository := strings.Trim(getenv("ARTEFACT_REPOSITORY"), "/")
-		if repository == "" {
-			repository = defaultRepository
-		}
-		e.Cache = e.Registry + "/" + repository
+		e.Cache = e.Registry + "/" + cmp.Or(strings.Trim(getenv("ARTEFACT_REPOSITORY"), "/"), defaultRepository)
 	}
 	return e
 }

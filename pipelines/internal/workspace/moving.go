@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
@@ -58,10 +60,7 @@ func (w *Workspace) Moving(ctx context.Context, names []string, arch catalog.Arc
 	if err != nil {
 		return Moving{}, err
 	}
-	moving := Moving{Branch: w.Environment.Branch}
-	if moving.Branch == "" {
-		moving.Branch = w.Git.Branch(ctx)
-	}
+	moving := Moving{Branch: cmp.Or(w.Environment.Branch, w.Git.Branch(ctx))}
 	in, err := w.Inputs(names, arch)
 	if err != nil {
 		return Moving{}, err
@@ -121,4 +120,78 @@ func (w *Workspace) CheckRaised(ctx context.Context, base string) error {
 		return err
 	}
 	return kconfig.CheckRaised(earlier, w.Files(), base)
+}
+
+// Artifact returns the artifact that the caches have for the key of an asset, which
+// contains the digests of its dependencies.
+func (w *Workspace) Artifact(ctx context.Context, asset catalog.Asset, arch catalog.Arch) (artifact store.Artifact, err error) {
+	closure, err := w.Catalog.Closure([]string{asset.Name}, arch)
+	if err != nil {
+		return artifact, err
+	}
+	digests := map[string]recipe.Digests{}
+	for _, needed := range closure { // Dependencies come first.
+		plan, err := w.Resolver.Resolve(needed, arch, digests)
+		if err != nil {
+			return artifact, err
+		}
+		artifact, err = w.Store.Get(ctx, store.Ref{Asset: needed.Name, Arch: string(arch), Key: plan.Key})
+		if store.IsNotFound(err) {
+			return artifact, fmt.Errorf("the caches have no %s for %s with the key %.12s: run `build-asset %s`, or name a tarball with --file",
+				needed.Name, arch, plan.Key, needed.Name)
+		}
+		if err != nil {
+			return artifact, err
+		}
+		of := recipe.Digests{Tarball: artifact.Digest, Outputs: map[string]string{}}
+		for _, output := range artifact.Outputs {
+			of.Outputs[output.Name] = output.Digest
+		}
+		digests[needed.Name] = of
+	}
+	return artifact, nil
+}
+
+// PayloadSet is the release set whose assets the kata-deploy image holds.
+const PayloadSet = "kata-static"
+
+// Check resolves every asset on every architecture, and reports all problems at
+// once. It returns how many recipes it checked.
+func (w *Workspace) Check() (checked int, err error) {
+	var problems []error
+	seen := map[string]bool{}
+	for _, asset := range w.Catalog.Assets {
+		for _, arch := range asset.Arches {
+			checked++
+			// A problem of a shared file is the same for every asset.
+			if _, err := w.Resolve(asset, arch); err != nil && !seen[err.Error()] {
+				seen[err.Error()] = true
+				problems = append(problems, err)
+			}
+		}
+	}
+	return checked, errors.Join(append(problems, w.checkShims())...)
+}
+
+// checkShims compares the shims of the kata-deploy image, if the tree has any, with
+// the assets and with what the image will hold.
+func (w *Workspace) checkShims() error {
+	shims, err := w.Catalog.LoadShims(w.Files())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	set, err := w.Catalog.FindSet(PayloadSet)
+	if err != nil {
+		return fmt.Errorf("%s: %w", catalog.ShimsFile, err)
+	}
+	var problems []error
+	for _, arch := range catalog.Arches() {
+		if len(set.Components[arch]) > 0 {
+			problems = append(problems, shims.Check(arch, set.Components[arch]))
+		}
+	}
+	return errors.Join(problems...)
 }

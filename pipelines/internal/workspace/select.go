@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/supply"
 )
 
 // Selection is how a command line selects assets: by names, as a release set, or
@@ -147,63 +149,83 @@ func trimmed(names []string) []string {
 	return list
 }
 
-// CheckSources refuses a local file given for a source (--source NAME=PATH) that
-// none of the assets has, or that cannot be read.
-func (w *Workspace) CheckSources(names []string, arch catalog.Arch, given map[string]string) error {
+// CheckSources refuses a local file given for a source (--source NAME=PATH) that none
+// of the assets has, or that cannot be read, and a place (--place NAME) that no source
+// of theirs has; "" is any place.
+func (w *Workspace) CheckSources(names []string, arch catalog.Arch, given map[string]string, place string) error {
+	if len(given) == 0 && place == "" {
+		return nil
+	}
 	closure, err := w.Catalog.Closure(names, arch)
 	if err != nil {
 		return Usage(err)
 	}
-	var known []string
+	sources, places := map[string]bool{}, map[string]bool{}
 	for _, asset := range closure {
-		known = slices.AppendSeq(known, maps.Keys(asset.Sources))
+		for name, path := range asset.Sources {
+			declared, err := w.Resolver.Versions.Source(path)
+			if err != nil {
+				return fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+			}
+			sources[name] = true
+			for _, p := range declared.Places {
+				places[p.Name] = true
+			}
+		}
 	}
-	slices.Sort(known)
-	known = slices.Compact(known)
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if !slices.Contains(known, name) {
-			return Usage(fmt.Errorf("--source %s: the build has no source of that name%s; it has %s",
-				name, nearest.Hint(name, known), listed(known)))
+		if !sources[name] {
+			known := slices.Sorted(maps.Keys(sources))
+			return Usage(fmt.Errorf("--source %s: the build has no source of that name%s; it has %s", name, nearest.Hint(name, known), cmp.Or(strings.Join(known, " "), "none")))
 		}
 		if _, err := os.Stat(given[name]); err != nil {
 			return Usage(fmt.Errorf("--source %s: %w", name, err))
 		}
 	}
+	if known := slices.Sorted(maps.Keys(places)); place != "" && !places[place] {
+		return Usage(fmt.Errorf("--place %s: no source of the build has a place of that name%s; there is %s", place, nearest.Hint(place, known), cmp.Or(strings.Join(known, " "), "none")))
+	}
 	return nil
 }
 
-// CheckPlace refuses a place (--place NAME) that no source of the assets has.
-func (w *Workspace) CheckPlace(names []string, arch catalog.Arch, place string) error {
-	if place == "" {
-		return nil
+// Supply returns what the selected assets and their dependencies are built from.
+// Given are files and clones by the names of sources, which replace their places.
+func (w *Workspace) Supply(selection Selection, given map[string]string) (*supply.Set, error) {
+	names, arch, err := w.Select(selection)
+	if err != nil {
+		return nil, err
 	}
+	if err := w.CheckSources(names, arch, given, ""); err != nil {
+		return nil, err
+	}
+	w.Sources.Local = given
 	closure, err := w.Catalog.Closure(names, arch)
 	if err != nil {
-		return Usage(err)
+		return nil, Usage(err)
 	}
-	var known []string
+	set := &supply.Set{Fetcher: w.Sources, Store: w.Store, Report: w.Report}
+	assets := map[string][]string{}
 	for _, asset := range closure {
 		for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
+			assets[path] = append(assets[path], asset.Name)
+			if len(assets[path]) > 1 {
+				continue
+			}
 			declared, err := w.Resolver.Versions.Source(path)
 			if err != nil {
-				return fmt.Errorf("%s: %w", asset.Pos, err)
+				return nil, fmt.Errorf("%s: %w", asset.Pos, err)
 			}
-			for _, p := range declared.Places {
-				known = append(known, p.Name)
-			}
+			set.Sources = append(set.Sources, supply.Declared{Path: path, Source: declared})
 		}
+		plan, err := w.Resolve(asset, arch)
+		if err != nil {
+			return nil, err
+		}
+		set.Recipes = append(set.Recipes, plan.Recipe)
 	}
-	if slices.Contains(known, place) {
-		return nil
+	for i := range set.Sources {
+		set.Sources[i].Assets = assets[set.Sources[i].Path]
 	}
-	slices.Sort(known)
-	known = slices.Compact(known)
-	return Usage(fmt.Errorf("--place %s: no source of the build has a place of that name%s; there is %s", place, nearest.Hint(place, known), listed(known)))
-}
-
-func listed(names []string) string {
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, " ")
+	slices.SortFunc(set.Sources, func(a, b supply.Declared) int { return strings.Compare(a.Path, b.Path) })
+	return set, nil
 }
