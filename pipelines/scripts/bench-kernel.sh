@@ -35,12 +35,12 @@ fi
 sha256sum "$work/out/kata-static-kernel-debug.tar.zst"
 
 "$program" explain kernel-debug --inputs --arch x86_64 --cache-dir "$work/cache" >"$work/recipe"
-packages="$(awk '$1 == "packages" { $1 = ""; print }' "$work/recipe" | xargs | tr ' ' ,)"
+packages="$(awk '/^[^ ]/ { kind = $1 } /^ / && kind == "package" && NF == 1 { print $1 }' "$work/recipe" | paste --serial --delimiters=,)"
 # shellcheck disable=SC2016 # apt expands the variable
 mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sort -u | head -n 1)"
 mmdebstrap --quiet --variant=minbase --include="$packages" trixie "$chroot" "$mirror"
 mkdir -p "$chroot/kata/files" "$chroot/kata/sources" "$chroot/build" "$chroot/out" "$chroot/outputs" "$chroot/ccache"
-mapfile -t files < <(awk '$3 ~ /^(assets|kernel-configs)\// { print $3 }' "$work/recipe")
+mapfile -t files < <(awk '/^[^ ]/ { kind = $1 } kind == "file" && $1 ~ /^(assets|kernel-configs)\// { print $1 }' "$work/recipe")
 cp --parents "${files[@]}" "$chroot/kata/files"
 for file in "${files[@]}"; do
 	[[ $file == *.conf ]] && cat "$file"
@@ -53,9 +53,9 @@ declare -A plain
 for step in "${steps[@]}"; do
 	begin="$(date +%s.%N)"
 	chroot "$chroot" env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-		ARCH=x86_64 MACHINE=x86_64 CROSS_COMPILE= KERNEL_ARCH=x86_64 CCACHE_DIR=/ccache OUTPUTS=/outputs KERNEL_VERSION="$(awk '$1 == "assets.kernel.version" { print $3 }' "$work/recipe")" \
+		ARCH=x86_64 MACHINE=x86_64 CROSS_COMPILE= KERNEL_ARCH=x86_64 CCACHE_DIR=/ccache OUTPUTS=/outputs KERNEL_VERSION="$(awk '$1 == "assets.kernel.version" { print $2 }' "$work/recipe")" \
 		KATA_CONFIG_VERSION="$(cat kernel-configs/kata_config_version)" SUFFIX=debug \
-		SOURCE_DATE_EPOCH="$(awk '/time stamps/ { print $NF }' "$work/recipe")" \
+		SOURCE_DATE_EPOCH="$(awk '/time stamp/ { print $NF }' "$work/recipe")" \
 		BUILD=/build DESTDIR=/out FILES=/kata/files SOURCES=/kata/sources REQUESTED_CONFIG=/kata/requested.config \
 		HOME=/root LC_ALL=C.UTF-8 TZ=UTC \
 		sh -c "cd /build && /kata/files/assets/kernel/$step.sh" >"$work/$step.log" 2>&1

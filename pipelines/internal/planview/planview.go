@@ -8,15 +8,13 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
@@ -131,53 +129,21 @@ func changes(out *strings.Builder, s build.Step) {
 	}
 }
 
-// Inputs writes the key of a step and all inputs that are in it, a heading and
-// indented lines for each kind.
+// Inputs writes the key of a step and all inputs that are in it: a heading for each
+// kind, and a line for each input.
 func Inputs(w io.Writer, step build.Step) error {
-	r := step.Resolved.Recipe
 	var out strings.Builder
-	section := func(title string, lines ...string) {
-		if len(lines) > 0 {
-			fmt.Fprintf(&out, "%s\n  %s\n", title, strings.Join(lines, "\n  "))
+	fmt.Fprintf(&out, "key\n  %s\n", cmp.Or(step.Key, "pending on "+strings.Join(step.PendingOn, ", ")))
+	kind := ""
+	for _, input := range step.Resolved.Recipe.Inputs() {
+		if input.Kind != kind {
+			kind = input.Kind
+			fmt.Fprintln(&out, kind)
 		}
+		fmt.Fprintln(&out, strings.TrimSuffix("  "+input.Name+" "+input.Value, " present"))
 	}
-	section("key", cmp.Or(step.Key, "pending on "+strings.Join(step.PendingOn, ", ")))
-	section("asset", fmt.Sprintf("%s on %s, recipe schema %d", r.Asset, r.Arch, r.Schema))
-	section("builder", fmt.Sprintf("%s %s, epoch %d", r.Builder.Distribution, r.Builder.Suite, r.Builder.Epoch),
-		"image "+r.Builder.Image, "packages "+strings.Join(r.Builder.Packages, " "))
-	section("pins", lines(r.Pins, func(p recipe.Pin) string { return fmt.Sprintf("%s = %s (%s)", p.Path, p.Value, p.Env) })...)
-	section("options", lines(slices.Sorted(maps.Keys(r.Options)), func(name string) string { return name + " = " + r.Options[name] })...)
-	for _, s := range r.Sources {
-		section("source "+s.Name+" ("+s.Path+")", lines(s.Places, func(p recipe.Place) string { return p.Hash + "  " + p.Name })...)
-	}
-	section("dependencies", lines(r.Dependencies, dependency)...)
-	section("secrets", lines(r.Secrets, func(s recipe.Secret) string { return s.Fingerprint + "  " + s.Name })...)
-	if k := r.Kernel; k != nil {
-		section("kernel", "configs "+strings.Join(k.Configs, " "), fmt.Sprintf("config version %d", k.ConfigVersion),
-			"suffix "+orDash(k.Suffix), "exceptions "+orDash(strings.Join(k.Exceptions, " ")))
-	}
-	section("steps", lines(r.Steps, func(s recipe.Step) string { return s.Name + ": " + s.Script })...)
-	section("files", lines(r.Files, func(f recipe.File) string { return f.SHA256[:16] + "  " + f.Mode + "  " + f.Path })...)
-	section("output", fmt.Sprintf("%s, level %d, time stamps %d", r.Output.Format, r.Output.Level, r.Output.SourceDateEpoch))
-	section("secondary outputs", r.Output.Outputs...)
 	_, err := io.WriteString(w, out.String())
 	return err
-}
-
-func dependency(d recipe.Dependency) string {
-	text := d.Digest + "  " + d.Asset
-	for _, output := range d.Outputs {
-		text += "\n  " + output.Digest + "  " + d.Asset + " " + output.Name
-	}
-	return text
-}
-
-func lines[T any](items []T, line func(T) string) []string {
-	out := make([]string, len(items))
-	for i, item := range items {
-		out[i] = line(item)
-	}
-	return out
 }
 
 // Result says how an artifact was obtained, and what it is.
@@ -197,4 +163,56 @@ func how(r build.Result) string {
 		text += ", reproduced"
 	}
 	return text
+}
+
+// Markdown returns a table of a plan and below it, folded, the explanation of each
+// asset that is not in the cache: all changes since the nearest artifact, the sources
+// that no cache has, and the assets that depend on it.
+func Markdown(steps []build.Step, arch catalog.Arch, assets *catalog.Catalog) string {
+	var out strings.Builder
+	markdown.Table(&out, "stage", "asset", "arch", "state", "size", "key", "why")
+	for _, s := range steps {
+		markdown.Row(&out, fmt.Sprint(s.Stage), s.Asset, s.Arch, state(s), size(s), markdown.Code(short(s.Key)), printable(s.Why))
+	}
+	out.WriteString("\n" + total(steps, arch) + "\n")
+	for _, s := range steps {
+		if s.State == build.Hit {
+			continue
+		}
+		title := "nothing earlier to compare with"
+		if s.Against != nil {
+			title = fmt.Sprintf("%s against <code>%s</code> (%s)", counted(len(s.Changes), "change"), short(s.Against.Key), s.Against.Where)
+		}
+		fmt.Fprintf(&out, "\n<details><summary>%s: %s</summary>\n\n", s.Asset, title)
+		item := func(text string) { fmt.Fprintf(&out, "- %s\n", printable(text)) }
+		for _, change := range s.Changes {
+			item(change.String())
+		}
+		if len(s.Changes) == 0 {
+			item(s.Why)
+		}
+		for _, absent := range s.Absent {
+			item(absent.String())
+		}
+		if dependents := assets.Dependents(s.Asset, catalog.Arch(s.Arch)); len(dependents) > 0 {
+			item("takes with it: " + strings.Join(dependents, ", "))
+		}
+		out.WriteString("\n</details>\n")
+	}
+	return out.String()
+}
+
+func printable(text string) string { return markdown.Plain(progress.Printable(text)) }
+
+// ResultsMarkdown returns a table of results, or "" if there are none.
+func ResultsMarkdown(results []build.Result) string {
+	if len(results) == 0 {
+		return ""
+	}
+	var out strings.Builder
+	markdown.Table(&out, "asset", "arch", "result", "size", "sha256", "key")
+	for _, r := range results {
+		markdown.Row(&out, r.Asset, r.Arch, how(r), progress.Size(r.Size), markdown.Code(strings.TrimPrefix(r.Digest, "sha256:")), markdown.Code(r.Key))
+	}
+	return out.String()
 }

@@ -26,8 +26,9 @@ var kinds = []string{
 // present is the value of an input that has none.
 const present = "present"
 
-// Inputs returns everything in the recipe, each input once, in the order of the
-// recipe. Two recipes have the same inputs if and only if they have the same key.
+// Inputs returns everything in the recipe, each input once, by kind and then in the
+// order of the recipe. Two recipes have the same inputs if and only if they have the
+// same key.
 func (r Recipe) Inputs() []Input {
 	list := inputs{}
 	list.add("schema", "recipe", strconv.Itoa(r.Schema))
@@ -69,8 +70,11 @@ func (r Recipe) Inputs() []Input {
 	list.add("output", "level", strconv.Itoa(r.Output.Level))
 	list.add("output", "time stamp", strconv.FormatInt(r.Output.SourceDateEpoch, 10))
 	list.list("output", "outputs", r.Output.Outputs)
+	slices.SortStableFunc(list, byKind)
 	return list
 }
+
+func byKind(a, b Input) int { return slices.Index(kinds, a.Kind) - slices.Index(kinds, b.Kind) }
 
 func (s Source) inputs(list *inputs) {
 	list.add("source", s.Name, s.Path)
