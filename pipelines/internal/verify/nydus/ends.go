@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
 )
 
@@ -152,11 +153,8 @@ func (r *serving) removed(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := r.server.Stop(r.Timeout); err != nil {
-		return "", err
-	}
-	for _, i := range instances {
-		if err := r.daemons[i.name].Stop(r.Timeout); err != nil {
+	for _, d := range []*host.Daemon{r.server.Daemon, r.daemons[guestPull], r.daemons[hostShare]} {
+		if err := d.Stop(r.Timeout); err != nil {
 			return "", err
 		}
 	}

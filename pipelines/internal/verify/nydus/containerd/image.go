@@ -42,20 +42,14 @@ func digestOf(data []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum25
 func NewImage(name, content string) (*Image, error) {
 	var plain, packed bytes.Buffer
 	w := tar.NewWriter(&plain)
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write([]byte(content)); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
+	header := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))})
+	_, written := w.Write([]byte(content))
+	if err := errors.Join(header, written, w.Close()); err != nil {
 		return nil, err
 	}
 	z := gzip.NewWriter(&packed)
-	if _, err := z.Write(plain.Bytes()); err != nil {
-		return nil, err
-	}
-	if err := z.Close(); err != nil {
+	_, written = z.Write(plain.Bytes())
+	if err := errors.Join(written, z.Close()); err != nil {
 		return nil, err
 	}
 	i := &Image{Diff: digestOf(plain.Bytes()), Layer: digestOf(packed.Bytes()), blobs: map[string][]byte{}}
