@@ -85,7 +85,8 @@ func tarballOf(number, size int) []byte {
 		if plain.Len() == 0 {
 			begin |= 1
 		}
-		data = append(binary.LittleEndian.AppendUint32(data, begin)[:len(data)+blockHead], piece...)
+		data = append(data, byte(begin), byte(begin>>8), byte(begin>>16))
+		data = append(data, piece...)
 	}
 	// A frame that readers skip fills up.
 	fill := size - len(data) - trailer

@@ -1,6 +1,7 @@
 package ovmf
 
 import (
+	"debug/pe"
 	"encoding/binary"
 	"fmt"
 	"unicode/utf16"
@@ -16,7 +17,7 @@ type appMachine struct {
 }
 
 var appMachines = map[string]appMachine{
-	"x86_64": {0x8664, []byte{
+	"x86_64": {pe.IMAGE_FILE_MACHINE_AMD64, []byte{
 		0x48, 0x83, 0xec, 0x28, // sub rsp, 40
 		0x48, 0x8b, 0x4a, 0x40, // mov rcx, [rdx+64]: ConOut
 		0x48, 0x8d, 0x15, 0x0a, 0, 0, 0, // lea rdx, [rip+10]: the text
@@ -25,7 +26,7 @@ var appMachines = map[string]appMachine{
 		0x31, 0xc0, // xor eax, eax
 		0xc3, // ret
 	}},
-	"aarch64": {0xaa64, words(
+	"aarch64": {pe.IMAGE_FILE_MACHINE_ARM64, words(
 		0xa9bf7bfd, // stp x29, x30, [sp, #-16]!
 		0xf9402020, // ldr x0, [x1, #64]: ConOut
 		0x100000c1, // adr x1, #24: the text
@@ -53,18 +54,11 @@ func words(instructions ...uint32) []byte {
 	return code
 }
 
-// Layout of the file: the headers, and one section.
+// Layout of the file: the headers, and one section of a page.
 const (
-	peHeaders  = 0x200
-	pePage     = 0x1000
-	peAt       = 0x40
-	coffSize   = 24
-	peOptional = 240
-	sectionAt  = peAt + coffSize + peOptional
-	fileSize   = peHeaders + pePage
-	codeFlags  = 0x60000020
-	appFlags   = 0x22
-	efiProgram = 10
+	peHeaders = 0x200
+	pePage    = 0x1000
+	peAt      = 0x40
 )
 
 // app makes a program for UEFI that prints the text on a line of its own and ends.
@@ -81,39 +75,31 @@ func app(arch, text string) ([]byte, error) {
 	if len(section) > pePage {
 		return nil, fmt.Errorf("the text has %d characters: too many", len(text))
 	}
-	file := make([]byte, fileSize)
+	file := make([]byte, peHeaders+pePage)
 	copy(file, "MZ")
 	copy(file[commandLineAt:], commandLine)
 	binary.LittleEndian.PutUint32(file[0x3c:], peAt)
-	peHeader(file[peAt:], m.coff)
+	optional := pe.OptionalHeader64{
+		Magic: 0x20b, SizeOfCode: pePage, AddressOfEntryPoint: pePage, BaseOfCode: pePage,
+		SectionAlignment: pePage, FileAlignment: peHeaders, SizeOfImage: 2 * pePage, SizeOfHeaders: peHeaders,
+		Subsystem: pe.IMAGE_SUBSYSTEM_EFI_APPLICATION, NumberOfRvaAndSizes: 16, // all empty
+	}
+	header := pe.FileHeader{
+		Machine: m.coff, NumberOfSections: 1, SizeOfOptionalHeader: uint16(binary.Size(optional)),
+		Characteristics: pe.IMAGE_FILE_EXECUTABLE_IMAGE | pe.IMAGE_FILE_LARGE_ADDRESS_AWARE,
+	}
+	code := pe.SectionHeader32{
+		Name: [8]uint8([]byte(".text\x00\x00\x00")), VirtualSize: pePage, VirtualAddress: pePage, SizeOfRawData: pePage, PointerToRawData: peHeaders,
+		Characteristics: pe.IMAGE_SCN_CNT_CODE | pe.IMAGE_SCN_MEM_EXECUTE | pe.IMAGE_SCN_MEM_READ,
+	}
+	at := peAt
+	for _, part := range []any{[]byte("PE\x00\x00"), header, optional, code} {
+		n, err := binary.Encode(file[at:], binary.LittleEndian, part)
+		if err != nil {
+			return nil, fmt.Errorf("making a UEFI program: %w", err)
+		}
+		at += n
+	}
 	copy(file[peHeaders:], section)
 	return file, nil
-}
-
-// peHeader writes the headers of a PE32+ file with one section of a page.
-func peHeader(pe []byte, coff uint16) {
-	put16, put32 := binary.LittleEndian.PutUint16, binary.LittleEndian.PutUint32
-	copy(pe, "PE\x00\x00")
-	put16(pe[4:], coff)
-	put16(pe[6:], 1)
-	put16(pe[20:], peOptional)
-	put16(pe[22:], appFlags)
-	o := pe[coffSize:]
-	put16(o, 0x20b)
-	put32(o[4:], pePage)     // size of code
-	put32(o[16:], pePage)    // entry
-	put32(o[20:], pePage)    // base of code
-	put32(o[32:], pePage)    // alignment of sections
-	put32(o[36:], peHeaders) // and in the file
-	put32(o[56:], 2*pePage)  // size in memory
-	put32(o[60:], peHeaders)
-	put16(o[68:], efiProgram)
-	put32(o[108:], 16) // directories, all empty
-	s := pe[sectionAt-peAt:]
-	copy(s, ".text")
-	put32(s[8:], pePage)
-	put32(s[12:], pePage)
-	put32(s[16:], pePage)
-	put32(s[20:], peHeaders)
-	put32(s[36:], codeFlags)
 }

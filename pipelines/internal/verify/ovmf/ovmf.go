@@ -72,7 +72,7 @@ type image struct {
 	path    string
 	data    []byte
 	volumes []volume
-	// files are those of all volumes, also of volumes in files.
+	// files are those of all volumes.
 	files []file
 }
 
@@ -87,24 +87,11 @@ func (v variant) open(r *report.Report, t *tarball.Tarball) ([]image, error) {
 		}
 		if i.data != nil {
 			i.volumes = known.check(r, i.data)
-			i.files, _ = filesIn(i.volumes)
+			i.files = filesOf(i.volumes)
 		}
 		images = append(images, i)
 	}
 	return images, nil
-}
-
-// filesIn returns the files of volumes, also of those in their files, which it
-// counts.
-func filesIn(volumes []volume) (files []file, nested int) {
-	for _, v := range volumes {
-		for _, f := range v.files {
-			inner, deeper := filesIn(f.nested)
-			files = append(append(files, f), inner...)
-			nested += len(f.nested) + deeper
-		}
-	}
-	return files, nested
 }
 
 // check reads the volumes of an image, compares their file systems with the known
@@ -138,9 +125,6 @@ func (f flash) check(r *report.Report, data []byte) []volume {
 		default:
 			saw = append(saw, fmt.Sprintf("%s: %d files", what, len(v.files)))
 		}
-	}
-	if files, nested := filesIn(volumes); nested > 0 {
-		saw = append(saw, fmt.Sprintf("%d volumes within: %d files together", nested, len(files)))
 	}
 	r.Judge(name, problems, "%s", strings.Join(saw, "\n"))
 	return volumes

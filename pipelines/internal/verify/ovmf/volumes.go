@@ -34,7 +34,8 @@ type volume struct {
 	// data is the whole volume, whose content begins after header bytes.
 	data   []byte
 	header int
-	files  []file
+	// files are those of the volume, each followed by those of the volumes in it.
+	files []file
 }
 
 // file is a file of a volume.
@@ -43,8 +44,6 @@ type file struct {
 	size int
 	// sections are the contents of its outermost sections.
 	sections [][]byte
-	// nested are the volumes in its sections.
-	nested []volume
 }
 
 // guid returns the text form of the GUID that data begins with.
@@ -153,22 +152,22 @@ func parseFiles(data []byte, offset, depth int) ([]file, error) {
 		}
 		f := file{name: guid(rest), size: size}
 		offset += size
-		var err error
-		switch kind {
-		case filler:
+		if kind == filler {
 			continue
-		case raw:
-		default:
-			if f.sections, f.nested, err = parseSections(rest[header:size], depth); err != nil {
+		}
+		var nested []file
+		if kind != raw {
+			var err error
+			if f.sections, nested, err = parseSections(rest[header:size], depth); err != nil {
 				return nil, fmt.Errorf("unpacking the file %s: %w", f.name, err)
 			}
 		}
-		files = append(files, f)
+		files = append(append(files, f), nested...)
 	}
 }
 
-// parseSections reads the sections of a file, and the volumes in them.
-func parseSections(data []byte, depth int) (contents [][]byte, nested []volume, err error) {
+// parseSections reads the sections of a file, and the files of the volumes in them.
+func parseSections(data []byte, depth int) (contents [][]byte, nested []file, err error) {
 	const guided, volumeImage, extended = 0x02, 0x17, 0xffffff
 	for offset := 0; offset < len(data); offset = (offset + 3) &^ 3 {
 		rest := data[offset:]
@@ -183,24 +182,33 @@ func parseSections(data []byte, depth int) (contents [][]byte, nested []volume, 
 			return nil, nil, fmt.Errorf("its section %d has %d bytes by its header, but %d are left", len(contents)+1, size, len(rest))
 		}
 		content := rest[header:size]
-		var volumes []volume
+		var files []file
 		switch rest[3] {
 		case volumeImage:
+			var volumes []volume
 			volumes, err = parseVolumes(content, depth+1)
+			files = filesOf(volumes)
 		case guided:
-			volumes, err = unwrap(content, header, depth)
+			files, err = unwrap(content, header, depth)
 		}
 		if err != nil {
 			return nil, nil, err
 		}
-		contents, nested = append(contents, content), append(nested, volumes...)
+		contents, nested = append(contents, content), append(nested, files...)
 		offset += size
 	}
 	return contents, nested, nil
 }
 
-// unwrap returns the volumes in a section that is wrapped; only LZMA is unpacked.
-func unwrap(content []byte, header, depth int) ([]volume, error) {
+func filesOf(volumes []volume) (files []file) {
+	for _, v := range volumes {
+		files = append(files, v.files...)
+	}
+	return files
+}
+
+// unwrap returns the files in a section that is wrapped; only LZMA is unpacked.
+func unwrap(content []byte, header, depth int) ([]file, error) {
 	if len(content) < 20 {
 		return nil, fmt.Errorf("%d bytes are too few for a GUID", len(content))
 	}
@@ -211,16 +219,16 @@ func unwrap(content []byte, header, depth int) ([]volume, error) {
 	if guid(content) != lzmaSection || depth > maxDepth {
 		return nil, nil
 	}
+	var unpacked []byte
 	stream, err := lzma.NewReader(bytes.NewReader(content[begin:]))
+	if err == nil {
+		unpacked, err = io.ReadAll(io.LimitReader(stream, maxUnpacked+1))
+	}
+	if err == nil && len(unpacked) > maxUnpacked {
+		err = fmt.Errorf("more than %d bytes", maxUnpacked)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("unpacking LZMA: %w", err)
-	}
-	unpacked, err := io.ReadAll(io.LimitReader(stream, maxUnpacked+1))
-	if err != nil {
-		return nil, fmt.Errorf("unpacking LZMA: %w", err)
-	}
-	if len(unpacked) > maxUnpacked {
-		return nil, fmt.Errorf("the LZMA data has more than %d bytes: refused", maxUnpacked)
 	}
 	_, nested, err := parseSections(unpacked, depth+1)
 	return nested, err

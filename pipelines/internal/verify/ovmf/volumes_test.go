@@ -42,18 +42,17 @@ func TestParseVolumes(t *testing.T) {
 	if _, err := files.emptyStore(); err == nil {
 		t.Error("a volume of files keeps variables")
 	}
-	if files.offset != 8192 || len(files.data) != 8192 || len(files.files) != 2 {
+	if files.offset != 8192 || len(files.data) != 8192 || len(files.files) != 3 {
 		t.Fatalf("the volume is %+v", files)
 	}
 	if f := files.files[0]; f.name != name || len(f.sections) != 2 || string(f.sections[0]) != "ui" {
 		t.Errorf("the first file is %+v", f)
 	}
-	if f := files.files[1]; f.name != inner || f.sections != nil {
+	if f := files.files[2]; f.name != inner || f.sections != nil {
 		t.Errorf("the file at the top is %+v", f)
 	}
-	nested := files.files[0].nested
-	if len(nested) != 1 || len(nested[0].files) != 1 || nested[0].files[0].name != inner {
-		t.Errorf("the nested volumes are %+v", nested)
+	if f := files.files[1]; f.name != inner || len(f.sections) != 1 {
+		t.Errorf("the file of the volume in it is %+v", f)
 	}
 }
 
