@@ -13,15 +13,8 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
-
-// unequal is the problem of a value that is not the wanted one.
-func unequal(what, got, want string) []string {
-	if got == want {
-		return nil
-	}
-	return []string{fmt.Sprintf("%s is %q: want %q", what, got, want)}
-}
 
 // sameFile is the problem of a file in the guest that is not the wanted one.
 func sameFile(o serial.Observation, want, what string) []string {
@@ -62,9 +55,9 @@ func (g *guest) device(o serial.Observation) (problems []string, saw string) {
 	case serial.Port:
 		return contains(g.port, "what came out of the port", serial.PortName+"\n"), o.Value + ", written to and read outside"
 	case serial.Vsock:
-		return unequal("the address", o.Value, strconv.FormatUint(uint64(g.cid), 10)), "address " + o.Value
+		return report.Unequal("the address", o.Value, strconv.FormatUint(uint64(g.cid), 10)), "address " + o.Value
 	}
-	problems = append(unequal("the file of the host", o.Value, g.nonce), contains(filepath.Join(g.share, serial.FromGuest), "the file of the guest", g.nonce)...)
+	problems = append(report.Unequal("the file of the host", o.Value, g.nonce), contains(filepath.Join(g.share, serial.FromGuest), "the file of the guest", g.nonce)...)
 	return problems, "a folder of the host mounted, read and written"
 }
 
@@ -74,7 +67,7 @@ func contains(path, what, want string) []string {
 	if err != nil {
 		return []string{err.Error()}
 	}
-	return unequal(what, string(got), want)
+	return report.Unequal(what, string(got), want)
 }
 
 // checkDevices checks that each device has its driver, and that data went through.
@@ -136,7 +129,7 @@ func (g *guest) checkMounts() {
 		g.r.Skip("mount ext4", "%s", g.noDisk)
 	} else {
 		o := g.saw[serial.Mount+"ext4"]
-		g.judge("mount ext4", serial.Mount+"ext4", unequal("the file of the host", o.Value, g.nonce), "on the virtio disk: read, written, and read after another mount")
+		g.judge("mount ext4", serial.Mount+"ext4", report.Unequal("the file of the host", o.Value, g.nonce), "on the virtio disk: read, written, and read after another mount")
 	}
 	for _, m := range []struct{ kind, option string }{{"debugfs", "CONFIG_DEBUG_FS"}, {"tracefs", "CONFIG_FTRACE"}} {
 		if g.options[m.option] == "y" {

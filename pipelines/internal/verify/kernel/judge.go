@@ -146,10 +146,10 @@ func (g *guest) checkBuild() {
 // checkKernel checks what the running kernel says about itself.
 func (g *guest) checkKernel() {
 	o := g.saw[serial.Release]
-	g.judge("running release", serial.Release, unequal("the release", o.Value, g.release), "%s, %s", o.Value, strings.Join(o.Items, " "))
+	g.judge("running release", serial.Release, report.Unequal("the release", o.Value, g.release), "%s, %s", o.Value, strings.Join(o.Items, " "))
 	o = g.saw[serial.Machine]
 	processors := g.saw[serial.Processors].Size
-	problems := unequal("the machine", o.Value, g.Arch)
+	problems := report.Unequal("the machine", o.Value, g.Arch)
 	if g.options["CONFIG_SMP"] == "y" && processors != host.Processors {
 		problems = append(problems, fmt.Sprintf("%d processors: want %d", processors, host.Processors))
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // failed reports an error of a run under a name, unless it is the end of ctx.
@@ -40,9 +41,9 @@ func (x *run) checkVersion(text string) {
 		x.r.Fail("version", "it prints %q: want QEMU emulator version NUMBER (PACKAGE)", line)
 		return
 	}
-	problems := unequal("the package version", m[2], "kata-static"+x.suffix)
+	problems := report.Unequal("the package version", m[2], "kata-static"+x.suffix)
 	if pin, is := strings.CutPrefix(x.version, "v"); is && pin != "" && pin[0] >= '0' && pin[0] <= '9' {
-		problems = append(problems, unequal("the version", m[1], pin)...)
+		problems = append(problems, report.Unequal("the version", m[1], pin)...)
 	}
 	x.r.Judge("version", problems, "%s", line)
 }
@@ -144,12 +145,4 @@ func sameFolder(a, b string) bool {
 	}
 	two, err := os.Stat(b)
 	return err == nil && os.SameFile(one, two)
-}
-
-// unequal is the problem of a value that is not the wanted one.
-func unequal(what, got, want string) []string {
-	if got == want {
-		return nil
-	}
-	return []string{fmt.Sprintf("%s is %q: want %q", what, got, want)}
 }
