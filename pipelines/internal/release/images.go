@@ -11,6 +11,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // PlannedImage is an image of a release in one of the repositories or, without an
@@ -166,7 +167,7 @@ func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, err
 	if err != nil {
 		return nil, err
 	}
-	set, err := r.Catalog.FindSet(r.PayloadSet)
+	set, err := r.Catalog.FindSet(workspace.PayloadSet)
 	if err != nil {
 		return nil, err
 	}

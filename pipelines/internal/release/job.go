@@ -31,10 +31,9 @@ type Job struct {
 	// pushed to it and tagged there as released; "" for none.
 	PushTo string
 	// Images describe an image for each architecture, without their components, which
-	// are those of PayloadSet. Repositories are where they are pushed to, with the
-	// index of all architectures, which Labels describe.
+	// are those of workspace.PayloadSet. Repositories are where they are pushed to,
+	// with the index of all architectures, which Labels describe.
 	Images       []payload.Options
-	PayloadSet   string
 	Repositories []*payload.Repository
 	Labels       payload.Labels
 	// GitHub is where the files are released; nil for nowhere.

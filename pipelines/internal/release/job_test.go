@@ -74,7 +74,7 @@ func newJobRig(t *testing.T) *jobRig {
 		Catalog: &catalog.Catalog{Sets: []catalog.Set{set}, Assets: []catalog.Asset{
 			{Name: "one", Arches: arches, Pins: map[string]string{"V": "assets.kernel.version"}, Budget: 1, Pos: "one.yaml:1"}, {Name: "two", Arches: arches},
 		}},
-		PayloadSet: "kata-static", Repositories: []*payload.Repository{repository}, GitHub: client, Report: report,
+		Repositories: []*payload.Repository{repository}, GitHub: client, Report: report,
 	}
 	r.Store = &store.Tiered{Local: store.Open(t.TempDir(), nil)}
 	for _, arch := range arches {

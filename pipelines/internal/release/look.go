@@ -67,44 +67,27 @@ func (j *Job) lookAt(ctx context.Context, s *state) (err error) {
 	return nil
 }
 
-// lookBefore finds out which release came before this one, and whether this one is
-// going to be the latest.
+// lookBefore finds out which release came before this one, the highest below it, and
+// whether this one is going to be the latest: none above it is published.
 func (j *Job) lookBefore(ctx context.Context, s *state) error {
-	latest, err := j.GitHub.Latest(ctx)
-	if errors.Is(err, github.ErrNotFound) {
-		return nil
-	}
+	releases, err := j.GitHub.Releases(ctx)
 	if err != nil {
 		return err
 	}
-	s.latest = s.latest && !semver.Newer(latest.Tag, j.Version)
-	s.previous = &latest
-	if !semver.Newer(j.Version, latest.Tag) { // It is this one, or this one fixes an older one.
-		if s.previous, err = j.below(ctx); err != nil {
-			return err
+	for _, release := range releases {
+		switch {
+		case release.Draft, release.Prerelease, !semver.Valid(release.Tag):
+		case semver.Newer(release.Tag, j.Version):
+			s.latest = false
+		case release.Tag == j.Version:
+		case s.previous == nil, semver.Newer(release.Tag, s.previous.Tag):
+			s.previous = &release
 		}
 	}
 	if s.previous != nil {
 		s.assets, err = j.GitHub.Assets(ctx, *s.previous)
 	}
 	return err
-}
-
-// below returns the highest release below this one, or nil.
-func (j *Job) below(ctx context.Context) (*github.Release, error) {
-	releases, err := j.GitHub.Releases(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var found *github.Release
-	for _, release := range releases {
-		switch {
-		case release.Draft, release.Prerelease, !semver.Valid(release.Tag), !semver.Newer(j.Version, release.Tag):
-		case found == nil, semver.Newer(release.Tag, found.Tag):
-			found = &release
-		}
-	}
-	return found, nil
 }
 
 // checkCommit refuses a version that belongs to another commit, and a commit that

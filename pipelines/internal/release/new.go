@@ -38,7 +38,7 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 		return nil, err
 	}
 	j := &Job{
-		Catalog: assets, Versions: ws.Resolver.Versions, PayloadSet: workspace.PayloadSet, Store: ws.Store,
+		Catalog: assets, Versions: ws.Resolver.Versions, Store: ws.Store,
 		Output: filepath.Join(ws.Root, "build", "release"), Cache: ws.Cache, Report: ws.Report,
 	}
 	if j.Arches, err = chosen(assets, o.Arches); err != nil {
@@ -70,7 +70,7 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	if j.Commit = j.Labels.Revision; dirty != nil {
 		j.Problems = append(j.Problems, fmt.Errorf("refusing to release uncommitted changes: %w", dirty))
 	}
-	set, err := assets.FindSet(j.PayloadSet)
+	set, err := assets.FindSet(workspace.PayloadSet)
 	if err != nil {
 		return nil, err
 	}

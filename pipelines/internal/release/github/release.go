@@ -83,14 +83,6 @@ func (c *Client) Releases(ctx context.Context) ([]Release, error) {
 	return pages[Release](ctx, c, "listing the releases", "/releases")
 }
 
-// Latest returns the release that GitHub shows as the latest one. The error is
-// ErrNotFound where nothing is published.
-func (c *Client) Latest(ctx context.Context) (Release, error) {
-	var latest Release
-	_, err := c.do(ctx, call{doing: "looking for the latest release", method: http.MethodGet, path: "/releases/latest"}, &latest)
-	return latest, err
-}
-
 // Commit returns the commit, in 40 hex digits, that the repository on GitHub has
 // under a reference: a commit, "heads/NAME" or "tags/NAME". The error is
 // ErrNotFound where it has none.

@@ -187,15 +187,6 @@ func (s *Server) find(id int64, access access) *Release {
 	return nil
 }
 
-func (s *Server) latest() (int, any) {
-	for _, release := range s.Releases {
-		if release.Latest && !release.Draft {
-			return http.StatusOK, s.show(release)
-		}
-	}
-	return http.StatusNotFound, notFound
-}
-
 func (s *Server) commit(reference string) (int, any) {
 	sha := s.Tags[strings.TrimPrefix(reference, "tags/")]
 	if slices.Contains(s.Commits, reference) {

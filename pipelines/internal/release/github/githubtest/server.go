@@ -193,8 +193,6 @@ func (s *Server) answer(q question) (int, any) {
 		return s.list(q)
 	case parts[1] == "":
 		return s.create(q)
-	case parts[1] == "latest":
-		return s.latest()
 	case parts[1] == "assets":
 		return s.asset(q)
 	case parts[2] == "assets" && q.Method == http.MethodPost:
