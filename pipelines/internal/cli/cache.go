@@ -57,7 +57,7 @@ func cacheLsCmd(a *app) *cobra.Command {
 		}),
 	}
 	cacheFlag(cmd.Flags(), a, &registry)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
+	jsonFlag(cmd.Flags(), &asJSON)
 	return cmd
 }
 
@@ -105,22 +105,12 @@ func (o *keyed) flags(a *app, cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// open opens the checkout and selects the assets. There must be a registry.
-func (o *keyed) open(ctx context.Context, a *app) (*workspace.Workspace, []string, catalog.Arch, error) {
-	ws, err := a.open(ctx, o.registry)
-	if err != nil {
-		return nil, nil, "", err
-	}
+// choose selects the assets. There must be a registry.
+func (o *keyed) choose(ws *workspace.Workspace) ([]string, catalog.Arch, error) {
 	if ws.Store.Registry == nil {
-		ws.Close()
-		return nil, nil, "", workspace.ErrNoRegistry
+		return nil, "", workspace.ErrNoRegistry
 	}
-	names, arch, err := ws.Select(o.selection)
-	if err != nil {
-		ws.Close()
-		return nil, nil, "", err
-	}
-	return ws, names, arch, nil
+	return ws.Select(o.selection)
 }
 
 func cachePullCmd(a *app) *cobra.Command {
@@ -133,13 +123,11 @@ from the registry of --cache into the local cache. Fails if the registry lacks o
 		Example: `  pipelines cache pull kernel-debug --cache ghcr.io/example/kata
   pipelines cache pull --all --arch arm64 --cache ghcr.io/example/kata`,
 		Args: selected(&o.selection, false),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			ws, names, arch, err := o.open(ctx, a)
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			names, arch, err := o.choose(ws)
 			if err != nil {
 				return err
 			}
-			defer ws.Close()
 			return each(ws, names, arch, func(ref store.Ref) (store.Artifact, error) {
 				artifact, err := ws.Store.Local.Get(ctx, ref)
 				if store.IsNotFound(err) {
@@ -150,7 +138,7 @@ from the registry of --cache into the local cache. Fails if the registry lacks o
 				}
 				return artifact, err
 			})
-		},
+		}),
 	})
 }
 
@@ -165,13 +153,11 @@ tags.`,
 		Example: `  pipelines cache push kernel-debug --cache ghcr.io/example/kata
   pipelines cache push --set kata-static --without qemu --cache ghcr.io/example/kata`,
 		Args: selected(&o.selection, false),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			ws, names, arch, err := o.open(ctx, a)
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			names, arch, err := o.choose(ws)
 			if err != nil {
 				return err
 			}
-			defer ws.Close()
 			moving, err := ws.Moving(ctx, names, arch, o.allowDirty)
 			if err != nil {
 				return err
@@ -194,7 +180,7 @@ tags.`,
 				}
 				return artifact, err
 			})
-		},
+		}),
 	})
 	allowDirtyFlag(cmd.Flags(), &o.allowDirty)
 	return cmd

@@ -13,7 +13,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
@@ -142,12 +141,7 @@ func fromFolder(ctx context.Context, ws *workspace.Workspace, dir string, d desc
 // remote says how the registries of images are spoken to: that of the cache with
 // the credentials of the environment, as in Kata's CI.
 func remote(a *app, ws *workspace.Workspace, mountFrom ...string) payload.RemoteOptions {
-	host := ws.Environment.Registry
-	username, password := ws.Environment.Credentials(host)
-	o := payload.RemoteOptions{
-		Client: oci.NewClient(oci.Options{Registry: host, Username: username, Password: password, Report: ws.Report}),
-		Report: ws.Report, MountFrom: mountFrom,
-	}
+	o := payload.RemoteOptions{Client: ws.Registries(), Report: ws.Report, MountFrom: mountFrom}
 	if a.mode() == progress.GitHub {
 		o.Parallel = 1 // Its folding groups cannot show two at once.
 	}

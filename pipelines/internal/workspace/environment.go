@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
@@ -48,13 +49,14 @@ func ReadEnvironment(getenv func(string) string) Environment {
 	return e
 }
 
-// Credentials returns the user name and password for a registry, or nothing: those
-// of the environment belong to one registry.
-func (e Environment) Credentials(registry string) (username, password string) {
-	if registry != e.Registry || e.Password == "" {
-		return "", ""
+// Registries returns a client for registries of images: that of the environment has
+// its credentials there, others have theirs in the docker config.
+func (w *Workspace) Registries() *oci.Client {
+	o := oci.Options{Registry: w.Environment.Registry, Report: w.Report}
+	if w.Environment.Password != "" {
+		o.Username, o.Password = w.Environment.Username, w.Environment.Password
 	}
-	return e.Username, e.Password
+	return oci.NewClient(o)
 }
 
 // Switch is a variable that Kata's CI sets to yes or no.

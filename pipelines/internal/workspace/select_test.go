@@ -85,11 +85,4 @@ func TestEnvironment(t *testing.T) {
 	if _, err := e.Release.On(false); err == nil || err.Error() != `RELEASE is "perhaps": set it to yes or no` {
 		t.Errorf("RELEASE: %v", err)
 	}
-	// The password is for one registry.
-	if user, password := e.Credentials("ghcr.io"); user != "u" || password != "p" {
-		t.Errorf("%s, %s", user, password)
-	}
-	if user, password := e.Credentials("quay.io"); user != "" || password != "" {
-		t.Errorf("another registry gets %s, %s", user, password)
-	}
 }
