@@ -113,3 +113,31 @@ func fill(t *testing.T, ref string) {
 		t.Fatal(err)
 	}
 }
+
+// TestCacheGoesOn has a tree with an asset whose sources have no pin: the others
+// are pulled all the same, and the list of what could not be is the error.
+func TestCacheGoesOn(t *testing.T) {
+	root := t.TempDir()
+	if err := os.CopyFS(root, os.DirFS(filepath.Join("..", "..", "testdata", "tree"))); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(root, "versions.yaml")
+	pins, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := bytes.Index(pins, []byte("    sources:"))
+	end := bytes.Index(pins[begin:], []byte("  tiny:"))
+	if err := os.WriteFile(file, append(pins[:begin:begin], pins[begin+end:]...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	code := Run(t.Context(), []string{
+		"cache", "pull", "--all", "--arch", "x86_64", "--root", root, "--cache-dir", t.TempDir(), "--cache", registrytest.New(t) + "/kata",
+	}, Process{Stdout: &stdout, Stderr: &stderr, Getenv: func(string) string { return "" }})
+	for _, want := range []string{"has no source \"assets.kernel.linux\"", "tiny: artifact ", "huge: artifact "} {
+		if code == 0 || !strings.Contains(stderr.String(), want) {
+			t.Errorf("exit code %d, stderr %q, want %q", code, &stderr, want)
+		}
+	}
+}
