@@ -38,8 +38,8 @@ type Client struct {
 	options    Options
 	credential auth.CredentialFunc
 
-	mu   sync.Mutex
-	told map[string]bool
+	notes told
+	mu    sync.Mutex
 	// hosts are those that were spoken to.
 	hosts map[string]*host
 }
@@ -56,7 +56,7 @@ type host struct {
 
 // NewClient returns a client; it connects to nothing.
 func NewClient(o Options) *Client {
-	c := &Client{options: o, told: map[string]bool{}, hosts: map[string]*host{}}
+	c := &Client{options: o, hosts: map[string]*host{}}
 	c.credential = c.credentials()
 	return c
 }
@@ -95,13 +95,14 @@ func withoutUser(ref string) string {
 }
 
 // Note reports a warning the first time.
-func (c *Client) Note(text string) {
-	c.mu.Lock()
-	first := !c.told[text]
-	c.told[text] = true
-	c.mu.Unlock()
-	if first {
-		c.options.Report.Note("registry", text)
+func (c *Client) Note(text string) { c.notes.note(c.options.Report, "registry", text) }
+
+// told are the warnings that were reported: each is, once.
+type told struct{ texts sync.Map }
+
+func (t *told) note(report *progress.Reporter, subject, text string) {
+	if _, before := t.texts.LoadOrStore(text, true); !before {
+		report.Note(subject, text)
 	}
 }
 

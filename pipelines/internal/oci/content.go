@@ -2,6 +2,11 @@ package oci
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
 	"io"
 	"os"
 
@@ -59,4 +64,47 @@ func (s section) Open(offset int64) (io.ReadCloser, error) {
 // BytesBlob makes a blob of bytes.
 func BytesBlob(mediaType string, data []byte) Blob {
 	return Blob{content.NewDescriptorFromBytes(mediaType, data), Bytes(data)}
+}
+
+// body returns what is sent next, once for each time that it is sent.
+func (u *upload) body() (io.ReadCloser, error) {
+	content, err := u.blob.Open(u.offset)
+	if err != nil {
+		return nil, err
+	}
+	b := &body{ReadCloser: content, upload: u, done: u.offset}
+	if u.offset == 0 {
+		b.hash = sha256.New()
+	}
+	return b, nil
+}
+
+// body is what is read of a blob that is sent. One that is sent as a whole is
+// checked on the way: a damaged one does not become the registry's.
+type body struct {
+	io.ReadCloser
+	upload *upload
+	done   int64
+	hash   hash.Hash
+}
+
+// Read reads on. The error is *Damage.
+func (b *body) Read(p []byte) (int, error) {
+	u := b.upload
+	n, err := b.ReadCloser.Read(p)
+	b.done += int64(n)
+	u.sent.Add(int64(n))
+	u.stage.Bytes(b.done, u.blob.Size)
+	if b.hash == nil {
+		return n, err
+	}
+	b.hash.Write(p[:n])
+	if b.done < u.blob.Size && !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	if sum := b.hash.Sum(nil); hex.EncodeToString(sum) != u.blob.Digest.Encoded() {
+		u.damage.Store(&Damage{fmt.Sprintf("has a blob of %d bytes that hashes to sha256:%x, want %s", b.done, sum, u.blob.Digest)})
+		return 0, u.damage.Load()
+	}
+	return n, err
 }

@@ -16,7 +16,6 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
-	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
@@ -133,7 +132,12 @@ func (r *Repository) answer(ctx context.Context, d ocispec.Descriptor, to *Sink)
 		return nil
 	}
 	const doing = "reading a blob"
-	response, err := r.get(ctx, d, to.done)
+	// Oras-go could seek, but only where the registry announces ranges.
+	ranged := ""
+	if to.done > 0 {
+		ranged = fmt.Sprintf("bytes=%d-%d", to.done, d.Size-1)
+	}
+	response, err := r.ask(ctx, http.MethodGet, "blobs/"+d.Digest.String(), ranged)
 	if err != nil {
 		return r.failed(ctx, doing, err)
 	}
@@ -152,20 +156,6 @@ func (r *Repository) answer(ctx context.Context, d ocispec.Descriptor, to *Sink)
 		return err
 	}
 	return nil
-}
-
-// get requests a blob from an offset on. Oras-go could seek too, but only where
-// the registry announces ranges, and not after a connection was lost.
-func (r *Repository) get(ctx context.Context, d ocispec.Descriptor, offset int64) (*http.Response, error) {
-	ctx = auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url(ctx, "blobs/"+d.Digest.String()), http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	if offset > 0 {
-		request.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, d.Size-1))
-	}
-	return r.host.Do(request)
 }
 
 // begin looks at the head of an answer. One from the start of the blob, though

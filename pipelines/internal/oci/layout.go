@@ -42,25 +42,14 @@ type Layout struct {
 	// is *Damage where it is none of this layout.
 	Name func(Manifest) (string, error)
 
-	mu   sync.Mutex
-	told map[string]bool
+	notes told
+	mu    sync.Mutex
 	// rebuilt is the index that could not be rebuilt on disk.
 	rebuilt *ocispec.Index
 }
 
 // Note reports a warning the first time.
-func (l *Layout) Note(text string) {
-	l.mu.Lock()
-	first := !l.told[text]
-	if l.told == nil {
-		l.told = map[string]bool{}
-	}
-	l.told[text] = true
-	l.mu.Unlock()
-	if first {
-		l.Report.Note("store", text)
-	}
-}
+func (l *Layout) Note(text string) { l.notes.note(l.Report, "store", text) }
 
 // Path is where the layout keeps a blob; the digest is valid.
 func (l *Layout) Path(d digest.Digest) string {

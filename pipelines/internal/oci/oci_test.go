@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -51,7 +50,7 @@ func small(t *testing.T) (Manifest, []Blob) {
 }
 
 // push pushes all of a manifest, and returns the bytes that went out.
-func push(t *testing.T, r *Repository, m Manifest, blobs []Blob, tag string) (sent int64, err error) {
+func push(t *testing.T, r *Repository, m Manifest, blobs []Blob) (sent int64, err error) {
 	t.Helper()
 	for _, b := range blobs {
 		how, err := r.Push(t.Context(), b, Sending{Title: "a blob"})
@@ -60,20 +59,18 @@ func push(t *testing.T, r *Repository, m Manifest, blobs []Blob, tag string) (se
 		}
 		sent += how.Bytes
 	}
-	return sent, r.PutManifest(t.Context(), m, tag)
+	return sent, r.PutManifest(t.Context(), m, "a")
 }
-
-func quiet() http.Handler { return registry.New(registry.Logger(log.New(io.Discard, "", 0))) }
 
 // TestTLSOnLoopback has a registry of this machine that speaks TLS: it is spoken
 // to as any other.
 func TestTLSOnLoopback(t *testing.T) {
-	server := httptest.NewTLSServer(quiet())
+	server := httptest.NewTLSServer(registrytest.Handler(false))
 	defer server.Close()
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	r := repository(t, strings.TrimPrefix(server.URL, "https://")+"/kata", server.Client().Transport)
 	m, blobs := small(t)
-	if _, err := push(t, r, m, blobs, "a"); err != nil {
+	if _, err := push(t, r, m, blobs); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := r.Manifest(t.Context(), "a"); err != nil || got.Digest() != m.Digest() {
@@ -135,7 +132,7 @@ func TestSecretsStay(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 			m, blobs := small(t)
-			if _, err := push(t, r, m, blobs, "a"); err == nil || strings.Contains(err.Error(), "s3cret") {
+			if _, err := push(t, r, m, blobs); err == nil || strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -145,7 +142,7 @@ func TestSecretsStay(t *testing.T) {
 // wrapped changes the answers of a registry.
 func wrapped(t *testing.T, change func(w http.ResponseWriter, request *http.Request) bool) string {
 	t.Helper()
-	behind := quiet()
+	behind := registrytest.Handler(false)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if !change(w, request) {
 			behind.ServeHTTP(w, request)
@@ -169,7 +166,7 @@ func (d dropping) WriteHeader(code int) {
 // TestRegistriesThatSayLittle leave out what is optional, or hide what is not there
 // yet: a push works, and the second sends nothing.
 func TestRegistriesThatSayLittle(t *testing.T) {
-	behind := quiet()
+	behind := registrytest.Handler(false)
 	for name, change := range map[string]func(w http.ResponseWriter, request *http.Request) bool{
 		"no digest": func(w http.ResponseWriter, request *http.Request) bool {
 			behind.ServeHTTP(dropping{w, "Docker-Content-Digest"}, request)
@@ -178,23 +175,24 @@ func TestRegistriesThatSayLittle(t *testing.T) {
 		"hidden": func(w http.ResponseWriter, request *http.Request) bool {
 			probe := httptest.NewRecorder()
 			if request.Method == http.MethodHead {
-				if behind.ServeHTTP(probe, request); probe.Code == http.StatusNotFound {
-					w.WriteHeader(http.StatusForbidden)
-					return true
-				}
+				behind.ServeHTTP(probe, request)
+			}
+			if hidden := probe.Code == http.StatusNotFound; hidden {
+				w.WriteHeader(http.StatusForbidden)
+				return hidden
 			}
 			behind.ServeHTTP(w, request)
 			return true
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			behind = quiet()
+			behind = registrytest.Handler(false)
 			r := repository(t, wrapped(t, change), nil)
 			m, blobs := small(t)
-			if sent, err := push(t, r, m, blobs, "a"); err != nil || sent == 0 {
+			if sent, err := push(t, r, m, blobs); err != nil || sent == 0 {
 				t.Fatalf("sent %d bytes, %v", sent, err)
 			}
-			if sent, err := push(t, r, m, blobs, "a"); err != nil || sent != 0 {
+			if sent, err := push(t, r, m, blobs); err != nil || sent != 0 {
 				t.Errorf("the second time sent %d bytes, %v", sent, err)
 			}
 			if got, err := r.Manifest(t.Context(), "a"); err != nil || got.Digest() != m.Digest() {
@@ -218,7 +216,7 @@ func TestRefusalWithReason(t *testing.T) {
 		return true
 	}), nil)
 	m, blobs := small(t)
-	if _, err := push(t, r, m, blobs, "a"); err == nil || !strings.Contains(err.Error(), "400 Bad Request: no (the tag is immutable)") || asked != 1 {
+	if _, err := push(t, r, m, blobs); err == nil || !strings.Contains(err.Error(), "400 Bad Request: no (the tag is immutable)") || asked != 1 {
 		t.Errorf("asked %d times: %v", asked, err)
 	}
 }

@@ -46,7 +46,7 @@ func (r *Repository) remote(ctx context.Context) *remote.Repository {
 // ErrNotFound, *Damage or *Failure, or the context's.
 func (r *Repository) Manifest(ctx context.Context, reference string) (Manifest, error) {
 	doing := "looking up " + reference
-	response, err := r.ask(ctx, http.MethodGet, "manifests/"+reference)
+	response, err := r.ask(ctx, http.MethodGet, "manifests/"+reference, "")
 	if err != nil {
 		return Manifest{}, r.failed(ctx, doing, err)
 	}
@@ -83,8 +83,8 @@ var manifestTypes = strings.Join([]string{
 	"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json",
 }, ", ")
 
-// ask performs a request that only reads.
-func (r *Repository) ask(ctx context.Context, method, path string) (*http.Response, error) {
+// ask performs a request that only reads: all of it, or a range.
+func (r *Repository) ask(ctx context.Context, method, path, ranged string) (*http.Response, error) {
 	ctx = auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull)
 	request, err := http.NewRequestWithContext(ctx, method, r.url(ctx, path), http.NoBody)
 	if err != nil {
@@ -92,6 +92,9 @@ func (r *Repository) ask(ctx context.Context, method, path string) (*http.Respon
 	}
 	if strings.HasPrefix(path, "manifests/") {
 		request.Header.Set("Accept", manifestTypes)
+	}
+	if ranged != "" {
+		request.Header.Set("Range", ranged)
 	}
 	return r.host.Do(request)
 }
@@ -138,7 +141,7 @@ func (r *Repository) retrying(doing string, err error) {
 
 // Has tells whether the repository has a blob.
 func (r *Repository) Has(ctx context.Context, d ocispec.Descriptor) (bool, error) {
-	response, err := r.ask(ctx, http.MethodHead, "blobs/"+d.Digest.String())
+	response, err := r.ask(ctx, http.MethodHead, "blobs/"+d.Digest.String(), "")
 	if err != nil {
 		return false, r.failed(ctx, "looking for a blob", err)
 	}

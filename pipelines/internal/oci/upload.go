@@ -2,11 +2,8 @@ package oci
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -96,31 +93,39 @@ func (u *upload) scoped(ctx context.Context) context.Context {
 	return ctx
 }
 
+// answer is what a registry said, without the body.
+type answer struct {
+	code     int
+	header   http.Header
+	location *url.URL
+}
+
 // do performs a request without content; codes are those that are wanted.
-func (u *upload) do(ctx context.Context, method, address string, codes ...int) (*http.Response, error) {
+func (u *upload) do(ctx context.Context, method, address string, codes ...int) (answer, error) {
 	if method != http.MethodGet {
 		ctx = web.Once(ctx) // What begins or ends an upload may have done so.
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	return u.perform(request, codes...)
 }
 
 // perform performs a request and reads a little of the answer, which keeps the
 // connection, and closes it.
-func (u *upload) perform(request *http.Request, codes ...int) (*http.Response, error) {
+func (u *upload) perform(request *http.Request, codes ...int) (answer, error) {
 	response, err := u.repository.host.Do(request)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	defer response.Body.Close()
 	if !slices.Contains(codes, response.StatusCode) {
-		return nil, answered(response)
+		return answer{}, answered(response)
 	}
+	location, _ := response.Location() // Who needs one misses it.
 	_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxError))
-	return response, err
+	return answer{response.StatusCode, response.Header, location}, err
 }
 
 // mount has the registry take the blob from another of its repositories.
@@ -133,7 +138,7 @@ func (u *upload) mount(ctx context.Context) (bool, error) {
 			return false, context.Cause(ctx)
 		case err != nil:
 			continue // One that it may not see, say: then the blob is sent.
-		case response.StatusCode == http.StatusCreated:
+		case response.code == http.StatusCreated:
 			return true, nil
 		}
 		// Not there: the registry has begun an upload instead, which serves as well.
@@ -255,12 +260,10 @@ func (u *upload) resume(ctx context.Context) (done bool, err error) {
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	if err != nil {
-		return false, nil // Not every registry keeps half an upload, and can say how much that is.
-	}
-	if end := lastByte(response.Header.Get("Range")); end > 0 && end < u.blob.Size {
+	// Not every registry keeps half an upload, and can say how much that is.
+	if end := lastByte(response.header.Get("Range")); err == nil && end > 0 && end < u.blob.Size {
 		u.offset, u.location = end+1, location
-		if response.Header.Get("Location") != "" {
+		if response.location != nil {
 			return false, u.moved(response)
 		}
 	}
@@ -278,54 +281,10 @@ func lastByte(header string) int64 {
 }
 
 // moved takes over where the registry wants the next request.
-func (u *upload) moved(response *http.Response) error {
-	location, err := response.Location()
-	if err != nil {
-		return fmt.Errorf("the registry does not say where to send a blob: %w", err)
+func (u *upload) moved(response answer) error {
+	if response.location == nil {
+		return errors.New("the registry does not say where to send a blob: its answer has no Location")
 	}
-	u.location = location.String()
+	u.location = response.location.String()
 	return nil
-}
-
-// body returns what is sent next, once for each time that it is sent.
-func (u *upload) body() (io.ReadCloser, error) {
-	content, err := u.blob.Open(u.offset)
-	if err != nil {
-		return nil, err
-	}
-	b := &body{ReadCloser: content, upload: u, done: u.offset}
-	if u.offset == 0 {
-		b.hash = sha256.New()
-	}
-	return b, nil
-}
-
-// body is what is read of a blob that is sent. One that is sent as a whole is
-// checked on the way: a damaged one does not become the registry's.
-type body struct {
-	io.ReadCloser
-	upload *upload
-	done   int64
-	hash   hash.Hash
-}
-
-// Read reads on. The error is *Damage.
-func (b *body) Read(p []byte) (int, error) {
-	u := b.upload
-	n, err := b.ReadCloser.Read(p)
-	b.done += int64(n)
-	u.sent.Add(int64(n))
-	u.stage.Bytes(b.done, u.blob.Size)
-	if b.hash == nil {
-		return n, err
-	}
-	b.hash.Write(p[:n])
-	if b.done < u.blob.Size && !errors.Is(err, io.EOF) {
-		return n, err
-	}
-	if sum := b.hash.Sum(nil); hex.EncodeToString(sum) != u.blob.Digest.Encoded() {
-		u.damage.Store(&Damage{fmt.Sprintf("has a blob of %d bytes that hashes to sha256:%x, want %s", b.done, sum, u.blob.Digest)})
-		return 0, u.damage.Load()
-	}
-	return n, err
 }

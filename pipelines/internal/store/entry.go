@@ -87,6 +87,17 @@ func (r Ref) compare(other Ref) int {
 	return cmp.Or(strings.Compare(r.Asset, other.Asset), strings.Compare(r.Arch, other.Arch), strings.Compare(r.Key, other.Key))
 }
 
+// movingRef is what a moving tag points at: any artifact of the asset.
+type movingRef struct{ asset, tag string }
+
+func (t movingRef) place() (string, string) { return t.asset, t.tag }
+func (t movingRef) local() string           { return t.tag }
+
+// String names the tag in messages.
+func (t movingRef) String() string { return fmt.Sprintf("tag %s of %s", t.tag, t.asset) }
+
+func (t movingRef) check(m oci.Manifest) error { return checkManifest(m) }
+
 // partName names a part of an entry in messages.
 func partName(part ocispec.Descriptor) string {
 	switch part.MediaType {

@@ -3,8 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"io"
-	"log"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -12,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
@@ -20,7 +17,7 @@ import (
 // TestProofs keeps proofs with an artifact, in both tiers: with a registry that
 // lists referrers and with one that does not.
 func TestProofs(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+	server := httptest.NewServer(registrytest.Handler(true))
 	defer server.Close()
 	for name, host := range map[string]string{"api": strings.TrimPrefix(server.URL, "http://"), "tag": registrytest.New(t)} {
 		t.Run(name, func(t *testing.T) { proofs(t, host) })

@@ -149,17 +149,6 @@ func (r *Registry) Latest(ctx context.Context, asset, tag string) (Artifact, err
 	return artifact, nil
 }
 
-// movingRef is what a moving tag points at: any artifact of the asset.
-type movingRef struct{ asset, tag string }
-
-func (t movingRef) place() (string, string) { return t.asset, t.tag }
-func (t movingRef) local() string           { return t.tag }
-
-// String names the tag in messages.
-func (t movingRef) String() string { return fmt.Sprintf("tag %s of %s", t.tag, t.asset) }
-
-func (t movingRef) check(m oci.Manifest) error { return checkManifest(m) }
-
 // entries returns what a repository has, sorted by tag, without looking at what
 // that is. A repository that is not there is empty.
 func (r *Registry) entries(ctx context.Context, name string) ([]entry, error) {

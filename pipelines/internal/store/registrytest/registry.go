@@ -26,9 +26,15 @@ import (
 // returns its HOST:PORT.
 func New(t testing.TB) string {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	server := httptest.NewServer(Handler(false))
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// Handler is such a registry for a server of the caller's: with the API for
+// referrers, or without.
+func Handler(referrers bool) http.Handler {
+	return registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(referrers))
 }
 
 // User and Password are let in by a registry started with WithLogin.
