@@ -32,12 +32,12 @@ func (p Plan) Step(asset string) Step {
 	return p.Steps[slices.IndexFunc(p.Steps, func(s Step) bool { return s.Asset == asset })]
 }
 
-// Secrets returns the names of the secrets of all steps that are not hits.
+// Secrets returns the names of the secrets of all steps: a hit may be built again.
 func (p Plan) Secrets() []string {
 	var names []string
 	for _, step := range p.Steps {
-		if step.State != Hit {
-			names = append(names, step.Secrets...)
+		for _, secret := range step.Resolved.Recipe.Secrets {
+			names = append(names, secret.Name)
 		}
 	}
 	slices.Sort(names)

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
@@ -223,6 +224,20 @@ func (b broken) Find(ctx context.Context, ref store.Ref) (store.Artifact, string
 }
 
 func (b broken) List(context.Context) ([]store.Artifact, error) { return nil, b.list }
+
+// A hit that is built again, to compare, needs its secrets too.
+func TestSecretsOfAPlan(t *testing.T) {
+	signed := func(names ...string) (plan recipe.Plan) {
+		for _, name := range names {
+			plan.Recipe.Secrets = append(plan.Recipe.Secrets, recipe.Secret{Name: name})
+		}
+		return plan
+	}
+	plan := Plan{Steps: []Step{{State: Hit, Resolved: signed("PIN")}, {State: Miss, Resolved: signed("KEY", "PIN")}, {State: Pending}}}
+	if diff := cmp.Diff([]string{"KEY", "PIN"}, plan.Secrets()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
 
 func TestPlanErrors(t *testing.T) {
 	s := newShelf()
