@@ -2,7 +2,7 @@
 // reads, vets and merges tarballs. They are plain tar in plain zstd, which GNU tar
 // and `zstd -d` read.
 //
-// The one idea: the tar stream is cut into zstd frames that stand alone, and an
+// The one idea: the tar stream is cut into independent zstd frames, and an
 // index at the end of the file says what is in each. Listing, comparing and merging
 // decompress nothing, and reading one file decompresses only its frames.
 //

@@ -23,7 +23,6 @@ import (
 type File struct {
 	file  io.ReaderAt
 	close io.Closer
-	size  int64
 	index *Index
 }
 
@@ -34,12 +33,12 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	index, err := ReadIndex(file, size)
+	index, err := readIndex(file, size)
 	if err != nil {
 		_ = file.Close()
 		return nil, fmt.Errorf("reading the index of %s: %w", path, err)
 	}
-	return &File{file: file, close: file, size: size, index: index}, nil
+	return &File{file: file, close: file, index: index}, nil
 }
 
 // Listing is what is in a tarball. Without an index there are no frames, and no
@@ -58,7 +57,7 @@ func Inspect(path string) (Listing, error) {
 	}
 	defer file.Close()
 	l := Listing{Size: size}
-	index, err := ReadIndex(file, size)
+	index, err := readIndex(file, size)
 	if errors.Is(err, ErrNoIndex) {
 		members, err := List(file)
 		for _, m := range members {
@@ -108,9 +107,6 @@ func openFile(path string) (*os.File, int64, error) {
 
 // Index returns what is in the tarball; it must not be changed.
 func (f *File) Index() *Index { return f.index }
-
-// Size is the length of the tarball in bytes, with its index.
-func (f *File) Size() int64 { return f.size }
 
 // Close closes the file. What ReadFile returned must not be read after it.
 func (f *File) Close() error { return f.close.Close() }

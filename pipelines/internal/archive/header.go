@@ -52,7 +52,7 @@ func headerBytes(m Member, modTime time.Time) ([]byte, error) {
 func padding(size int64) int64 { return -size & (blockSize - 1) }
 
 // tarSize is how much of the tar stream a member takes. A member whose header
-// cannot be written takes none, and ReadIndex refuses it.
+// cannot be written takes none, and readIndex refuses it.
 func tarSize(m Member, modTime time.Time) int64 {
 	head, err := headerBytes(m, modTime)
 	if err != nil {

@@ -160,12 +160,12 @@ func (x *Index) size() int64 {
 	return last.Offset + last.Size
 }
 
-// ReadIndex reads the index at the end of a tarball of size bytes. The error is
+// readIndex reads the index at the end of a tarball of size bytes. The error is
 // ErrNoIndex if there is none; an index that contradicts itself or the size of
 // the file, or that holds a member that must not be shipped, is another error.
 // Whether the frames hold what it says is for Vet to see. Memory is bounded
 // whatever the tarball says.
-func ReadIndex(r io.ReaderAt, size int64) (*Index, error) {
+func readIndex(r io.ReaderAt, size int64) (*Index, error) {
 	if size > maxPacked {
 		return nil, fmt.Errorf("the tarball has %d bytes: want at most %d", size, int64(maxPacked))
 	}

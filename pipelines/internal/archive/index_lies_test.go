@@ -171,7 +171,7 @@ func FuzzReadIndex(f *testing.F) {
 		if inside {
 			data = wrap(frames, data)
 		}
-		x, err := ReadIndex(bytes.NewReader(data), int64(len(data)))
+		x, err := readIndex(bytes.NewReader(data), int64(len(data)))
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				t.Errorf("a bare end of file leaks: %v", err)

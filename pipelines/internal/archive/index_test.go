@@ -164,7 +164,7 @@ func TestNoIndex(t *testing.T) {
 	plain := tarOf(t)
 	packed := compress(plain)
 	for _, data := range [][]byte{nil, []byte("x"), packed, append(bytes.Clone(packed), make([]byte, 100)...)} {
-		if _, err := ReadIndex(bytes.NewReader(data), int64(len(data))); !errors.Is(err, ErrNoIndex) {
+		if _, err := readIndex(bytes.NewReader(data), int64(len(data))); !errors.Is(err, ErrNoIndex) {
 			t.Errorf("%d bytes: %v, want %v", len(data), err, ErrNoIndex)
 		}
 	}
@@ -216,7 +216,7 @@ func TestIndexBytes(t *testing.T) {
 		{"bytes after the JSON", wrap(frames, text, "x"), "unpacking the index"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := ReadIndex(bytes.NewReader(test.data), int64(len(test.data)))
+			_, err := readIndex(bytes.NewReader(test.data), int64(len(test.data)))
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}

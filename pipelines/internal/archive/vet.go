@@ -29,12 +29,12 @@ const vetVersion = 1
 // file or link is refused. Memory is bounded whatever the tarball says.
 func Vet(ctx context.Context, r io.ReaderAt, size int64) error {
 	var members []Member
-	index, err := ReadIndex(r, size)
+	index, err := readIndex(r, size)
 	switch {
 	case errors.Is(err, ErrNoIndex):
 		members, err = List(files.Reader(ctx, io.NewSectionReader(r, 0, size)))
 	case err == nil:
-		members, err = index.Members(), (&File{file: r, size: size, index: index}).Check(ctx)
+		members, err = index.Members(), (&File{file: r, index: index}).Check(ctx)
 	}
 	if err != nil {
 		return err
