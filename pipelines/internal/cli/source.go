@@ -85,7 +85,7 @@ func sourceFetchCmd(a *app) *cobra.Command {
 			return errors.Join(err, printList(a.Stdout, true, list, "", nil))
 		}
 		for _, l := range list {
-			fmt.Fprintf(a.Stdout, "%s %s\n", l.Source, l.Path)
+			fmt.Fprintf(a.Stdout, "%s %s\n", l.Name, l.Path)
 		}
 		return err
 	})

@@ -79,16 +79,16 @@ const (
 
 // Fetched is a source on this machine.
 type Fetched struct {
-	Name string
-	// Path is the file: in the cache, in Go's module cache, or the one of
-	// Fetcher.Local. It is to be read only.
-	Path string
+	Name string `json:"source"`
 	// Place is the name of the place whose bytes these are.
-	Place string
-	From  Origin
+	Place string `json:"place"`
+	From  Origin `json:"from"`
+	// Path is the file: in the cache, in Go's module cache, or the one of
+	// Fetcher.Local. It is only read.
+	Path string `json:"path"`
 	// SHA256 is that of the file, in lower-case hex, Size its length in bytes.
-	SHA256 string
-	Size   int64
+	SHA256 string `json:"sha256"`
+	Size   int64  `json:"size"`
 }
 
 // Fetch returns a source, from the caches or the first of its places that

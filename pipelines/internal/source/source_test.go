@@ -315,7 +315,7 @@ func TestLocal(t *testing.T) {
 	f.Local = map[string]string{"linux": path}
 	hash := hashText(string(content))
 	got, err := f.Fetch(t.Context(), linux(place("a", "", []byte("x")), place("b", "", content)), nil)
-	if want := (Fetched{"linux", path, LocalPlace, FromFile, hash, int64(len(content))}); err != nil || got != want {
+	if want := (Fetched{"linux", LocalPlace, FromFile, path, hash, int64(len(content))}); err != nil || got != want {
 		t.Errorf("fetched %+v, %v, want %+v", got, err, want)
 	}
 	_, err = f.Fetch(t.Context(), linux(place("a", "", []byte("x")), place("b", "", []byte("y"))), nil)

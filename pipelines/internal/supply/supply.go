@@ -83,21 +83,13 @@ func (s *Set) inRegistry(ctx context.Context, place versions.Place) (int64, erro
 	return s.Store.Registry.FindSource(ctx, place.Hash())
 }
 
-// Fetched is a source that is on this machine now.
-type Fetched struct {
-	Source string        `json:"source"`
-	Place  string        `json:"place"`
-	From   source.Origin `json:"from"`
-	Path   string        `json:"path"`
-	SHA256 string        `json:"sha256"`
-	Size   int64         `json:"size"`
-}
-
-// Fetch fetches every source that can be fetched; the error lists the others.
-func (s *Set) Fetch(ctx context.Context) ([]Fetched, error) {
-	return each(ctx, s.Sources, func(d Declared) (Fetched, error) {
-		f, err := s.fetch(ctx, d)
-		return Fetched{d.Path, f.Place, f.From, f.Path, f.SHA256, f.Size}, err
+// Fetch fetches every source that can be fetched, each under its path; the error
+// lists the others.
+func (s *Set) Fetch(ctx context.Context) ([]source.Fetched, error) {
+	return each(ctx, s.Sources, func(d Declared) (source.Fetched, error) {
+		fetched, err := s.fetch(ctx, d)
+		fetched.Name = d.Path
+		return fetched, err
 	})
 }
 

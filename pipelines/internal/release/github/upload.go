@@ -70,8 +70,9 @@ var errDamaged = errors.New("GitHub has other bytes than were sent")
 func (c *Client) upload(ctx context.Context, release Release, file File, name string) (asset Asset, err error) {
 	stage := c.options.Report.Stage(file.Name, "upload")
 	defer func() { stage.End(err, progress.Size(file.Size)) }()
+	unclear := false
 	return retry(ctx, c, func(err error) bool {
-		return isTemporary(err) || isTaken(err, "ReleaseAsset") || errors.Is(err, errDamaged)
+		return !unclear && (isTemporary(err) || isTaken(err, "ReleaseAsset") || errors.Is(err, errDamaged))
 	}, func() (Asset, error) {
 		asset, err := c.send(ctx, release, file, name, stage)
 		if err == nil || ctx.Err() != nil {
@@ -80,7 +81,8 @@ func (c *Client) upload(ctx context.Context, release Release, file File, name st
 		there, whole, clearErr := c.clear(ctx, release, file, name)
 		switch {
 		case clearErr != nil:
-			return Asset{}, fmt.Errorf("%w (and then: %v)", err, clearErr)
+			unclear = true
+			return Asset{}, errors.Join(err, clearErr)
 		case whole:
 			return there, nil
 		}
