@@ -16,7 +16,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // Add writes blobs and then a manifest, under a tag. The manifest goes last:
@@ -108,10 +107,6 @@ func (l *Layout) Receive(ctx context.Context, from *Repository, m Manifest, subj
 	}
 	for _, part := range smallFirst(m) {
 		if err := l.receive(ctx, from, part, subject); err != nil {
-			if files.IsFull(err) {
-				need := Total(l.Missing(m.Parts()))
-				return fmt.Errorf("%s needs room for %s: free some space, or move the cache with --cache-dir: %w", filepath.Dir(l.Root), progress.Size(need), err)
-			}
 			return err
 		}
 	}

@@ -57,7 +57,7 @@ func TestDistributionDies(t *testing.T) {
 	if _, err := tiered.Get(t.Context(), p.Ref); !IsNotFound(err) {
 		t.Errorf("Get: %v, want a miss", err)
 	}
-	n.want(t, "continuing without the registry")
+	n.want(t, "continuing without the artifact")
 	sound(t, s)
 	server.Start(t)
 	r, _, n = connect(t, server.Host)
@@ -97,7 +97,7 @@ func TestDistributionDamage(t *testing.T) {
 			if _, err := tiered.Get(t.Context(), p.Ref); !IsNotFound(err) {
 				t.Errorf("Get: %v, want a miss", err)
 			}
-			n.want(t, "is discarded: the registry "+server.Host+"/kata/cache has")
+			n.want(t, " in the registry "+server.Host+"/kata/cache: it has")
 			if err := r.Verify(t.Context(), p.Ref); err == nil || IsNotFound(err) {
 				t.Errorf("Verify: %v, want the damage", err)
 			}

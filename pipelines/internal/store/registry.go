@@ -228,26 +228,6 @@ func (r *Registry) Pull(ctx context.Context, ref Ref, into *Store) (Artifact, er
 	return into.Get(ctx, ref)
 }
 
-// pull brings what the manifest of an entry names into a store. A registry that
-// fails now may have the other entries.
-func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Store) error {
-	name, _ := e.place()
-	repository, err := r.repository(name)
-	if err == nil {
-		err = into.layout(name).Receive(ctx, repository, m, name)
-	}
-	if err == nil {
-		err = into.vet(ctx, name, m)
-	}
-	if err == nil {
-		err = into.layout(name).Add(ctx, e.local(), m, nil)
-	}
-	if isFailure(err) || IsDamage(err) {
-		r.condemn(e)
-	}
-	return err
-}
-
 // Verify reads every blob of an artifact and hashes it. A miss is ErrNotFound;
 // damage is another error, which says what is wrong.
 func (r *Registry) Verify(ctx context.Context, ref Ref) error {

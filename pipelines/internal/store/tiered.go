@@ -9,6 +9,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // Tiered is the local store with a registry behind it, from which it reads and
@@ -147,6 +148,31 @@ func (t *Tiered) bring(ctx context.Context, artifact Artifact) (pulled bool, err
 func (t *Tiered) holds(ctx context.Context, artifact Artifact) bool {
 	local, err := t.Local.find(ctx, artifact.Ref)
 	return err == nil && local.Digest().String() == artifact.Manifest
+}
+
+// pull brings what the manifest of an entry names into a store. A registry that
+// fails now may have the other entries.
+func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Store) error {
+	name, _ := e.place()
+	l := into.layout(name)
+	need := oci.Total(l.Missing(m.Parts()))
+	repository, err := r.repository(name)
+	if err == nil {
+		err = l.Receive(ctx, repository, m, name)
+	}
+	if err == nil {
+		err = into.vet(ctx, name, m)
+	}
+	if err == nil {
+		err = l.Add(ctx, e.local(), m, nil)
+	}
+	switch {
+	case isFailure(err), IsDamage(err):
+		r.condemn(e)
+	case files.IsFull(err):
+		err = fmt.Errorf("%s needs room for %s: free some space, or move the cache with --cache-dir: %w", into.dir, progress.Size(need), err)
+	}
+	return err
 }
 
 // pullSeen pulls an artifact that was looked up, by the manifest that came then.
