@@ -49,14 +49,14 @@ versions.yaml and SHA256SUMS to a draft release on GitHub. What users see comes 
 the tags of the images, then the release's page.
 
 Nothing is built: every asset must be in the caches, and have a proof of
-` + "`pipelines verify`" + ` that passed. All that stands in the way is listed at once.
+` + "`pipelines verify`" + ` that passed. All problems are listed at once.
 Every step does only what is missing, so the next run finishes one that was killed.
 What is published is not changed without --force.
 
 The token in $GH_TOKEN or $GITHUB_TOKEN must be allowed to write contents; credentials
 for registries are in the docker config. In GitHub Actions, $GITHUB_REPOSITORY names
 the repository, and in Kata's CI, $KATA_DEPLOY_REGISTRIES those of the images.`,
-		Example: `  # Show what would be released, and everything that is in the way.
+		Example: `  # Show what would be released, and everything that prevents it.
   pipelines release --dry-run --github kata-containers/kata-containers --image none
   # Upload everything, but leave the release a draft.
   pipelines release --draft --github kata-containers/kata-containers --image quay.io/kata-containers/kata-deploy --installer build/installer

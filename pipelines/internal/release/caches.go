@@ -125,25 +125,22 @@ func Tarballs(ctx context.Context, from *store.Tiered, components []Component) (
 // Missing returns an error that lists the components that no cache has, with the
 // command that builds them.
 func Missing(components []Component) error {
-	return listed(components, "missing", "are missing in the caches: build them (`pipelines build-asset --arch %s %s`)",
-		func(c Component) string {
-			if c.State == build.Hit {
-				return ""
-			}
-			return c.Why
-		})
+	return listed(components, "missing", func(c Component) string { return c.Why }, func(names []string) string {
+		return fmt.Sprintf("are missing in the caches: build them (`pipelines build-asset --arch %s %s`)", components[0].Arch, strings.Join(names, " "))
+	})
 }
 
 // Unproven returns an error that lists the components without a proof that passed, with
-// the command that proves them.
+// the command that proves one.
 func Unproven(components []Component) error {
-	return listed(components, "unproven", "have no proof: verify them (`pipelines verify --arch %s %s`)",
-		func(c Component) string { return c.Unproven })
+	return listed(components, "unproven", func(c Component) string { return c.Unproven }, func([]string) string {
+		return fmt.Sprintf("have no proof: verify each of them (`pipelines verify --arch %s NAME`)", components[0].Arch)
+	})
 }
 
 // listed returns an error about the components that something is wrong with, which are
-// of one architecture.
-func listed(components []Component, label, text string, wrong func(Component) string) error {
+// of one architecture, with what to do.
+func listed(components []Component, label string, wrong func(Component) string, todo func(names []string) string) error {
 	var names []string
 	var problems []error
 	for _, c := range components {
@@ -155,6 +152,6 @@ func listed(components []Component, label, text string, wrong func(Component) st
 	if len(names) == 0 {
 		return nil
 	}
-	head := fmt.Errorf("%d of %d components "+text, len(names), len(components), components[0].Arch, strings.Join(names, " "))
+	head := fmt.Errorf("%d of %d components %s", len(names), len(components), todo(names))
 	return errors.Join(append([]error{head}, problems...)...)
 }

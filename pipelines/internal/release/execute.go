@@ -44,7 +44,7 @@ type run struct {
 	released Released
 }
 
-// Execute makes the release, unless something stands in its way. Every step does only
+// Execute makes the release, unless the plan has problems. Every step does only
 // what is missing, so that the next run finishes what a killed one began. What users
 // see comes last: the tags of the images, then the page. It holds a lock on the output
 // folder.

@@ -104,7 +104,7 @@ func TestJobConflict(t *testing.T) {
 	if _, err := r.Run(t.Context()); err != nil {
 		t.Errorf("by force: %v", err)
 	}
-	// What an earlier run has tagged is no problem.
+	// Tags that an earlier run gave are not a problem.
 	r.Force, r.GitHub = false, nil
 	planned, err = r.plan(t)
 	if last := planned.Images[len(planned.Images)-1]; err != nil || len(planned.Problems) != 0 || !slices.Equal(last.There, []string{"3.28.0"}) {
@@ -137,7 +137,7 @@ func TestJobPlanRegistry(t *testing.T) {
 	}
 }
 
-// TestJobOlder has nobody but the registry to say what is the latest release.
+// TestJobOlder: without GitHub, the registry decides which release is the latest.
 func TestJobOlder(t *testing.T) {
 	r := newJobRig(t)
 	r.GitHub, r.Repositories = nil, []*payload.Repository{r.repository(t)}

@@ -174,7 +174,7 @@ func (r *jobRig) refused(t *testing.T, wrong string) {
 		t.Fatalf("got %v, want %q", err, wrong)
 	}
 	if release := r.server.Release(r.Version); release != nil && !release.Draft {
-		t.Error("it was published all the same")
+		t.Error("it was published nevertheless")
 	}
 	if _, err := r.Repositories[0].PushIndex(t.Context(), payload.IndexOptions{Images: []payload.IndexImage{
 		{GoArch: "amd64", Reference: r.Repositories[0].String() + ":" + r.Version + "-amd64"},
@@ -228,7 +228,7 @@ func TestJob(t *testing.T) {
 	}
 }
 
-// TestJobRefuses has what stands in the way of a release.
+// TestJobRefuses has one case for each thing that stops a release.
 func TestJobRefuses(t *testing.T) {
 	forbidding := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 	defer forbidding.Close()

@@ -45,8 +45,8 @@ type MergePlan struct {
 	Report sizes.Report
 }
 
-// Plan vets the components and reads their indexes. The error says what stands in the
-// way of a merge, naming both components: a path in both, members on the host's own
+// Plan vets the components and reads their indexes. The error lists all
+// that prevents a merge, naming both components: a path in both, members on the host's own
 // files, links to nothing. The size is not checked: see sizes.Report.Check.
 func (m Merge) Plan(ctx context.Context) (*MergePlan, error) {
 	extras := []archive.Extra{

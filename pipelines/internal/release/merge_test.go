@@ -110,8 +110,8 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// TestMergeAgain leaves alone what is right, and puts right what is not, however
-// little is wrong with it.
+// TestMergeAgain: a file with the right content is not written again, and one with any
+// other content is.
 func TestMergeAgain(t *testing.T) {
 	dir := t.TempDir()
 	m := merge(t, packed(t, dir, "a", "bin/a "+noise(5000)), packed(t, dir, "b", "bin/b "+noise(7000)))
@@ -155,7 +155,7 @@ func TestMergeAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !write() {
-			t.Errorf("%s was left alone", name)
+			t.Errorf("%s was not written again", name)
 		}
 		if got, err := os.ReadFile(out); err != nil || string(got) != string(whole) {
 			t.Errorf("%s is still there (%v)", name, err)
@@ -191,7 +191,7 @@ func TestMergeRefuses(t *testing.T) {
 	}
 }
 
-// TestWriteTidies has what a killed run left beside a tarball that is right.
+// TestWriteTidies removes what a killed run left next to a tarball with the right content.
 func TestWriteTidies(t *testing.T) {
 	dir := t.TempDir()
 	p := plan(t, merge(t, packed(t, t.TempDir(), "a", "bin/a a")))
@@ -204,7 +204,7 @@ func TestWriteTidies(t *testing.T) {
 			t.Errorf("changed %v, %v", got, err)
 		}
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
-			t.Errorf("beside the tarball: %v, %v", entries, err)
+			t.Errorf("next to the tarball: %v, %v", entries, err)
 		}
 	}
 }

@@ -38,8 +38,8 @@ type Plan struct {
 }
 
 // Plan decides what is to be done. It changes nothing, but pulls what only the registry
-// has into the local store. An error is a failure to look; what stands in the way of
-// the release is in Problems.
+// has into the local store. An error is a failure to look; what prevents the
+// release is in Problems.
 func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	p := &Plan{
 		job: j, Version: j.Version, Commit: j.Commit, Cache: j.PushTo, Problems: []string{}, Components: j.Components, Files: []File{}, Images: []PlannedImage{},
@@ -99,7 +99,7 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 // file returns a file of the release that is not planned yet.
 func (j *Job) file(name string) File { return File{Name: name, Path: filepath.Join(j.Output, name)} }
 
-// problem adds what stands in the way.
+// problem adds reasons not to release.
 func (p *Plan) problem(errs ...error) {
 	for _, err := range errs {
 		if err != nil {
@@ -108,7 +108,7 @@ func (p *Plan) problem(errs ...error) {
 	}
 }
 
-// Err returns all that stands in the way of the release.
+// Err returns all reasons not to release.
 func (p *Plan) Err() error { return errors.Join(p.errs...) }
 
 // page plans what happens on GitHub.

@@ -80,8 +80,8 @@ func TestNothingIsBuilt(t *testing.T) {
 	}
 	want := []string{
 		"1 of 2 components are missing in the caches: build them (`pipelines build-asset --arch x86_64 two`)\nmissing: two: no cache has the key 0123",
-		"1 of 2 components have no proof: verify them (`pipelines verify --arch x86_64 one`)\nunproven: one: no proof",
-		"1 of 1 components have no proof: verify them (`pipelines verify --arch aarch64 one`)\nunproven: one: no proof",
+		"1 of 2 components have no proof: verify each of them (`pipelines verify --arch x86_64 NAME`)\nunproven: one: no proof",
+		"1 of 1 components have no proof: verify each of them (`pipelines verify --arch aarch64 NAME`)\nunproven: one: no proof",
 	}
 	if diff := cmp.Diff(want, plan.Problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)

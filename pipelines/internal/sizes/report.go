@@ -1,5 +1,5 @@
 // Package sizes says what takes up the bytes of a merged tarball. A Report is a value
-// made from the plan of a merge alone; it is held to the limit of GitHub and to the
+// made only from the plan of a merge; it is held to the limit of GitHub and to the
 // budgets of the catalog, compared with an earlier release, and written as JSON,
 // Markdown or one HTML page.
 //

@@ -154,7 +154,7 @@ func TestPageStandsAlone(t *testing.T) {
 	}
 }
 
-// stripNames leaves out what stands as text, where anything may.
+// stripNames leaves out text, which may contain anything.
 func stripNames(page []byte) []byte {
 	return regexp.MustCompile(`&[#a-z0-9]+;[^<>]*`).ReplaceAll(page, nil)
 }
@@ -232,7 +232,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// TestCompareWithMembers has components found out for files of a tarball alone: by
+// TestCompareWithMembers finds the components of the files of a tarball: by
 // name, by name without version, by folder, or none.
 func TestCompareWithMembers(t *testing.T) {
 	now := reportOf("2", component("kernel", "share/k/vmlinux-6.18 5"), component("qemu", "share/q/bios 1", "bin/qemu 3"))
