@@ -2,13 +2,13 @@
 // write one so that it appears complete or not at all, hash it, lock it, look
 // for free space, and open one that somebody else may have put there.
 //
-// The one idea: a path says nothing about what is behind it. Another process
+// The one idea: a path guarantees nothing about the file behind it. Another process
 // may write there at the same time, a killed one may have left half a file, and
 // the name may lead to a link, a pipe or a file of 8 GB. So writers work beside
 // the path and rename, and readers open regular files only, never wait, and
 // read no more than they expect.
 //
-// It leaves out whatever knows what is in a file.
+// It leaves out everything that depends on the content of a file.
 package files
 
 import (

@@ -44,7 +44,7 @@ func (t *task) cached(ctx context.Context, place versions.Place) (Fetched, bool,
 }
 
 // cachedLocked is cached for one that holds the lock of the place: another
-// process may have replaced a damaged file meanwhile.
+// process may have replaced a damaged file in the meantime.
 func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched, bool, error) {
 	fetched, damage, err := t.inspect(ctx, place)
 	if damage == "" || err != nil {

@@ -49,7 +49,7 @@ func (f *Fetcher) pace() web.Pace {
 type transfer struct {
 	*task
 	place versions.Place
-	// url may carry credentials, what is its name in messages.
+	// url may carry credentials; what names the file in messages.
 	url, what string
 	partial   string
 	client    *http.Client
@@ -262,8 +262,7 @@ func (d *transfer) tooLong(got string) error {
 	return d.wrong(d.what, got, size+" (sha256 "+d.place.SHA256+")")
 }
 
-// discard removes what is not complete, also what an earlier process pulled from
-// a registry.
+// discard removes partial files, also that of a pull from a registry.
 func (d *transfer) discard() error {
 	for _, path := range []string{d.partial, d.final(d.place.SHA256) + store.Pulling} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

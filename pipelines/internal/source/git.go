@@ -72,8 +72,8 @@ func (t *task) inRepository(ctx context.Context, place versions.Place) (Fetched,
 	if _, err := os.Stat(t.repositoryPath(place)); errors.Is(err, os.ErrNotExist) {
 		return Fetched{}, false, nil
 	}
-	alone := &task{Fetcher: &Fetcher{Dir: t.Dir, Offline: true, Report: t.Report}, source: t.source, stage: t.stage}
-	fetched, err := alone.git(ctx, place, place.Git.URL)
+	offline := &task{Fetcher: &Fetcher{Dir: t.Dir, Offline: true, Report: t.Report}, source: t.source, stage: t.stage}
+	fetched, err := offline.git(ctx, place, place.Git.URL)
 	if errors.As(err, new(unavailable)) && ctx.Err() == nil {
 		return Fetched{}, false, nil
 	}
@@ -108,7 +108,7 @@ func (t *task) repository(ctx context.Context, place versions.Place) (gitReposit
 	}
 	if _, err := exec.LookPath("git"); err != nil {
 		unlock()
-		return "", nil, unavailable{errors.New("there is no git here: apt-get install git")}
+		return "", nil, unavailable{errors.New("git is not installed: apt-get install git")}
 	}
 	if err := gitRepository(path).run(ctx, "init", "--quiet", "--bare", "."); err != nil {
 		unlock()

@@ -26,7 +26,7 @@ const LocalPlace = "local"
 
 // Fetcher fetches sources into a cache that several processes may share.
 type Fetcher struct {
-	// Dir is the folder of the cache, made by need.
+	// Dir is the folder of the cache, which is created when needed.
 	Dir string
 	// Debian looks up files in the index of a Debian archive; nil says that there
 	// is no such index here.

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	// ErrStalled is the error of a body that stands still, or nearly.
+	// ErrStalled is the error of a body that makes no or hardly any progress.
 	ErrStalled = errors.New("the transfer stalled")
 	// ErrTooLarge is the error of an answer that is larger than its kind ever is.
 	ErrTooLarge = errors.New("the answer is too large")
@@ -31,8 +31,8 @@ func (silence) Temporary() bool { return true }
 // maxRefusal is how much is read of an answer that refuses, in bytes.
 const maxRefusal = 1 << 20
 
-// leastRate is what a body must bring, in bytes a second over the time of a
-// stall, to count as moving.
+// leastRate is the slowest transfer that is not a stall, in bytes a second over
+// the time of a stall.
 const leastRate = 512
 
 // try performs a request once.
@@ -72,8 +72,8 @@ type guard struct {
 	cancel context.CancelCauseFunc
 	mu     sync.Mutex
 	timer  *time.Timer
-	// headed is true once the head of the answer is there: what is still sent
-	// does not matter then.
+	// headed is true once the head of the answer has arrived: the rest of the
+	// request does not matter then.
 	headed bool
 }
 
@@ -122,7 +122,7 @@ func (g *guard) cause(err error) error {
 }
 
 // small reads an answer that is small by its kind, so that it is repeated like any
-// other if it breaks off. It must come in the time that a large one may stand still.
+// other if it breaks off. It must arrive within the time of a stall.
 func (g *guard) small(response *http.Response, limit int64, stall time.Duration) (*http.Response, error) {
 	defer g.cancel(nil)
 	g.allow(stall, stalled(stall))

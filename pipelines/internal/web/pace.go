@@ -24,7 +24,7 @@ type Pace struct {
 	// Answer is how long a server may take to begin the answer to a request
 	// without a body.
 	Answer time.Duration
-	// Stall is how long a body may stand still, in either direction.
+	// Stall is how long a body may make no progress, in either direction.
 	Stall time.Duration
 	// Sleep waits in place of a timer, in tests.
 	Sleep func(ctx context.Context, wait time.Duration) error
@@ -92,7 +92,7 @@ func (e *effort) again(pace Pace, request *http.Request, response *http.Response
 		asked, given := RetryAfter(response)
 		switch given = given && response.StatusCode >= 400; {
 		case given:
-			// Nothing was done, so even what is to be done once is repeated.
+			// The server did nothing, so even a request marked with Once is repeated.
 			wait = max(asked, pace.First)
 			if e.held+wait > pace.Patience || e.holds >= maxHolds {
 				return 0, ""
@@ -187,7 +187,7 @@ func failure(err error) string {
 	case errors.As(err, &lost):
 		return "refuses connections"
 	case errors.Is(err, ErrStalled):
-		return "stands still"
+		return "stalls"
 	case isTimeout(err):
 		return "does not answer"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

@@ -1,9 +1,8 @@
 // Package web is the one policy by which the program speaks HTTP: to registries,
 // to GitHub, and to the places of sources.
 //
-// The one idea: a server is believed in nothing that it says about itself. It
-// may be away for a moment, ask for patience, stop sending, send for ever, or
-// point elsewhere. So a request is repeated while that can help, and no longer
+// The one idea: trust nothing that a server says about itself. It may be down for
+// a moment, ask for patience, stop sending, send for ever, or point elsewhere. So a request is repeated while that can help, and no longer
 // than the caller allows; an answer must keep moving, and one that is small by
 // its kind must be small; credentials go to their own site only, and never
 // unencrypted to another machine.
@@ -82,10 +81,9 @@ func NewBase() http.RoundTripper {
 	}
 }
 
-// redirect follows a question to where the answer is, without the credentials
-// if that is another origin. A change is sent nowhere else: as the GET that
-// net/http would make of it, it would change nothing, and its body may hold a
-// secret.
+// redirect follows requests that only read, without the credentials if they leave
+// the origin. It does not follow others: net/http would turn a change into a GET,
+// which changes nothing, and the body may hold a secret.
 func redirect(request *http.Request, via []*http.Request) error {
 	first := via[0]
 	if first.Method != http.MethodGet && first.Method != http.MethodHead {

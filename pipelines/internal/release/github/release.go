@@ -98,7 +98,7 @@ func (c *Client) Commit(ctx context.Context, reference string) (string, error) {
 }
 
 // Draft returns the release of a tag. If there is none, it creates a draft; it changes
-// a draft that differs from what is wanted, except for its text. It returns a published
+// a draft that differs from the wanted one, except for its text. It returns a published
 // release as it is.
 func (c *Client) Draft(ctx context.Context, want Wanted) (Release, error) {
 	creating := false
@@ -116,7 +116,7 @@ func (c *Client) Draft(ctx context.Context, want Wanted) (Release, error) {
 		if err != nil {
 			return Release{}, err // It may have been made nevertheless: look again.
 		}
-		return c.alone(ctx, made)
+		return c.eldest(ctx, made)
 	})
 }
 
@@ -125,7 +125,7 @@ func (c *Client) create(ctx context.Context, want Wanted) (Release, error) {
 	return c.edit(web.Once(ctx), "creating the draft of "+want.Tag, made, "")
 }
 
-// edit makes a release what it is given as: a new one where it has no ID.
+// edit writes the properties of a release, and creates one that has no ID.
 func (c *Client) edit(ctx context.Context, doing string, release Release, latest string) (edited Release, err error) {
 	if n := utf8.RuneCountInString(release.Body); n > maxBody {
 		return edited, fmt.Errorf("the release notes have %d characters and GitHub takes %d: shorten what was added by hand", n, maxBody)
@@ -147,9 +147,9 @@ func (c *Client) edit(ctx context.Context, doing string, release Release, latest
 	return edited, err
 }
 
-// alone returns the release that goes on after one was made: that one, unless
-// another process was first. GitHub has nothing against two drafts of a tag.
-func (c *Client) alone(ctx context.Context, made Release) (Release, error) {
+// eldest returns the draft to go on with after one was made: that one, unless
+// another process was first. GitHub allows two drafts of a tag.
+func (c *Client) eldest(ctx context.Context, made Release) (Release, error) {
 	found, err := c.Find(ctx, made.Tag)
 	switch {
 	case errors.Is(err, ErrNotFound): // The list takes a moment to have it.
@@ -164,7 +164,7 @@ func (c *Client) alone(ctx context.Context, made Release) (Release, error) {
 	return found, nil
 }
 
-// adjust makes a draft what is wanted.
+// adjust gives a draft the wanted properties.
 func (c *Client) adjust(ctx context.Context, found Release, want Wanted) (Release, error) {
 	adjusted := found
 	adjusted.Name, adjusted.Target, adjusted.Prerelease = want.Name, want.Target, want.Prerelease

@@ -14,9 +14,9 @@ type Leave int
 const (
 	// Nothing is left: the request is refused.
 	Nothing Leave = iota
-	// Starter leaves an asset of which no byte arrived.
+	// Starter leaves an asset without content.
 	Starter
-	// Done leaves everything done, and the answer is a failure all the same.
+	// Done leaves everything done, and answers with a failure.
 	Done
 	// Damaged leaves an asset with other content, and an answer that says so.
 	Damaged
