@@ -194,7 +194,7 @@ func TestFailureAfterADependency(t *testing.T) {
 	h.wantFiles(t, h.Output)
 }
 
-// TestLeftOvers guards against a failure to clean up that nobody hears of.
+// TestLeftOvers guards against a silent failure to clean up.
 func TestLeftOvers(t *testing.T) {
 	h := setUp(t, t.TempDir(), assets)
 	h.Builder = stuck{h.builder}

@@ -89,7 +89,7 @@ func TestContainerFailure(t *testing.T) {
 		t.Errorf("the log is %q, %v; want %q", log, err, text)
 	}
 	wantEmpty(t, c.Work)
-	c.Report.Note("", "") // whatever was written stands before it
+	c.Report.Note("", "") // it comes after whatever was written
 	if !strings.Contains(out.String(), "engine") || !strings.Contains(out.String(), "failed") {
 		t.Errorf("reported %q", out)
 	}

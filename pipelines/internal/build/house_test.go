@@ -27,7 +27,7 @@ const pins = `assets:
   description: "things"
 `
 
-// The dependency stands last, so that the order of names is not what sorts it.
+// The dependency comes last, so that sorting by name is not enough.
 const assets = `family: house
 builder:
   distribution: debian

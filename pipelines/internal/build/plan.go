@@ -185,7 +185,7 @@ func (*Planner) each(ctx context.Context, steps []Step, look func(ctx context.Co
 	return group.Wait()
 }
 
-// stages sorts assets, of which dependencies come first, into stages by name.
+// stages sorts assets, given with dependencies first, into stages, by name.
 func stages(closure []catalog.Asset) [][]catalog.Asset {
 	var sorted [][]catalog.Asset
 	stage := map[string]int{}

@@ -149,7 +149,7 @@ func checkSteps(t *testing.T, steps []Step) {
 	for _, s := range steps {
 		for _, name := range s.Dependencies {
 			if before, ok := at[name]; !ok || before.Stage >= s.Stage {
-				t.Errorf("%s of stage %d stands before its dependency %s", s.Asset, s.Stage, name)
+				t.Errorf("%s of stage %d comes before its dependency %s", s.Asset, s.Stage, name)
 			} else if (before.State != Hit) != slices.Contains(s.PendingOn, name) {
 				t.Errorf("%s is pending on %v, and %s is %s", s.Asset, s.PendingOn, name, before.State)
 			}
@@ -174,7 +174,7 @@ func TestPlanAsksLittle(t *testing.T) {
 	s.fill(t, s.local, town, nil)
 	s.plan(t, town)
 	if len(s.asked) > 0 {
-		t.Errorf("a plan of hits asks for %v", s.asked)
+		t.Errorf("a plan of hits calls %v", s.asked)
 	}
 	s.plan(t, strings.Replace(town, "epoch: 1", "epoch: 2", 1))
 	if diff := cmp.Diff([]string{"list"}, s.asked); diff != "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// town has three stages, and one house that stands alone. The names do not
+// town has three stages, and one house without neighbours. The names do not
 // sort as the stages do.
 const town = `family: house
 builder:
@@ -57,7 +57,7 @@ func (s *shelf) Find(_ context.Context, ref store.Ref) (store.Artifact, string, 
 		return artifact, "local", nil
 	}
 	if artifact, ok := s.registry[ref]; ok {
-		// As a registry does: its manifests alone are read.
+		// Like a registry, of which only manifests are read.
 		artifact.Recipe = nil
 		return artifact, "registry", nil
 	}

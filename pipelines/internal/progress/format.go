@@ -61,7 +61,7 @@ func Printable(line string) string {
 }
 
 // PrintableLines returns a text of one or more lines as it can be shown: each
-// line is Printable, and none hides what stands before it in the text.
+// line is Printable, and none hides the text before it.
 func PrintableLines(text string) string {
 	lines := strings.Split(strings.ReplaceAll(text, "\r", "\n"), "\n")
 	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.TrimSpace(line) == "" })

@@ -118,7 +118,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// A room that nobody watches is handed a nil reporter.
+// Code without an observer is handed a nil reporter.
 func TestNilReporter(t *testing.T) {
 	var reporter *Reporter
 	reporter.Note("kernel", "nothing")

@@ -58,7 +58,7 @@ func put(t *testing.T, path, content string) {
 	}
 }
 
-// runs writes the state of an engine of a build; this process stands in for it.
+// runs writes the state of an engine of a build; this process plays it.
 func runs(t *testing.T, m *Manager, build string) {
 	t.Helper()
 	self, err := identify(os.Getpid())
@@ -105,7 +105,7 @@ func TestIncompleteProgramsAreRemoved(t *testing.T) {
 		t.Error("an empty program counts as one")
 	}
 	put(t, filepath.Join(m.dir(), building+"1", "dagger"), "half")
-	// There is no such module, so what is missing cannot be compiled.
+	// The module does not exist, so the missing program cannot be compiled.
 	if _, err := m.build(t.Context()); err == nil {
 		t.Error("incomplete programs were taken")
 	}

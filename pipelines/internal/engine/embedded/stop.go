@@ -58,7 +58,7 @@ func (m *Manager) Status() (Status, error) {
 }
 
 // Stop ends the engine, its containers and everything it set up on the host.
-// The build cache stays. Stopping an engine that does not run is no error.
+// The build cache stays. Stopping an engine that does not run succeeds.
 // Without force, one that builds use is left running with ErrInUse.
 func (m *Manager) Stop(ctx context.Context, force bool) error {
 	unlock, err := m.lock(ctx, "lock", waitingForStart)

@@ -31,7 +31,7 @@ type uplink struct {
 	Host  netip.Prefix `json:"host"`
 	Inner netip.Prefix `json:"inner"`
 	// Link is the host's end of the veth pair, Table the nft table; engines of
-	// several cache directories can run beside each other.
+	// several cache directories can run at the same time.
 	Link  string `json:"link"`
 	Table string `json:"table"`
 }

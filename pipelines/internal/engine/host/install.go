@@ -29,7 +29,7 @@ const (
 	listsPoll    = 100 * time.Millisecond
 )
 
-// ErrNoApt is returned where there is no apt-get to install with.
+// ErrNoApt is returned on a machine without apt-get.
 var ErrNoApt = errors.New("this machine has no apt-get")
 
 // Install installs what is missing, as root with apt. Processes that install at
