@@ -161,7 +161,7 @@ type Image struct {
 // Options returns the image for payload.Build, without its components, and all that
 // would be wrong with it.
 func (i Image) Options(ws *workspace.Workspace, labels payload.Labels) (o payload.Options, problems []error) {
-	o = payload.Options{GoArch: i.Arch.GoArch(), Installer: i.Installer, Labels: labels, Scratch: filepath.Join(ws.Cache, "work")}
+	o = payload.Options{GoArch: i.Arch.GoArch(), Installer: i.Installer, Labels: labels, Scratch: os.TempDir()}
 	shims, err := ws.Catalog.LoadShims(ws.Files())
 	if err != nil {
 		return o, []error{err}
