@@ -186,18 +186,17 @@ func (t *task) made(ctx context.Context, place versions.Place, what string, writ
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return Fetched{}, fmt.Errorf("making the source cache: %w", err)
 	}
-	temp, err := os.CreateTemp(folder, "made-*.partial")
+	// Nobody knows the name of a file whose hash is not known yet: what a killed
+	// process left is not resumed but removed.
+	name := filepath.Join(folder, "made")
+	if err := files.Sweep(name); err != nil {
+		return Fetched{}, fmt.Errorf("cleaning the source cache: %w", err)
+	}
+	temp, err := files.Create(name, 0o644)
 	if err != nil {
 		return Fetched{}, fmt.Errorf("writing into the source cache: %w", err)
 	}
-	defer func() {
-		if removed := os.Remove(temp.Name()); !errors.Is(removed, os.ErrNotExist) {
-			err = errors.Join(err, removed)
-		}
-	}()
-	if err := temp.Close(); err != nil {
-		return Fetched{}, err
-	}
+	defer temp.Discard()
 	if err := write(temp.Name()); err != nil {
 		return Fetched{}, err
 	}
@@ -210,9 +209,6 @@ func (t *task) made(ctx context.Context, place versions.Place, what string, writ
 		t.note(fmt.Sprintf("%s has sha256 %s: declare it, and caches can hold it", what, hash))
 	case hash != place.SHA256:
 		return Fetched{}, t.wrong(what, fmt.Sprintf("sha256 %s (%d bytes)", hash, size), "sha256 "+place.SHA256)
-	}
-	if err := os.Chmod(temp.Name(), 0o644); err != nil {
-		return Fetched{}, err
 	}
 	if err := os.Rename(temp.Name(), t.final(hash)); err != nil {
 		return Fetched{}, fmt.Errorf("putting %s into the source cache: %w", t.source.Name, err)

@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -103,6 +105,11 @@ func (t *task) repository(ctx context.Context, place versions.Place) (gitReposit
 	if err != nil {
 		return "", nil, err
 	}
+	// Git holds this one during a whole fetch, and leaves it behind if it is killed.
+	if err := os.Remove(filepath.Join(path, "shallow.lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		unlock()
+		return "", nil, fmt.Errorf("removing what a killed fetch left in the source cache: %w", err)
+	}
 	if _, err := os.Stat(filepath.Join(path, "HEAD")); err == nil {
 		return gitRepository(path), unlock, nil
 	}
@@ -177,9 +184,12 @@ func (g gitRepository) run(ctx context.Context, args ...string) error {
 }
 
 // gitCommand is git without the settings of the user or the machine, and without
-// questions.
+// questions. At the end of the context it may clean up, and is not waited for where
+// a child of it hangs on a connection.
 func gitCommand(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := git.Command(ctx, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = command.Grace
 	cmd.Env = append(cmd.Env, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ATTR_NOSYSTEM=1",
 		"GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
 	return cmd

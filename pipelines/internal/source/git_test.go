@@ -173,3 +173,25 @@ func TestClone(t *testing.T) {
 	_, err = f.Fetch(t.Context(), linux(place("upstream", "https://example.org", content)), nil)
 	wantError(t, err, "is a folder", "no git place")
 }
+
+// What a killed process leaves is neither in the way nor there for ever.
+func TestGitAfterAKill(t *testing.T) {
+	dir, commit := repository(t)
+	f := fetcher(t)
+	source := gitPlace(dir, commit, "", "")
+	inCache := f.repositoryPath(source.Places[0])
+	if err := gitRepository(inCache).run(t.Context(), "init", "--quiet", "--bare", "."); err != nil {
+		t.Fatal(err)
+	}
+	made := filepath.Join(f.Dir, "sha256", ".made1234567890123456789")
+	for _, left := range []string{filepath.Join(inCache, "shallow.lock"), made} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o755), os.WriteFile(left, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := f.Fetch(t.Context(), source, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, f, got.SHA256)
+}
