@@ -44,12 +44,18 @@ func ReadArchive(file *os.File) (ocispec.Manifest, []Blob, error) {
 	if len(index.Manifests) != 1 || index.Manifests[0].MediaType != ocispec.MediaTypeImageManifest {
 		return ocispec.Manifest{}, nil, fmt.Errorf("%s names %d manifests, want one image", ocispec.ImageIndexFile, len(index.Manifests))
 	}
+	if err := index.Manifests[0].Digest.Validate(); err != nil {
+		return ocispec.Manifest{}, nil, fmt.Errorf("%s names the digest %q: %w", ocispec.ImageIndexFile, index.Manifests[0].Digest, err)
+	}
 	var m ocispec.Manifest
 	if err := sections[blobName(index.Manifests[0].Digest)].decode(&m); err != nil {
 		return ocispec.Manifest{}, nil, fmt.Errorf("reading the manifest: %w", err)
 	}
 	var blobs []Blob
 	for _, part := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
+		if err := part.Digest.Validate(); err != nil {
+			return ocispec.Manifest{}, nil, fmt.Errorf("the manifest names the digest %q: %w", part.Digest, err)
+		}
 		content := sections[blobName(part.Digest)]
 		if content.file == nil {
 			return ocispec.Manifest{}, nil, fmt.Errorf("the archive lacks %s", part.Digest)

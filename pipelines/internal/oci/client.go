@@ -78,7 +78,8 @@ func (c *Client) host(name string) *host {
 		transport := web.NewClient(web.Options{
 			Report: c.options.Report, Subject: "registry", Host: name, Small: MaxDocument, Pace: c.options.Pace, Base: c.options.Transport,
 		})
-		// Oras-go follows redirects without credentials, and none with those.
+		// Oras-go has rules for redirects, under which credentials do not leave their
+		// origin.
 		transport.CheckRedirect = nil
 		c.hosts[name] = &host{name: name, Client: &auth.Client{Client: transport, Cache: auth.NewCache(), Credential: c.credential}}
 		c.hosts[name].SetUserAgent(web.UserAgent)

@@ -62,7 +62,7 @@ func (r *Repository) Manifest(ctx context.Context, reference string) (Manifest, 
 	if err != nil {
 		return Manifest{}, r.failed(ctx, doing, err)
 	}
-	// Tags are looked up by name: only a digest says what the answer must be.
+	// A digest says what the answer must be; for a tag the registry may say so.
 	want := response.Header.Get("Docker-Content-Digest")
 	if strings.Contains(reference, ":") {
 		want = reference
