@@ -86,6 +86,10 @@ func newGuard(parent context.Context) (context.Context, *guard) {
 func (g *guard) allow(limit time.Duration, cause error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.start(limit, cause)
+}
+
+func (g *guard) start(limit time.Duration, cause error) {
 	g.timer.Stop()
 	g.timer = time.AfterFunc(limit, func() { g.cancel(cause) })
 }
@@ -93,10 +97,9 @@ func (g *guard) allow(limit time.Duration, cause error) {
 // sent is allow while the answer has not begun.
 func (g *guard) sent(limit time.Duration, cause error) {
 	g.mu.Lock()
-	headed := g.headed
-	g.mu.Unlock()
-	if !headed {
-		g.allow(limit, cause)
+	defer g.mu.Unlock()
+	if !g.headed {
+		g.start(limit, cause)
 	}
 }
 

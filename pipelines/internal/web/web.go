@@ -2,10 +2,10 @@
 // to GitHub, and to the places of sources.
 //
 // The one idea: trust nothing that a server says about itself. It may be down for
-// a moment, ask for patience, stop sending, send for ever, or point elsewhere. So a request is repeated while that can help, and no longer
-// than the caller allows; an answer must keep moving, and one that is small by
-// its kind must be small; credentials go to their own site only, and never
-// unencrypted to another machine.
+// a moment, ask for patience, stop sending, send for ever, or point elsewhere. So
+// a request is repeated while that can help, and no longer than the caller allows;
+// an answer must keep moving, and one that is small by its kind must be small;
+// credentials go to their own site only, and never unencrypted to another machine.
 //
 // It is an http.RoundTripper, so that clients of others, such as that of
 // oras-go, can stand on it. It leaves out what needs to know the content:
