@@ -148,42 +148,69 @@ func cachePushCmd(a *app) *cobra.Command {
 		Use:   "push NAME...|--set SET|--all",
 		Short: "Push the artifacts of the current keys from the local cache to the registry",
 		Long: `Push the artifacts of the current keys of the assets, and of their dependencies,
-from the local cache to the registry of --cache: those that it lacks, and the moving
-tags.`,
+from the local cache to the registry of --cache: those that it lacks, their proofs,
+their builders, and the moving tags. What can be pushed is, then the verb fails with
+the list of what could not be.`,
 		Example: `  pipelines cache push kernel-debug --cache ghcr.io/example/kata
   pipelines cache push --set kata-static --without qemu --cache ghcr.io/example/kata`,
 		Args: selected(&o.selection, false),
-		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
-			names, arch, err := o.choose(ws)
-			if err != nil {
-				return err
-			}
-			moving, err := ws.Moving(ctx, names, arch, o.allowDirty)
-			if err != nil {
-				return err
-			}
-			return each(ws, names, arch, func(ref store.Ref) (store.Artifact, error) {
-				artifact, err := ws.Store.Local.Get(ctx, ref)
-				if store.IsNotFound(err) && !slices.Contains(names, ref.Asset) {
-					if there, err := ws.Store.Get(ctx, ref); err == nil {
-						return there, nil // A dependency that the registry has is not pushed.
-					}
-				}
-				if store.IsNotFound(err) {
-					return artifact, fmt.Errorf("%w in the local cache under its key %.12s: run build-asset %s, or cache pull %s, first", store.ErrNotFound, ref.Key, ref.Asset, ref.Asset)
-				}
-				if err == nil {
-					err = ws.Store.Publish(ctx, artifact, moving.Tags(artifact.Arch))
-				}
-				if err == nil {
-					fmt.Fprintf(a.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
-				}
-				return artifact, err
-			})
-		}),
+		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error { return o.push(ctx, a, ws) }),
 	})
 	allowDirtyFlag(cmd.Flags(), &o.allowDirty)
 	return cmd
+}
+
+// push pushes the selected artifacts, and then the builders that the local cache has.
+func (o *keyed) push(ctx context.Context, a *app, ws *workspace.Workspace) error {
+	names, arch, err := o.choose(ws)
+	if err != nil {
+		return err
+	}
+	pushed := resolved(ws, names, arch)
+	moving, err := ws.Moving(ctx, pushed, arch, o.allowDirty)
+	if err != nil {
+		return err
+	}
+	err = each(ws, names, arch, func(ref store.Ref) (store.Artifact, error) {
+		artifact, err := ws.Store.Local.Get(ctx, ref)
+		if store.IsNotFound(err) && !slices.Contains(names, ref.Asset) {
+			if there, err := ws.Store.Get(ctx, ref); err == nil {
+				return there, nil // A dependency that the registry has is not pushed.
+			}
+		}
+		if store.IsNotFound(err) {
+			return artifact, fmt.Errorf("%w in the local cache under its key %.12s: run build-asset %s, or cache pull %s, first", store.ErrNotFound, ref.Key, ref.Asset, ref.Asset)
+		}
+		if err == nil {
+			err = ws.Store.Publish(ctx, artifact, moving.Tags(artifact.Arch))
+		}
+		if err == nil {
+			fmt.Fprintf(a.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
+		}
+		return artifact, err
+	})
+	if len(pushed) == 0 || ctx.Err() != nil {
+		return err
+	}
+	return errors.Join(err, pushBuilders(ctx, ws, pushed, arch))
+}
+
+// resolved returns the assets whose inputs can be read. For the others each fails.
+func resolved(ws *workspace.Workspace, names []string, arch catalog.Arch) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		_, err := ws.Inputs([]string{name}, arch)
+		return err != nil
+	})
+}
+
+// pushBuilders pushes the builders of assets that the local cache has.
+func pushBuilders(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch) error {
+	set, err := ws.Supply(workspace.Selection{Names: names, Arch: string(arch)}, nil)
+	if err != nil {
+		return err
+	}
+	_, _, err = set.PushBuilders(ctx)
+	return err
 }
 
 func cacheVerifyCmd(a *app) *cobra.Command {

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"archive/tar"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -14,9 +16,14 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // TestVerifyRegistry tells damage, of artifacts and of what they are built from,
@@ -115,8 +122,13 @@ func fill(t *testing.T, ref string) {
 }
 
 // TestCacheGoesOn has a tree with an asset whose sources have no pin: the others
-// are pulled all the same, and the list of what could not be is the error.
+// are pulled or pushed, and the error lists what could not be.
 func TestCacheGoesOn(t *testing.T) {
+	t.Run("pull", func(t *testing.T) { cacheGoesOn(t, []string{"pull"}, "artifact ") })
+	t.Run("push", func(t *testing.T) { cacheGoesOn(t, []string{"push", "--allow-dirty"}, "not found in the local cache ") })
+}
+
+func cacheGoesOn(t *testing.T, verb []string, lacking string) {
 	root := t.TempDir()
 	if err := os.CopyFS(root, os.DirFS(filepath.Join("..", "..", "testdata", "tree"))); err != nil {
 		t.Fatal(err)
@@ -132,12 +144,110 @@ func TestCacheGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
-	code := Run(t.Context(), []string{
-		"cache", "pull", "--all", "--arch", "x86_64", "--root", root, "--cache-dir", t.TempDir(), "--cache", registrytest.New(t) + "/kata",
-	}, Process{Stdout: &stdout, Stderr: &stderr, Getenv: func(string) string { return "" }})
-	for _, want := range []string{"has no source \"assets.kernel.linux\"", "tiny: artifact ", "huge: artifact "} {
+	code := Run(t.Context(), append(append([]string{"cache"}, verb...), []string{
+		"--all", "--arch", "x86_64", "--root", root, "--cache-dir", t.TempDir(), "--cache", registrytest.New(t) + "/kata",
+	}...), Process{Stdout: &stdout, Stderr: &stderr, Getenv: func(string) string { return "" }})
+	for _, want := range []string{"has no source \"assets.kernel.linux\"", "tiny: " + lacking, "huge: " + lacking} {
 		if code == 0 || !strings.Contains(stderr.String(), want) {
 			t.Errorf("exit code %d, stderr %q, want %q", code, &stderr, want)
 		}
+	}
+}
+
+// TestCachePushBuilder: CI builds without --push and pushes what verify passed, so
+// cache push also sends the builder that made it, as build-asset --push does.
+func TestCachePushBuilder(t *testing.T) {
+	cache, arch := t.TempDir(), string(catalog.HostArch())
+	ref := registrytest.New(t) + "/kata"
+	ws, err := workspace.Open(t.Context(), workspace.Options{Root: filepath.Join("..", "..", "testdata", "tree"), CacheDir: cache, Registry: ref})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.Close()
+	asset, err := ws.Catalog.Find("tiny", catalog.HostArch())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := ws.Resolve(asset, catalog.HostArch())
+	if err != nil {
+		t.Fatal(err)
+	}
+	canonical, err := plan.Recipe.Canonical()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	tarball, tree, image := filepath.Join(dir, "tarball"), filepath.Join(dir, "tree"), filepath.Join(dir, "image.tar")
+	if err := os.CopyFS(filepath.Join(tree, "opt"), fstest.MapFS{"text": {Data: []byte("text")}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := archive.Pack(t.Context(), tree, tarball, archive.Options{Level: 1}); err != nil {
+		t.Fatal(err)
+	}
+	put := store.Put{Ref: store.Ref{Asset: "tiny", Arch: arch, Key: plan.Key}, Tarball: tarball, Recipe: canonical, Record: []byte("{}")}
+	if _, err := ws.Store.Put(t.Context(), put); err != nil {
+		t.Fatal(err)
+	}
+	declared, err := plan.Recipe.On(arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := declared.ID(arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ociImage(t, image)
+	builders := &store.Builders{Local: ws.Store.Local}
+	if _, err := builders.Put(t.Context(), store.Image{ID: id, Arch: arch, Base: "base"}, image); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	code := Run(t.Context(), []string{"cache", "push", "tiny", "--allow-dirty", "--root", ws.Root, "--cache-dir", cache, "--cache", ref},
+		Process{Stdout: &stdout, Stderr: &stderr, Getenv: func(string) string { return "" }})
+	if code != 0 || !strings.Contains(stdout.String(), "tiny "+plan.Key) {
+		t.Fatalf("exit code %d, stdout %q, stderr %q", code, &stdout, &stderr)
+	}
+	elsewhere := &store.Builders{Local: store.Open(t.TempDir(), nil), Registry: ws.Store.Registry}
+	if _, where, err := elsewhere.Find(t.Context(), id, arch); err != nil || where != store.InRegistry {
+		t.Errorf("the registry lacks the builder: %q, %v", where, err)
+	}
+}
+
+// ociImage writes an OCI archive of an image with one layer.
+func ociImage(t *testing.T, path string) {
+	t.Helper()
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	image := tar.NewWriter(file)
+	add := func(name string, data []byte) {
+		if err := image.WriteHeader(&tar.Header{Name: name, Size: int64(len(data)), Mode: 0o644}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := image.Write(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blob := func(mediaType string, data []byte) ocispec.Descriptor {
+		d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+		add("blobs/sha256/"+d.Digest.Encoded(), data)
+		return d
+	}
+	encode := func(value any) []byte {
+		data, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Layers: []ocispec.Descriptor{blob(ocispec.MediaTypeImageLayer, []byte("layer"))}}
+	m.SchemaVersion = 2
+	m.Config = blob(ocispec.MediaTypeImageConfig, []byte(`{"architecture":"amd64","os":"linux"}`))
+	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{blob(ocispec.MediaTypeImageManifest, encode(m))}}
+	add(ocispec.ImageIndexFile, encode(index))
+	if err := image.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -41,7 +41,10 @@ func (s *Set) Push(ctx context.Context) ([]Pushed, error) {
 	if ctx.Err() != nil {
 		return nil, err
 	}
-	builders, builderErr := s.pushBuilders(ctx)
+	builders, without, builderErr := s.PushBuilders(ctx)
+	for _, asset := range without {
+		s.Report.Note(asset, "its builder was not made yet: build it once with --push")
+	}
 	return append(list, builders...), errors.Join(err, builderErr)
 }
 
@@ -93,10 +96,10 @@ func title(place versions.Place) string {
 	return filepath.Base(place.URL)
 }
 
-// pushBuilders pushes the builders that are in the local cache: those of this
-// kind of machine, and of the kind that the assets are for.
-func (s *Set) pushBuilders(ctx context.Context) ([]Pushed, error) {
-	var list []Pushed
+// PushBuilders pushes the builders that are in the local cache: those of this
+// kind of machine, and of the kind that the assets are for. Without are the assets
+// whose builder no cache has.
+func (s *Set) PushBuilders(ctx context.Context) (list []Pushed, without []string, err error) {
 	seen := map[string]bool{}
 	for _, r := range s.Recipes {
 		made := false
@@ -107,7 +110,7 @@ func (s *Set) pushBuilders(ctx context.Context) ([]Pushed, error) {
 			}
 			id, err := builder.ID(machine)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			if made = made || seen[id]; seen[id] {
 				continue
@@ -117,16 +120,16 @@ func (s *Set) pushBuilders(ctx context.Context) ([]Pushed, error) {
 				continue
 			}
 			if err != nil {
-				return nil, fmt.Errorf("pushing the builder of %q: %w", r.Asset, err)
+				return nil, nil, fmt.Errorf("pushing the builder of %q: %w", r.Asset, err)
 			}
 			made, seen[id] = true, true
 			list = append(list, Pushed{Source: "builder:" + id[:12], State: state})
 		}
 		if !made {
-			s.Report.Note(r.Asset, "its builder was not made yet: build it once with --push")
+			without = append(without, r.Asset)
 		}
 	}
-	return list, nil
+	return list, without, nil
 }
 
 // pushBuilder has the registry hold a builder. The error is store.ErrNotFound
