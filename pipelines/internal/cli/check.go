@@ -136,7 +136,8 @@ depend only on assets of earlier stages, so they can be built at the same time; 
 stage that does not exist has none. Each has the label of a machine that builds it:
 x86_64 if there are cross compilers, or else one of its own architecture. An asset
 that needs a source without a pinned commit is left out, with a message, and so is
-everything that depends on it; with --anybody, also an asset that needs a secret.
+everything that depends on it; with --anybody, also an asset that needs a secret, and
+with --without, the assets that it names.
 
 In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 		Example: `  pipelines matrix --arch arm64
@@ -151,12 +152,16 @@ In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 			if o.Arch, err = workspace.Arch(arch); err != nil {
 				return err
 			}
+			if o.Without, err = ws.Known(o.Without); err != nil {
+				return err
+			}
 			return runMatrix(a, ws, o)
 		}),
 	}
 	archFlag(cmd.Flags(), &arch)
 	cmd.Flags().IntVar(&o.Stage, "stage", 0, "print only this stage, counted from 1 (default: all)")
 	cmd.Flags().BoolVar(&o.Anybody, "anybody", false, "leave out assets that need a secret")
+	cmd.Flags().StringSliceVar(&o.Without, "without", nil, "assets to leave out, with everything that depends on them")
 	return cmd
 }
 

@@ -180,6 +180,10 @@ func TestWorkflowProofs(t *testing.T) {
 	if release.Needs.Value != "build" {
 		t.Errorf("release.yml does not wait for the build: %+v", release.Needs)
 	}
+	// Otherwise an asset that does not build could not be left out of a release.
+	if without := all["release.yml"].Jobs["build"].With["without"]; without != "${{ inputs.without }}" {
+		t.Errorf("release.yml builds what the release leaves out: %q", without)
+	}
 }
 
 // TestWorkflowSecrets: what the catalog declares reaches the job that builds.

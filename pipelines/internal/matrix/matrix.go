@@ -44,8 +44,9 @@ type Options struct {
 	Arch catalog.Arch
 	// Stage is the only stage to list; 0 is all.
 	Stage int
-	// Anybody leaves out assets that need a secret.
+	// Anybody leaves out assets that need a secret, Without those of these names.
 	Anybody bool
+	Without []string
 }
 
 // runners are the labels of machines by architecture: GitHub's, and for the others
@@ -68,7 +69,7 @@ func New(assets *catalog.Catalog, pins *versions.File, o Options) (m Matrix, lef
 	var nodes []graph.Node
 	jobs := map[string]Job{}
 	for _, asset := range closure {
-		why, err := reserved(pins, asset, jobs, o.Anybody)
+		why, err := reserved(pins, asset, jobs, o)
 		if err != nil {
 			return m, nil, err
 		}
@@ -99,10 +100,13 @@ func New(assets *catalog.Catalog, pins *versions.File, o Options) (m Matrix, lef
 
 func secrets(asset catalog.Asset) []string { return slices.Sorted(maps.Keys(asset.Secrets)) }
 
-// reserved returns why an asset cannot be built, or not by anybody, or "". Its
-// dependencies have jobs unless they are left out.
-func reserved(pins *versions.File, asset catalog.Asset, jobs map[string]Job, anybody bool) (string, error) {
-	if anybody && len(asset.Secrets) > 0 {
+// reserved returns why an asset has no job, or "". Its dependencies have jobs unless
+// they are left out.
+func reserved(pins *versions.File, asset catalog.Asset, jobs map[string]Job, o Options) (string, error) {
+	if slices.Contains(o.Without, asset.Name) {
+		return "is named by --without", nil
+	}
+	if o.Anybody && len(asset.Secrets) > 0 {
 		return "needs the secret " + strings.Join(secrets(asset), ", "), nil
 	}
 	for _, name := range asset.Dependencies {

@@ -61,7 +61,8 @@ func (w *Workspace) Select(s Selection) ([]string, catalog.Arch, error) {
 		names, err := set.On(arch)
 		return names, arch, Usage(err)
 	case s.All:
-		names, err := w.all(arch, trimmed(s.Without))
+		without, err := w.Known(s.Without)
+		names := slices.DeleteFunc(w.Catalog.On(arch), func(name string) bool { return slices.Contains(without, name) })
 		return names, arch, err
 	}
 	for _, name := range s.Names {
@@ -91,14 +92,16 @@ func Arch(name string) (catalog.Arch, error) {
 	return arch, Usage(err)
 }
 
-// all returns the assets of an architecture but for some.
-func (w *Workspace) all(arch catalog.Arch, without []string) ([]string, error) {
+// Known returns the names of --without, which must be names of assets: on any
+// architecture.
+func (w *Workspace) Known(without []string) ([]string, error) {
+	without = trimmed(without)
 	for _, name := range without {
 		if known := w.Catalog.Names(); !slices.Contains(known, name) {
 			return nil, Usage(fmt.Errorf("--without: unknown asset %q%s", name, nearest.Hint(name, known)))
 		}
 	}
-	return slices.DeleteFunc(w.Catalog.On(arch), func(name string) bool { return slices.Contains(without, name) }), nil
+	return without, nil
 }
 
 // Set returns a release set, with assets left out of it.
