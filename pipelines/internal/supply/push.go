@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
@@ -64,21 +65,22 @@ func (s *Set) push(ctx context.Context, d Declared) (Pushed, error) {
 	if err != nil {
 		return Pushed{}, err
 	}
-	state := PushedNow
-	if i := slices.IndexFunc(d.Places, func(p versions.Place) bool { return p.Name == fetched.Place }); i >= 0 {
-		place := d.Places[i]
-		if !place.Cacheable() { // The only place that answered.
-			return Pushed{Source: d.Path, Place: place.Name, State: NoHash}, nil
-		}
-		pushed, err := s.Store.Registry.PushSource(ctx, place.Hash(), title(place), fetched.Path)
-		if err != nil {
-			return Pushed{}, fmt.Errorf("pushing source %q: %w", d.Path, err)
-		}
-		if !pushed {
-			state = There
-		}
+	i := slices.IndexFunc(d.Places, func(p versions.Place) bool {
+		return p.Name == fetched.Place || fetched.From == source.FromFile && p.SHA256 == fetched.SHA256
+	})
+	// The only place that answered may have no hash, or a clone that was given.
+	if i < 0 || !d.Places[i].Cacheable() {
+		return Pushed{Source: d.Path, Place: fetched.Place, State: NoHash}, nil
 	}
-	return Pushed{d.Path, fetched.Place, state}, nil
+	place := d.Places[i]
+	pushed, err := s.Store.Registry.PushSource(ctx, place.Hash(), title(place), fetched.Path)
+	if err != nil {
+		return Pushed{}, fmt.Errorf("pushing source %q: %w", d.Path, err)
+	}
+	if !pushed {
+		return Pushed{d.Path, place.Name, There}, nil
+	}
+	return Pushed{d.Path, place.Name, PushedNow}, nil
 }
 
 // title is the name of a place's file for other OCI clients.
@@ -98,8 +100,9 @@ func title(place versions.Place) string {
 
 // PushBuilders pushes the builders that are in the local cache: those of this
 // kind of machine, and of the kind that the assets are for. Without are the assets
-// whose builder no cache has.
+// whose builder no cache has. The error lists the builders that could not be pushed.
 func (s *Set) PushBuilders(ctx context.Context) (list []Pushed, without []string, err error) {
+	var failed []error
 	seen := map[string]bool{}
 	for _, r := range s.Recipes {
 		made := false
@@ -110,26 +113,30 @@ func (s *Set) PushBuilders(ctx context.Context) (list []Pushed, without []string
 			}
 			id, err := builder.ID(machine)
 			if err != nil {
-				return nil, nil, err
+				return list, without, err
 			}
 			if made = made || seen[id]; seen[id] {
 				continue
 			}
 			state, err := s.pushBuilder(ctx, id, machine)
+			if ctx.Err() != nil {
+				return list, without, context.Cause(ctx)
+			}
 			if store.IsNotFound(err) {
 				continue
 			}
-			if err != nil {
-				return nil, nil, fmt.Errorf("pushing the builder of %q: %w", r.Asset, err)
-			}
 			made, seen[id] = true, true
+			if err != nil {
+				failed = append(failed, fmt.Errorf("pushing the builder of %q: %w", r.Asset, err))
+				continue
+			}
 			list = append(list, Pushed{Source: "builder:" + id[:12], State: state})
 		}
 		if !made {
 			without = append(without, r.Asset)
 		}
 	}
-	return list, without, nil
+	return list, without, errors.Join(failed...)
 }
 
 // pushBuilder has the registry hold a builder. The error is store.ErrNotFound
