@@ -144,10 +144,11 @@ func (t *Tiered) bring(ctx context.Context, artifact Artifact) (pulled bool, err
 	return true, nil
 }
 
-// holds tells whether the local store has exactly this artifact.
+// holds tells whether the local store has exactly this artifact, with its recipe
+// and record.
 func (t *Tiered) holds(ctx context.Context, artifact Artifact) bool {
-	local, err := t.Local.find(ctx, artifact.Ref)
-	return err == nil && local.Digest().String() == artifact.Manifest
+	local, err := t.Local.Get(ctx, artifact.Ref)
+	return err == nil && local.Manifest == artifact.Manifest
 }
 
 // pull brings what the manifest of an entry names into a store. A registry that

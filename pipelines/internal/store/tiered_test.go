@@ -218,3 +218,27 @@ func TestContextIsNoFailure(t *testing.T) {
 	}
 	n.want(t)
 }
+
+// A damaged record makes a miss as a damaged tarball does, so it is pulled, too.
+func TestDamagedRecordIsPulled(t *testing.T) {
+	host := registrytest.New(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	artifact := pushed(t, host, p)
+	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := open(t)
+	put(t, s, p)
+	m, err := s.find(t.Context(), p.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, s.layout("qemu"), m.Layers[1].Digest.String(), make([]byte, m.Layers[1].Size))
+	wantMiss(t, s, p.Ref)
+	tiered := &Tiered{Local: s, Registry: r}
+	if _, err := tiered.Blob(t.Context(), artifact, ""); err != nil {
+		t.Fatal(err)
+	}
+	same(t, s, artifact, p)
+}
