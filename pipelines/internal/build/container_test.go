@@ -149,12 +149,13 @@ func TestCheck(t *testing.T) {
 	floating := Absent{Source: "linux", Places: []string{"git:https://linux.example@main"}}
 	absent := Absent{Source: "bricks", Places: []string{"https://yard.example"}, Pinned: true}
 	steps := []Step{
-		{Asset: "walls", Resolved: signed, Absent: []Absent{floating, absent}},
+		{Asset: "walls", Resolved: signed, Absent: []Absent{floating, absent, {Source: "mortar"}}},
 		{Asset: "huge", State: Pending, Resolved: huge},
 	}
 	wanted := []string{
 		`building "walls": walls declares secrets that are not set in the environment: set KBUILD_SIGN_PIN, OTHER_PIN`,
 		`building "walls": source linux cannot be used: git:https://linux.example@main has no pinned commit`,
+		`building "walls": source mortar cannot be used: it has no place of the name that --place gives`,
 		"building huge: " + c.Work + " has ", " free and 1.0 EiB is needed: free some space", "--cache-dir",
 		engine.ErrNoEngine.Error(),
 	}

@@ -112,7 +112,10 @@ type Absent struct {
 // String says what a build would have to fetch.
 func (a Absent) String() string {
 	from := strings.Join(a.Places, " or ")
-	if !a.Pinned {
+	switch {
+	case len(a.Places) == 0:
+		return fmt.Sprintf("source %s cannot be used: it has no place of the name that --place gives", a.Source)
+	case !a.Pinned:
 		return fmt.Sprintf("source %s cannot be used: %s has no pinned commit", a.Source, from)
 	}
 	return fmt.Sprintf("source %s is in no cache: it must come from %s, or be given with --source %s=PATH", a.Source, from, a.Source)

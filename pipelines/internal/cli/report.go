@@ -25,9 +25,9 @@ func reportCmd(a *app) *cobra.Command {
 		Use:   "report [SET]",
 		Short: "Show what takes up the bytes of a release, and what grew",
 		Long: `Show what the tarball of a release set would be made of (default: kata-static), by
-component and file. Only the indexes of the components are read. With --previous it
-also shows what changed since a release. A tarball over the limit is an error, after
-the reports are written.
+component and file. A component that this machine has not seen before is decompressed
+once, to compare it with its index. With --previous it also shows what changed since a
+release. A tarball over the limit is an error, after the reports are written.
 
 The name of an output file decides its kind: .html is one page with a treemap that
 needs nothing but a browser, .md is Markdown for a pull request, and .json is what

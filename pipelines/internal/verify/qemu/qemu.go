@@ -79,12 +79,17 @@ func (e Emulator) Check(ctx context.Context, r *report.Report, t *tarball.Tarbal
 		return err
 	}
 	file, err := t.Program(r, "program", e.program(), e.arch)
-	if err != nil || file == nil {
+	if err != nil {
 		return err
+	}
+	x := &run{Emulator: e, r: r, t: t, h: h}
+	if file == nil {
+		x.skip("there is no program for %s to run", x.arch)
+		return nil
 	}
 	problems, saw := inspect(file)
 	r.Judge("program", problems, "%s", saw)
-	return (&run{Emulator: e, r: r, t: t, h: h}).check(ctx)
+	return x.check(ctx)
 }
 
 // inspect says what keeps an executable from being static and hardened.
@@ -123,13 +128,18 @@ type run struct {
 	h host.Host
 }
 
+// skip reports the checks that run the program as skipped.
+func (x *run) skip(format string, args ...any) {
+	for _, name := range []string{"version", "devices", "unasked devices", "firmware folder", "machines"} {
+		x.r.Skip(name, format, args...)
+	}
+}
+
 // check runs the program: it prints its devices, and makes machines.
 func (x *run) check(ctx context.Context) error {
 	version, err := x.print(ctx, "--version")
 	if errors.Is(err, syscall.ENOEXEC) {
-		for _, name := range []string{"version", "devices", "unasked devices", "firmware folder", "machines"} {
-			x.r.Skip(name, "this machine does not run programs for %s", x.arch)
-		}
+		x.skip("this machine does not run programs for %s", x.arch)
 		return nil
 	}
 	if x.failed(ctx, "version", err) {

@@ -156,6 +156,21 @@ func TestEmulationOfAnotherArchitecture(t *testing.T) {
 	}
 }
 
+// Without a program the report names what did not run: a check that CI requires is
+// then a failure among others, and not an unknown name that hides them.
+func TestNoProgram(t *testing.T) {
+	x := unpacked(t, "x86_64", []byte("not a program"))
+	if err := x.Check(t.Context(), x.r, x.t, x.h); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.r.Require([]string{"version"}); err != nil {
+		t.Error(err)
+	}
+	if got := verdicts(x.r); !strings.Contains(got, "failed program: it is not an ELF file") || !strings.Contains(got, "failed version: required, but skipped: ") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 func TestEmulationIsInterrupted(t *testing.T) {
 	x := unpacked(t, "x86_64", []byte("#!/bin/sh\nexec sleep 60\n"))
 	ctx, cancel := context.WithCancel(t.Context())
