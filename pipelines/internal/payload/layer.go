@@ -103,7 +103,7 @@ func (l *layer) add(e entry) error {
 			return err
 		}
 		if !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is no file", e.path)
+			return fmt.Errorf("%s is not a regular file", e.path)
 		}
 		h.Size = info.Size()
 	}

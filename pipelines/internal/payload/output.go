@@ -77,15 +77,15 @@ func replace(dir, fresh, old string) error {
 	return err
 }
 
-// replaceable refuses a folder that is no layout, and one that somebody is in: it
-// would be gone below their feet.
+// replaceable refuses a folder that is not a layout, and one that holds the current
+// folder.
 func replaceable(dir string) error {
 	here, err := os.Getwd()
 	if err != nil {
 		return err
 	}
 	if below, err := filepath.Rel(dir, here); err == nil && filepath.IsLocal(below) {
-		return fmt.Errorf("the folder %s is the current one, or has it in it: name another", dir)
+		return fmt.Errorf("the folder %s is the current one, or contains it: name another", dir)
 	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
@@ -95,7 +95,7 @@ func replaceable(dir string) error {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); err != nil {
-		return fmt.Errorf("the folder %s has something in it that is no OCI layout: name another, or empty it", dir)
+		return fmt.Errorf("the folder %s is not empty and not an OCI layout: name another, or empty it", dir)
 	}
 	return nil
 }
@@ -144,6 +144,9 @@ func (i *Image) WriteDockerArchive(ctx context.Context, file string, names []str
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	if err := files.Sweep(file); err != nil {
 		return err
 	}
 	temp, err := files.Create(file, 0o644)

@@ -66,7 +66,7 @@ func TestLayoutKeepsOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	image := make1(t, options(t))
-	if err := image.WriteLayout(t.Context(), dir, nil); err == nil || !strings.Contains(err.Error(), "that is no OCI layout") {
+	if err := image.WriteLayout(t.Context(), dir, nil); err == nil || !strings.Contains(err.Error(), "not an OCI layout") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(file); err != nil {
@@ -94,7 +94,7 @@ func TestLayoutHere(t *testing.T) {
 	}
 	t.Chdir(filepath.Join(dir, "blobs"))
 	for _, name := range []string{"..", dir} {
-		if err := image.WriteLayout(t.Context(), name, nil); err == nil || !strings.Contains(err.Error(), dir+" is the current one, or has it in it") {
+		if err := image.WriteLayout(t.Context(), name, nil); err == nil || !strings.Contains(err.Error(), dir+" is the current one, or contains it") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -165,5 +165,20 @@ func TestDockerArchive(t *testing.T) {
 			t.Errorf("index %+v, %v", index, err)
 		}
 		return
+	}
+}
+
+// The next archive of a name removes what a killed process left of an earlier one.
+func TestDockerArchiveAfterAKill(t *testing.T) {
+	image := make1(t, options(t))
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, ".image.tar1234567890123456789"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := image.WriteDockerArchive(t.Context(), filepath.Join(dir, "image.tar"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if left := must(os.ReadDir(dir)); len(left) != 1 {
+		t.Errorf("left: %v", left)
 	}
 }

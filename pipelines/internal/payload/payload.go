@@ -172,7 +172,7 @@ func (o *Options) check() error {
 			return fmt.Errorf("component %q: want the name of an asset", c.Name)
 		}
 		if i > 0 && o.Components[i-1].Name == c.Name {
-			return fmt.Errorf("component %s is there twice: %s and %s", c.Name, o.Components[i-1].Path, c.Path)
+			return fmt.Errorf("duplicate component %q: %s and %s", c.Name, o.Components[i-1].Path, c.Path)
 		}
 	}
 	for _, f := range o.Files {

@@ -42,7 +42,7 @@ func CheckPrograms(tarball, goarch string) error {
 	return nil
 }
 
-// machineOf reads what a program is for; what is no ELF file is none.
+// machineOf reads what a program is for; a file that is not ELF is not a program.
 func machineOf(file *archive.File, name string) (of machine, program bool, err error) {
 	content, err := file.ReadFile(name)
 	if err != nil {
