@@ -178,7 +178,11 @@ func (l *Layout) discard(ctx context.Context, d ocispec.Descriptor) (whole bool,
 	if sum, _, err := files.HashReader(ctx, file); err != nil || sum == d.Digest.Encoded() {
 		return err == nil, err
 	}
-	aside := path + ".damaged"
+	// There the next writer removes it, should this process be killed.
+	aside := filepath.Join(l.Root, ingestFolder, d.Digest.Encoded()+".damaged")
+	if err := os.MkdirAll(filepath.Dir(aside), 0o755); err != nil {
+		return false, fmt.Errorf("making a folder of the store: %w", err)
+	}
 	if err := os.Rename(path, aside); err != nil {
 		return false, ignoreMissing(err)
 	}

@@ -123,7 +123,7 @@ func (u *upload) perform(request *http.Request, codes ...int) (answer, error) {
 	if !slices.Contains(codes, response.StatusCode) {
 		return answer{}, answered(response)
 	}
-	location, _ := response.Location() // Who needs one misses it.
+	location, _ := response.Location() // moved checks it.
 	_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxError))
 	return answer{response.StatusCode, response.Header, location}, err
 }

@@ -92,7 +92,7 @@ func redirect(request *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("redirected 10 times")
 	}
-	// net/http copies the headers of the first request anew at each step.
+	// net/http copies the headers of the first request again at each step.
 	for _, step := range append(via[1:len(via):len(via)], request) {
 		if step.URL.Scheme != first.URL.Scheme || step.URL.Host != first.URL.Host {
 			request.Header.Del("Authorization")
