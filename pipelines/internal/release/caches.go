@@ -126,7 +126,7 @@ func Tarballs(ctx context.Context, from *store.Tiered, components []Component) (
 // command that builds them.
 func Missing(components []Component) error {
 	return listed(components, "missing", func(c Component) string { return c.Why }, func(names []string) string {
-		return fmt.Sprintf("are missing in the caches: build them (`pipelines build-asset --arch %s %s`)", components[0].Arch, strings.Join(names, " "))
+		return fmt.Sprintf("are missing from the caches: build them (`pipelines build-asset --arch %s %s`)", components[0].Arch, strings.Join(names, " "))
 	})
 }
 

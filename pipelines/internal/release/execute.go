@@ -56,6 +56,9 @@ func (p *Plan) Execute(ctx context.Context) (released Released, err error) {
 	if err := p.Err(); err != nil {
 		return r.released, err
 	}
+	if j.BeforeBuild {
+		return r.released, errors.New("refusing to execute a plan that accepts missing and unproven assets")
+	}
 	if p.Finished {
 		r.released.URL, r.released.Finished = p.URL, true
 		return r.released, nil

@@ -79,7 +79,7 @@ func TestNothingIsBuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"1 of 2 components are missing in the caches: build them (`pipelines build-asset --arch x86_64 two`)\nmissing: two: no cache has the key 0123",
+		"1 of 2 components are missing from the caches: build them (`pipelines build-asset --arch x86_64 two`)\nmissing: two: no cache has the key 0123",
 		"1 of 2 components have no proof: verify each of them (`pipelines verify --arch x86_64 NAME`)\nunproven: one: no proof",
 		"1 of 1 components have no proof: verify each of them (`pipelines verify --arch aarch64 NAME`)\nunproven: one: no proof",
 	}
@@ -101,6 +101,24 @@ func TestNothingIsBuilt(t *testing.T) {
 	changes := r.server.Changes()
 	if _, err := plan.Execute(t.Context()); err == nil || r.server.Changes() != changes {
 		t.Errorf("executed: %v", err)
+	}
+}
+
+// TestBeforeBuild has artifacts without a proof: a plan for the time before the build
+// accepts them, and is never executed.
+func TestBeforeBuild(t *testing.T) {
+	r := newJobRig(t)
+	r.unproven = []string{"one"}
+	if err := r.fill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.BeforeBuild = true
+	plan, err := r.Plan(t.Context())
+	if err != nil || len(plan.Problems) > 0 {
+		t.Fatalf("got %v and %q", err, plan.Problems)
+	}
+	if _, err := plan.Execute(t.Context()); err == nil || r.server.Changes() > 0 {
+		t.Errorf("executed with %v and %d changes on GitHub", err, r.server.Changes())
 	}
 }
 
