@@ -34,8 +34,8 @@ type Container struct {
 	Secrets map[string]string
 	// Offline takes builders only from the caches; see Sources.Offline, too.
 	Offline bool
-	// Nonce, where it is not "", has the steps run whatever results of equal
-	// ones the engine keeps.
+	// Nonce, if it is not "", makes the steps run even if the engine has kept the
+	// results of equal steps.
 	Nonce string
 	// Work is the folder for unfinished builds, Logs the one for a log per asset
 	// and architecture.
@@ -43,8 +43,8 @@ type Container struct {
 	Report     *progress.Reporter
 }
 
-// Check reports secrets that are not set, sources that cannot be had, a full
-// disk, and that no engine can be used.
+// Check reports secrets that are not set, sources that cannot be fetched, a full
+// disk, and an engine that cannot be used.
 func (c *Container) Check(ctx context.Context, steps []Step, parallel int) error {
 	var problems []error
 	for _, step := range steps {

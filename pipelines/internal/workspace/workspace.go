@@ -96,7 +96,7 @@ func Open(_ context.Context, o Options) (*Workspace, error) {
 	}
 	w.Resolver, w.Warnings = recipe.Resolver{Versions: pins, Tree: tree}, warnings
 	if w.Store, err = openStore(o, folders.Cache); err != nil {
-		return nil, err
+		return nil, errors.Join(err, w.root.Close())
 	}
 	w.Sources = &source.Fetcher{
 		Dir: filepath.Join(w.Cache, "sources"), Debian: &debian.Resolver{StateDir: filepath.Join(w.Cache, "apt")}, Report: o.Report,
