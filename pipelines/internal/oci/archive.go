@@ -19,70 +19,88 @@ import (
 )
 
 // ReadArchive reads an OCI archive of one image: its manifest, and what that
-// names as sections of the file, which stays open while they are used.
-func ReadArchive(file *os.File) (ocispec.Manifest, []Blob, error) {
-	sections := map[string]section{}
-	for archive := tar.NewReader(file); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return ocispec.Manifest{}, nil, fmt.Errorf("reading the archive: %w", err)
-		}
-		// The reader of a tar takes from the file no more than it has to.
-		offset, err := file.Seek(0, io.SeekCurrent)
-		if err != nil {
-			return ocispec.Manifest{}, nil, fmt.Errorf("reading the archive: %w", err)
-		}
-		sections[header.Name] = section{file, offset, header.Size}
+// names as sections of the file, which stays open while they are used. The
+// manifest is checked against its digest; the blobs are not.
+func ReadArchive(file *os.File) (Manifest, []Blob, error) {
+	sections, err := sectionsOf(file)
+	if err != nil {
+		return Manifest{}, nil, fmt.Errorf("reading the archive: %w", err)
 	}
+	data, err := sections[ocispec.ImageIndexFile].document()
 	var index ocispec.Index
-	if err := sections[ocispec.ImageIndexFile].decode(&index); err != nil {
-		return ocispec.Manifest{}, nil, fmt.Errorf("reading %s: %w", ocispec.ImageIndexFile, err)
+	if err == nil {
+		err = json.Unmarshal(data, &index)
+	}
+	if err != nil {
+		return Manifest{}, nil, fmt.Errorf("reading %s: %w", ocispec.ImageIndexFile, err)
 	}
 	if len(index.Manifests) != 1 || index.Manifests[0].MediaType != ocispec.MediaTypeImageManifest {
-		return ocispec.Manifest{}, nil, fmt.Errorf("%s names %d manifests, want one image", ocispec.ImageIndexFile, len(index.Manifests))
+		return Manifest{}, nil, fmt.Errorf("%s names %d manifests, want one image", ocispec.ImageIndexFile, len(index.Manifests))
 	}
-	if err := index.Manifests[0].Digest.Validate(); err != nil {
-		return ocispec.Manifest{}, nil, fmt.Errorf("%s names the digest %q: %w", ocispec.ImageIndexFile, index.Manifests[0].Digest, err)
+	want := index.Manifests[0].Digest
+	if err := want.Validate(); err != nil {
+		return Manifest{}, nil, fmt.Errorf("%s names the digest %q: %w", ocispec.ImageIndexFile, want, err)
 	}
-	var m ocispec.Manifest
-	if err := sections[blobName(index.Manifests[0].Digest)].decode(&m); err != nil {
-		return ocispec.Manifest{}, nil, fmt.Errorf("reading the manifest: %w", err)
+	if data, err = sections[blobName(want)].document(); err != nil {
+		return Manifest{}, nil, fmt.Errorf("reading the manifest: %w", err)
+	}
+	m, err := ParseManifest(data)
+	if err == nil && m.Digest() != want {
+		err = Damaged("has a manifest that hashes to %s, want %s", m.Digest(), want)
+	}
+	if err != nil {
+		return Manifest{}, nil, fmt.Errorf("the archive %w", err)
 	}
 	var blobs []Blob
-	for _, part := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
-		if err := part.Digest.Validate(); err != nil {
-			return ocispec.Manifest{}, nil, fmt.Errorf("the manifest names the digest %q: %w", part.Digest, err)
-		}
+	for _, part := range m.Parts() {
 		content := sections[blobName(part.Digest)]
 		if content.file == nil {
-			return ocispec.Manifest{}, nil, fmt.Errorf("the archive lacks %s", part.Digest)
+			return Manifest{}, nil, fmt.Errorf("the archive lacks %s", part.Digest)
 		}
 		blobs = append(blobs, Blob{part, content})
 	}
 	return m, blobs, nil
 }
 
-// decode reads a section that is a small document.
-func (s section) decode(value any) error {
+// sectionsOf returns the members of a tar by their names.
+func sectionsOf(file *os.File) (map[string]section, error) {
+	sections := map[string]section{}
+	for archive := tar.NewReader(file); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return sections, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		// The reader of a tar takes from the file no more than it has to.
+		offset, err := file.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return nil, err
+		}
+		sections[header.Name] = section{file, offset, header.Size}
+	}
+}
+
+// document reads a section that is a small document.
+func (s section) document() ([]byte, error) {
 	if s.file == nil {
-		return fs.ErrNotExist
+		return nil, fs.ErrNotExist
 	}
 	if s.size > MaxManifest {
-		return fmt.Errorf("it has %d bytes, more than %d", s.size, MaxManifest)
+		return nil, fmt.Errorf("it has %d bytes, more than %d", s.size, MaxManifest)
 	}
-	return json.NewDecoder(io.NewSectionReader(s.file, s.offset, s.size)).Decode(value)
+	return io.ReadAll(io.NewSectionReader(s.file, s.offset, s.size))
 }
 
 func blobName(d digest.Digest) string {
 	return ocispec.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded()
 }
 
-// WriteArchive writes an image of the layout as an OCI archive, whose bytes depend
-// on the image only: an engine knows it again. The caller has checked the blobs.
-func (l *Layout) WriteArchive(ctx context.Context, path string, m Manifest) (err error) {
+// WriteArchive writes an image, with the blobs that its manifest names, as an OCI
+// archive. Its bytes depend on the image only: an engine knows it again. The caller
+// has checked the blobs.
+func WriteArchive(ctx context.Context, path string, m Manifest, blobs []Blob) (err error) {
 	file, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("creating the archive: %w", err)
@@ -99,30 +117,22 @@ func (l *Layout) WriteArchive(ctx context.Context, path string, m Manifest) (err
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", ocispec.ImageIndexFile, err)
 	}
-	archive := tar.NewWriter(file)
-	for _, small := range []struct {
-		name string
-		data []byte
-	}{
-		{ocispec.ImageLayoutFile, layoutMarker},
-		{ocispec.ImageIndexFile, index},
-		{blobName(m.Digest()), m.Data},
-	} {
-		if err := archive.WriteHeader(archiveHeader(small.name, int64(len(small.data)))); err != nil {
-			return fmt.Errorf("writing the archive: %w", err)
-		}
-		if _, err := archive.Write(small.data); err != nil {
-			return fmt.Errorf("writing the archive: %w", err)
-		}
+	members := []member{
+		{ocispec.ImageLayoutFile, BytesBlob("", layoutMarker)},
+		{ocispec.ImageIndexFile, BytesBlob("", index)},
+		{blobName(m.Digest()), Blob{m.Descriptor(), Bytes(m.Data)}},
 	}
-	written := map[digest.Digest]bool{}
-	for _, part := range m.Parts() {
-		if written[part.Digest] {
+	for _, b := range blobs {
+		members = append(members, member{blobName(b.Digest), b})
+	}
+	archive, written := tar.NewWriter(file), map[string]bool{}
+	for _, member := range members {
+		if written[member.name] {
 			continue
 		}
-		written[part.Digest] = true
-		if err := l.copyPart(ctx, archive, part); err != nil {
-			return err
+		written[member.name] = true
+		if err := member.write(ctx, archive); err != nil {
+			return fmt.Errorf("writing %s to the archive: %w", member.name, err)
 		}
 	}
 	if err := archive.Close(); err != nil {
@@ -131,22 +141,22 @@ func (l *Layout) WriteArchive(ctx context.Context, path string, m Manifest) (err
 	return nil
 }
 
-// copyPart copies a blob into an archive.
-func (l *Layout) copyPart(ctx context.Context, archive *tar.Writer, part ocispec.Descriptor) error {
-	blob, err := files.Open(l.Path(part.Digest))
-	if err != nil {
-		return fmt.Errorf("opening a blob of the store: %w", err)
-	}
-	defer blob.Close()
-	if err := archive.WriteHeader(archiveHeader(blobName(part.Digest), part.Size)); err != nil {
-		return fmt.Errorf("writing the archive: %w", err)
-	}
-	if _, err := files.Copy(ctx, archive, blob); err != nil {
-		return fmt.Errorf("writing the archive: %w", err)
-	}
-	return nil
+// member is a file of an archive.
+type member struct {
+	name string
+	Blob
 }
 
-func archiveHeader(name string, size int64) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatGNU}
+func (m member) write(ctx context.Context, archive *tar.Writer) error {
+	from, err := m.Open(0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	header := tar.Header{Typeflag: tar.TypeReg, Name: m.name, Size: m.Size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatGNU}
+	if err := archive.WriteHeader(&header); err != nil {
+		return err
+	}
+	_, err = files.Copy(ctx, archive, from)
+	return err
 }

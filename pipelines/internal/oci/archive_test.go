@@ -2,6 +2,8 @@ package oci
 
 import (
 	"archive/tar"
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +26,7 @@ func TestReadArchiveWithoutDigests(t *testing.T) {
 				ocispec.ImageIndexFile: `{"manifests":[{"mediaType":"` + ocispec.MediaTypeImageManifest + `","digest":"` + digest + `"}]}`,
 				blobName(good.Digest):  `{"config":{"digest":"none"}}`,
 			} {
-				if err := out.WriteHeader(archiveHeader(name, int64(len(content)))); err != nil {
+				if err := out.WriteHeader(&tar.Header{Name: name, Size: int64(len(content))}); err != nil {
 					t.Fatal(err)
 				}
 				if _, err := out.Write([]byte(content)); err != nil {
@@ -37,9 +39,63 @@ func TestReadArchiveWithoutDigests(t *testing.T) {
 			if _, err := file.Seek(0, 0); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := ReadArchive(file); err == nil || !strings.Contains(err.Error(), `the digest "none"`) {
+			if _, _, err := ReadArchive(file); err == nil || !strings.Contains(err.Error(), `"none"`) {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+func TestArchive(t *testing.T) {
+	m, blobs := small(t)
+	path := filepath.Join(t.TempDir(), "image.tar")
+	// A blob that is given twice is written once.
+	if err := WriteArchive(t.Context(), path, m, append(blobs, blobs[1])); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil || bytes.Count(whole, []byte(blobName(blobs[1].Digest))) != 1 {
+		t.Fatalf("an archive of %d bytes, %v", len(whole), err)
+	}
+	read := func(from, to string) error {
+		if err := os.WriteFile(path, bytes.Replace(whole, []byte(from), []byte(to), 1), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		got, parts, err := ReadArchive(file)
+		if err != nil {
+			return err
+		}
+		if got.Digest() != m.Digest() || len(parts) != 2 || parts[1].Digest != blobs[1].Digest {
+			t.Errorf("read %s with %v, want %s", got.Digest(), parts, m.Digest())
+		}
+		return errors.Join(parts[0].Verify(t.Context()), parts[1].Verify(t.Context()))
+	}
+	if err := read("", ""); err != nil {
+		t.Error(err)
+	}
+	for _, damage := range []struct{ from, to, want string }{
+		{`"manifests":[{`, `"manifests":({`, "reading index.json"},
+		{`"digest":"sha256:`, `"digest":"sha256.`, "names the digest"},
+		{`"config":{`, `"Config":{`, "has a manifest that hashes to"},
+		{"kata\nkata", "kata\nKata", "has a blob of 5000 bytes that hashes to"},
+	} {
+		if err := read(damage.from, damage.to); err == nil || !strings.Contains(err.Error(), damage.want) {
+			t.Errorf("%s: error %v, want one with %q", damage.to, err, damage.want)
+		}
+	}
+	err = WriteArchive(t.Context(), path, m, blobs[:1])
+	if err == nil {
+		whole, err = os.ReadFile(path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := read("", ""); err == nil || !strings.Contains(err.Error(), "the archive lacks "+blobs[1].Digest.String()) {
+		t.Errorf("error %v, want one for the missing layer", err)
 	}
 }

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -25,6 +26,24 @@ type Content interface {
 type Blob struct {
 	ocispec.Descriptor
 	Content
+}
+
+// Verify reads the content. The error is *Damage where it is not what its digest
+// says.
+func (b Blob) Verify(ctx context.Context) error {
+	from, err := b.Open(0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	sum, size, err := files.HashReader(ctx, from)
+	if err != nil {
+		return err
+	}
+	if size != b.Size || sum != b.Digest.Encoded() {
+		return Damaged("has a blob of %d bytes that hashes to sha256:%s, want %d and %s", size, sum, b.Size, b.Digest)
+	}
+	return nil
 }
 
 // File is the content of the file at a path.

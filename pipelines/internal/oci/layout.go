@@ -56,6 +56,14 @@ func (l *Layout) Path(d digest.Digest) string {
 	return filepath.Join(l.Root, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
+// Blobs returns what a manifest of the layout names, the config first.
+func (l *Layout) Blobs(m Manifest) (blobs []Blob) {
+	for _, part := range m.Parts() {
+		blobs = append(blobs, Blob{part, File(l.Path(part.Digest))})
+	}
+	return blobs
+}
+
 // Manifest returns the manifest of a tag. The error is ErrNotFound, or *Damage
 // where the manifest is not whole.
 func (l *Layout) Manifest(ctx context.Context, tag string) (Manifest, error) {

@@ -78,8 +78,9 @@ func ParseManifest(data []byte) (Manifest, error) {
 	return m, nil
 }
 
-// NewManifest returns the manifest of what it says.
+// NewManifest returns the image manifest of what it says.
 func NewManifest(m ocispec.Manifest) (Manifest, error) {
+	m.SchemaVersion, m.MediaType = 2, ocispec.MediaTypeImageManifest
 	data, err := json.Marshal(m)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("encoding a manifest: %w", err)

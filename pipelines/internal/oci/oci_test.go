@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
@@ -39,10 +38,7 @@ func repository(t *testing.T, ref string, transport http.RoundTripper) *Reposito
 func small(t *testing.T) (Manifest, []Blob) {
 	t.Helper()
 	config, layer := BytesBlob(ocispec.MediaTypeEmptyJSON, []byte("{}")), BytesBlob("text/plain", bytes.Repeat([]byte("kata\n"), 1000))
-	m, err := NewManifest(ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		Config: config.Descriptor, Layers: []ocispec.Descriptor{layer.Descriptor},
-	})
+	m, err := NewManifest(ocispec.Manifest{Config: config.Descriptor, Layers: []ocispec.Descriptor{layer.Descriptor}})
 	if err != nil {
 		t.Fatal(err)
 	}

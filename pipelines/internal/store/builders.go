@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
@@ -102,7 +101,7 @@ func (b *Builders) Get(ctx context.Context, id, arch, path string) (image Image,
 		return Image{}, "", err
 	}
 	image, err = builderOf(m)
-	return image, where, errors.Join(err, b.Local.layout(builderRepository).WriteArchive(ctx, path, m))
+	return image, where, errors.Join(err, oci.WriteArchive(ctx, path, m, b.Local.layout(builderRepository).Blobs(m)))
 }
 
 // check hashes a builder of the local store. A damaged one is removed.
@@ -144,9 +143,7 @@ func (b *Builders) Put(ctx context.Context, image Image, path string) (Image, er
 		return Image{}, fmt.Errorf("reading the builder: %w", err)
 	}
 	made := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: ocispec.MediaTypeImageManifest,
-		Config:    oci.Bare(parts.Config),
+		Config: oci.Bare(parts.Config),
 		Annotations: map[string]string{
 			idAnnotation: image.ID, archAnnotation: image.Arch, baseAnnotation: image.Base,
 		},

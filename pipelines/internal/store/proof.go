@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
@@ -60,8 +59,6 @@ func (s *Store) PutProof(ctx context.Context, artifact Artifact, proof []byte) e
 	layer := oci.BytesBlob(proofType, proof)
 	empty := oci.BytesBlob(ocispec.MediaTypeEmptyJSON, ocispec.DescriptorEmptyJSON.Data)
 	m, err := oci.NewManifest(ocispec.Manifest{
-		Versioned:    specs.Versioned{SchemaVersion: 2},
-		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: proofType,
 		Config:       empty.Descriptor,
 		Layers:       []ocispec.Descriptor{layer.Descriptor},

@@ -66,11 +66,8 @@ func (r *Registry) sendArtifact(ctx context.Context, ref Ref, from *Store) (oci.
 
 // blobs returns what a manifest of a layout names, the first layer last: what is
 // small comes first, so that a failure comes early.
-func (s *Store) blobs(name string, m oci.Manifest) (blobs []oci.Blob) {
-	l := s.layout(name)
-	for _, part := range m.Parts() {
-		blobs = append(blobs, oci.Blob{Descriptor: part, Content: oci.File(l.Path(part.Digest))})
-	}
+func (s *Store) blobs(name string, m oci.Manifest) []oci.Blob {
+	blobs := s.layout(name).Blobs(m)
 	return append(append(blobs[:1:1], blobs[2:]...), blobs[1])
 }
 

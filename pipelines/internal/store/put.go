@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
@@ -37,8 +36,6 @@ func (s *Store) Put(ctx context.Context, put Put) (Artifact, error) {
 		blobs, layers = append(blobs, b), append(layers, b.Descriptor)
 	}
 	m, err := oci.NewManifest(ocispec.Manifest{
-		Versioned:    specs.Versioned{SchemaVersion: 2},
-		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: artifactType,
 		Config:       recipe.Descriptor,
 		Layers:       slices.Insert(layers, 1, record.Descriptor),

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
@@ -139,8 +138,6 @@ func (r *Registry) PushSource(ctx context.Context, hash, title, path string) (pu
 	}
 	layer.Annotations = map[string]string{ocispec.AnnotationTitle: title}
 	m, err := oci.NewManifest(ocispec.Manifest{
-		Versioned:    specs.Versioned{SchemaVersion: 2},
-		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: sourceType,
 		Config:       ocispec.DescriptorEmptyJSON,
 		Layers:       []ocispec.Descriptor{layer},
