@@ -1,19 +1,21 @@
 package debian
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // Bootstrapper makes builder bases with mmdebstrap.
@@ -33,13 +35,13 @@ type Bootstrapper struct {
 func (b *Bootstrapper) Base(ctx context.Context, suite, debArch string, epoch int, log io.Writer) (path, digest string, err error) {
 	arch, ok := architectures[debArch]
 	if !ok {
-		return "", "", fmt.Errorf("no builder base for the Debian architecture %q; known ones are %s", debArch, knownArches())
+		return "", "", fmt.Errorf("no builder base for the Debian architecture %q; known ones are %s", debArch, strings.Join(slices.Sorted(maps.Keys(architectures)), ", "))
 	}
 	if !packageName.MatchString(suite) {
 		return "", "", fmt.Errorf("%q is not the name of a Debian suite; correct the builder", suite)
 	}
 	path = filepath.Join(b.Dir, fmt.Sprintf("base-%s-%s-%d.tar", suite, debArch, epoch))
-	unlock, err := lock(ctx, path+".lock")
+	unlock, err := files.Lock(ctx, path+".lock", files.Waiting{})
 	if err != nil {
 		return "", "", err
 	}
@@ -72,11 +74,11 @@ func replace(ctx context.Context, path string, args []string, arch string, log i
 		return "", fmt.Errorf("making a work folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	made, err := mmdebstrap(ctx, filepath.Join(work, "layer.tar"), args, log)
-	if err != nil {
+	layer := filepath.Join(work, "layer.tar")
+	if err := mmdebstrap(ctx, layer, args, log); err != nil {
 		return "", err
 	}
-	return keep(ctx, path, work, made, arch)
+	return keep(ctx, path, layer, arch)
 }
 
 // arguments returns those that have mmdebstrap write a base to its output.
@@ -102,37 +104,23 @@ func (b *Bootstrapper) arguments(ctx context.Context, suite, debArch string) ([]
 }
 
 // mmdebstrap writes a layer to path.
-func mmdebstrap(ctx context.Context, path string, args []string, log io.Writer) (layer, error) {
+func mmdebstrap(ctx context.Context, path string, args []string, log io.Writer) error {
 	file, err := os.Create(path)
 	if err != nil {
-		return layer{}, fmt.Errorf("creating the layer: %w", err)
+		return fmt.Errorf("creating the layer: %w", err)
 	}
 	defer file.Close()
-	hash, printed := sha256.New(), &tail{}
+	var printed bytes.Buffer
 	cmd := command.New(ctx, "mmdebstrap", args...)
 	cmd.Env = append(cmd.Env, "LC_ALL=C.UTF-8", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", created.Unix()))
-	cmd.Stdout = io.MultiWriter(file, hash)
-	cmd.Stderr = io.MultiWriter(log, printed)
+	cmd.Stdout, cmd.Stderr = file, io.MultiWriter(log, &printed)
 	if err := cmd.Run(); errors.Is(err, exec.ErrNotFound) {
-		return layer{}, fmt.Errorf("%w; apt-get install mmdebstrap", err)
+		return fmt.Errorf("%w; apt-get install mmdebstrap", err)
 	} else if err != nil {
-		return layer{}, command.Failure(ctx, cmd, err, printed.text)
-	}
-	size, err := file.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return layer{}, fmt.Errorf("measuring the layer: %w", err)
+		return command.Failure(ctx, cmd, err, printed.String())
 	}
 	if err := file.Close(); err != nil {
-		return layer{}, fmt.Errorf("closing the layer: %w", err)
+		return fmt.Errorf("closing the layer: %w", err)
 	}
-	return layer{Path: path, SHA256: hex.EncodeToString(hash.Sum(nil)), Size: size}, nil
-}
-
-// tail keeps the end of what is written to it.
-type tail struct{ text string }
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.text += string(p)
-	t.text = t.text[max(0, len(t.text)-2048):]
-	return len(p), nil
+	return nil
 }

@@ -36,7 +36,7 @@ func bootstraps(t *testing.T, dir string) []string {
 }
 
 // readImage checks an OCI archive as a reader of one would, and returns its layer.
-func readImage(t *testing.T, path, want string) []byte {
+func readImage(t *testing.T, path, want, arch string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -74,7 +74,7 @@ func readImage(t *testing.T, path, want string) []byte {
 	}
 	decode(t, blob(index.Manifests[0]), &manifest)
 	decode(t, blob(manifest.Config), &config)
-	if p := config.Platform; p.OS != "linux" || p.Architecture != index.Manifests[0].Platform.Architecture {
+	if p := config.Platform; p.OS != "linux" || p.Architecture != arch {
 		t.Errorf("platform %+v", p)
 	}
 	if len(manifest.Layers) != 1 || !slices.Equal(config.RootFS.DiffIDs, []digest.Digest{manifest.Layers[0].Digest}) {
@@ -98,7 +98,7 @@ func TestBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if layer := readImage(t, path, digest); string(layer) != "a layer" {
+	if layer := readImage(t, path, digest, "arm64"); string(layer) != "a layer" {
 		t.Errorf("layer %q", layer)
 	}
 	if !strings.Contains(log.String(), "running apt-get update") {
@@ -126,10 +126,19 @@ func TestBase(t *testing.T) {
 
 func TestDamagedBase(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, path string){
-		"bytes":     func(t *testing.T, path string) { write(t, path, "x") },
-		"no file":   func(t *testing.T, path string) { remove(t, path) },
-		"no record": func(t *testing.T, path string) { remove(t, path+".json") },
-		"record":    func(t *testing.T, path string) { write(t, path+".json", "{") },
+		"bytes":   func(t *testing.T, path string) { write(t, path, "x") },
+		"empty":   func(t *testing.T, path string) { write(t, path, "") },
+		"no file": func(t *testing.T, path string) { remove(t, path) },
+		"a cut": func(t *testing.T, path string) {
+			if err := os.Truncate(path, 4000); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"index":    func(t *testing.T, path string) { replaceText(t, path, `"manifests":[{`, `"manifests":({`) },
+		"digest":   func(t *testing.T, path string) { replaceText(t, path, `"digest":"sha256:`, `"digest":"sha256.`) },
+		"manifest": func(t *testing.T, path string) { replaceText(t, path, `"config":{`, `"Config":{`) },
+		"config":   func(t *testing.T, path string) { replaceText(t, path, "/bin/sh", "/bin/ls") },
+		"layer":    func(t *testing.T, path string) { replaceText(t, path, "a layer", "a later") },
 		"leftovers": func(t *testing.T, path string) {
 			remove(t, path)
 			if err := os.MkdirAll(path+".work/x", 0o755); err != nil {
@@ -148,12 +157,40 @@ func TestDamagedBase(t *testing.T) {
 			if _, again, err := b.Base(t.Context(), "trixie", "amd64", 1, io.Discard); err != nil || again != digest {
 				t.Errorf("made again: %s, %v, want %s", again, err, digest)
 			}
-			readImage(t, path, digest)
+			readImage(t, path, digest, "amd64")
 			if calls := bootstraps(t, dir); len(calls) != 2 {
 				t.Errorf("%d calls, want 2", len(calls))
 			}
 		})
 	}
+}
+
+// The digest of a base is recorded with what is built on it, and so is the same
+// for the same packages, whatever writes the image.
+func TestDigestsOfBases(t *testing.T) {
+	program(t, "mmdebstrap", fakeMmdebstrap)
+	b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
+	for arch, want := range map[string]string{
+		"amd64":   "sha256:465e486f462b7831b64295b05714e3326827463d688ba8f222565143d5763d01",
+		"arm64":   "sha256:67b8537f9a99ededb5c91873a122dd9094d5feeb4d7a0a8425548f0216944365",
+		"ppc64el": "sha256:276a1874043d481b1c3f06009c66d000f2b43211271945abb7e23ddbfbbabf7f",
+		"riscv64": "sha256:9904f4d09d089b127bea81de7415bc3efaa37cf15f8428551252f40e1c61b450",
+		"s390x":   "sha256:9199c45f25e030cd67c9a7a883c32c55990fa18362b1d8fc25a734101c043303",
+	} {
+		if _, got, err := b.Base(t.Context(), "trixie", arch, 1, io.Discard); err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", arch, got, err, want)
+		}
+	}
+}
+
+// replaceText changes the first occurrence of a text in a file.
+func replaceText(t *testing.T, path, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil || !bytes.Contains(data, []byte(from)) {
+		t.Fatalf("%q is not in %s: %v", from, path, err)
+	}
+	write(t, path, strings.Replace(string(data), from, to, 1))
 }
 
 func remove(t *testing.T, path string) {

@@ -11,7 +11,6 @@ import (
 	"regexp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // keyring holds the keys of the Debian archive, on Ubuntu as well.
@@ -29,9 +28,4 @@ func output(ctx context.Context, dir, program string, args ...string) ([]byte, e
 		return nil, command.Failure(ctx, cmd, err, stderr.String())
 	}
 	return stdout.Bytes(), nil
-}
-
-// lock takes a file lock, waiting for other processes until ctx ends.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	return files.Lock(ctx, path, files.Waiting{})
 }

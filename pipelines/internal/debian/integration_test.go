@@ -45,7 +45,7 @@ func TestBootstrapTrixie(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &log)
 	}
-	layer := readImage(t, path, digest)
+	layer := readImage(t, path, digest, "amd64")
 	files := map[string]string{}
 	archive := tar.NewReader(bytes.NewReader(layer))
 	for {

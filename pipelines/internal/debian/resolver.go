@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
@@ -42,7 +43,7 @@ func (r *Resolver) Source(ctx context.Context, pkg, version, suite, file string)
 	if err != nil {
 		return Archive{}, fmt.Errorf("finding the private apt root: %w", err)
 	}
-	unlock, err := lock(ctx, root+".lock")
+	unlock, err := files.Lock(ctx, root+".lock", files.Waiting{})
 	if err != nil {
 		return Archive{}, err
 	}
