@@ -144,7 +144,7 @@ func (o verifyOptions) host(ws *workspace.Workspace, name string) host.Host {
 	return h
 }
 
-// record stores the proof of an artifact.
+// record stores the proof of an artifact, unless it has one that says the same.
 func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspace, artifact store.Artifact, r *report.Report) error {
 	version, err := ws.Version()
 	if err != nil {
@@ -158,11 +158,16 @@ func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspa
 		subject.Outputs[output.Name] = output.Digest
 	}
 	runner := report.Runner{By: report.Who(a.Getenv), Program: version, Arch: string(catalog.HostArch()), Accelerator: o.accel}
-	proof, err := report.Proof{Version: report.ProofVersion, Subject: subject, Checks: r.Checks, Required: o.require, Runner: runner}.Encode()
+	proof := report.Proof{Version: report.ProofVersion, Subject: subject, Checks: r.Checks, Required: o.require, Runner: runner}
+	there, err := ws.Store.Proofs(ctx, artifact)
+	if err != nil || !proof.Adds(there) {
+		return err
+	}
+	data, err := proof.Encode()
 	if err != nil {
 		return err
 	}
-	return ws.Store.PutProof(ctx, artifact, proof)
+	return ws.Store.PutProof(ctx, artifact, data)
 }
 
 // sawLines is how many lines of one check a table shows.

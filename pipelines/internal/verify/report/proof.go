@@ -124,6 +124,19 @@ func Accept(proofs [][]byte, subject Subject, required ...string) error {
 	return fmt.Errorf("no proof that passed: %w", errors.Join(problems...))
 }
 
+// Adds reports whether a proof says more than the encoded ones that an artifact has
+// already: CI verifies an unchanged artifact in every run, and a second proof of the
+// same checks only makes the list of proofs longer. A failure always adds.
+func (p Proof) Adds(there [][]byte) bool {
+	var passed []string
+	for _, c := range p.Checks {
+		if c.Verdict == Passed {
+			passed = append(passed, c.Name)
+		}
+	}
+	return !p.Passed() || Accept(there, p.Subject, passed...) != nil
+}
+
 func (p Proof) accept(subject Subject, required []string) error {
 	if !p.same(subject) {
 		return fmt.Errorf("the proof by %s is for %s %s with digest %s", p.Runner.By, p.Asset, p.Arch, p.Tarball)

@@ -129,3 +129,31 @@ func TestAccept(t *testing.T) {
 		})
 	}
 }
+
+// TestAdds guards against lists of proofs that grow with every run of CI.
+func TestAdds(t *testing.T) {
+	data, err := proof(sample(), one).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := [][]byte{data}
+	more, bad := sample(), sample()
+	more.Checks = more.Checks[:2]
+	more.Pass("boot", "up")
+	bad.Fail("symbols", "none")
+	elsewhere := proof(sample(), one)
+	elsewhere.Runner.By = "CI"
+	for name, test := range map[string]struct {
+		proof report.Proof
+		want  bool
+	}{
+		"the same by another": {elsewhere, false},
+		"a check more":        {proof(more, one), true},
+		"a failure":           {proof(bad, one), true},
+		"another tarball":     {proof(sample(), two), true},
+	} {
+		if got := test.proof.Adds(there); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
