@@ -46,7 +46,7 @@ func (r *Repository) remote(ctx context.Context) *remote.Repository {
 // ErrNotFound, *Damage or *Failure, or the context's.
 func (r *Repository) Manifest(ctx context.Context, reference string) (Manifest, error) {
 	doing := "looking up " + reference
-	response, err := r.ask(ctx, http.MethodGet, "manifests/"+reference, "")
+	response, err := r.ask(ctx, http.MethodGet, "manifests/"+reference)
 	if err != nil {
 		return Manifest{}, r.failed(ctx, doing, err)
 	}
@@ -83,20 +83,21 @@ var manifestTypes = strings.Join([]string{
 	"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json",
 }, ", ")
 
-// ask performs a request that only reads: all of it, or a range.
-func (r *Repository) ask(ctx context.Context, method, path, ranged string) (*http.Response, error) {
-	ctx = auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull)
-	request, err := http.NewRequestWithContext(ctx, method, r.url(ctx, path), http.NoBody)
+// ask performs a request that only reads.
+func (r *Repository) ask(ctx context.Context, method, path string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(r.reading(ctx), method, r.url(ctx, path), http.NoBody)
 	if err != nil {
 		return nil, err
 	}
 	if strings.HasPrefix(path, "manifests/") {
 		request.Header.Set("Accept", manifestTypes)
 	}
-	if ranged != "" {
-		request.Header.Set("Range", ranged)
-	}
 	return r.host.Do(request)
+}
+
+// reading returns the context of requests that only read.
+func (r *Repository) reading(ctx context.Context) context.Context {
+	return auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull)
 }
 
 // url returns the address of a path of the repository.
@@ -136,12 +137,15 @@ func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) er
 
 // retrying reports that something is tried again.
 func (r *Repository) retrying(doing string, err error) {
-	r.client.options.Report.Note("registry", fmt.Sprintf("%s: %s (%s): trying again", doing, r, Reason(err)))
+	r.Note(fmt.Sprintf("%s: %s (%s): trying again", doing, r, Reason(err)))
 }
+
+// Note reports something about the registry.
+func (r *Repository) Note(text string) { r.client.options.Report.Note("registry", text) }
 
 // Has tells whether the repository has a blob.
 func (r *Repository) Has(ctx context.Context, d ocispec.Descriptor) (bool, error) {
-	response, err := r.ask(ctx, http.MethodHead, "blobs/"+d.Digest.String(), "")
+	response, err := r.ask(ctx, http.MethodHead, "blobs/"+d.Digest.String())
 	if err != nil {
 		return false, r.failed(ctx, "looking for a blob", err)
 	}
@@ -213,7 +217,7 @@ func (r *Repository) Read(ctx context.Context, d ocispec.Descriptor, limit int64
 		return nil, Damaged("has a document of %d bytes, more than %d", d.Size, limit)
 	}
 	var data bytes.Buffer
-	if err := r.Fetch(ctx, d, NewSink(&data, nil)); err != nil {
+	if err := r.Fetch(ctx, d, &data, nil); err != nil {
 		return nil, err
 	}
 	return data.Bytes(), nil

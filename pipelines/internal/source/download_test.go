@@ -41,7 +41,7 @@ func TestDroppedConnection(t *testing.T) {
 				drop(w)
 			}
 			return false
-		}, []string{"", rangeFrom(half)}, []string{"dropped"}},
+		}, []string{"", rangeFrom(half)}, []string{"broke off"}},
 		"restarts without range support": {func(n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 0 {
 				drop(w)
@@ -49,7 +49,7 @@ func TestDroppedConnection(t *testing.T) {
 			w.Header().Set("ETag", etag)
 			_, _ = w.Write(content)
 			return true
-		}, []string{"", rangeFrom(half)}, []string{"dropped"}},
+		}, []string{"", rangeFrom(half)}, []string{"broke off"}},
 		"resumes without a validator": {func(n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 0 {
 				w.Header().Set("Content-Length", fmt.Sprint(len(content)))
@@ -57,7 +57,7 @@ func TestDroppedConnection(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			}
 			return false
-		}, []string{"", rangeFrom(half)}, []string{"dropped"}},
+		}, []string{"", rangeFrom(half)}, []string{"broke off"}},
 		"restarts when the file changed": {func(n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 0 {
 				w.Header().Set("ETag", `"v0"`)
@@ -67,7 +67,7 @@ func TestDroppedConnection(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			}
 			return false
-		}, []string{"", rangeFrom(half), ""}, []string{"dropped", "do not fit"}},
+		}, []string{"", rangeFrom(half), ""}, []string{"broke off", "do not fit"}},
 		"before an answer": {func(n int, _ http.ResponseWriter, _ *http.Request) bool {
 			if n == 0 {
 				panic(http.ErrAbortHandler)
@@ -202,7 +202,7 @@ func TestShortWithoutLength(t *testing.T) {
 	upstream.Size = int64(len(content))
 	got, err := f.Fetch(t.Context(), linux(upstream), n.stage())
 	wantFetched(t, f, got, err, "upstream")
-	n.want(t, "dropped")
+	n.want(t, "broke off")
 }
 
 func TestCancel(t *testing.T) {

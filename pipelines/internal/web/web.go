@@ -8,9 +8,9 @@
 // credentials go to their own site only, and never unencrypted to another machine.
 //
 // It is an http.RoundTripper, so that clients of others, such as that of
-// oras-go, can stand on it. It leaves out what needs to know the content:
-// resuming a download or an upload is up to the caller, who finds here what
-// failed for now (Temporary) and how long to wait (Pace).
+// oras-go, can stand on it. A Download reads content of a known hash, and resumes.
+// It leaves out what needs to know the service: resuming an upload is up to the
+// caller, who finds here what failed for now (Temporary) and how long to wait (Pace).
 package web
 
 import (

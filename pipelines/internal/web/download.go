@@ -1,0 +1,296 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+// chunk is how much is read from a connection at once, in bytes. With a mebibyte
+// the kernel takes twice the time to find room in its page cache: see
+// registry_bench_test.go.
+const chunk = 128 << 10
+
+// MaxUnsized is the largest content whose size is not declared, in bytes.
+const MaxUnsized = 16 << 30
+
+// Download reads content of a known hash. It hashes what it writes, so that
+// nothing is read twice, and a lost connection costs only what was not read yet.
+type Download struct {
+	Client interface {
+		Do(*http.Request) (*http.Response, error)
+	}
+	// URL is where the content is. It may have credentials in it.
+	URL string
+	// SHA256 is the hash of the content, Size its length in bytes; -1 if unknown.
+	SHA256 string
+	Size   int64
+	// Stage shows how far the download is, What names it in notes.
+	Stage *progress.Stage
+	What  string
+	Notes interface{ Note(text string) }
+	// Pace has the waits, and Tries: how often the download is tried without any progress.
+	Pace Pace
+	// Impatient gives up a server that stalls: there may be another.
+	Impatient bool
+
+	// Done is how many bytes were taken in.
+	Done int64
+
+	to   io.Writer
+	hash hash.Hash
+	// pieced is true where the bytes came in more than one answer.
+	pieced bool
+}
+
+// Unavailable is the error of a server that does not give the content.
+type Unavailable struct {
+	// Err says why, Response is what the server answered instead, or nil.
+	Err      error
+	Response *http.Response
+}
+
+func (u *Unavailable) Error() string { return Reason(u.Err) }
+
+// Unwrap returns the cause.
+func (u *Unavailable) Unwrap() error { return u.Err }
+
+// Mismatch is the error of a server that gives other content than declared.
+type Mismatch struct {
+	Size int64
+	// SHA256 is "" where the size alone is wrong.
+	SHA256 string
+}
+
+func (m *Mismatch) Error() string {
+	return fmt.Sprintf("got %d bytes with sha256 %q", m.Size, m.SHA256)
+}
+
+var errAddress = errors.New("invalid address")
+
+// lost is a connection that ended early.
+type lost struct{ error }
+
+// File reads the content into the file at path, which appears where it is whole.
+// What is under way is in the file partial, and resumed by the next call, of any
+// process: the caller sees to it that there is one at a time. A disk that is full,
+// and bytes that are wrong, leave nothing.
+func (d *Download) File(ctx context.Context, path, partial string, mode fs.FileMode) error {
+	file, err := d.open(ctx, partial)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(d.run(ctx), file.Close()); err != nil {
+		if files.IsFull(err) || errors.As(err, new(*Mismatch)) || d.Done == 0 {
+			err = errors.Join(err, os.Remove(partial))
+		}
+		return err
+	}
+	if err := errors.Join(os.Chmod(partial, mode), os.MkdirAll(filepath.Dir(path), 0o755), os.Rename(partial, path)); err != nil {
+		return fmt.Errorf("finishing a download: %w", err)
+	}
+	return nil
+}
+
+// open opens a partial file and takes in what is there already. One that is
+// not a regular file, or too long, is begun again.
+func (d *Download) open(ctx context.Context, path string) (*os.File, error) {
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if info, missing := os.Lstat(path); missing == nil && !info.Mode().IsRegular() {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("preparing a download: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("creating a download: %w", err)
+	}
+	d.to, d.hash = file, sha256.New()
+	d.Done, err = io.Copy(d.hash, files.Reader(ctx, file))
+	d.pieced = d.Done > 0
+	if err == nil && d.Done > d.limit() {
+		err = d.restart()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("reading a partial download: %w", err), file.Close())
+	}
+	return file, nil
+}
+
+func (d *Download) limit() int64 {
+	if d.Size < 0 {
+		return MaxUnsized
+	}
+	return d.Size
+}
+
+// To reads the content into a buffer, a pipe, or io.Discard.
+func (d *Download) To(ctx context.Context, to io.Writer) error {
+	d.to, d.hash = to, sha256.New()
+	return d.run(ctx)
+}
+
+// restart forgets what was taken in.
+func (d *Download) restart() (err error) {
+	d.hash.Reset()
+	d.Done, d.pieced = 0, false
+	switch to := d.to.(type) {
+	case *os.File:
+		if err = to.Truncate(0); err == nil {
+			_, err = to.Seek(0, io.SeekStart)
+		}
+	case *bytes.Buffer:
+		to.Reset()
+	case *io.PipeWriter:
+		err = errors.New("what was read cannot be taken back")
+	}
+	return err
+}
+
+// run takes in what is missing, and checks the whole. If one of several pieces
+// is wrong, nothing says which: all are read again.
+func (d *Download) run(ctx context.Context) error {
+	err := d.complete(ctx)
+	if d.pieced && errors.As(err, new(*Mismatch)) {
+		d.Stage.Note(d.What + ": the pieces do not fit together, starting again")
+		if err = d.restart(); err == nil {
+			err = d.complete(ctx)
+		}
+	}
+	return err
+}
+
+// complete takes up lost connections again until the content is whole.
+func (d *Download) complete(ctx context.Context) error {
+	for failures, furthest := 0, d.Done; ; {
+		err := d.attempt(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == nil {
+			if sum := hex.EncodeToString(d.hash.Sum(nil)); sum != d.SHA256 {
+				return &Mismatch{d.Done, sum}
+			}
+			return nil
+		}
+		var off lost
+		if !errors.As(err, &off) {
+			return err
+		}
+		if d.Done-furthest >= chunk {
+			failures, furthest = 0, d.Done
+		}
+		if failures++; failures >= d.Pace.Tries || d.Impatient && errors.Is(off.error, ErrStalled) {
+			return &Unavailable{Err: off.error}
+		}
+		of := ""
+		if d.Size >= 0 {
+			of = fmt.Sprintf(" of %d", d.Size)
+		}
+		d.Notes.Note(fmt.Sprintf("%s broke off after %d%s bytes (%s): resuming", d.What, d.Done, of, Reason(off.error)))
+		if err := d.Pace.Rest(ctx, d.Pace.Backoff(failures)); err != nil {
+			return err
+		}
+		d.pieced = d.Done > 0
+	}
+}
+
+// attempt asks once for what is missing, and takes it in.
+func (d *Download) attempt(ctx context.Context) error {
+	if d.Done == d.Size && d.Done > 0 {
+		return nil
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL, http.NoBody)
+	if err != nil {
+		return &Unavailable{Err: errAddress}
+	}
+	// The hash is that of the bytes as they are.
+	request.Header.Set("Accept-Encoding", "identity")
+	if d.Done > 0 {
+		last := ""
+		if d.Size > 0 {
+			last = strconv.FormatInt(d.Size-1, 10)
+		}
+		request.Header.Set("Range", fmt.Sprintf("bytes=%d-%s", d.Done, last))
+	}
+	response, err := d.Client.Do(request)
+	if err != nil {
+		return &Unavailable{Err: err}
+	}
+	defer func() { _ = response.Body.Close() }()
+	asked := d.Done
+	switch code, begin := response.StatusCode, fmt.Sprintf("bytes %d-", asked); {
+	case code == http.StatusOK:
+		if d.Done > 0 {
+			err = d.restart()
+		}
+	case code == http.StatusRequestedRangeNotSatisfiable && d.Done > 0 && d.Size < 0:
+		return nil // There is nothing after what is here.
+	case code == http.StatusRequestedRangeNotSatisfiable, code == http.StatusPartialContent && !strings.HasPrefix(response.Header.Get("Content-Range"), begin):
+		if err = d.restart(); err == nil {
+			err = lost{fmt.Errorf("%s for the range from %d", StatusText(code), asked)}
+		}
+	case code != http.StatusPartialContent:
+		return &Unavailable{fmt.Errorf("the server answered %s", StatusText(code)), response}
+	}
+	if err != nil {
+		return err
+	}
+	return d.take(response)
+}
+
+// take reads an answer to its end, or that of the content.
+func (d *Download) take(response *http.Response) error {
+	total := d.Size
+	if response.ContentLength >= 0 {
+		total = d.Done + response.ContentLength
+	}
+	if d.Size >= 0 && total > d.Size {
+		return &Mismatch{Size: total}
+	}
+	if file, ok := d.to.(*os.File); ok {
+		if err := files.Room(filepath.Dir(file.Name()), total-d.Done); err != nil {
+			return err
+		}
+	}
+	for buffer := make([]byte, min(chunk, max(d.limit()-d.Done, 1))); d.Done < d.limit(); {
+		n, err := response.Body.Read(buffer[:min(int64(len(buffer)), d.limit()-d.Done)])
+		if _, err := d.to.Write(buffer[:n]); err != nil {
+			return fmt.Errorf("writing a download: %w", err)
+		}
+		d.hash.Write(buffer[:n])
+		d.Done += int64(n)
+		d.Stage.Bytes(d.Done, max(total, 0))
+		switch {
+		case err == nil || d.Done == d.Size:
+		case !errors.Is(err, io.EOF):
+			return lost{err}
+		case d.Done < d.Size && total == d.Size:
+			// Without a length in the answer, a break looks like an end.
+			return lost{io.ErrUnexpectedEOF}
+		default:
+			return nil
+		}
+	}
+	if d.Size < 0 {
+		return &Mismatch{Size: d.Done}
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+)
+
+// A server that sends another range than it was asked for is asked for everything;
+// what a partial file holds is kept for as long as nothing is wrong.
+func TestDownload(t *testing.T) {
+	content := bytes.Repeat([]byte("kata\n"), 1000)
+	sum := sha256.Sum256(content)
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}
+	for name, test := range map[string]struct {
+		handlers []http.HandlerFunc
+		asked    int64
+		// left is the size of the partial file, -1 for none.
+		left int64
+	}{
+		"resumed":       {[]http.HandlerFunc{serve}, 1, -1},
+		"another range": {[]http.HandlerFunc{status(206, "Content-Range", "bytes 0-9/5000"), serve}, 2, -1},
+		"refused":       {[]http.HandlerFunc{status(403)}, 1, 1000},
+		"too long":      {[]http.HandlerFunc{status(200, "Content-Length", "5001")}, 1, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var q quick
+			server, asked := answers(t, test.handlers...)
+			dir := t.TempDir()
+			path, partial := filepath.Join(dir, "whole"), filepath.Join(dir, "partial")
+			if err := os.WriteFile(partial, content[:1000], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			pace := q.pace()
+			pace.Tries = 3
+			d := Download{
+				Client: NewClient(Options{Pace: pace}), URL: server.URL, SHA256: hex.EncodeToString(sum[:]), Size: 5000,
+				Notes: (*progress.Stage)(nil), Pace: pace,
+			}
+			err := d.File(t.Context(), path, partial, 0o444)
+			if whole := name == "resumed" || name == "another range"; whole != (err == nil) {
+				t.Errorf("got %v", err)
+			} else if got, _ := os.ReadFile(path); whole && !bytes.Equal(got, content) {
+				t.Errorf("the file has %d bytes", len(got))
+			}
+			left := int64(-1)
+			if info, err := os.Stat(partial); !errors.Is(err, os.ErrNotExist) {
+				left = info.Size()
+			}
+			if left != test.left || asked.Load() != test.asked {
+				t.Errorf("%d bytes are left after %d requests, want %d after %d", left, asked.Load(), test.left, test.asked)
+			}
+		})
+	}
+}
