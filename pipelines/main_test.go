@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 			return os.CopyFS(env.WorkDir, os.DirFS(filepath.Join("testdata", "tree")))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"prefill": prefill, "tags": tags, "pack": pack,
+			"prefill": prefill, "prove": prove, "tags": tags, "pack": pack,
 		},
 	})
 }
@@ -77,6 +77,17 @@ func prefill(ts *testscript.TestScript, neg bool, args []string) {
 		Tarball: ts.MkAbs(args[1]), Recipe: canonical, Record: []byte("{}"),
 	})
 	ts.Check(err)
+}
+
+// prove ASSET stores a proof of the artifact of an asset's key, as if it had been verified.
+func prove(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: prove ASSET")
+	}
+	s := store.Open(filepath.Join(ts.Getenv("KATA_PIPELINES_CACHE"), "store"), nil)
+	artifact, err := s.Get(context.Background(), store.Ref{Asset: args[0], Arch: "x86_64", Key: plan(ts, args[0]).Key})
+	ts.Check(err)
+	ts.Check(proveArtifact(s, artifact))
 }
 
 // tags REPOSITORY prints its tags in the registry.

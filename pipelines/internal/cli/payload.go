@@ -41,6 +41,8 @@ type imageFlags struct {
 	requireBase bool
 	installer   string
 	json        bool
+	// proven demands a proof of each component, as a release does.
+	proven bool
 }
 
 func (o *imageFlags) add(a *app, flags *pflag.FlagSet) {
@@ -107,6 +109,9 @@ func (o imageFlags) components(ctx context.Context, ws *workspace.Workspace, d d
 	found, err := release.Find(ctx, ws, d.names, d.arch)
 	if err == nil {
 		err = release.Missing(found)
+	}
+	if err == nil && o.proven {
+		err = errors.Join(release.Prove(ctx, ws.Store, found), release.Unproven(found))
 	}
 	if err != nil {
 		return nil, err

@@ -117,6 +117,9 @@ func runPayloadPush(ctx context.Context, a *app, ws *workspace.Workspace, o payl
 	if version != "" && len(o.assets) > 0 {
 		return usage(errors.New("--asset: a release has all assets of the release set " + workspace.PayloadSet + ": leave it out, or push without --release"))
 	}
+	if o.proven = version != ""; o.proven && o.from != "" {
+		return usage(errors.New("--from: a release is made of verified artifacts, and the tarballs of a folder have no proof: leave it out, or push without --release"))
+	}
 	options, err := o.tags.options(to, payload.ImageTags(d.labels.Revision, version, d.arch.GoArch()))
 	if err != nil {
 		return err

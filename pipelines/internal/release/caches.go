@@ -84,8 +84,8 @@ func versionOf(pins *versions.File, asset catalog.Asset) string {
 	return strings.Join(found, ", ")
 }
 
-// prove looks for a proof of each artifact that passed.
-func prove(ctx context.Context, from *store.Tiered, components []Component) error {
+// Prove looks for a proof of each artifact that passed; Unproven lists those without.
+func Prove(ctx context.Context, from *store.Tiered, components []Component) error {
 	for i, c := range components {
 		if c.State != build.Hit {
 			continue

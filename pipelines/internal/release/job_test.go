@@ -95,7 +95,7 @@ func (r *jobRig) fill(ctx context.Context) error {
 			r.Components = append(r.Components, c)
 		}
 	}
-	return prove(ctx, r.Store, r.Components)
+	return Prove(ctx, r.Store, r.Components)
 }
 
 // put packs an asset and puts it into the store.

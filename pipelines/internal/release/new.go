@@ -59,7 +59,7 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 		}
 		j.Components = append(j.Components, found...)
 	}
-	if err := prove(ctx, ws.Store, j.Components); err != nil {
+	if err := Prove(ctx, ws.Store, j.Components); err != nil {
 		return nil, err
 	}
 	var dirty error

@@ -92,7 +92,7 @@ func TestNothingIsBuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Components[0].required = []string{"boot", "mount"}
-	if err := prove(t.Context(), r.Store, r.Components); err != nil {
+	if err := Prove(t.Context(), r.Store, r.Components); err != nil {
 		t.Fatal(err)
 	}
 	if err := Unproven(r.on(catalog.X86_64)); err == nil || !strings.Contains(err.Error(), `unproven: one: no proof that passed: the proof by : the required check "mount" did not run`) {
