@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
@@ -88,7 +85,12 @@ func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, 
 	}
 	options.RequireBase, options.Remote = o.requireBase, remote(a, ws)
 	var err error
-	if options.Components, err = o.components(ctx, ws, d); err != nil {
+	if o.from != "" {
+		options.Components, err = image.ComponentsIn(ctx, ws, o.from)
+	} else {
+		options.Components, err = image.Components(ctx, ws, o.proven)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", making, err)
 	}
 	stage := ws.Report.Stage("payload", "hash")
@@ -98,49 +100,6 @@ func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, 
 		return nil, fmt.Errorf("%s: %w", making, err)
 	}
 	return built, nil
-}
-
-// components finds the tarballs: in a folder, or in the caches by the keys of the
-// tree.
-func (o imageFlags) components(ctx context.Context, ws *workspace.Workspace, d described) (components []payload.Component, err error) {
-	if o.from != "" {
-		return fromFolder(ctx, ws, o.from, d)
-	}
-	found, err := release.Find(ctx, ws, d.names, d.arch)
-	if err == nil {
-		err = release.Missing(found)
-	}
-	if err == nil && o.proven {
-		err = errors.Join(release.Prove(ctx, ws.Store, found), release.Unproven(found))
-	}
-	if err != nil {
-		return nil, err
-	}
-	tarballs, err := release.Tarballs(ctx, ws.Store, found)
-	for _, t := range tarballs {
-		components = append(components, payload.Component{Name: t.Name, Path: t.Path})
-	}
-	return components, err
-}
-
-// fromFolder finds and vets the tarballs in a folder, and reports all problems.
-func fromFolder(ctx context.Context, ws *workspace.Workspace, dir string, d described) (components []payload.Component, err error) {
-	var problems []error
-	vetted := archive.Verdicts{Dir: filepath.Join(ws.Cache, "vetted")}
-	for _, name := range d.names {
-		path := filepath.Join(dir, build.TarballName(name))
-		_, err := os.Stat(path)
-		if err != nil {
-			err = fmt.Errorf("%w: run build-asset %s first, or leave out --from to take it from the caches", err, name)
-		} else if err = vetted.Vet(ctx, path, ""); err == nil {
-			err = payload.CheckPrograms(path, d.arch.GoArch())
-		}
-		if err != nil {
-			problems = append(problems, fmt.Errorf("component %s: %w", name, err))
-		}
-		components = append(components, payload.Component{Name: name, Path: path})
-	}
-	return components, errors.Join(problems...)
 }
 
 // remote says how the registries of images are spoken to: that of the cache with
