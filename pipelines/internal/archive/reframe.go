@@ -27,9 +27,6 @@ func reframe(ctx context.Context, from, digest string, o Options) (to string, er
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return "", fmt.Errorf("making the folder for copies with an index: %w", err)
 	}
-	if err := files.Sweep(to); err != nil {
-		return "", fmt.Errorf("removing what a killed merge left: %w", err)
-	}
 	file, _, err := openFile(from)
 	if err != nil {
 		return "", err

@@ -119,6 +119,15 @@ func TestSweepRemovesWhatTheDeadLeft(t *testing.T) {
 	if got := names(t, dir); got != ".file-notes .file2 .other1234567890123456789 file" {
 		t.Errorf("after writing, the folder has %s", got)
 	}
+	write(t, filepath.Join(dir, ".file1234567890123456789"), "")
+	pending, err := Create(path, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pending.Discard()
+	if got := names(t, dir); got != ".file-notes .file2 .other1234567890123456789 file" {
+		t.Errorf("after a file was begun, the folder has %s", got)
+	}
 	if err := Sweep(filepath.Join(dir, "no", "folder")); err != nil {
 		t.Error(err)
 	}

@@ -13,11 +13,8 @@ import (
 )
 
 // Write writes a file that appears complete or not at all, with exactly that
-// mode. It is on disk when Write returns. What killed writers left goes.
+// mode. It is on disk when Write returns.
 func Write(path string, data []byte, mode fs.FileMode) error {
-	if err := Sweep(path); err != nil {
-		return err
-	}
 	pending, err := Create(path, mode)
 	if err != nil {
 		return err
@@ -40,8 +37,11 @@ type Pending struct {
 }
 
 // Create begins a file that Commit puts at path with exactly that mode, and
-// Discard removes.
+// Discard removes. It removes what killed writers of the path left.
 func Create(path string, mode fs.FileMode) (*Pending, error) {
+	if err := Sweep(path); err != nil {
+		return nil, err
+	}
 	for {
 		pending, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
 		if err != nil {
@@ -99,7 +99,8 @@ func (p *Pending) Discard() {
 // a random one of 63 bits, so a shorter one does not happen.
 const temporaryDigits = 12
 
-// Sweep removes what killed writers of a path left beside it.
+// Sweep removes what killed writers of a path left next to it. Create does so too:
+// Sweep is for a path that turns out to need no writing.
 func Sweep(path string) error {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -146,9 +146,6 @@ func (i *Image) WriteDockerArchive(ctx context.Context, file string, names []str
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	if err := files.Sweep(file); err != nil {
-		return err
-	}
 	temp, err := files.Create(file, 0o644)
 	if err != nil {
 		return err

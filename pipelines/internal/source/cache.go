@@ -186,13 +186,9 @@ func (t *task) made(ctx context.Context, place versions.Place, what string, writ
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return Fetched{}, fmt.Errorf("making the source cache: %w", err)
 	}
-	// Nobody knows the name of a file whose hash is not known yet: what a killed
-	// process left is not resumed but removed.
-	name := filepath.Join(folder, "made")
-	if err := files.Sweep(name); err != nil {
-		return Fetched{}, fmt.Errorf("cleaning the source cache: %w", err)
-	}
-	temp, err := files.Create(name, 0o644)
+	// The hash, and so the name, is known only at the end: what a killed process left
+	// is removed, not resumed.
+	temp, err := files.Create(filepath.Join(folder, "made"), 0o644)
 	if err != nil {
 		return Fetched{}, fmt.Errorf("writing into the source cache: %w", err)
 	}
