@@ -86,16 +86,18 @@ func TestReachable(t *testing.T) {
 	}
 }
 
-// The engine lives longer than the command that starts it.
+// The engine lives longer than the command that starts it, and than its temporary
+// folder.
 func TestEngineGetsNoSecrets(t *testing.T) {
 	t.Setenv("TOKEN", "secret")
+	t.Setenv("TMPDIR", t.TempDir())
 	t.Setenv("https_proxy", "http://proxy")
 	cmd, err := config{}.reexec(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	environ := strings.Join(cmd.Env, "\n")
-	if strings.Contains(environ, "TOKEN") || !strings.Contains(environ, "https_proxy=http://proxy") || !strings.Contains(environ, configVariable) {
+	if strings.Contains(environ, "TOKEN") || strings.Contains(environ, "TMPDIR") || !strings.Contains(environ, "https_proxy=http://proxy") || !strings.Contains(environ, configVariable) {
 		t.Errorf("the supervisor gets\n%s", environ)
 	}
 }

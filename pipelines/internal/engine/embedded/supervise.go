@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
@@ -148,7 +150,8 @@ func (c config) connect(s state, pid int, connected *os.File) (err error) {
 
 // reexec prepares this program for another run with the config, even if its file
 // is gone by now, as that of `go run` is. The run outlives the command that
-// starts it, so it gets none of that command's secrets. The end of ctx ends it.
+// starts it, so it gets none of that command's secrets, and not its folder for
+// temporary files, which may be gone sooner. The end of ctx ends it.
 func (c config) reexec(ctx context.Context) (*exec.Cmd, error) {
 	data, err := json.Marshal(c)
 	if err != nil {
@@ -156,6 +159,7 @@ func (c config) reexec(ctx context.Context) (*exec.Cmd, error) {
 	}
 	cmd := command.New(ctx, "/proc/self/exe", superviseArgs...)
 	cmd.Args[0], cmd.WaitDelay = os.Args[0], stopTimeout/2
+	cmd.Env = slices.DeleteFunc(cmd.Env, func(variable string) bool { return strings.HasPrefix(variable, "TMPDIR=") })
 	cmd.Env = append(cmd.Env, configVariable+"="+string(data))
 	return cmd, nil
 }
