@@ -66,7 +66,7 @@ func (b *Bootstrapper) Base(ctx context.Context, suite, debArch string, epoch in
 // replace makes a base and puts it at path; the caller has its lock.
 func replace(ctx context.Context, path string, args []string, arch string, log io.Writer) (digest string, err error) {
 	work := path + ".work"
-	// A killed process left it: nobody else works there while the lock is held.
+	// A killed process left it: no other process works there while the lock is held.
 	if err := os.RemoveAll(work); err != nil {
 		return "", fmt.Errorf("removing an unfinished base: %w", err)
 	}
