@@ -98,7 +98,8 @@ func look(t *testing.T) map[string]string {
 	for name, args := range map[string][]string{
 		"links":     {"ip", "-o", "link", "show"},
 		"tables":    {"nft", "list", "tables"},
-		"processes": {"sh", "-c", "ps -e -o comm= | grep -E 'dagger|dnsmasq|runc' | sort | uniq -c"},
+		// A CLI named dagger is not the engine's: it is the client of another test.
+		"processes": {"sh", "-c", "ps -e -o comm= | grep -xE 'dagger-engine|dnsmasq|runc' | sort | uniq -c"},
 		"cgroups":   {"sh", "-c", "find /sys/fs/cgroup -type d -name '*buildkit*' | sort"},
 		"forward":   {"cat", forwardingPath},
 		"mounts":    {"cat", "/proc/self/mounts"},
