@@ -98,7 +98,10 @@ func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspa
 	if err != nil {
 		return nil, err
 	}
-	subject := verify.Artifact{Asset: asset.Name, Arch: string(arch), Tarball: o.file, Outputs: map[string]string{}}
+	if err := verify.Known(family, o.require); err != nil {
+		return nil, usage(err)
+	}
+	subject := verify.Artifact{Asset: asset.Name, Arch: string(arch), Tarball: o.file, Outputs: map[string]string{}, Required: o.require}
 	for _, output := range asset.Outputs {
 		subject.Outputs[output] = cmp.Or(o.modules, filepath.Join(filepath.Dir(o.file), build.OutputName(asset.Name, output)))
 	}
@@ -118,15 +121,11 @@ func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspa
 		}
 	}
 	r, err := verify.Run(ctx, family, subject, o.host(ws, asset.Name))
-	if err != nil {
-		return nil, err
+	if r != nil {
+		r.Tarball = workspace.Relative(subject.Tarball)
 	}
-	if err := r.Require(o.require); err != nil {
-		return nil, usage(err)
-	}
-	r.Tarball = workspace.Relative(subject.Tarball)
-	if o.file != "" || o.noBoot {
-		return r, nil
+	if err != nil || o.file != "" || o.noBoot {
+		return r, err
 	}
 	return r, o.record(ctx, a, ws, artifact, r)
 }

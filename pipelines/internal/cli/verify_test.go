@@ -11,7 +11,9 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/kimage/kimagetest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -105,11 +107,38 @@ func TestVerifyRecordsProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if proof.Key != artifact.Key || proof.Tarball != artifact.Digest || proof.Passed() || proof.Runner.By != "https://ci.example/kata/kata/actions/runs/7" {
+	if proof.Key != artifact.Key || proof.Tarball != artifact.Digest || proof.Err() == nil || proof.Runner.By != "https://ci.example/kata/kata/actions/runs/7" {
 		t.Errorf("got %+v", proof)
 	}
 	subject := report.Subject{Asset: "kernel-debug", Arch: "x86_64", Tarball: artifact.Digest}
 	if err := report.Accept(proofs, subject); err == nil || !strings.Contains(err.Error(), "boot") {
 		t.Errorf("a proof that failed is accepted: %v", err)
+	}
+}
+
+// TestVerifyKeepsChecks guards against a report that is dropped where the machine
+// fails in the middle: here the guest's init does not compile.
+func TestVerifyKeepsChecks(t *testing.T) {
+	root, cache, programs := t.TempDir(), t.TempDir(), t.TempDir()
+	dependent(t, root, cache)
+	if err := os.MkdirAll(filepath.Join(root, "pipelines/internal/verify/kernel/guestinit"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"go", "qemu-system-x86_64"} {
+		if err := os.WriteFile(filepath.Join(programs, name), []byte("#!/bin/sh\necho no memory >&2; exit 1\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	vmlinuz := string(kimagetest.BzImage("6.18.15"))
+	tarball := verifytest.Tree{"opt/kata/share/kata-containers/vmlinuz-6.18.15-188-debug": vmlinuz}.Pack(t)
+	var stdout, stderr bytes.Buffer
+	args := []string{"verify", "kernel-debug", "--arch", "x86_64", "--root", root, "--cache-dir", cache, "--file", tarball}
+	code := Run(t.Context(), args, Process{Stdout: &stdout, Stderr: &stderr, Getenv: os.Getenv})
+	if code != 1 || !strings.Contains(stderr.String(), "compiling the guest's init: exit status 1\nno memory") {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+	if want := "passed   vmlinuz  "; !strings.Contains(stdout.String(), want) {
+		t.Errorf("no %q in\n%s", want, stdout.String())
 	}
 }

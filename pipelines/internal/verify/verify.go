@@ -6,8 +6,11 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -18,8 +21,10 @@ import (
 type Family interface {
 	// Layout says what the tarball must have.
 	Layout() tarball.Layout
+	// Checks are the names of all checks that Check may make.
+	Checks() []string
 	// Check adds what it finds to the report. An error is for a machine on which
-	// nothing can be verified.
+	// nothing more can be verified.
 	Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error
 }
 
@@ -29,11 +34,24 @@ type Artifact struct {
 	// Tarball is a path, and Outputs are those of the secondary tarballs by name.
 	Tarball string
 	Outputs map[string]string
+	// Required are the names of checks that fail where they cannot run.
+	Required []string
 }
 
-// Run verifies an artifact. The error is for what is not a tarball, and for a
-// machine on which nothing can be verified; what is wrong with the artifact is in
-// the report.
+// Known returns an error for each name that no check of a family has.
+func Known(f Family, names []string) error {
+	var unknown []error
+	for _, name := range names {
+		if !slices.Contains(f.Checks(), name) {
+			unknown = append(unknown, fmt.Errorf("required check %q does not exist: choose from %s", name, strings.Join(f.Checks(), ", ")))
+		}
+	}
+	return errors.Join(unknown...)
+}
+
+// Run verifies an artifact. What is wrong with the artifact is in the report; the
+// error is for what is not a tarball, which gives no report, and for a machine on
+// which nothing more can be verified, which leaves the checks made before.
 func Run(ctx context.Context, f Family, a Artifact, h host.Host) (*report.Report, error) {
 	// The paths of sockets below it must be short.
 	dir, err := os.MkdirTemp("", "kv-")
@@ -46,6 +64,14 @@ func Run(ctx context.Context, f Family, a Artifact, h host.Host) (*report.Report
 		return nil, err
 	}
 	t.Outputs = a.Outputs
-	r := &report.Report{Asset: a.Asset, Arch: a.Arch, Tarball: a.Tarball}
-	return r, f.Check(ctx, r, t, h)
+	r := &report.Report{Asset: a.Asset, Arch: a.Arch, Tarball: a.Tarball, Required: a.Required}
+	if err := f.Check(ctx, r, t, h); err != nil {
+		return r, err
+	}
+	for _, name := range a.Required {
+		if !r.Has(name) {
+			r.Fail(name, "required, but it did not run")
+		}
+	}
+	return r, nil
 }

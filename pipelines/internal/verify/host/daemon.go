@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
 // DaemonSpec says how to start a daemon.
@@ -44,15 +46,15 @@ func StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error) {
 		return nil, fmt.Errorf("opening the log of %s: %w", spec.name(), err)
 	}
 	defer log.Close()
-	d := &Daemon{spec: spec, done: make(chan struct{}), cmd: exec.CommandContext(ctx, spec.Program, spec.Args...)}
+	d := &Daemon{spec: spec, done: make(chan struct{}), cmd: command.New(ctx, spec.Program, spec.Args...)}
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	process, err := Start(d.cmd)
+	wait, err := Start(d.cmd)
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", spec.name(), err)
 	}
 	go func() {
-		if d.err = process.Wait(); d.err == nil {
+		if d.err = wait(); d.err == nil {
 			d.err = errors.New("exit status 0")
 		}
 		close(d.done)

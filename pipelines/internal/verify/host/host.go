@@ -17,6 +17,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // Host says how checks use the machine.
@@ -38,13 +39,6 @@ type Host struct {
 	Reporter *progress.Reporter
 }
 
-// Missing is the error for what this machine lacks: a check that cannot run is
-// skipped for it.
-type Missing struct{ Why string }
-
-// Error returns why.
-func (m *Missing) Error() string { return m.Why }
-
 // Note reports what takes time.
 func (h Host) Note(text string) { h.Reporter.Note(h.Subject, text) }
 
@@ -58,30 +52,23 @@ func (h Host) LookPath(name string) (string, error) {
 	return path, err
 }
 
-// Find finds a program; the error is a *Missing that names its package.
+// Find finds a program; the error is a report.Missing that names its package.
 func (h Host) Find(name, pkg string) (string, error) {
 	path, err := h.LookPath(name)
 	if err != nil {
-		return "", &Missing{fmt.Sprintf("no %s on this machine: apt-get install %s", name, pkg)}
+		return "", report.Missing(fmt.Sprintf("no %s on this machine: apt-get install %s", name, pkg))
 	}
 	return path, nil
 }
 
-// Process is a child that dies with this process.
-type Process struct {
-	cmd    *exec.Cmd
-	waited chan struct{}
-}
-
-// Start starts a command. Its caller must call Wait.
-func Start(cmd *exec.Cmd) (*Process, error) {
+// Start starts a command that dies with this process, and returns what waits for
+// its end. The caller must call it.
+func Start(cmd *exec.Cmd) (wait func() error, err error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	dieWithParent(cmd.SysProcAttr)
-	cmd.WaitDelay = 5 * time.Second
-	p := &Process{cmd: cmd, waited: make(chan struct{})}
-	started := make(chan error)
+	started, waited := make(chan error), make(chan struct{})
 	go func() {
 		// The kernel sends the death signal when the thread that started the child
 		// ends, so this thread stays until the child is gone.
@@ -90,25 +77,13 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			<-p.waited
+			<-waited
 		}
 	}()
-	return p, <-started
-}
-
-// Wait waits until the process has ended.
-func (p *Process) Wait() error {
-	defer close(p.waited)
-	return p.cmd.Wait()
-}
-
-// Run runs a command to its end.
-func Run(cmd *exec.Cmd) error {
-	p, err := Start(cmd)
-	if err != nil {
-		return err
-	}
-	return p.Wait()
+	return func() error {
+		defer close(waited)
+		return cmd.Wait()
+	}, <-started
 }
 
 // Output runs a command and returns what it prints. An error carries what the
@@ -116,7 +91,11 @@ func Run(cmd *exec.Cmd) error {
 func Output(cmd *exec.Cmd) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := Run(cmd); err != nil {
+	wait, err := Start(cmd)
+	if err == nil {
+		err = wait()
+	}
+	if err != nil {
 		return "", fmt.Errorf("running %s %s: %w%s", filepath.Base(cmd.Path), strings.Join(cmd.Args[1:], " "), err, Indented(stderr.String()))
 	}
 	return stdout.String(), nil
@@ -130,18 +109,16 @@ func Indented(text string) string {
 	return "\n" + text
 }
 
-// GoBuild compiles programs in a folder, for an environment that is added to this
-// process's. Without Go the error is a *Missing.
+// GoBuild compiles programs in a folder, with variables for the go command. Without
+// Go the error is a report.Missing.
 func (h Host) GoBuild(ctx context.Context, dir string, environ []string, args ...string) error {
 	compiler, err := h.LookPath("go")
 	if err != nil {
-		return &Missing{"no go in PATH"}
+		return report.Missing("no go in PATH")
 	}
-	cmd := exec.CommandContext(ctx, compiler, append([]string{"build", "-trimpath"}, args...)...)
+	cmd := command.New(ctx, compiler, append([]string{"build", "-trimpath"}, args...)...)
 	cmd.Dir = dir
-	cmd.Env = append(append(cmd.Environ(), "CGO_ENABLED=0"), environ...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
+	cmd.Env = append(append(command.Environ("GO*", "XDG_CACHE_HOME"), "CGO_ENABLED=0"), environ...)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, bytes.TrimSpace(output))
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // Machine says how to start QEMU for guests of one architecture.
@@ -128,11 +130,11 @@ func (m Machine) Args(g Guest) []string {
 func Comma(value string) string { return strings.ReplaceAll(value, ",", ",,") }
 
 // MachineFor returns the machine for an architecture and the path of its QEMU. The
-// error is a *Missing.
+// error is a report.Missing.
 func (h Host) MachineFor(arch string) (Machine, string, error) {
 	m, known := ForArch(arch)
 	if !known {
-		return m, "", &Missing{"no QEMU machine is known for " + arch}
+		return m, "", report.Missing("no QEMU machine is known for " + arch)
 	}
 	program, err := h.Find(m.Program, m.Package)
 	return m, program, err

@@ -57,18 +57,12 @@ func run(t *testing.T, ctx context.Context, script string, timeout time.Duration
 	boot := host.Boot{
 		Program: "/bin/sh", Args: []string{"-c", script}, Timeout: timeout, Grace: time.Second,
 	}
-	var seen console
-	boot.Console = &seen
-	result, err = boot.Run(ctx)
-	return result, seen, err
-}
-
-// console keeps the lines; one that begins with "over" ends the boot.
-type console []string
-
-func (c *console) Line(line string) bool {
-	*c = append(*c, line)
-	return strings.HasPrefix(line, "over")
+	// A line that begins with "over" ends the boot.
+	result, err = boot.Run(ctx, func(line string) bool {
+		lines = append(lines, line)
+		return strings.HasPrefix(line, "over")
+	})
+	return result, lines, err
 }
 
 func TestRun(t *testing.T) {
@@ -136,8 +130,8 @@ func TestRunIsInterrupted(t *testing.T) {
 }
 
 func TestRunWithoutProgram(t *testing.T) {
-	boot := host.Boot{Program: filepath.Join(t.TempDir(), "qemu"), Timeout: time.Minute, Console: &console{}}
-	if _, err := boot.Run(t.Context()); !errors.Is(err, os.ErrNotExist) {
+	boot := host.Boot{Program: filepath.Join(t.TempDir(), "qemu"), Timeout: time.Minute}
+	if _, err := boot.Run(t.Context(), func(string) bool { return false }); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

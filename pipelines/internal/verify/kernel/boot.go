@@ -12,6 +12,7 @@ import (
 	digest "github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // boot boots the kernel and checks what its init reports.
@@ -23,7 +24,7 @@ func (f *files) boot(ctx context.Context, h host.Host) error {
 	if err == nil {
 		spec, err = g.prepare(ctx, h)
 	}
-	var missing *host.Missing
+	var missing report.Missing
 	if errors.As(err, &missing) {
 		f.r.Skip(name, "%v", err)
 		return nil
@@ -32,8 +33,8 @@ func (f *files) boot(ctx context.Context, h host.Host) error {
 		return fmt.Errorf("preparing the guest: %w", err)
 	}
 	h.Note("booting it in " + g.machine.Program)
-	boot := host.Boot{Program: program, Args: g.machine.Args(spec), Timeout: h.Timeout, Console: g, Grace: h.Grace}
-	if g.result, err = boot.Run(ctx); err != nil {
+	boot := host.Boot{Program: program, Args: g.machine.Args(spec), Timeout: h.Timeout, Grace: h.Grace}
+	if g.result, err = boot.Run(ctx, g.line); err != nil {
 		return fmt.Errorf("booting the kernel: %w", err)
 	}
 	g.check()
@@ -41,13 +42,13 @@ func (f *files) boot(ctx context.Context, h host.Host) error {
 }
 
 // machineFor chooses the machine, and returns the path of its QEMU. The error is a
-// *host.Missing.
+// report.Missing.
 func (g *guest) machineFor(h host.Host) (program string, err error) {
 	switch {
 	case h.Skip != "":
-		return "", &host.Missing{Why: h.Skip}
+		return "", report.Missing(h.Skip)
 	case g.vmlinuz == nil || g.vmlinuz.Arch != g.Arch:
-		return "", &host.Missing{Why: "no vmlinuz for " + g.Arch + " to boot"}
+		return "", report.Missing("no vmlinuz for " + g.Arch + " to boot")
 	}
 	g.machine, program, err = h.MachineFor(g.Arch)
 	return program, err
@@ -70,10 +71,10 @@ func (g *guest) prepare(ctx context.Context, h host.Host) (host.Guest, error) {
 	if err := os.WriteFile(filepath.Join(g.share, serial.FromHost), []byte(g.nonce), 0o644); err != nil {
 		return host.Guest{}, err
 	}
-	var missing *host.Missing
+	var missing report.Missing
 	err := makeDisk(ctx, h, g.disk, g.nonce)
 	if errors.As(err, &missing) {
-		g.noDisk = missing.Why
+		g.noDisk = missing.Error()
 	} else if err != nil {
 		return host.Guest{}, err
 	}

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // initPackage is the guest's init, below the root of the repository.
@@ -20,7 +21,7 @@ const initPackage = "pipelines/internal/verify/kernel/guestinit"
 // buildInit compiles the guest's init for an architecture, named as Go names it.
 func buildInit(ctx context.Context, h host.Host, goarch, out string) error {
 	if _, err := os.Stat(filepath.Join(h.Root, initPackage)); errors.Is(err, fs.ErrNotExist) {
-		return &host.Missing{Why: fmt.Sprintf("the guest's init cannot be compiled: no %s below %s", initPackage, h.Root)}
+		return report.Missing(fmt.Sprintf("the guest's init cannot be compiled: no %s below %s", initPackage, h.Root))
 	}
 	environ := []string{"GOOS=linux", "GOARCH=" + goarch}
 	if err := h.GoBuild(ctx, h.Root, environ, "-ldflags=-s -w", "-o", out, "./"+initPackage); err != nil {
@@ -33,7 +34,7 @@ func buildInit(ctx context.Context, h host.Host, goarch, out string) error {
 const diskSize = 32 << 20
 
 // makeDisk writes a disk with an ext4 file system that has one file. Without mke2fs
-// the error is a *host.Missing, and the disk is empty.
+// the error is a report.Missing, and the disk is empty.
 func makeDisk(ctx context.Context, h host.Host, path, content string) error {
 	file, err := os.Create(path)
 	if err != nil {
@@ -53,7 +54,7 @@ func makeDisk(ctx context.Context, h host.Host, path, content string) error {
 	if err := os.WriteFile(filepath.Join(root, serial.FromHost), []byte(content), 0o644); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, program, "-q", "-F", "-t", "ext4", "-d", root, path)
+	cmd := command.New(ctx, program, "-q", "-F", "-t", "ext4", "-d", root, path)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("making the guest's disk: %w\n%s", err, bytes.TrimSpace(output))
 	}

@@ -39,11 +39,7 @@ func machine(t *testing.T) host.Host {
 // lookAt verifies the tarball of a file.
 func lookAt(t *testing.T, file string, k Kernel, h host.Host) *report.Report {
 	t.Helper()
-	r, err := verify.Run(t.Context(), k, verify.Artifact{Arch: k.Arch, Tarball: file}, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return verifytest.Run(t, k, verify.Artifact{Arch: k.Arch, Tarball: file}, h)
 }
 
 // TestInitCompiles compiles the guest's init for every architecture that a

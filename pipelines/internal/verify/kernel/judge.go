@@ -31,8 +31,8 @@ type guest struct {
 	panic   string
 }
 
-// Line takes a line of the console, and says whether the boot is over.
-func (g *guest) Line(line string) bool {
+// line takes a line of the console, and says whether the boot is over.
+func (g *guest) line(line string) bool {
 	if why, is := serial.Panic(line); is && g.panic == "" {
 		g.panic = why
 	}

@@ -55,16 +55,31 @@ func (k Kernel) suffix() string {
 // Layout has the four files and two links of every kernel.
 func (k Kernel) Layout() tarball.Layout {
 	l := tarball.Layout{
-		Files: map[string]tarball.File{}, Links: map[string]string{}, Optional: []string{k.path("vmlinux.elf")},
+		Files: map[string]tarball.File{}, Optional: []string{k.path("vmlinux.elf")},
 		Limit: 4 << 30, What: "a kernel",
 	}
 	for _, what := range []string{"vmlinuz", "vmlinux", "config", "System.map"} {
 		l.Files[k.path(what)] = tarball.File{Mode: 0o644}
 	}
 	for _, what := range []string{"vmlinuz", "vmlinux"} {
-		l.Links[folder+what+k.suffix()+".container"] = strings.TrimPrefix(k.path(what), folder)
+		l.Files[folder+what+k.suffix()+".container"] = tarball.File{Link: strings.TrimPrefix(k.path(what), folder)}
 	}
 	return l
+}
+
+// Checks are those of the files, and those of the guest, of which some depend on
+// the configuration.
+func (Kernel) Checks() []string {
+	names := []string{
+		"members", "links", "vmlinuz", "vmlinux", "vmlinux.elf", "embedded config", "requested options", "forbidden options",
+		"BTF", "System.map", "module signatures", "boot", "running release", "running machine", "/proc/config.gz",
+		"/sys/kernel/btf", "same build", "taint", "virtio drivers", "vsock sockets", "mount tmpfs", "mount overlay",
+		"mount ext4", "mount debugfs", "mount tracefs", "cgroup v2", "device rules", "BPF event",
+	}
+	for _, device := range devices {
+		names = append(names, device.name)
+	}
+	return names
 }
 
 // Check inspects and boots the kernel.
@@ -77,7 +92,7 @@ func (k Kernel) Check(ctx context.Context, r *report.Report, t *tarball.Tarball,
 	if f.separateELF() {
 		layout.Files[k.path("vmlinux.elf")] = tarball.File{Mode: 0o644}
 	}
-	layout.Check(r, t, fmt.Sprintf("%d files and %d links below %s", len(layout.Files), len(layout.Links), strings.TrimSuffix(folder, "/")))
+	layout.Check(r, t, fmt.Sprintf("%d files and 2 links below %s", len(layout.Files)-2, strings.TrimSuffix(folder, "/")))
 	layout.CheckLinks(r, t)
 	if err := f.open(); err != nil {
 		return err

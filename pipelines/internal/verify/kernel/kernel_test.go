@@ -107,11 +107,7 @@ func debugKernel(t *testing.T) Kernel {
 // look verifies a kernel.
 func look(t *testing.T, k Kernel, files tree, h host.Host) *report.Report {
 	t.Helper()
-	r, err := verify.Run(t.Context(), k, verify.Artifact{Asset: "kernel-debug", Arch: k.Arch, Tarball: files.Pack(t)}, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return verifytest.Run(t, k, verify.Artifact{Asset: "kernel-debug", Arch: k.Arch, Tarball: files.Pack(t)}, h)
 }
 
 func TestGoodKernel(t *testing.T) {

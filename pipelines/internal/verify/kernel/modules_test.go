@@ -81,9 +81,5 @@ func lookAtModules(t *testing.T, certificate []byte, files tree, modules string)
 	k := debugKernel(t)
 	k.Modules, k.Certificate = true, certificate
 	artifact := verify.Artifact{Tarball: files.Pack(t), Outputs: map[string]string{ModulesOutput: modules}}
-	r, err := verify.Run(t.Context(), k, artifact, verifytest.NoBoot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return verifytest.Run(t, k, artifact, verifytest.NoBoot)
 }

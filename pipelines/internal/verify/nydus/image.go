@@ -12,8 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // pulled checks that containerd pulls an image for guests that pull: the snapshotter
@@ -38,7 +38,7 @@ func (r *serving) pulled(ctx context.Context) (string, error) {
 func (r *serving) shared(ctx context.Context) (string, error) {
 	program, err := r.LookPath(filepath.Base(converter))
 	if err != nil {
-		return "", &host.Missing{Why: "no nydus-image on this machine: host sharing converts layers with it"}
+		return "", report.Missing("no nydus-image on this machine: host sharing converts layers with it")
 	}
 	if err := os.MkdirAll(filepath.Dir(filepath.Join(r.dir, converter)), 0o755); err != nil {
 		return "", err
@@ -71,7 +71,7 @@ func (r *serving) shared(ctx context.Context) (string, error) {
 func (r *serving) pull(ctx context.Context, i instance) (image *containerd.Image, volume kataVolume, err error) {
 	puller, err := r.finder.Puller(ctx)
 	if err != nil {
-		return nil, volume, &host.Missing{Why: fmt.Sprintf("no client of the CRI: %v", err)}
+		return nil, volume, report.Missing(fmt.Sprintf("no client of the CRI: %v", err))
 	}
 	if image, err = containerd.NewImage(markName, i.name); err != nil {
 		return nil, volume, err

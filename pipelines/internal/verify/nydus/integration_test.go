@@ -63,10 +63,7 @@ func pinned(t *testing.T) nydus.Snapshotter {
 
 func TestNydusTarball(t *testing.T) {
 	file, h := nydusTarball(t)
-	r, err := verify.Run(t.Context(), pinned(t), verify.Artifact{Tarball: file}, h)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := verifytest.Run(t, pinned(t), verify.Artifact{Tarball: file}, h)
 	for _, check := range r.Checks {
 		t.Logf("%s %s: %s", check.Verdict, check.Name, check.Saw)
 	}

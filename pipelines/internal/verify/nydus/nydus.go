@@ -6,6 +6,7 @@ package nydus
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -69,6 +70,15 @@ func (Snapshotter) Layout() tarball.Layout {
 		files[rendered] = data
 	}
 	return tarball.Layout{Files: files, Limit: 256 << 20, What: "a file of the snapshotter"}
+}
+
+// Checks are those of the files, and the stages.
+func (Snapshotter) Checks() []string {
+	names := []string{"members", filepath.Base(grpc), filepath.Base(overlayfs), "templates", "units", "systemd", "hardening"}
+	for _, stage := range stages {
+		names = append(names, stage.name)
+	}
+	return names
 }
 
 // Check inspects programs, files and units, and has both instances serve a

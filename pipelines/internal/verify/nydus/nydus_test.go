@@ -99,11 +99,7 @@ func verifyNydus(t *testing.T, files map[string]string, h host.Host) *report.Rep
 		tree[nydusFolder+"/"+name] = content
 	}
 	tarball := tree.Pack(t, nydusFolder+"/containerd-nydus-grpc", nydusFolder+"/nydus-overlayfs", nydusFolder+"/templates/render.sh")
-	r, err := verify.Run(t.Context(), snapshotter, verify.Artifact{Asset: "nydus-for-kata-tee", Arch: "x86_64", Tarball: tarball}, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return verifytest.Run(t, snapshotter, verify.Artifact{Asset: "nydus-for-kata-tee", Arch: "x86_64", Tarball: tarball}, h)
 }
 
 // idle is a machine with these programs on which nothing is started.

@@ -79,20 +79,18 @@ func serve(ctx context.Context, r *report.Report, dir string, h host.Host) (err 
 			continue
 		}
 		saw, err := stage.do(s, ctx)
-		var missing *host.Missing
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
-		case errors.As(err, &missing):
-			r.Skip(stage.name, "%s", missing.Why)
-			if s.server == nil {
-				why = missing.Why // Without a containerd there is nothing to serve.
+		}
+		r.Result(stage.name, err, "%s", saw)
+		var missing report.Missing
+		switch {
+		case !errors.As(err, &missing):
+			if err != nil {
+				why = "because of " + stage.name
 			}
-		case err != nil:
-			why = "because of " + stage.name
-			r.Fail(stage.name, "%v", err)
-		default:
-			r.Pass(stage.name, "%s", saw)
+		case s.server == nil:
+			why = missing.Error() // Without a containerd there is nothing to serve.
 		}
 	}
 	return nil

@@ -6,22 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // find finds a containerd.
 func (r *serving) find(ctx context.Context) (string, error) {
 	var err error
 	if r.installed, err = r.finder.Find(ctx); err != nil {
-		return "", &host.Missing{Why: fmt.Sprintf("no containerd: %v", err)}
+		return "", report.Missing(fmt.Sprintf("no containerd: %v", err))
 	}
 	return fmt.Sprintf("containerd %s, %s", r.installed.Version, r.installed.From), nil
 }
@@ -202,14 +202,14 @@ func (r *serving) mount(ctx context.Context) (_ string, err error) {
 		return "", err
 	}
 	if overlay {
-		return "", &host.Missing{Why: r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR"}
+		return "", report.Missing(r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR")
 	}
 	target := filepath.Join(r.dir, "mnt")
 	if err := os.Mkdir(target, 0o755); err != nil {
 		return "", err
 	}
 	program := filepath.Join(r.dir, overlayfs)
-	output, err := exec.CommandContext(ctx, program, r.child[0].Source, target, "-o", strings.Join(r.child[0].Options, ",")).CombinedOutput()
+	output, err := command.New(ctx, program, r.child[0].Source, target, "-o", strings.Join(r.child[0].Options, ",")).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("mounting: %w: %s", err, bytes.TrimSpace(output))
 	}

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
@@ -89,7 +89,7 @@ func (i instance) unitProblems(text string) (problems []string) {
 
 // analyze has systemd read the units.
 func analyze(ctx context.Context, r *report.Report, program string, units []string) {
-	verify := exec.CommandContext(ctx, program, append([]string{"verify", "--man=no", "--recursive-errors=no"}, units...)...)
+	verify := command.New(ctx, program, append([]string{"verify", "--man=no", "--recursive-errors=no"}, units...)...)
 	output, err := verify.CombinedOutput()
 	said := strings.TrimSpace(string(output))
 	if err != nil || said != "" {
@@ -101,7 +101,7 @@ func analyze(ctx context.Context, r *report.Report, program string, units []stri
 	const exposure = "40"
 	var problems, saw []string
 	for _, unit := range units {
-		output, err := exec.CommandContext(ctx, program, "security", "--no-pager", "--offline=true", "--threshold="+exposure, unit).CombinedOutput()
+		output, err := command.New(ctx, program, "security", "--no-pager", "--offline=true", "--threshold="+exposure, unit).CombinedOutput()
 		lines := strings.Split(strings.TrimSpace(string(output)), "\n")
 		last := strings.TrimSpace(lines[len(lines)-1])
 		if err != nil {
@@ -159,7 +159,7 @@ var unsetPlaceholder = regexp.MustCompile(`@[A-Z][A-Z0-9_]*@`)
 func checkTemplates(ctx context.Context, r *report.Report, t *tarball.Tarball) error {
 	const name = "templates"
 	again := t.Path("again")
-	cmd := exec.CommandContext(ctx, "sh", t.Path(renderer), t.Path(home+"/templates"), again)
+	cmd := command.New(ctx, "sh", t.Path(renderer), t.Path(home+"/templates"), again)
 	cmd.Env = append(slices.Clone(defaults), "PATH="+os.Getenv("PATH"))
 	output, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {

@@ -37,11 +37,11 @@ func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, di
 	}
 	machine, program, err := h.MachineFor(f.arch)
 	if err == nil && slices.ContainsFunc(images, func(i image) bool { return i.data == nil }) {
-		err = &host.Missing{Why: "an image is missing"}
+		err = report.Missing("an image is missing")
 	}
-	var missing *host.Missing
+	var missing report.Missing
 	if errors.As(err, &missing) {
-		r.Skip("boot", "%s", missing.Why)
+		r.Skip("boot", "%s", missing)
 		return nil
 	}
 	starts, err := f.starts(images[0].data, dir)
@@ -124,8 +124,8 @@ type screen struct {
 	saw string
 }
 
-// Line takes a line of the serial line.
-func (s *screen) Line(line string) bool {
+// line takes a line of the serial line.
+func (s *screen) line(line string) bool {
 	line = plain(line)
 	if s.saw == "" && (s.good != "" && strings.Contains(line, s.good) || strings.Contains(line, s.bad)) {
 		s.saw = line
@@ -136,8 +136,7 @@ func (s *screen) Line(line string) bool {
 // run boots until the serial line has one of the two texts.
 func (s start) run(ctx context.Context, boot host.Boot, accelerator string) (report.Check, time.Duration, error) {
 	screen := screen{start: s}
-	boot.Console = &screen
-	result, err := boot.Run(ctx)
+	result, err := boot.Run(ctx, screen.line)
 	if err != nil {
 		return report.Check{}, 0, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
 
 // TestRealFirmware verifies the tarballs that KATA_TEST_OVMF_TARBALLS lists, each
@@ -36,10 +37,7 @@ func TestRealFirmware(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := verify.Run(t.Context(), f, verify.Artifact{Asset: parts[0], Arch: parts[1], Tarball: parts[2]}, h)
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := verifytest.Run(t, f, verify.Artifact{Asset: parts[0], Arch: parts[1], Tarball: parts[2]}, h)
 			for _, c := range r.Checks {
 				t.Logf("%s  %s\n%s", c.Verdict, c.Name, c.Saw)
 				if c.Verdict == report.Failed {

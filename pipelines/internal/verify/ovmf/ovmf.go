@@ -40,6 +40,18 @@ func (f Firmware) Layout() tarball.Layout {
 	return l
 }
 
+// Checks are those of the images, and the boots.
+func (f Firmware) Checks() []string {
+	names := []string{
+		"members", "files", "version", "reset vector", "table of blocks", "SEV metadata", "SEV kernel hashes", "TDX metadata",
+		"boot", "boot of a kernel", "boot of a kernel with its hash", "boot of a kernel with no hash", "boot of a kernel with another hash",
+	}
+	for _, image := range f.images {
+		names = append(names, "volumes of "+image.name)
+	}
+	return names
+}
+
 // path is that of an image in the tarball.
 func (v variant) path(image flash) string { return "opt/kata/share/" + v.folder + "/" + image.name }
 

@@ -166,11 +166,7 @@ func lookOn(t *testing.T, p parts, files verifytest.Tree, h host.Host) *report.R
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := verify.Run(t.Context(), f, verify.Artifact{Asset: p.asset, Arch: p.arch, Tarball: files.Pack(t)}, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return verifytest.Run(t, f, verify.Artifact{Asset: p.asset, Arch: p.arch, Tarball: files.Pack(t)}, h)
 }
 
 func TestHealthyFirmware(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
 
 // TestQEMUTarball looks at the emulator for x86_64 that KATA_TEST_QEMU_TARBALL
@@ -21,10 +22,7 @@ func TestQEMUTarball(t *testing.T) {
 	for _, accelerator := range []string{"tcg", "kvm"} {
 		t.Run("accelerator "+accelerator, func(t *testing.T) {
 			h := host.Host{Accelerator: accelerator, Timeout: time.Minute}
-			r, err := verify.Run(t.Context(), emulatorOf(t, "x86_64", ""), verify.Artifact{Tarball: file}, h)
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := verifytest.Run(t, emulatorOf(t, "x86_64", ""), verify.Artifact{Tarball: file}, h)
 			for _, check := range r.Checks {
 				t.Logf("%s %s: %s", check.Verdict, check.Name, check.Saw)
 			}

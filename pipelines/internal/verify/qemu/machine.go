@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
@@ -32,10 +33,7 @@ func (x *run) checkMachines(ctx context.Context) error {
 	}
 	rounds, without := rounds(x.devices)
 	for i, round := range rounds {
-		name := "machine " + s.machine
-		if i > 0 {
-			name += " with " + round[len(round)-1].name
-		}
+		name := x.machineName(rounds, i)
 		x.h.Note("making a " + name + " with " + s.accelerator)
 		made, err := x.try(ctx, s, round)
 		if ctx.Err() != nil {
@@ -88,6 +86,15 @@ func rounds(required devices) (rounds [][]trial, without []string) {
 		rounds[i] = slices.Concat(objects, rounds[i])
 	}
 	return rounds, without
+}
+
+// machineName names a machine by what the first does not have.
+func (e Emulator) machineName(rounds [][]trial, i int) string {
+	name := "machine " + e.devices.machines[0]
+	if i > 0 {
+		name += " with " + rounds[i][len(rounds[i])-1].name
+	}
+	return name
 }
 
 // lacking says what this machine lacks for a trial.
@@ -149,7 +156,7 @@ func (x *run) try(ctx context.Context, s setting, round []trial) (found made, er
 	serving, stop := context.WithCancel(timed)
 	served := make(chan error, 1)
 	go func() { served <- serveVhostUser(serving, listener) }()
-	found, err = examine(timed, exec.CommandContext(timed, x.t.Path(x.program()), s.arguments(round)...), round)
+	found, err = examine(timed, command.New(timed, x.t.Path(x.program()), s.arguments(round)...), round)
 	stop()
 	return found, errors.Join(err, <-served)
 }
@@ -166,7 +173,7 @@ func examine(ctx context.Context, cmd *exec.Cmd, round []trial) (found made, err
 	if err != nil {
 		return found, err
 	}
-	process, err := host.Start(cmd)
+	wait, err := host.Start(cmd)
 	if err != nil {
 		return found, fmt.Errorf("starting QEMU: %w", err)
 	}
@@ -177,7 +184,7 @@ func examine(ctx context.Context, cmd *exec.Cmd, round []trial) (found made, err
 	}
 	// A QEMU without a monitor would not end by itself.
 	asked = errors.Join(asked, in.Close())
-	waited := process.Wait()
+	waited := wait()
 	switch {
 	case ctx.Err() != nil:
 		return found, context.Cause(ctx)

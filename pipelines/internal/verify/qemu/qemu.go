@@ -70,6 +70,16 @@ func (e Emulator) Layout() tarball.Layout {
 	return tarball.Layout{Files: files, Limit: 1 << 30, What: "a file of QEMU"}
 }
 
+// Checks are those of the files and of the program, and one for each machine.
+func (e Emulator) Checks() []string {
+	names := append([]string{"members", "firmware", "program"}, programChecks...)
+	rounds, _ := rounds(e.devices)
+	for i := range rounds {
+		names = append(names, e.machineName(rounds, i))
+	}
+	return append(names, "devices of the host")
+}
+
 // Check inspects the program, compares what it prints with the lists, and makes
 // machines with every device. What needs the program to run is skipped on another
 // architecture.
@@ -128,9 +138,12 @@ type run struct {
 	h host.Host
 }
 
+// programChecks run the program; "machines" is for all of them where it does not run.
+var programChecks = []string{"version", "devices", "unasked devices", "firmware folder", "machines"}
+
 // skip reports the checks that run the program as skipped.
 func (x *run) skip(format string, args ...any) {
-	for _, name := range []string{"version", "devices", "unasked devices", "firmware folder", "machines"} {
+	for _, name := range programChecks {
 		x.r.Skip(name, format, args...)
 	}
 }

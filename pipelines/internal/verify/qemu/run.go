@@ -5,12 +5,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
@@ -27,7 +27,7 @@ func (x *run) failed(ctx context.Context, name string, err error) bool {
 func (x *run) print(ctx context.Context, args ...string) (string, error) {
 	timed, cancel := context.WithTimeout(ctx, x.h.Timeout)
 	defer cancel()
-	return host.Output(exec.CommandContext(timed, x.t.Path(x.program()), args...))
+	return host.Output(command.New(timed, x.t.Path(x.program()), args...))
 }
 
 var versionLine = regexp.MustCompile(`^QEMU emulator version (\S+) \((.*)\)`)

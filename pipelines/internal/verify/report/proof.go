@@ -29,12 +29,6 @@ type Subject struct {
 	Outputs map[string]string `json:"outputs,omitempty"`
 }
 
-// same says whether two subjects are one asset with the same content. A key may
-// change without changing the content.
-func (s Subject) same(other Subject) bool {
-	return s.Asset == other.Asset && s.Arch == other.Arch && s.Tarball == other.Tarball && maps.Equal(s.Outputs, other.Outputs)
-}
-
 // Proof is a report bound to one artifact by digest. It carries no time, so that
 // two runs with the same result on the same machine give the same bytes.
 type Proof struct {
@@ -61,12 +55,10 @@ type Runner struct {
 // Encode returns the JSON of a proof. Consoles are left out: they are for the
 // reader of a failure.
 func (p Proof) Encode() ([]byte, error) {
-	checks := make([]Check, len(p.Checks))
-	for i, c := range p.Checks {
-		c.Console = nil
-		checks[i] = c
+	p.Checks = slices.Clone(p.Checks)
+	for i := range p.Checks {
+		p.Checks[i].Console = nil
 	}
-	p.Checks = checks
 	data, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the proof of %s: %w", p.Asset, err)
@@ -79,27 +71,25 @@ func Parse(data []byte) (Proof, error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	var p Proof
-	if err := decoder.Decode(&p); err != nil {
-		return Proof{}, fmt.Errorf("reading a proof: %w", err)
+	err := decoder.Decode(&p)
+	if err == nil && p.Version != ProofVersion {
+		err = fmt.Errorf("version %d, want %d", p.Version, ProofVersion)
 	}
-	if p.Version != ProofVersion {
-		return Proof{}, fmt.Errorf("reading a proof: version %d, want %d", p.Version, ProofVersion)
-	}
-	if err := digest.Digest(p.Tarball).Validate(); err != nil {
-		return Proof{}, fmt.Errorf("reading a proof: digest %q of the tarball: %w", p.Tarball, err)
+	if err == nil && digest.Digest(p.Tarball).Validate() != nil {
+		err = fmt.Errorf("the tarball has the digest %q: want sha256:HEX", p.Tarball)
 	}
 	for _, c := range p.Checks {
-		if c.Verdict != Passed && c.Verdict != Failed && c.Verdict != Skipped {
-			return Proof{}, fmt.Errorf("reading a proof: check %q has the unknown verdict %q", c.Name, c.Verdict)
+		if err == nil && c.Verdict != Passed && c.Verdict != Failed && c.Verdict != Skipped {
+			err = fmt.Errorf("check %q has the unknown verdict %q", c.Name, c.Verdict)
 		}
+	}
+	if err != nil {
+		return Proof{}, fmt.Errorf("reading a proof: %w", err)
 	}
 	return p, nil
 }
 
-// Passed says whether at least one check passed and none failed.
-func (p Proof) Passed() bool { return p.Err() == nil }
-
-// Err says why a proof does not pass.
+// Err says why a proof does not pass: a check failed, or none passed.
 func (p Proof) Err() error { return verdict(p.Checks) }
 
 // Accept returns nil if one of the encoded proofs is a passing proof of the
@@ -124,32 +114,38 @@ func Accept(proofs [][]byte, subject Subject, required ...string) error {
 	return fmt.Errorf("no proof that passed: %w", errors.Join(problems...))
 }
 
-// Adds reports whether a proof says more than the encoded ones that an artifact has
-// already: CI verifies an unchanged artifact in every run, and a second proof of the
-// same checks only makes the list of proofs longer. A failure always adds.
-func (p Proof) Adds(there [][]byte) bool {
-	var passed []string
-	for _, c := range p.Checks {
-		if c.Verdict == Passed {
-			passed = append(passed, c.Name)
-		}
-	}
-	return !p.Passed() || Accept(there, p.Subject, passed...) != nil
-}
-
+// accept ignores the key, which may change without changing the content.
 func (p Proof) accept(subject Subject, required []string) error {
-	if !p.same(subject) {
+	if p.Asset != subject.Asset || p.Arch != subject.Arch || p.Tarball != subject.Tarball || !maps.Equal(p.Outputs, subject.Outputs) {
 		return fmt.Errorf("the proof by %s is for %s %s with digest %s", p.Runner.By, p.Asset, p.Arch, p.Tarball)
 	}
 	if err := p.Err(); err != nil {
 		return fmt.Errorf("the proof by %s: %w", p.Runner.By, err)
 	}
+	passed := p.passed()
 	for _, name := range required {
-		if !slices.ContainsFunc(p.Checks, func(c Check) bool { return c.Name == name && c.Verdict == Passed }) {
+		if !slices.Contains(passed, name) {
 			return fmt.Errorf("the proof by %s: the required check %q did not run", p.Runner.By, name)
 		}
 	}
 	return nil
+}
+
+// passed are the names of the checks that passed.
+func (p Proof) passed() (names []string) {
+	for _, c := range p.Checks {
+		if c.Verdict == Passed {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// Adds reports whether a proof says more than the encoded ones that an artifact has
+// already: CI verifies an unchanged artifact in every run, and a second proof of the
+// same checks only makes the list of proofs longer. A failure always adds.
+func (p Proof) Adds(there [][]byte) bool {
+	return p.Err() != nil || Accept(there, p.Subject, p.passed()...) != nil
 }
 
 // Who returns Runner.By for this process: the URL of the GitHub Actions run, or the

@@ -2,8 +2,7 @@
 // Proof of it that travels with the artifact.
 //
 // A check says what it saw. A check that cannot run on this machine is skipped,
-// says why, and does not count as passed; a caller that depends on it turns the
-// skip into a failure with Report.Require.
+// says why, and does not count as passed; where it is required, it fails.
 package report
 
 import (
@@ -44,22 +43,30 @@ type Report struct {
 	Passed  int `json:"passed"`
 	Failed  int `json:"failed"`
 	Skipped int `json:"skipped"`
+	// Required are the names of checks that fail where they would be skipped.
+	Required []string `json:"-"`
 }
+
+// Missing is the error for what this machine lacks: the check that needs it is
+// skipped.
+type Missing string
+
+// Error says what is missing.
+func (m Missing) Error() string { return string(m) }
 
 // Add appends a check.
 func (r *Report) Add(c Check) {
+	if c.Verdict == Skipped && slices.Contains(r.Required, c.Name) {
+		c.Verdict, c.Saw = Failed, "required, but skipped: "+c.Saw
+	}
 	r.Checks = append(r.Checks, c)
-	r.count(c.Verdict, 1)
-}
-
-func (r *Report) count(verdict Verdict, by int) {
-	switch verdict {
+	switch c.Verdict {
 	case Passed:
-		r.Passed += by
+		r.Passed++
 	case Failed:
-		r.Failed += by
+		r.Failed++
 	case Skipped:
-		r.Skipped += by
+		r.Skipped++
 	}
 }
 
@@ -87,13 +94,23 @@ func (r *Report) Judge(name string, problems []string, format string, args ...an
 	r.Pass(name, format, args...)
 }
 
-// Result adds a check that failed with an error, or passed without one.
+// Result adds a check that passed, or ended with an error: a Missing skips it, and
+// any other fails it.
 func (r *Report) Result(name string, err error, format string, args ...any) {
-	if err != nil {
+	var missing Missing
+	switch {
+	case errors.As(err, &missing):
+		r.Skip(name, "%s", missing)
+	case err != nil:
 		r.Fail(name, "%v", err)
-		return
+	default:
+		r.Pass(name, format, args...)
 	}
-	r.Pass(name, format, args...)
+}
+
+// Has says whether the report has a check of this name.
+func (r *Report) Has(name string) bool {
+	return slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Name == name })
 }
 
 // Unequal is the problem of a value that is not the wanted one, if it is not.
@@ -104,52 +121,26 @@ func Unequal(what, got, want string) []string {
 	return []string{fmt.Sprintf("%s is %q: want %q", what, got, want)}
 }
 
-// Require turns the checks of the given names that were skipped into failures.
-// A name that no check of the report has is an error.
-func (r *Report) Require(names []string) error {
-	var problems []error
-	for _, name := range names {
-		i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == name })
-		if i < 0 {
-			problems = append(problems, fmt.Errorf("required check %q does not exist: choose from %s", name, strings.Join(r.names(), ", ")))
-			continue
-		}
-		if c := &r.Checks[i]; c.Verdict == Skipped {
-			r.count(Skipped, -1)
-			r.count(Failed, 1)
-			c.Verdict, c.Saw = Failed, "required, but skipped: "+c.Saw
-		}
-	}
-	return errors.Join(problems...)
-}
-
-func (r *Report) names() []string {
-	names := make([]string, len(r.Checks))
-	for i, c := range r.Checks {
-		names[i] = c.Name
-	}
-	return names
-}
-
 // Err returns an error if a check failed, or if none passed.
-func (r *Report) Err() error {
-	return verdict(r.Checks)
-}
+func (r *Report) Err() error { return verdict(r.Checks) }
 
 func verdict(checks []Check) error {
-	count := map[Verdict]int{}
+	passed := 0
 	var failed []string
 	for _, c := range checks {
-		count[c.Verdict]++
-		if c.Verdict != Passed && c.Verdict != Skipped {
+		switch c.Verdict {
+		case Passed:
+			passed++
+		case Skipped:
+		default:
 			failed = append(failed, c.Name)
 		}
 	}
 	switch {
 	case len(failed) > 0:
 		return fmt.Errorf("%d of %d checks failed: %s", len(failed), len(checks), strings.Join(failed, ", "))
-	case count[Passed] == 0:
-		return fmt.Errorf("no check passed, %d skipped", count[Skipped])
+	case passed == 0:
+		return fmt.Errorf("no check passed, %d skipped", len(checks))
 	}
 	return nil
 }

@@ -20,18 +20,19 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
-// File is a file that a tarball must have.
+// File is a file that a tarball must have, or a symbolic link.
 type File struct {
 	Mode fs.FileMode
 	// Size is its exact size in bytes, 0 for any but empty.
 	Size int64
+	// Link is the target, of a link.
+	Link string
 }
 
-// Layout says what a tarball must have, by path without a leading "./".
+// Layout says what a tarball must have.
 type Layout struct {
+	// Files are the members by path, without a leading "./".
 	Files map[string]File
-	// Links are the targets of symbolic links.
-	Links map[string]string
 	// Optional are files that are unpacked where the tarball has them, before it
 	// is known whether they must be there.
 	Optional []string
@@ -59,7 +60,7 @@ func (l Layout) Unpack(file, dir string) (*Tarball, error) {
 	}
 	defer in.Close()
 	members, err := archive.Extract(in, func(name string, size int64) (string, error) {
-		name = strings.TrimPrefix(name, "./")
+		name = path.Clean(name)
 		if _, ours := l.Files[name]; !ours && !slices.Contains(l.Optional, name) {
 			return "", nil
 		}
@@ -71,12 +72,6 @@ func (l Layout) Unpack(file, dir string) (*Tarball, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", file, err)
-	}
-	for _, m := range members {
-		err := os.Chmod(filepath.Join(dir, m.Name), m.Mode.Perm())
-		if m.Mode.IsRegular() && err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
 	}
 	return &Tarball{Dir: dir, Members: members}, nil
 }
@@ -95,53 +90,46 @@ func (t *Tarball) Read(name string) ([]byte, error) {
 
 // Check compares the members with the layout; saw says what they are together.
 func (l Layout) Check(r *report.Report, t *Tarball, saw string) {
-	found := map[string]bool{}
+	missing := maps.Clone(l.Files)
 	var problems []string
 	for _, m := range t.Members {
 		name := path.Clean(m.Name)
 		if problem := l.problem(name, m); problem != "" {
-			problems = append(problems, problem)
+			problems = append(problems, m.Name+" "+problem)
 		}
-		found[name] = true
+		delete(missing, name)
 	}
-	wanted := slices.Concat(slices.Collect(maps.Keys(l.Files)), slices.Collect(maps.Keys(l.Links)))
-	slices.Sort(wanted)
-	for _, name := range wanted {
-		if !found[name] {
-			problems = append(problems, fmt.Sprintf("./%s is missing", name))
-		}
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		problems = append(problems, fmt.Sprintf("./%s is missing", name))
 	}
 	r.Judge("members", problems, "%s", saw)
 }
 
-// problem says what is wrong with a member.
+// problem says what is wrong with a member, if anything is.
 func (l Layout) problem(name string, m archive.Member) string {
-	file, isFile := l.Files[name]
-	target, isLink := l.Links[name]
+	file, known := l.Files[name]
 	switch {
-	case m.Mode.IsDir() && l.leads(name):
-	case isLink && m.Mode.Type() != fs.ModeSymlink:
-		return fmt.Sprintf("%s has mode %s: want a link to %s", m.Name, m.Mode, target)
-	case isLink:
-	case !isFile:
-		return fmt.Sprintf("%s does not belong to the asset", m.Name)
+	case m.Mode.IsDir() && l.leads(m.Name):
+	case !known:
+		return "does not belong to the asset"
+	case file.Link != "":
+		if m.Mode.Type() != fs.ModeSymlink {
+			return fmt.Sprintf("has mode %s: want a link to %s", m.Mode, file.Link)
+		}
 	case m.Mode != file.Mode:
-		return fmt.Sprintf("%s has mode %s: want %s", m.Name, m.Mode, file.Mode)
+		return fmt.Sprintf("has mode %s: want %s", m.Mode, file.Mode)
 	case m.Size == 0:
-		return fmt.Sprintf("%s is empty", m.Name)
+		return "is empty"
 	case file.Size != 0 && m.Size != file.Size:
-		return fmt.Sprintf("%s has %d bytes: want %d", m.Name, m.Size, file.Size)
+		return fmt.Sprintf("has %d bytes: want %d", m.Size, file.Size)
 	}
 	return ""
 }
 
-// leads says whether a folder leads to a member of the layout.
+// leads says whether a folder, "./opt/", leads to a member of the layout.
 func (l Layout) leads(folder string) bool {
-	if folder == "." {
-		return true
-	}
-	for _, name := range slices.Concat(slices.Collect(maps.Keys(l.Files)), slices.Collect(maps.Keys(l.Links))) {
-		if strings.HasPrefix(name, folder+"/") {
+	for name := range l.Files {
+		if strings.HasPrefix("./"+name, folder) {
 			return true
 		}
 	}
@@ -150,24 +138,24 @@ func (l Layout) leads(folder string) bool {
 
 // CheckLinks follows the links of the layout.
 func (l Layout) CheckLinks(r *report.Report, t *Tarball) {
-	files, links := map[string]bool{}, map[string]string{}
+	members := map[string]archive.Member{}
 	for _, m := range t.Members {
-		files[path.Clean(m.Name)] = true
-		if m.Mode.Type() == fs.ModeSymlink {
-			links[path.Clean(m.Name)] = m.Link
-		}
+		members[path.Clean(m.Name)] = m
 	}
 	var problems, saw []string
-	for _, name := range slices.Sorted(maps.Keys(l.Links)) {
-		switch target, there := links[name]; {
-		case !there:
+	for _, name := range slices.Sorted(maps.Keys(l.Files)) {
+		want, member := l.Files[name].Link, members[name]
+		_, there := members[path.Join(path.Dir(name), member.Link)]
+		switch {
+		case want == "":
+		case member.Mode.Type() != fs.ModeSymlink:
 			problems = append(problems, path.Base(name)+" is not a link: the runtime's configuration names it")
-		case !files[path.Join(path.Dir(name), target)]:
-			problems = append(problems, fmt.Sprintf("%s links to %s, which is not in the tarball", name, target))
-		case target != l.Links[name]:
-			problems = append(problems, fmt.Sprintf("%s links to %s: want %s", name, target, l.Links[name]))
+		case !there:
+			problems = append(problems, fmt.Sprintf("%s links to %s, which is not in the tarball", name, member.Link))
+		case member.Link != want:
+			problems = append(problems, fmt.Sprintf("%s links to %s: want %s", name, member.Link, want))
 		default:
-			saw = append(saw, path.Base(name)+" -> "+target)
+			saw = append(saw, path.Base(name)+" -> "+want)
 		}
 	}
 	r.Judge("links", problems, "%s", strings.Join(saw, ", "))

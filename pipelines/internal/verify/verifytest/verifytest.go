@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
@@ -62,6 +63,22 @@ func Host(t testing.TB, scripts map[string]string) host.Host {
 		}
 	}
 	return host.Host{Root: dir, Tools: dir, Accelerator: "tcg", Timeout: 10 * time.Second, Grace: 200 * time.Millisecond}
+}
+
+// Run verifies an artifact. A check that the family does not name is an error: no
+// caller could require it.
+func Run(t testing.TB, f verify.Family, a verify.Artifact, h host.Host) *report.Report {
+	t.Helper()
+	r, err := verify.Run(t.Context(), f, a, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, check := range r.Checks {
+		if !slices.Contains(f.Checks(), check.Name) {
+			t.Errorf("the family does not name its check %q", check.Name)
+		}
+	}
+	return r
 }
 
 // Find returns a check of a report.

@@ -10,11 +10,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
@@ -114,7 +114,7 @@ func (f Finder) compiled(ctx context.Context, name string, packages ...string) (
 
 // inspect reads the version of a containerd, whose client must be next to it.
 func inspect(ctx context.Context, daemon, client, from string) (Installed, error) {
-	output, err := exec.CommandContext(ctx, daemon, "--version").Output()
+	output, err := command.New(ctx, daemon, "--version").Output()
 	if err != nil {
 		return Installed{}, fmt.Errorf("reading the version of %s: %w", daemon, err)
 	}

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
@@ -99,7 +99,7 @@ func socketIn(dir string) string { return filepath.Join(dir, "containerd.sock") 
 
 // Dump returns the configuration that containerd makes of a file and its imports.
 func (i Installed) Dump(ctx context.Context, path string) (string, error) {
-	return host.Output(exec.CommandContext(ctx, i.Daemon, "--config", path, "config", "dump"))
+	return host.Output(command.New(ctx, i.Daemon, "--config", path, "config", "dump"))
 }
 
 // Serve starts containerd with a configuration of Configure in dir.
@@ -122,7 +122,7 @@ func (s *Server) ctr(ctx context.Context, args ...string) (string, error) {
 	if s.namespace != "" {
 		global = append(global, "--namespace", s.namespace)
 	}
-	return host.Output(exec.CommandContext(timed, s.client, append(global, args...)...))
+	return host.Output(command.New(timed, s.client, append(global, args...)...))
 }
 
 // CRI is the namespace of the CRI.
@@ -138,7 +138,7 @@ func (s *Server) Pull(ctx context.Context, puller, runtime, image string) error 
 	const patience = time.Minute
 	timed, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	_, err := host.Output(exec.CommandContext(timed, puller, s.socket, runtime, image))
+	_, err := host.Output(command.New(timed, puller, s.socket, runtime, image))
 	return err
 }
 
