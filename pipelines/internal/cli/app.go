@@ -12,10 +12,12 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-// app is what all verbs share: the process, and the global flags.
+// app is what all verbs share: the process, and the flags that mean the same in all of
+// them.
 type app struct {
 	Process
 	root, versions, cacheDir string
+	json                     bool
 }
 
 func (a *app) flags(flags *pflag.FlagSet) {
@@ -51,14 +53,11 @@ func (a *app) open(ctx context.Context, registry string) (*workspace.Workspace, 
 }
 
 // with returns the run of a verb that opens the checkout, as open does, and closes it
-// after the run. The registry is read when the verb runs; nil is none.
-func (a *app) with(registry *string, run func(context.Context, *workspace.Workspace, []string) error) func(*cobra.Command, []string) error {
+// after the run. A verb without the flag --cache has no registry.
+func (a *app) with(run func(context.Context, *workspace.Workspace, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		name := ""
-		if registry != nil {
-			name = *registry
-		}
-		ws, err := a.open(cmd.Context(), name)
+		registry, _ := cmd.Flags().GetString("cache")
+		ws, err := a.open(cmd.Context(), registry)
 		if err != nil {
 			return err
 		}
@@ -81,8 +80,8 @@ func archFlag(flags *pflag.FlagSet, arch *string) {
 	flags.StringVar(arch, "arch", "", "architecture to build for, such as x86_64 or arm64 (default: this machine's)")
 }
 
-func jsonFlag(flags *pflag.FlagSet, json *bool) {
-	flags.BoolVar(json, "json", false, "print the result as JSON")
+func (a *app) jsonFlag(flags *pflag.FlagSet) {
+	flags.BoolVar(&a.json, "json", false, "print the result as JSON")
 }
 
 // selectionFlags are those of verbs that take assets: NAME..., --set SET or --all.
@@ -94,8 +93,8 @@ func selectionFlags(flags *pflag.FlagSet, s *workspace.Selection) {
 }
 
 // cacheFlag names the registry behind the local cache.
-func cacheFlag(flags *pflag.FlagSet, a *app, registry *string) {
-	flags.StringVar(registry, "cache", a.environment().Cache,
+func (a *app) cacheFlag(flags *pflag.FlagSet) {
+	flags.String("cache", a.environment().Cache,
 		"registry behind the local cache, HOST[:PORT]/PATH (default: $ARTEFACT_REGISTRY/$ARTEFACT_REPOSITORY)")
 	flags.Lookup("cache").DefValue = "" // It may contain a password.
 }
@@ -109,35 +108,33 @@ func allowDirtyFlag(flags *pflag.FlagSet, allow *bool) {
 	flags.BoolVar(allow, "allow-dirty", false, "push even if an input is not as it is committed")
 }
 
-// pushFlag says whether to push; the flag overrides the variable.
-type pushFlag struct {
-	push  bool
-	flags *pflag.FlagSet
+// switchFlag overrides a variable of Kata's CI.
+func switchFlag(flags *pflag.FlagSet, s *workspace.Switch, name, usage string) {
+	flags.Var(s, name, usage)
+	flags.Lookup(name).NoOptDefVal, flags.Lookup(name).DefValue = "true", "false"
 }
 
-func (o *pushFlag) add(flags *pflag.FlagSet, usage string) {
-	o.flags = flags
-	flags.BoolVar(&o.push, "push", false, usage+" (default: PUSH_TO_REGISTRY is yes)")
+// pushFlag says whether to push to the registry of --cache.
+func (a *app) pushFlag(flags *pflag.FlagSet, push *workspace.Switch, usage string) {
+	*push = a.environment().Push
+	switchFlag(flags, push, "push", usage+" (default: PUSH_TO_REGISTRY is yes)")
 }
 
-// wanted says whether to push. There must be a registry then.
-func (o *pushFlag) wanted(ws *workspace.Workspace) (bool, error) {
-	wanted, err := ws.Environment.Push.On(false)
-	if o.flags.Changed("push") {
-		wanted, err = o.push, nil
+// pushes says whether to push. There must be a registry then.
+func pushes(ws *workspace.Workspace, push workspace.Switch) (bool, error) {
+	on, err := push.On(false)
+	if on && ws.Store.Registry == nil {
+		return false, workspace.ErrNoRegistry
 	}
-	if err == nil && wanted && ws.Store.Registry == nil {
-		err = workspace.ErrNoRegistry
-	}
-	return wanted && err == nil, err
+	return on, err
 }
 
 // selected takes the arguments as names of assets. An optional selection is of all
 // assets of the architecture if the command line makes none.
 func selected(s *workspace.Selection, optional bool) cobra.PositionalArgs {
-	return arguments(func(_ *cobra.Command, names []string) error {
+	return func(_ *cobra.Command, names []string) error {
 		s.Names = names
 		s.All = s.All || optional && len(names) == 0 && s.Set == ""
 		return s.Check()
-	})
+	}
 }

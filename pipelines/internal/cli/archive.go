@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strconv"
 
@@ -65,13 +64,12 @@ func (m *listedMember) row() string {
 }
 
 func archiveLsCmd(a *app) *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "ls FILE",
 		Short: "List the members of a tarball, with their sizes before and after compression",
 		Example: `  pipelines archive ls build/kata-static.tar.zst
   pipelines archive ls --json build/kata-static-kernel-debug.tar.zst`,
-		Args: arguments(cobra.ExactArgs(1)),
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			listing, err := archive.Inspect(args[0])
 			if err != nil {
@@ -85,10 +83,10 @@ func archiveLsCmd(a *app) *cobra.Command {
 				}
 				members = append(members, listed)
 			}
-			return printList(a.Stdout, asJSON, members, "MODE\t        SIZE\t      PACKED\tNAME", (*listedMember).row)
+			return printList(a, members, "MODE\t        SIZE\t      PACKED\tNAME", (*listedMember).row)
 		},
 	}
-	jsonFlag(cmd.Flags(), &asJSON)
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
@@ -100,7 +98,7 @@ func archiveCatCmd(a *app) *cobra.Command {
 differs, what was printed is wrong, and the command fails.`,
 		Example: `  pipelines archive cat build/kata-static.tar.zst opt/kata/VERSION
   pipelines archive cat build/kata-static-qemu.tar.zst opt/kata/bin/qemu-system-x86_64 > qemu`,
-		Args: arguments(cobra.ExactArgs(2)),
+		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return inTarball(args[0], archive.Cat(a.Stdout, args[0], args[1]))
 		},
@@ -116,28 +114,25 @@ type changedMember struct {
 }
 
 func archiveDiffCmd(a *app) *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "diff BEFORE AFTER",
 		Short: "List the members that were added, removed or changed between two tarballs",
 		Example: `  pipelines archive diff old/kata-static.tar.zst build/kata-static.tar.zst
   pipelines archive diff --json old.tar.zst new.tar.zst`,
-		Args: arguments(cobra.ExactArgs(2)),
+		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			changes, err := archive.DiffFiles(args[0], args[1])
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(a.Stdout, changesJSON(changes))
-			}
+			text := ""
 			for _, c := range changes {
-				fmt.Fprintln(a.Stdout, progress.Printable(c.String()))
+				text += progress.Printable(c.String()) + "\n"
 			}
-			return nil
+			return a.print(changesJSON(changes), text)
 		},
 	}
-	jsonFlag(cmd.Flags(), &asJSON)
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
@@ -168,7 +163,6 @@ type checkedTarball struct {
 }
 
 func archiveCheckCmd(a *app) *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Decompress tarballs and compare every byte with their index",
@@ -177,41 +171,33 @@ contents, padding. A tarball without an index must be complete, and hold nothing
 must not be shipped.`,
 		Example: `  pipelines archive check build/kata-static.tar.zst
   pipelines archive check --json build/*.tar.zst`,
-		Args: arguments(cobra.MinimumNArgs(1)),
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			return runArchiveCheck(cmd.Context(), a.Stdout, paths, asJSON)
+			return runArchiveCheck(cmd.Context(), a, paths)
 		},
 	}
-	jsonFlag(cmd.Flags(), &asJSON)
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
-func runArchiveCheck(ctx context.Context, w io.Writer, paths []string, asJSON bool) error {
-	results, failed := []checkedTarball{}, []error{}
+func runArchiveCheck(ctx context.Context, a *app, paths []string) error {
+	results, failed, text := []checkedTarball{}, []error{}, ""
 	for _, path := range paths {
-		result, err := checkTarball(ctx, path)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			result.Error = err.Error()
-			failed = append(failed, inTarball(path, err))
-		}
-		results = append(results, result)
-	}
-	if asJSON {
-		return errors.Join(append(failed, printJSON(w, results))...)
-	}
-	for _, r := range results {
+		r, err := checkTarball(ctx, path)
 		switch {
-		case r.Error != "":
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			r.Error = err.Error()
+			failed = append(failed, inTarball(path, err))
 		case r.Index:
-			fmt.Fprintf(w, "%s: %d members in %d frames match the index\n", r.File, r.Members, r.Frames)
+			text += fmt.Sprintf("%s: %d members in %d frames match the index\n", r.File, r.Members, r.Frames)
 		default:
-			fmt.Fprintf(w, "%s: %d members, complete; no index\n", r.File, r.Members)
+			text += fmt.Sprintf("%s: %d members, complete; no index\n", r.File, r.Members)
 		}
+		results = append(results, r)
 	}
-	return errors.Join(failed...)
+	return errors.Join(append(failed, a.print(results, text))...)
 }
 
 func checkTarball(ctx context.Context, path string) (checkedTarball, error) {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"io"
 	"path/filepath"
 	"runtime"
 
@@ -24,15 +22,13 @@ import (
 type buildAssetOptions struct {
 	engine     engineOptions
 	selection  workspace.Selection
-	registry   string
-	push       pushFlag
+	push       workspace.Switch
 	allowDirty bool
 	output     string
 	place      string
 	sources    map[string]string
 	offline    bool
 	rebuild    bool
-	json       bool
 }
 
 func buildAssetCmd(a *app) *cobra.Command {
@@ -53,26 +49,28 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CA
   pipelines build-asset --set kata-static --arch arm64 --cache ghcr.io/me/cache --push
   pipelines build-asset qemu --rebuild-check`,
 		Args: selected(&o.selection, false),
-		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			results, err := o.build(ctx, a, ws)
+			text := ""
 			for _, result := range results {
 				ws.Report.Note(result.Asset, planview.Result(result))
+				text += workspace.Relative(result.Path) + "\n"
 			}
-			return errors.Join(err, printResults(a.Stdout, results, o.json), a.summarize(planview.ResultsMarkdown(results)))
+			return errors.Join(err, a.print(results, text), a.summarize(planview.ResultsMarkdown(results)))
 		}),
 	}
 	flags := cmd.Flags()
 	selectionFlags(flags, &o.selection)
 	o.engine.flags(flags)
-	cacheFlag(flags, a, &o.registry)
-	o.push.add(flags, "push to the registry of --cache what it lacks")
+	a.cacheFlag(flags)
+	a.pushFlag(flags, &o.push, "push to the registry of --cache what it lacks")
 	allowDirtyFlag(flags, &o.allowDirty)
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the tarballs and logs/ (default: build in the root of the repository)")
 	flags.StringVar(&o.place, "place", "", "take sources only from the place of this name")
 	sourceFlag(flags, &o.sources)
 	flags.BoolVar(&o.offline, "offline", false, "take what a build needs only from the caches: the local one, and the registry of --cache")
 	flags.BoolVar(&o.rebuild, "rebuild-check", false, "build again without any cache and compare the bytes")
-	jsonFlag(flags, &o.json)
+	a.jsonFlag(flags)
 	return cmd
 }
 
@@ -115,7 +113,7 @@ func (o buildAssetOptions) execute(ctx context.Context, a *app, ws *workspace.Wo
 		container.Nonce = rand.Text() // The engine has a cache of its own.
 	}
 	executor := build.Executor{Store: ws.Store, Builder: &container, Parallel: parallel(a), Output: output}
-	if executor.Push, err = o.push.wanted(ws); err != nil {
+	if executor.Push, err = pushes(ws, o.push); err != nil {
 		return none, err
 	}
 	if executor.Push {
@@ -142,16 +140,4 @@ func parallel(a *app) int {
 		return 1
 	}
 	return max(1, runtime.NumCPU()/8)
-}
-
-func printResults(w io.Writer, results []build.Result, asJSON bool) error {
-	if asJSON {
-		return printJSON(w, results)
-	}
-	for _, result := range results {
-		if _, err := fmt.Fprintln(w, workspace.Relative(result.Path)); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -9,11 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/supply"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -38,35 +37,38 @@ type cached struct {
 }
 
 func cacheLsCmd(a *app) *cobra.Command {
-	var registry string
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the artifacts in the local cache, and in the registry of --cache",
 		Example: `  pipelines cache ls
   pipelines cache ls --cache ghcr.io/example/kata --json`,
-		Args: arguments(cobra.NoArgs),
-		RunE: a.with(&registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			list, err := listCaches(ctx, ws)
 			if err != nil {
 				return err
 			}
-			return printList(a.Stdout, asJSON, list, "WHERE\tASSET\tARCH\tKEY\tSIZE\tSHA256", func(c cached) string {
+			return printList(a, list, "WHERE\tASSET\tARCH\tKEY\tSIZE\tSHA256", func(c cached) string {
 				return fmt.Sprintf("%s\t%s\t%s\t%.12s\t%s\t%.12s", c.Where, c.Asset, c.Arch, c.Key, progress.Size(c.Size), c.Digest[len("sha256:"):])
 			})
 		}),
 	}
-	cacheFlag(cmd.Flags(), a, &registry)
-	jsonFlag(cmd.Flags(), &asJSON)
+	a.cacheFlag(cmd.Flags())
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
 func listCaches(ctx context.Context, ws *workspace.Workspace) ([]cached, error) {
+	var list []cached
+	add := func(where string, artifacts []store.Artifact) {
+		for _, a := range artifacts {
+			list = append(list, cached{where, a.Asset, a.Arch, a.Key, a.Digest, a.Size})
+		}
+	}
 	artifacts, err := ws.Store.Local.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list := entries("local", artifacts)
+	add("local", artifacts)
 	if ws.Store.Registry == nil {
 		return list, nil
 	}
@@ -79,72 +81,66 @@ func listCaches(ctx context.Context, ws *workspace.Workspace) ([]cached, error) 
 			ws.Report.Note("registry", fmt.Sprintf("%v; the list goes on without it", err))
 			break
 		}
-		list = append(list, entries("registry", artifacts)...)
+		add("registry", artifacts)
 	}
 	return list, nil
 }
 
-func entries(where string, artifacts []store.Artifact) []cached {
-	list := []cached{}
-	for _, a := range artifacts {
-		list = append(list, cached{where, a.Asset, a.Arch, a.Key, a.Digest, a.Size})
-	}
-	return list
-}
-
-// keyed is what the verbs that take names of assets share.
+// keyed is what the verbs that move artifacts share.
 type keyed struct {
-	registry   string
 	selection  workspace.Selection
 	allowDirty bool
 }
 
-func (o *keyed) flags(a *app, cmd *cobra.Command) *cobra.Command {
-	cacheFlag(cmd.Flags(), a, &o.registry)
+// command completes a verb that moves the selected artifacts. There must be a registry.
+func (o *keyed) command(a *app, cmd *cobra.Command, run func(context.Context, *workspace.Workspace, []string, catalog.Arch) error) *cobra.Command {
+	cmd.Args = selected(&o.selection, false)
+	cmd.RunE = a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+		if ws.Store.Registry == nil {
+			return workspace.ErrNoRegistry
+		}
+		names, arch, err := ws.Select(o.selection)
+		if err != nil {
+			return err
+		}
+		return run(ctx, ws, names, arch)
+	})
+	a.cacheFlag(cmd.Flags())
 	selectionFlags(cmd.Flags(), &o.selection)
 	return cmd
 }
 
-// choose selects the assets. There must be a registry.
-func (o *keyed) choose(ws *workspace.Workspace) ([]string, catalog.Arch, error) {
-	if ws.Store.Registry == nil {
-		return nil, "", workspace.ErrNoRegistry
-	}
-	return ws.Select(o.selection)
+// moved prints an artifact that was moved.
+func (a *app) moved(artifact store.Artifact) {
+	fmt.Fprintf(a.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
 }
 
 func cachePullCmd(a *app) *cobra.Command {
 	var o keyed
-	return o.flags(a, &cobra.Command{
+	return o.command(a, &cobra.Command{
 		Use:   "pull NAME...|--set SET|--all",
 		Short: "Pull the artifacts of the current keys from the registry into the local cache",
 		Long: `Pull the artifacts of the current keys of the assets, and of their dependencies,
 from the registry of --cache into the local cache. Fails if the registry lacks one.`,
 		Example: `  pipelines cache pull kernel-debug --cache ghcr.io/example/kata
   pipelines cache pull --all --arch arm64 --cache ghcr.io/example/kata`,
-		Args: selected(&o.selection, false),
-		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
-			names, arch, err := o.choose(ws)
-			if err != nil {
-				return err
+	}, func(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch) error {
+		return ws.Walk(names, arch, func(ref store.Ref) (store.Artifact, error) {
+			artifact, err := ws.Store.Local.Get(ctx, ref)
+			if store.IsNotFound(err) {
+				artifact, err = ws.Store.Registry.Pull(ctx, ref, ws.Store.Local)
 			}
-			return each(ws, names, arch, func(ref store.Ref) (store.Artifact, error) {
-				artifact, err := ws.Store.Local.Get(ctx, ref)
-				if store.IsNotFound(err) {
-					artifact, err = ws.Store.Registry.Pull(ctx, ref, ws.Store.Local)
-				}
-				if err == nil {
-					fmt.Fprintf(a.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
-				}
-				return artifact, err
-			})
-		}),
+			if err == nil {
+				a.moved(artifact)
+			}
+			return artifact, err
+		})
 	})
 }
 
 func cachePushCmd(a *app) *cobra.Command {
 	var o keyed
-	cmd := o.flags(a, &cobra.Command{
+	cmd := o.command(a, &cobra.Command{
 		Use:   "push NAME...|--set SET|--all",
 		Short: "Push the artifacts of the current keys from the local cache to the registry",
 		Long: `Push the artifacts of the current keys of the assets, and of their dependencies,
@@ -153,25 +149,25 @@ their builders, and the moving tags. What can be pushed is, then the verb fails 
 the list of what could not be.`,
 		Example: `  pipelines cache push kernel-debug --cache ghcr.io/example/kata
   pipelines cache push --set kata-static --without qemu --cache ghcr.io/example/kata`,
-		Args: selected(&o.selection, false),
-		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error { return o.push(ctx, a, ws) }),
+	}, func(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch) error {
+		return o.push(ctx, a, ws, names, arch)
 	})
 	allowDirtyFlag(cmd.Flags(), &o.allowDirty)
 	return cmd
 }
 
-// push pushes the selected artifacts, and then the builders that the local cache has.
-func (o *keyed) push(ctx context.Context, a *app, ws *workspace.Workspace) error {
-	names, arch, err := o.choose(ws)
+// push pushes artifacts, and then their builders that the local cache has.
+func (o *keyed) push(ctx context.Context, a *app, ws *workspace.Workspace, names []string, arch catalog.Arch) error {
+	// Assets whose inputs cannot be read are left to Walk, which lists them.
+	readable := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		_, err := ws.Inputs([]string{name}, arch)
+		return err != nil
+	})
+	moving, err := ws.Moving(ctx, readable, arch, o.allowDirty)
 	if err != nil {
 		return err
 	}
-	pushed := resolved(ws, names, arch)
-	moving, err := ws.Moving(ctx, pushed, arch, o.allowDirty)
-	if err != nil {
-		return err
-	}
-	err = each(ws, names, arch, func(ref store.Ref) (store.Artifact, error) {
+	err = ws.Walk(names, arch, func(ref store.Ref) (store.Artifact, error) {
 		artifact, err := ws.Store.Local.Get(ctx, ref)
 		if store.IsNotFound(err) && !slices.Contains(names, ref.Asset) {
 			if there, err := ws.Store.Get(ctx, ref); err == nil {
@@ -185,44 +181,29 @@ func (o *keyed) push(ctx context.Context, a *app, ws *workspace.Workspace) error
 			err = ws.Store.Publish(ctx, artifact, moving.Tags(artifact.Arch))
 		}
 		if err == nil {
-			fmt.Fprintf(a.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
+			a.moved(artifact)
 		}
 		return artifact, err
 	})
-	if len(pushed) == 0 || ctx.Err() != nil {
+	if len(readable) == 0 || ctx.Err() != nil {
 		return err
 	}
-	return errors.Join(err, pushBuilders(ctx, ws, pushed, arch))
-}
-
-// resolved returns the assets whose inputs can be read. For the others each fails.
-func resolved(ws *workspace.Workspace, names []string, arch catalog.Arch) []string {
-	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		_, err := ws.Inputs([]string{name}, arch)
-		return err != nil
-	})
-}
-
-// pushBuilders pushes the builders of assets that the local cache has.
-func pushBuilders(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch) error {
-	set, err := ws.Supply(workspace.Selection{Names: names, Arch: string(arch)}, nil)
-	if err != nil {
-		return err
+	set, supplyErr := supply.New(ws, workspace.Selection{Names: readable, Arch: string(arch)}, nil)
+	if supplyErr != nil {
+		return errors.Join(err, supplyErr)
 	}
-	_, _, err = set.PushBuilders(ctx)
-	return err
+	_, _, supplyErr = set.PushBuilders(ctx)
+	return errors.Join(err, supplyErr)
 }
 
 func cacheVerifyCmd(a *app) *cobra.Command {
-	var cache string
 	var registry bool
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Hash everything in the local cache again, or in the registry of --cache",
 		Example: `  pipelines cache verify
   pipelines cache verify --registry --cache ghcr.io/example/kata`,
-		Args: arguments(cobra.NoArgs),
-		RunE: a.with(&cache, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			if !registry {
 				damage, err := ws.Store.Local.Verify(ctx)
 				return verdict(a.Stdout, "the local cache", damage, err)
@@ -234,7 +215,7 @@ func cacheVerifyCmd(a *app) *cobra.Command {
 			return verdict(a.Stdout, "the registry", damage, err)
 		}),
 	}
-	cacheFlag(cmd.Flags(), a, &cache)
+	a.cacheFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&registry, "registry", false, "verify the artifacts, sources and builders in the registry")
 	return cmd
 }
@@ -252,38 +233,4 @@ func verdict(w io.Writer, where string, damage []string, err error) error {
 	}
 	_, err = fmt.Fprintf(w, "%s is whole\n", where)
 	return err
-}
-
-// each calls do for the current key of each named asset and of what it depends
-// on, dependencies first: a key needs the artifacts of those. It does what can be
-// done, and then fails with the list of what could not.
-func each(ws *workspace.Workspace, names []string, arch catalog.Arch, do func(store.Ref) (store.Artifact, error)) error {
-	closure, err := ws.Catalog.Closure(names, arch)
-	if err != nil {
-		return usage(err)
-	}
-	digests := map[string]recipe.Digests{}
-	var missing []error
-	for _, asset := range closure {
-		if lacking := slices.IndexFunc(asset.Dependencies, func(name string) bool { _, found := digests[name]; return !found }); lacking >= 0 {
-			missing = append(missing, fmt.Errorf("%s: its key is pending on %s", asset.Name, asset.Dependencies[lacking]))
-			continue
-		}
-		plan, err := ws.Resolver.Resolve(asset, arch, digests)
-		if err != nil {
-			missing = append(missing, fmt.Errorf("%s: %w", asset.Name, err))
-			continue
-		}
-		artifact, err := do(store.Ref{Asset: asset.Name, Arch: string(arch), Key: plan.Key})
-		if err == nil {
-			digests[asset.Name] = build.Contents(artifact)
-			continue
-		}
-		err = fmt.Errorf("%s: %w", asset.Name, err)
-		missing = append(missing, err)
-		if !store.IsNotFound(err) {
-			break // The registry fails, and would for the others.
-		}
-	}
-	return errors.Join(missing...)
 }

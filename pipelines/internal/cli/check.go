@@ -26,8 +26,7 @@ recipe must resolve. With a base, also check that kernel-configs/kata_config_ver
 has grown if the requested options differ from those at the fork from the base.`,
 		Example: `  pipelines check
   pipelines check --base main`,
-		Args: arguments(cobra.NoArgs),
-		RunE: a.with(nil, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			return runCheck(ctx, a.Stdout, base, ws)
 		}),
 	}
@@ -60,25 +59,23 @@ type listed struct {
 
 func listCmd(a *app) *cobra.Command {
 	var arch string
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the assets by architecture, with their pins and dependencies",
 		Example: `  pipelines list
   pipelines list --arch s390x --json`,
-		Args: arguments(cobra.NoArgs),
-		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, _ []string) error {
+		RunE: a.with(func(_ context.Context, ws *workspace.Workspace, _ []string) error {
 			assets, err := listAssets(ws, arch)
 			if err != nil {
 				return err
 			}
-			return printList(a.Stdout, asJSON, assets, "ARCH\tASSET\tPINS\tDEPENDS ON\tDESCRIPTION", func(l listed) string {
-				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", l.Arch, l.Name, pairs(l.Pins), dash(l.Dependencies), l.Description)
+			return printList(a, assets, "ARCH\tASSET\tPINS\tDEPENDS ON\tDESCRIPTION", func(l listed) string {
+				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", l.Arch, l.Name, pairs(l.Pins), dash(l.Dependencies...), l.Description)
 			})
 		}),
 	}
 	cmd.Flags().StringVar(&arch, "arch", "", "list only this architecture")
-	jsonFlag(cmd.Flags(), &asJSON)
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
@@ -121,7 +118,7 @@ func pairs(m map[string]string) string {
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		out = append(out, key+"="+m[key])
 	}
-	return dash(out)
+	return dash(out...)
 }
 
 func matrixCmd(a *app) *cobra.Command {
@@ -142,13 +139,13 @@ with --without, the assets that it names.
 In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 		Example: `  pipelines matrix --arch arm64
   pipelines matrix --stage 1 --anybody`,
-		Args: arguments(func(cmd *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("stage") && o.Stage < 1 {
 				return fmt.Errorf("--stage %d: stages count from 1", o.Stage)
 			}
 			return cobra.NoArgs(cmd, args)
-		}),
-		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, _ []string) (err error) {
+		},
+		RunE: a.with(func(_ context.Context, ws *workspace.Workspace, _ []string) (err error) {
 			if o.Arch, err = workspace.Arch(arch); err != nil {
 				return err
 			}

@@ -71,6 +71,7 @@ func rootCmd(a *app) *cobra.Command {
 		doctorCmd(a),
 		engineCmd(a),
 	)
+	checkArguments(cmd)
 	return cmd
 }
 
@@ -105,10 +106,20 @@ func verbNames(cmd *cobra.Command) []string {
 	return names
 }
 
-// arguments turns cobra's complaint about a number of arguments into a usage
-// error.
-func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
+// checkArguments makes what is wrong with the arguments of a verb a usage error. A verb
+// that says nothing about them takes none.
+func checkArguments(cmd *cobra.Command) {
+	if cmd.HasSubCommands() {
+		for _, verb := range cmd.Commands() {
+			checkArguments(verb)
+		}
+		return
+	}
+	check := cmd.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
 			return usage(fmt.Errorf("%w (usage: %s)", err, cmd.UseLine()))
 		}

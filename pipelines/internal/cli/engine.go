@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -57,7 +54,6 @@ func engineStartCmd(a *app) *cobra.Command {
 		Short: "Start the embedded engine, installing and building what it needs",
 		Example: `  pipelines engine start
   pipelines engine start --no-install`,
-		Args: arguments(cobra.NoArgs),
 		RunE: o.embedded(a, func(ctx context.Context, finder engine.Finder) error {
 			endpoint, err := finder.Embedded(ctx)
 			if err != nil {
@@ -74,30 +70,24 @@ func engineStartCmd(a *app) *cobra.Command {
 
 func engineStatusCmd(a *app) *cobra.Command {
 	var o engineOptions
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Print whether the embedded engine runs",
 		Example: `  pipelines engine status
   pipelines engine status --json`,
-		Args: arguments(cobra.NoArgs),
 		RunE: o.embedded(a, func(_ context.Context, finder engine.Finder) error {
 			status, err := finder.Manager.Status()
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(a.Stdout, status)
-			}
-			line := []string{status.State, "Dagger " + status.Version}
+			text := fmt.Sprintf("%s, Dagger %s", status.State, status.Version)
 			if status.PID != 0 {
-				line = append(line, status.Address, fmt.Sprintf("process %d", status.PID))
+				text += fmt.Sprintf(", %s, process %d", status.Address, status.PID)
 			}
-			_, err = fmt.Fprintln(a.Stdout, strings.Join(line, ", "))
-			return err
+			return a.print(status, text+"\n")
 		}),
 	}
-	jsonFlag(cmd.Flags(), &asJSON)
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
@@ -109,7 +99,6 @@ func engineStopCmd(a *app) *cobra.Command {
 		Short: "Stop the embedded engine; its build cache stays",
 		Example: `  pipelines engine stop
   pipelines engine stop --force`,
-		Args: arguments(cobra.NoArgs),
 		RunE: o.embedded(a, func(ctx context.Context, finder engine.Finder) error {
 			return finder.Manager.Stop(ctx, force)
 		}),
@@ -139,20 +128,17 @@ func superviseCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:    "supervise",
 		Hidden: true,
-		Args:   arguments(cobra.NoArgs),
 		RunE:   func(cmd *cobra.Command, _ []string) error { return embedded.Supervise(cmd.Context()) },
 	}
 }
 
 func doctorCmd(a *app) *cobra.Command {
 	var o engineOptions
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Print which engine would be used, and what is missing",
 		Example: `  pipelines doctor
   pipelines doctor --engine tcp://builder.example:1234 --json`,
-		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			folders, err := a.find()
 			if err != nil {
@@ -162,19 +148,15 @@ func doctorCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(a.Stdout, d)
-			}
-			return printDiagnosis(a.Stdout, d)
+			return a.print(d, diagnosis(d))
 		},
 	}
 	cmd.Flags().StringVar(&o.engine, "engine", "", "Dagger engine to use instead of looking for one")
-	jsonFlag(cmd.Flags(), &asJSON)
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
-func printDiagnosis(w io.Writer, d engine.Diagnosis) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+func diagnosis(d engine.Diagnosis) string {
 	chosen, mismatch := "none", ""
 	if d.Engine != nil {
 		chosen = d.Engine.String()
@@ -182,23 +164,24 @@ func printDiagnosis(w io.Writer, d engine.Diagnosis) error {
 	if d.SDK != d.Embedded.Version {
 		mismatch = " (NOT the version of the SDK)"
 	}
-	fmt.Fprintf(table, "engine\t%s\ndagger SDK\t%s\nembedded engine\t%s, %s%s\n", chosen, d.SDK, d.Embedded.Version, d.Embedded.State, mismatch)
+	rows := []string{
+		"engine\t" + chosen,
+		"dagger SDK\t" + d.SDK,
+		fmt.Sprintf("embedded engine\t%s, %s%s", d.Embedded.Version, d.Embedded.State, mismatch),
+	}
 	for _, r := range d.Requirements {
 		state := "found"
 		if !r.Present {
 			state = "MISSING, package " + r.Package
 		}
-		fmt.Fprintf(table, "  %s\t%s (%s)\n", r.Name, state, r.Why)
+		rows = append(rows, fmt.Sprintf("  %s\t%s (%s)", r.Name, state, r.Why))
 	}
-	fmt.Fprintf(table, "caches\t%s\n", d.Cache)
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	text := table(append(rows, "caches\t"+d.Cache), "", func(row string) string { return row })
 	if d.Install != "" {
-		fmt.Fprintf(w, "\nThe embedded engine needs packages that are not installed. A build as root installs them; by hand:\n  %s\n", d.Install)
+		text += "\nThe embedded engine needs packages that are not installed. A build as root installs them; by hand:\n  " + d.Install + "\n"
 	}
 	if d.Problem != "" {
-		fmt.Fprintf(w, "\n%s\n", d.Problem)
+		text += "\n" + d.Problem + "\n"
 	}
-	return nil
+	return text
 }

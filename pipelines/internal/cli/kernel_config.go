@@ -55,24 +55,22 @@ type listedKernel struct {
 }
 
 func kernelConfigListCmd(a *app) *cobra.Command {
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List guest kernels by architecture, with their fragment folders",
 		Example: `  pipelines kernel-config list
   pipelines kernel-config list --json`,
-		Args: arguments(cobra.NoArgs),
-		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, _ []string) error {
+		RunE: a.with(func(_ context.Context, ws *workspace.Workspace, _ []string) error {
 			kernels, err := listKernels(ws)
 			if err != nil {
 				return err
 			}
-			return printList(a.Stdout, asJSON, kernels, "KERNEL\tARCH\tLINUX\tOPTIONS\tFOLDERS", func(k listedKernel) string {
+			return printList(a, kernels, "KERNEL\tARCH\tLINUX\tOPTIONS\tFOLDERS", func(k listedKernel) string {
 				return fmt.Sprintf("%s\t%s\t%s\t%d\t%s", k.Variant, k.Arch, k.Version, k.Options, strings.Join(k.Folders, " "))
 			})
 		}),
 	}
-	jsonFlag(cmd.Flags(), &asJSON)
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
@@ -98,26 +96,22 @@ func kernelArchFlag(cmd *cobra.Command, arch *string) {
 	cmd.Flags().StringVar(arch, "arch", "", "architecture, such as x86_64 or arm64 (default: this machine's, or the kernel's only one)")
 }
 
-type kernelConfigShowOptions struct {
-	arch           string
-	config, asJSON bool
-}
-
 func kernelConfigShowCmd(a *app) *cobra.Command {
-	var o kernelConfigShowOptions
+	var arch string
+	var config bool
 	cmd := &cobra.Command{
 		Use:   "show VARIANT",
 		Short: "Print the requested options of a kernel and where they come from",
 		Example: `  pipelines kernel-config show kernel-debug
   pipelines kernel-config show kernel --arch s390x --config > requested.config`,
-		Args: arguments(cobra.ExactArgs(1)),
-		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, args []string) error {
-			return runKernelConfigShow(a.Stdout, o, ws, args[0])
+		Args: cobra.ExactArgs(1),
+		RunE: a.with(func(_ context.Context, ws *workspace.Workspace, args []string) error {
+			return runKernelConfigShow(a, ws, args[0], arch, config)
 		}),
 	}
-	kernelArchFlag(cmd, &o.arch)
-	cmd.Flags().BoolVar(&o.config, "config", false, "print only the lines, as a file for KCONFIG_ALLCONFIG")
-	jsonFlag(cmd.Flags(), &o.asJSON)
+	kernelArchFlag(cmd, &arch)
+	cmd.Flags().BoolVar(&config, "config", false, "print only the lines, as a file for KCONFIG_ALLCONFIG")
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
@@ -136,13 +130,13 @@ type shownOption struct {
 	Tolerated string `json:"tolerated,omitempty"`
 }
 
-func runKernelConfigShow(w io.Writer, o kernelConfigShowOptions, ws *workspace.Workspace, name string) error {
-	k, err := kernel(ws, name, o.arch)
+func runKernelConfigShow(a *app, ws *workspace.Workspace, name, arch string, config bool) error {
+	k, err := kernel(ws, name, arch)
 	if err != nil {
 		return err
 	}
-	if o.config {
-		_, err = w.Write(k.plan.Requested.Merged())
+	if config {
+		_, err = a.Stdout.Write(k.plan.Requested.Merged())
 		return err
 	}
 	shown := shownKernel{Variant: name, Arch: k.arch, Version: k.plan.Version, Folders: k.asset.Kernel.Folders(k.arch), Options: []shownOption{}}
@@ -153,27 +147,22 @@ func runKernelConfigShow(w io.Writer, o kernelConfigShowOptions, ws *workspace.W
 		}
 		shown.Options = append(shown.Options, one)
 	}
-	if o.asJSON {
-		return printJSON(w, shown)
-	}
-	err = printList(w, false, shown.Options, "", func(o shownOption) string {
+	options := table(shown.Options, "", func(o shownOption) string {
 		note := ""
 		if o.Tolerated != "" {
 			note = "\tmay be missing: " + o.Tolerated
 		}
 		return kconfig.Statement(o.Name, o.Value) + "\t" + o.Pos() + note
 	})
-	fmt.Fprintf(w, "\n%s on %s, Linux %s: %d options from %s\n", name, k.arch, shown.Version, len(shown.Options), strings.Join(shown.Folders, ", "))
-	return err
+	return a.print(shown, fmt.Sprintf("%s\n%s on %s, Linux %s: %d options from %s\n",
+		options, name, k.arch, shown.Version, len(shown.Options), strings.Join(shown.Folders, ", ")))
 }
 
 // maxConfig is far more than any .config.
 const maxConfig = 16 << 20
 
-type kernelConfigCheckOptions struct{ arch, facts string }
-
 func kernelConfigCheckCmd(a *app) *cobra.Command {
-	var o kernelConfigCheckOptions
+	var arch, facts string
 	cmd := &cobra.Command{
 		Use:   "check VARIANT FILE",
 		Short: "Check the final .config of a kernel",
@@ -184,26 +173,27 @@ the step configure writes next to a .config, the error explains each missing
 option.`,
 		Example: `  pipelines kernel-config check kernel-debug .config
   pipelines kernel-config check kernel /boot/config-6.18.15 --arch arm64`,
-		Args: arguments(cobra.ExactArgs(2)),
-		RunE: a.with(nil, func(_ context.Context, ws *workspace.Workspace, args []string) error {
-			return runKernelConfigCheck(a.Stdout, o, ws, args[0], args[1])
+		Args: cobra.ExactArgs(2),
+		RunE: a.with(func(_ context.Context, ws *workspace.Workspace, args []string) error {
+			k, err := kernel(ws, args[0], arch)
+			if err != nil {
+				return err
+			}
+			return k.check(a.Stdout, args[1], facts)
 		}),
 	}
-	kernelArchFlag(cmd, &o.arch)
-	cmd.Flags().StringVar(&o.facts, "facts", "", "file of facts about options (default: FILE"+kconfig.FactsSuffix+", if it exists)")
+	kernelArchFlag(cmd, &arch)
+	cmd.Flags().StringVar(&facts, "facts", "", "file of facts about options (default: FILE"+kconfig.FactsSuffix+", if it exists)")
 	return cmd
 }
 
-func runKernelConfigCheck(w io.Writer, o kernelConfigCheckOptions, ws *workspace.Workspace, name, file string) error {
-	k, err := kernel(ws, name, o.arch)
-	if err != nil {
-		return err
-	}
+// check checks a final .config, with the facts of a file if there is one.
+func (k kernelOf) check(w io.Writer, file, factsFile string) error {
 	final, err := files.ReadNamed(file, maxConfig)
 	if err != nil {
 		return err
 	}
-	facts, err := readFacts(o.facts, file+kconfig.FactsSuffix)
+	facts, err := readFacts(factsFile, file+kconfig.FactsSuffix)
 	if err != nil {
 		return err
 	}
@@ -211,7 +201,8 @@ func runKernelConfigCheck(w io.Writer, o kernelConfigCheckOptions, ws *workspace
 		return err
 	}
 	tolerated := len(k.plan.Tolerated())
-	_, err = fmt.Fprintf(w, "%s on %s: %d options as requested, %d may be missing: ok\n", name, k.arch, len(k.plan.Requested.Options)-tolerated, tolerated)
+	_, err = fmt.Fprintf(w, "%s on %s: %d options as requested, %d may be missing: ok\n",
+		k.asset.Name, k.arch, len(k.plan.Requested.Options)-tolerated, tolerated)
 	return err
 }
 

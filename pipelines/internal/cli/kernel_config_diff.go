@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 
@@ -15,13 +14,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-type kernelConfigDiffOptions struct {
-	arch   string
-	asJSON bool
-}
-
 func kernelConfigDiffCmd(a *app) *cobra.Command {
-	var o kernelConfigDiffOptions
+	var arch string
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare kernels, architectures, revisions and .config files",
@@ -40,30 +34,41 @@ count, and an absent option is not set.`,
   pipelines kernel-config diff kernel@x86_64 kernel@arm64
   pipelines kernel-config diff HEAD~1:kernel kernel
   pipelines kernel-config diff kernel-debug /boot/config-6.18.15`,
-		Args: arguments(cobra.ExactArgs(2)),
-		RunE: a.with(nil, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
-			return runKernelConfigDiff(ctx, a.Stdout, o, ws, args)
+		Args: cobra.ExactArgs(2),
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+			return runKernelConfigDiff(ctx, a, ws, args, arch)
 		}),
 	}
-	kernelArchFlag(cmd, &o.arch)
-	jsonFlag(cmd.Flags(), &o.asJSON)
+	kernelArchFlag(cmd, &arch)
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
-func runKernelConfigDiff(ctx context.Context, w io.Writer, o kernelConfigDiffOptions, ws *workspace.Workspace, args []string) error {
+func runKernelConfigDiff(ctx context.Context, a *app, ws *workspace.Workspace, args []string, arch string) error {
 	var sides [2]kconfig.Side
 	for i, arg := range args {
-		one, err := side(ctx, ws, arg, o.arch)
+		one, err := side(ctx, ws, arg, arch)
 		if err != nil {
 			return err
 		}
 		sides[i] = one
 	}
-	differences := kconfig.Compare(sides[0], sides[1])
-	if o.asJSON {
-		return printJSON(w, append([]kconfig.Difference{}, differences...)) // never null
+	differences := append([]kconfig.Difference{}, kconfig.Compare(sides[0], sides[1])...) // never null
+	text := fmt.Sprintf("no differences between %s and %s\n", args[0], args[1])
+	if len(differences) > 0 {
+		text = table(differences, "OPTION\t"+args[0]+"\t"+args[1]+"\tWHERE", differenceRow)
 	}
-	return printDifferences(w, args, differences)
+	return a.print(differences, text)
+}
+
+func differenceRow(d kconfig.Difference) string {
+	values, places := []string{"-", "-"}, []string{}
+	for i, o := range []*kconfig.Option{d.A, d.B} {
+		if o != nil {
+			values[i], places = o.Value, append(places, o.Pos())
+		}
+	}
+	return d.Name + "\t" + strings.Join(values, "\t") + "\t" + strings.Join(places, " ")
 }
 
 // aKernel is VARIANT or VARIANT@ARCH, optionally after a revision and a colon.
@@ -108,20 +113,4 @@ func side(ctx context.Context, ws *workspace.Workspace, arg, arch string) (kconf
 		}
 	}
 	return kconfig.Side{Options: set.Options}, nil
-}
-
-func printDifferences(w io.Writer, args []string, differences []kconfig.Difference) error {
-	if len(differences) == 0 {
-		_, err := fmt.Fprintf(w, "no differences between %s and %s\n", args[0], args[1])
-		return err
-	}
-	return printList(w, false, differences, "OPTION\t"+args[0]+"\t"+args[1]+"\tWHERE", func(d kconfig.Difference) string {
-		values, places := []string{"-", "-"}, []string{}
-		for i, o := range []*kconfig.Option{d.A, d.B} {
-			if o != nil {
-				values[i], places = o.Value, append(places, o.Pos())
-			}
-		}
-		return d.Name + "\t" + strings.Join(values, "\t") + "\t" + strings.Join(places, " ")
-	})
 }

@@ -1,10 +1,9 @@
 package cli
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +22,6 @@ type mergeOptions struct {
 	output  string
 	reports []string
 	dryRun  bool
-	json    bool
 }
 
 func mergeCmd(a *app) *cobra.Command {
@@ -51,15 +49,15 @@ kata-tools-static.tar.zst. A file with the right content is left alone.`,
   pipelines merge --from build --without kernel-debug
   # Show the size and all problems, and write a report.
   pipelines merge --arch arm64 --dry-run --report size.html`,
-		Args: arguments(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd.Context(), a, o, args) },
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runMerge(cmd, a, o, args) },
 	}
 	flags := cmd.Flags()
 	o.set.flags(flags, a)
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the merged tarball (default: build in the root of the repository)")
 	flags.StringArrayVar(&o.reports, "report", nil, "write a report to this .json, .md or .html file; can be repeated")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and write nothing outside the cache")
-	flags.BoolVar(&o.json, "json", false, "print the result, or the plan, as JSON")
+	a.jsonFlag(flags)
 	return cmd
 }
 
@@ -73,8 +71,8 @@ type mergedTarball struct {
 	Changed bool  `json:"changed"`
 }
 
-func runMerge(ctx context.Context, a *app, o mergeOptions, args []string) error {
-	ws, plan, err := o.set.plan(ctx, a, args, o.reports)
+func runMerge(cmd *cobra.Command, a *app, o mergeOptions, args []string) error {
+	ws, plan, err := o.set.plan(cmd, a, args, o.reports)
 	if err != nil {
 		return err
 	}
@@ -83,51 +81,38 @@ func runMerge(ctx context.Context, a *app, o mergeOptions, args []string) error 
 	if err := errors.Join(o.set.check(a, r), r.Write(o.reports)); err != nil {
 		return err
 	}
-	if o.output == "" {
-		o.output = filepath.Join(ws.Root, "build")
-	}
-	out := filepath.Join(o.output, release.MergedFile(r.Set))
+	output := cmp.Or(o.output, filepath.Join(ws.Root, "build"))
+	out := filepath.Join(output, release.MergedFile(r.Set))
 	if o.dryRun {
-		return o.printPlan(a.Stdout, plan, out)
+		return a.print(r, mergeText(plan, out))
 	}
-	if err := os.MkdirAll(o.output, 0o755); err != nil {
+	if err := os.MkdirAll(output, 0o755); err != nil {
 		return fmt.Errorf("creating the output folder: %w", err)
 	}
 	stage := ws.Report.Stage(r.Set, "merge")
-	changed, err := plan.Write(ctx, out, stage)
+	changed, err := plan.Write(cmd.Context(), out, stage)
 	stage.End(err, plan.Detail(changed))
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(a.Stdout, mergedTarball{r.Set, string(r.Arch), out, r.Size, changed})
-	}
-	_, err = fmt.Fprintln(a.Stdout, workspace.Relative(out))
-	return err
+	return a.print(mergedTarball{r.Set, string(r.Arch), out, r.Size, changed}, workspace.Relative(out)+"\n")
 }
 
-// printPlan writes what a merge would do.
-func (o *mergeOptions) printPlan(w io.Writer, plan *release.MergePlan, out string) error {
-	if o.json {
-		return printJSON(w, plan.Report)
-	}
-	var text strings.Builder
-	if err := printSizes(&text, plan.Report); err != nil {
-		return err
-	}
+// mergeText says what a merge would do.
+func mergeText(plan *release.MergePlan, out string) string {
+	text := sizesText(plan.Report)
 	for _, part := range plan.Merged.Parts {
 		if part.Reframed {
-			fmt.Fprintf(&text, "%s has no index: its copy with one is %s\n", part.Name, workspace.Relative(part.Path))
+			text += fmt.Sprintf("%s has no index: its copy with one is %s\n", part.Name, workspace.Relative(part.Path))
 		}
 	}
-	fmt.Fprintf(&text, "would write %s, of %d bytes\n", workspace.Relative(out), plan.Report.Size)
-	_, err := io.WriteString(w, text.String())
-	return err
+	return text + fmt.Sprintf("would write %s, of %d bytes\n", workspace.Relative(out), plan.Report.Size)
 }
 
-// printSizes writes a report for a person at a terminal.
-func printSizes(w io.Writer, r sizes.Report) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+// sizesText is a report for a person at a terminal.
+func sizesText(r sizes.Report) string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	columns := "SIZE\tOF ALL\tUNPACKED\tBUDGET\t"
 	if r.Change != nil {
 		columns += "CHANGE\t"
@@ -145,12 +130,6 @@ func printSizes(w io.Writer, r sizes.Report) error {
 	}
 	line(r.Own, 0, 0, "", "(VERSION, versions.yaml, directories, index)")
 	line(r.Size, r.Unpacked, 0, r.Growth(""), fmt.Sprintf("%s, %s of the limit", r.Set, r.LimitShare()))
-	return table.Flush()
-}
-
-func sizeOrDash(n int64) string {
-	if n == 0 {
-		return "-"
-	}
-	return progress.Size(n)
+	_ = table.Flush() // It writes to memory.
+	return text.String()
 }

@@ -30,27 +30,25 @@ in a layer of its own, and push it: only the layers that the registry lacks.`,
 
 // imageFlags say what is in an image.
 type imageFlags struct {
-	registry    string
 	arch        string
 	assets      []string
 	from        string
 	base        string
 	requireBase bool
 	installer   string
-	json        bool
 	// proven demands a proof of each component, as a release does.
 	proven bool
 }
 
 func (o *imageFlags) add(a *app, flags *pflag.FlagSet) {
 	archFlag(flags, &o.arch)
-	cacheFlag(flags, a, &o.registry)
+	a.cacheFlag(flags)
 	flags.StringSliceVar(&o.assets, "asset", nil, "assets to put in (default: those of the release set "+workspace.PayloadSet+")")
 	flags.StringVar(&o.from, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
 	flags.StringVar(&o.base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+", or scratch if no registry answers)")
 	flags.BoolVar(&o.requireBase, "require-base", false, "fail if no registry has the base")
 	flags.StringVar(&o.installer, "installer", "", "static program that the image runs, as /"+payload.Installer+" (default: none)")
-	jsonFlag(flags, &o.json)
+	a.jsonFlag(flags)
 }
 
 // described is an image before it is built: its assets, and its labels, with the
@@ -143,8 +141,7 @@ archive for docker load if one is named. Prints the digest: the same for the sam
 tarballs and the same commit.`,
 		Example: `  pipelines payload build
   pipelines payload build --from build --asset qemu,kernel --base scratch -o image`,
-		Args: arguments(cobra.NoArgs),
-		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			return runPayloadBuild(ctx, a, ws, o)
 		}),
 	}
@@ -185,11 +182,7 @@ func runPayloadBuild(ctx context.Context, a *app, ws *workspace.Workspace, o pay
 	if err = errors.Join(err, image.Close()); err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(a.Stdout, builtPayload{
-			Digest: image.Digest(), Arch: string(d.arch), Base: image.Base(), Size: image.Size(), Layers: image.Layers(), Layout: o.layout, Archive: o.archive,
-		})
-	}
-	_, err = fmt.Fprintf(a.Stdout, "%s %s\n", image.Digest(), workspace.Relative(o.layout))
-	return err
+	return a.print(builtPayload{
+		Digest: image.Digest(), Arch: string(d.arch), Base: image.Base(), Size: image.Size(), Layers: image.Layers(), Layout: o.layout, Archive: o.archive,
+	}, image.Digest()+" "+workspace.Relative(o.layout)+"\n")
 }

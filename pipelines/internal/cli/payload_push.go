@@ -20,15 +20,14 @@ import (
 
 // tagFlags say under which tags something is pushed.
 type tagFlags struct {
-	release    bool
+	release    workspace.Switch
 	allowDirty bool
 	force      bool
-	flags      *pflag.FlagSet
 }
 
-func (o *tagFlags) add(flags *pflag.FlagSet) {
-	o.flags = flags
-	flags.BoolVar(&o.release, "release", false, "push as the release that the file VERSION names (default: RELEASE is yes)")
+func (o *tagFlags) add(a *app, flags *pflag.FlagSet) {
+	o.release = a.environment().Release
+	switchFlag(flags, &o.release, "release", "push as the release that the file VERSION names (default: RELEASE is yes)")
 	allowDirtyFlag(flags, &o.allowDirty)
 	flags.BoolVar(&o.force, "force", false, "replace a release that is there already")
 }
@@ -36,10 +35,7 @@ func (o *tagFlags) add(flags *pflag.FlagSet) {
 // version returns the release that is pushed, or "". Uncommitted inputs are refused,
 // unless the caller insists, and are never a release.
 func (o tagFlags) version(ws *workspace.Workspace, dirty error) (string, error) {
-	release, err := ws.Environment.Release.On(false)
-	if o.flags.Changed("release") {
-		release, err = o.release, nil
-	}
+	release, err := o.release.On(false)
 	switch {
 	case err != nil:
 		return "", err
@@ -88,14 +84,14 @@ that digest, and gets no tag. Prints the reference by digest.
 The credentials are those of the docker config.`,
 		Example: `  pipelines payload push ghcr.io/OWNER/kata-deploy
   pipelines payload push ghcr.io/OWNER/kata-deploy:try --allow-dirty --arch arm64`,
-		Args: arguments(cobra.ExactArgs(1)),
-		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+		Args: cobra.ExactArgs(1),
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, args []string) error {
 			return runPayloadPush(ctx, a, ws, o, args[0])
 		}),
 	}
 	flags := cmd.Flags()
 	o.add(a, flags)
-	o.tags.add(flags)
+	o.tags.add(a, flags)
 	flags.StringSliceVar(&o.mountFrom, "mount-from", nil, "repositories of the same registry that may have layers, which are then not sent")
 	return cmd
 }
@@ -138,28 +134,23 @@ func runPayloadPush(ctx context.Context, a *app, ws *workspace.Workspace, o payl
 	if err = errors.Join(err, image.Close()); err != nil {
 		return fmt.Errorf("pushing the payload for %s: %w", d.arch, err)
 	}
-	return printPushed(a, ws, pushed, o.json)
+	return printPushed(a, ws, pushed)
 }
 
 // printPushed prints the reference by digest, and the tags.
-func printPushed(a *app, ws *workspace.Workspace, p payload.Pushed, asJSON bool) error {
+func printPushed(a *app, ws *workspace.Workspace, p payload.Pushed) error {
 	note := "everything is there already"
 	if p.Changed {
 		note = fmt.Sprintf("sent %s, mounted %s, had %s", progress.Size(p.Sent), progress.Size(p.Mounted), progress.Size(p.There))
 	}
 	ws.Report.Note("payload", note)
-	if asJSON {
-		return printJSON(a.Stdout, p)
-	}
-	_, err := fmt.Fprintln(a.Stdout, strings.Join(append([]string{p.Reference}, p.Tags...), "\ntag "))
-	return err
+	return a.print(p, strings.Join(append([]string{p.Reference}, p.Tags...), "\ntag ")+"\n")
 }
 
 type payloadIndexOptions struct {
 	tags         tagFlags
 	images       map[string]string
 	allowMissing []string
-	json         bool
 }
 
 func payloadIndexCmd(a *app) *cobra.Command {
@@ -173,16 +164,16 @@ and for a release VERSION and latest, which stays at a newer release. A missing 
 is an error unless its architecture is excused. Prints the reference by digest.`,
 		Example: `  pipelines payload index ghcr.io/OWNER/kata-deploy:nightly
   pipelines payload index ghcr.io/OWNER/kata-deploy --release --allow-missing s390x`,
-		Args: arguments(cobra.ExactArgs(1)),
-		RunE: a.with(nil, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+		Args: cobra.ExactArgs(1),
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, args []string) error {
 			return runPayloadIndex(ctx, a, ws, o, args[0])
 		}),
 	}
 	flags := cmd.Flags()
-	o.tags.add(flags)
+	o.tags.add(a, flags)
 	flags.StringToStringVar(&o.images, "image", nil, "image of an architecture, ARCH=NAME:TAG or ARCH=NAME@sha256:... (default: that of the commit in the repository)")
 	flags.StringSliceVar(&o.allowMissing, "allow-missing", nil, "architectures whose image may be missing")
-	jsonFlag(flags, &o.json)
+	a.jsonFlag(flags)
 	return cmd
 }
 
@@ -219,7 +210,7 @@ func runPayloadIndex(ctx context.Context, a *app, ws *workspace.Workspace, o pay
 	if err != nil {
 		return fmt.Errorf("pushing the index: %w", err)
 	}
-	return printPushed(a, ws, pushed, o.json)
+	return printPushed(a, ws, pushed)
 }
 
 // list returns the image of each architecture of the release set.

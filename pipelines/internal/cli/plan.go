@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -19,14 +18,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-type planOptions struct {
-	registry  string
-	selection workspace.Selection
-	json      bool
-}
-
 func planCmd(a *app) *cobra.Command {
-	var o planOptions
+	var selection workspace.Selection
 	cmd := &cobra.Command{
 		Use:   "plan NAME...|--set SET|--all",
 		Short: "Print what is in the cache, what would be built, and why",
@@ -37,9 +30,9 @@ pulls nothing, and starts no engine; build-asset executes the same plan.`,
 		Example: `  pipelines plan kernel-debug
   pipelines plan --all --arch s390x --cache ghcr.io/me/cache
   pipelines plan --set kata-static --json`,
-		Args: selected(&o.selection, false),
-		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
-			names, arch, err := ws.Select(o.selection)
+		Args: selected(&selection, false),
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			names, arch, err := ws.Select(selection)
 			if err != nil {
 				return err
 			}
@@ -47,18 +40,14 @@ pulls nothing, and starts no engine; build-asset executes the same plan.`,
 			if err != nil {
 				return err
 			}
-			if o.json {
-				err = printJSON(a.Stdout, append([]build.Step{}, plan.Steps...))
-			} else {
-				err = planview.Plan(a.Stdout, plan.Steps, arch)
-			}
-			return errors.Join(err, a.summarize(planview.Markdown(plan.Steps, arch, ws.Catalog)))
+			steps := append([]build.Step{}, plan.Steps...) // never null
+			return errors.Join(a.print(steps, planview.Plan(steps, arch)), a.summarize(planview.Markdown(plan.Steps, arch, ws.Catalog)))
 		}),
 	}
 	flags := cmd.Flags()
-	selectionFlags(flags, &o.selection)
-	cacheFlag(flags, a, &o.registry)
-	jsonFlag(flags, &o.json)
+	selectionFlags(flags, &selection)
+	a.cacheFlag(flags)
+	a.jsonFlag(flags)
 	return cmd
 }
 
@@ -71,13 +60,6 @@ func planner(ctx context.Context, ws *workspace.Workspace, sources *source.Fetch
 	return p
 }
 
-type explainOptions struct {
-	registry string
-	arch     string
-	inputs   bool
-	json     bool
-}
-
 // explained is a step of a plan with all that is known about it.
 type explained struct {
 	build.Step
@@ -88,38 +70,36 @@ type explained struct {
 }
 
 func explainCmd(a *app) *cobra.Command {
-	var o explainOptions
+	var arch string
+	var inputs bool
 	cmd := &cobra.Command{
 		Use:   "explain NAME",
 		Short: "Print what changed since an asset was last built",
 		Long: `Compare the inputs of an asset with those of the nearest earlier artifact: the
 one of the local cache with the most inputs in common, or else the latest of the
-branch in the registry. With --inputs print the key and everything that is in it.`,
+branch in the registry. With --inputs print the key and everything that is in it. The
+JSON has all of this.`,
 		Example: `  pipelines explain kernel-debug
   pipelines explain kernel-debug --inputs
   pipelines explain qemu --arch arm64 --json`,
-		Args: arguments(cobra.ExactArgs(1)),
-		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
-			step, err := explain(ctx, ws, args[0], o.arch)
-			switch {
-			case err != nil:
+		Args: cobra.ExactArgs(1),
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+			step, err := explain(ctx, ws, args[0], arch)
+			if err != nil {
 				return err
-			case o.json:
-				if step.Recipe, err = step.Resolved.Recipe.Canonical(); err != nil {
-					return err
-				}
-				return printJSON(a.Stdout, step)
-			case o.inputs:
-				return planview.Inputs(a.Stdout, step.Step)
 			}
-			return planview.Explanation(a.Stdout, step.Step, step.TakesWithIt)
+			text := planview.Explanation(step.Step, step.TakesWithIt)
+			if inputs {
+				text = planview.Inputs(step.Step)
+			}
+			return a.print(step, text)
 		}),
 	}
 	flags := cmd.Flags()
-	archFlag(flags, &o.arch)
-	cacheFlag(flags, a, &o.registry)
-	flags.BoolVar(&o.inputs, "inputs", false, "print the key and all inputs that are in it")
-	flags.BoolVar(&o.json, "json", false, "print the key, the changes and all inputs as JSON")
+	archFlag(flags, &arch)
+	a.cacheFlag(flags)
+	flags.BoolVar(&inputs, "inputs", false, "print the key and all inputs that are in it")
+	a.jsonFlag(flags)
 	return cmd
 }
 
@@ -137,20 +117,16 @@ func explain(ctx context.Context, ws *workspace.Workspace, name, arch string) (e
 	if step.State != build.Hit {
 		step.TakesWithIt = append(step.TakesWithIt, ws.Catalog.Dependents(name, parsed)...)
 	}
-	return step, nil
+	step.Recipe, err = step.Resolved.Recipe.Canonical()
+	return step, err
 }
 
 // graphFormats are the values of --format; the first is the default.
 var graphFormats = []string{"mermaid", "dot", "svg"}
 
-type graphOptions struct {
-	selection workspace.Selection
-	format    string
-	json      bool
-}
-
 func graphCmd(a *app) *cobra.Command {
-	var o graphOptions
+	var selection workspace.Selection
+	var format string
 	cmd := &cobra.Command{
 		Use:   "graph [NAME...|--set SET|--all]",
 		Short: "Draw the dependencies of assets",
@@ -160,23 +136,29 @@ architecture. An edge goes from a dependency to the asset that needs it.`,
 		Example: `  pipelines graph
   pipelines graph shim-v2 --arch arm64 --format dot
   pipelines graph --format svg > assets.svg`,
-		Args: selected(&o.selection, true),
-		RunE: a.with(nil, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
-			return runGraph(ctx, a.Stdout, o, ws)
+		Args: selected(&selection, true),
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			return runGraph(ctx, a, ws, selection, format)
 		}),
 	}
 	flags := cmd.Flags()
-	selectionFlags(flags, &o.selection)
-	flags.StringVar(&o.format, "format", graphFormats[0], "one of "+strings.Join(graphFormats, ", "))
-	flags.BoolVar(&o.json, "json", false, "print the graph as JSON")
+	selectionFlags(flags, &selection)
+	flags.StringVar(&format, "format", graphFormats[0], "one of "+strings.Join(graphFormats, ", "))
+	a.jsonFlag(flags)
 	return cmd
 }
 
-func runGraph(ctx context.Context, w io.Writer, o graphOptions, ws *workspace.Workspace) error {
-	if !slices.Contains(graphFormats, o.format) {
-		return usage(fmt.Errorf("--format %s: want one of %s", o.format, strings.Join(graphFormats, ", ")))
+// drawn is the JSON of a graph.
+type drawn struct {
+	Arch  catalog.Arch `json:"arch"`
+	Nodes []graph.Node `json:"nodes"`
+}
+
+func runGraph(ctx context.Context, a *app, ws *workspace.Workspace, selection workspace.Selection, format string) error {
+	if !slices.Contains(graphFormats, format) {
+		return usage(fmt.Errorf("--format %s: want one of %s", format, strings.Join(graphFormats, ", ")))
 	}
-	names, arch, err := ws.Select(o.selection)
+	names, arch, err := ws.Select(selection)
 	if err != nil {
 		return err
 	}
@@ -192,21 +174,15 @@ func runGraph(ctx context.Context, w io.Writer, o graphOptions, ws *workspace.Wo
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(w, struct {
-			Arch  catalog.Arch `json:"arch"`
-			Nodes []graph.Node `json:"nodes"`
-		}{arch, g.Nodes})
-	}
 	text := g.Mermaid()
-	switch o.format {
-	case "dot":
+	switch {
+	case a.json:
+	case format == "dot":
 		text = g.DOT()
-	case "svg":
+	case format == "svg":
 		if text, err = g.SVG(ctx); err != nil {
 			return err
 		}
 	}
-	_, err = io.WriteString(w, text)
-	return err
+	return a.print(drawn{arch, g.Nodes}, text)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,38 +116,47 @@ func (p Process) appendTo(variable, text string) error {
 	return nil
 }
 
-// printJSON prints a value for programs.
-func printJSON(w io.Writer, value any) error {
-	encoder := json.NewEncoder(w)
+// print prints a result: as JSON with --json, or else as text.
+func (a *app) print(result any, text string) error {
+	if !a.json {
+		_, err := io.WriteString(a.Stdout, text)
+		return err
+	}
+	encoder := json.NewEncoder(a.Stdout)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
+	return encoder.Encode(result)
 }
 
-// printList prints items as JSON, or as a table. The heading, if any, and the row of
-// an item have their columns between tabs.
-func printList[T any](w io.Writer, asJSON bool, items []T, heading string, row func(T) string) error {
-	if asJSON {
-		return printJSON(w, append([]T{}, items...)) // never null
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+// printList prints items as JSON, or as a table.
+func printList[T any](a *app, items []T, heading string, row func(T) string) error {
+	return a.print(append([]T{}, items...), table(items, heading, row)) // never null
+}
+
+// table returns a table. The heading, if any, and the row of an item have their columns
+// between tabs.
+func table[T any](items []T, heading string, row func(T) string) string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	if heading != "" {
 		fmt.Fprintln(table, heading)
 	}
 	for _, item := range items {
 		fmt.Fprintln(table, row(item))
 	}
-	return table.Flush()
+	_ = table.Flush() // It writes to memory.
+	return text.String()
 }
 
 // dash prints words, or a dash for none.
-func dash(words []string) string { return orDash(strings.Join(words, " ")) }
+func dash(words ...string) string { return cmp.Or(strings.Join(words, " "), "-") }
 
-func orDash(text string) string {
-	if text == "" {
+// sizeOrDash prints a size in bytes, or a dash for 0, which is none.
+func sizeOrDash(n int64) string {
+	if n == 0 {
 		return "-"
 	}
-	return text
+	return progress.Size(n)
 }
 
 // shortKey is as much of a key as a person compares.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,18 +22,16 @@ import (
 
 type releaseOptions struct {
 	release.Options
-	registry string
-	push     pushFlag
-	output   string
-	github   string
-	api      string
-	images   []string
-	draft    bool
-	strict   bool
-	force    bool
-	dryRun   bool
-	before   bool
-	json     bool
+	push   workspace.Switch
+	output string
+	github string
+	api    string
+	images []string
+	draft  bool
+	strict bool
+	force  bool
+	dryRun bool
+	before bool
 }
 
 func releaseCmd(a *app) *cobra.Command {
@@ -62,16 +59,15 @@ the repository, and in Kata's CI, $KATA_DEPLOY_REGISTRIES those of the images.`,
   pipelines release --draft --github kata-containers/kata-containers --image quay.io/kata-containers/kata-deploy --installer build/installer
   # Write the files of the release to build/release only.
   pipelines release --github none --image none`,
-		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runRelease(cmd.Context(), a, o) },
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error { return runRelease(ctx, a, ws, o) }),
 	}
 	o.flags(cmd.Flags(), a)
 	return cmd
 }
 
 func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
-	cacheFlag(flags, a, &o.registry)
-	o.push.add(flags, "push assets that the registry of --cache lacks, and tag them there as released")
+	a.cacheFlag(flags)
+	a.pushFlag(flags, &o.push, "push assets that the registry of --cache lacks, and tag them there as released")
 	flags.StringSliceVar(&o.Arches, "arch", nil, "architectures of the release (default: all that a release set has assets for)")
 	flags.StringSliceVar(&o.Without, "without", nil, "assets to leave out of the release sets")
 	flags.StringVarP(&o.output, "output", "o", "", "folder for the files of the release (default: build/release in the root of the repository)")
@@ -85,17 +81,12 @@ func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
 	flags.BoolVar(&o.force, "force", false, "change what is published already")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and change nothing anywhere except the local cache")
 	flags.BoolVar(&o.before, "before-build", false, "with --dry-run: accept assets that are still to be built or verified")
-	flags.BoolVar(&o.json, "json", false, "print the result, or the plan, as JSON")
+	a.jsonFlag(flags)
 	// The texts say where these come from.
 	flags.Lookup("github").DefValue, flags.Lookup("github-api").DefValue, flags.Lookup("image").DefValue = "", "", "[]"
 }
 
-func runRelease(ctx context.Context, a *app, o releaseOptions) error {
-	ws, err := a.open(ctx, o.registry)
-	if err != nil {
-		return err
-	}
-	defer ws.Close()
+func runRelease(ctx context.Context, a *app, ws *workspace.Workspace, o releaseOptions) error {
 	job, err := o.job(ctx, a, ws)
 	if err != nil {
 		return err
@@ -105,19 +96,26 @@ func runRelease(ctx context.Context, a *app, o releaseOptions) error {
 		return err
 	}
 	if o.dryRun {
-		return o.print(a.Stdout, plan)
+		err := a.print(plan, releaseText(plan))
+		if err == nil && plan.Err() != nil {
+			err = errRefused
+		}
+		return err
 	}
 	released, err := plan.Execute(ctx)
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(a.Stdout, released)
+	switch {
+	case released.Finished:
+		ws.Report.Note("release", released.Version+" is already published, with all its files: nothing to do")
+	case released.Draft:
+		ws.Report.Note("release", released.Version+" is a draft: run this again without --draft to publish it")
 	}
-	if err := printReleased(a.Stdout, ws.Report, released); err != nil {
+	if err := a.print(released, releasedText(released)); err != nil {
 		return err
 	}
-	if released.Finished || a.Getenv("GITHUB_STEP_SUMMARY") == "" {
+	if a.json || released.Finished || a.Getenv("GITHUB_STEP_SUMMARY") == "" {
 		return nil
 	}
 	notes, err := os.ReadFile(filepath.Join(job.Output, release.NotesName))
@@ -142,10 +140,10 @@ func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace
 	if o.before && !o.dryRun {
 		return nil, usage(errors.New("--before-build: only a plan can be made before everything is built: add --dry-run"))
 	}
-	if push, err := o.push.wanted(ws); err != nil {
+	if push, err := pushes(ws, o.push); err != nil {
 		return nil, err
 	} else if push {
-		job.PushTo = o.registry
+		job.PushTo = ws.Registry
 	}
 	if o.output != "" {
 		if job.Output, err = filepath.Abs(o.output); err != nil {
@@ -201,24 +199,17 @@ func (o releaseOptions) client(a *app, ws *workspace.Workspace) (*github.Client,
 	return client, nil
 }
 
-// printReleased writes the result: the page, the files, the images.
-func printReleased(w io.Writer, report *progress.Reporter, released release.Released) error {
-	var text strings.Builder
-	switch {
-	case released.Finished:
-		report.Note("release", released.Version+" is already published, with all its files: nothing to do")
-	case released.Draft:
-		report.Note("release", released.Version+" is a draft: run this again without --draft to publish it")
-	}
+// releasedText is the result: the page, the files, the images.
+func releasedText(released release.Released) string {
+	var lines []string
 	if released.URL != "" {
-		fmt.Fprintln(&text, released.URL)
+		lines = append(lines, released.URL)
 	}
 	for _, file := range released.Files {
-		fmt.Fprintln(&text, workspace.Relative(file.Path))
+		lines = append(lines, workspace.Relative(file.Path))
 	}
 	for _, image := range released.Images {
-		fmt.Fprintln(&text, strings.Join(append([]string{image.Reference}, image.Tags...), " "))
+		lines = append(lines, strings.Join(append([]string{image.Reference}, image.Tags...), " "))
 	}
-	_, err := io.WriteString(w, progress.PrintableLines(text.String())+"\n")
-	return err
+	return progress.PrintableLines(strings.Join(lines, "\n")) + "\n"
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
@@ -13,21 +12,8 @@ import (
 // errRefused ends a dry run that found problems; they are printed.
 var errRefused = errors.New("this would not be released because of the problems above")
 
-// print writes a plan. Its problems are an error.
-func (o releaseOptions) print(w io.Writer, plan *release.Plan) (err error) {
-	if o.json {
-		err = printJSON(w, plan)
-	} else {
-		err = printReleasePlan(w, plan)
-	}
-	if err == nil && plan.Err() != nil {
-		err = errRefused
-	}
-	return err
-}
-
-// printReleasePlan writes a plan for a person, in the order in which things are done.
-func printReleasePlan(w io.Writer, p *release.Plan) error {
+// releaseText is a plan for a person, in the order in which things are done.
+func releaseText(p *release.Plan) string {
 	var text strings.Builder
 	of := "no commit"
 	if p.Commit != "" {
@@ -37,16 +23,19 @@ func printReleasePlan(w io.Writer, p *release.Plan) error {
 	if p.Finished {
 		fmt.Fprintf(&text, "nothing to do: it is published, with all its files: %s\n", p.URL)
 	}
-	if err := errors.Join(printComponents(&text, p), printFiles(&text, p)); err != nil {
-		return err
+	if len(p.Components) > 0 {
+		text.WriteString(table(p.Components, "ASSET\tARCH\tSTATE\tWHERE\tSIZE\tPROOF", componentRow))
+	}
+	if len(p.Files) > 0 {
+		text.WriteString(table(p.Files, "FILE\tSIZE\tON GITHUB", fileRow))
 	}
 	if p.Cache != "" {
 		fmt.Fprintf(&text, "push the assets that the registry %s lacks, and tag them\n", p.Cache)
 	}
 	for _, image := range p.Images {
-		what := "the image for " + image.GoArch
-		if image.GoArch == "" {
-			what = "the index of all images"
+		what := "the index of all images"
+		if image.GoArch != "" {
+			what = "the image for " + image.GoArch
 		}
 		fmt.Fprintf(&text, "push %s to %s: %s", what, image.Repository, strings.Join(image.Tags, ", "))
 		if len(image.There) > 0 {
@@ -69,38 +58,24 @@ func printReleasePlan(w io.Writer, p *release.Plan) error {
 	for _, problem := range p.Problems {
 		fmt.Fprintf(&text, "problem: %s\n", problem)
 	}
-	_, err := io.WriteString(w, progress.PrintableLines(text.String())+"\n")
-	return err
+	return progress.PrintableLines(text.String()) + "\n"
 }
 
-func printComponents(w io.Writer, p *release.Plan) error {
-	if len(p.Components) == 0 {
-		return nil
+func componentRow(c release.Component) string {
+	proof := "-"
+	switch {
+	case c.Unproven != "":
+		proof = "missing"
+	case c.Size > 0:
+		proof = "passed"
 	}
-	return printList(w, false, p.Components, "ASSET\tARCH\tSTATE\tWHERE\tSIZE\tPROOF", func(c release.Component) string {
-		size, proof := "-", "-"
-		if c.Size > 0 {
-			size, proof = progress.Size(c.Size), "passed"
-		}
-		if c.Unproven != "" {
-			proof = "missing"
-		}
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", c.Asset, c.Arch, c.State, orDash(c.Where), size, proof)
-	})
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", c.Asset, c.Arch, c.State, dash(c.Where), sizeOrDash(c.Size), proof)
 }
 
-func printFiles(w io.Writer, p *release.Plan) error {
-	if len(p.Files) == 0 {
-		return nil
+func fileRow(f release.File) string {
+	about := ""
+	if f.Size > 0 && !f.Exact {
+		about = "about "
 	}
-	return printList(w, false, p.Files, "FILE\tSIZE\tON GITHUB", func(f release.File) string {
-		size := "-"
-		switch {
-		case f.Exact:
-			size = progress.Size(f.Size)
-		case f.Size > 0:
-			size = "about " + progress.Size(f.Size)
-		}
-		return fmt.Sprintf("%s\t%s\t%s", f.Name, size, orDash(string(f.Action)))
-	})
+	return fmt.Sprintf("%s\t%s%s\t%s", f.Name, about, sizeOrDash(f.Size), dash(string(f.Action)))
 }

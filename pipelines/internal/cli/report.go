@@ -1,9 +1,8 @@
 package cli
 
 import (
-	"context"
 	"errors"
-	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -16,7 +15,6 @@ import (
 type reportOptions struct {
 	set     setOptions
 	outputs []string
-	json    bool
 }
 
 func reportCmd(a *app) *cobra.Command {
@@ -38,34 +36,31 @@ needs nothing but a browser, .md is Markdown for a pull request, and .json is wh
   pipelines report --previous kata-static-3.28.0-amd64.tar.zst -o size.html
   # What there is of the tarballs in a folder.
   pipelines report --from build --partial -o size.md`,
-		Args: arguments(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return runReport(cmd.Context(), a, o, args) },
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runReport(cmd, a, o, args) },
 	}
 	flags := cmd.Flags()
 	o.set.flags(flags, a)
 	flags.BoolVar(&o.set.Partial, "partial", false, "report on the components that are there, and list the missing ones")
 	flags.StringArrayVarP(&o.outputs, "output", "o", nil, "write the report to this .json, .md or .html file; can be repeated")
-	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
+	a.jsonFlag(flags)
 	return cmd
 }
 
-func runReport(ctx context.Context, a *app, o reportOptions, args []string) error {
-	ws, plan, err := o.set.plan(ctx, a, args, o.outputs)
+func runReport(cmd *cobra.Command, a *app, o reportOptions, args []string) error {
+	ws, plan, err := o.set.plan(cmd, a, args, o.outputs)
 	if err != nil {
 		return err
 	}
 	defer ws.Close()
 	r := plan.Report
+	text := sizesText(r)
+	if len(o.outputs) > 0 {
+		text = strings.Join(o.outputs, "\n") + "\n"
+	}
 	err = r.Write(o.outputs)
-	switch {
-	case o.json:
-		err = errors.Join(err, printJSON(a.Stdout, r))
-	case len(o.outputs) == 0:
-		err = errors.Join(err, printSizes(a.Stdout, r))
-	default:
-		for _, path := range o.outputs {
-			fmt.Fprintln(a.Stdout, path)
-		}
+	if err == nil || a.json {
+		err = errors.Join(err, a.print(r, text))
 	}
 	return errors.Join(err, a.summarize(r.Markdown()+"\n"), o.set.check(a, r))
 }
@@ -74,17 +69,14 @@ func runReport(ctx context.Context, a *app, o reportOptions, args []string) erro
 // and report have them.
 type setOptions struct {
 	release.Set
-	registry string
-	strict   bool
-	flagSet  *pflag.FlagSet
+	strict bool
 }
 
 func (o *setOptions) flags(flags *pflag.FlagSet, a *app) {
-	o.flagSet = flags
 	flags.StringVar(&o.Arch, "arch", "", "architecture of the release, such as x86_64 or arm64 (default: this machine's)")
 	flags.StringVar(&o.From, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
 	flags.StringSliceVar(&o.Without, "without", nil, "assets to leave out of the release set")
-	cacheFlag(flags, a, &o.registry)
+	a.cacheFlag(flags)
 	flags.StringVar(&o.Previous, "previous", "", "compare with this merged tarball, or with the JSON of a report")
 	flags.StringVar(&o.Limit, "limit", "", "size that the tarball must stay below (default: 2 GiB, the limit of GitHub)")
 	flags.BoolVar(&o.strict, "strict", false, "fail if a component exceeds its budget")
@@ -93,7 +85,7 @@ func (o *setOptions) flags(flags *pflag.FlagSet, a *app) {
 // plan opens the checkout, which the caller closes, and plans the merge of the set
 // that the arguments name. No registry is opened for components of a folder. Reports
 // are files that will be written.
-func (o *setOptions) plan(ctx context.Context, a *app, args, reports []string) (*workspace.Workspace, *release.MergePlan, error) {
+func (o *setOptions) plan(cmd *cobra.Command, a *app, args, reports []string) (*workspace.Workspace, *release.MergePlan, error) {
 	if err := sizes.CheckNames(reports); err != nil {
 		return nil, nil, usage(err)
 	}
@@ -101,17 +93,21 @@ func (o *setOptions) plan(ctx context.Context, a *app, args, reports []string) (
 	if len(args) > 0 {
 		o.Name = args[0]
 	}
+	registry, err := cmd.Flags().GetString("cache")
 	if o.From != "" {
-		o.registry = ""
-		if o.flagSet.Changed("cache") {
-			return nil, nil, usage(errors.New("give --from or --cache, not both: the components come from a folder or from the caches"))
+		registry = ""
+		if cmd.Flags().Changed("cache") {
+			err = usage(errors.New("give --from or --cache, not both: the components come from a folder or from the caches"))
 		}
 	}
-	ws, err := a.open(ctx, o.registry)
 	if err != nil {
 		return nil, nil, err
 	}
-	plan, err := o.Plan(ctx, ws)
+	ws, err := a.open(cmd.Context(), registry)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := o.Plan(cmd.Context(), ws)
 	if err != nil {
 		ws.Close()
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/supply"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
@@ -22,9 +22,7 @@ func sourceCmd(a *app) *cobra.Command {
 
 // sourceOptions are those of the verbs about sources.
 type sourceOptions struct {
-	registry  string
 	selection workspace.Selection
-	json      bool
 	// given are files and clones by the names of sources.
 	given map[string]string
 }
@@ -34,16 +32,16 @@ func (o *sourceOptions) command(a *app, cmd *cobra.Command, run func(context.Con
 	cmd.Use += " [NAME...|--set SET|--all]"
 	cmd.Long += "\nWithout names: of all assets of the architecture. With names: of these and of the\nassets that they depend on."
 	cmd.Args = selected(&o.selection, true)
-	cmd.RunE = a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
-		set, err := ws.Supply(o.selection, o.given)
+	cmd.RunE = a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+		set, err := supply.New(ws, o.selection, o.given)
 		if err != nil {
 			return err
 		}
 		return run(ctx, ws, set)
 	})
-	cacheFlag(cmd.Flags(), a, &o.registry)
+	a.cacheFlag(cmd.Flags())
 	selectionFlags(cmd.Flags(), &o.selection)
-	jsonFlag(cmd.Flags(), &o.json)
+	a.jsonFlag(cmd.Flags())
 	return cmd
 }
 
@@ -62,12 +60,9 @@ func sourceListCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return printList(a.Stdout, o.json, list, "SOURCE\tPLACE\tCACHED\tSIZE\tHASH\tHOLDS\tASSETS", func(l supply.Listed) string {
-			size := "-"
-			if l.Size > 0 {
-				size = progress.Size(l.Size)
-			}
-			return fmt.Sprintf("%s\t%s\t%s\t%s\t%.19s\t%s\t%s", l.Source, l.Place, dash(l.Where), size, l.Hash, l.Holds, dash(l.Assets))
+		return printList(a, list, "SOURCE\tPLACE\tCACHED\tSIZE\tHASH\tHOLDS\tASSETS", func(l supply.Listed) string {
+			return fmt.Sprintf("%s\t%s\t%s\t%s\t%.19s\t%s\t%s",
+				l.Source, l.Place, dash(l.Where...), sizeOrDash(l.Size), l.Hash, l.Holds, dash(l.Assets...))
 		})
 	})
 }
@@ -81,13 +76,11 @@ func sourceFetchCmd(a *app) *cobra.Command {
   pipelines source fetch kernel-debug --source linux=linux-6.18.15.tar.xz`,
 	}, func(ctx context.Context, _ *workspace.Workspace, set *supply.Set) error {
 		list, err := set.Fetch(ctx)
-		if o.json {
-			return errors.Join(err, printList(a.Stdout, true, list, "", nil))
-		}
+		text := ""
 		for _, l := range list {
-			fmt.Fprintf(a.Stdout, "%s %s\n", l.Name, l.Path)
+			text += l.Name + " " + l.Path + "\n"
 		}
-		return err
+		return errors.Join(err, a.print(append([]source.Fetched{}, list...), text)) // never null
 	})
 	sourceFlag(cmd.Flags(), &o.given)
 	return cmd
@@ -105,13 +98,11 @@ func sourcePushCmd(a *app) *cobra.Command {
 			return workspace.ErrNoRegistry
 		}
 		list, err := set.Push(ctx)
-		if o.json {
-			return errors.Join(err, printList(a.Stdout, true, list, "", nil))
-		}
+		text := ""
 		for _, l := range list {
-			fmt.Fprintf(a.Stdout, "%s %s\n", l.Source, l.State)
+			text += fmt.Sprintf("%s %s\n", l.Source, l.State)
 		}
-		return err
+		return errors.Join(err, a.print(append([]supply.Pushed{}, list...), text)) // never null
 	})
 }
 
@@ -132,7 +123,7 @@ func sourceCheckCmd(a *app) *cobra.Command {
 		if list == nil && err != nil {
 			return err
 		}
-		return errors.Join(printList(a.Stdout, o.json, list, heading, func(c supply.Checked) string {
+		return errors.Join(printList(a, list, heading, func(c supply.Checked) string {
 			row := fmt.Sprintf("%s\t%s\t%.19s\t%s", c.Source, c.Place, c.Hash, c.Local)
 			if upstream {
 				row += "\t" + c.Upstream

@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,13 +23,12 @@ import (
 )
 
 type verifyOptions struct {
-	arch, registry string
-	file, modules  string
-	accel          string
-	timeout        time.Duration
-	noBoot         bool
-	require        []string
-	json           bool
+	arch          string
+	file, modules string
+	accel         string
+	timeout       time.Duration
+	noBoot        bool
+	require       []string
 }
 
 func verifyCmd(a *app) *cobra.Command {
@@ -50,21 +47,21 @@ with --no-boot or --file stores none.`,
 		Example: `  pipelines verify kernel-debug
   pipelines verify ovmf --require boot --json
   pipelines verify qemu --arch s390x --file build/kata-static-qemu.tar.zst`,
-		Args: arguments(cobra.ExactArgs(1)),
-		RunE: a.with(&o.registry, func(ctx context.Context, ws *workspace.Workspace, args []string) error {
+		Args: cobra.ExactArgs(1),
+		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, args []string) error {
 			return runVerify(ctx, a, ws, o, args[0])
 		}),
 	}
 	flags := cmd.Flags()
 	archFlag(flags, &o.arch)
-	cacheFlag(flags, a, &o.registry)
+	a.cacheFlag(flags)
 	flags.StringVar(&o.file, "file", "", "tarball to verify instead of the artifact of the caches")
 	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules, for --file (default: next to it)")
 	flags.StringVar(&o.accel, "accel", "tcg", "accelerator of QEMU: tcg works everywhere, kvm needs the machine's support")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "time limit of each guest or program")
 	flags.BoolVar(&o.noBoot, "no-boot", false, "only inspect: start no guest and no snapshotter")
 	flags.StringSliceVar(&o.require, "require", nil, "checks that fail if they cannot run on this machine")
-	jsonFlag(flags, &o.json)
+	a.jsonFlag(flags)
 	return cmd
 }
 
@@ -78,12 +75,7 @@ func runVerify(ctx context.Context, a *app, ws *workspace.Workspace, o verifyOpt
 	}
 	r, err := o.verify(ctx, a, ws, asset, arch)
 	if r != nil {
-		if o.json {
-			err = errors.Join(err, printJSON(a.Stdout, r))
-		} else {
-			err = errors.Join(err, printReport(a.Stdout, r))
-		}
-		err = errors.Join(err, r.Err())
+		err = errors.Join(err, a.print(r, reportText(r)), r.Err())
 	}
 	if err != nil {
 		return fmt.Errorf("verifying %q: %w", name, err)
@@ -107,7 +99,7 @@ func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspa
 	}
 	var artifact store.Artifact
 	if o.file == "" {
-		if artifact, err = ws.Artifact(ctx, asset, arch); err != nil {
+		if artifact, err = ws.Artifact(ctx, asset.Name, arch); err != nil {
 			return nil, err
 		}
 		ws.Report.Note(asset.Name, "verifying the artifact of the key "+shortKey(artifact.Key))
@@ -172,34 +164,28 @@ func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspa
 // sawLines is how many lines of one check a table shows.
 const sawLines = 12
 
-// printReport writes what each check saw, the consoles of guests that failed, and a
-// summary.
-func printReport(w io.Writer, r *report.Report) error {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+// reportText is what each check saw, the consoles of guests that failed, and a summary.
+func reportText(r *report.Report) string {
+	var rows []string
 	for _, check := range r.Checks {
-		verdict, name := string(check.Verdict), check.Name
 		lines := strings.Split(check.Saw, "\n")
 		if more := len(lines) - sawLines; more > 0 {
 			lines = append(lines[:sawLines], fmt.Sprintf("and %d more lines: --json has all of them", more))
 		}
+		about := fmt.Sprintf("%s\t%s\t", check.Verdict, check.Name)
 		for _, line := range lines {
-			fmt.Fprintf(table, "%s\t%s\t%s\n", verdict, name, progress.Printable(line))
-			verdict, name = "", ""
+			rows = append(rows, about+progress.Printable(line))
+			about = "\t\t"
 		}
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	text := table(rows, "", func(row string) string { return row })
 	for _, check := range r.Checks {
 		if len(check.Console) > 0 {
-			fmt.Fprintf(&text, "\nthe end of the console (%s):\n", check.Name)
+			text += fmt.Sprintf("\nthe end of the console (%s):\n", check.Name)
 		}
 		for _, line := range check.Console {
-			fmt.Fprintln(&text, "    "+progress.Printable(line))
+			text += "    " + progress.Printable(line) + "\n"
 		}
 	}
-	fmt.Fprintf(&text, "\n%s %s: %d passed, %d failed, %d skipped\n", r.Asset, r.Arch, r.Passed, r.Failed, r.Skipped)
-	_, err := io.WriteString(w, text.String())
-	return err
+	return text + fmt.Sprintf("\n%s %s: %d passed, %d failed, %d skipped\n", r.Asset, r.Arch, r.Passed, r.Failed, r.Skipped)
 }

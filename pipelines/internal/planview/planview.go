@@ -7,7 +7,6 @@ package planview
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"strings"
 	"text/tabwriter"
 
@@ -18,8 +17,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// Plan writes a table of the steps of a plan, a line for each reason, and the total.
-func Plan(w io.Writer, steps []build.Step, arch catalog.Arch) error {
+// Plan is a table of the steps of a plan, a line for each reason, and the total.
+func Plan(steps []build.Step, arch catalog.Arch) string {
 	var out, why strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "STAGE\tASSET\tARCH\tSTATE\tWHERE\tSIZE\tKEY")
@@ -32,14 +31,11 @@ func Plan(w io.Writer, steps []build.Step, arch catalog.Arch) error {
 			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(absent.String()))
 		}
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	_ = table.Flush() // It writes to memory.
 	if why.Len() > 0 {
 		out.WriteString("\n" + why.String())
 	}
-	_, err := io.WriteString(w, out.String()+"\n"+total(steps, arch)+"\n")
-	return err
+	return out.String() + "\n" + total(steps, arch) + "\n"
 }
 
 // total counts: "3 assets: 1 hit (local), 1 build, 1 pending".
@@ -89,8 +85,8 @@ func short(key string) string { return fmt.Sprintf("%.12s", key) }
 
 func orDash(text string) string { return cmp.Or(text, "-") }
 
-// Explanation writes what changed for a step, and which dependents change with it.
-func Explanation(w io.Writer, s build.Step, dependents []string) error {
+// Explanation says what changed for a step, and which dependents change with it.
+func Explanation(s build.Step, dependents []string) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s on %s: %s\n", s.Asset, s.Arch, state(s))
 	if s.Key != "" {
@@ -107,8 +103,7 @@ func Explanation(w io.Writer, s build.Step, dependents []string) error {
 	if len(dependents) > 0 {
 		fmt.Fprintf(&out, "takes with it: %s\n", strings.Join(dependents, ", "))
 	}
-	_, err := io.WriteString(w, out.String())
-	return err
+	return out.String()
 }
 
 func changes(out *strings.Builder, s build.Step) {
@@ -129,9 +124,9 @@ func changes(out *strings.Builder, s build.Step) {
 	}
 }
 
-// Inputs writes the key of a step and all inputs that are in it: a heading for each
-// kind, and a line for each input.
-func Inputs(w io.Writer, step build.Step) error {
+// Inputs has the key of a step and all inputs that are in it: a heading for each kind,
+// and a line for each input.
+func Inputs(step build.Step) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "key\n  %s\n", cmp.Or(step.Key, "pending on "+strings.Join(step.PendingOn, ", ")))
 	kind := ""
@@ -142,8 +137,7 @@ func Inputs(w io.Writer, step build.Step) error {
 		}
 		fmt.Fprintln(&out, strings.TrimSuffix("  "+input.Name+" "+input.Value, " present"))
 	}
-	_, err := io.WriteString(w, out.String())
-	return err
+	return out.String()
 }
 
 // Result says how an artifact was obtained, and what it is.

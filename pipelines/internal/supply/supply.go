@@ -12,12 +12,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // Set is what some assets are built from.
@@ -35,6 +39,48 @@ type Declared struct {
 	Path string
 	versions.Source
 	Assets []string
+}
+
+// New returns what the selected assets and their dependencies are built from. Given are
+// files and clones by the names of sources, which replace their places.
+func New(w *workspace.Workspace, selection workspace.Selection, given map[string]string) (*Set, error) {
+	names, arch, err := w.Select(selection)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.CheckSources(names, arch, given, ""); err != nil {
+		return nil, err
+	}
+	w.Sources.Local = given
+	closure, err := w.Catalog.Closure(names, arch)
+	if err != nil {
+		return nil, err
+	}
+	set := &Set{Fetcher: w.Sources, Store: w.Store, Report: w.Report}
+	assets := map[string][]string{}
+	for _, asset := range closure {
+		for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
+			assets[path] = append(assets[path], asset.Name)
+			if len(assets[path]) > 1 {
+				continue
+			}
+			declared, err := w.Resolver.Versions.Source(path)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", asset.Pos, err)
+			}
+			set.Sources = append(set.Sources, Declared{Path: path, Source: declared})
+		}
+		plan, err := w.Resolve(asset, arch)
+		if err != nil {
+			return nil, err
+		}
+		set.Recipes = append(set.Recipes, plan.Recipe)
+	}
+	for i := range set.Sources {
+		set.Sources[i].Assets = assets[set.Sources[i].Path]
+	}
+	slices.SortFunc(set.Sources, func(a, b Declared) int { return strings.Compare(a.Path, b.Path) })
+	return set, nil
 }
 
 // Listed is one place of a source.

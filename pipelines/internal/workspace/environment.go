@@ -59,7 +59,8 @@ func (w *Workspace) Registries() *oci.Client {
 	return oci.NewClient(o)
 }
 
-// Switch is a variable that Kata's CI sets to yes or no.
+// Switch is a variable that Kata's CI sets to yes or no, or the flag that overrides
+// it: a pflag.Value.
 type Switch struct{ name, value string }
 
 // On returns the value of the switch, or what it is otherwise if it is not set.
@@ -74,6 +75,19 @@ func (s Switch) On(otherwise bool) (bool, error) {
 	}
 	return false, Usage(fmt.Errorf("%s is %q: set it to yes or no", s.name, s.value))
 }
+
+// Set takes the value of the flag.
+func (s *Switch) Set(value string) error {
+	s.name, s.value = "the flag", value
+	_, err := s.On(false)
+	return err
+}
+
+// String returns the value.
+func (s *Switch) String() string { return s.value }
+
+// Type is that of a flag without a value.
+func (*Switch) Type() string { return "bool" }
 
 // ErrNoRegistry is returned by verbs that need a registry and have none.
 var ErrNoRegistry = Usage(errors.New("no registry is configured: name one with --cache HOST/PATH, or set ARTEFACT_REGISTRY and ARTEFACT_REPOSITORY"))

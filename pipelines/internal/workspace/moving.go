@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
@@ -122,34 +124,50 @@ func (w *Workspace) CheckRaised(ctx context.Context, base string) error {
 	return kconfig.CheckRaised(earlier, w.Files(), base)
 }
 
-// Artifact returns the artifact that the caches have for the key of an asset, which
-// contains the digests of its dependencies.
-func (w *Workspace) Artifact(ctx context.Context, asset catalog.Asset, arch catalog.Arch) (artifact store.Artifact, err error) {
-	closure, err := w.Catalog.Closure([]string{asset.Name}, arch)
+// Walk calls visit with the current key of each named asset and of all it depends on,
+// dependencies first: a key has the digests of those. It visits what can be visited,
+// and then fails with the list of what could not be.
+func (w *Workspace) Walk(names []string, arch catalog.Arch, visit func(store.Ref) (store.Artifact, error)) error {
+	closure, err := w.Catalog.Closure(names, arch)
 	if err != nil {
-		return artifact, err
+		return Usage(err)
 	}
 	digests := map[string]recipe.Digests{}
-	for _, needed := range closure { // Dependencies come first.
-		plan, err := w.Resolver.Resolve(needed, arch, digests)
+	var missing []error
+	for _, asset := range closure {
+		if lacking := slices.IndexFunc(asset.Dependencies, func(name string) bool { _, found := digests[name]; return !found }); lacking >= 0 {
+			missing = append(missing, fmt.Errorf("%s: its key is pending on %s", asset.Name, asset.Dependencies[lacking]))
+			continue
+		}
+		plan, err := w.Resolver.Resolve(asset, arch, digests)
 		if err != nil {
-			return artifact, err
+			missing = append(missing, fmt.Errorf("%s: %w", asset.Name, err))
+			continue
 		}
-		artifact, err = w.Store.Get(ctx, store.Ref{Asset: needed.Name, Arch: string(arch), Key: plan.Key})
-		if store.IsNotFound(err) {
-			return artifact, fmt.Errorf("the caches have no %s for %s with the key %.12s: run `build-asset %s`, or name a tarball with --file",
-				needed.Name, arch, plan.Key, needed.Name)
+		artifact, err := visit(store.Ref{Asset: asset.Name, Arch: string(arch), Key: plan.Key})
+		if err == nil {
+			digests[asset.Name] = build.Contents(artifact)
+			continue
 		}
-		if err != nil {
-			return artifact, err
+		err = fmt.Errorf("%s: %w", asset.Name, err)
+		missing = append(missing, err)
+		if !store.IsNotFound(err) {
+			break // The registry fails, and would for the others.
 		}
-		of := recipe.Digests{Tarball: artifact.Digest, Outputs: map[string]string{}}
-		for _, output := range artifact.Outputs {
-			of.Outputs[output.Name] = output.Digest
-		}
-		digests[needed.Name] = of
 	}
-	return artifact, nil
+	return errors.Join(missing...)
+}
+
+// Artifact returns the artifact that the caches have for the key of an asset.
+func (w *Workspace) Artifact(ctx context.Context, name string, arch catalog.Arch) (artifact store.Artifact, err error) {
+	err = w.Walk([]string{name}, arch, func(ref store.Ref) (store.Artifact, error) {
+		artifact, err = w.Store.Get(ctx, ref)
+		if store.IsNotFound(err) {
+			err = fmt.Errorf("the caches have none for %s with the key %.12s: run `build-asset %s`, or name a tarball with --file", ref.Arch, ref.Key, ref.Asset)
+		}
+		return artifact, err
+	})
+	return artifact, err
 }
 
 // PayloadSet is the release set whose assets the kata-deploy image holds.

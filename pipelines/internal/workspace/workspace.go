@@ -60,6 +60,8 @@ type Workspace struct {
 	Resolver recipe.Resolver
 	Git      git.Repository
 	Store    *store.Tiered
+	// Registry is the name of the registry behind the local store, or "".
+	Registry string
 	// Sources fetches into the local cache, and from the registry.
 	Sources     *source.Fetcher
 	Environment Environment
@@ -78,7 +80,7 @@ func Open(_ context.Context, o Options) (*Workspace, error) {
 	}
 	w := &Workspace{
 		Folders: folders, Pins: filepath.Join(folders.Root, pinsFile),
-		Git: git.Repository(folders.Root), Environment: o.Environment, Report: o.Report,
+		Git: git.Repository(folders.Root), Registry: o.Registry, Environment: o.Environment, Report: o.Report,
 	}
 	if o.Versions != "" {
 		w.Pins, w.Foreign = o.Versions, true
