@@ -44,6 +44,30 @@ func TestTools(t *testing.T) {
 	}
 }
 
+// TestToolsFormats reads what other programs make, in each format that they know.
+func TestToolsFormats(t *testing.T) {
+	dir := plant(t, []node{
+		{name: "opt/kata/bin/tool", mode: 0o755, data: []byte("tool")},
+		{name: "opt/kata/link", link: "bin/tool"},
+		{name: "opt/kata/ä", mode: 0o644, data: []byte{}},
+	})
+	_, summary := pack(t, dir, 1)
+	for tool, formats := range map[string][]string{"tar": {"v7", "oldgnu", "gnu", "ustar", "posix"}, "bsdtar": {"v7", "ustar", "pax", "paxr", "gnutar"}} {
+		for _, format := range formats {
+			path := filepath.Join(t.TempDir(), "foreign.tar.zst")
+			command(t, "env", "LC_ALL=C.UTF-8", tool, "--format="+format, "--zstd", "-cf", path, "-C", dir, "./opt")
+			listing, err := Inspect(path)
+			var members []Member
+			for _, m := range listing.Members {
+				members = append(members, normal(m.Member))
+			}
+			if diff := Diff(summary.Members, members); err != nil || len(diff) > 0 {
+				t.Errorf("%s of %s: %v %v", format, tool, err, diff)
+			}
+		}
+	}
+}
+
 // TestToolsList compares listings: names, modes, sizes, owners and times.
 func TestToolsList(t *testing.T) {
 	packed, summary := pack(t, plant(t, sample()), 1)

@@ -20,7 +20,7 @@ import (
 
 // vetVersion is raised when Vet refuses more than before: verdicts of an older Vet
 // then no longer count.
-const vetVersion = 1
+const vetVersion = 2
 
 // Vet decides whether a tarball of size bytes may enter: from a build, a cache, a
 // registry or a folder. It decompresses all of it. With an index, every byte must be

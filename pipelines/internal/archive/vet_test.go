@@ -159,7 +159,7 @@ func TestVerdicts(t *testing.T) {
 	for _, entry := range entries {
 		names = append(names, entry.Name())
 	}
-	if diff := cmp.Diff([]string{summary.SHA256 + ".v1"}, names); diff != "" || err != nil {
+	if diff := cmp.Diff([]string{summary.SHA256 + ".v2"}, names); diff != "" || err != nil {
 		t.Errorf("verdicts (-want +got)\n%s%v", diff, err)
 	}
 	// A digest that has passed is not read again; this shows that nothing is.

@@ -30,8 +30,6 @@ func vetHeader(h *tar.Header, heads []byte) error {
 		// The holes of a sparse file cost no bytes: a small tarball could ask
 		// for an exabyte to be hashed.
 		return fmt.Errorf("%q is a sparse file: pack it as a plain one", h.Name)
-	case h.Format == tar.FormatUnknown:
-		return fmt.Errorf("%q mixes the formats of tar, or is of none to the letter, so that programs may read it differently: pack it with tar --format=gnu (bsdtar: gnutar)", h.Name)
 	case h.Size != 0 && h.Typeflag != tar.TypeReg:
 		return fmt.Errorf("%q is not a file and has %d bytes", h.Name, h.Size)
 	case h.Mode&0o7000 != 0:
@@ -60,32 +58,80 @@ func sparse(h *tar.Header) bool {
 	return false
 }
 
-// vetHeads refuses two extended headers of one type before a member: some
-// programs use the first, some the last, some both.
+// format is one of tar, told by the magic at byte 257 of its headers. Extended are the
+// types of headers that say more about the member after them. From the byte rest on,
+// the header must be zeros: some programs take it for a part of the name.
+type format struct {
+	magic    string
+	extended []byte
+	rest     int
+}
+
+var formats = []format{
+	{"ustar\x00", []byte{tar.TypeXHeader}, 500},
+	{gnuMagic, []byte{tar.TypeGNULongName, tar.TypeGNULongLink}, 345},
+	{strings.Repeat("\x00", 8), nil, 345}, // Unix V7
+}
+
+const gnuMagic = "ustar  \x00"
+
+// numbers are where all formats have numbers: mode, owner, group, size, time, checksum.
+var numbers = [][2]int{{100, 108}, {108, 116}, {116, 124}, {124, 136}, {136, 148}, {148, 156}}
+
+var (
+	errMixed   = errors.New("it mixes the formats of tar, or is of none: pack it with tar --format=gnu (bsdtar: gnutar)")
+	errUnclear = errors.New("it is not clear where its headers end: pack it with tar --format=gnu")
+)
+
+// vetHeads refuses headers of one member that are not of one format, and two extended
+// ones of one type: some programs use the first, some the last, some both. The doubts
+// of archive/tar are no measure: it doubts every number that ends with a space, as
+// POSIX allows and bsdtar writes it.
 func vetHeads(heads []byte) error {
 	var seen []byte
-	for len(heads) > blockSize {
+	for of := -1; len(heads) >= blockSize; {
+		is := formatOf(heads[:blockSize])
+		if is < 0 || of >= 0 && is != of {
+			return errMixed
+		}
+		of = is
+		if len(heads) == blockSize {
+			return nil
+		}
 		kind := heads[156]
 		if bytes.IndexByte(seen, kind) >= 0 {
 			return fmt.Errorf("it has two extended headers of type %q", kind)
 		}
 		seen = append(seen, kind)
-		size, err := strconv.ParseInt(string(bytes.Trim(heads[124:136], " \x00")), 8, 32)
-		if err != nil || !slices.Contains(extended, kind) {
-			return errUnclear
+		if bytes.IndexByte(formats[of].extended, kind) < 0 {
+			return errMixed
 		}
-		if size += blockSize + padding(size); size < blockSize || size > int64(len(heads)) {
+		size, err := strconv.ParseInt(string(bytes.Trim(heads[124:136], " \x00")), 8, 32)
+		if size += blockSize + padding(size); err != nil || size < blockSize || size > int64(len(heads)) {
 			return errUnclear
 		}
 		heads = heads[size:]
 	}
-	if len(heads) != blockSize {
-		return errUnclear
-	}
-	return nil
+	return errUnclear
 }
 
-// extended are the types of headers that say more about the member after them.
-var extended = []byte{tar.TypeXHeader, tar.TypeGNULongName, tar.TypeGNULongLink}
-
-var errUnclear = errors.New("it is not clear where its headers end: pack it with tar --format=gnu")
+// formatOf returns the position in formats of that of a header, or -1 if programs may
+// disagree about it.
+func formatOf(head []byte) int {
+	is := slices.IndexFunc(formats, func(f format) bool { return bytes.HasPrefix(head[257:], []byte(f.magic)) })
+	if is < 0 || !allZero(head[formats[is].rest:]) {
+		return -1
+	}
+	for _, at := range numbers {
+		field := head[at[0]:at[1]]
+		if formats[is].magic == gnuMagic && (field[0] == 0x80 || field[0] == 0xff) {
+			continue // It is binary.
+		}
+		// Before the digits, some programs skip a zero byte, and some stop at it.
+		rest := bytes.TrimLeft(bytes.TrimLeft(field, " "), "01234567")
+		if len(bytes.Trim(rest, " \x00")) > 0 {
+			return -1
+		}
+	}
+	return is
+}

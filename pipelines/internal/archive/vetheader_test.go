@@ -19,6 +19,7 @@ type raw struct {
 	mode, size          int64 // the content's where it is 0
 	gnu                 bool
 	prefix              string
+	patch               func(head []byte) // before the checksum
 }
 
 func (r raw) bytes() []byte {
@@ -38,6 +39,9 @@ func (r raw) bytes() []byte {
 		copy(head[257:], "ustar  \x00")
 	}
 	copy(head[345:], r.prefix)
+	if r.patch != nil {
+		r.patch(head)
+	}
 	checksum(head)
 	return slices.Concat(head, []byte(r.content), make([]byte, padding(int64(len(r.content)))))
 }
@@ -76,6 +80,12 @@ func TestVet(t *testing.T) {
 	link := func(name, to string) raw { return raw{kind: tar.TypeSymlink, name: name, link: to, mode: 0o777} }
 	gnu := file
 	gnu.gnu = true
+	patched := func(at int, text string) raw {
+		return raw{kind: tar.TypeReg, name: "./opt/f", content: "1", patch: func(head []byte) { copy(head[at:], text) }}
+	}
+	binary := patched(124, "\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01")
+	gnuBinary := binary
+	gnuBinary.gnu = true
 	end := make([]byte, endSize)
 	hidden := string(raw{kind: tar.TypeReg, name: "./dev/hidden"}.bytes())
 	for _, test := range []struct {
@@ -89,6 +99,17 @@ func TestVet(t *testing.T) {
 		{"long name and link", []raw{long('K', "long"), long('L', "./opt/long"), {kind: tar.TypeSymlink, name: "x", link: "x", gnu: true}}, ""},
 		{"PAX", []raw{pax("path=./opt/é", "mtime=1.5", "uid=7", "uname=é"), file}, ""},
 		{"directories twice", []raw{dir, dir, file}, ""},
+		{"bsdtar's USTAR", []raw{patched(100, "000644 \x00000000 \x00000000 \x0000000000001 00000000000 ")}, ""},
+		{"bytes of UTF-8", []raw{{kind: tar.TypeReg, name: "./opt/é"}}, ""},
+		{"Unix V7", []raw{patched(257, strings.Repeat("\x00", 8))}, ""},
+		{"GNU's binary number", []raw{gnuBinary}, ""},
+
+		{"binary number in USTAR", []raw{binary}, "mixes the formats"},
+		{"zero before a size", []raw{patched(124, "\x0000000000001")}, "mixes the formats"},
+		{"GNU's with a time", []raw{{kind: tar.TypeReg, name: "./opt/f", prefix: "00000000001", gnu: true}}, "mixes the formats"},
+		{"Unix V7 with a prefix", []raw{{kind: tar.TypeReg, name: "./opt/f", prefix: "dev", patch: func(head []byte) { clear(head[257:265]) }}}, "mixes the formats"},
+		{"star's", []raw{patched(508, "tar\x00")}, "mixes the formats"},
+		{"no magic", []raw{patched(257, "\x00\x00\x00\x00\x00")}, "mixes the formats"},
 
 		{"PAX and GNU's name", []raw{pax("path=./dev/evil"), long('L', "./opt/ok"), gnu}, "mixes the formats"},
 		{"GNU's name and PAX", []raw{long('L', "./opt/ok"), pax("path=./dev/evil"), file}, "mixes the formats"},
