@@ -5,8 +5,10 @@ ACTIONLINT := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 # The architecture, by default this machine's, and assets to leave out.
 ARCH ?=
 WITHOUT ?=
+# How long each fuzz target runs.
+TIME ?= 1m
 
-.PHONY: help kata-tarball merge check test test-all configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive verify-test
+.PHONY: help kata-tarball merge check test test-all configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive verify-test fuzz
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,6 +65,9 @@ bench-registry: ## compare the registry with the oras CLI (a minute)
 
 bench-archive: ## compare tarballs with GNU tar, zstd -10 and cat (ten minutes, 11 GB in TMPDIR)
 	go test -tags bench -count=1 -timeout 60m -run 'TestArchive(Size|Speed)' -v ./pipelines
+
+fuzz: ## run every fuzz target for a time each: TIME=10m
+	pipelines/scripts/fuzz.sh "$(TIME)"
 
 verify-test: ## test verify with the real kernel in build/: boot, hang and panic
 	KATA_TEST_KERNEL_TARBALL="$(CURDIR)/build/kata-static-kernel-debug.tar.zst" go test -tags integration -count=1 ./pipelines/internal/verify/kernel/

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -169,4 +170,40 @@ func TestVerdicts(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkError(t, "replaced", verdicts.Vet(t.Context(), good, ""), "the index lies")
+}
+
+// FuzzVet gets whole tarballs, or an index as JSON in front of good frames, or a tar
+// stream. What passes is read alike by its index and from its start.
+func FuzzVet(f *testing.F) {
+	good := lying(f, func(*Index) {})
+	text, offset, err := unpackIndex(bytes.NewReader(good), int64(len(good)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	frames := good[:offset]
+	f.Add(good, byte(0))
+	f.Add(text, byte(1))
+	f.Add(tarOf(f, tar.Header{Name: "./opt/x", Typeflag: tar.TypeReg, Size: 3}), byte(2))
+	f.Fuzz(func(t *testing.T, data []byte, kind byte) {
+		switch kind {
+		case 1:
+			data = wrap(frames, data)
+		case 2:
+			data = compress(data)
+		}
+		if err := Vet(t.Context(), bytes.NewReader(data), int64(len(data))); err != nil {
+			return
+		}
+		listed, err := List(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := readIndex(bytes.NewReader(data), int64(len(data)))
+		if errors.Is(err, ErrNoIndex) {
+			return
+		}
+		if diff := cmp.Diff(x.Members(), listed); err != nil || diff != "" {
+			t.Errorf("%v; members (-index +stream)\n%s", err, diff)
+		}
+	})
 }

@@ -252,3 +252,33 @@ func TestCompareWithMembers(t *testing.T) {
 		t.Errorf("members (-want +got):\n%s", diff)
 	}
 }
+
+// FuzzParsePrevious reads reports from outside. What is accepted can be compared with,
+// and shown.
+func FuzzParsePrevious(f *testing.F) {
+	before := reportOf("1", component("a", "bin/same 1", "vmlinux-6.12.47-173 6", "b-3 1"), component("left", "bin/left 1"))
+	text, err := before.content(".json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte(`{"format":1,"set":"kata-static","arch":"x86_64","components":[{"members":[{"name":"opt/a","link":"b"}]}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		previous, err := ParsePrevious(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		now := reportOf("2", component("a", "bin/same 1", "vmlinux-6.18.15-188 5", "b-1 1"), component("fresh", "bin/fresh 2"))
+		if now.Compare(previous) != nil {
+			return
+		}
+		for _, kind := range []string{".json", ".md", ".html"} {
+			if _, err := now.content(kind); err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+		if now.Change.Growth() != now.Size-now.Change.Before {
+			t.Errorf("%+v", now.Change)
+		}
+	})
+}
