@@ -48,6 +48,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("REGISTRY", host+"/"+filepath.Base(env.WorkDir))
 			return os.CopyFS(env.WorkDir, os.DirFS(filepath.Join("testdata", "tree")))
 		},
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return os.Geteuid() == 0, nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"prefill": prefill, "prove": prove, "tags": tags, "pack": pack,
 		},

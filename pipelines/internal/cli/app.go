@@ -30,7 +30,7 @@ func (a *app) flags(flags *pflag.FlagSet) {
 // find returns the folders of the checkout and of the caches, for verbs that read
 // no declarations.
 func (a *app) find() (workspace.Folders, error) {
-	return workspace.Find(workspace.Options{Root: a.root, CacheDir: a.cacheDir})
+	return workspace.Find(workspace.Options{Root: a.root, CacheDir: a.cacheDir, Environment: a.environment()})
 }
 
 // open opens the checkout, with a registry behind the local store if one is named.

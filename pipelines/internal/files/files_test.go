@@ -267,3 +267,66 @@ func says(err error, text string) bool {
 	}
 	return err != nil && strings.Contains(err.Error(), text)
 }
+
+// What root runs or overwrites is not another user's choice.
+func TestPrivate(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make files of another user")
+	}
+	for name, test := range map[string]struct {
+		spoil  func(base string) error
+		wanted string
+	}{
+		"root's own":            {nil, ""},
+		"in a folder like /tmp": {func(base string) error { return os.Chmod(base, 0o777|fs.ModeSticky) }, ""},
+		"another's folder":      {func(base string) error { return os.Chown(base+"/cache", 12345, 0) }, "user 12345"},
+		"another's above":       {func(base string) error { return os.Chown(base, 12345, 0) }, "base belongs to user 12345; name another folder with --cache-dir, or run `chown"},
+		"open":                  {func(base string) error { return os.Chmod(base+"/cache", 0o777) }, "other users may write in"},
+		"open and sticky":       {func(base string) error { return os.Chmod(base+"/cache", 0o777|fs.ModeSticky) }, "rm -r"},
+		"open above":            {func(base string) error { return os.Chmod(base, 0o777) }, "chmod go-w"},
+		"open to a group": {func(base string) error {
+			return errors.Join(os.Chown(base+"/cache", 0, 12345), os.Chmod(base+"/cache", 0o775))
+		}, "other users may write in"},
+		"open to root's group": {func(base string) error { return os.Chmod(base+"/cache", 0o775) }, ""},
+		"another's program":    {func(base string) error { return os.Chown(base+"/cache/engine/bin/dagger", 12345, 0) }, "rm -r"},
+		"a program that others may write": {func(base string) error {
+			return os.Chmod(base+"/cache/engine/bin/dagger", 0o777)
+		}, "rm -r"},
+		"another's link below": {func(base string) error {
+			return errors.Join(os.Symlink("/etc/passwd", base+"/cache/link"), os.Lchown(base+"/cache/link", 12345, 0))
+		}, "rm -r"},
+		"another's link": {func(base string) error {
+			return errors.Join(os.Rename(base+"/cache", base+"/real"), os.Symlink("real", base+"/cache"), os.Lchown(base+"/cache", 12345, 0))
+		}, "user 12345"},
+		"a link through another's folder": {func(base string) error {
+			return errors.Join(os.Rename(base+"/cache", base+"/real"), os.Mkdir(base+"/theirs", 0o755), os.Chown(base+"/theirs", 12345, 0),
+				os.Symlink(base+"/real", base+"/theirs/link"), os.Symlink("theirs/link", base+"/cache"))
+		}, "theirs belongs to user 12345"},
+		"links in a circle": {func(base string) error {
+			return errors.Join(os.RemoveAll(base+"/cache"), os.Symlink("cache", base+"/cache"))
+		}, "too many links"},
+		"not there yet": {func(base string) error { return os.RemoveAll(base + "/cache") }, ""},
+		"not there yet, in an open folder": {func(base string) error {
+			return errors.Join(os.RemoveAll(base+"/cache"), os.Chmod(base, 0o777))
+		}, "chmod go-w"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := filepath.Join(t.TempDir(), "base")
+			write(t, base+"/cache/engine/bin/dagger", "program")
+			if test.spoil != nil {
+				if err := test.spoil(base); err != nil {
+					t.Fatal(err)
+				}
+			}
+			switch err := Private(base+"/cache", 0); {
+			case test.wanted == "" && err != nil:
+				t.Error(err)
+			case test.wanted != "" && (err == nil || !strings.Contains(err.Error(), test.wanted)):
+				t.Errorf("error %v, want %q", err, test.wanted)
+			}
+			if err := Private(base+"/cache", 0, 12345); test.wanted != "" && strings.Contains(test.wanted, "12345") && err != nil {
+				t.Errorf("for two owners: %v", err)
+			}
+		})
+	}
+}

@@ -31,6 +31,8 @@ type Environment struct {
 	UseCache, Push, Release Switch
 	// Branch is the branch that a change is to be merged into, or "".
 	Branch string
+	// Sudo is $SUDO_UID, the user who became root with sudo, or "".
+	Sudo string
 }
 
 // ReadEnvironment reads the variables.
@@ -42,6 +44,7 @@ func ReadEnvironment(getenv func(string) string) Environment {
 		Push:     Switch{"PUSH_TO_REGISTRY", getenv("PUSH_TO_REGISTRY")},
 		Release:  Switch{"RELEASE", getenv("RELEASE")},
 		Branch:   getenv("TARGET_BRANCH"),
+		Sudo:     getenv("SUDO_UID"),
 	}
 	if e.Registry != "" {
 		e.Cache = e.Registry + "/" + cmp.Or(strings.Trim(getenv("ARTEFACT_REPOSITORY"), "/"), defaultRepository)

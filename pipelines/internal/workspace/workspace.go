@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
@@ -149,8 +150,26 @@ func Find(o Options) (Folders, error) {
 		}
 		cache = filepath.Join(base, "kata-pipelines")
 	}
-	cache, err = filepath.Abs(cache)
-	return Folders{root, cache}, err
+	if cache, err = filepath.Abs(cache); err != nil {
+		return Folders{}, err
+	}
+	return Folders{root, cache}, private(cache, o.Environment.Sudo)
+}
+
+// private refuses caches from which root would run another user's programs. The
+// user who became root with sudo is trusted, as git trusts them.
+func private(cache, sudo string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	owners := []int{0}
+	if user, err := strconv.Atoi(sudo); err == nil {
+		owners = append(owners, user)
+	}
+	if err := files.Private(cache, owners...); err != nil {
+		return fmt.Errorf("refusing to use the cache folder as root: %w", err)
+	}
+	return nil
 }
 
 // findRoot goes up from the current folder to the one that holds assets/.

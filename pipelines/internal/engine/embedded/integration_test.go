@@ -96,8 +96,8 @@ func look(t *testing.T) map[string]string {
 	t.Helper()
 	seen := map[string]string{}
 	for name, args := range map[string][]string{
-		"links":     {"ip", "-o", "link", "show"},
-		"tables":    {"nft", "list", "tables"},
+		"links":  {"ip", "-o", "link", "show"},
+		"tables": {"nft", "list", "tables"},
 		// A CLI named dagger is not the engine's: it is the client of another test.
 		"processes": {"sh", "-c", "ps -e -o comm= | grep -xE 'dagger-engine|dnsmasq|runc' | sort | uniq -c"},
 		"cgroups":   {"sh", "-c", "find /sys/fs/cgroup -type d -name '*buildkit*' | sort"},

@@ -1,0 +1,90 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// examined is how many levels below a folder Private looks at: what is deeper is
+// checked by its digest, or belongs to the users of a container.
+const examined = 3
+
+// Private fails unless a folder, all above it and the files below it belong to
+// one of the owners, and nobody else may write there: what root runs, overwrites
+// or removes must not be another user's choice. The folder need not exist yet. The
+// error has the command that mends it.
+func Private(dir string, owners ...int) error {
+	real, err := filepath.EvalSymlinks(dir)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = through(dir, owners)
+	}
+	if real == "" || err != nil {
+		return err
+	}
+	return filepath.WalkDir(real, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil {
+			err = private(path, owners, 0)
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // It went meanwhile.
+		case err != nil:
+			return fmt.Errorf("%w; remove what they may have put there: `rm -r %s`", err, path)
+		case entry.IsDir() && strings.Count(strings.TrimPrefix(path, real), "/") == examined:
+			return fs.SkipDir
+		}
+		return nil
+	})
+}
+
+// through checks all that a path leads through, and the targets of its links.
+// Others may write in a folder where each removes only what is their own: /tmp.
+func through(path string, owners []int) error {
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := through(parent, owners); err != nil {
+			return err
+		}
+	}
+	err := private(path, owners, fs.ModeSticky)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w; name another folder with --cache-dir, or run `chown -h root %[2]s && chmod go-w %[2]s`", err, path)
+	}
+	target, err := os.Readlink(path)
+	if err != nil {
+		return nil // It is no link.
+	}
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(parent, target)
+	}
+	return through(target, owners)
+}
+
+// private checks one file. Others may write where it has a mode that allows it.
+func private(path string, owners []int, allows fs.FileMode) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok:
+		return fmt.Errorf("%s has no owner", path)
+	case !slices.Contains(owners, int(stat.Uid)):
+		return fmt.Errorf("%s belongs to user %d", path, stat.Uid)
+	case info.Mode().Type()&(fs.ModeSymlink|fs.ModeSocket) != 0 || info.Mode()&allows != 0:
+		return nil // Whoever may write in the folder decides.
+	case info.Mode()&0o002 != 0 || info.Mode()&0o020 != 0 && stat.Gid != 0:
+		return fmt.Errorf("other users may write in %s (mode %s)", path, info.Mode())
+	}
+	return nil
+}
