@@ -37,11 +37,12 @@ configs: ## configure all kernels with the sources in the folder SOURCES and che
 kernel-debug: ## build the debug kernel twice from empty caches and compare (half an hour)
 	pipelines/scripts/twice.sh kernel-debug
 
-lint: ## golangci-lint with the import walls, dead code, go.mod, shellcheck, actionlint
+lint: ## golangci-lint with the import walls, dead code, go.mod, known vulnerabilities, shellcheck, actionlint
 	$(LINT) run --build-tags integration,bench ./...
 	@dead="$$($(DEADCODE) -test -tags integration,bench ./...)" && if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
 	GOOS=darwin go vet ./...
 	go mod tidy -diff
+	pipelines/scripts/vulnerabilities.sh
 	shellcheck -x -P SCRIPTDIR assets/*/*.sh pipelines/scripts/*.sh
 	$(ACTIONLINT)
 
