@@ -137,7 +137,7 @@ func daemonAnswers(ctx context.Context, client string) bool {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
 	cmd := command.New(ctx, client, "info")
-	cmd.Env = command.Environ("DOCKER_*", "CONTAINER*", "NERDCTL_*", "XDG_*")
+	cmd.Env = command.Environ(clientVariables...)
 	cmd.WaitDelay = time.Second
 	return cmd.Run() == nil
 }

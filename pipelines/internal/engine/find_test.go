@@ -2,6 +2,10 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,5 +114,46 @@ func TestCLIVariableIsScoped(t *testing.T) {
 		if err := os.Unsetenv(cliVariable); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// The CLI gets what every command gets and what clients of engines read. A session
+// ends when its CLI has ended.
+func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"data": {"version": "`+embedded.Version+`"}}`)
+	}))
+	defer server.Close()
+	_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\nenv > %[1]s/env\necho '{\"port\": %[2]s, \"session_token\": \"t\"}'\ncat > /dev/null\nsleep 0.3\ntouch %[1]s/ended\n", dir, port)
+	if err := os.WriteFile(filepath.Join(dir, "dagger"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD"} {
+		t.Setenv(name, "geheim")
+	}
+	t.Setenv("DOCKER_HOST", "tcp://docker")
+	session, err := Connect(t.Context(), Endpoint{Kind: Named, CLI: filepath.Join(dir, "dagger")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ended")); err != nil {
+		t.Errorf("the CLI outlives its session: %v", err)
+	}
+	environ, err := os.ReadFile(filepath.Join(dir, "env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"DOCKER_HOST=tcp://docker", "PATH=" + os.Getenv("PATH"), "DAGGER_PROGRESS=plain"} {
+		if !strings.Contains(string(environ), want+"\n") {
+			t.Errorf("the CLI does not get %s", want)
+		}
+	}
+	if strings.Contains(string(environ), "geheim") {
+		t.Errorf("the CLI gets secrets:\n%s", environ)
 	}
 }

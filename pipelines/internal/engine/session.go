@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,8 @@ import (
 
 	"dagger.io/dagger"
 	"dagger.io/dagger/engineconn"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
 // Session is a connection to an engine. Closing it, or the death of this
@@ -49,6 +52,9 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 		dagger.WithEnvironmentVariable("DAGGER_PROGRESS", "plain"),
 		dagger.WithEnvironmentVariable("NO_COLOR", "1"),
 	}
+	for _, name := range withheld() {
+		options = append(options, dagger.WithEnvironmentVariable(name, ""))
+	}
 	if endpoint.Address != "" {
 		options = append(options, dagger.WithRunnerHost(endpoint.Address))
 	}
@@ -61,6 +67,24 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 		return nil, errors.Join(fmt.Errorf("asking the %s engine for its version: %w", endpoint.Kind, err), client.Close())
 	}
 	return &Session{Endpoint: endpoint, Version: version, client: client, log: log}, nil
+}
+
+// clientVariables are those that clients of engines and of container runtimes
+// read, besides what every command gets.
+var clientVariables = []string{"DAGGER_*", "_EXPERIMENTAL_DAGGER_*", "DOCKER_*", "CONTAINER*", "NERDCTL_*", "XDG_*", "SSH_AUTH_SOCK"}
+
+// withheld names the variables that the CLI does not get. The SDK starts it with
+// all of this process's, and those that are set for it override them.
+func withheld() []string {
+	passed := command.Environ(clientVariables...)
+	var names []string
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		if name != "PATH" && !slices.Contains(passed, variable) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // reach dials an address before the SDK does, which waits for minutes.
