@@ -73,20 +73,17 @@ func (o imageFlags) describe(ctx context.Context, ws *workspace.Workspace) (d de
 	return d, err
 }
 
-// build puts the image together. The caller closes it.
+// build puts the image together.
 func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, d described) (*payload.Image, error) {
 	making := fmt.Sprintf("making the payload for %s", d.arch)
-	image := release.Image{Arch: d.arch, Names: d.names, Partial: len(o.assets) > 0, Base: o.base, Installer: o.installer}
-	options, problems := image.Options(ws, d.labels)
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("%s: %w", making, errors.Join(problems...))
-	}
-	options.RequireBase, options.Remote = o.requireBase, remote(a, ws)
-	var err error
-	if o.from != "" {
-		options.Components, err = image.ComponentsIn(ctx, ws, o.from)
-	} else {
-		options.Components, err = image.Components(ctx, ws, o.proven)
+	options := payload.Options{Base: o.base, RequireBase: o.requireBase, Installer: o.installer, Labels: d.labels, Remote: remote(a, ws)}
+	err := errors.Join(release.Describe(ws, &options, d.arch, d.names, len(o.assets) > 0)...)
+	switch {
+	case err != nil:
+	case o.from != "":
+		options.Components, err = release.ComponentsIn(ctx, ws, o.from, d.names, d.arch)
+	default:
+		options.Components, err = release.Components(ctx, ws, d.names, d.arch, o.proven)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", making, err)
@@ -124,8 +121,8 @@ type builtPayload struct {
 	// Base is that of the image, "" for none.
 	Base string `json:"base"`
 	// Size is that of all layers, in bytes.
-	Size   int64               `json:"size"`
-	Layers []payload.LayerInfo `json:"layers"`
+	Size   int64           `json:"size"`
+	Layers []payload.Layer `json:"layers"`
 	// Layout and Archive are the paths that were written to.
 	Layout  string `json:"layout"`
 	Archive string `json:"archive,omitempty"`
@@ -179,7 +176,7 @@ func runPayloadBuild(ctx context.Context, a *app, ws *workspace.Workspace, o pay
 		err = image.WriteDockerArchive(ctx, o.archive, o.names)
 	}
 	stage.End(err, image.Digest())
-	if err = errors.Join(err, image.Close()); err != nil {
+	if err != nil {
 		return err
 	}
 	return a.print(builtPayload{

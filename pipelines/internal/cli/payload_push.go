@@ -131,7 +131,7 @@ func runPayloadPush(ctx context.Context, a *app, ws *workspace.Workspace, o payl
 		return err
 	}
 	pushed, err := repository.Push(ctx, image, options)
-	if err = errors.Join(err, image.Close()); err != nil {
+	if err != nil {
 		return fmt.Errorf("pushing the payload for %s: %w", d.arch, err)
 	}
 	return printPushed(a, ws, pushed)

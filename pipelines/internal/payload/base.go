@@ -2,29 +2,17 @@ package payload
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
-
-// base is what an image begins with; the zero value is an empty one.
-type base struct {
-	// ref is the reference by digest, or "".
-	ref     string
-	origin  origin
-	layers  []v1.Layer
-	config  v1.Config
-	variant string
-}
-
-// origin is a repository, of a registry, that has a blob.
-type origin struct{ registry, repository string }
 
 // CheckBase refuses a base that is not named by its digest; "" is none.
 func CheckBase(ref string) error {
@@ -38,86 +26,74 @@ func CheckBase(ref string) error {
 }
 
 // findBase reads the manifest and the configuration of the base; its layers are
-// read when they are needed. Where no registry answers, the base is an empty one.
-func findBase(ctx context.Context, o Options) (base, error) {
+// read when they are needed. Where no registry answers there is none: nil.
+func findBase(ctx context.Context, o Options) (*Image, error) {
 	if o.Base == "" {
-		return base{}, nil
+		return nil, nil
 	}
-	ref, err := name.NewDigest(o.Base, name.WithDefaultTag(""))
-	if err != nil {
-		return base{}, err // CheckBase has seen it.
-	}
-	found, err := readBase(ctx, o, ref)
+	base, err := readBase(ctx, o)
 	var failure *oci.Failure
 	switch {
 	case err == nil:
-		return found, nil
+		return base, nil
 	case ctx.Err() != nil:
-		return base{}, fmt.Errorf("getting the base %s: %w", o.Base, context.Cause(ctx))
-	case o.RequireBase, !errors.As(err, &failure), oci.Status(err) != 0:
-		return base{}, fmt.Errorf("getting the base %s: %w", o.Base, err)
+		err = context.Cause(ctx)
+	case !o.RequireBase && errors.As(err, &failure) && oci.Status(err) == 0:
+		o.Remote.Report.Note("payload", fmt.Sprintf("no registry has the base %s (%s): the image starts from an empty one", o.Base, oci.Reason(failure.Err)))
+		return nil, nil
 	}
-	o.Remote.Report.Note("payload", fmt.Sprintf("no registry has the base %s (%s): the image starts from an empty one", o.Base, oci.Reason(failure.Err)))
-	return base{}, nil
+	return nil, fmt.Errorf("getting the base %s: %w", o.Base, err)
 }
 
-func readBase(ctx context.Context, o Options, ref name.Digest) (base, error) {
-	repository, err := o.Remote.client().Repository(ref.Context().Name())
-	if err != nil {
-		return base{}, err
-	}
-	found, err := readImage(ctx, repository, ref.DigestStr(), o.GoArch)
-	if err != nil {
-		return base{}, err
-	}
-	image, err := partial.CompressedToImage(found)
-	if err != nil {
-		return base{}, err
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		return base{}, err
-	}
-	if config.Architecture != o.GoArch || config.OS != "linux" {
-		return base{}, fmt.Errorf("it is for %s/%s, want linux/%s", config.OS, config.Architecture, o.GoArch)
-	}
-	layers, err := image.Layers()
-	if err != nil {
-		return base{}, err
-	}
-	for i, l := range layers {
-		if layers[i], err = asOCI(l); err != nil {
-			return base{}, err
-		}
-	}
-	return base{
-		ref:    o.Base,
-		origin: origin{repository.Host(), repository.Path()},
-		layers: layers, config: *config.Config.DeepCopy(), variant: config.Variant,
-	}, nil
+// layerTypes are those of the layers of a base, with those of the image: manifests do
+// not mix docker's types with OCI's.
+var layerTypes = map[types.MediaType]types.MediaType{
+	types.DockerLayer: types.OCILayer, types.DockerUncompressedLayer: types.OCIUncompressedLayer,
+	types.OCILayer: types.OCILayer, types.OCIUncompressedLayer: types.OCIUncompressedLayer, types.OCILayerZStd: types.OCILayerZStd,
 }
 
-// ociLayer is a layer whose type is that of OCI: manifests do not mix the two.
-type ociLayer struct {
-	v1.Layer
-	mediaType types.MediaType
-}
-
-// MediaType returns that of OCI.
-func (l ociLayer) MediaType() (types.MediaType, error) { return l.mediaType, nil }
-
-func asOCI(l v1.Layer) (v1.Layer, error) {
-	mediaType, err := l.MediaType()
+func readBase(ctx context.Context, o Options) (*Image, error) {
+	ref, err := name.NewDigest(o.Base, name.WithDefaultTag(""))
+	if err != nil {
+		return nil, err // CheckBase has seen it.
+	}
+	home, err := o.Remote.Client.Repository(ref.Context().Name())
 	if err != nil {
 		return nil, err
 	}
-	switch mediaType {
-	case types.DockerLayer:
-		return ociLayer{l, types.OCILayer}, nil
-	case types.DockerUncompressedLayer:
-		return ociLayer{l, types.OCIUncompressedLayer}, nil
-	case types.OCILayer, types.OCIUncompressedLayer, types.OCILayerZStd:
-		return ociLayer{l, mediaType}, nil
+	m, err := home.Manifest(ctx, ref.DigestStr())
+	if err == nil && isIndex(m) {
+		m, err = pick(ctx, home, m, o.GoArch)
 	}
-	return nil, fmt.Errorf("it has a layer of type %s: want a plain one, or one of gzip or zstd", mediaType)
+	if err != nil {
+		return nil, err
+	}
+	base, err := imageOf(ctx, home, m, o.GoArch)
+	if err != nil {
+		return nil, err
+	}
+	base.base = o.Base
+	for i, l := range base.layers {
+		known := false
+		if base.layers[i].mediaType, known = layerTypes[l.mediaType]; !known {
+			return nil, fmt.Errorf("it has a layer of type %s: want a plain one, or one of gzip or zstd", l.mediaType)
+		}
+		base.layers[i].Title = "base"
+	}
+	return base, nil
+}
+
+// pick reads the manifest of an architecture that an index lists.
+func pick(ctx context.Context, home *oci.Repository, index oci.Manifest, goarch string) (oci.Manifest, error) {
+	var list v1.IndexManifest
+	if err := json.Unmarshal(index.Data, &list); err != nil {
+		return oci.Manifest{}, fmt.Errorf("it is not an index: %w", err)
+	}
+	i := slices.IndexFunc(list.Manifests, func(d v1.Descriptor) bool {
+		return d.Platform != nil && d.Platform.OS == "linux" && d.Platform.Architecture == goarch
+	})
+	if i < 0 {
+		return oci.Manifest{}, fmt.Errorf("it has no image for linux/%s", goarch)
+	}
+	return home.Manifest(ctx, list.Manifests[i].Digest.String())
 }

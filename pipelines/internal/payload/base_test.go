@@ -47,9 +47,9 @@ func TestBase(t *testing.T) {
 	if again := make1(t, o); again.Digest() != image.Digest() {
 		t.Errorf("digest %s, then %s", image.Digest(), again.Digest())
 	}
-	manifest, config := must(image.image.Manifest()), must(image.image.ConfigFile())
+	manifest, config := image.manifest, image.config
 	for i, l := range layers["amd64"] {
-		if got := manifest.Layers[i]; got.Digest != must(l.Digest()) || got.MediaType != "application/vnd.oci.image.layer.v1.tar+gzip" || config.RootFS.DiffIDs[i] != must(l.DiffID()) {
+		if got := manifest.Layers[i]; got.Digest.String() != must(l.Digest()).String() || got.MediaType != "application/vnd.oci.image.layer.v1.tar+gzip" || config.RootFS.DiffIDs[i] != must(l.DiffID()) {
 			t.Errorf("layer %d is %+v", i, got)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -19,7 +20,7 @@ func archImages(t testing.TB, ref string, goarches ...string) map[string]*Image 
 	r, _, _ := repository(t, ref)
 	for i, goarch := range goarches {
 		o := options(t)
-		o.GoArch, o.Components = goarch, []Component{component(t, "kernel", 10_000+i, i)}
+		o.GoArch, o.Components = goarch, []archive.Component{component(t, "kernel", 10_000+i, i)}
 		images[goarch] = make1(t, o)
 		push1(t, r, images[goarch], Tag{Name: goarch})
 	}

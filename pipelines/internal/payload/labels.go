@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"maps"
 	"strings"
 	"time"
 
@@ -28,7 +29,8 @@ const annotation = "org.opencontainers.image."
 // time is when the image says that it was made, to the second.
 func (l Labels) time() v1.Time { return v1.Time{Time: l.Created.UTC().Truncate(time.Second)} }
 
-func (l Labels) of(b base) map[string]string {
+// of returns the labels of what begins with a base, "" for none.
+func (l Labels) of(base string) map[string]string {
 	labels := map[string]string{
 		annotation + "title":       "kata-deploy",
 		annotation + "description": "Components of Kata Containers, and what installs them on a node",
@@ -40,24 +42,7 @@ func (l Labels) of(b base) map[string]string {
 		annotation + "revision":    l.Revision,
 		annotation + "created":     l.Created.UTC().Format(time.RFC3339),
 	}
-	if b.ref != "" {
-		name, digest, _ := strings.Cut(b.ref, "@")
-		labels[annotation+"base.name"], labels[annotation+"base.digest"] = name, digest
-	}
-	for key, value := range labels {
-		if value == "" {
-			delete(labels, key)
-		}
-	}
+	labels[annotation+"base.name"], labels[annotation+"base.digest"], _ = strings.Cut(base, "@")
+	maps.DeleteFunc(labels, func(_, value string) bool { return value == "" })
 	return labels
-}
-
-// layerAnnotations depend on the bytes of a component only, not on where its tarball
-// came from: the same ones are the same image.
-func layerAnnotations(l *layer) map[string]string {
-	annotations := map[string]string{annotation + "title": l.title}
-	if l.component != "" {
-		annotations[componentKey] = l.component
-	}
-	return annotations
 }

@@ -4,57 +4,70 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
 // block is the unit of a tar stream, in bytes.
 const block = 512
 
-// entry is a file of a layer: content, or the file at path, or a link.
+// entry is a file of a layer, or a link.
 type entry struct {
-	name    string
-	mode    int64
-	content []byte
-	path    string
-	link    string
+	name string
+	mode int64
+	link string
+	piece
 }
 
-// layer is a plain tar whose files are read from the disk each time it is read.
-// Nothing in it depends on when and where it is made, so that a component that
-// did not change is the same blob in every image.
-type layer struct {
-	// component is the asset that it holds, or "".
-	component string
-	// title says what it holds, for people.
-	title  string
-	pieces []piece
-	size   int64
-	digest v1.Hash
+// text is a file with a content.
+func text(name string, content []byte) entry {
+	return entry{name: name, mode: 0o644, piece: piece{oci.Bytes(content), int64(len(content))}}
 }
 
-// piece is a run of bytes of a layer: content, or the file at path.
-type piece struct {
-	content []byte
-	path    string
-	size    int64
+// file is the file at a path on the disk.
+func file(name string, mode int64, from string) (entry, error) {
+	from, err := filepath.EvalSymlinks(from)
+	if err != nil {
+		return entry{}, err
+	}
+	info, err := os.Stat(from)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", from)
+	}
+	if err != nil {
+		return entry{}, err
+	}
+	return entry{name: name, mode: mode, piece: piece{oci.File(from), info.Size()}}, nil
 }
 
-// newLayer makes a layer of entries, which stand in the order that is wanted.
-// It reads all of them once, for the digest.
-func newLayer(ctx context.Context, component, title string, entries []entry) (*layer, error) {
-	l := &layer{component: component, title: title}
+// newLayer makes a layer of entries, which are in the wanted order; its digest is not
+// known before hash. It is a plain tar that is read from where its files are each time.
+// Nothing in it depends on when and where it is made, so that a component that did not
+// change is the same blob in every image.
+func newLayer(component, title string, entries ...entry) (Layer, error) {
+	l := Layer{Component: component, Title: title, mediaType: types.OCIUncompressedLayer}
+	var content pieces
+	add := func(h tar.Header, p piece) error {
+		var head bytes.Buffer
+		h.ModTime = time.Unix(0, 0)
+		if err := tar.NewWriter(&head).WriteHeader(&h); err != nil {
+			return fmt.Errorf("packing %s: %w", h.Name, err)
+		}
+		content = append(content, bytesPiece(head.Bytes()), p, bytesPiece(make([]byte, -p.size&(block-1))))
+		return nil
+	}
 	seen := map[string]bool{}
 	for _, e := range entries {
 		for _, folder := range parents(e.name) {
@@ -62,24 +75,23 @@ func newLayer(ctx context.Context, component, title string, entries []entry) (*l
 				continue
 			}
 			seen[folder] = true
-			if err := l.header(&tar.Header{Typeflag: tar.TypeDir, Name: folder, Mode: 0o755}); err != nil {
-				return nil, err
+			if err := add(tar.Header{Typeflag: tar.TypeDir, Name: folder, Mode: 0o755}, piece{}); err != nil {
+				return l, err
 			}
 		}
-		if err := l.add(e); err != nil {
-			return nil, fmt.Errorf("packing %s: %w", e.name, err)
+		h := tar.Header{Typeflag: tar.TypeReg, Name: e.name, Mode: e.mode, Size: e.size, Linkname: e.link}
+		if e.link != "" {
+			h.Typeflag = tar.TypeSymlink
+		}
+		if err := add(h, e.piece); err != nil {
+			return l, err
 		}
 	}
-	l.append(piece{content: make([]byte, 2*block), size: 2 * block})
-	hash := sha256.New()
-	content, err := l.Open(0)
-	if err == nil {
-		err = copyTo(ctx, hash, content)
+	content = append(content, bytesPiece(make([]byte, 2*block)))
+	for _, p := range content {
+		l.Size += p.size
 	}
-	if err != nil {
-		return nil, fmt.Errorf("hashing %s: %w", title, err)
-	}
-	l.digest = v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(hash.Sum(nil))}
+	l.content = content
 	return l, nil
 }
 
@@ -92,133 +104,107 @@ func parents(name string) []string {
 	return folders
 }
 
-func (l *layer) add(e entry) error {
-	h := &tar.Header{Typeflag: tar.TypeReg, Name: e.name, Mode: e.mode, Size: int64(len(e.content))}
-	switch {
-	case e.link != "":
-		h.Typeflag, h.Linkname = tar.TypeSymlink, e.link
-	case e.path != "":
-		info, err := os.Stat(e.path)
-		if err != nil {
-			return err
-		}
-		if !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is not a regular file", e.path)
-		}
-		h.Size = info.Size()
-	}
-	if err := l.header(h); err != nil {
+// hash reads the layer once, for the digest.
+func (l *Layer) hash(ctx context.Context) error {
+	content, err := l.content.Open(0)
+	if err != nil {
 		return err
 	}
-	l.append(piece{content: e.content, path: e.path, size: h.Size})
-	if rest := h.Size % block; rest != 0 {
-		l.append(piece{content: make([]byte, block-rest), size: block - rest})
+	defer content.Close()
+	sum, _, err := files.HashReader(ctx, content)
+	if err != nil {
+		return fmt.Errorf("hashing %s: %w", l.Title, err)
 	}
+	l.Digest = digest.NewDigestFromEncoded(digest.SHA256, sum)
+	l.diffID = hashOf(l.Digest) // Nothing is compressed.
 	return nil
 }
 
-func (l *layer) header(h *tar.Header) error {
-	var buffer bytes.Buffer
-	h.ModTime = time.Unix(0, 0)
-	if err := tar.NewWriter(&buffer).WriteHeader(h); err != nil {
-		return err
-	}
-	l.append(piece{content: buffer.Bytes(), size: int64(buffer.Len())})
-	return nil
+// piece is a run of bytes of a layer.
+type piece struct {
+	oci.Content
+	size int64
 }
 
-func (l *layer) append(p piece) {
-	if p.size > 0 {
-		l.pieces = append(l.pieces, p)
-		l.size += p.size
-	}
-}
+func bytesPiece(data []byte) piece { return piece{oci.Bytes(data), int64(len(data))} }
+
+// pieces is the content of a layer.
+type pieces []piece
 
 // Open returns the bytes from an offset on.
-func (l *layer) Open(offset int64) (io.ReadCloser, error) {
-	return &reader{pieces: l.pieces, skip: offset}, nil
+func (p pieces) Open(offset int64) (io.ReadCloser, error) {
+	for len(p) > 0 && offset >= p[0].size {
+		offset, p = offset-p[0].size, p[1:]
+	}
+	return &reader{pieces: p, skip: offset}, nil
 }
 
-// reader reads pieces one after the other, with one file open at a time.
+// reader reads pieces one after the other, with one open at a time.
 type reader struct {
 	pieces []piece
-	// skip is how many bytes are still to be left out.
+	// skip is how many bytes of the first piece are left out.
 	skip int64
-	// current is what is left of the first piece, and file the one that it reads.
-	current *io.SectionReader
-	file    *os.File
+	// current is the first piece once it is open, and left what is to be read of it.
+	current io.ReadCloser
+	left    int64
 }
 
 // Read reads on.
-func (r *reader) Read(p []byte) (int, error) {
-	for len(r.pieces) > 0 {
-		if r.current == nil {
-			if err := r.begin(); err != nil {
+func (r *reader) Read(buffer []byte) (n int, err error) {
+	for n == 0 && err == nil && len(buffer) > 0 {
+		switch {
+		case len(r.pieces) == 0:
+			return 0, io.EOF
+		case r.pieces[0].size == 0:
+			r.pieces = r.pieces[1:]
+			continue
+		case r.current == nil:
+			if r.current, err = r.pieces[0].Open(r.skip); err != nil {
 				return 0, err
 			}
+			r.left, r.skip = r.pieces[0].size-r.skip, 0
 		}
-		n, err := r.current.Read(p)
-		if n > 0 {
-			return n, nil
+		n, err = r.current.Read(buffer[:min(int64(len(buffer)), r.left)])
+		if r.left -= int64(n); r.left == 0 {
+			err = r.end()
 		}
-		if at, _ := r.current.Seek(0, io.SeekCurrent); at < r.current.Size() {
-			return 0, fmt.Errorf("%s is shorter than before: something still writes to it (%w)", r.pieces[0].path, err)
-		}
-		r.current, r.pieces = nil, r.pieces[1:]
-		if err := r.Close(); err != nil {
-			return 0, err
+		if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%v is shorter than before: something still writes to it", r.pieces[0].Content)
 		}
 	}
-	return 0, io.EOF
+	return n, err
 }
 
-// begin opens the first piece.
-func (r *reader) begin() (err error) {
-	p, from := r.pieces[0], io.ReaderAt(bytes.NewReader(r.pieces[0].content))
-	if p.path != "" {
-		if r.file, err = os.Open(p.path); err != nil {
-			return err
-		}
-		from = r.file
+// end closes the first piece, which must be read to its end.
+func (r *reader) end() error {
+	if n, err := io.ReadFull(r.current, make([]byte, 1)); n > 0 {
+		return fmt.Errorf("%v is longer than before: something still writes to it", r.pieces[0].Content)
+	} else if !errors.Is(err, io.EOF) {
+		return err
 	}
-	skip := min(r.skip, p.size)
-	r.current = io.NewSectionReader(from, skip, p.size-skip)
-	r.skip -= skip
-	return nil
+	r.pieces = r.pieces[1:]
+	return r.Close()
 }
 
-// Close closes the open file.
+// Close closes the open piece.
 func (r *reader) Close() error {
-	if r.file == nil {
+	if r.current == nil {
 		return nil
 	}
-	file := r.file
-	r.file = nil
-	return file.Close()
+	current := r.current
+	r.current = nil
+	return current.Close()
 }
 
-// copyTo copies and closes what it copies; it ends early with the context.
-func copyTo(ctx context.Context, to io.Writer, from io.ReadCloser) error {
-	_, err := files.Copy(ctx, to, from)
-	return errors.Join(err, from.Close())
+// member is the content of a file in a tarball.
+type member struct{ tarball, name string }
+
+// Open unpacks the file from an offset on.
+func (m member) Open(offset int64) (io.ReadCloser, error) {
+	from, to := io.Pipe()
+	go func() { to.CloseWithError(archive.Cat(to, m.tarball, m.name)) }()
+	if _, err := io.CopyN(io.Discard, from, offset); err != nil {
+		return nil, errors.Join(err, from.Close())
+	}
+	return from, nil
 }
-
-// What follows makes it a v1.Layer, whose blob is the tar itself.
-
-// Digest returns that of the blob.
-func (l *layer) Digest() (v1.Hash, error) { return l.digest, nil }
-
-// DiffID is the same, since nothing is compressed.
-func (l *layer) DiffID() (v1.Hash, error) { return l.digest, nil }
-
-// Compressed returns the blob.
-func (l *layer) Compressed() (io.ReadCloser, error) { return l.Open(0) }
-
-// Uncompressed returns the blob too.
-func (l *layer) Uncompressed() (io.ReadCloser, error) { return l.Open(0) }
-
-// Size returns that of the blob in bytes.
-func (l *layer) Size() (int64, error) { return l.size, nil }
-
-// MediaType says that nothing is compressed.
-func (l *layer) MediaType() (types.MediaType, error) { return types.OCIUncompressedLayer, nil }

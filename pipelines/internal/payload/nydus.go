@@ -1,12 +1,10 @@
 package payload
 
 import (
-	"cmp"
-	"context"
+	"bytes"
 	"fmt"
-	"os"
+	"maps"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,11 +20,8 @@ const nydus = "nydus-for-kata-tee"
 // name that the node sees is another.
 const installerNydus = "nydus-snapshotter"
 
-// limits of what is unpacked, in bytes: a tarball does not fill the disk.
-const (
-	maxFile = 256 << 20
-	maxAll  = 512 << 20
-)
+// maxFiles is how many bytes all files of the asset may have.
+const maxFiles = 512 << 20
 
 // template is a file of the asset that kata-deploy fills in by itself. Its own
 // placeholders stand for whole paths, so these become them.
@@ -64,95 +59,58 @@ var templates = []template{
 	},
 }
 
-// nydusLayer has the files of the asset as they are, and those that kata-deploy
-// asks for. Its programs are links, so that the image has them once.
-func nydusLayer(ctx context.Context, tarball, scratch string) (*layer, error) {
-	members, err := unpack(tarball, scratch)
+// nydusEntries are the files of the asset as they are, and those that kata-deploy asks
+// for. Its programs are links, so that the image has them once.
+func nydusEntries(tarball string) ([]entry, error) {
+	listing, err := archive.Inspect(tarball)
 	if err != nil {
-		return nil, fmt.Errorf("unpacking %s: %w", tarball, err)
+		return nil, err
+	}
+	prefix := "./opt/kata/" + nydus + "/"
+	files := map[string]entry{}
+	var total int64
+	for _, m := range listing.Members {
+		name, found := strings.CutPrefix(m.Name, prefix)
+		if !found || !m.Mode.IsRegular() {
+			continue
+		}
+		if total += m.Size; total > maxFiles {
+			return nil, fmt.Errorf("its files have more than %d bytes: too many for an image", maxFiles)
+		}
+		files[name] = entry{name: path.Join(Root, nydus, name), mode: int64(m.Mode.Perm()), piece: piece{member{tarball, m.Name}, m.Size}}
+	}
+	for _, name := range []string{"containerd-nydus-grpc", "nydus-overlayfs", templates[0].from, templates[1].from} {
+		if _, found := files[name]; !found {
+			return nil, fmt.Errorf("it has no opt/kata/%s/%s, which kata-deploy installs", nydus, name)
+		}
 	}
 	var entries []entry
-	for _, m := range members {
-		entries = append(entries, entry{name: path.Join(Root, nydus, m.name), mode: m.mode, path: m.path})
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		entries = append(entries, files[name])
 	}
 	for _, program := range []string{"containerd-nydus-grpc", "nydus-overlayfs"} {
-		if _, err := find(members, program); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", tarball, err)
-		}
 		entries = append(entries, entry{name: path.Join(Root, installerNydus, program), mode: 0o777, link: path.Join("..", nydus, program)})
 	}
 	for _, t := range templates {
-		content, err := t.fill(members)
+		content, err := t.fill(tarball, prefix)
 		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", tarball, err)
+			return nil, err
 		}
-		entries = append(entries, entry{name: path.Join(Root, installerNydus, t.to), mode: 0o644, content: content})
+		entries = append(entries, text(path.Join(Root, installerNydus, t.to), content))
 	}
-	return newLayer(ctx, nydus, "files of "+nydus, entries)
-}
-
-// unpacked is a file of the asset that is on the disk.
-type unpacked struct {
-	// name is below the folder of the asset.
-	name, path string
-	mode       int64
-}
-
-// unpack writes the files of the asset into a folder, sorted by name.
-func unpack(tarball, folder string) ([]unpacked, error) {
-	file, err := os.Open(tarball)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	prefix := "./opt/kata/" + nydus + "/"
-	places, total := map[string]string{}, int64(0)
-	members, err := archive.Extract(file, func(name string, size int64) (string, error) {
-		if total += size; size > maxFile || total > maxAll {
-			return "", fmt.Errorf("it has %d bytes, and all until here %d: more than belongs into an image", size, total)
-		}
-		if !strings.HasPrefix(name, prefix) {
-			return "", nil
-		}
-		// Numbers have no way out of the folder.
-		places[name] = filepath.Join(folder, fmt.Sprint(len(places)))
-		return places[name], nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	var files []unpacked
-	for _, m := range members {
-		if place, ok := places[m.Name]; ok {
-			files = append(files, unpacked{strings.TrimPrefix(m.Name, prefix), place, int64(m.Mode.Perm())})
-		}
-	}
-	slices.SortFunc(files, func(a, b unpacked) int { return cmp.Compare(a.name, b.name) })
-	return files, nil
-}
-
-func find(files []unpacked, name string) (unpacked, error) {
-	i := slices.IndexFunc(files, func(f unpacked) bool { return f.name == name })
-	if i < 0 {
-		return unpacked{}, fmt.Errorf("it has no opt/kata/%s/%s, which kata-deploy installs", nydus, name)
-	}
-	return files[i], nil
+	return entries, nil
 }
 
 var placeholder = regexp.MustCompile(`@[A-Z][A-Z0-9_]*@`)
 
 // fill makes what kata-deploy reads of a template of the asset. A placeholder that
 // kata-deploy would leave as it is, is an error.
-func (t template) fill(files []unpacked) ([]byte, error) {
-	file, err := find(files, t.from)
-	if err != nil {
+func (t template) fill(tarball, prefix string) ([]byte, error) {
+	var content bytes.Buffer
+	if err := archive.Cat(&content, tarball, prefix+t.from); err != nil {
 		return nil, err
 	}
-	content, err := os.ReadFile(file.path)
-	if err != nil {
-		return nil, err
-	}
-	filled := t.replace.Replace(string(content))
+	filled := t.replace.Replace(content.String())
 	for _, left := range placeholder.FindAllString(filled, -1) {
 		if !slices.Contains(t.known, left) {
 			return nil, fmt.Errorf("%s: kata-deploy has no value for the placeholder %s: give it one in package payload", t.from, left)

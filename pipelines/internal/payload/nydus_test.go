@@ -2,6 +2,7 @@ package payload
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 )
 
 // nydusTarball packs the asset with the templates of the tree, changed by edit.
-func nydusTarball(t testing.TB, edit func(root string)) Component {
+func nydusTarball(t testing.TB, edit func(root string)) archive.Component {
 	t.Helper()
 	dir := t.TempDir()
 	root := filepath.Join(dir, "opt/kata/nydus-for-kata-tee")
@@ -33,15 +34,15 @@ func nydusTarball(t testing.TB, edit func(root string)) Component {
 	if _, err := archive.Pack(t.Context(), dir, out, archive.Options{Level: 1}); err != nil {
 		t.Fatal(err)
 	}
-	return Component{Name: nydus, Path: out}
+	return archive.Component{Name: nydus, Path: out}
 }
 
 func TestNydus(t *testing.T) {
 	o := options(t)
-	o.Components = []Component{nydusTarball(t, nil), o.Components[0]}
+	o.Components = []archive.Component{nydusTarball(t, nil), o.Components[0]}
 	image := make1(t, o)
-	layers := must(image.image.Layers())
-	i := slices.IndexFunc(image.Layers(), func(l LayerInfo) bool { return strings.HasPrefix(l.Title, "files of") })
+	layers := image.Layers()
+	i := slices.IndexFunc(image.Layers(), func(l Layer) bool { return strings.HasPrefix(l.Title, "files of") })
 	if i < 0 {
 		t.Fatalf("no layer has its files: %+v", image.Layers())
 	}
@@ -108,15 +109,31 @@ func TestNydusProblems(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t)
-			o.Components = []Component{nydusTarball(t, c.edit)}
+			o.Components = []archive.Component{nydusTarball(t, c.edit)}
 			if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}
 	o := options(t)
-	o.Components = []Component{component(t, nydus, 100, 1)}
-	if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), "unpacking ") {
+	o.Components = []archive.Component{component(t, nydus, 100, 1)}
+	if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), "reading ") {
 		t.Errorf("no tarball: %v", err)
+	}
+}
+
+// TestNydusWithoutIndex has the tarball as another program packs it.
+func TestNydusWithoutIndex(t *testing.T) {
+	o := options(t)
+	o.Components = []archive.Component{nydusTarball(t, nil)}
+	want := make1(t, o).Layers()[1]
+	plain := filepath.Join(t.TempDir(), "plain.tar.zst")
+	script := `zstd -dc "$1" | tar -x -C "$2" && tar -C "$2" -c ./opt | zstd -q -o "$3"`
+	if out, err := exec.CommandContext(t.Context(), "sh", "-ec", script, "sh", o.Components[0].Path, t.TempDir(), plain).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	o.Components[0].Path = plain
+	if got := make1(t, o).Layers()[1]; got.Digest != want.Digest {
+		t.Errorf("%s is %s, want %s", got.Title, got.Digest, want.Digest)
 	}
 }

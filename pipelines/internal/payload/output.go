@@ -2,7 +2,6 @@ package payload
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,21 +13,22 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// part is a file of a layout; digest is zero for one that is not a blob.
+// part is a file of a layout.
 type part struct {
-	name   string
-	size   int64
-	digest v1.Hash
-	open   func() (io.ReadCloser, error)
+	name string
+	oci.Blob
 }
 
 // WriteLayout writes the image as an OCI image layout into the folder dir, under
@@ -46,21 +46,18 @@ func (i *Image) WriteLayout(ctx context.Context, dir string, names []string) (er
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+".tmp-")
+	temp, err := files.Beside(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	fresh := filepath.Join(temp, "new")
+	defer func() { err = errors.Join(err, os.RemoveAll(temp.Name()), temp.Close()) }()
+	fresh := filepath.Join(temp.Name(), "new")
 	for _, p := range parts {
 		if err := p.writeFile(ctx, filepath.Join(fresh, filepath.FromSlash(p.name))); err != nil {
 			return fmt.Errorf("writing the layout %s: %w", dir, err)
 		}
 	}
-	return replace(dir, fresh, filepath.Join(temp, "old"))
+	return replace(dir, fresh, filepath.Join(temp.Name(), "old"))
 }
 
 // replace has a fresh folder take the place of dir, which becomes old. Where that
@@ -117,18 +114,18 @@ func (p part) writeFile(ctx context.Context, file string) error {
 
 // copy writes the content, which must be what the digest says.
 func (p part) copy(ctx context.Context, to io.Writer) error {
-	content, err := p.open()
+	content, err := p.Open(0)
 	if err != nil {
 		return err
 	}
 	hash := sha256.New()
-	if err := copyTo(ctx, io.MultiWriter(to, hash), content); err != nil {
-		return err
+	if _, err := files.Copy(ctx, io.MultiWriter(to, hash), content); err != nil {
+		return errors.Join(err, content.Close())
 	}
-	if sum := hex.EncodeToString(hash.Sum(nil)); p.digest != (v1.Hash{}) && sum != p.digest.Hex {
-		return fmt.Errorf("%s hashes to sha256:%s: it was changed meanwhile", p.name, sum)
+	if sum := hex.EncodeToString(hash.Sum(nil)); sum != p.Digest.Encoded() {
+		err = fmt.Errorf("%s hashes to sha256:%s: it was changed meanwhile", p.name, sum)
 	}
-	return nil
+	return errors.Join(err, content.Close())
 }
 
 // WriteDockerArchive writes the image as one file that `docker load`, podman and
@@ -139,7 +136,11 @@ func (i *Image) WriteDockerArchive(ctx context.Context, file string, names []str
 	if err != nil {
 		return err
 	}
-	docker, err := i.dockerManifest(names)
+	docker := dockerImage{Config: blobName(digest.FromBytes(i.raw)), RepoTags: names}
+	for _, l := range i.layers {
+		docker.Layers = append(docker.Layers, blobName(l.Digest))
+	}
+	manifest, err := json.Marshal([]dockerImage{docker})
 	if err != nil {
 		return err
 	}
@@ -152,8 +153,8 @@ func (i *Image) WriteDockerArchive(ctx context.Context, file string, names []str
 	}
 	defer temp.Discard()
 	out := tar.NewWriter(temp)
-	for _, p := range append(parts, docker) {
-		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: p.name, Mode: 0o644, Size: p.size, ModTime: time.Unix(0, 0)}); err != nil {
+	for _, p := range append(parts, part{"manifest.json", oci.BytesBlob("", manifest)}) {
+		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: p.name, Mode: 0o644, Size: p.Size, ModTime: time.Unix(0, 0)}); err != nil {
 			return fmt.Errorf("writing %s: %w", file, err)
 		}
 		if err := p.copy(ctx, out); err != nil {
@@ -166,79 +167,53 @@ func (i *Image) WriteDockerArchive(ctx context.Context, file string, names []str
 	return temp.Commit()
 }
 
+// dockerImage is an image in the manifest of docker's archives.
+type dockerImage struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
 // parts are the files of the layout.
 func (i *Image) parts(names []string) ([]part, error) {
-	manifest, err := i.image.RawManifest()
-	if err != nil {
-		return nil, err
-	}
-	config, err := i.image.RawConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	configDigest, err := i.image.ConfigName()
-	if err != nil {
-		return nil, err
-	}
-	index, err := i.layoutIndex(int64(len(manifest)), names)
+	index, err := json.Marshal(i.layoutIndex(names))
 	if err != nil {
 		return nil, err
 	}
 	parts := []part{
-		small(ocispec.ImageLayoutFile, []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`), v1.Hash{}),
-		small(ocispec.ImageIndexFile, index, v1.Hash{}),
-		small(blobPath(i.digest), manifest, i.digest),
-		small(blobPath(configDigest), config, configDigest),
+		{ocispec.ImageLayoutFile, oci.BytesBlob("", []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`))},
+		{ocispec.ImageIndexFile, oci.BytesBlob("", index)},
 	}
-	layers, err := i.image.Layers()
-	if err != nil {
-		return nil, err
+	blobs := []oci.Blob{oci.BytesBlob("", i.manifest.Data), oci.BytesBlob("", i.raw)}
+	for _, l := range i.layers {
+		blobs = append(blobs, l.blob())
 	}
-	seen := map[v1.Hash]bool{}
-	for _, l := range layers {
-		digest, err := l.Digest()
-		if err != nil {
-			return nil, err
+	for _, b := range blobs {
+		name := blobName(b.Digest)
+		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
+			parts = append(parts, part{name, b})
 		}
-		size, err := l.Size()
-		if err != nil {
-			return nil, err
-		}
-		if !seen[digest] {
-			parts = append(parts, part{blobPath(digest), size, digest, l.Compressed})
-		}
-		seen[digest] = true
 	}
 	return parts, nil
 }
 
-func small(name string, content []byte, digest v1.Hash) part {
-	return part{name, int64(len(content)), digest, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }}
+func blobName(d digest.Digest) string {
+	return path.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
-
-func blobPath(digest v1.Hash) string { return path.Join("blobs", digest.Algorithm, digest.Hex) }
 
 // layoutIndex names the image once for each name. Tools look for the tag, containerd
 // for the whole name.
-func (i *Image) layoutIndex(size int64, names []string) ([]byte, error) {
-	mediaType, err := i.image.MediaType()
-	if err != nil {
-		return nil, err
-	}
-	descriptor := v1.Descriptor{
-		MediaType: mediaType, Digest: i.digest, Size: size,
-		Platform: &v1.Platform{OS: "linux", Architecture: i.goarch, Variant: i.variant},
-	}
+func (i *Image) layoutIndex(names []string) v1.IndexManifest {
 	index := v1.IndexManifest{SchemaVersion: 2, MediaType: ocispec.MediaTypeImageIndex}
 	for _, name := range names {
-		named := descriptor
+		named := i.descriptor()
 		named.Annotations = map[string]string{ocispec.AnnotationRefName: tagOf(name), "io.containerd.image.name": name}
 		index.Manifests = append(index.Manifests, named)
 	}
 	if len(names) == 0 {
-		index.Manifests = []v1.Descriptor{descriptor}
+		index.Manifests = []v1.Descriptor{i.descriptor()}
 	}
-	return json.Marshal(index)
+	return index
 }
 
 // tagOf returns the tag of a name, or all of a name that has none.
@@ -247,29 +222,4 @@ func tagOf(name string) string {
 		return name[colon+1:]
 	}
 	return name
-}
-
-// dockerImage is an image in the manifest of docker's archives.
-type dockerImage struct {
-	Config   string
-	RepoTags []string
-	Layers   []string
-}
-
-// dockerManifest is what makes a layout an archive of docker's own kind.
-func (i *Image) dockerManifest(names []string) (part, error) {
-	config, err := i.image.ConfigName()
-	if err != nil {
-		return part{}, err
-	}
-	image := dockerImage{Config: blobPath(config), RepoTags: names}
-	for _, l := range i.layers {
-		digest, err := v1.NewHash(l.Digest)
-		if err != nil {
-			return part{}, err
-		}
-		image.Layers = append(image.Layers, blobPath(digest))
-	}
-	content, err := json.Marshal([]dockerImage{image})
-	return small("manifest.json", content, v1.Hash{}), err
 }

@@ -128,14 +128,14 @@ func TestDockerArchive(t *testing.T) {
 	if config := must(got.ConfigFile()); config.Architecture != "amd64" || config.Config.Labels[annotation+"version"] != "3.28.0" {
 		t.Errorf("config %+v", config)
 	}
-	layers, want := must(got.Layers()), must(image.image.Layers())
+	layers, want := must(got.Layers()), image.Layers()
 	for i := range want {
 		// What docker compares when it loads one.
-		if must(layers[i].DiffID()) != must(want[i].DiffID()) {
+		if must(layers[i].DiffID()) != want[i].diffID {
 			t.Errorf("layer %d is %s", i, must(layers[i].DiffID()))
 		}
 		n, err := io.Copy(io.Discard, must(layers[i].Uncompressed()))
-		if err != nil || n != must(want[i].Size()) {
+		if err != nil || n != want[i].Size {
 			t.Errorf("layer %d has %d bytes, %v", i, n, err)
 		}
 	}
@@ -168,17 +168,21 @@ func TestDockerArchive(t *testing.T) {
 	}
 }
 
-// The next archive of a name removes what a killed process left of an earlier one.
-func TestDockerArchiveAfterAKill(t *testing.T) {
+// What killed processes left of earlier outputs of a name is removed by the next one.
+func TestOutputsAfterAKill(t *testing.T) {
 	image := make1(t, options(t))
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, ".image.tar1234567890123456789"), nil, 0o600); err != nil {
+	left := filepath.Join(dir, ".image.tmp-1234", "new", "blobs")
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, ".image.tar1234567890123456789"), nil, 0o600), os.MkdirAll(left, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	if err := image.WriteDockerArchive(t.Context(), filepath.Join(dir, "image.tar"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if left := must(os.ReadDir(dir)); len(left) != 1 {
+	if err := image.WriteLayout(t.Context(), filepath.Join(dir, "image"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if left := must(os.ReadDir(dir)); len(left) != 2 {
 		t.Errorf("left: %v", left)
 	}
 }

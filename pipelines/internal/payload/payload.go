@@ -3,11 +3,14 @@
 // to do with them. It pushes images and the index of several architectures, and
 // writes them as OCI layouts and as archives that `docker load` takes.
 //
-// # Determinism
-//
 // The digest of an image depends on nothing but Options. A component's layer
 // depends on its name and its bytes only, so that an image differs from its
 // predecessor by the layers of what changed: only those are pushed.
+//
+// An image is a value: the bytes of its manifest and its configuration, and where its
+// layers can be read from any offset on. Types and names come from
+// go-containerregistry. Its images do not: they are read without a context and from
+// the start only, and its layout writer neither compares digests nor syncs.
 package payload
 
 import (
@@ -15,14 +18,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"regexp"
 	"runtime"
 	"slices"
+	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 )
 
 // Root is the folder of the image that installers look into, without a leading
@@ -31,12 +35,6 @@ const Root = "opt/kata-artifacts"
 
 // Installer is where an image has the program that installs the payload.
 const Installer = "usr/bin/kata-deploy"
-
-// Component is an asset of a payload.
-type Component struct {
-	// Name is that of the asset, Path the file of its tarball.
-	Name, Path string
-}
 
 // File is a small file of a payload, below Root.
 type File struct {
@@ -54,105 +52,39 @@ type Options struct {
 	// then made from an empty one, and Note says so.
 	RequireBase bool
 	// Components are sorted by name here, and each appears once.
-	Components []Component
+	Components []archive.Component
 	// Files are those of Root: shim-components.json, versions.yaml.
 	Files []File
 	// Installer is a static program that the image runs, or "" for none.
 	Installer string
 	// Labels describe the image.
 	Labels Labels
-	// Scratch is a folder for what is unpacked until the image is closed.
-	Scratch string
 	// Remote says how to get the base.
 	Remote RemoteOptions
 }
 
-// Image is an image that was put together, and not written to anywhere. What it
-// is made of is read when it is written.
-type Image struct {
-	image   v1.Image
-	digest  v1.Hash
-	goarch  string
-	variant string
-	// origin is where the image itself was found, the zero value for one that was
-	// put together here.
-	origin origin
-	// from is the repository of layers that another one has.
-	from    map[v1.Hash]origin
-	layers  []LayerInfo
-	base    string
-	scratch string
-}
-
-// LayerInfo is a layer of an image.
-type LayerInfo struct {
-	// Component is the asset that it holds, "" for others; Title is for people.
-	Component string `json:"component,omitempty"`
-	Title     string `json:"title"`
-	Digest    string `json:"digest"`
-	// Size is that of the blob, in bytes.
-	Size int64 `json:"size"`
-}
-
-// Digest returns that of the manifest: "sha256:...".
-func (i *Image) Digest() string { return i.digest.String() }
-
-// GoArch returns the architecture.
-func (i *Image) GoArch() string { return i.goarch }
-
-// Base returns the reference of the base, or "" where there is none.
-func (i *Image) Base() string { return i.base }
-
-// Layers returns the layers, lowest first.
-func (i *Image) Layers() []LayerInfo { return slices.Clone(i.layers) }
-
-// Size returns the bytes of all layers.
-func (i *Image) Size() (size int64) {
-	for _, l := range i.layers {
-		size += l.Size
-	}
-	return size
-}
-
-// Close removes what was unpacked; the image cannot be written any more.
-func (i *Image) Close() error {
-	if i.scratch == "" {
-		return nil
-	}
-	return os.RemoveAll(i.scratch)
-}
-
-// Build puts an image together. The caller closes it.
-func Build(ctx context.Context, o Options) (image *Image, err error) {
+// Build puts an image together.
+func Build(ctx context.Context, o Options) (*Image, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.Scratch, 0o755); err != nil {
-		return nil, err
-	}
-	scratch, err := os.MkdirTemp(o.Scratch, "payload-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(scratch))
-		}
-	}()
 	base, err := findBase(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	layers, err := o.layers(ctx, scratch)
+	layers, err := o.layers()
 	if err != nil {
 		return nil, err
 	}
-	image, err = assemble(o, base, layers)
-	if err != nil {
+	group, inGroup := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.NumCPU())
+	for i := range layers {
+		group.Go(func() error { return layers[i].hash(inGroup) })
+	}
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	image.scratch = scratch
-	return image, nil
+	return assemble(o, base, layers)
 }
 
 // validName is the name of an asset, and of a file.
@@ -163,7 +95,7 @@ func (o *Options) check() error {
 		return errors.New("a payload without components: name at least one")
 	}
 	o.Components = slices.Clone(o.Components)
-	slices.SortFunc(o.Components, func(a, b Component) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(o.Components, func(a, b archive.Component) int { return cmp.Compare(a.Name, b.Name) })
 	for i, c := range o.Components {
 		if !validName.MatchString(c.Name) {
 			return fmt.Errorf("component %q: want the name of an asset", c.Name)
@@ -186,49 +118,42 @@ func (o *Options) check() error {
 	return nil
 }
 
-// layers makes all layers but those of the base, as many at once as there are
-// processors. What rarely changes comes first: runtimes unpack in order.
-func (o Options) layers(ctx context.Context, scratch string) ([]*layer, error) {
-	makers := []func(context.Context) (*layer, error){}
+// layers makes all layers but those of the base. What rarely changes comes first:
+// runtimes unpack in order.
+func (o Options) layers() (layers []Layer, err error) {
+	add := func(component, title string, entries ...entry) {
+		l, failed := newLayer(component, title, entries...)
+		layers, err = append(layers, l), errors.Join(err, failed)
+	}
 	if o.Installer != "" {
-		makers = append(makers, func(ctx context.Context) (*layer, error) {
-			return newLayer(ctx, "", Installer, []entry{{name: Installer, mode: 0o755, path: o.Installer}})
-		})
+		program, err := file(Installer, 0o755, o.Installer)
+		if err != nil {
+			return nil, err
+		}
+		add("", Installer, program)
 	}
 	for _, c := range o.Components {
-		makers = append(makers, func(ctx context.Context) (*layer, error) {
-			name := path.Join(Root, "tarballs", "kata-static-"+c.Name+".tar.zst")
-			return newLayer(ctx, c.Name, path.Base(name), []entry{{name: name, mode: 0o644, path: c.Path}})
-		})
+		name := path.Join(Root, "tarballs", "kata-static-"+c.Name+".tar.zst")
+		tarball, err := file(name, 0o644, c.Path)
+		if err != nil {
+			return nil, err
+		}
+		add(c.Name, path.Base(name), tarball)
 		if c.Name == nydus {
-			makers = append(makers, func(ctx context.Context) (*layer, error) { return nydusLayer(ctx, c.Path, scratch) })
+			entries, err := nydusEntries(c.Path)
+			if err != nil {
+				return nil, fmt.Errorf("reading %s: %w", c.Path, err)
+			}
+			add(nydus, "files of "+nydus, entries...)
 		}
 	}
 	if len(o.Files) > 0 {
-		makers = append(makers, o.filesLayer)
-	}
-	layers := make([]*layer, len(makers))
-	group, inGroup := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.NumCPU())
-	for i, make := range makers {
-		group.Go(func() (err error) {
-			layers[i], err = make(inGroup)
-			return err
-		})
-	}
-	return layers, group.Wait()
-}
-
-func (o Options) filesLayer(ctx context.Context) (*layer, error) {
-	files := slices.SortedFunc(slices.Values(o.Files), func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
-	var entries []entry
-	title := ""
-	for _, f := range files {
-		entries = append(entries, entry{name: path.Join(Root, f.Name), mode: 0o644, content: f.Content})
-		if title != "" {
-			title += ", "
+		var entries []entry
+		var names []string
+		for _, f := range slices.SortedFunc(slices.Values(o.Files), func(a, b File) int { return cmp.Compare(a.Name, b.Name) }) {
+			entries, names = append(entries, text(path.Join(Root, f.Name), f.Content)), append(names, f.Name)
 		}
-		title += f.Name
+		add("", strings.Join(names, ", "), entries...)
 	}
-	return newLayer(ctx, "", title, entries)
+	return layers, err
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
@@ -38,13 +40,13 @@ func noise(size, seed int) []byte {
 }
 
 // component is an asset of so many bytes; nothing here looks into its tarball.
-func component(t testing.TB, name string, size, seed int) Component {
+func component(t testing.TB, name string, size, seed int) archive.Component {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kata-static-"+name+".tar.zst")
 	if err := os.WriteFile(file, noise(size, seed), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return Component{Name: name, Path: file}
+	return archive.Component{Name: name, Path: file}
 }
 
 // options are those of a small image without a base.
@@ -52,10 +54,9 @@ func options(t testing.TB) Options {
 	t.Helper()
 	return Options{
 		GoArch:     "amd64",
-		Components: []Component{component(t, "qemu", 30_000, 1), component(t, "kernel", 70_001, 2)},
+		Components: []archive.Component{component(t, "qemu", 30_000, 1), component(t, "kernel", 70_001, 2)},
 		Files:      []File{{"versions.yaml", []byte("v: 1\n")}, {"shim-components.json", []byte("{}\n")}},
 		Labels:     Labels{Version: "3.28.0", Revision: "abc", Created: time.Unix(1_700_000_000, 0), Source: "https://example.org/kata"},
-		Scratch:    t.TempDir(),
 		Remote:     RemoteOptions{Client: oci.NewClient(oci.Options{Pace: quick})},
 	}
 }
@@ -69,11 +70,6 @@ func make1(t testing.TB, o Options) *Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := image.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return image
 }
 
@@ -141,9 +137,9 @@ func TestMain(m *testing.M) {
 }
 
 // members reads the names, modes and contents of a layer.
-func members(t testing.TB, l v1.Layer) (list []string, contents map[string]string) {
+func members(t testing.TB, l Layer) (list []string, contents map[string]string) {
 	t.Helper()
-	content, err := l.Compressed()
+	content, err := l.content.Open(0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,16 +189,12 @@ func TestImage(t *testing.T) {
 	if again := make1(t, o); again.Digest() != image.Digest() {
 		t.Errorf("digest %s, then %s", image.Digest(), again.Digest())
 	}
-	layers, err := image.image.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all []string
-	for i, l := range layers {
+	for i, l := range image.Layers() {
 		list, contents := members(t, l)
 		all = append(all, list...)
 		if info := image.Layers()[i]; info.Component != "" {
-			data, err := os.ReadFile(o.Components[slices.IndexFunc(o.Components, func(c Component) bool { return c.Name == info.Component })].Path)
+			data, err := os.ReadFile(o.Components[slices.IndexFunc(o.Components, func(c archive.Component) bool { return c.Name == info.Component })].Path)
 			if err != nil || contents["opt/kata-artifacts/tarballs/"+info.Title] != string(data) {
 				t.Errorf("the tarball of %s is not as it was, %v", info.Component, err)
 			}
@@ -238,12 +230,9 @@ func TestConfig(t *testing.T) {
 	o := options(t)
 	o.GoArch, o.Installer = "s390x", program(t, "s390x", elf.PT_LOAD)
 	image := make1(t, o)
-	config, err := image.image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := image.image.Manifest()
-	if err != nil {
+	manifest := image.manifest
+	var config v1.ConfigFile
+	if err := json.Unmarshal(image.raw, &config); err != nil {
 		t.Fatal(err)
 	}
 	if config.OS != "linux" || config.Architecture != "s390x" || !config.Created.Equal(o.Labels.Created) ||
@@ -255,11 +244,11 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s is %q and %q, want %q", key, label, said, want)
 		}
 	}
-	if list, _ := members(t, must(image.image.Layers())[0]); list[len(list)-1] != "0 0755 usr/bin/kata-deploy" {
+	if list, _ := members(t, image.Layers()[0]); list[len(list)-1] != "0 0755 usr/bin/kata-deploy" {
 		t.Errorf("the first layer has %q", list)
 	}
 	for i, l := range manifest.Layers {
-		if l.MediaType != "application/vnd.oci.image.layer.v1.tar" || l.Digest != config.RootFS.DiffIDs[i] {
+		if l.MediaType != "application/vnd.oci.image.layer.v1.tar" || l.Digest.String() != config.RootFS.DiffIDs[i].String() {
 			t.Errorf("layer %d is %s of type %s", i, l.Digest, l.MediaType)
 		}
 	}
@@ -296,9 +285,6 @@ func TestBuildProblems(t *testing.T) {
 			if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
-			if left, err := os.ReadDir(o.Scratch); err != nil || len(left) > 0 {
-				t.Errorf("left in the scratch folder: %v, %v", left, err)
-			}
 		})
 	}
 }
@@ -307,21 +293,19 @@ func TestBuildProblems(t *testing.T) {
 func TestLayerFromAnyOffset(t *testing.T) {
 	for _, size := range []int{0, 1, block - 1, block, block + 1, 3000} {
 		c := component(t, "x", size, 7)
-		l, err := newLayer(t.Context(), "x", "x", []entry{
-			{name: "a/b", mode: 0o644, path: c.Path}, {name: "a/c", mode: 0o755, content: noise(700, 1)}, {name: "d", mode: 0o777, link: "a/b"},
-		})
+		l, err := newLayer("x", "x", must(file("a/b", 0o644, c.Path)), text("a/c", noise(700, 1)), entry{name: "d", mode: 0o777, link: "a/b"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := io.ReadAll(must(l.Open(0)))
-		if err != nil || int64(len(all)) != l.size {
-			t.Fatalf("read %d bytes of %d, %v", len(all), l.size, err)
+		all, err := io.ReadAll(must(l.content.Open(0)))
+		if err != nil || int64(len(all)) != l.Size {
+			t.Fatalf("read %d bytes of %d, %v", len(all), l.Size, err)
 		}
 		if _, err := tar.NewReader(bytes.NewReader(all)).Next(); err != nil {
 			t.Error(err)
 		}
-		for offset := int64(0); offset <= l.size; offset += 37 {
-			rest, err := io.ReadAll(must(l.Open(offset)))
+		for offset := int64(0); offset <= l.Size; offset += 37 {
+			rest, err := io.ReadAll(must(l.content.Open(offset)))
 			if err != nil || !bytes.Equal(rest, all[offset:]) {
 				t.Fatalf("%d bytes from %d on differ, %v", len(rest), offset, err)
 			}
@@ -333,6 +317,7 @@ func TestLayerFromAnyOffset(t *testing.T) {
 func TestChangedMeanwhile(t *testing.T) {
 	for name, change := range map[string]func(string) error{
 		"shorter": func(path string) error { return os.Truncate(path, 10) },
+		"longer":  func(path string) error { return os.WriteFile(path, noise(30_001, 1), 0o644) },
 		"other":   func(path string) error { return os.WriteFile(path, noise(30_000, 9), 0o644) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,16 +1,12 @@
 package payload
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync/atomic"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
@@ -51,15 +47,14 @@ func (r *Repository) Push(ctx context.Context, image *Image, o PushOptions) (Pus
 	if o.Digest != "" && o.Digest != image.Digest() {
 		return Pushed{}, fmt.Errorf("the image is %s, and was to be %s: something that it is made of is another", image.Digest(), o.Digest)
 	}
-	if err := r.checkTags(ctx, image.Digest(), o); err != nil {
+	if err := r.checkTags(ctx, image.Digest(), o, false); err != nil {
 		return Pushed{}, err
 	}
 	p := &push{Repository: r}
-	m, err := p.image(ctx, image)
-	if err != nil {
+	if err := p.image(ctx, image); err != nil {
 		return Pushed{}, r.hinted(err)
 	}
-	return p.finish(ctx, m, o)
+	return p.finish(ctx, image.manifest, o)
 }
 
 // push is one push.
@@ -69,55 +64,33 @@ type push struct {
 	changed              bool
 }
 
-// mountable are the repositories that may have a blob.
-func (r *Repository) mountable(image *Image, digest v1.Hash) []string {
-	from := slices.Clone(r.mountFrom)
-	if o, ok := image.from[digest]; ok && o.registry == r.Host() {
-		from = append(from, o.repository)
-	}
-	return slices.DeleteFunc(from, func(name string) bool { return name == r.Path() })
-}
-
 // image sends what is missing of an image, several layers at once and the
-// configuration last, and returns its manifest.
-func (p *push) image(ctx context.Context, image *Image) (oci.Manifest, error) {
-	layers, err := image.image.Layers()
-	if err != nil {
-		return oci.Manifest{}, err
-	}
-	parallel := p.options.Parallel
-	if parallel == 0 {
-		parallel = 3
-	}
+// configuration last.
+func (p *push) image(ctx context.Context, image *Image) error {
 	group, inGroup := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
-	for i, l := range layers {
-		hash, err := l.Digest()
-		if err != nil {
-			return oci.Manifest{}, err
-		}
-		title := image.layers[i].Title
-		b := oci.Blob{Descriptor: ocispec.Descriptor{Digest: digest.Digest(hash.String()), Size: image.layers[i].Size}, Content: contentOf(l)}
+	group.SetLimit(cmp.Or(p.options.Parallel, 3))
+	for _, l := range image.layers {
 		group.Go(func() error {
-			return p.blob(inGroup, b, oci.Sending{Title: title, Subject: title, From: p.mountable(image, hash)})
+			return p.blob(inGroup, l.blob(), oci.Sending{Title: l.Title, Subject: l.Title, From: p.mountable(l.home)})
 		})
 	}
 	if err := group.Wait(); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("pushing to %s: %w", p, context.Cause(ctx))
 		}
-		return oci.Manifest{}, err
+		return err
 	}
-	config, err1 := image.image.RawConfigFile()
-	hash, err2 := image.image.ConfigName()
-	manifest, err3 := image.image.RawManifest()
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return oci.Manifest{}, err
+	return p.blob(ctx, oci.BytesBlob("", image.raw), oci.Sending{Title: "the configuration", From: p.mountable(image.home)})
+}
+
+// mountable are the repositories that may have a blob: those of the options, and where
+// it was found, if that is not nil.
+func (r *Repository) mountable(home *oci.Repository) []string {
+	from := slices.Clone(r.mountFrom)
+	if home != nil && home.Host() == r.Host() {
+		from = append(from, home.Path())
 	}
-	if err := p.blob(ctx, oci.BytesBlob("", config), oci.Sending{Title: "the configuration", From: p.mountable(image, hash)}); err != nil {
-		return oci.Manifest{}, err
-	}
-	return oci.ParseManifest(manifest)
+	return slices.DeleteFunc(from, func(name string) bool { return name == r.Path() })
 }
 
 // blob has the repository hold a blob.
@@ -136,65 +109,10 @@ func (p *push) blob(ctx context.Context, b oci.Blob, how oci.Sending) error {
 	return err
 }
 
-// contentOf returns what reads a layer from an offset on.
-func contentOf(l v1.Layer) oci.Content {
-	if own, ok := l.(*layer); ok {
-		return own
-	}
-	return skipping{l}
-}
-
-// skipping is a layer that can be read from its start only.
-type skipping struct{ v1.Layer }
-
-// Open reads from an offset on.
-func (s skipping) Open(offset int64) (io.ReadCloser, error) {
-	content, err := s.Compressed()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := io.CopyN(io.Discard, content, offset); err != nil {
-		return nil, errors.Join(err, content.Close())
-	}
-	return content, nil
-}
-
-// checkTags refuses a fixed tag that is another image's.
-func (r *Repository) checkTags(ctx context.Context, digest string, o PushOptions) error {
-	var problems []error
-	for _, tag := range o.Tags {
-		if !validTag.MatchString(tag.Name) {
-			problems = append(problems, fmt.Errorf("tag %q: want letters, digits, dots, dashes and underscores, at most 128", tag.Name))
-			continue
-		}
-		if !tag.Fixed || o.Force {
-			continue
-		}
-		there, err := r.tagged(ctx, tag.Name)
-		if err != nil {
-			return err
-		}
-		if there.Digest != "" && there.Digest != digest {
-			problems = append(problems, fmt.Errorf("%s:%s is %s already, not %s: a release is not replaced; replace it with --force", r, tag.Name, there.Digest, digest))
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// tagged is Resolve for who pushes: a registry that hides what is not there yet
-// does not have it.
-func (r *Repository) tagged(ctx context.Context, tag string) (Tagged, error) {
-	there, err := r.Resolve(ctx, tag)
-	if oci.Refused(err) {
-		return Tagged{}, nil
-	}
-	return there, err
-}
-
 // finish puts a manifest, whose parts are there, and gives it its tags.
 func (p *push) finish(ctx context.Context, m oci.Manifest, o PushOptions) (Pushed, error) {
 	pushed := Pushed{Reference: p.String() + "@" + m.Digest().String(), Digest: m.Digest().String(), Tags: []string{}}
-	if there, err := p.tagged(ctx, pushed.Digest); err != nil {
+	if there, err := p.tagged(ctx, pushed.Digest, pushed.Digest, false); err != nil {
 		return Pushed{}, err
 	} else if there.Digest == "" {
 		p.changed = true
@@ -203,11 +121,11 @@ func (p *push) finish(ctx context.Context, m oci.Manifest, o PushOptions) (Pushe
 		}
 	}
 	// Examined once more: a release may have been pushed in the meantime.
-	if err := p.checkTags(ctx, pushed.Digest, o); err != nil {
+	if err := p.checkTags(ctx, pushed.Digest, o, true); err != nil {
 		return Pushed{}, err
 	}
 	for _, tag := range o.Tags {
-		there, err := p.tagged(ctx, tag.Name)
+		there, err := p.tagged(ctx, tag.Name, pushed.Digest, tag.Release != "" && !o.Force)
 		if err != nil {
 			return Pushed{}, err
 		}

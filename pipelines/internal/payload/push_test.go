@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -89,7 +90,7 @@ func (u *uploads) RoundTrip(request *http.Request) (*http.Response, error) {
 func TestBytesOfOneChange(t *testing.T) {
 	const mega = 1_000_000
 	o := options(t)
-	o.Components = []Component{
+	o.Components = []archive.Component{
 		component(t, "kernel", 20*mega, 1), component(t, "qemu", 10*mega, 2), component(t, "ovmf", 5*mega, 3), component(t, "rootfs-image", 15*mega, 4),
 	}
 	host := registrytest.New(t)
@@ -262,15 +263,15 @@ func TestProgress(t *testing.T) {
 }
 
 func TestOpenRepository(t *testing.T) {
+	plain, _ := remotes(insecure{}, quick)
 	for _, ref := range []string{"", "https://quay.io/kata", "quay.io/Kata", "quay.io/kata:tag", "quay.io/kata@sha256:" + strings.Repeat("a", 64)} {
-		if _, err := OpenRepository(ref, RemoteOptions{}); err == nil {
+		if _, err := OpenRepository(ref, plain); err == nil {
 			t.Errorf("%q was taken", ref)
 		}
 	}
-	if _, err := OpenRepository("quay.io/kata", RemoteOptions{MountFrom: []string{"ghcr.io/kata"}}); err == nil {
+	if _, err := OpenRepository("quay.io/kata", RemoteOptions{Client: plain.Client, MountFrom: []string{"ghcr.io/kata"}}); err == nil {
 		t.Error("layers of another registry cannot be mounted")
 	}
-	plain, _ := remotes(insecure{}, quick)
 	r, err := OpenRepository("registry.example.org:80/kata", plain)
 	if err != nil {
 		t.Fatal(err)

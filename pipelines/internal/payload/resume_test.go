@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -60,7 +61,7 @@ func TestResume(t *testing.T) {
 	host := strings.TrimPrefix(server.URL, "http://")
 	o := options(t)
 	const size = 10 << 20
-	o.Components = []Component{component(t, "rootfs-image", size, 1)}
+	o.Components = []archive.Component{component(t, "rootfs-image", size, 1)}
 	o.Files = nil
 	image := make1(t, o)
 	var rules []registrytest.Rule

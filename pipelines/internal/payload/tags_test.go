@@ -163,3 +163,31 @@ func TestPushByDigest(t *testing.T) {
 		t.Errorf("a tag that is none: %v", err)
 	}
 }
+
+// TestReleaseTagThatIsHidden has a registry that refuses to show tags: only one that
+// shows what was just pushed says with that that a release's tag is not there.
+func TestReleaseTagThatIsHidden(t *testing.T) {
+	for name, c := range map[string]struct {
+		hidden, want string
+		o            PushOptions
+	}{
+		"missing":     {"/manifests/3.28.0", "", PushOptions{Tags: []Tag{{Name: "3.28.0", Fixed: true}}}},
+		"everything":  {"/manifests/", "whether 3.28.0 is another image's is not known; run docker login", PushOptions{Tags: []Tag{{Name: "3.28.0", Fixed: true}}}},
+		"latest":      {"/manifests/", "whether latest is another image's is not known", PushOptions{Tags: []Tag{{Name: "latest", Release: "3.28.0"}}}},
+		"force":       {"/manifests/", "", PushOptions{Tags: []Tag{{Name: "3.28.0", Fixed: true}}, Force: true}},
+		"other image": {"/manifests/", "", PushOptions{Tags: []Tag{{Name: "kata-containers-" + commit}}}},
+	} {
+		for _, code := range []int{401, 403} {
+			r, faults, _ := repository(t, registrytest.New(t)+"/kata", registrytest.Rule{Method: "GET", Path: c.hidden, Do: registrytest.Status(code)})
+			pushed, err := r.Push(t.Context(), make1(t, options(t)), c.o)
+			if c.want == "" && (err != nil || len(pushed.Tags) != 1) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%s, %d: pushed %+v, %v, want %q", name, code, pushed, err, c.want)
+			}
+			for _, request := range methods(faults, "PUT") {
+				if c.want != "" && strings.Contains(request, "/manifests/") && !strings.Contains(request, "/manifests/sha256:") {
+					t.Errorf("%s, %d: it sent %q", name, code, request)
+				}
+			}
+		}
+	}
+}

@@ -56,19 +56,8 @@ func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch c
 		return Found{}, err
 	}
 	found := Found{Dir: dir, Arch: arch}
-	for _, name := range names {
-		path := filepath.Join(dir, build.TarballName(name))
-		info, err := os.Stat(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			found.Missing = append(found.Missing, name)
-			continue
-		case err != nil:
-			return Found{}, fmt.Errorf("looking for the components: %w", err)
-		case !info.Mode().IsRegular():
-			return Found{}, fmt.Errorf("%s is not a regular file: remove it", path)
-		}
-		found.Components = append(found.Components, archive.Component{Name: name, Path: path})
+	if found.Components, found.Missing, err = tarballsIn(dir, names); err != nil {
+		return Found{}, err
 	}
 	accounted, err := accounted(assets, arch)
 	if err != nil {
@@ -82,6 +71,26 @@ func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch c
 		}
 	}
 	return found, err
+}
+
+// tarballsIn returns the tarballs of assets that a folder has, and the assets that it
+// lacks.
+func tarballsIn(dir string, names []string) (there []archive.Component, missing []string, err error) {
+	for _, name := range names {
+		path := filepath.Join(dir, build.TarballName(name))
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = append(missing, name)
+			continue
+		case err != nil:
+			return nil, nil, fmt.Errorf("looking for the components: %w", err)
+		case !info.Mode().IsRegular():
+			return nil, nil, fmt.Errorf("%s is not a regular file: remove it", path)
+		}
+		there = append(there, archive.Component{Name: name, Path: path})
+	}
+	return there, missing, nil
 }
 
 // released matches what follows the prefix in the name of a release's own file.

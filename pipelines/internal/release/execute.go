@@ -48,7 +48,7 @@ type run struct {
 // what is missing, so that the next run finishes what a killed one began. What users
 // see comes last: the tags of the images, then the page. It holds a lock on the output
 // folder.
-func (p *Plan) Execute(ctx context.Context) (released Released, err error) {
+func (p *Plan) Execute(ctx context.Context) (Released, error) {
 	j := p.job
 	r := &run{Job: j, plan: p, page: p.github.release, released: Released{
 		Version: j.Version, Commit: j.Commit, Files: []File{}, Images: []ReleasedImage{},
@@ -70,10 +70,7 @@ func (p *Plan) Execute(ctx context.Context) (released Released, err error) {
 	if err != nil {
 		return r.released, err
 	}
-	defer func() {
-		err = errors.Join(err, r.closeImages())
-		unlock()
-	}()
+	defer unlock()
 	for _, step := range []func(context.Context) error{
 		r.pushAssets, r.writeFiles, r.pushImages, r.checkTags, r.writeNotes, r.upload, r.verify, r.tagImages, r.publish,
 	} {

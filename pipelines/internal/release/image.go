@@ -19,58 +19,48 @@ import (
 // Scratch is the name of the base that is none.
 const Scratch = "scratch"
 
-// Image is the kata-deploy image of an architecture.
-type Image struct {
-	Arch catalog.Arch
-	// Names are the assets in it. Partial is true if they were chosen: then shims that
-	// need others are left out.
-	Names   []string
-	Partial bool
-	// Base is as in Options, Installer the program that the image runs, "" for none.
-	Base, Installer string
-}
-
-// Options returns the image for payload.Build, without its components, and all that
-// would be wrong with it.
-func (i Image) Options(ws *workspace.Workspace, labels payload.Labels) (o payload.Options, problems []error) {
-	o = payload.Options{GoArch: i.Arch.GoArch(), Installer: i.Installer, Labels: labels, Scratch: os.TempDir()}
+// Describe completes the image of assets on an architecture: its base, where "" is that
+// of the shims, and the files that an installer reads. It returns all that would be wrong
+// with the image. Partial is true if the assets were chosen: then shims that need others
+// are left out.
+func Describe(ws *workspace.Workspace, o *payload.Options, arch catalog.Arch, names []string, partial bool) (problems []error) {
+	o.GoArch = arch.GoArch()
 	shims, err := ws.Catalog.LoadShims(ws.Files())
 	if err != nil {
-		return o, []error{err}
+		return []error{err}
 	}
-	switch i.Base {
+	switch o.Base {
 	case "":
 		o.Base = shims.Base
 	case Scratch:
-	default:
-		o.Base = i.Base
+		o.Base = ""
 	}
 	problems = append(problems, payload.CheckBase(o.Base))
-	if i.Installer != "" {
-		if err := payload.CheckInstaller(i.Installer, o.GoArch); err != nil {
+	if o.Installer != "" {
+		if err := payload.CheckInstaller(o.Installer, o.GoArch); err != nil {
 			problems = append(problems, fmt.Errorf("--installer: %w", err))
 		}
 	}
-	if i.Partial {
+	if partial {
 		var dropped []string
-		if shims, dropped = shims.Without(i.Arch, i.Names); len(dropped) > 0 {
+		if shims, dropped = shims.Without(arch, names); len(dropped) > 0 {
 			ws.Report.Note("payload", "serves no node that runs "+strings.Join(dropped, ", ")+": it lacks what these need")
 		}
 	} else {
-		problems = append(problems, shims.Check(i.Arch, i.Names))
+		problems = append(problems, shims.Check(arch, names))
 	}
 	json, err := shims.JSON()
 	problems = append(problems, err)
 	pins, err := os.ReadFile(ws.Pins)
 	o.Files = []payload.File{{Name: "shim-components.json", Content: json}, {Name: "versions.yaml", Content: pins}}
 	problems = append(problems, err)
-	return o, slices.DeleteFunc(problems, func(err error) bool { return err == nil })
+	return slices.DeleteFunc(problems, func(err error) bool { return err == nil })
 }
 
-// Components returns the tarballs that go into the image, from the caches by the keys
-// of the tree. If verified is true, each must have a proof that passed.
-func (i Image) Components(ctx context.Context, ws *workspace.Workspace, verified bool) (components []payload.Component, err error) {
-	found, err := Find(ctx, ws, i.Names, i.Arch)
+// Components returns the tarballs of assets from the caches, by the keys of the tree. If
+// verified is true, each must have a proof that passed.
+func Components(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch, verified bool) ([]archive.Component, error) {
+	found, err := Find(ctx, ws, names, arch)
 	if err == nil {
 		err = Missing(found)
 	}
@@ -80,30 +70,30 @@ func (i Image) Components(ctx context.Context, ws *workspace.Workspace, verified
 	if err != nil {
 		return nil, err
 	}
-	tarballs, err := Tarballs(ctx, ws.Store, found)
-	for _, t := range tarballs {
-		components = append(components, payload.Component{Name: t.Name, Path: t.Path})
-	}
-	return components, err
+	return Tarballs(ctx, ws.Store, found)
 }
 
-// ComponentsIn returns the tarballs of a folder that go into the image. It vets them,
-// and reports all problems.
-func (i Image) ComponentsIn(ctx context.Context, ws *workspace.Workspace, dir string) (components []payload.Component, err error) {
-	var problems []error
-	vetted := archive.Verdicts{Dir: filepath.Join(ws.Cache, "vetted")}
-	for _, name := range i.Names {
-		path := filepath.Join(dir, build.TarballName(name))
-		_, err := os.Stat(path)
-		if err != nil {
-			err = fmt.Errorf("%w: run build-asset %s first, or leave out --from to take it from the caches", err, name)
-		} else if err = vetted.Vet(ctx, path, ""); err == nil {
-			err = payload.CheckPrograms(path, i.Arch.GoArch())
-		}
-		if err != nil {
-			problems = append(problems, fmt.Errorf("component %s: %w", name, err))
-		}
-		components = append(components, payload.Component{Name: name, Path: path})
+// ComponentsIn returns the tarballs of assets in a folder. It vets them, and reports all
+// problems.
+func ComponentsIn(ctx context.Context, ws *workspace.Workspace, dir string, names []string, arch catalog.Arch) ([]archive.Component, error) {
+	there, missing, err := tarballsIn(dir, names)
+	if err != nil {
+		return nil, err
 	}
-	return components, errors.Join(problems...)
+	var problems []error
+	for _, name := range missing {
+		problems = append(problems, fmt.Errorf("component %s: %s lacks %s: run build-asset %s first, or leave out --from to take it from the caches",
+			name, dir, build.TarballName(name), name))
+	}
+	vetted := archive.Verdicts{Dir: filepath.Join(ws.Cache, "vetted")}
+	for _, c := range there {
+		err := vetted.Vet(ctx, c.Path, "")
+		if err == nil {
+			err = payload.CheckPrograms(c.Path, arch.GoArch())
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("component %s: %w", c.Name, err))
+		}
+	}
+	return there, errors.Join(problems...)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
@@ -111,7 +112,7 @@ func (l *looking) resolve(ctx context.Context, tag payload.Tag) (payload.Tagged,
 	switch {
 	case ctx.Err() != nil:
 		return there, context.Cause(ctx)
-	case payload.Hidden(err):
+	case oci.Refused(err):
 		l.job.Report.Note("release", fmt.Sprintf("existing images of %s are not visible: %v", l.Version, err))
 		l.failed = true
 	case err != nil:
@@ -171,11 +172,7 @@ func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, err
 	if err != nil {
 		return nil, err
 	}
-	tarballs, err := Tarballs(ctx, r.Store, r.of(set, arch))
-	for _, tarball := range tarballs {
-		o.Components = append(o.Components, payload.Component{Name: tarball.Name, Path: tarball.Path})
-	}
-	if err != nil {
+	if o.Components, err = Tarballs(ctx, r.Store, r.of(set, arch)); err != nil {
 		return nil, err
 	}
 	o.Labels = r.Labels
@@ -212,12 +209,4 @@ func (r *run) tagImages(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func (r *run) closeImages() error {
-	var problems []error
-	for _, image := range r.images {
-		problems = append(problems, image.Close())
-	}
-	return errors.Join(problems...)
 }

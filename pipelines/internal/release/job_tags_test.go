@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
@@ -15,7 +16,7 @@ import (
 func (r *jobRig) repository(t *testing.T) *payload.Repository {
 	t.Helper()
 	repository, err := payload.OpenRepository(registrytest.New(t)+"/kata-deploy", payload.RemoteOptions{
-		Report: r.Report,
+		Client: oci.NewClient(oci.Options{}), Report: r.Report,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +123,7 @@ func TestJobPlanRegistry(t *testing.T) {
 			}
 		}))
 		defer server.Close()
-		closed, err := payload.OpenRepository(strings.TrimPrefix(server.URL, "http://")+"/kata-deploy", payload.RemoteOptions{})
+		closed, err := payload.OpenRepository(strings.TrimPrefix(server.URL, "http://")+"/kata-deploy", payload.RemoteOptions{Client: oci.NewClient(oci.Options{})})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
@@ -56,7 +57,7 @@ func newJobRig(t *testing.T) *jobRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repository, err := payload.OpenRepository(registrytest.New(t)+"/kata-deploy", payload.RemoteOptions{})
+	repository, err := payload.OpenRepository(registrytest.New(t)+"/kata-deploy", payload.RemoteOptions{Client: oci.NewClient(oci.Options{})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func newJobRig(t *testing.T) *jobRig {
 	}
 	r.Store = &store.Tiered{Local: store.Open(t.TempDir(), nil)}
 	for _, arch := range arches {
-		r.Images = append(r.Images, payload.Options{GoArch: arch.GoArch(), Scratch: t.TempDir()})
+		r.Images = append(r.Images, payload.Options{GoArch: arch.GoArch()})
 	}
 	return r
 }
@@ -253,7 +254,7 @@ func TestJobRefuses(t *testing.T) {
 			r.server.Faults = []*githubtest.Fault{{Request: "^POST .*/assets", Times: 100, Leave: githubtest.Damaged}}
 		}, "GitHub has other bytes than were sent", false},
 		"registry": {func(r *jobRig) {
-			closed, err := payload.OpenRepository(strings.TrimPrefix(forbidding.URL, "http://")+"/kata-deploy", payload.RemoteOptions{})
+			closed, err := payload.OpenRepository(strings.TrimPrefix(forbidding.URL, "http://")+"/kata-deploy", payload.RemoteOptions{Client: oci.NewClient(oci.Options{})})
 			if err == nil {
 				r.Repositories = append(r.Repositories, closed)
 			}

@@ -78,18 +78,17 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 		if len(set.Components[arch]) == 0 {
 			continue
 		}
-		image := Image{Arch: arch, Names: set.Components[arch], Partial: len(o.Without) > 0, Base: o.Base}
+		// Without its base it would be another image.
+		image := payload.Options{Base: o.Base, RequireBase: true, Labels: j.Labels, Remote: o.Remote}
 		if o.Installer != "" {
 			image.Installer = filepath.Join(o.Installer, "kata-deploy-"+arch.GoArch())
 		}
-		options, problems := image.Options(ws, j.Labels)
-		for _, err := range problems { // Those of the base are the same for all.
+		for _, err := range Describe(ws, &image, arch, set.Components[arch], len(o.Without) > 0) { // Those of the base are the same for all.
 			if !slices.ContainsFunc(j.Problems, func(other error) bool { return other.Error() == err.Error() }) {
 				j.Problems = append(j.Problems, err)
 			}
 		}
-		options.RequireBase, options.Remote = true, o.Remote // Without its base it would be another image.
-		j.Images = append(j.Images, options)
+		j.Images = append(j.Images, image)
 	}
 	return j, nil
 }
