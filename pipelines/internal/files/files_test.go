@@ -103,29 +103,29 @@ func TestDiscardLeavesNothing(t *testing.T) {
 func TestSweepRemovesWhatTheDeadLeft(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
-	for _, name := range []string{".file1234567890123456789", ".file2", ".file-notes", ".other1234567890123456789"} {
+	for _, name := range []string{".file.tmp1234567890", ".file.tmp2x", ".file-notes", ".other.tmp1234567890"} {
 		write(t, filepath.Join(dir, name), "")
 	}
 	if err := Sweep(path); err != nil {
 		t.Fatal(err)
 	}
-	if got := names(t, dir); got != ".file-notes .file2 .other1234567890123456789" {
+	if got := names(t, dir); got != ".file-notes .file.tmp2x .other.tmp1234567890" {
 		t.Errorf("the folder has %s", got)
 	}
-	write(t, filepath.Join(dir, ".file1234567890123456789"), "")
+	write(t, filepath.Join(dir, ".file.tmp1234567890"), "")
 	if err := Write(path, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got := names(t, dir); got != ".file-notes .file2 .other1234567890123456789 file" {
+	if got := names(t, dir); got != ".file-notes .file.tmp2x .other.tmp1234567890 file" {
 		t.Errorf("after writing, the folder has %s", got)
 	}
-	write(t, filepath.Join(dir, ".file1234567890123456789"), "")
+	write(t, filepath.Join(dir, ".file.tmp1234567890"), "")
 	pending, err := Create(path, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pending.Discard()
-	if got := names(t, dir); got != ".file-notes .file2 .other1234567890123456789 file" {
+	if got := names(t, dir); got != ".file-notes .file.tmp2x .other.tmp1234567890 file" {
 		t.Errorf("after a file was begun, the folder has %s", got)
 	}
 	if err := Sweep(filepath.Join(dir, "no", "folder")); err != nil {

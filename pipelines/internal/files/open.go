@@ -100,16 +100,20 @@ func OpenTree(dir string) (*Tree, error) {
 func (t *Tree) Open(name string) (fs.File, error) {
 	file, err := t.open(name)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: bare(err)}
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			err = path.Err // It has the name once.
+		}
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	return file, nil
 }
 
 // ReadFile returns the content of a regular file.
 func (t *Tree) ReadFile(name string) ([]byte, error) {
-	file, err := t.open(name)
+	file, err := t.Open(name)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: bare(err)}
+		return nil, err
 	}
 	return readAll(name, file, maxTreeFile)
 }
@@ -131,15 +135,6 @@ func (t *Tree) open(name string) (*os.File, error) {
 	}
 	file, err := t.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	return same(name, info, file, err)
-}
-
-// bare returns an error without the path that the caller says.
-func bare(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
 }
 
 // Close ends the use of the folder.
@@ -181,7 +176,7 @@ func same(path string, want fs.FileInfo, file *os.File, err error) (*os.File, er
 
 // readAll reads and closes a file. It does not trust the size that the file
 // system gives, which is 0 for files of /proc.
-func readAll(path string, file *os.File, limit int64) ([]byte, error) {
+func readAll(path string, file fs.File, limit int64) ([]byte, error) {
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {

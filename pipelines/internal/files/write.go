@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,13 +25,10 @@ func Write(path string, data []byte, mode fs.FileMode) error {
 	return pending.Commit()
 }
 
-// Pending is a file that is being written beside its path. It is locked until
+// Pending is a file that is being written next to its path. It is locked until
 // it has its name, which tells Sweep that its writer lives.
 type Pending struct {
 	*os.File
-	pending *renameio.PendingFile
-	// lock shares the lock with File, which is closed before the rename.
-	lock *os.File
 	path string
 }
 
@@ -43,41 +39,33 @@ func Create(path string, mode fs.FileMode) (*Pending, error) {
 		return nil, err
 	}
 	for {
-		pending, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
+		file, err := os.CreateTemp(filepath.Dir(path), temporary(path)+"*")
 		if err != nil {
 			return nil, err
 		}
-		lock, linked, err := lockPending(pending.File)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("locking %s: %w", pending.Name(), err), pending.Cleanup())
-		}
-		p := &Pending{File: pending.File, pending: pending, lock: lock, path: path}
-		if linked {
+		p := &Pending{file, path}
+		var stat unix.Stat_t
+		err = errors.Join(unix.Flock(int(p.Fd()), unix.LOCK_EX), unix.Fstat(int(p.Fd()), &stat), p.Chmod(mode))
+		if err == nil && stat.Nlink > 0 {
 			return p, nil
 		}
-		p.Discard() // A sweep removed it before it was locked.
+		p.Discard()
+		if err != nil {
+			return nil, fmt.Errorf("creating %s: %w", p.Name(), err)
+		}
+		// A sweep removed it before it was locked.
 	}
 }
 
-func lockPending(file *os.File) (lock *os.File, linked bool, err error) {
-	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, false, err
-	}
-	lock = os.NewFile(uintptr(fd), file.Name())
-	var stat unix.Stat_t
-	if err := errors.Join(unix.Flock(fd, unix.LOCK_EX), unix.Fstat(fd, &stat)); err != nil {
-		return nil, false, errors.Join(err, lock.Close())
-	}
-	return lock, stat.Nlink > 0, nil
-}
+// temporary is how the names begin that a file has while it is written: digits follow.
+func temporary(path string) string { return "." + filepath.Base(path) + ".tmp" }
 
 // Commit writes the file to disk and gives it its name.
 func (p *Pending) Commit() error {
-	if err := p.pending.CloseAtomicallyReplace(); err != nil {
+	if err := p.Sync(); err != nil {
 		return err
 	}
-	return p.lock.Close()
+	return p.CommitUnsynced()
 }
 
 // CommitUnsynced is Commit without the wait for the disk: for a file of
@@ -86,21 +74,17 @@ func (p *Pending) CommitUnsynced() error {
 	if err := os.Rename(p.Name(), p.path); err != nil {
 		return err
 	}
-	return errors.Join(p.Close(), p.lock.Close())
+	return p.Close()
 }
 
 // Discard closes and removes the file. After a commit it does nothing.
 func (p *Pending) Discard() {
-	_ = p.pending.Cleanup()
-	_ = p.lock.Close()
+	_ = os.Remove(p.Name())
+	_ = p.Close()
 }
 
-// temporaryDigits is how long the number in a temporary name is at least. It is
-// a random one of 63 bits, so a shorter one does not happen.
-const temporaryDigits = 12
-
-// Sweep removes what killed writers of a path left next to it. Create does so too:
-// Sweep is for a path that turns out to need no writing.
+// Sweep removes what killed writers of a path left next to it: files that nobody has
+// locked. Create does so too: Sweep is for a path that turns out to need no writing.
 func Sweep(path string) error {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -108,33 +92,25 @@ func Sweep(path string) error {
 	}
 	var failed []error
 	for _, entry := range entries {
-		number, ok := strings.CutPrefix(entry.Name(), "."+filepath.Base(path))
-		if ok && entry.Type().IsRegular() && len(number) >= temporaryDigits && strings.Trim(number, "0123456789") == "" {
-			failed = append(failed, RemoveUnlocked(filepath.Join(filepath.Dir(path), entry.Name())))
+		number, ok := strings.CutPrefix(entry.Name(), temporary(path))
+		if ok && entry.Type().IsRegular() && number != "" && strings.Trim(number, "0123456789") == "" {
+			failed = append(failed, removeUnlocked(filepath.Join(filepath.Dir(path), entry.Name())))
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// RemoveUnlocked removes a regular file, unless somebody has it locked or it is
-// gone already.
-func RemoveUnlocked(path string) error {
+func removeUnlocked(path string) error {
 	file, err := Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err == nil {
+		defer file.Close()
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	switch err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return nil
-	case err != nil:
-		return fmt.Errorf("locking %s: %w", path, err)
-	}
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return err
 }
