@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -28,9 +27,22 @@ import (
 // calls it here.
 const probed = "sys_getpgid"
 
-// eventSize is that of the event the program sends: pid and tgid out of
-// task_struct, then what the helper of the kernel says they are.
+// event is what the program sends: pid and tgid out of task_struct, then what the
+// helper of the kernel says they are.
+type event struct {
+	PID, TGID uint32
+	Helper    uint64
+}
+
 const eventSize = 16
+
+func (e event) check(thread int) error {
+	if int(e.PID) != thread || int(e.TGID) != os.Getpid() || e.Helper != uint64(e.TGID)<<32|uint64(e.PID) {
+		return fmt.Errorf("want pid %d and tgid %d; the helper of the kernel says %d and %d",
+			thread, os.Getpid(), uint32(e.Helper), e.Helper>>32)
+	}
+	return nil
+}
 
 // bpfEvent loads a program that reads task_struct where the types of the running
 // kernel say its fields are, attaches it to a kprobe, calls the function, sees the
@@ -65,44 +77,27 @@ func bpfEvent(o *serial.Observation) error {
 	if err != nil {
 		return fmt.Errorf("attaching a kprobe to %s: %w", probed, err)
 	}
-	if err := see(o, reader); err != nil {
-		return errors.Join(err, probe.Close())
+	saw, thread, err := call(reader, 10*time.Second)
+	if err := errors.Join(err, probe.Close()); err != nil {
+		return fmt.Errorf("waiting for the event of %s, and detaching the kprobe: %w", probed, err)
 	}
-	if err := probe.Close(); err != nil {
-		return fmt.Errorf("detaching the kprobe: %w", err)
+	o.Value = fmt.Sprintf("kprobe on %s: task_struct has pid %d and tgid %d", probed, saw.PID, saw.TGID)
+	if err := saw.check(thread); err != nil {
+		return err
 	}
 	_, _, err = call(reader, 200*time.Millisecond)
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil
 	case err == nil:
 		return errors.New("an event came after the program was detached")
-	}
-	return fmt.Errorf("after the program was detached: %w", err)
-}
-
-// see calls the function and compares the event with what is known.
-func see(o *serial.Observation, reader *ringbuf.Reader) error {
-	event, thread, err := call(reader, 10*time.Second)
-	if err != nil {
-		return fmt.Errorf("no event of %s: %w", probed, err)
-	}
-	if len(event) < eventSize {
-		return fmt.Errorf("an event of %d bytes: want %d", len(event), eventSize)
-	}
-	order := binary.NativeEndian
-	pid, tgid, helper := order.Uint32(event), order.Uint32(event[4:]), order.Uint64(event[8:])
-	o.Value = fmt.Sprintf("kprobe on %s: task_struct has pid %d and tgid %d", probed, pid, tgid)
-	if int(pid) != thread || int(tgid) != os.Getpid() || helper != uint64(tgid)<<32|uint64(pid) {
-		return fmt.Errorf("want pid %d and tgid %d; the helper of the kernel says %d and %d",
-			thread, os.Getpid(), uint32(helper), helper>>32)
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("after the program was detached: %w", err)
 	}
 	return nil
 }
 
 // call enters the probed function and waits for an event. The thread is not the
 // first one, which main holds, so that its pid is not its tgid.
-func call(reader *ringbuf.Reader, wait time.Duration) (event []byte, thread int, err error) {
+func call(reader *ringbuf.Reader, wait time.Duration) (saw event, thread int, err error) {
 	called := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -112,11 +107,14 @@ func call(reader *ringbuf.Reader, wait time.Duration) (event []byte, thread int,
 		called <- err
 	}()
 	if err := <-called; err != nil {
-		return nil, 0, err
+		return saw, 0, err
 	}
 	reader.SetDeadline(time.Now().Add(wait))
 	record, err := reader.Read()
-	return record.RawSample, thread, err
+	if err == nil {
+		_, err = binary.Decode(record.RawSample, binary.NativeEndian, &saw)
+	}
+	return saw, thread, err
 }
 
 // taskOffsets returns where fields of 32 bits are in task_struct, in bytes.
@@ -176,13 +174,13 @@ const (
 // controllers lists the controllers of cgroup v2, and hands all of them to a
 // group of containers.
 func controllers(o *serial.Observation) error {
-	text, err := read(filepath.Join(cgroups, "cgroup.controllers"))
+	text, err := read(cgroups + "/cgroup.controllers")
 	if err != nil {
 		return err
 	}
 	o.Items = strings.Fields(text)
 	for _, controller := range o.Items {
-		if err := os.WriteFile(filepath.Join(cgroups, "cgroup.subtree_control"), []byte("+"+controller), 0); err != nil {
+		if err := os.WriteFile(cgroups+"/cgroup.subtree_control", []byte("+"+controller), 0); err != nil {
 			return fmt.Errorf("enabling %s: %w", controller, err)
 		}
 	}
@@ -204,21 +202,21 @@ func deviceRules(o *serial.Observation) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, enter(cgroups)) }()
-	if err := open(os.DevNull); err != nil {
+	if _, err := os.ReadFile(os.DevNull); err != nil {
 		return fmt.Errorf("before any rule: %w", err)
 	}
 	rules, err := link.AttachCgroup(link.CgroupOptions{Path: guest, Attach: ebpf.AttachCGroupDevice, Program: program})
 	if err != nil {
 		return fmt.Errorf("attaching the program: %w", err)
 	}
-	forbidden := open(os.DevNull)
+	_, forbidden := os.ReadFile(os.DevNull)
 	if err := rules.Close(); err != nil {
 		return fmt.Errorf("detaching the program: %w", err)
 	}
 	if !errors.Is(forbidden, unix.EPERM) {
 		return errors.Join(errors.New("opening a forbidden device: want EPERM"), forbidden)
 	}
-	if err := open(os.DevNull); err != nil {
+	if _, err := os.ReadFile(os.DevNull); err != nil {
 		return fmt.Errorf("after the rules were removed: %w", err)
 	}
 	o.Value = "forbidden, and allowed again"
@@ -227,13 +225,5 @@ func deviceRules(o *serial.Observation) (err error) {
 
 // enter moves the init into a group.
 func enter(group string) error {
-	return os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0)
-}
-
-func open(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return file.Close()
+	return os.WriteFile(group+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0)
 }

@@ -3,8 +3,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,9 +20,8 @@ import (
 const virtioBus = "/sys/bus/virtio"
 
 // drivers lists the drivers for virtio devices that the kernel has.
-func drivers(o *serial.Observation) error {
-	names, err := list(filepath.Join(virtioBus, "drivers"))
-	o.Items = names
+func drivers(o *serial.Observation) (err error) {
+	o.Items, err = list(filepath.Join(virtioBus, "drivers"))
 	return err
 }
 
@@ -75,13 +74,11 @@ func virtioBlock() (string, error) {
 }
 
 // disk reads the disk from its beginning to its end.
-func disk(o *serial.Observation) error {
-	path, err := virtioBlock()
-	if err != nil {
+func disk(o *serial.Observation) (err error) {
+	if o.Value, err = virtioBlock(); err != nil {
 		return err
 	}
-	o.Value = path
-	return sum(path)(o)
+	return sum(o.Value)(o)
 }
 
 // entropy takes bytes from the virtio generator, also where the machine has a
@@ -99,22 +96,16 @@ func entropy(o *serial.Observation) error {
 			}
 		}
 	}
-	current, err := read(folder + "rng_current")
-	if err != nil {
+	if o.Value, err = read(folder + "rng_current"); err != nil {
 		return err
 	}
-	o.Value = current
 	file, err := os.Open("/dev/hwrng")
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	bytes := make([]byte, 32)
-	n, err := file.Read(bytes)
+	n, err := io.ReadFull(file, make([]byte, 32))
 	o.Size = int64(n)
-	if err == nil && n == 0 {
-		err = errors.New("/dev/hwrng gave nothing")
-	}
 	return err
 }
 

@@ -57,6 +57,12 @@ func notes(o *serial.Observation) error {
 	return err
 }
 
+// read returns the content of a small file without blanks around it.
+func read(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	return strings.TrimSpace(string(data)), err
+}
+
 // taints are the bits of /proc/sys/kernel/tainted that a kernel sets when it
 // finds a defect in itself or in its machine.
 var taints = []struct {
@@ -88,27 +94,18 @@ func taint(o *serial.Observation) error {
 	return nil
 }
 
-// read returns the content of a small file without blanks around it.
-func read(path string) (string, error) {
-	data, err := os.ReadFile(path)
-	return strings.TrimSpace(string(data)), err
-}
-
-// cut is the line that the kernel writes above a warning or an oops.
-const cut = "[ cut here ]"
-
-// complaints returns the line after each cut in the kernel's log, a few at most.
-func complaints() []string {
-	const readAll, most = 3, 5
+// complaints returns the line after each cut, which the kernel writes above a warning
+// or an oops, in the kernel's log, a few at most.
+func complaints() (found []string) {
+	const readAll, most, cut = 3, 5, "[ cut here ]"
 	buffer := make([]byte, 1<<20)
 	n, err := unix.Klogctl(readAll, buffer)
 	if err != nil {
 		return []string{"the kernel's log: " + err.Error()}
 	}
 	lines := strings.Split(string(buffer[:n]), "\n")
-	var found []string
-	for i, line := range lines {
-		if strings.Contains(line, cut) && i+1 < len(lines) && len(found) < most {
+	for i, line := range lines[:len(lines)-1] {
+		if strings.Contains(line, cut) && len(found) < most {
 			found = append(found, lines[i+1])
 		}
 	}

@@ -9,7 +9,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -17,16 +16,13 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
 )
 
-// step is one thing to try; its result goes out before the next one starts, so
-// that a hang tells where it is.
-type step struct {
+// steps are in the order in which one needs the other. The result of each goes out
+// before the next one starts, so that a hang tells where it is.
+var steps = []struct {
 	name string
 	look func(*serial.Observation) error
-}
-
-// steps are in the order in which one needs the other.
-var steps = []step{
-	{serial.Begin, nil},
+}{
+	{serial.Begin, quiet},
 	{serial.Mount + "proc", mountAt("proc", "/proc")},
 	{serial.Mount + "sysfs", mountAt("sysfs", "/sys")},
 	{serial.Mount + "devtmpfs", mountAt("devtmpfs", "/dev")},
@@ -55,39 +51,21 @@ var steps = []step{
 	{serial.DeviceRules, deviceRules},
 	{serial.Event, bpfEvent},
 	{serial.Taint, taint},
-	{serial.End, nil},
 }
 
 func main() {
 	runtime.LockOSThread()
-	// Errors of the kernel alone may come between the lines: without this, the
-	// messages of every mount would.
-	const setConsoleLevel, errorsOnly = 8, 4
-	levelErr := consoleLevel(setConsoleLevel, errorsOnly)
 	for _, s := range steps {
 		o := serial.Observation{Name: s.name}
-		if s.name == serial.Begin && levelErr != nil {
-			o.Error = "quieting the console: " + levelErr.Error()
-		}
-		if s.look != nil {
-			attempt(s.look, &o)
-		}
+		attempt(s.look, &o)
 		say(o)
 	}
+	say(serial.Observation{Name: serial.End})
 	unix.Sync()
 	err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	fmt.Println("init: powering off:", err)
 	// The kernel panics where its init ends: wait to be ended instead.
 	select {}
-}
-
-// consoleLevel sets the level below which messages of the kernel are shown.
-func consoleLevel(action, level int) error {
-	_, _, errno := unix.Syscall(unix.SYS_SYSLOG, uintptr(action), 0, uintptr(level))
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }
 
 // attempt runs a step; whatever goes wrong in it is an observation too.
@@ -108,26 +86,33 @@ func say(o serial.Observation) {
 	if err != nil {
 		line = "init: " + err.Error()
 	}
-	fmt.Fprint(os.Stdout, "\n"+line+"\n")
+	fmt.Print("\n" + line + "\n")
+}
+
+// quiet has the console show only errors of the kernel: else the messages of every
+// mount would come between the lines.
+func quiet(*serial.Observation) error {
+	// This action of syslog(2) takes the level as the length of a buffer.
+	const setConsoleLevel, errorsOnly = 8, 4
+	if _, err := unix.Klogctl(setConsoleLevel, make([]byte, errorsOnly)); err != nil {
+		return fmt.Errorf("quieting the console: %w", err)
+	}
+	return nil
 }
 
 func release(o *serial.Observation) error {
 	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		return err
-	}
+	err := unix.Uname(&name)
 	o.Value = unix.ByteSliceToString(name.Release[:])
 	o.Items = []string{unix.ByteSliceToString(name.Version[:])}
-	return nil
+	return err
 }
 
 func machine(o *serial.Observation) error {
 	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		return err
-	}
+	err := unix.Uname(&name)
 	o.Value = unix.ByteSliceToString(name.Machine[:])
-	return nil
+	return err
 }
 
 func processors(o *serial.Observation) error {

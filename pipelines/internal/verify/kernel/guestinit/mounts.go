@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -62,38 +61,31 @@ func mountTmpfs(o *serial.Observation) error {
 	if err := mount("tmpfs", "tmpfs", scratch, "size=64m"); err != nil {
 		return err
 	}
-	return keep(filepath.Join(scratch, "file"), "kept")
+	return keep(scratch+"/file", "kept")
 }
 
 // mountOverlay puts a container's root together: what is below shows through,
 // what is written goes into the upper folder, what is removed is gone.
 func mountOverlay(o *serial.Observation) error {
-	dir := filepath.Join(scratch, "overlay")
-	for _, name := range []string{"lower", "upper", "work", "merged"} {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
-			return err
-		}
-	}
-	for _, name := range []string{"below", "removed"} {
-		if err := os.WriteFile(filepath.Join(dir, "lower", name), []byte(name), 0o644); err != nil {
-			return err
-		}
-	}
-	merged := filepath.Join(dir, "merged")
-	options := "lowerdir=" + dir + "/lower,upperdir=" + dir + "/upper,workdir=" + dir + "/work"
-	if err := mount("overlay", "overlay", merged, options); err != nil {
+	dir := scratch + "/overlay"
+	lower, upper, work, merged := dir+"/lower", dir+"/upper", dir+"/work", dir+"/merged"
+	if err := errors.Join(
+		os.MkdirAll(lower, 0o755), os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755),
+		os.WriteFile(lower+"/below", []byte("below"), 0o644), os.WriteFile(lower+"/removed", nil, 0o644),
+		mount("overlay", "overlay", merged, "lowerdir="+lower+",upperdir="+upper+",workdir="+work),
+	); err != nil {
 		return err
 	}
-	if err := holds(filepath.Join(merged, "below"), "below"); err != nil {
+	if err := holds(merged+"/below", "below"); err != nil {
 		return fmt.Errorf("reading through to the lower folder: %w", err)
 	}
-	if err := keep(filepath.Join(merged, "above"), "above"); err != nil {
+	if err := keep(merged+"/above", "above"); err != nil {
 		return err
 	}
-	if err := holds(filepath.Join(dir, "upper", "above"), "above"); err != nil {
+	if err := holds(upper+"/above", "above"); err != nil {
 		return fmt.Errorf("looking for what was written in the upper folder: %w", err)
 	}
-	if err := os.Remove(filepath.Join(merged, "removed")); err != nil {
+	if err := os.Remove(merged + "/removed"); err != nil {
 		return err
 	}
 	if names, err := list(merged); err != nil || slices.Contains(names, "removed") {
@@ -114,10 +106,10 @@ func mountExt4(o *serial.Observation) error {
 	if err := mount(device, "ext4", target, ""); err != nil {
 		return err
 	}
-	if o.Value, err = read(filepath.Join(target, serial.FromHost)); err != nil {
+	if o.Value, err = read(target + "/" + serial.FromHost); err != nil {
 		return err
 	}
-	if err := keep(filepath.Join(target, serial.FromGuest), "kept"); err != nil {
+	if err := keep(target+"/"+serial.FromGuest, "kept"); err != nil {
 		return err
 	}
 	if err := unix.Unmount(target, 0); err != nil {
@@ -126,7 +118,7 @@ func mountExt4(o *serial.Observation) error {
 	if err := mount(device, "ext4", target, ""); err != nil {
 		return fmt.Errorf("for the second time: %w", err)
 	}
-	if err := holds(filepath.Join(target, serial.FromGuest), "kept"); err != nil {
+	if err := holds(target+"/"+serial.FromGuest, "kept"); err != nil {
 		return fmt.Errorf("after the second mount: %w", err)
 	}
 	return unix.Unmount(target, 0)
@@ -140,10 +132,10 @@ func mount9p(o *serial.Observation) error {
 		return err
 	}
 	var err error
-	if o.Value, err = read(filepath.Join(target, serial.FromHost)); err != nil {
+	if o.Value, err = read(target + "/" + serial.FromHost); err != nil {
 		return err
 	}
-	if err := keep(filepath.Join(target, serial.FromGuest), o.Value); err != nil {
+	if err := keep(target+"/"+serial.FromGuest, o.Value); err != nil {
 		return err
 	}
 	return unix.Unmount(target, 0)
