@@ -130,9 +130,12 @@ func (m Machine) Args(g Guest) []string {
 func Comma(value string) string { return strings.ReplaceAll(value, ",", ",,") }
 
 // MachineFor returns the machine for an architecture and the path of its QEMU. The
-// error is a report.Missing.
+// error is a report.Missing, also where checks start no guest.
 func (h Host) MachineFor(arch string) (Machine, string, error) {
 	m, known := ForArch(arch)
+	if h.Skip != "" {
+		return m, "", report.Missing(h.Skip)
+	}
 	if !known {
 		return m, "", report.Missing("no QEMU machine is known for " + arch)
 	}

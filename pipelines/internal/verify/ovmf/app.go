@@ -4,7 +4,7 @@ import (
 	"debug/pe"
 	"encoding/binary"
 	"fmt"
-	"unicode/utf16"
+	"slices"
 )
 
 // appMachine is what a UEFI program is made of for an architecture.
@@ -38,14 +38,6 @@ var appMachines = map[string]appMachine{
 	)},
 }
 
-// QEMU before version 9.1 writes the address of the command line into what it takes
-// for the header of an old kernel. The file has that address already, so that the
-// firmware gets the bytes of the file.
-const (
-	commandLineAt = 0x20
-	commandLine   = "\x3f\xa3\xf0\x9f"
-)
-
 func words(instructions ...uint32) []byte {
 	var code []byte
 	for _, i := range instructions {
@@ -54,12 +46,27 @@ func words(instructions ...uint32) []byte {
 	return code
 }
 
-// Layout of the file: the headers, and one section of a page.
 const (
 	peHeaders = 0x200
 	pePage    = 0x1000
-	peAt      = 0x40
 )
+
+// appFile is a program for UEFI: headers, and one section of a page.
+type appFile struct {
+	DOS [0x20]byte
+	// QEMU before version 9.1 writes the address of the command line into what it
+	// takes for the header of an old kernel. The file has that address already, so
+	// that the firmware gets the bytes of the file.
+	CommandLine [4]byte
+	_           [0x18]byte
+	PEOffset    uint32
+	PE          [4]byte
+	Header      pe.FileHeader
+	Optional    pe.OptionalHeader64
+	Section     pe.SectionHeader32
+	_           [peHeaders - 0x170]byte
+	Code        [pePage]byte
+}
 
 // app makes a program for UEFI that prints the text on a line of its own and ends.
 // A firmware that starts it would start a kernel.
@@ -68,38 +75,26 @@ func app(arch, text string) ([]byte, error) {
 	if !known {
 		return nil, fmt.Errorf("no UEFI program is known for %s", arch)
 	}
-	section := append([]byte{}, m.code...)
-	for _, c := range utf16.Encode([]rune("\r\n" + text + "\r\n\x00")) {
-		section = binary.LittleEndian.AppendUint16(section, c)
+	file := appFile{
+		DOS: [0x20]byte{'M', 'Z'}, CommandLine: [4]byte{0x3f, 0xa3, 0xf0, 0x9f}, PEOffset: 0x40, PE: [4]byte{'P', 'E'},
+		Header: pe.FileHeader{
+			Machine: m.coff, NumberOfSections: 1, SizeOfOptionalHeader: uint16(binary.Size(pe.OptionalHeader64{})),
+			Characteristics: pe.IMAGE_FILE_EXECUTABLE_IMAGE | pe.IMAGE_FILE_LARGE_ADDRESS_AWARE,
+		},
+		Optional: pe.OptionalHeader64{
+			Magic: 0x20b, SizeOfCode: pePage, AddressOfEntryPoint: pePage, BaseOfCode: pePage,
+			SectionAlignment: pePage, FileAlignment: peHeaders, SizeOfImage: 2 * pePage, SizeOfHeaders: peHeaders,
+			Subsystem: pe.IMAGE_SUBSYSTEM_EFI_APPLICATION, NumberOfRvaAndSizes: 16, // all empty
+		},
+		Section: pe.SectionHeader32{
+			Name: [8]byte{'.', 't', 'e', 'x', 't'}, VirtualSize: pePage, VirtualAddress: pePage,
+			SizeOfRawData: pePage, PointerToRawData: peHeaders,
+			Characteristics: pe.IMAGE_SCN_CNT_CODE | pe.IMAGE_SCN_MEM_EXECUTE | pe.IMAGE_SCN_MEM_READ,
+		},
 	}
-	if len(section) > pePage {
+	code := append(slices.Clone(m.code), wide("\r\n"+text+"\r\n\x00")...)
+	if copy(file.Code[:], code) < len(code) {
 		return nil, fmt.Errorf("the text has %d characters: too many", len(text))
 	}
-	file := make([]byte, peHeaders+pePage)
-	copy(file, "MZ")
-	copy(file[commandLineAt:], commandLine)
-	binary.LittleEndian.PutUint32(file[0x3c:], peAt)
-	optional := pe.OptionalHeader64{
-		Magic: 0x20b, SizeOfCode: pePage, AddressOfEntryPoint: pePage, BaseOfCode: pePage,
-		SectionAlignment: pePage, FileAlignment: peHeaders, SizeOfImage: 2 * pePage, SizeOfHeaders: peHeaders,
-		Subsystem: pe.IMAGE_SUBSYSTEM_EFI_APPLICATION, NumberOfRvaAndSizes: 16, // all empty
-	}
-	header := pe.FileHeader{
-		Machine: m.coff, NumberOfSections: 1, SizeOfOptionalHeader: uint16(binary.Size(optional)),
-		Characteristics: pe.IMAGE_FILE_EXECUTABLE_IMAGE | pe.IMAGE_FILE_LARGE_ADDRESS_AWARE,
-	}
-	code := pe.SectionHeader32{
-		Name: [8]uint8([]byte(".text\x00\x00\x00")), VirtualSize: pePage, VirtualAddress: pePage, SizeOfRawData: pePage, PointerToRawData: peHeaders,
-		Characteristics: pe.IMAGE_SCN_CNT_CODE | pe.IMAGE_SCN_MEM_EXECUTE | pe.IMAGE_SCN_MEM_READ,
-	}
-	at := peAt
-	for _, part := range []any{[]byte("PE\x00\x00"), header, optional, code} {
-		n, err := binary.Encode(file[at:], binary.LittleEndian, part)
-		if err != nil {
-			return nil, fmt.Errorf("making a UEFI program: %w", err)
-		}
-		at += n
-	}
-	copy(file[peHeaders:], section)
-	return file, nil
+	return binary.Append(nil, binary.LittleEndian, file)
 }

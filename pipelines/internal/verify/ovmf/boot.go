@@ -2,10 +2,11 @@ package ovmf
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
 
 // started is what the program prints that takes the place of a kernel.
@@ -30,25 +32,20 @@ type start struct {
 
 // boot boots the firmware without a kernel, until its boot manager or its shell
 // says so on the serial line, and with a program in place of a kernel.
-func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, dir string, h host.Host) error {
-	if h.Skip != "" {
-		r.Skip("boot", "%s", h.Skip)
-		return nil
-	}
+func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, t *tarball.Tarball, h host.Host) error {
 	machine, program, err := h.MachineFor(f.arch)
 	if err == nil && slices.ContainsFunc(images, func(i image) bool { return i.data == nil }) {
 		err = report.Missing("an image is missing")
 	}
-	var missing report.Missing
-	if errors.As(err, &missing) {
-		r.Skip("boot", "%s", missing)
+	if err != nil {
+		r.Result("boot", err, "")
 		return nil
 	}
-	starts, err := f.starts(images[0].data, dir)
+	starts, err := f.starts(images[0].data, t)
 	if err != nil {
 		return fmt.Errorf("preparing the machine: %w", err)
 	}
-	args := append(machine.Plain(h.Accelerator), flashArgs(images)...)
+	args := append(machine.Plain(h.Accelerator), flashArgs(images, t)...)
 	slowest := time.Duration(0)
 	for _, s := range starts {
 		h.Note(s.name + " in " + machine.Program)
@@ -67,98 +64,100 @@ func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, di
 	return nil
 }
 
-// starts returns the boots, and writes the files that they need to dir. Firmware
-// that wants hashes of a kernel gets them where a monitor would put them, which
-// needs no SEV: those of the program, which it must start, and those of another.
-func (f Firmware) starts(image []byte, dir string) ([]start, error) {
+// starts returns the boots, and writes the files that they need. Firmware that wants
+// hashes of a kernel gets them where a monitor would put them, which needs no SEV:
+// those of the program, which it must start, and those of another.
+func (f Firmware) starts(image []byte, t *tarball.Tarball) ([]start, error) {
 	program, err := app(f.arch, started)
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "program.efi")
-	if err := os.WriteFile(path, program, 0o644); err != nil {
-		return nil, err
-	}
-	kernel := []string{"-kernel", path}
+	kernel := []string{"-kernel", t.Path("program.efi")}
 	starts := []start{{"boot", nil, f.end, started}}
 	if !f.hashes {
-		return append(starts, start{"boot of a kernel", kernel, started, f.end}), nil
+		starts = append(starts, start{"boot of a kernel", kernel, started, f.end})
+		return starts, os.WriteFile(t.Path("program.efi"), program, 0o644)
 	}
-	page, ok := hashesPage(image)
-	if !ok {
-		return starts, nil // A check has reported the table.
-	}
-	right, err := hashed(dir, "hashes", page, program)
-	if err != nil {
-		return nil, err
-	}
-	wrong, err := hashed(dir, "other-hashes", page, append(slices.Clone(program), 0))
-	return append(starts,
-		start{"boot of a kernel with its hash", append(right, kernel...), started, f.end},
-		start{"boot of a kernel with no hash", kernel, f.end, started},
-		start{"boot of a kernel with another hash", append(wrong, kernel...), "", started},
-	), err
-}
-
-// hashesPage is where the hashes of a kernel are put.
-func hashesPage(image []byte) (area, bool) {
 	table, err := parseTable(image)
 	if err != nil {
-		return area{}, false
+		return starts, nil // A check has reported the table.
 	}
 	page, err := table.area(hashesBlock)
-	return page, err == nil && page.size > 0
-}
-
-// hashed writes the hashes of a kernel to a file in dir, and returns the arguments
-// that load it into a page of the guest's memory.
-func hashed(dir, name string, page area, kernel []byte) ([]string, error) {
-	path := filepath.Join(dir, name)
-	return []string{"-device", fmt.Sprintf("loader,file=%s,addr=%#x,force-raw=on", host.Comma(path), page.base)},
-		os.WriteFile(path, hashTable(kernel), 0o644)
-}
-
-// screen waits for one of the two texts of a start on the serial line.
-type screen struct {
-	start
-	saw string
-}
-
-// line takes a line of the serial line.
-func (s *screen) line(line string) bool {
-	line = plain(line)
-	if s.saw == "" && (s.good != "" && strings.Contains(line, s.good) || strings.Contains(line, s.bad)) {
-		s.saw = line
+	if err != nil || page.size == 0 {
+		return starts, nil // The same.
 	}
-	return s.saw != ""
+	// with loads a file into the page.
+	with := func(hashes string) []string {
+		loader := fmt.Sprintf("loader,file=%s,addr=%#x,force-raw=on", host.Comma(t.Path(hashes)), page.base)
+		return append([]string{"-device", loader}, kernel...)
+	}
+	return append(starts,
+			start{"boot of a kernel with its hash", with("hashes"), started, f.end},
+			start{"boot of a kernel with no hash", kernel, f.end, started},
+			start{"boot of a kernel with another hash", with("other-hashes"), "", started},
+		), errors.Join(
+			os.WriteFile(t.Path("program.efi"), program, 0o644),
+			os.WriteFile(t.Path("hashes"), hashTable(program), 0o644),
+			os.WriteFile(t.Path("other-hashes"), hashTable(append(slices.Clone(program), 0)), 0o644),
+		)
+}
+
+// The GUIDs of the table of hashes and of its entries, as they are stored: for the
+// command line, the initrd and the kernel.
+var hashGUIDs = []string{
+	"\x06\xd6\x38\x94\x22\x4f\xc9\x4c\xb4\x79\xa7\x93\xd4\x11\xfd\x21",
+	"\xd8\x2d\xd0\x97\x20\xbd\x94\x4c\xaa\x78\xe7\x71\x4d\x36\xab\x2a",
+	"\x31\xf7\xba\x44\x2f\x3a\xd7\x4b\x9a\xf1\x41\xe2\x91\x69\x78\x1d",
+	"\x37\x94\xe7\x4d\xd2\xab\x7f\x42\xb8\x35\xd5\xb1\x72\xd2\x04\x5b",
+}
+
+// hashTable makes the table that a monitor puts where hashesBlock says, for a
+// kernel without initrd and command line.
+func hashTable(kernel []byte) []byte {
+	const head, entry = 16 + 2, 16 + 2 + sha256.Size
+	out := binary.LittleEndian.AppendUint16([]byte(hashGUIDs[0]), head+3*entry)
+	for i, data := range [][]byte{{0}, nil, kernel} {
+		sum := sha256.Sum256(data)
+		out = binary.LittleEndian.AppendUint16(append(out, hashGUIDs[i+1]...), entry)
+		out = append(out, sum[:]...)
+	}
+	return out
 }
 
 // run boots until the serial line has one of the two texts.
 func (s start) run(ctx context.Context, boot host.Boot, accelerator string) (report.Check, time.Duration, error) {
-	screen := screen{start: s}
-	result, err := boot.Run(ctx, screen.line)
+	saw := ""
+	result, err := boot.Run(ctx, func(line string) (over bool) {
+		line = plain(line)
+		if saw == "" && (s.good != "" && strings.Contains(line, s.good) || strings.Contains(line, s.bad)) {
+			saw = line
+		}
+		return saw != ""
+	})
 	if err != nil {
 		return report.Check{}, 0, err
 	}
-	elapsed := result.Elapsed.Seconds()
-	check := report.Check{Name: s.name, Verdict: report.Failed}
-	want := strconv.Quote(s.good)
-	if s.good == "" {
+	took := fmt.Sprintf("%.1f s", result.Elapsed.Seconds())
+	silent, want := s.good == "", strconv.Quote(s.good)
+	if silent {
 		want = "a silent stop"
 	}
+	check := report.Check{Name: s.name, Verdict: report.Failed}
 	switch {
-	case s.good == "" && screen.saw == "" && result.Ending == host.Hang:
-		check.Verdict, check.Saw = report.Passed, fmt.Sprintf("it stops: no %q in %.1f s (%s)", s.bad, elapsed, accelerator)
-	case s.good != "" && strings.Contains(screen.saw, s.good):
-		check.Verdict, check.Saw = report.Passed, fmt.Sprintf("%q on the serial line after %.1f s (%s)", screen.saw, elapsed, accelerator)
-	case screen.saw != "":
-		check.Saw = fmt.Sprintf("%q on the serial line after %.1f s: want %s", screen.saw, elapsed, want)
+	case silent && saw == "" && result.Ending == host.Hang:
+		check.Verdict = report.Passed
+		check.Saw = fmt.Sprintf("it stops: no %q in %s (%s)", s.bad, took, accelerator)
+	case !silent && strings.Contains(saw, s.good):
+		check.Verdict = report.Passed
+		check.Saw = fmt.Sprintf("%q on the serial line after %s (%s)", saw, took, accelerator)
+	case saw != "":
+		check.Saw = fmt.Sprintf("%q on the serial line after %s: want %s", saw, took, want)
 	case result.Ending == host.Refused:
 		check.Saw = "QEMU failed: " + result.Stderr
 	case result.Ending == host.Hang:
-		check.Saw = fmt.Sprintf("nothing known on the serial line in %.0f s: want %s", elapsed, want)
+		check.Saw = fmt.Sprintf("nothing known on the serial line in %s: want %s", took, want)
 	default:
-		check.Saw = fmt.Sprintf("the machine powered off after %.1f s: want %s", elapsed, want)
+		check.Saw = fmt.Sprintf("the machine powered off after %s: want %s", took, want)
 	}
 	if check.Verdict == report.Failed {
 		for _, line := range result.Tail {
@@ -170,17 +169,13 @@ func (s start) run(ctx context.Context, boot host.Boot, accelerator string) (rep
 
 // flashArgs puts the images into a machine. One image replaces the machine's own
 // firmware; of two the first is code, which the guest cannot write.
-func flashArgs(images []image) []string {
+func flashArgs(images []image, t *tarball.Tarball) (args []string) {
 	if len(images) == 1 {
-		return []string{"-bios", images[0].path}
+		return []string{"-bios", t.Path(images[0].path)}
 	}
-	var args []string
-	for n, i := range images {
-		readOnly := "off"
-		if n == 0 {
-			readOnly = "on"
-		}
-		args = append(args, "-drive", fmt.Sprintf("if=pflash,unit=%d,format=raw,readonly=%s,file=%s", n, readOnly, host.Comma(i.path)))
+	for n, readOnly := range []string{"on", "off"} {
+		file := host.Comma(t.Path(images[n].path))
+		args = append(args, "-drive", fmt.Sprintf("if=pflash,unit=%d,format=raw,readonly=%s,file=%s", n, readOnly, file))
 	}
 	return args
 }

@@ -2,8 +2,6 @@ package ovmf
 
 // variant is what tells a firmware from the others.
 type variant struct {
-	// folder is where its images are below opt/kata/share.
-	folder string
 	images []flash
 	// has are files that it must have, lacks those that belong to another.
 	has, lacks []content
@@ -16,19 +14,22 @@ type variant struct {
 
 // flash is one image, which fills a piece of flash.
 type flash struct {
-	name string
+	// path is that in the tarball.
+	path string
 	size int64
 	// head is what comes before its first volume, in bytes: an instruction that
 	// leads there.
 	head int
-	// volumes are the file systems of its volumes, in order.
-	volumes []string
+	// fileSystems are those of its volumes, in order.
+	fileSystems []string
 }
 
 // content is a file of the firmware, by name.
 type content struct{ what, name string }
 
 const (
+	folder = "opt/kata/share/"
+
 	// x86Size is the size that OVMF has by default, flashSize that of a bank of
 	// flash in QEMU's machine for aarch64.
 	x86Size   = 4 << 20
@@ -41,8 +42,8 @@ const (
 	managerText = "BdsDxe: No bootable option"
 )
 
-// x86 are the volumes of firmware for x86_64: variables, the compressed rest, and
-// what runs first.
+// x86 are the file systems of firmware for x86_64: variables, the compressed rest,
+// and what runs first.
 var x86 = []string{variables, fileSystem2, fileSystem2}
 
 // Files that firmware is made of.
@@ -62,39 +63,36 @@ var (
 	secretSEV   = content{"SEV launch secret", "6e2b9619-8810-4e9d-a177-d432bb9abeda"}
 )
 
-// known returns the variant that an asset is. The one for plain guests finds out
-// where it runs, and has the drivers of both kinds of confidential guests; each of
-// the others has only its own.
-func known(asset, arch string) (variant, bool) {
-	f := variant{folder: "ovmf", has: []content{compressed, dxe, bootManager, directBoot}}
-	switch asset + " " + arch {
-	case "ovmf x86_64":
-		f.images = []flash{{"OVMF.fd", x86Size, 0, x86}}
-		f.has = append(f.has, resetCode, sec, pei, shell, driverSEV, driverTDX)
-		f.lacks = []content{secTDX, secretSEV}
-		f.end = shellText
-	case "ovmf-sev x86_64":
-		f.images = []flash{{"AMDSEV.fd", x86Size, 0, x86}}
-		f.has = append(f.has, resetCode, sec, pei, driverSEV, secretSEV)
-		f.lacks = []content{secTDX, driverTDX, shell}
-		f.hashes = true
-		f.end = managerText
-	case "ovmf-tdx x86_64":
-		f.images = []flash{{"OVMF.inteltdx.fd", x86Size, 0, x86}}
-		f.has = append(f.has, resetCode, secTDX, driverTDX)
-		f.lacks = []content{sec, pei, driverSEV, secretSEV}
-		f.end = managerText
-	case "ovmf aarch64":
-		f.folder = "aavmf"
-		f.images = []flash{
-			{"AAVMF_CODE.fd", flashSize, armHead, []string{fileSystem2}},
-			{"AAVMF_VARS.fd", flashSize, 0, []string{variables}},
-		}
-		f.has = append(f.has, secARM, pei, shell)
-		f.lacks = []content{driverSEV, driverTDX}
-		f.end = shellText
-	default:
-		return variant{}, false
-	}
-	return f, true
+// variants are the firmware of the tree, by asset and architecture. The one for plain
+// guests finds out where it runs, and has the drivers of both kinds of confidential
+// guests; each of the others has only its own.
+var variants = map[string]variant{
+	"ovmf x86_64": {
+		images: []flash{{folder + "ovmf/OVMF.fd", x86Size, 0, x86}},
+		has:    []content{compressed, dxe, bootManager, directBoot, resetCode, sec, pei, shell, driverSEV, driverTDX},
+		lacks:  []content{secTDX, secretSEV},
+		end:    shellText,
+	},
+	"ovmf-sev x86_64": {
+		images: []flash{{folder + "ovmf/AMDSEV.fd", x86Size, 0, x86}},
+		has:    []content{compressed, dxe, bootManager, directBoot, resetCode, sec, pei, driverSEV, secretSEV},
+		lacks:  []content{secTDX, driverTDX, shell},
+		hashes: true,
+		end:    managerText,
+	},
+	"ovmf-tdx x86_64": {
+		images: []flash{{folder + "ovmf/OVMF.inteltdx.fd", x86Size, 0, x86}},
+		has:    []content{compressed, dxe, bootManager, directBoot, resetCode, secTDX, driverTDX},
+		lacks:  []content{sec, pei, driverSEV, secretSEV},
+		end:    managerText,
+	},
+	"ovmf aarch64": {
+		images: []flash{
+			{folder + "aavmf/AAVMF_CODE.fd", flashSize, armHead, []string{fileSystem2}},
+			{folder + "aavmf/AAVMF_VARS.fd", flashSize, 0, []string{variables}},
+		},
+		has:   []content{compressed, dxe, bootManager, directBoot, secARM, pei, shell},
+		lacks: []content{driverSEV, driverTDX},
+		end:   shellText,
+	},
 }

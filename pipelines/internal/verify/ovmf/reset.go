@@ -42,10 +42,8 @@ func parseReset(image []byte) (realMode, protected int, err error) {
 	// where the image does.
 	after16 := uint16(segment - vector + len(entry) + 4 + 3)
 	realMode = len(image) - segment + int(after16+binary.LittleEndian.Uint16(rest[5:]))
-	for _, target := range []int{protected, realMode} {
-		if err := isCode(image, target); err != nil {
-			return 0, 0, fmt.Errorf("following the jumps of the reset vector: %w", err)
-		}
+	if err := errors.Join(isCode(image, protected), isCode(image, realMode)); err != nil {
+		return 0, 0, fmt.Errorf("following the jumps of the reset vector: %w", err)
 	}
 	return realMode, protected, nil
 }
@@ -56,11 +54,31 @@ func isCode(image []byte, offset int) error {
 	if offset < 0 || offset+few > len(image) {
 		return fmt.Errorf("%#x is outside of the image", offset)
 	}
-	code := image[offset : offset+few]
-	if bytes.Count(code, []byte{0x00}) == few || bytes.Count(code, []byte{0xff}) == few {
+	if code := image[offset : offset+few]; leading(code, 0x00) == few || leading(code, 0xff) == few {
 		return fmt.Errorf("there is no code at %#x", offset)
 	}
 	return nil
+}
+
+// branches follows the first instructions of firmware for aarch64: over the head, and
+// then over the header of the first volume.
+func (i image) branches() (saw string, err error) {
+	const instruction = 4
+	first, err := parseBranch(i.data)
+	if err != nil {
+		return "", err
+	}
+	if first != i.head || leading(i.data[instruction:i.head], 0xff) != i.head-instruction {
+		return "", fmt.Errorf("its first %d bytes are not just a branch over them, but one to %#x and more", i.head, first)
+	}
+	second, err := parseBranch(i.data[i.head:])
+	if err != nil {
+		return "", err
+	}
+	if second >= len(i.volumes[0].data) {
+		return "", fmt.Errorf("the branch at %#x goes to %#x, beyond the first volume", i.head, i.head+second)
+	}
+	return fmt.Sprintf("a branch to %#x, and from there to %#x", first, i.head+second), nil
 }
 
 // parseBranch reads the first instruction of firmware for aarch64, a branch over

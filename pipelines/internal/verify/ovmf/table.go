@@ -2,7 +2,6 @@ package ovmf
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -76,7 +75,12 @@ func (t *table) area(id string) (area, error) {
 	if err != nil {
 		return area{}, err
 	}
-	return area{uint64(binary.LittleEndian.Uint32(block)), uint64(binary.LittleEndian.Uint32(block[4:]))}, nil
+	return areaOf(block), nil
+}
+
+// areaOf reads an address and a size of 32 bits.
+func areaOf(data []byte) area {
+	return area{uint64(binary.LittleEndian.Uint32(data)), uint64(binary.LittleEndian.Uint32(data[4:]))}
 }
 
 func (t *table) block(id string, size int) ([]byte, error) {
@@ -111,7 +115,7 @@ func (t *table) descriptor(id, signature string, entry int) ([]byte, error) {
 		return nil, fmt.Errorf("the %s begins with %q: want %q", name, data[:4], signature)
 	case le.Uint32(data[8:]) != version:
 		return nil, fmt.Errorf("the %s has version %d: want %d", name, le.Uint32(data[8:]), version)
-	case length > len(data) || length < header || count != (length-header)/entry || (length-header)%entry != 0:
+	case length > len(data) || length != header+count*entry:
 		return nil, fmt.Errorf("the %s has %d entries in %d bytes: that does not fit", name, count, length)
 	}
 	return data[header:length], nil
@@ -125,6 +129,14 @@ type section struct {
 	// content is part of the measurement. TDX only.
 	offset, length int
 	measured       bool
+}
+
+// String returns the range and the kind.
+func (s section) String() string {
+	if s.measured {
+		return s.area.String() + " " + s.kind + ", measured"
+	}
+	return s.area.String() + " " + s.kind
 }
 
 // The kinds of sections by number; SEV-SNP and TDX have their own.
@@ -146,8 +158,7 @@ func (t *table) sev() ([]section, error) {
 	}
 	var sections []section
 	for le := binary.LittleEndian; len(data) > 0; data = data[entry:] {
-		memory := area{uint64(le.Uint32(data)), uint64(le.Uint32(data[4:]))}
-		sections = append(sections, section{area: memory, kind: kindOf(sevKinds, le.Uint32(data[8:]))})
+		sections = append(sections, section{area: areaOf(data), kind: kindOf(sevKinds, le.Uint32(data[8:]))})
 	}
 	return sections, apart(sevBlock, sections)
 }
@@ -189,26 +200,4 @@ func apart(id string, sections []section) error {
 		}
 	}
 	return nil
-}
-
-// The GUIDs of the table of hashes and of its entries, as they are stored: for the
-// command line, the initrd and the kernel.
-var hashGUIDs = []string{
-	"\x06\xd6\x38\x94\x22\x4f\xc9\x4c\xb4\x79\xa7\x93\xd4\x11\xfd\x21",
-	"\xd8\x2d\xd0\x97\x20\xbd\x94\x4c\xaa\x78\xe7\x71\x4d\x36\xab\x2a",
-	"\x31\xf7\xba\x44\x2f\x3a\xd7\x4b\x9a\xf1\x41\xe2\x91\x69\x78\x1d",
-	"\x37\x94\xe7\x4d\xd2\xab\x7f\x42\xb8\x35\xd5\xb1\x72\xd2\x04\x5b",
-}
-
-// hashTable makes the table that a monitor puts where hashesBlock says, for a
-// kernel without initrd and command line.
-func hashTable(kernel []byte) []byte {
-	const head, entry = 16 + 2, 16 + 2 + sha256.Size
-	out := binary.LittleEndian.AppendUint16([]byte(hashGUIDs[0]), head+3*entry)
-	for i, data := range [][]byte{{0}, nil, kernel} {
-		sum := sha256.Sum256(data)
-		out = binary.LittleEndian.AppendUint16(append(out, hashGUIDs[i+1]...), entry)
-		out = append(out, sum[:]...)
-	}
-	return out
 }

@@ -61,7 +61,7 @@ func TestParseTable(t *testing.T) {
 	}
 	var got []string
 	for _, s := range sections {
-		got = append(got, s.String()+" "+s.kind)
+		got = append(got, s.String())
 	}
 	if want := []string{"0x800000-0x801000 memory", "0x801000-0x802000 secrets", "0x0-0x0 type 0x77"}; !slices.Equal(got, want) {
 		t.Errorf("the SEV sections are %q", got)

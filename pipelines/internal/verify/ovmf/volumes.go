@@ -9,20 +9,19 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 )
 
-// The file systems of volumes: files, and the variables of UEFI.
 const (
+	// The file systems of volumes: files, and the variables of UEFI.
 	fileSystem2 = "8c8ce578-8a3d-4f1c-9935-896185c32dd3"
 	variables   = "fff12b8d-7696-4c8b-a985-2747075b4f50"
+
+	// lzmaSection is a section that has sections compressed with LZMA.
+	lzmaSection = "ee4e5898-3914-4259-9d6e-dc7bd79403cf"
+
+	// maxUnpacked is far more than the memory that firmware unpacks itself into, and
+	// maxDepth how deep volumes and compressed sections may nest.
+	maxUnpacked = 64 << 20
+	maxDepth    = 4
 )
-
-// lzmaSection is a section that has sections compressed with LZMA.
-const lzmaSection = "ee4e5898-3914-4259-9d6e-dc7bd79403cf"
-
-// maxUnpacked is far more than the memory that firmware unpacks itself into.
-const maxUnpacked = 64 << 20
-
-// maxDepth is how deep volumes and compressed sections may nest.
-const maxDepth = 4
 
 // volume is a firmware volume of the UEFI Platform Initialization specification.
 // Only what tells the variants of a firmware apart is read: the file systems, and
@@ -38,12 +37,17 @@ type volume struct {
 	files []file
 }
 
-// file is a file of a volume.
+// file is a file of a volume, with its header.
 type file struct {
 	name string
-	size int
-	// sections are the contents of its outermost sections.
-	sections [][]byte
+	data []byte
+}
+
+func filesOf(volumes []volume) (files []file) {
+	for _, v := range volumes {
+		files = append(files, v.files...)
+	}
+	return files
 }
 
 // guid returns the text form of the GUID that data begins with.
@@ -52,11 +56,22 @@ func guid(data []byte) string {
 	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", le.Uint32(data), le.Uint16(data[4:]), le.Uint16(data[6:]), data[8:10], data[10:16])
 }
 
+func uint24(data []byte) int { return int(data[0]) | int(data[1])<<8 | int(data[2])<<16 }
+
+// leading counts the first bytes that have the value.
+func leading(data []byte, value byte) int {
+	for i, b := range data {
+		if b != value {
+			return i
+		}
+	}
+	return len(data)
+}
+
 // parseVolumes reads the volumes of an image, which is that many sections deep in
 // another one, and skips the padding around them.
-func parseVolumes(image []byte, depth int) ([]volume, error) {
+func parseVolumes(image []byte, depth int) (volumes []volume, err error) {
 	const alignment, smallest = 4096, 64
-	var volumes []volume
 	for offset := 0; offset < len(image); {
 		rest := image[offset:]
 		if len(rest) >= smallest && string(rest[40:44]) == "_FVH" {
@@ -69,12 +84,9 @@ func parseVolumes(image []byte, depth int) ([]volume, error) {
 			offset += len(v.data)
 			continue
 		}
-		step, same := min(alignment-offset%alignment, len(rest)), 0
-		if rest[0] == 0x00 || rest[0] == 0xff {
-			same = leading(rest[:step], rest[0])
-		}
-		if same < step {
-			return nil, fmt.Errorf("the bytes at %#x belong to no firmware volume", offset+same)
+		step := min(alignment-offset%alignment, len(rest))
+		if blank := max(leading(rest[:step], 0x00), leading(rest[:step], 0xff)); blank < step {
+			return nil, fmt.Errorf("the bytes at %#x belong to no firmware volume", offset+blank)
 		}
 		offset += step
 	}
@@ -84,59 +96,44 @@ func parseVolumes(image []byte, depth int) ([]volume, error) {
 	return volumes, nil
 }
 
-// leading counts the first bytes that have the value.
-func leading(data []byte, value byte) int {
-	for i, b := range data {
-		if b != value {
-			return i
-		}
-	}
-	return len(data)
-}
-
 // parseVolume reads the volume that data begins with.
-func parseVolume(data []byte, depth int) (volume, error) {
+func parseVolume(data []byte, depth int) (v volume, err error) {
 	le := binary.LittleEndian
 	length, header, extended := le.Uint64(data[32:]), int(le.Uint16(data[48:])), int(le.Uint16(data[52:]))
 	switch {
 	case length > uint64(len(data)):
-		return volume{}, fmt.Errorf("it has %d bytes by its header, but the image has %d from there", length, len(data))
+		return v, fmt.Errorf("it has %d bytes by its header, but the image has %d from there", length, len(data))
 	case header < 56 || uint64(header) > length:
-		return volume{}, fmt.Errorf("its header has a length of %d in a volume of %d bytes", header, length)
-	case sum16(data[:header]) != 0:
-		return volume{}, fmt.Errorf("the checksum of its header is wrong: the sum is %#04x", sum16(data[:header]))
+		return v, fmt.Errorf("its header has a length of %d in a volume of %d bytes", header, length)
 	}
-	v := volume{fileSystem: guid(data[16:]), data: data[:length], header: header}
+	var sum uint16
+	for at := 0; at+1 < header; at += 2 {
+		sum += le.Uint16(data[at:])
+	}
+	if sum != 0 {
+		return v, fmt.Errorf("the checksum of its header is wrong: the sum is %#04x", sum)
+	}
+	v = volume{fileSystem: guid(data[16:]), data: data[:length], header: header}
 	if extended != 0 {
 		const size = 20
 		if extended < header || extended+size > len(v.data) {
-			return volume{}, fmt.Errorf("its extended header is at %#x, outside of it", extended)
+			return v, fmt.Errorf("its extended header is at %#x, outside of it", extended)
 		}
 		more := uint64(le.Uint32(data[extended+16:]))
 		if more < size || uint64(extended)+more > length {
-			return volume{}, fmt.Errorf("its extended header has %d bytes at %#x of %#x", more, extended, length)
+			return v, fmt.Errorf("its extended header has %d bytes at %#x of %#x", more, extended, length)
 		}
 		v.header = extended + int(more)
 	}
-	var err error
 	if v.fileSystem == fileSystem2 {
 		v.files, err = parseFiles(v.data, v.header, depth)
 	}
 	return v, err
 }
 
-// sum16 adds up 16-bit words.
-func sum16(data []byte) (sum uint16) {
-	for ; len(data) >= 2; data = data[2:] {
-		sum += binary.LittleEndian.Uint16(data)
-	}
-	return sum
-}
-
 // parseFiles reads the files of a volume from an offset on.
-func parseFiles(data []byte, offset, depth int) ([]file, error) {
+func parseFiles(data []byte, offset, depth int) (files []file, err error) {
 	const header, raw, filler = 24, 0x01, 0xf0
-	var files []file
 	for {
 		offset = (offset + 7) &^ 7
 		if offset >= len(data) || leading(data[offset:], 0xff) == len(data)-offset {
@@ -150,61 +147,52 @@ func parseFiles(data []byte, offset, depth int) ([]file, error) {
 		if size < header || size > len(rest) {
 			return nil, fmt.Errorf("reading the file at %#x: it has %d bytes by its header, but the volume has %d from there", offset, size, len(rest))
 		}
-		f := file{name: guid(rest), size: size}
-		offset += size
-		if kind == filler {
-			continue
+		f := file{guid(rest), rest[:size]}
+		if kind != filler {
+			files = append(files, f)
 		}
-		var nested []file
-		if kind != raw {
-			var err error
-			if f.sections, nested, err = parseSections(rest[header:size], depth); err != nil {
+		if kind != filler && kind != raw {
+			nested, err := parseSections(f.data[header:], depth)
+			if err != nil {
 				return nil, fmt.Errorf("unpacking the file %s: %w", f.name, err)
 			}
+			files = append(files, nested...)
 		}
-		files = append(append(files, f), nested...)
+		offset += size
 	}
 }
 
-// parseSections reads the sections of a file, and the files of the volumes in them.
-func parseSections(data []byte, depth int) (contents [][]byte, nested []file, err error) {
+// parseSections reads the files of the volumes in the sections of a file.
+func parseSections(data []byte, depth int) (files []file, err error) {
 	const guided, volumeImage, extended = 0x02, 0x17, 0xffffff
-	for offset := 0; offset < len(data); offset = (offset + 3) &^ 3 {
+	for offset, n := 0, 1; offset < len(data); n++ {
 		rest := data[offset:]
 		if len(rest) < 4 {
-			return nil, nil, fmt.Errorf("%d bytes are left after its section %d", len(rest), len(contents))
+			return nil, fmt.Errorf("%d bytes are left after its section %d", len(rest), n-1)
 		}
 		header, size := 4, uint24(rest)
 		if size == extended && len(rest) >= 8 {
 			header, size = 8, int(binary.LittleEndian.Uint32(rest[4:]))
 		}
 		if size < header || size > len(rest) {
-			return nil, nil, fmt.Errorf("its section %d has %d bytes by its header, but %d are left", len(contents)+1, size, len(rest))
+			return nil, fmt.Errorf("its section %d has %d bytes by its header, but %d are left", n, size, len(rest))
 		}
-		content := rest[header:size]
-		var files []file
+		var nested []file
 		switch rest[3] {
 		case volumeImage:
 			var volumes []volume
-			volumes, err = parseVolumes(content, depth+1)
-			files = filesOf(volumes)
+			volumes, err = parseVolumes(rest[header:size], depth+1)
+			nested = filesOf(volumes)
 		case guided:
-			files, err = unwrap(content, header, depth)
+			nested, err = unwrap(rest[header:size], header, depth)
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		contents, nested = append(contents, content), append(nested, files...)
-		offset += size
+		files = append(files, nested...)
+		offset = (offset + size + 3) &^ 3
 	}
-	return contents, nested, nil
-}
-
-func filesOf(volumes []volume) (files []file) {
-	for _, v := range volumes {
-		files = append(files, v.files...)
-	}
-	return files
+	return files, nil
 }
 
 // unwrap returns the files in a section that is wrapped; only LZMA is unpacked.
@@ -230,11 +218,8 @@ func unwrap(content []byte, header, depth int) ([]file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unpacking LZMA: %w", err)
 	}
-	_, nested, err := parseSections(unpacked, depth+1)
-	return nested, err
+	return parseSections(unpacked, depth+1)
 }
-
-func uint24(data []byte) int { return int(data[0]) | int(data[1])<<8 | int(data[2])<<16 }
 
 // emptyStore checks that a volume has a formatted, healthy and empty store of
 // variables, as a new machine does, and returns its size in bytes.

@@ -45,13 +45,13 @@ func TestParseVolumes(t *testing.T) {
 	if files.offset != 8192 || len(files.data) != 8192 || len(files.files) != 3 {
 		t.Fatalf("the volume is %+v", files)
 	}
-	if f := files.files[0]; f.name != name || len(f.sections) != 2 || string(f.sections[0]) != "ui" {
+	if f := files.files[0]; f.name != name || !bytes.Contains(f.data, []byte("\x06\x00\x00\x15ui")) {
 		t.Errorf("the first file is %+v", f)
 	}
-	if f := files.files[2]; f.name != inner || f.sections != nil {
+	if f := files.files[2]; f.name != inner || string(f.data[24:]) != "raw, no sections" {
 		t.Errorf("the file at the top is %+v", f)
 	}
-	if f := files.files[1]; f.name != inner || len(f.sections) != 1 {
+	if f := files.files[1]; f.name != inner || string(f.data[24:]) != "\x08\x00\x00\x10code" {
 		t.Errorf("the file of the volume in it is %+v", f)
 	}
 }
