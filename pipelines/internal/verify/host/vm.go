@@ -135,11 +135,11 @@ func (t *tailBuffer) Write(p []byte) (int, error) {
 // VhostVsock is the device file of the host without which QEMU has no vsock.
 const VhostVsock = "/dev/vhost-vsock"
 
-// HasVsock says whether the machine can give a guest a vsock device.
-func HasVsock() bool {
-	file, err := os.OpenFile(VhostVsock, os.O_RDWR, 0)
+// Usable returns why this process cannot use a device file, nil if it can.
+func Usable(device string) error {
+	file, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
-		return false
+		return err
 	}
-	return file.Close() == nil
+	return file.Close()
 }

@@ -81,7 +81,7 @@ func (g *guest) prepare(ctx context.Context, h host.Host) (host.Guest, error) {
 	if g.diskSum, _, err = digest.Hash(ctx, g.disk); err != nil {
 		return host.Guest{}, err
 	}
-	if host.HasVsock() {
+	if host.Usable(host.VhostVsock) == nil {
 		// Any address but the first three. Another guest of the machine may have
 		// it, which QEMU reports.
 		const base, span = 1 << 16, 1 << 20

@@ -14,7 +14,7 @@ import (
 const family = "../../../../assets/qemu"
 
 func TestParseDevices(t *testing.T) {
-	const list = `# A comment.
+	const text = `# A comment.
 Q35        machine:q35
 VIRTIO_BLK virtio-blk-pci # and another
 
@@ -22,13 +22,13 @@ VIRTIO_PCI
 SEV        object:sev-guest object:sev-snp-guest
 -          object:iothread pc-dimm
 `
-	got, err := parseDevices("x.list", []byte(list))
-	want := devices{
-		devices:  []string{"virtio-blk-pci", "pc-dimm"},
-		objects:  []string{"sev-guest", "sev-snp-guest", "iothread"},
-		machines: []string{"q35"},
+	got, err := parseDevices("x.list", []byte(text))
+	want := list{
+		"-device":  {"virtio-blk-pci", "pc-dimm"},
+		"-object":  {"sev-guest", "sev-snp-guest", "iothread"},
+		"-machine": {"q35"},
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(devices{}, firmware{}, offer{})); err != nil || diff != "" {
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
 }
@@ -51,8 +51,8 @@ func TestParseDevicesErrors(t *testing.T) {
 
 func TestParseFirmware(t *testing.T) {
 	got, err := parseFirmware("x.list", []byte("# BIOS\nbios.bin /usr/share/bios.bin\npvh.bin source:pc-bios/optionrom\n"))
-	want := []firmware{{name: "bios.bin", from: "/usr/share/bios.bin"}, {name: "pvh.bin", from: "source:pc-bios/optionrom"}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(devices{}, firmware{}, offer{})); err != nil || diff != "" {
+	want := []string{"bios.bin", "pvh.bin"}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	for _, list := range []string{"bios.bin", "a b c", "../x /x", "a /x\na /y"} {
@@ -79,7 +79,7 @@ func TestLists(t *testing.T) {
 			bus = "ccw"
 		}
 		for _, name := range []string{"virtio-blk", "virtio-scsi", "virtio-net", "virtio-serial", "virtio-rng", "virtio-balloon", "virtio-9p", "vhost-user-fs", "vhost-vsock"} {
-			if !slices.Contains(devices.devices, name+"-"+bus) {
+			if !slices.Contains(devices["-device"], name+"-"+bus) {
 				t.Errorf("%s: no %s-%s", arch, name, bus)
 			}
 		}
@@ -122,29 +122,29 @@ name "qubit"
 	}
 	got := unasked(offers, []string{"pci-bridge", "virtio-net-pci"})
 	want := []offer{{name: "e1000", kind: "Network"}, {name: "ramfb", kind: "Display"}, {name: "qubit", kind: "Quantum"}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(devices{}, firmware{}, offer{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(offer{})); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestArgs(t *testing.T) {
-	all := trialsOf(devices{
-		devices: []string{"new-thing", "xio3130-downstream", "scsi-hd", "virtio-scsi-ccw", "pxb-pcie", "vfio-ccw"},
-		objects: []string{"iothread"},
-	})
+	m := machine{
+		objects: trialsOf([]string{"iothread"}, true),
+		devices: trialsOf([]string{"new-thing", "xio3130-downstream", "scsi-hd", "virtio-scsi-ccw", "pxb-pcie", "vfio-ccw"}, false),
+	}
 	var names []string
-	for _, trial := range all {
+	for _, trial := range m.devices {
 		names = append(names, trial.name)
 	}
-	want := []string{"iothread", "xio3130-downstream", "virtio-scsi-ccw", "scsi-hd", "vfio-ccw", "new-thing", "pxb-pcie"}
+	want := []string{"xio3130-downstream", "virtio-scsi-ccw", "scsi-hd", "vfio-ccw", "new-thing", "pxb-pcie"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}
-	if all[4].hardware == "" {
+	if m.devices[3].lacking() == "" {
 		t.Error("vfio-ccw takes nothing of the host")
 	}
 	s := setting{machine: "s390-ccw-virtio", accelerator: "qtest", dir: "/a,b"}
-	got := strings.Join(s.arguments(all), " ")
+	got := strings.Join(s.arguments(m), " ")
 	for _, part := range []string{
 		"-accel qtest ", "-machine s390-ccw-virtio,memory-backend=ram ", "-object iothread,id=iothread ",
 		"-device virtio-scsi-ccw,id=virtio-scsi-ccw,iothread=/objects/iothread ",
@@ -154,7 +154,7 @@ func TestArgs(t *testing.T) {
 			t.Errorf("no %q in %s", part, got)
 		}
 	}
-	nvdimm := trialsOf(devices{devices: []string{"nvdimm"}})
+	nvdimm := machine{devices: trialsOf([]string{"nvdimm"}, false)}
 	s.machine, s.accelerator = "q35", "kvm"
 	got = strings.Join(s.arguments(nvdimm), " ")
 	for _, part := range []string{"mem-path=/a,,b/image", "-machine q35,memory-backend=ram,nvdimm=on", "-accel kvm,kernel-irqchip=split"} {

@@ -6,11 +6,9 @@ package qemu
 import (
 	"context"
 	"debug/elf"
-	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
-	"syscall"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -20,8 +18,9 @@ import (
 // Emulator is a QEMU of the tree.
 type Emulator struct {
 	arch, version, suffix string
-	devices               devices
-	firmware              []firmware
+	required              list
+	// firmware are names of files.
+	firmware []string
 }
 
 // New reads the lists of an emulator, devices/ARCH.list and firmware/ARCH.list in
@@ -38,7 +37,7 @@ func New(tree fs.FS, folder, arch, version, suffix string) (Emulator, error) {
 	if err != nil {
 		return e, fmt.Errorf("the list of devices: %w", err)
 	}
-	if e.devices, err = parseDevices(path, data); err != nil {
+	if e.required, err = parseDevices(path, data); err != nil {
 		return e, err
 	}
 	path = folder + "/firmware/" + arch + ".list"
@@ -64,8 +63,8 @@ func (e Emulator) folder() string { return "opt/kata/share/kata-qemu" + e.suffix
 // Layout has the program and the firmware of the list.
 func (e Emulator) Layout() tarball.Layout {
 	files := map[string]tarball.File{e.program(): {Mode: 0o755}}
-	for _, f := range e.firmware {
-		files[e.folder()+"/"+f.name] = tarball.File{Mode: 0o644}
+	for _, name := range e.firmware {
+		files[e.folder()+"/"+name] = tarball.File{Mode: 0o644}
 	}
 	return tarball.Layout{Files: files, Limit: 1 << 30, What: "a file of QEMU"}
 }
@@ -73,9 +72,9 @@ func (e Emulator) Layout() tarball.Layout {
 // Checks are those of the files and of the program, and one for each machine.
 func (e Emulator) Checks() []string {
 	names := append([]string{"members", "firmware", "program"}, programChecks...)
-	rounds, _ := rounds(e.devices)
-	for i := range rounds {
-		names = append(names, e.machineName(rounds, i))
+	machines, _ := e.machines()
+	for _, m := range machines {
+		names = append(names, m.name)
 	}
 	return append(names, "devices of the host")
 }
@@ -92,9 +91,9 @@ func (e Emulator) Check(ctx context.Context, r *report.Report, t *tarball.Tarbal
 	if err != nil {
 		return err
 	}
-	x := &run{Emulator: e, r: r, t: t, h: h}
+	x := &run{e, r, t, h}
 	if file == nil {
-		x.skip("there is no program for %s to run", x.arch)
+		x.skip("there is no program for " + x.arch + " to run")
 		return nil
 	}
 	problems, saw := inspect(file)
@@ -130,44 +129,6 @@ func inspect(file *elf.File) (problems []string, saw string) {
 		fmt.Sprintf("%s, static and stripped, no interpreter and no libraries, %s", file.Machine, kind)
 }
 
-// run is an emulator that was unpacked, on a machine that may run it.
-type run struct {
-	Emulator
-	r *report.Report
-	t *tarball.Tarball
-	h host.Host
-}
-
-// programChecks run the program; "machines" is for all of them where it does not run.
-var programChecks = []string{"version", "devices", "unasked devices", "firmware folder", "machines"}
-
-// skip reports the checks that run the program as skipped.
-func (x *run) skip(format string, args ...any) {
-	for _, name := range programChecks {
-		x.r.Skip(name, format, args...)
-	}
-}
-
-// check runs the program: it prints its devices, and makes machines.
-func (x *run) check(ctx context.Context) error {
-	version, err := x.print(ctx, "--version")
-	if errors.Is(err, syscall.ENOEXEC) {
-		x.skip("this machine does not run programs for %s", x.arch)
-		return nil
-	}
-	if x.failed(ctx, "version", err) {
-		return context.Cause(ctx)
-	}
-	x.checkVersion(version)
-	if err := x.checkNames(ctx); err != nil {
-		return err
-	}
-	if err := x.checkFolder(ctx); err != nil {
-		return err
-	}
-	return x.checkMachines(ctx)
-}
-
 // checkFirmware checks firmware whose format says whether it is complete.
 func (e Emulator) checkFirmware(r *report.Report, t *tarball.Tarball) error {
 	if len(e.firmware) == 0 {
@@ -175,20 +136,20 @@ func (e Emulator) checkFirmware(r *report.Report, t *tarball.Tarball) error {
 		return nil
 	}
 	var problems, seen []string
-	for _, firmware := range e.firmware {
-		data, err := t.Read(e.folder() + "/" + firmware.name)
+	for _, name := range e.firmware {
+		data, err := t.Read(e.folder() + "/" + name)
 		if err != nil {
 			return err
 		}
 		if data == nil {
-			problems = append(problems, firmware.name+" is not in the tarball")
+			problems = append(problems, name+" is not in the tarball")
 			continue
 		}
 		format, why := firmwareFormat(data)
 		if why != "" {
-			problems = append(problems, firmware.name+": "+why)
+			problems = append(problems, name+": "+why)
 		}
-		seen = append(seen, firmware.name+": "+format)
+		seen = append(seen, name+": "+format)
 	}
 	r.Judge("firmware", problems, "%s", strings.Join(seen, "\n"))
 	return nil

@@ -64,8 +64,8 @@ func unpacked(t *testing.T, arch string, program []byte) *run {
 	t.Helper()
 	x := &run{
 		Emulator: Emulator{
-			arch: arch, version: "v10.2.2", firmware: []firmware{{name: "bios-256k.bin"}},
-			devices: devices{devices: []string{"virtio-net-pci", "pvpanic", "vfio-pci"}, objects: []string{"iothread"}, machines: []string{"q35"}},
+			arch: arch, version: "v10.2.2", firmware: []string{"bios-256k.bin"},
+			required: list{"-device": {"virtio-net-pci", "pvpanic", "vfio-pci"}, "-object": {"iothread"}, "-machine": {"q35"}},
 		},
 		r: &report.Report{}, t: &tarball.Tarball{Dir: t.TempDir()}, h: host.Host{Timeout: 20 * time.Second},
 	}
@@ -139,7 +139,7 @@ tcg"`, "failed devices: -accel tcg: only KVM"},
 func TestEmulationHang(t *testing.T) {
 	x := unpacked(t, "x86_64", []byte("#!/bin/sh\nexec sleep 60\n"))
 	x.h.Timeout = 100 * time.Millisecond
-	_, err := x.try(t.Context(), setting{machine: "q35", dir: x.t.Dir}, nil)
+	_, err := x.try(t.Context(), setting{machine: "q35", dir: x.t.Dir}, machine{})
 	if err == nil || !strings.Contains(err.Error(), "QEMU took longer than 100ms") {
 		t.Errorf("got %v", err)
 	}
@@ -214,7 +214,7 @@ func TestProgram(t *testing.T) {
 		"script":           {[]byte("#!/bin/sh\n"), "failed program: it is not an ELF file"},
 	} {
 		t.Run(title, func(t *testing.T) {
-			e := Emulator{arch: "x86_64", devices: devices{machines: []string{"q35"}}}
+			e := Emulator{arch: "x86_64", required: list{"-machine": {"q35"}}}
 			files := verifytest.Tree{e.program(): string(test.file)}
 			r := verifytest.Run(t, e, verify.Artifact{Tarball: files.Pack(t, e.program())}, host.Host{Timeout: time.Second})
 			if got := verdicts(r); !strings.Contains(got, test.want) {

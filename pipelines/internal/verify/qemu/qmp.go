@@ -1,91 +1,97 @@
 package qemu
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
+	"slices"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
-// client speaks with a QEMU over its machine protocol: lines of JSON. Each command
-// gets one answer, with events in between. The three commands that checks need do
-// not justify a library.
-type client struct {
-	to   io.Writer
-	from *json.Decoder
+// query is a command of QEMU's machine protocol, QMP: lines of JSON.
+type query struct {
+	Execute   string            `json:"execute"`
+	Arguments map[string]string `json:"arguments,omitempty"`
 }
 
 // message is a line of QEMU: its greeting, an answer, an error or an event.
 type message struct {
-	Greeting *struct{}       `json:"QMP"`
-	Return   json.RawMessage `json:"return"`
-	Error    *refusal        `json:"error"`
-	Event    string          `json:"event"`
+	Greeting *struct{}              `json:"QMP"`
+	Return   json.RawMessage        `json:"return"`
+	Error    *struct{ Desc string } `json:"error"`
+	Event    string                 `json:"event"`
 }
 
-// refusal is QEMU's answer to a command that failed.
-type refusal struct {
-	Desc string `json:"desc"`
-}
-
-// Error returns QEMU's description.
-func (r *refusal) Error() string { return r.Desc }
-
-// connect reads QEMU's greeting and ends the negotiation. The end of the stream is
-// an io.EOF or io.ErrUnexpectedEOF: what QEMU printed says why.
-func connect(to io.Writer, from io.Reader) (*client, error) {
-	c := &client{to: to, from: json.NewDecoder(from)}
-	var hello message
-	if err := c.from.Decode(&hello); err != nil {
-		return nil, fmt.Errorf("waiting for QEMU's greeting: %w", err)
+// exchange runs a QEMU with QMP on its standard input and output, and returns its
+// answers. QEMU reads once its machine is made, and answers in order, so all queries
+// are sent at once, and "quit" after them.
+func exchange(ctx context.Context, cmd *exec.Cmd, queries []query) ([]message, error) {
+	var script, stdout, stderr bytes.Buffer
+	to := json.NewEncoder(&script)
+	queries = slices.Concat([]query{{Execute: "qmp_capabilities"}}, queries, []query{{Execute: "quit"}})
+	for _, q := range queries {
+		if err := to.Encode(q); err != nil {
+			return nil, err
+		}
 	}
-	if hello.Greeting == nil {
-		return nil, errors.New("no QMP: the first line is not a greeting")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	// It stays open: QEMU drops commands at the end of its input.
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
 	}
-	return c, c.do("qmp_capabilities", nil, nil)
-}
-
-// do runs a command and writes what it returns to result, which may be nil. A
-// command that QEMU refuses is a *refusal.
-func (c *client) do(name string, arguments map[string]string, result any) error {
-	line, err := json.Marshal(struct {
-		Execute   string            `json:"execute"`
-		Arguments map[string]string `json:"arguments,omitempty"`
-	}{name, arguments})
-	if err == nil {
-		_, err = c.to.Write(append(line, '\n'))
+	wait, err := host.Start(cmd)
+	if err != nil {
+		return nil, fmt.Errorf("starting QEMU: %w", err)
+	}
+	// A QEMU that ends before it reads says why.
+	_, _ = script.WriteTo(in)
+	err = wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("sending %s to QEMU: %w", name, err)
+		return nil, fmt.Errorf("QEMU: %w%s", err, host.Indented(stderr.String()))
 	}
-	for {
-		var answer message
-		if err := c.from.Decode(&answer); err != nil {
-			return fmt.Errorf("waiting for QEMU's answer to %s: %w", name, err)
-		}
-		switch {
-		case answer.Event != "":
-		case answer.Error != nil:
-			return fmt.Errorf("QEMU refuses %s: %w", name, answer.Error)
-		case result == nil:
-			return nil
-		default:
-			if err := json.Unmarshal(answer.Return, result); err != nil {
-				return fmt.Errorf("reading QEMU's answer to %s: %w", name, err)
-			}
-			return nil
-		}
+	answers, err := parseAnswers(&stdout, queries[:len(queries)-1])
+	if err != nil {
+		return nil, err
 	}
+	return answers[1:], nil
 }
 
-// realized says whether the device with an id is realized.
-func (c *client) realized(id string) (realized bool, err error) {
-	err = c.do("qom-get", map[string]string{"path": "/machine/peripheral/" + id, "property": "realized"}, &realized)
-	return realized, err
+// parseAnswers reads QEMU's greeting, and its answers to the queries with events in
+// between.
+func parseAnswers(from io.Reader, queries []query) (answers []message, err error) {
+	lines := json.NewDecoder(from)
+	var greeting message
+	if err := lines.Decode(&greeting); err != nil {
+		return nil, fmt.Errorf("waiting for QEMU's greeting: %w", err)
+	}
+	if greeting.Greeting == nil {
+		return nil, errors.New("no QMP: the first line is not a greeting")
+	}
+	for len(answers) < len(queries) {
+		var m message
+		if err := lines.Decode(&m); err != nil {
+			return nil, fmt.Errorf("waiting for QEMU's answer to %s: %w", queries[len(answers)].Execute, err)
+		}
+		if m.Event == "" {
+			answers = append(answers, m)
+		}
+	}
+	return answers, nil
 }
 
-// monitor runs a command of the human monitor, and returns what it prints.
-func (c *client) monitor(line string) (text string, err error) {
-	err = c.do("human-monitor-command", map[string]string{"command-line": line}, &text)
-	return text, err
+// into reads what a query returned. One that QEMU refused is an error.
+func (m message) into(result any) error {
+	if m.Error != nil {
+		return errors.New(m.Error.Desc)
+	}
+	return json.Unmarshal(m.Return, result)
 }

@@ -3,58 +3,74 @@ package qemu
 import (
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
 const greeting = `{"QMP": {"version": {"qemu": {"major": 10}}, "capabilities": []}}` + "\n"
 
-// dialogue speaks with a QEMU that says these lines, whatever it is asked.
-func dialogue(t *testing.T, lines ...string) (*client, *strings.Builder) {
-	t.Helper()
-	var asked strings.Builder
-	client, err := connect(&asked, strings.NewReader(greeting+`{"return": {}}`+"\n"+strings.Join(lines, "\n")))
+// A QEMU that writes what it is asked to a file, and answers.
+func TestExchange(t *testing.T) {
+	script := `while read -r line; do
+		echo "$line" >&3
+		case $line in *quit*) exit 0 ;; esac
+		echo '{"event": "RESUME", "timestamp": {}}'; echo '{"return": true}'
+	done 3>"$0"`
+	asked := t.TempDir() + "/asked"
+	cmd := command.New(t.Context(), "sh", "-c", "echo '"+strings.TrimSpace(greeting)+"'; "+script, asked)
+	queries := []query{{"qom-get", map[string]string{"path": "/machine/peripheral/disk", "property": "realized"}}}
+	answers, err := exchange(t.Context(), cmd, queries)
+	realized := false
+	if err != nil || len(answers) != 1 || answers[0].into(&realized) != nil || !realized {
+		t.Errorf("got %v, %v", answers, err)
+	}
+	want := `{"execute":"qmp_capabilities"}
+{"execute":"qom-get","arguments":{"path":"/machine/peripheral/disk","property":"realized"}}
+{"execute":"quit"}
+`
+	if got, err := os.ReadFile(asked); err != nil || cmp.Diff(want, string(got)) != "" {
+		t.Errorf("it was asked %s, %v", got, err)
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	const lines = greeting + `{"event": "RESUME", "timestamp": {}}
+{"return": true}
+{"return": false}
+{"error": {"class": "DeviceNotFound", "desc": "no such device"}}
+{"event": "STOP"}
+{"return": "addr=0 name=\"bios\"\r\n"}
+`
+	answers, err := parseAnswers(strings.NewReader(lines), make([]query, 4))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client, &asked
-}
-
-func TestRealized(t *testing.T) {
-	client, asked := dialogue(t, `{"event": "RESUME", "timestamp": {}}`, `{"return": true}`, `{"return": false}`)
-	for _, want := range []bool{true, false} {
-		if got, err := client.realized("disk"); got != want || err != nil {
+	for i, want := range []bool{true, false} {
+		got := !want
+		if err := answers[i].into(&got); err != nil || got != want {
 			t.Errorf("got %v, %v", got, err)
 		}
 	}
-	if want := `{"execute":"qom-get","arguments":{"path":"/machine/peripheral/disk","property":"realized"}}`; !strings.Contains(asked.String(), want) {
-		t.Errorf("it was asked %s", asked)
-	}
-}
-
-func TestRefused(t *testing.T) {
-	client, _ := dialogue(t, `{"error": {"class": "DeviceNotFound", "desc": "no such device"}}`)
-	_, err := client.realized("disk")
-	var refused *refusal
-	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "no such device") {
+	text := ""
+	if err := answers[2].into(&text); err == nil || !strings.Contains(err.Error(), "no such device") {
 		t.Errorf("got %v", err)
 	}
-}
-
-func TestMonitor(t *testing.T) {
-	client, _ := dialogue(t, `{"return": "addr=0 name=\"bios\"\r\n"}`)
-	if got, err := client.monitor("info roms"); err != nil || !strings.Contains(got, `name="bios"`) {
-		t.Errorf("got %q, %v", got, err)
+	if err := answers[3].into(&text); err != nil || !strings.Contains(text, `name="bios"`) {
+		t.Errorf("got %q, %v", text, err)
 	}
 }
 
 func TestEnd(t *testing.T) {
-	client, _ := dialogue(t)
-	if err := client.do("quit", nil, nil); !errors.Is(err, io.EOF) {
+	if _, err := parseAnswers(strings.NewReader(greeting), []query{{Execute: "info"}}); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "to info") {
 		t.Errorf("got %v", err)
 	}
 	for _, first := range []string{"", "{}", "qemu-system-x86_64: no"} {
-		if _, err := connect(io.Discard, strings.NewReader(first)); err == nil {
+		if _, err := parseAnswers(strings.NewReader(first), nil); err == nil {
 			t.Errorf("%q is a greeting", first)
 		}
 	}

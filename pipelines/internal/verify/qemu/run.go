@@ -3,31 +3,71 @@ package qemu
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
 
-// failed reports an error of a run under a name, unless it is the end of ctx.
-func (x *run) failed(ctx context.Context, name string, err error) bool {
-	if err != nil && ctx.Err() == nil {
-		x.r.Fail(name, "%v", err)
-	}
-	return err != nil
+// run is an emulator that was unpacked, on a machine that may run it.
+type run struct {
+	Emulator
+	r *report.Report
+	t *tarball.Tarball
+	h host.Host
 }
 
-// print returns what the emulator prints.
-func (x *run) print(ctx context.Context, args ...string) (string, error) {
-	timed, cancel := context.WithTimeout(ctx, x.h.Timeout)
-	defer cancel()
-	return host.Output(command.New(timed, x.t.Path(x.program()), args...))
+// programChecks run the program; "machines" is for all of them where it does not run.
+var programChecks = []string{"version", "devices", "unasked devices", "firmware folder", "machines"}
+
+// skip reports the checks that run the program as skipped.
+func (x *run) skip(why string) {
+	for _, name := range programChecks {
+		x.r.Skip(name, "%s", why)
+	}
+}
+
+// outputs are what checks read: the program's arguments, and the check that fails
+// where it does not print.
+var outputs = []struct{ args, check string }{
+	{"--version", "version"},
+	{"-device help", "devices"}, {"-object help", "devices"}, {"-machine help", "devices"}, {"-accel help", "devices"},
+	{"-L help", "firmware folder"},
+}
+
+// check runs the program: it prints what it has, and makes machines.
+func (x *run) check(ctx context.Context) error {
+	printed := map[string]string{}
+	for _, o := range outputs {
+		timed, cancel := context.WithTimeout(ctx, x.h.Timeout)
+		text, err := host.Output(command.New(timed, x.t.Path(x.program()), strings.Fields(o.args)...))
+		cancel()
+		switch {
+		case errors.Is(err, syscall.ENOEXEC):
+			x.skip("this machine does not run programs for " + x.arch)
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			x.r.Fail(o.check, "%v", err)
+			return nil
+		}
+		printed[o.args] = text
+	}
+	x.checkVersion(printed["--version"])
+	if err := x.checkNames(printed); err != nil {
+		return err
+	}
+	x.checkFolder(printed["-L help"])
+	return x.checkMachines(ctx)
 }
 
 var versionLine = regexp.MustCompile(`^QEMU emulator version (\S+) \((.*)\)`)
@@ -49,65 +89,38 @@ func (x *run) checkVersion(text string) {
 }
 
 // checkNames compares what the emulator has with its list.
-func (x *run) checkNames(ctx context.Context) error {
-	help := map[string]string{}
-	for _, option := range []string{"-device", "-object", "-machine", "-accel"} {
-		text, err := x.print(ctx, option, "help")
-		if x.failed(ctx, "devices", err) {
-			return context.Cause(ctx)
-		}
-		help[option] = text
-	}
-	offers := parseDeviceHelp(help["-device"])
+func (x *run) checkNames(printed map[string]string) error {
+	offers := parseDeviceHelp(printed["-device help"])
 	var devices []string
 	for _, offer := range offers {
 		devices = append(devices, offer.name)
 	}
-	accelerators := parseHelp(help["-accel"])
-	problems := missing("-device", x.devices.devices, devices)
-	objects := parseHelp(help["-object"])
 	hidden, err := x.hiddenObjects()
 	if err != nil {
 		return err
 	}
-	problems = append(problems, missing("-object", x.devices.objects, append(objects, hidden...))...)
-	problems = append(problems, missing("-machine", x.devices.machines, parseHelp(help["-machine"]))...)
-	problems = append(problems, missing("-accel", []string{"kvm"}, accelerators)...)
+	accelerators := parseHelp(printed["-accel help"])
+	problems := slices.Concat(
+		missing("-device", x.required["-device"], devices),
+		missing("-object", x.required["-object"], append(parseHelp(printed["-object help"]), hidden...)),
+		missing("-machine", x.required["-machine"], parseHelp(printed["-machine help"])),
+		missing("-accel", []string{"kvm"}, accelerators),
+	)
 	if slices.Contains(accelerators, "tcg") && x.arch != "aarch64" {
 		problems = append(problems, "-accel tcg: only KVM may run guests")
 	}
 	x.r.Judge("devices", problems, "%d devices, %d objects and %s of the list among %d devices; accelerators %s",
-		len(x.devices.devices), len(x.devices.objects), strings.Join(x.devices.machines, ", "), len(devices), strings.Join(accelerators, ", "))
+		len(x.required["-device"]), len(x.required["-object"]), strings.Join(x.required["-machine"], ", "), len(devices), strings.Join(accelerators, ", "))
 	problems = nil
-	for _, offer := range unasked(offers, x.devices.devices) {
+	for _, offer := range unasked(offers, x.required["-device"]) {
 		problems = append(problems, fmt.Sprintf("%s, among the %s devices, is not on the list", offer.name, strings.ToLower(offer.kind)))
 	}
 	x.r.Judge("unasked devices", problems, "no network, display, sound or USB device but those of the list")
 	return nil
 }
 
-// hiddenObjects returns the objects of the list that the program has, but does not
-// name on this machine.
-func (x *run) hiddenObjects() ([]string, error) {
-	var names []string
-	for _, trial := range trialsOf(x.devices) {
-		if !trial.hidden || lacking(trial) == "" {
-			continue
-		}
-		data, err := os.ReadFile(x.t.Path(x.program()))
-		if err != nil {
-			return nil, err
-		}
-		if bytes.Contains(data, []byte("\x00"+trial.name+"\x00")) {
-			names = append(names, trial.name)
-		}
-	}
-	return names, nil
-}
-
 // missing says which of the wanted names an option lacks.
-func missing(option string, wanted, found []string) []string {
-	var problems []string
+func missing(option string, wanted, found []string) (problems []string) {
 	for _, name := range wanted {
 		if !slices.Contains(found, name) {
 			problems = append(problems, fmt.Sprintf("%s %s is missing", option, name))
@@ -116,33 +129,30 @@ func missing(option string, wanted, found []string) []string {
 	return problems
 }
 
-// checkFolder checks that the program looks for firmware relative to itself,
-// wherever it was unpacked.
-func (x *run) checkFolder(ctx context.Context) error {
-	const name = "firmware folder"
-	text, err := x.print(ctx, "-L", "help")
-	if x.failed(ctx, name, err) {
-		return context.Cause(ctx)
+// hiddenObjects returns the objects of the list that the program has, but does not
+// name on this machine.
+func (x *run) hiddenObjects() (names []string, err error) {
+	program, err := os.ReadFile(x.t.Path(x.program()))
+	for _, t := range trialsOf(x.required["-object"], true) {
+		if t.hidden && t.lacking() != "" && bytes.Contains(program, []byte("\x00"+t.name+"\x00")) {
+			names = append(names, t.name)
+		}
 	}
-	folders := strings.Fields(text)
-	real, err := filepath.EvalSymlinks(x.t.Dir)
-	if err != nil {
-		return err
-	}
-	want := filepath.Join(real, x.folder())
-	if !slices.ContainsFunc(folders, func(folder string) bool { return sameFolder(folder, want) }) {
-		x.r.Fail(name, "it looks in %s: want %s, next to the program", strings.Join(folders, ", "), want)
-		return nil
-	}
-	x.r.Pass(name, "%s, from where the program is", strings.TrimPrefix(want, real+"/"))
-	return nil
+	return names, err
 }
 
-func sameFolder(a, b string) bool {
-	one, err := os.Stat(a)
-	if err != nil {
-		return false
+// checkFolder checks that the program looks for firmware relative to itself,
+// wherever it was unpacked.
+func (x *run) checkFolder(printed string) {
+	folders := strings.Fields(printed)
+	want := x.t.Path(x.folder())
+	ours, err := os.Stat(want)
+	if err == nil && slices.ContainsFunc(folders, func(folder string) bool {
+		found, err := os.Stat(folder)
+		return err == nil && os.SameFile(found, ours)
+	}) {
+		x.r.Pass("firmware folder", "%s, from where the program is", x.folder())
+		return
 	}
-	two, err := os.Stat(b)
-	return err == nil && os.SameFile(one, two)
+	x.r.Fail("firmware folder", "it looks in %s: want %s, next to the program", strings.Join(folders, ", "), want)
 }

@@ -16,16 +16,15 @@ type trial struct {
 	args []string
 	// properties are its own.
 	properties string
-	// needs is the file of the host that it needs, and hardware, if not "", is
-	// hardware of the host that no test has.
-	needs, hardware string
-	// hidden says that QEMU names it only on a host that has needs.
+	// needs is a device file of the host that it needs, or hardware that no test has.
+	needs string
+	// hidden says that QEMU names it only on a host that has what it needs.
 	hidden bool
 	// last puts it after everything else, and rank is its place in the order.
 	last bool
 	rank int
-	// round is the machine that it is tried in, from 0: some exclude others.
-	round int
+	// alone puts it into a machine of its own: it excludes another.
+	alone bool
 }
 
 // trials are in the order of the command line. Names are without bus. In arguments
@@ -43,7 +42,7 @@ var trials = []trial{
 	{name: "sev-snp-guest", object: true, properties: "cbitpos=51,reduced-phys-bits=1"},
 
 	{name: "intel-iommu"},
-	{name: "amd-iommu", round: 1},
+	{name: "amd-iommu", alone: true},
 	{name: "arm-smmuv3", properties: "primary-bus=pcie.0"},
 
 	{name: "pcie-root-port", properties: "chassis=1,slot=1"},
@@ -76,38 +75,47 @@ var trials = []trial{
 	// Devices that come after an expander, and name no bus, would be put on it.
 	{name: "pxb-pcie", properties: "bus_nr=128", last: true},
 
-	{name: "vfio-pci", hardware: "a PCI device that is bound to vfio-pci"},
-	{name: "vfio-ccw", hardware: "a subchannel that is bound to vfio_ccw"},
-	{name: "vfio-ap", hardware: "queues of crypto adapters that are bound to vfio_ap"},
-	{name: "s390-pv-guest", object: true, hardware: "a machine with protected virtualization"},
-	{name: "pef-guest", object: true, hardware: "a machine with an ultravisor"},
+	{name: "vfio-pci", needs: "a PCI device that is bound to vfio-pci"},
+	{name: "vfio-ccw", needs: "a subchannel that is bound to vfio_ccw"},
+	{name: "vfio-ap", needs: "queues of crypto adapters that are bound to vfio_ap"},
+	{name: "s390-pv-guest", object: true, needs: "a machine with protected virtualization"},
+	{name: "pef-guest", object: true, needs: "a machine with an ultravisor"},
 }
 
-// trialsOf returns the trials of everything on a list, in the order of the command
+// trialsOf returns the trials of devices or objects, in the order of the command
 // line. What has no trial of its own is tried without arguments, after the others.
-func trialsOf(required devices) (all []trial) {
-	for _, name := range required.objects {
-		all = append(all, find(name, true))
-	}
-	for _, name := range required.devices {
-		all = append(all, find(name, false))
+func trialsOf(names []string, object bool) (all []trial) {
+	for _, name := range names {
+		rank := slices.IndexFunc(trials, func(t trial) bool {
+			return t.object == object && (t.name == name || t.name == stem(name))
+		})
+		t := trial{object: object, rank: len(trials)}
+		if rank >= 0 {
+			t = trials[rank]
+			t.rank = rank
+		}
+		if t.last {
+			t.rank = len(trials) + 1
+		}
+		t.name = name
+		all = append(all, t)
 	}
 	slices.SortStableFunc(all, func(a, b trial) int { return a.rank - b.rank })
 	return all
 }
 
-// find returns the trial of a device or an object.
-func find(name string, object bool) trial {
-	for i, t := range trials {
-		if t.object == object && (t.name == name || t.name == stem(name)) {
-			t.name, t.rank = name, i
-			if t.last {
-				t.rank = len(trials) + 1
-			}
-			return t
-		}
+// lacking says what this host lacks for a trial.
+func (t trial) lacking() string {
+	switch {
+	case t.needs == "":
+		return ""
+	case !strings.HasPrefix(t.needs, "/"):
+		return "it needs " + t.needs
 	}
-	return trial{name: name, object: object, rank: len(trials)}
+	if err := host.Usable(t.needs); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // setting is the machine that trials are part of.
@@ -120,9 +128,9 @@ type setting struct {
 	kernel string
 }
 
-// arguments returns QEMU's arguments for a machine with these devices and objects.
-// It waits, confined like Kata's, with QMP on its standard input and output.
-func (s setting) arguments(all []trial) []string {
+// arguments returns QEMU's arguments for a machine that waits, confined like Kata's,
+// with QMP on its standard input and output.
+func (s setting) arguments(m machine) []string {
 	machine := s.machine + ",memory-backend=ram"
 	if s.machine == "q35" || s.machine == "virt" {
 		machine += ",nvdimm=on"
@@ -146,7 +154,7 @@ func (s setting) arguments(all []trial) []string {
 		bus = "ccw"
 	}
 	values := strings.NewReplacer("DIR", host.Comma(s.dir), "SOCKET", host.Comma(s.socket), "BUS", bus)
-	for _, t := range all {
+	for _, t := range slices.Concat(m.objects, m.devices) {
 		for _, arg := range t.args {
 			args = append(args, values.Replace(arg))
 		}

@@ -7,108 +7,78 @@ import (
 	"fmt"
 	"io"
 	"net"
+
+	"golang.org/x/sync/errgroup"
 )
 
-// The messages of vhost-user that need an answer.
-const (
-	getFeatures         = 1
-	getProtocolFeatures = 15
-	getQueues           = 17
-	getConfig           = 24
-)
+// getConfig is the vhost-user message for a device's configuration: its answer has
+// the same head, and a configuration of zeros as it came.
+const getConfig = 24
 
-// The answers: features of the device, virtio 1 and features of the protocol;
-// these, several queues and a configuration; and the number of queues.
-const (
-	features         = 1<<32 | 1<<30
-	protocolFeatures = 1<<0 | 1<<9
-	queues           = 16
-)
+// numbers are the answers to the other vhost-user messages that need one.
+var numbers = map[uint32]uint64{
+	1:  1<<32 | 1<<30, // GET_FEATURES: virtio 1, and features of the protocol.
+	15: 1<<0 | 1<<9,   // GET_PROTOCOL_FEATURES: several queues, and a configuration.
+	17: 16,            // GET_QUEUE_NUM.
+}
 
 // serveVhostUser answers what QEMU asks the process behind a vhost-user device while
 // it makes the device, until ctx ends. It serves no guest: its queues never start.
 func serveVhostUser(ctx context.Context, listener *net.UnixListener) error {
+	defer listener.Close()
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
-	defer listener.Close()
-	failed := make(chan error)
-	open := 0
-	var problems []error
+	var devices errgroup.Group
 	for {
 		conn, err := listener.AcceptUnix()
-		if err != nil {
-			if ctx.Err() == nil {
-				problems = append(problems, fmt.Errorf("waiting for QEMU on %s: %w", listener.Addr(), err))
-			}
-			break
+		if ctx.Err() != nil {
+			return devices.Wait()
 		}
-		open++
-		go func() { failed <- serveDevice(ctx, conn) }()
+		if err != nil {
+			return errors.Join(fmt.Errorf("waiting for QEMU on %s: %w", listener.Addr(), err), devices.Wait())
+		}
+		devices.Go(func() error { return serveDevice(ctx, conn) })
 	}
-	for range open {
-		problems = append(problems, <-failed)
-	}
-	return errors.Join(problems...)
 }
 
-// serveDevice answers one device.
+// header begins each message, in the host's byte order.
+type header struct{ Request, Flags, Size uint32 }
+
+// serveDevice answers one device. The kernel drops files that come with a message,
+// which this does not receive.
 func serveDevice(ctx context.Context, conn *net.UnixConn) error {
+	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	defer conn.Close()
 	for {
-		request, content, err := readMessage(conn)
+		const maxContent, version, isReply = 4096, 1, 1 << 2
+		var h header
+		err := binary.Read(conn, binary.NativeEndian, &h)
+		if err == nil && h.Size > maxContent {
+			err = fmt.Errorf("it has %d bytes: want %d at most", h.Size, maxContent)
+		}
+		content := make([]byte, min(h.Size, maxContent))
+		if err == nil {
+			_, err = io.ReadFull(conn, content)
+		}
 		if ctx.Err() != nil || errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("reading a vhost-user message: %w", err)
 		}
-		answer := answer(request, content)
-		if answer == nil {
+		number, known := numbers[h.Request]
+		if known {
+			content = binary.NativeEndian.AppendUint64(nil, number)
+		} else if h.Request != getConfig {
 			continue
 		}
-		const version, isReply = 1, 1 << 2
-		reply := binary.NativeEndian.AppendUint32(nil, request)
-		reply = binary.NativeEndian.AppendUint32(reply, version|isReply)
-		reply = binary.NativeEndian.AppendUint32(reply, uint32(len(answer)))
-		if _, err := conn.Write(append(reply, answer...)); err != nil && ctx.Err() == nil {
-			return fmt.Errorf("answering the vhost-user message %d: %w", request, err)
+		reply, err := binary.Append(nil, binary.NativeEndian, header{h.Request, version | isReply, uint32(len(content))})
+		if err == nil {
+			_, err = conn.Write(append(reply, content...))
+		}
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("answering the vhost-user message %d: %w", h.Request, err)
 		}
 	}
-}
-
-// answer returns the content of the answer to a message that needs one, else nil.
-func answer(request uint32, content []byte) []byte {
-	var number uint64
-	switch request {
-	case getFeatures:
-		number = features
-	case getProtocolFeatures:
-		number = protocolFeatures
-	case getQueues:
-		number = queues
-	case getConfig:
-		return content // The same head, and a configuration of zeros as it came.
-	default:
-		return nil
-	}
-	return binary.NativeEndian.AppendUint64(nil, number)
-}
-
-// readMessage reads a message: three 32-bit numbers in the host's byte order,
-// request, flags and size, and the content. The kernel drops files that come with it,
-// which this does not receive.
-func readMessage(conn *net.UnixConn) (request uint32, content []byte, err error) {
-	const maxContent = 4096
-	var header struct{ Request, Flags, Size uint32 }
-	if err := binary.Read(conn, binary.NativeEndian, &header); err != nil {
-		return 0, nil, err
-	}
-	if header.Size > maxContent {
-		return 0, nil, fmt.Errorf("it has %d bytes: want %d at most", header.Size, maxContent)
-	}
-	content = make([]byte, header.Size)
-	_, err = io.ReadFull(conn, content)
-	return header.Request, content, err
 }
