@@ -44,7 +44,7 @@ type Store interface {
 	List(ctx context.Context) ([]store.Artifact, error)
 	Latest(ctx context.Context, asset string, tags ...string) (store.Artifact, error)
 	HasSource(ctx context.Context, hash string) (bool, error)
-	Lock(ctx context.Context, ref store.Ref) (unlock func() error, err error)
+	Lock(ctx context.Context, ref store.Ref) (unlock func(), err error)
 	Put(ctx context.Context, put store.Put) (store.Artifact, error)
 	// Blob returns the path of a tarball where it is stored, Export copies it.
 	Blob(ctx context.Context, artifact store.Artifact, output string) (path string, err error)

@@ -61,16 +61,15 @@ func (b *run) keptBuilder(ctx context.Context, id, machine string) (image store.
 	if err := b.online(fmt.Sprintf("the builder %.12s", id)); err != nil {
 		return image, nothing, err
 	}
-	release, err := b.Builders.Lock(ctx, id)
-	if err != nil {
+	if unlock, err = b.Builders.Lock(ctx, id, machine); err != nil {
 		return image, nothing, err
 	}
 	// Another build may have made it while this one waited.
 	if image, err = b.findBuilder(ctx, id, machine); err != nil {
-		return image, nothing, errors.Join(err, release())
+		unlock()
+		return image, nothing, err
 	}
-	// Closing the file frees the lock, whatever the error.
-	return image, func() { _ = release() }, nil
+	return image, unlock, nil
 }
 
 // online refuses to make a builder offline.

@@ -22,7 +22,7 @@ func (x *execution) rebuild(ctx context.Context, n *node) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	defer unlock()
 	built, err := x.build(ctx, x.Rebuild, n)
 	if err != nil {
 		return err

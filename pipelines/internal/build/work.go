@@ -74,7 +74,7 @@ func (x *execution) obtain(ctx context.Context, n *node) (found store.Artifact, 
 	if err != nil {
 		return found, false, err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	defer unlock()
 	if n.lost == "" {
 		found, _, err = x.Store.Find(ctx, n.ref())
 		if err == nil || !store.IsNotFound(err) {

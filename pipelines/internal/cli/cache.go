@@ -211,7 +211,7 @@ func cacheVerifyCmd(a *app) *cobra.Command {
 			if ws.Store.Registry == nil {
 				return workspace.ErrNoRegistry
 			}
-			damage, err := ws.Store.Registry.VerifyAll(ctx, ws.Catalog.Names())
+			damage, err := ws.Store.Registry.Verify(ctx, ws.Catalog.Names(), ws.Store.Local)
 			return verdict(a.Stdout, "the registry", damage, err)
 		}),
 	}

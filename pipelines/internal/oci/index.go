@@ -220,7 +220,7 @@ func (l *Layout) candidate(ctx context.Context, d ocispec.Descriptor) (candidate
 	tag, err := l.Name(m)
 	for _, part := range m.Parts() {
 		if err == nil {
-			err = l.Present(part.MediaType, part)
+			err = l.Check(ctx, part.MediaType, part)
 		}
 	}
 	return candidate{tag: tag, descriptor: m.Descriptor()}, err

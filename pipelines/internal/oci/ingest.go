@@ -2,18 +2,15 @@ package oci
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
@@ -60,13 +57,13 @@ func (l *Layout) put(ctx context.Context, b Blob) error {
 		return fmt.Errorf("creating a blob of the store: %w", err)
 	}
 	defer pending.Discard()
-	hash := sha256.New()
-	size, err := files.Copy(ctx, io.MultiWriter(pending, hash), io.LimitReader(from, b.Size+1))
-	if err != nil {
-		return fmt.Errorf("writing a blob of %d bytes to the store: %w", b.Size, err)
+	verified := content.NewVerifyReader(from, b.Descriptor)
+	_, err = files.Copy(ctx, pending, verified)
+	if err == nil {
+		err = verified.Verify()
 	}
-	if sum := hex.EncodeToString(hash.Sum(nil)); size != b.Size || sum != b.Digest.Encoded() {
-		return fmt.Errorf("storing a blob: it has %d bytes and hashes to sha256:%s, want %d and %s", size, sum, b.Size, b.Digest)
+	if err != nil {
+		return fmt.Errorf("writing the blob %s of %d bytes to the store: %w", b.Digest, b.Size, err)
 	}
 	if err := errors.Join(pending.CommitUnsynced(), os.Rename(temporary, path)); err != nil {
 		return fmt.Errorf("finishing a blob of the store: %w", err)
@@ -120,10 +117,9 @@ func smallFirst(m Manifest) []ocispec.Descriptor {
 	return append(parts, m.Layers[:min(1, len(m.Layers))]...)
 }
 
-// receive downloads a blob, while other processes that want the same one wait.
-func (l *Layout) receive(ctx context.Context, from *Repository, d ocispec.Descriptor, subject string) (err error) {
-	waiting := files.Waiting{Report: l.Report, Subject: "store", Text: "waiting for another process that pulls " + filepath.Base(l.Root)}
-	unlock, err := files.Lock(ctx, l.blobLock(d.Digest.Encoded()), waiting)
+// receive downloads a blob that the layout lacks.
+func (l *Layout) receive(ctx context.Context, from *Repository, d ocispec.Descriptor, subject string) error {
+	unlock, err := l.lockBlob(ctx, d.Digest)
 	if err != nil {
 		return err
 	}
@@ -132,22 +128,52 @@ func (l *Layout) receive(ctx context.Context, from *Repository, d ocispec.Descri
 		return err
 	}
 	stage := from.client.stage(subject, "pull", d)
-	err = from.Download(ctx, d, l.Path(d.Digest), filepath.Join(l.Root, partialFolder, d.Digest.Encoded()), stage)
+	err = from.Download(ctx, d, l.Path(d.Digest), l.partial(d.Digest), stage)
 	stage.End(err, "pulled")
+	return err
+}
+
+// Examine downloads a blob, whether the layout has it or not, has do look at the file,
+// and removes that.
+func (l *Layout) Examine(ctx context.Context, from *Repository, d ocispec.Descriptor, subject string, do func(path string) error) error {
+	unlock, err := l.lockBlob(ctx, d.Digest)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	path := l.partial(d.Digest) + ".examined"
+	stage := from.client.stage(subject, "verify", d)
+	err = from.Download(ctx, d, path, l.partial(d.Digest), stage)
+	if err == nil {
+		err = errors.Join(do(path), os.Remove(path))
+	}
+	stage.End(err, "verified")
 	return err
 }
 
 // Drop removes an entry, and a blob of it that is damaged. Where another process
 // has put a whole one in its place, or another entry, those stay. The blob may be
-// the zero value.
+// the zero value. Who writes a blob holds one of the two locks.
 func (l *Layout) Drop(ctx context.Context, tag string, manifest digest.Digest, blob ocispec.Descriptor) error {
+	if blob.Digest != "" {
+		unlock, err := l.lockBlob(ctx, blob.Digest)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	unlock, err := l.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if whole, err := l.discard(ctx, blob); whole || err != nil {
-		return err
+	if blob.Digest != "" {
+		if whole, err := l.Holds(ctx, blob); whole || err != nil {
+			return err
+		}
+		if err := os.Remove(l.Path(blob.Digest)); ignoreMissing(err) != nil {
+			return fmt.Errorf("removing a damaged blob: %w", err)
+		}
 	}
 	index, err := l.lockedIndex(ctx)
 	if err != nil {
@@ -157,43 +183,6 @@ func (l *Layout) Drop(ctx context.Context, tag string, manifest digest.Digest, b
 		return nil
 	}
 	return l.writeIndex(set(index, tag, nil))
-}
-
-// discard removes a blob that is damaged. It is first renamed: one that a download
-// puts there at the same time is seen, and put back.
-func (l *Layout) discard(ctx context.Context, d ocispec.Descriptor) (whole bool, err error) {
-	if d.Digest == "" {
-		return false, nil
-	}
-	path := l.Path(d.Digest)
-	file, err := files.Open(path)
-	if err != nil {
-		return false, ignoreMissing(err)
-	}
-	defer file.Close()
-	read, err := file.Stat()
-	if err != nil {
-		return false, fmt.Errorf("examining a blob of the store: %w", err)
-	}
-	if sum, _, err := files.HashReader(ctx, file); err != nil || sum == d.Digest.Encoded() {
-		return err == nil, err
-	}
-	// There the next writer removes it, should this process be killed.
-	aside := filepath.Join(l.Root, ingestFolder, d.Digest.Encoded()+".damaged")
-	if err := os.MkdirAll(filepath.Dir(aside), 0o755); err != nil {
-		return false, fmt.Errorf("making a folder of the store: %w", err)
-	}
-	if err := os.Rename(path, aside); err != nil {
-		return false, ignoreMissing(err)
-	}
-	now, err := os.Lstat(aside)
-	if err == nil && !os.SameFile(read, now) {
-		whole = true
-		if err = os.Link(aside, path); errors.Is(err, fs.ErrExist) {
-			err = nil
-		}
-	}
-	return whole, errors.Join(err, os.Remove(aside))
 }
 
 // clean removes what killed writers left. The caller holds the lock.
@@ -220,9 +209,6 @@ func (l *Layout) clean() error {
 // cleanPartial removes a partial blob that no process has written to for long, unless
 // a process is about to resume it.
 func (l *Layout) cleanPartial(path string) error {
-	if info, err := os.Lstat(path); err != nil || time.Since(info.ModTime()) <= abandoned {
-		return err
-	}
 	unlock, err := files.TryLock(l.blobLock(filepath.Base(path)))
 	if errors.Is(err, files.ErrLocked) {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,18 +99,20 @@ func (l *Layout) Read(ctx context.Context, what string, d ocispec.Descriptor, li
 	if err := d.Digest.Validate(); err != nil {
 		return nil, Damaged("has a damaged %s: %v", what, err)
 	}
-	data, err := files.Read(l.Path(d.Digest), d.Size)
-	var irregular *files.IrregularError
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.As(err, &irregular):
+	file, err := files.Open(l.Path(d.Digest))
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*files.IrregularError)) {
 		return nil, Damaged("has lost its %s", what)
-	case err == nil && (int64(len(data)) != d.Size || digest.FromBytes(data) != d.Digest):
-		return nil, Damaged("has a damaged %s: %v", what, content.ErrMismatchedDigest)
-	case err != nil:
-		if size, sizeErr := l.size(d.Digest); sizeErr == nil && size > d.Size {
-			return nil, Damaged("has a damaged %s of %d bytes, want %d", what, size, d.Size)
-		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading a %s of the store: %w", what, err)
+	}
+	defer file.Close()
+	data, err := content.ReadAll(file, d)
+	if errors.As(err, new(*fs.PathError)) {
+		return nil, fmt.Errorf("reading a %s of the store: %w", what, err)
+	}
+	if err != nil {
+		return nil, Damaged("has a damaged %s: %v", what, err)
 	}
 	return data, nil
 }
@@ -126,8 +129,9 @@ func (l *Layout) size(d digest.Digest) (int64, error) {
 	return info.Size(), nil
 }
 
-// Present makes sure that a blob is there with its size. The error is *Damage.
-func (l *Layout) Present(what string, d ocispec.Descriptor) error {
+// Check makes sure that a blob is there with its size, and hashes one that is JSON. The
+// error is *Damage.
+func (l *Layout) Check(ctx context.Context, what string, d ocispec.Descriptor) error {
 	size, err := l.size(d.Digest)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -136,8 +140,10 @@ func (l *Layout) Present(what string, d ocispec.Descriptor) error {
 		return fmt.Errorf("looking for a blob of the store: %w", err)
 	case size != d.Size:
 		return Damaged("has a %s of %d bytes, want %d", what, size, d.Size)
+	case strings.HasSuffix(d.MediaType, "json"):
+		_, err = l.Read(ctx, what, d, MaxDocument)
 	}
-	return nil
+	return err
 }
 
 // Missing returns those of some blobs that the layout does not have.
@@ -153,6 +159,17 @@ func (l *Layout) Missing(blobs []ocispec.Descriptor) (missing []ocispec.Descript
 // lock keeps others from writing to the layout.
 func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
 	return files.Lock(ctx, filepath.Join(l.Locks, "layout"), files.Waiting{})
+}
+
+// partial is where a download of a blob is kept until it is whole.
+func (l *Layout) partial(d digest.Digest) string {
+	return filepath.Join(l.Root, partialFolder, d.Encoded())
+}
+
+// lockBlob keeps others from downloading a blob.
+func (l *Layout) lockBlob(ctx context.Context, d digest.Digest) (unlock func(), err error) {
+	waiting := files.Waiting{Report: l.Report, Subject: "store", Text: "waiting for another process that pulls " + filepath.Base(l.Root)}
+	return files.Lock(ctx, l.blobLock(d.Encoded()), waiting)
 }
 
 // blobLock is the lock of those who write to a partial blob. Some blobs share

@@ -12,9 +12,9 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// Verify reads every blob once, and returns the damage that it found, a line each.
-// It changes nothing.
-func (l *Layout) Verify(ctx context.Context) (lines []string, err error) {
+// Verify reads every blob once, and returns the manifests of the entries that are
+// whole, and the damage that it found, a line each. It changes nothing.
+func (l *Layout) Verify(ctx context.Context) (whole []Manifest, lines []string, err error) {
 	index, err := l.readIndex()
 	switch {
 	case IsDamage(err):
@@ -22,24 +22,27 @@ func (l *Layout) Verify(ctx context.Context) (lines []string, err error) {
 	case err != nil && l.lost(err):
 		lines = append(lines, ocispec.ImageIndexFile+" is missing")
 	case ignoreMissing(err) != nil:
-		return nil, err
+		return nil, nil, err
 	}
 	sizes, wrong, err := l.rehash(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	lines = append(lines, wrong...)
 	for _, d := range index.Manifests {
 		tag := d.Annotations[ocispec.AnnotationRefName]
-		what, err := l.verifyEntry(ctx, d, tag, sizes)
+		m, what, err := l.verifyEntry(ctx, d, tag, sizes)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if len(what) == 0 {
+			whole = append(whole, m)
 		}
 		for _, line := range what {
 			lines = append(lines, fmt.Sprintf("entry %s %s", tag, line))
 		}
 	}
-	return lines, nil
+	return whole, lines, nil
 }
 
 // rehash hashes all blobs: it returns the sizes of the good ones.
@@ -71,15 +74,15 @@ func (l *Layout) rehash(ctx context.Context) (sizes map[digest.Digest]int64, wro
 
 // verifyEntry examines one entry of the index, whose blobs were hashed before:
 // what it says reads on from the tag.
-func (l *Layout) verifyEntry(ctx context.Context, d ocispec.Descriptor, tag string, sizes map[digest.Digest]int64) (lines []string, err error) {
+func (l *Layout) verifyEntry(ctx context.Context, d ocispec.Descriptor, tag string, sizes map[digest.Digest]int64) (m Manifest, lines []string, err error) {
 	size, found := sizes[d.Digest]
 	switch {
 	case !found:
-		return []string{fmt.Sprintf("has no whole manifest %s", d.Digest)}, nil
+		return m, []string{fmt.Sprintf("has no whole manifest %s", d.Digest)}, nil
 	case size != d.Size:
-		return []string{fmt.Sprintf("has a manifest of %d bytes, want %d", size, d.Size)}, nil
+		return m, []string{fmt.Sprintf("has a manifest of %d bytes, want %d", size, d.Size)}, nil
 	}
-	m, err := l.manifest(ctx, d)
+	m, err = l.manifest(ctx, d)
 	if err == nil {
 		var name string
 		if name, err = l.Name(m); err == nil && name != tag {
@@ -87,10 +90,7 @@ func (l *Layout) verifyEntry(ctx context.Context, d ocispec.Descriptor, tag stri
 		}
 	}
 	if IsDamage(err) {
-		return []string{err.Error()}, nil
-	}
-	if err != nil {
-		return nil, err
+		return m, []string{err.Error()}, nil
 	}
 	for _, part := range m.Parts() {
 		if size, found := sizes[part.Digest]; !found {
@@ -99,5 +99,5 @@ func (l *Layout) verifyEntry(ctx context.Context, d ocispec.Descriptor, tag stri
 			lines = append(lines, fmt.Sprintf("has a part %s of %d bytes, want %d", part.Digest, size, part.Size))
 		}
 	}
-	return lines, nil
+	return m, lines, err
 }

@@ -32,6 +32,13 @@ type Image struct {
 // builderRef names a builder.
 type builderRef struct{ id, arch string }
 
+func (b builderRef) validate() error {
+	if !validKey.MatchString(b.id) {
+		return fmt.Errorf("builder %q: want a SHA-256 in hex", b.id)
+	}
+	return validateName("arch of a builder", b.arch)
+}
+
 func (b builderRef) place() (string, string) { return builderRepository, b.id + "-" + b.arch }
 func (b builderRef) local() string           { return b.id }
 
@@ -71,11 +78,8 @@ type Builders struct {
 
 // Lock keeps others from making the same builder, as Store.Lock does for
 // artifacts.
-func (b *Builders) Lock(ctx context.Context, id string) (unlock func() error, err error) {
-	if !validKey.MatchString(id) {
-		return nil, fmt.Errorf("builder %q: want a SHA-256 in hex", id)
-	}
-	return b.Local.lock(ctx, builderRef{id: id}, "waiting for another build that makes the same builder")
+func (b *Builders) Lock(ctx context.Context, id, arch string) (unlock func(), err error) {
+	return b.Local.lock(ctx, builderRef{id, arch}, "waiting for another build that makes the same builder")
 }
 
 // Get writes a builder to path as an OCI archive, an image layout in a tar: the
@@ -108,10 +112,11 @@ func (b *Builders) Get(ctx context.Context, id, arch, path string) (image Image,
 func (b *Builders) check(ctx context.Context, ref builderRef, m oci.Manifest) error {
 	l := b.Local.layout(builderRepository)
 	for _, part := range m.Parts() {
-		if whole, err := l.Holds(ctx, part); err != nil || whole {
-			if err != nil {
-				return err
-			}
+		whole, err := l.Holds(ctx, part)
+		if err != nil {
+			return err
+		}
+		if whole {
 			continue
 		}
 		l.Note(fmt.Sprintf("discarding the stored %s: its %s %s is damaged", ref, partName(part), part.Digest))

@@ -62,7 +62,7 @@ func TestDamagedTarball(t *testing.T) {
 			if err := os.WriteFile(out, []byte("earlier"), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if changed, err := s.Export(t.Context(), artifact, "", out); changed || !IsNotFound(err) {
+			if changed, err := (&Tiered{Local: s}).Export(t.Context(), artifact, "", out); changed || !IsNotFound(err) {
 				t.Errorf("Export: %t, %v; want a miss", changed, err)
 			}
 			n.want(t, append(notes, test.found)...)
@@ -78,7 +78,7 @@ func TestDamagedTarball(t *testing.T) {
 			wantMiss(t, s, p.Ref)
 			n.want(t, append(notes, test.found)...)
 			again := put(t, s, p)
-			if changed, err := s.Export(t.Context(), again, "", out); err != nil || !changed {
+			if changed, err := (&Tiered{Local: s}).Export(t.Context(), again, "", out); err != nil || !changed {
 				t.Errorf("Export after a new Put: %t, %v", changed, err)
 			}
 		})
@@ -94,8 +94,8 @@ func TestExportSparesARepair(t *testing.T) {
 	l := s.layout("qemu")
 	spoil(t, l, artifact.Digest, []byte("bad"))
 	put(t, s, p)
-	if err := s.forget(t.Context(), artifact, artifact.main(), "is bad"); !IsNotFound(err) {
-		t.Errorf("forget: %v, want a miss", err)
+	if err := l.Drop(t.Context(), p.Tag(), artifact.Manifest.Digest(), artifact.Manifest.Layers[0]); err != nil {
+		t.Error(err)
 	}
 	if _, err := s.Get(t.Context(), p.Ref); err != nil {
 		t.Errorf("the repaired artifact is gone: %v", err)
@@ -106,7 +106,7 @@ func TestDamagedParts(t *testing.T) {
 	s, n := open(t)
 	p := sample(t, "qemu", "x86_64", 1)
 	want := put(t, s, p)
-	for _, d := range []string{want.Manifest, "sha256:" + p.Key, digest.FromBytes(p.Record).String()} {
+	for _, d := range []string{want.Manifest.Digest().String(), "sha256:" + p.Key, digest.FromBytes(p.Record).String()} {
 		for _, data := range [][]byte{nil, {}, []byte("{}"), bytes.Repeat([]byte("{"), 5000)} {
 			spoil(t, s.layout("qemu"), d, data)
 			wantMiss(t, s, p.Ref)
@@ -155,7 +155,7 @@ func TestForeignManifest(t *testing.T) {
 	place(content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, ours), ours)
 	wantMiss(t, s, p.Ref)
 	entry := entryAt(t, l, other.Tag())
-	place(ocispec.Descriptor{MediaType: entry.MediaType, Digest: digest.Digest(artifact.Manifest), Size: entry.Size}, nil)
+	place(ocispec.Descriptor{MediaType: entry.MediaType, Digest: artifact.Manifest.Digest(), Size: entry.Size}, nil)
 	wantMiss(t, s, p.Ref)
 	n.want(t, "foreign manifest", "has 0 layers", "key "+other.Key)
 	put(t, s, p)
@@ -183,7 +183,7 @@ func TestDamagedIndex(t *testing.T) {
 			put(t, s, p)
 			put(t, s, other)
 			l := s.layout("qemu")
-			past := l.Path(digest.Digest(superseded.Manifest))
+			past := l.Path(superseded.Manifest.Digest())
 			if err := os.Chtimes(past, fixed, fixed); err != nil {
 				t.Fatal(err)
 			}

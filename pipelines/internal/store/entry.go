@@ -2,7 +2,10 @@ package store
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -10,8 +13,26 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// entry names what is kept: an artifact, a builder, or a source.
+// Media types of an artifact and its parts, and the annotations of a manifest: with
+// the digest of the config they make its tag, so that an index can be rebuilt.
+const (
+	artifactType = "application/vnd.kata-containers.asset.v1"
+	recipeType   = "application/vnd.kata-containers.asset.recipe.v1+json"
+	tarballType  = "application/vnd.kata-containers.asset.layer.v1.tar+zstd"
+	recordType   = "application/vnd.kata-containers.asset.record.v1+json"
+	outputType   = "application/vnd.kata-containers.asset.output.v1.tar+zstd"
+
+	assetAnnotation = "io.katacontainers.asset.name"
+	archAnnotation  = "io.katacontainers.asset.arch"
+	// outputAnnotation is on the layer of a secondary output: its name.
+	outputAnnotation = "io.katacontainers.asset.output"
+)
+
+// entry names what is kept: an artifact, a builder, a source, or a proof.
 type entry interface {
+	// validate refuses names that cannot be part of a path or a tag. It is called before
+	// any other method.
+	validate() error
 	// place returns the repository, and the tag there; local the tag in the layout.
 	place() (repository, tag string)
 	local() string
@@ -24,22 +45,16 @@ type entry interface {
 // entryOf returns what a repository keeps under a tag; ok is false for what is not
 // an entry.
 func entryOf(repository, tag string) (e entry, ok bool) {
+	first, arch, _ := strings.Cut(tag, "-")
 	switch repository {
 	case builderRepository:
-		id, arch, _ := strings.Cut(tag, "-")
-		return builderRef{id, arch}, validKey.MatchString(id) && validName.MatchString(arch)
+		e = builderRef{first, arch}
 	case sourceRepository:
-		hash, ok := sourceHash(tag)
-		return sourceRef(hash), ok
+		e = sourceOf(tag)
+	default:
+		e = Ref{Asset: repository, Arch: arch, Key: first}
 	}
-	return refOf(repository, tag)
-}
-
-// refOf returns the artifact of a tag.
-func refOf(asset, tag string) (Ref, bool) {
-	key, arch, _ := strings.Cut(tag, "-")
-	ref := Ref{Asset: asset, Arch: arch, Key: key}
-	return ref, ref.validate() == nil
+	return e, e.validate() == nil
 }
 
 // localTag returns the tag of a manifest in the layout of a name. The error is
@@ -50,37 +65,61 @@ func localTag(name string, m oci.Manifest) (string, error) {
 		return image.ID, err
 	}
 	if m.ArtifactType == proofType {
-		err := checkProof(m, "")
-		if err != nil {
+		if err := checkProof(m); err != nil {
 			return "", err
 		}
-		return tagOfProof(m.Subject.Digest, m.Digest()), nil
+		return proofRef{name, m.Digest(), m.Subject.Digest}.local(), nil
 	}
-	if err := checkManifest(m); err != nil {
-		return "", err
+	ref, err := refOf(m)
+	if err == nil && (ref.Asset != name || ref.validate() != nil) {
+		err = oci.Damaged("is of asset %q, arch %q, key %s", ref.Asset, ref.Arch, ref.Key)
 	}
-	artifact := artifactOf(m)
-	if artifact.Asset != name || artifact.validate() != nil {
-		return "", oci.Damaged("is of asset %q, arch %q, key %s", artifact.Asset, artifact.Arch, artifact.Key)
-	}
-	return artifact.Tag(), nil
+	return ref.Tag(), err
 }
 
-func (r Ref) place() (string, string) { return r.Asset, r.Tag() }
+// Ref names an artifact.
+type Ref struct {
+	Asset, Arch string
+	// Key is the SHA-256 of the canonical recipe, in hex.
+	Key string
+}
 
-func (r Ref) local() string { return r.Tag() }
+// Tag returns the artifact's tag in its layout or repository.
+func (r Ref) Tag() string { return r.Key + "-" + r.Arch }
+
+func (r Ref) place() (string, string) { return r.Asset, r.Tag() }
+func (r Ref) local() string           { return r.Tag() }
 
 // String names the artifact in messages.
 func (r Ref) String() string { return fmt.Sprintf("artifact %s of %s", r.Tag(), r.Asset) }
 
-func (r Ref) check(m oci.Manifest) error {
-	if err := checkManifest(m); err != nil {
-		return err
-	}
-	if a := artifactOf(m); a.Ref != r {
-		return oci.Damaged("is of asset %q, arch %q, key %s", a.Asset, a.Arch, a.Key)
+// Names become parts of paths, tags and repositories.
+var (
+	validName = regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`)
+	validKey  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+func validateName(what, name string) error {
+	if !validName.MatchString(name) {
+		return fmt.Errorf("%s %q: want lower-case letters, digits and single . _ - between them", what, name)
 	}
 	return nil
+}
+
+func (r Ref) validate() error {
+	err := cmp.Or(validateName("asset name", r.Asset), validateName("arch of "+r.Asset, r.Arch))
+	if err == nil && !validKey.MatchString(r.Key) {
+		err = fmt.Errorf("key %q of %s: want a SHA-256 in hex", r.Key, r.Asset)
+	}
+	return err
+}
+
+func (r Ref) check(m oci.Manifest) error {
+	found, err := refOf(m)
+	if err == nil && found != r {
+		err = oci.Damaged("is of asset %q, arch %q, key %s", found.Asset, found.Arch, found.Key)
+	}
+	return err
 }
 
 func (r Ref) compare(other Ref) int {
@@ -90,13 +129,63 @@ func (r Ref) compare(other Ref) int {
 // movingRef is what a moving tag points at: any artifact of the asset.
 type movingRef struct{ asset, tag string }
 
+func (t movingRef) validate() error         { return validateName("asset name", t.asset) }
 func (t movingRef) place() (string, string) { return t.asset, t.tag }
 func (t movingRef) local() string           { return t.tag }
 
 // String names the tag in messages.
 func (t movingRef) String() string { return fmt.Sprintf("tag %s of %s", t.tag, t.asset) }
 
-func (t movingRef) check(m oci.Manifest) error { return checkManifest(m) }
+func (t movingRef) check(m oci.Manifest) error {
+	ref, err := refOf(m)
+	if err == nil && ref.Asset != t.asset {
+		err = oci.Damaged("is of asset %q", ref.Asset)
+	}
+	return err
+}
+
+// refOf returns whose artifact a manifest is. The error is *oci.Damage where it is
+// none: the config is the recipe, and the layers are the tarball, the record, and
+// secondary tarballs in the order of their names.
+func refOf(m oci.Manifest) (Ref, error) {
+	if m.MediaType != ocispec.MediaTypeImageManifest || m.ArtifactType != artifactType {
+		return Ref{}, oci.Damaged("is a foreign manifest of type %q, artifactType %q", m.MediaType, m.ArtifactType)
+	}
+	if len(m.Layers) < 2 {
+		return Ref{}, oci.Damaged("has %d layers, want the tarball and the record", len(m.Layers))
+	}
+	last := ""
+	for i, part := range m.Parts() {
+		want := outputType
+		if i < 3 {
+			want = []string{recipeType, tarballType, recordType}[i]
+		} else if name := part.Annotations[outputAnnotation]; !validName.MatchString(name) || name <= last {
+			return Ref{}, oci.Damaged("has an output named %q after %q, want names in order", name, last)
+		} else {
+			last = name
+		}
+		if part.MediaType != want {
+			return Ref{}, oci.Damaged("has a part of type %q, want %q", part.MediaType, want)
+		}
+	}
+	return Ref{Asset: m.Annotations[assetAnnotation], Arch: m.Annotations[archAnnotation], Key: m.Config.Digest.Encoded()}, nil
+}
+
+// artifactOf returns what a checked manifest says: an artifact without its recipe.
+func artifactOf(ref Ref, m oci.Manifest) Artifact {
+	artifact := Artifact{Ref: ref, Digest: m.Layers[0].Digest.String(), Size: m.Layers[0].Size, Manifest: m}
+	for _, layer := range m.Layers[2:] {
+		artifact.Outputs = append(artifact.Outputs, Output{
+			Name: layer.Annotations[outputAnnotation], Digest: layer.Digest.String(), Size: layer.Size,
+		})
+	}
+	return artifact
+}
+
+// isTarball tells whether a part of an entry is a tarball of an artifact.
+func isTarball(part ocispec.Descriptor) bool {
+	return part.MediaType == tarballType || part.MediaType == outputType
+}
 
 // partName names a part of an entry in messages.
 func partName(part ocispec.Descriptor) string {
@@ -111,4 +200,26 @@ func partName(part ocispec.Descriptor) string {
 		return "config"
 	}
 	return "layer"
+}
+
+// Tags have at most 128 characters; what is shortened or changed ends in a part
+// of its hash, so that two names never share a tag by chance.
+const (
+	longestTag = 128
+	hashPart   = 8
+)
+
+var notInTags = regexp.MustCompile(`[^a-zA-Z0-9._-]+`)
+
+// MovingTag returns the tag <prefix>-<name>-<arch>, valid whatever the name: a
+// branch feature/x becomes latest-feature-x-<hash>-x86_64.
+func MovingTag(prefix, name, arch string) string {
+	clean := notInTags.ReplaceAllString(name, "-")
+	room := longestTag - len(prefix) - len(arch) - 2
+	if clean == name && clean != "" && len(clean) <= room {
+		return prefix + "-" + name + "-" + arch
+	}
+	sum := sha256.Sum256([]byte(name))
+	clean = strings.Trim(clean[:min(len(clean), room-hashPart-1)], "-")
+	return strings.TrimSuffix(prefix+"-"+clean, "-") + "-" + hex.EncodeToString(sum[:])[:hashPart] + "-" + arch
 }

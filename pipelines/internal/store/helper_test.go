@@ -125,3 +125,15 @@ func (c *counted) Read(p []byte) (int, error) {
 	c.counter.Read.Add(int64(n))
 	return n, err
 }
+
+// scratch is a store for what is read to be examined.
+func scratch(t testing.TB) *Store {
+	s, _ := open(t)
+	return s
+}
+
+// verified hashes and vets everything of an entry of a registry.
+func verified(t testing.TB, r *Registry, e entry) error {
+	t.Helper()
+	return r.verify(t.Context(), e, scratch(t))
+}

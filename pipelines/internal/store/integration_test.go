@@ -98,7 +98,7 @@ func TestDistributionDamage(t *testing.T) {
 				t.Errorf("Get: %v, want a miss", err)
 			}
 			n.want(t, " in the registry "+server.Host+"/kata/cache: it has")
-			if err := r.Verify(t.Context(), p.Ref); err == nil || IsNotFound(err) {
+			if err := verified(t, r, p.Ref); err == nil || IsNotFound(err) {
 				t.Errorf("Verify: %v, want the damage", err)
 			}
 			sound(t, s)
@@ -153,7 +153,7 @@ func TestReadOnlyStore(t *testing.T) {
 				}
 			}
 			n.want(t, "and the store is read-only: rebuilt for this run")
-			if changed, err := s.Export(t.Context(), want, "", filepath.Join(t.TempDir(), "out")); err != nil || !changed {
+			if changed, err := (&Tiered{Local: s}).Export(t.Context(), want, "", filepath.Join(t.TempDir(), "out")); err != nil || !changed {
 				t.Errorf("Export: %t, %v", changed, err)
 			}
 		})

@@ -195,9 +195,7 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other(); err != nil {
-		t.Error(err)
-	}
+	other()
 	time.AfterFunc(2*(50*time.Millisecond), func() { _ = cmd.Process.Kill() })
 	unlock, err := s.Lock(t.Context(), ref)
 	if err != nil {
@@ -208,7 +206,7 @@ func TestLock(t *testing.T) {
 	go func() {
 		second, err := s.Lock(t.Context(), ref)
 		if err == nil {
-			err = second()
+			second()
 		}
 		got <- err
 	}()
@@ -217,9 +215,7 @@ func TestLock(t *testing.T) {
 		t.Fatalf("two hold the lock in one process: %v", err)
 	case <-time.After(3 * (50 * time.Millisecond)):
 	}
-	if err := unlock(); err != nil {
-		t.Error(err)
-	}
+	unlock()
 	if err := <-got; err != nil {
 		t.Error(err)
 	}

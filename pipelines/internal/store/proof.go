@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,23 +20,46 @@ const (
 	proofType = "application/vnd.kata-containers.asset.proof.v1+json"
 	proofTag  = "proof-"
 	maxProof  = 4 << 20
-	// maxProofs is how many proofs of one artifact are read.
-	maxProofs = 64
+	// maxProofs is how many proofs of one artifact are read from a registry.
+	maxProofs = 256
 )
 
-// tagOfProof returns the tag of a proof in a layout.
-func tagOfProof(subject, proof digest.Digest) string {
-	return proofTag + subject.Encoded() + "-" + proof.Encoded()[:12]
+// proofRef names a proof by its digest.
+type proofRef struct {
+	asset          string
+	digest, proves digest.Digest
 }
 
-// checkProof makes sure that a manifest is that of a proof of a subject, or of any
-// where that is "". The error is *oci.Damage.
-func checkProof(m oci.Manifest, subject digest.Digest) error {
+func (p proofRef) validate() error {
+	if err := errors.Join(p.digest.Validate(), p.proves.Validate()); err != nil {
+		return fmt.Errorf("proof %q of %q: %w", p.digest, p.proves, err)
+	}
+	return validateName("asset name", p.asset)
+}
+
+func (p proofRef) place() (string, string) { return p.asset, p.digest.String() }
+func (p proofRef) local() string {
+	return proofTag + p.proves.Encoded() + "-" + p.digest.Encoded()[:12]
+}
+
+// String names the proof in messages.
+func (p proofRef) String() string { return fmt.Sprintf("proof %s of %s", p.digest, p.asset) }
+
+func (p proofRef) check(m oci.Manifest) error {
+	err := checkProof(m)
+	if err == nil && m.Subject.Digest != p.proves {
+		err = oci.Damaged("is a proof of %s", m.Subject.Digest)
+	}
+	return err
+}
+
+// checkProof makes sure that a manifest is that of a proof. The error is *oci.Damage.
+func checkProof(m oci.Manifest) error {
 	switch {
 	case m.ArtifactType != proofType || len(m.Layers) != 1 || m.Subject == nil || m.Subject.Digest.Validate() != nil:
 		return oci.Damaged("is not the manifest of a proof")
-	case subject != "" && m.Subject.Digest != subject:
-		return oci.Damaged("is a proof of %s", m.Subject.Digest)
+	case m.Layers[0].Size > maxProof:
+		return oci.Damaged("has %d bytes, more than %d", m.Layers[0].Size, maxProof)
 	}
 	return nil
 }
@@ -49,7 +71,7 @@ func (s *Store) PutProof(ctx context.Context, artifact Artifact, proof []byte) e
 		return fmt.Errorf("a proof of %s has %d bytes, want 1 to %d", artifact.Asset, len(proof), maxProof)
 	}
 	of, err := s.find(ctx, artifact.Ref)
-	if err == nil && of.Digest().String() != artifact.Manifest {
+	if err == nil && of.Digest() != artifact.Manifest.Digest() {
 		err = fmt.Errorf("%s in the local cache is another build: %w", artifact.Ref, ErrNotFound)
 	}
 	if err != nil {
@@ -67,62 +89,48 @@ func (s *Store) PutProof(ctx context.Context, artifact Artifact, proof []byte) e
 	if err != nil {
 		return err
 	}
-	return s.layout(artifact.Asset).Add(ctx, tagOfProof(subject.Digest, m.Digest()), m, []oci.Blob{empty, layer})
+	e := proofRef{artifact.Asset, m.Digest(), subject.Digest}
+	return s.layout(artifact.Asset).Add(ctx, e.local(), m, []oci.Blob{empty, layer})
 }
 
-// proofRef names a proof by its digest.
-type proofRef struct {
-	asset          string
-	digest, proves digest.Digest
-}
-
-func (p proofRef) place() (string, string) { return p.asset, p.digest.String() }
-func (p proofRef) local() string           { return tagOfProof(p.proves, p.digest) }
-
-// String names the proof in messages.
-func (p proofRef) String() string { return fmt.Sprintf("proof %s of %s", p.digest, p.asset) }
-
-func (p proofRef) check(m oci.Manifest) error {
-	if err := checkProof(m, p.proves); err != nil {
-		return err
+// Proofs returns the proofs of an artifact in both tiers, each once. What is wrong
+// with the registry, or with a proof, is a warning.
+func (t *Tiered) Proofs(ctx context.Context, artifact Artifact) (proofs [][]byte, err error) {
+	refs, err := t.proofs(ctx, artifact.Asset, artifact.Manifest.Digest())
+	if err == nil && t.Registry != nil {
+		var remote []proofRef
+		remote, err = t.Registry.proofs(ctx, artifact)
+		refs = append(refs, slices.DeleteFunc(remote, func(e proofRef) bool { return slices.Contains(refs, e) })...)
 	}
-	if m.Layers[0].Size > maxProof {
-		return oci.Damaged("has %d bytes, more than %d", m.Layers[0].Size, maxProof)
-	}
-	return nil
-}
-
-// Proofs returns the proofs of an artifact of the store, in the order of their
-// digests. A damaged one is reported and left out.
-func (s *Store) Proofs(ctx context.Context, artifact Artifact) (proofs [][]byte, err error) {
-	refs, err := s.proofs(ctx, artifact.Asset, digest.Digest(artifact.Manifest))
 	if err != nil {
 		return nil, err
 	}
-	l := s.layout(artifact.Asset)
 	for _, e := range refs {
-		m, err := s.find(ctx, e)
-		var proof []byte
+		proof, err := t.proof(ctx, e)
 		if err == nil {
-			proof, err = l.Read(ctx, "proof", m.Layers[0], maxProof)
-		}
-		switch {
-		case err == nil:
 			proofs = append(proofs, proof)
-		case IsDamage(err):
-			l.Note(fmt.Sprintf("ignoring the stored %s: it %v", e, err))
-		case !IsNotFound(err):
+		} else if !IsNotFound(err) {
 			return nil, err
 		}
 	}
 	return proofs, nil
 }
 
+// proof reads a proof, wherever it is.
+func (t *Tiered) proof(ctx context.Context, e proofRef) ([]byte, error) {
+	m, where, err := find(ctx, t.Local, t.Registry, e)
+	switch {
+	case err != nil:
+		return nil, err
+	case where == InRegistry:
+		return t.Registry.document(ctx, e, m.Layers[0])
+	}
+	proof, err := t.layout(e.asset).Read(ctx, "proof", m.Layers[0], maxProof)
+	return proof, t.missed(e, err)
+}
+
 // proofs returns the names of the proofs of a manifest.
 func (s *Store) proofs(ctx context.Context, asset string, subject digest.Digest) (refs []proofRef, err error) {
-	if err := subject.Validate(); err != nil {
-		return nil, fmt.Errorf("manifest %q of %s: %w", subject, asset, err)
-	}
 	index, err := s.layout(asset).Index(ctx)
 	for _, d := range index.Manifests {
 		if strings.HasPrefix(d.Annotations[ocispec.AnnotationRefName], proofTag+subject.Encoded()+"-") {
@@ -132,45 +140,29 @@ func (s *Store) proofs(ctx context.Context, asset string, subject digest.Digest)
 	return refs, err
 }
 
-// Proofs returns the proofs that the registry has of an artifact, in the order of
-// their digests. What is wrong with the registry, or with a proof, is a warning.
-func (r *Registry) Proofs(ctx context.Context, artifact Artifact) (proofs [][]byte, err error) {
-	subject := digest.Digest(artifact.Manifest)
-	if err := subject.Validate(); err != nil {
-		return nil, fmt.Errorf("manifest %q of %s: %w", subject, artifact.Asset, err)
+// proofs returns the names of the proofs that the registry has of an artifact, in the
+// order of their digests. One that was given up is not asked, which is said.
+func (r *Registry) proofs(ctx context.Context, artifact Artifact) (refs []proofRef, err error) {
+	if r.ignored(artifact.Ref) {
+		r.client.Note(fmt.Sprintf("not asking %s for proofs of %s, since it failed before: there may be some", r, artifact.Ref))
+		return nil, nil
 	}
-	repository, err := r.repository(artifact.Asset)
-	if err != nil || r.ignored(artifact.Ref) {
+	repository, err := r.repository(artifact.Ref)
+	if err != nil {
 		return nil, err
 	}
-	referrers, err := repository.Referrers(ctx, subject, proofType, maxProofs)
+	subject := artifact.Manifest.Digest()
+	referrers, err := repository.Referrers(ctx, subject, proofType, maxProofs+1)
 	if err != nil {
 		return nil, ignoreMiss(r.absent(artifact.Ref, err))
 	}
-	for _, d := range referrers {
-		e := proofRef{artifact.Asset, d.Digest, subject}
-		m, err := r.lookup(ctx, e)
-		var proof []byte
-		if err == nil {
-			if proof, err = repository.Read(ctx, m.Layers[0], maxProof); err != nil {
-				err = r.absent(e, err)
-			}
-		}
-		if ignoreMiss(err) != nil {
-			return nil, err
-		}
-		if err == nil {
-			proofs = append(proofs, proof)
-		}
+	if len(referrers) > maxProofs {
+		r.client.Note(fmt.Sprintf("%s has more than %d proofs of %s: reading the first", r, maxProofs, artifact.Ref))
 	}
-	return proofs, nil
-}
-
-func ignoreMiss(err error) error {
-	if IsNotFound(err) {
-		return nil
+	for _, d := range referrers[:min(len(referrers), maxProofs)] {
+		refs = append(refs, proofRef{artifact.Asset, d.Digest, subject})
 	}
-	return err
+	return refs, nil
 }
 
 // sendProofs sends those proofs of an artifact that a store has and the registry
@@ -185,27 +177,4 @@ func (r *Registry) sendProofs(ctx context.Context, of oci.Manifest, asset string
 		err = errors.Join(err, ignoreMiss(findErr))
 	}
 	return err
-}
-
-// Proofs returns the proofs of an artifact in both tiers, each once.
-func (t *Tiered) Proofs(ctx context.Context, artifact Artifact) ([][]byte, error) {
-	proofs, err := t.Local.Proofs(ctx, artifact)
-	if err != nil || t.Registry == nil {
-		return proofs, err
-	}
-	remote, err := t.Registry.Proofs(ctx, artifact)
-	if err != nil {
-		return nil, err
-	}
-	for _, proof := range remote {
-		if !slices.ContainsFunc(proofs, func(have []byte) bool { return bytes.Equal(have, proof) }) {
-			proofs = append(proofs, proof)
-		}
-	}
-	return proofs, nil
-}
-
-// PutProof is that of the local store.
-func (t *Tiered) PutProof(ctx context.Context, artifact Artifact, proof []byte) error {
-	return t.Local.PutProof(ctx, artifact, proof)
 }

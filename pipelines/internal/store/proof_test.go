@@ -28,7 +28,7 @@ func proofs(t *testing.T, host string) {
 	p := sample(t, "qemu", "x86_64", 1)
 	s, n := open(t)
 	artifact := put(t, s, p)
-	if got, err := s.Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
+	if got, err := (&Tiered{Local: s}).Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
 		t.Errorf("proofs before there are any: %q, %v", got, err)
 	}
 	want := [][]byte{[]byte(`{"verdict":"passed"}`), []byte(`{"verdict":"failed"}`)}
@@ -37,7 +37,7 @@ func proofs(t *testing.T, host string) {
 			t.Fatal(err)
 		}
 	}
-	wantProofs(t, s.Proofs, artifact, want)
+	wantProofs(t, (&Tiered{Local: s}).Proofs, artifact, want)
 	r, faults, _ := connect(t, host)
 	for range 2 {
 		if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
@@ -57,7 +57,6 @@ func proofs(t *testing.T, host string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantProofs(t, r.Proofs, found, want)
 	empty, _ := open(t)
 	other := &Tiered{Local: empty, Registry: r}
 	wantProofs(t, other.Proofs, found, want)
@@ -73,7 +72,7 @@ func proofs(t *testing.T, host string) {
 	if err := os.WriteFile(filepath.Join(s.dir, "qemu", "index.json"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	wantProofs(t, s.Proofs, artifact, want)
+	wantProofs(t, (&Tiered{Local: s}).Proofs, artifact, want)
 }
 
 func TestProofOfNothing(t *testing.T) {
@@ -89,7 +88,8 @@ func TestProofOfNothing(t *testing.T) {
 		t.Errorf("a proof of what is not there any more: %v", err)
 	}
 	r, _, n := connect(t, registrytest.New(t), registrytest.Rule{Do: registrytest.Status(503)})
-	if got, err := r.Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
+	empty, _ := open(t)
+	if got, err := (&Tiered{Local: empty, Registry: r}).Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
 		t.Errorf("proofs of a registry that fails: %q, %v", got, err)
 	}
 	n.want(t, "continuing without the registry")

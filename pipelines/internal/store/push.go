@@ -15,49 +15,61 @@ import (
 // sends the blobs that the registry lacks, then the manifest under the key, then
 // the proofs, then the tags. Who comes first wins: a whole artifact that is there
 // under the key, though it may be another build, stays, and the tags point at that.
-// The store need not hold such an artifact. One that could not be read in a pull of
-// this Registry is sent again, all of it, and then read: a registry may keep the
-// damaged blob that it had, and then nothing is tagged. Of two that push at the very
-// same moment the later wins, and what both sent is whole.
+// Another build than the store's is read and vetted for that, so that a hostile one is
+// replaced. The store need not hold an artifact that is there. One that could not be
+// read in a pull of this Registry is sent again, all of it, and then read: a registry
+// may keep the damaged blob that it had, and then nothing is tagged. Of two that push
+// at the very same moment the later wins, and what both sent is whole.
 func (r *Registry) Push(ctx context.Context, ref Ref, from *Store, tags []string) error {
-	if err := ref.validate(); err != nil {
-		return err
+	there, stays, err := r.whole(ctx, ref)
+	if err == nil && stays {
+		stays, err = r.stays(ctx, ref, there, from)
 	}
-	there, whole, err := r.whole(ctx, ref)
-	if err == nil && !whole {
+	if err == nil && !stays {
 		there, err = r.sendArtifact(ctx, ref, from)
-	} else if err == nil {
-		if local, err := from.Get(ctx, ref); err == nil && local.Manifest != there.Digest().String() {
-			r.client.Note(fmt.Sprintf("%s already has another build of %s under the key %s: it stays", r, ref.Asset, ref.Key))
-		} else if err != nil && !IsNotFound(err) {
-			return err
-		}
 	}
 	if err == nil {
 		err = r.sendProofs(ctx, there, ref.Asset, from)
 	}
 	if err == nil {
-		err = r.tag(ctx, ref.Asset, there, tags)
+		err = r.tag(ctx, movingRef{asset: ref.Asset}, there, tags)
 	}
 	return r.hinted(err)
 }
 
-// sendArtifact sends the one of a store.
-func (r *Registry) sendArtifact(ctx context.Context, ref Ref, from *Store) (oci.Manifest, error) {
-	artifact, err := from.Get(ctx, ref)
-	if err != nil {
-		return oci.Manifest{}, err
+// stays tells whether the build of an artifact that the registry has stays there. Where
+// the store has another, two honest builds may differ in what is not reproducible: then
+// the first stays. One that is damaged or hostile does not.
+func (r *Registry) stays(ctx context.Context, ref Ref, there oci.Manifest, from *Store) (bool, error) {
+	own, err := from.find(ctx, ref)
+	if err != nil || own.Digest() == there.Digest() {
+		return true, ignoreMiss(err)
 	}
+	err = r.examine(ctx, ref, there, from)
+	if IsDamage(err) {
+		r.client.Note(fmt.Sprintf("replacing the build %s of %s in %s under the key %s by %s: it %v", there.Digest(), ref.Asset, r, ref.Key, own.Digest(), err))
+		return false, nil
+	}
+	if err == nil {
+		r.client.Note(fmt.Sprintf("%s already has another build of %s under the key %s: it stays (%s there, %s here)", r, ref.Asset, ref.Key, there.Digest(), own.Digest()))
+	}
+	return true, err
+}
+
+// sendArtifact sends the one of a store. A tarball that turns out to be damaged is
+// removed from the store.
+func (r *Registry) sendArtifact(ctx context.Context, ref Ref, from *Store) (oci.Manifest, error) {
 	m, err := from.find(ctx, ref)
 	if err != nil {
-		return oci.Manifest{}, err
+		return m, err
 	}
 	err = r.send(ctx, ref, m, from.blobs(ref.Asset, m))
 	if !IsDamage(err) {
 		return m, err
 	}
-	for _, tarball := range append([]Output{artifact.main()}, artifact.Outputs...) {
-		if _, err := from.Blob(ctx, artifact, tarball.Name); err != nil {
+	local, artifact := Tiered{Local: from}, artifactOf(ref, m)
+	for _, output := range append([]Output{{}}, artifact.Outputs...) {
+		if _, err := local.Blob(ctx, artifact, output.Name); err != nil {
 			return m, err
 		}
 	}
@@ -73,8 +85,8 @@ func (s *Store) blobs(name string, m oci.Manifest) []oci.Blob {
 
 // tag points tags at a manifest: not those that point there already, since some
 // registries refuse to be told twice.
-func (r *Registry) tag(ctx context.Context, name string, m oci.Manifest, tags []string) error {
-	repository, err := r.repository(name)
+func (r *Registry) tag(ctx context.Context, e entry, m oci.Manifest, tags []string) error {
+	repository, err := r.repository(e)
 	if err != nil {
 		return err
 	}
@@ -114,8 +126,7 @@ func (r *Registry) whole(ctx context.Context, e entry) (oci.Manifest, bool, erro
 	case err != nil:
 		return oci.Manifest{}, false, err
 	}
-	name, _ := e.place()
-	repository, err := r.repository(name)
+	repository, err := r.repository(e)
 	if err != nil {
 		return oci.Manifest{}, false, err
 	}
@@ -142,7 +153,7 @@ func (r *Registry) whole(ctx context.Context, e entry) (oci.Manifest, bool, erro
 // not be read is sent again, all of it, and then read.
 func (r *Registry) send(ctx context.Context, e entry, m oci.Manifest, blobs []oci.Blob) error {
 	name, tag := e.place()
-	repository, err := r.repository(name)
+	repository, err := r.repository(e)
 	if err != nil {
 		return err
 	}
@@ -170,6 +181,6 @@ func (r *Registry) send(ctx context.Context, e entry, m oci.Manifest, blobs []oc
 	if err := repository.PutManifest(ctx, m, tag); err != nil {
 		return err
 	}
-	r.absolve(e)
+	r.judge(e, false)
 	return nil
 }

@@ -51,8 +51,8 @@ func TestPushOnlyWhatIsMissing(t *testing.T) {
 		t.Errorf("sent %q, want the recipe, the manifest and a tag", got)
 	}
 	for tag, want := range map[string]Artifact{"latest-main-x86_64": first, "v1": second} {
-		if got, err := r.Latest(t.Context(), "qemu", tag); err != nil || got.Manifest != want.Manifest {
-			t.Errorf("%s is %s, %v; want %s", tag, got.Manifest, err, want.Manifest)
+		if got, err := r.Latest(t.Context(), "qemu", tag); err != nil || got.Manifest.Digest() != want.Manifest.Digest() {
+			t.Errorf("%s is %s, %v; want %s", tag, got.Manifest.Digest(), err, want.Manifest.Digest())
 		}
 	}
 	n.want(t)
@@ -66,7 +66,7 @@ func TestFirstPushWins(t *testing.T) {
 	p.Record = []byte(`{"base":"another"}`)
 	s, _ := open(t)
 	second := put(t, s, p)
-	if first.Manifest == second.Manifest {
+	if first.Manifest.Digest() == second.Manifest.Digest() {
 		t.Fatal("the builds do not differ")
 	}
 	r, faults, n := connect(t, host)
@@ -77,11 +77,11 @@ func TestFirstPushWins(t *testing.T) {
 		t.Errorf("sent %q, want the moving tag alone", got)
 	}
 	for _, tag := range []string{p.Tag(), "latest-main-x86_64"} {
-		if got, err := r.Latest(t.Context(), p.Asset, tag); err != nil || got.Manifest != first.Manifest {
-			t.Errorf("%s is %s, %v; want the first build", tag, got.Manifest, err)
+		if got, err := r.Latest(t.Context(), p.Asset, tag); err != nil || got.Manifest.Digest() != first.Manifest.Digest() {
+			t.Errorf("%s is %s, %v; want the first build", tag, got.Manifest.Digest(), err)
 		}
 	}
-	n.want(t, "already has another build of qemu under the key "+p.Key+": it stays")
+	n.want(t, "already has another build of qemu under the key "+p.Key+": it stays ("+first.Manifest.Digest().String()+" there, "+second.Manifest.Digest().String()+" here)")
 	// A store that has nothing can still move tags, and only that.
 	empty, _ := open(t)
 	if err := r.Push(t.Context(), p.Ref, empty, []string{"v1"}); err != nil {
@@ -116,11 +116,11 @@ func twoPushers(t *testing.T, host string) {
 	group.Wait()
 	r, _, _ := connect(t, host)
 	for _, tag := range []string{p.Tag(), "latest-main-x86_64"} {
-		if got, err := r.Latest(t.Context(), p.Asset, tag); err != nil || got.Manifest != want.Manifest {
-			t.Errorf("%s is %s, %v; want %s", tag, got.Manifest, err, want.Manifest)
+		if got, err := r.Latest(t.Context(), p.Asset, tag); err != nil || got.Manifest.Digest() != want.Manifest.Digest() {
+			t.Errorf("%s is %s, %v; want %s", tag, got.Manifest.Digest(), err, want.Manifest.Digest())
 		}
 	}
-	if err := r.Verify(t.Context(), p.Ref); err != nil {
+	if err := verified(t, r, p.Ref); err != nil {
 		t.Error(err)
 	}
 	into, _ := open(t)
@@ -134,13 +134,13 @@ func twoPushers(t *testing.T, host string) {
 // is there in the end, whole.
 func TestTwoBuildsAtOnce(t *testing.T) {
 	host := registrytest.New(t)
-	builds := map[string]bool{}
+	builds := map[digest.Digest]bool{}
 	p := sample(t, "qemu", "x86_64", 1)
 	var group sync.WaitGroup
 	for _, base := range []string{"a", "b"} {
 		p.Record = []byte(`{"base":"` + base + `"}`)
 		s, _ := open(t)
-		builds[put(t, s, p).Manifest] = true
+		builds[put(t, s, p).Manifest.Digest()] = true
 		r, _, _ := connect(t, host)
 		group.Go(func() {
 			if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
@@ -152,8 +152,8 @@ func TestTwoBuildsAtOnce(t *testing.T) {
 	r, _, _ := connect(t, host)
 	into, _ := open(t)
 	got, err := r.Pull(t.Context(), p.Ref, into)
-	if err != nil || !builds[got.Manifest] {
-		t.Errorf("Pull: %s, %v; want one of %v", got.Manifest, err, builds)
+	if err != nil || !builds[got.Manifest.Digest()] {
+		t.Errorf("Pull: %s, %v; want one of %v", got.Manifest.Digest(), err, builds)
 	}
 	sound(t, into)
 }
@@ -283,11 +283,11 @@ func pushThroughFaults(t *testing.T, host func(testing.TB) string) {
 					t.Errorf("the next Push: %v", err)
 				}
 			}
-			if err := after.Verify(t.Context(), p.Ref); err != nil {
+			if err := verified(t, after, p.Ref); err != nil {
 				t.Errorf("Verify: %v", err)
 			}
-			if got, err := after.Latest(t.Context(), p.Asset, "v1"); err != nil || got.Manifest != want.Manifest {
-				t.Errorf("v1 is %s, %v", got.Manifest, err)
+			if got, err := after.Latest(t.Context(), p.Asset, "v1"); err != nil || got.Manifest.Digest() != want.Manifest.Digest() {
+				t.Errorf("v1 is %s, %v", got.Manifest.Digest(), err)
 			}
 			sound(t, s)
 			local.want(t)
@@ -339,7 +339,7 @@ func TestProgress(t *testing.T) {
 	if _, err := r.Pull(t.Context(), p.Ref, into); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Verify(t.Context(), p.Ref); err != nil {
+	if err := verified(t, r, p.Ref); err != nil {
 		t.Fatal(err)
 	}
 	lines := regexp.MustCompile(`qemu +(push|pull|verify) .*(pushed|pulled|verified)`).FindAllStringSubmatch(n.buffer.String(), -1)

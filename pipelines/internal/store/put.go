@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -11,6 +12,16 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
+
+// Put is an artifact to store: Tarball is a path, Outputs are the paths of the
+// secondary tarballs by name. Recipe is the canonical recipe, Record the build
+// record, both JSON.
+type Put struct {
+	Ref
+	Tarball        string
+	Outputs        map[string]string
+	Recipe, Record []byte
+}
 
 // Put stores an artifact in place of an earlier one of the same key. What it
 // replaces stays among the blobs until they are collected. What is published about
@@ -50,23 +61,55 @@ func (s *Store) Put(ctx context.Context, put Put) (Artifact, error) {
 	if err := s.layout(put.Asset).Add(ctx, put.Tag(), m, blobs); err != nil {
 		return Artifact{}, err
 	}
-	artifact := artifactOf(m)
-	artifact.Recipe, artifact.Record = put.Recipe, put.Record
+	artifact := artifactOf(put.Ref, m)
+	artifact.Recipe = put.Recipe
 	return artifact, nil
 }
 
 // tarball hashes and vets one of the tarballs to store: "" is the main one.
 func (p Put) tarball(ctx context.Context, verdicts archive.Verdicts, output string) (oci.Blob, error) {
-	path, mediaType := p.Tarball, tarballType
-	annotations := map[string]string{ocispec.AnnotationTitle: title(p.Asset, output)}
+	path, mediaType, asset := p.Tarball, tarballType, p.Asset
+	annotations := map[string]string{}
 	if output != "" {
-		path, mediaType = p.Outputs[output], outputType
+		path, mediaType, asset = p.Outputs[output], outputType, p.Asset+"-"+output
 		annotations[outputAnnotation] = output
 	}
+	// The file name by which other OCI clients save it.
+	annotations[ocispec.AnnotationTitle] = "kata-static-" + asset + ".tar.zst"
 	d, err := oci.Describe(ctx, mediaType, path)
 	if err == nil {
 		err = verdicts.Vet(ctx, path, d.Digest.Encoded())
 	}
 	d.Annotations = annotations
 	return oci.Blob{Descriptor: d, Content: oci.File(path)}, err
+}
+
+// verdicts are next to the store in the cache: merges use them, too.
+func (s *Store) verdicts() archive.Verdicts {
+	return archive.Verdicts{Dir: filepath.Join(filepath.Dir(s.dir), "vetted")}
+}
+
+// vet vets the tarballs of an artifact whose blobs are in a layout. The error is
+// *oci.Damage for one that must not be used.
+func (s *Store) vet(ctx context.Context, name string, m oci.Manifest) error {
+	for _, part := range m.Layers {
+		if isTarball(part) {
+			if err := s.vetFile(ctx, part, s.layout(name).Path(part.Digest)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// vetFile vets a tarball, whose bytes are those of its digest.
+func (s *Store) vetFile(ctx context.Context, part ocispec.Descriptor, path string) error {
+	err := s.verdicts().Vet(ctx, path, part.Digest.Encoded())
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return oci.Damaged("has a %s that must not be used: %v", partName(part), err)
+	}
+	return nil
 }

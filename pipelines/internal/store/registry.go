@@ -2,15 +2,16 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
@@ -44,9 +45,6 @@ type Registry struct {
 	mu sync.Mutex
 	// damaged are entries that could not be pulled though their manifests answered.
 	damaged map[string]bool
-	// seen are the manifests that lookups have read, by digest: a pull does not ask
-	// for them again.
-	seen map[string]oci.Manifest
 	// down is true once the registry is not asked any more.
 	down bool
 }
@@ -64,39 +62,34 @@ func OpenRegistry(o RegistryOptions) (*Registry, error) {
 	if (o.Username == "") != (o.Password == "") {
 		return nil, fmt.Errorf("registry %q: a user name and a password go together", o.Ref)
 	}
-	return &Registry{client: client, report: o.Report, host: base.Host(), base: base.String(), damaged: map[string]bool{}, seen: map[string]oci.Manifest{}}, nil
+	return &Registry{client: client, report: o.Report, host: base.Host(), base: base.String(), damaged: map[string]bool{}}, nil
 }
 
 // String names the registry in messages.
 func (r *Registry) String() string { return "the registry " + r.base }
 
-// repository returns the one of a name.
-func (r *Registry) repository(name string) (*oci.Repository, error) {
-	if !validName.MatchString(name) {
-		return nil, fmt.Errorf("asset name %q: want lower-case letters, digits and single . _ - between them", name)
+// repository returns the one of an entry.
+func (r *Registry) repository(e entry) (*oci.Repository, error) {
+	if err := e.validate(); err != nil {
+		return nil, err
 	}
+	name, _ := e.place()
 	return r.client.Repository(r.base + "/" + name)
 }
 
 // read reads the manifest of an entry, in one request. The error is ErrNotFound,
 // *oci.Damage or *oci.Failure, or the context's.
 func (r *Registry) read(ctx context.Context, e entry) (oci.Manifest, error) {
-	name, tag := e.place()
-	repository, err := r.repository(name)
+	repository, err := r.repository(e)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
+	_, tag := e.place()
 	m, err := repository.Manifest(ctx, tag)
 	if err == nil {
 		err = e.check(m)
 	}
-	if err != nil {
-		return oci.Manifest{}, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.seen[m.Digest().String()] = m
-	return m, nil
+	return m, err
 }
 
 // lookup is read that makes a miss of whatever keeps a cache from giving something.
@@ -109,50 +102,52 @@ func (r *Registry) lookup(ctx context.Context, e entry) (oci.Manifest, error) {
 		// A registry is not given up for one connection that failed.
 		m, err = r.read(ctx, e)
 	}
-	if err != nil {
-		return oci.Manifest{}, r.absent(e, err)
-	}
-	return m, nil
+	return m, r.absent(e, err)
 }
 
-// Lookup returns the artifact of a key, without its recipe and record: it reads
-// the manifest only. A miss is ErrNotFound; so is, with a warning, an artifact that
-// is not what its tag says, and a registry that fails or wants credentials.
-func (r *Registry) Lookup(ctx context.Context, ref Ref) (Artifact, error) {
-	if err := ref.validate(); err != nil {
-		return Artifact{}, err
+// document reads a small part of an entry; errors are as in lookup.
+func (r *Registry) document(ctx context.Context, e entry, part ocispec.Descriptor) ([]byte, error) {
+	repository, err := r.repository(e)
+	if err != nil {
+		return nil, err
 	}
+	data, err := repository.Read(ctx, part, oci.MaxDocument)
+	return data, r.absent(e, err)
+}
+
+// Lookup returns the artifact of a key, without its recipe: it reads the manifest
+// only. A miss is ErrNotFound; so is, with a warning, an artifact that is not what
+// its tag says, and a registry that fails or wants credentials.
+func (r *Registry) Lookup(ctx context.Context, ref Ref) (Artifact, error) {
 	m, err := r.lookup(ctx, ref)
 	if err != nil {
 		return Artifact{}, err
 	}
-	return artifactOf(m), nil
+	return artifactOf(ref, m), nil
 }
 
-// Latest returns the artifact that a tag of an asset points at, with its recipe
-// and without its record. A miss is ErrNotFound, as in Lookup; so is a registry
-// that fails, which is a warning and then not asked again.
-func (r *Registry) Latest(ctx context.Context, asset, tag string) (Artifact, error) {
+// Latest returns the artifact that a tag of an asset points at, with its recipe. A
+// miss is ErrNotFound, as in Lookup; so is a registry that fails, which is a warning
+// and then not asked again.
+func (r *Registry) Latest(ctx context.Context, asset, tag string) (artifact Artifact, err error) {
 	e := movingRef{asset, tag}
 	m, err := r.lookup(ctx, e)
 	if err != nil {
-		return Artifact{}, err
+		return artifact, err
 	}
-	repository, err := r.repository(asset)
+	ref, err := refOf(m)
 	if err != nil {
-		return Artifact{}, err
+		return artifact, err
 	}
-	artifact := artifactOf(m)
-	if artifact.Recipe, err = repository.Read(ctx, m.Config, oci.MaxDocument); err != nil {
-		return Artifact{}, r.absent(e, err)
-	}
-	return artifact, nil
+	artifact = artifactOf(ref, m)
+	artifact.Recipe, err = r.document(ctx, e, m.Config)
+	return artifact, err
 }
 
 // entries returns what a repository has, sorted by tag, without looking at what
 // that is. A repository that is not there is empty.
 func (r *Registry) entries(ctx context.Context, name string) ([]entry, error) {
-	repository, err := r.repository(name)
+	repository, err := r.repository(movingRef{asset: name})
 	if err != nil {
 		return nil, err
 	}
@@ -173,9 +168,8 @@ func (r *Registry) entries(ctx context.Context, name string) ([]entry, error) {
 // listing is how many manifests List reads at once.
 const listing = 8
 
-// List returns the artifacts of an asset, without recipes and records, sorted by
-// arch and key. Only manifests are read; what is not an artifact is reported and
-// left out.
+// List returns the artifacts of an asset, without recipes, sorted by arch and key.
+// Only manifests are read; what is not an artifact is reported and left out.
 func (r *Registry) List(ctx context.Context, asset string) ([]Artifact, error) {
 	entries, err := r.entries(ctx, asset)
 	if err != nil {
@@ -185,20 +179,12 @@ func (r *Registry) List(ctx context.Context, asset string) ([]Artifact, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(listing)
 	for i, e := range entries {
-		group.Go(func() error {
-			ref, ok := e.(Ref)
-			if !ok {
-				return nil
-			}
-			artifact, err := r.Lookup(ctx, ref)
-			if err == nil {
-				found[i] = artifact
-			}
-			if IsNotFound(err) {
-				return nil
-			}
-			return err
-		})
+		if ref, ok := e.(Ref); ok {
+			group.Go(func() (err error) {
+				found[i], err = r.Lookup(ctx, ref)
+				return ignoreMiss(err)
+			})
+		}
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
@@ -212,43 +198,73 @@ func (r *Registry) List(ctx context.Context, asset string) ([]Artifact, error) {
 // key. An artifact that turns out to be damaged is reported, forgotten and not
 // offered again, and the error is an ErrNotFound, as for one that is not there.
 func (r *Registry) Pull(ctx context.Context, ref Ref, into *Store) (Artifact, error) {
-	if err := ref.validate(); err != nil {
-		return Artifact{}, err
-	}
 	m, err := r.read(ctx, ref)
 	if err == nil {
 		err = r.pull(ctx, ref, m, into)
 	}
+	if isFailure(err) {
+		return Artifact{}, r.hinted(err)
+	}
 	if err != nil {
-		if isFailure(err) {
-			return Artifact{}, r.hinted(err)
-		}
 		return Artifact{}, r.absent(ref, err)
 	}
 	return into.Get(ctx, ref)
 }
 
-// Verify reads every blob of an artifact and hashes it. A miss is ErrNotFound;
-// damage is another error, which says what is wrong.
-func (r *Registry) Verify(ctx context.Context, ref Ref) error {
-	if err := ref.validate(); err != nil {
-		return err
+// pull brings what the manifest of an entry names into a store, and vets it. A
+// registry that fails now may have the other entries.
+func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Store) error {
+	name, _ := e.place()
+	l := into.layout(name)
+	need := oci.Total(l.Missing(m.Parts()))
+	repository, err := r.repository(e)
+	if err == nil {
+		err = l.Receive(ctx, repository, m, name)
 	}
-	return r.verify(ctx, ref)
+	if err == nil {
+		err = into.vet(ctx, name, m)
+	}
+	if err == nil {
+		err = l.Add(ctx, e.local(), m, nil)
+	}
+	switch {
+	case isFailure(err), IsDamage(err):
+		r.condemn(e)
+	case files.IsFull(err):
+		err = fmt.Errorf("%s needs room for %s: free some space, or move the cache with --cache-dir: %w", into.dir, progress.Size(need), err)
+	}
+	return err
 }
 
-func (r *Registry) verify(ctx context.Context, e entry) error {
+// examine reads everything that the manifest of an entry names, hashes it, and vets
+// the tarballs; scratch is the store that keeps those for that long. The error is
+// *oci.Damage, *oci.Failure or the context's, or that of a full disk.
+func (r *Registry) examine(ctx context.Context, e entry, m oci.Manifest, scratch *Store) error {
+	repository, err := r.repository(e)
+	if err != nil {
+		return err
+	}
 	name, _ := e.place()
+	for _, part := range m.Parts() {
+		if isTarball(part) {
+			err = scratch.layout(name).Examine(ctx, repository, part, name, func(path string) error { return scratch.vetFile(ctx, part, path) })
+		} else {
+			err = repository.Verify(ctx, part, name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Registry) verify(ctx context.Context, e entry, scratch *Store) error {
 	m, err := r.read(ctx, e)
 	if IsNotFound(err) {
 		return r.miss(e)
 	}
-	repository, openErr := r.repository(name)
-	err = errors.Join(err, openErr)
-	for _, part := range m.Parts() {
-		if err == nil {
-			err = repository.Verify(ctx, part, name)
-		}
+	if err == nil {
+		err = r.examine(ctx, e, m, scratch)
 	}
 	if IsDamage(err) {
 		return fmt.Errorf("%s: %s %w", e, r, err)
@@ -256,21 +272,21 @@ func (r *Registry) verify(ctx context.Context, e entry) error {
 	return r.hinted(err)
 }
 
-// VerifyAll reads every blob of the artifacts of some assets, of the builders and
-// of the sources, hashes it, and returns the damage that it found, a line each. The
-// error is that of a registry that fails. Foreign tags are left out.
-func (r *Registry) VerifyAll(ctx context.Context, assets []string) (damage []string, err error) {
+// Verify reads every blob of the artifacts of some assets, of the builders and of the
+// sources, hashes it, vets the tarballs, which it keeps in the scratch store for that
+// long, and returns the damage that it found, a line each. The error is that of a
+// registry that fails. Foreign tags are left out.
+func (r *Registry) Verify(ctx context.Context, assets []string, scratch *Store) (damage []string, err error) {
 	for _, name := range append(slices.Clone(assets), builderRepository, sourceRepository) {
 		entries, err := r.entries(ctx, name)
 		if err != nil {
 			return damage, err
 		}
 		for _, e := range entries {
-			switch err := r.verify(ctx, e); {
+			switch err := r.verify(ctx, e, scratch); {
 			case IsDamage(err):
 				damage = append(damage, err.Error())
-			case IsNotFound(err): // It went away since it was listed.
-			case err != nil:
+			case ignoreMiss(err) != nil: // What is missing went away since it was listed.
 				return damage, fmt.Errorf("verifying %s: %w", e, err)
 			}
 		}

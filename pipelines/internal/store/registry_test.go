@@ -92,7 +92,7 @@ func same(t *testing.T, s *Store, want Artifact, p Put) {
 	}
 	for name, path := range paths {
 		out := filepath.Join(t.TempDir(), "out")
-		if changed, err := s.Export(t.Context(), got, name, out); err != nil || !changed {
+		if changed, err := (&Tiered{Local: s}).Export(t.Context(), got, name, out); err != nil || !changed {
 			t.Fatalf("Export %q: %t, %v", name, changed, err)
 		}
 		want, err := os.ReadFile(path)
@@ -108,7 +108,7 @@ func same(t *testing.T, s *Store, want Artifact, p Put) {
 
 // manifestOnly is what the registry says of an artifact without reading a blob.
 func manifestOnly(a Artifact) Artifact {
-	a.Recipe, a.Record = nil, nil
+	a.Recipe = nil
 	return a
 }
 
@@ -123,7 +123,7 @@ func roundTrip(t *testing.T, host string) {
 	if list, err := r.List(t.Context(), p.Asset); err != nil || len(list) > 0 {
 		t.Errorf("List of an empty registry: %v, %v", list, err)
 	}
-	if err := r.Verify(t.Context(), p.Ref); !IsNotFound(err) {
+	if err := verified(t, r, p.Ref); !IsNotFound(err) {
 		t.Errorf("Verify of nothing: %v", err)
 	}
 	moving := MovingTag("latest", "feature/ä", p.Arch)
@@ -153,7 +153,7 @@ func roundTrip(t *testing.T, host string) {
 		}
 		same(t, into, want, p)
 	}
-	if err := r.Verify(t.Context(), p.Ref); err != nil {
+	if err := verified(t, r, p.Ref); err != nil {
 		t.Errorf("Verify: %v", err)
 	}
 	seen := map[string]int{}
@@ -236,7 +236,7 @@ func TestForeignTags(t *testing.T) {
 			if refs, err := r.entries(t.Context(), "qemu"); err != nil || len(refs) != 2 {
 				t.Errorf("Refs: %v, %v; want both keys", refs, err)
 			}
-			if err := r.Verify(t.Context(), other.Ref); err == nil || IsNotFound(err) || !strings.Contains(err.Error(), test.want) {
+			if err := verified(t, r, other.Ref); err == nil || IsNotFound(err) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("Verify: %v, want %q", err, test.want)
 			}
 		})
@@ -299,10 +299,11 @@ func TestOldManifest(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, err := oci.ParseManifest(data)
-	if err == nil {
-		err = checkManifest(m)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if artifact := artifactOf(m); err != nil || artifact.Outputs != nil {
+	ref, err := refOf(m)
+	if artifact := artifactOf(ref, m); err != nil || artifact.Outputs != nil {
 		t.Fatalf("parse: %+v, %v", artifact, err)
 	}
 	for _, layer := range []string{
@@ -316,7 +317,7 @@ func TestOldManifest(t *testing.T) {
 		}
 		changed.Layers[0], changed.Layers[1] = m.Layers[0], m.Layers[1]
 		changed.Layers[2].Digest = m.Layers[0].Digest
-		if err := checkManifest(changed); err == nil {
+		if _, err := refOf(changed); err == nil {
 			t.Errorf("the layer %s is taken", layer)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 func TestVerifyShared(t *testing.T) {
 	host := registrytest.New(t)
 	whole, _, _ := connect(t, host)
-	if lines, err := whole.VerifyAll(t.Context(), nil); err != nil || lines != nil {
+	if lines, err := whole.Verify(t.Context(), nil, scratch(t)); err != nil || lines != nil {
 		t.Errorf("an empty registry: %q, %v", lines, err)
 	}
 	path, hash := sourceFile(t)
@@ -51,7 +51,7 @@ func TestVerifyShared(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, _, _ := connect(t, host, test.rules...)
-			lines, err := r.VerifyAll(t.Context(), nil)
+			lines, err := r.Verify(t.Context(), nil, scratch(t))
 			if test.fails != "" {
 				if err == nil || IsDamage(err) || !strings.Contains(err.Error(), test.fails) {
 					t.Errorf("error %v, want %q", err, test.fails)
@@ -213,7 +213,7 @@ func TestIsDamage(t *testing.T) {
 		"403": {registrytest.Status(403), false}, "breaks off": {registrytest.Reset(9), false}, "down": {registrytest.Refuse(), false},
 	} {
 		r, _, _ := connect(t, host, registrytest.Rule{Method: "GET", Path: want.Digest, Do: test.do})
-		if err := r.Verify(t.Context(), p.Ref); err == nil || IsDamage(err) != test.want {
+		if err := verified(t, r, p.Ref); err == nil || IsDamage(err) != test.want {
 			t.Errorf("%s: %v, want damage: %t", name, err, test.want)
 		}
 	}
@@ -235,7 +235,7 @@ func TestKilledExports(t *testing.T) {
 	}
 	defer alive.Discard()
 	left[filepath.Base(alive.Name())] = true
-	if _, err := s.Export(t.Context(), artifact, "", filepath.Join(folder, "out")); err != nil {
+	if _, err := (&Tiered{Local: s}).Export(t.Context(), artifact, "", filepath.Join(folder, "out")); err != nil {
 		t.Fatal(err)
 	}
 	for name, stays := range left {

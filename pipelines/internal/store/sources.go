@@ -40,28 +40,27 @@ func sourceTag(hash string) (string, error) {
 	return "", fmt.Errorf("hash %q of a source: want sha256:<hex> or h1:<base64>", hash)
 }
 
-// sourceHash returns the declared hash of a tag.
-func sourceHash(tag string) (string, bool) {
-	kind, sum, _ := strings.Cut(tag, "-")
-	raw, err := hex.DecodeString(sum)
-	hash := kind + ":" + sum
-	if kind == "h1" {
-		hash = kind + ":" + base64.StdEncoding.EncodeToString(raw)
-	}
-	back, tagErr := sourceTag(hash)
-	return hash, err == nil && tagErr == nil && back == tag
-}
-
 // sourceRef names a source by its declared hash.
 type sourceRef string
 
-func (h sourceRef) place() (string, string) {
-	tag, _ := sourceTag(string(h)) // The hash was checked before.
-	return sourceRepository, tag
+// sourceOf returns the source of a tag, which may be none.
+func sourceOf(tag string) sourceRef {
+	kind, sum, _ := strings.Cut(tag, "-")
+	if raw, err := hex.DecodeString(sum); err == nil && kind == "h1" {
+		sum = base64.StdEncoding.EncodeToString(raw)
+	}
+	return sourceRef(kind + ":" + sum)
 }
 
+func (h sourceRef) validate() error {
+	_, err := sourceTag(string(h))
+	return err
+}
+
+func (h sourceRef) place() (string, string) { return sourceRepository, h.local() }
+
 func (h sourceRef) local() string {
-	_, tag := h.place()
+	tag, _ := sourceTag(string(h)) // It is valid.
 	return tag
 }
 
@@ -84,9 +83,6 @@ func (h sourceRef) check(m oci.Manifest) error {
 // declared hash; it reads the manifest only. A miss is ErrNotFound, and so is,
 // with a warning, whatever is wrong with the registry.
 func (r *Registry) FindSource(ctx context.Context, hash string) (size int64, err error) {
-	if _, err := sourceTag(hash); err != nil {
-		return 0, err
-	}
 	m, err := r.lookup(ctx, sourceRef(hash))
 	if err != nil {
 		return 0, err
@@ -103,15 +99,12 @@ const Pulling = ".pulling"
 // path. The bytes have the digest that the registry names; for a Go module the
 // caller compares the sum. Misses are as in FindSource.
 func (r *Registry) PullSource(ctx context.Context, hash, path string, stage *progress.Stage) error {
-	if _, err := sourceTag(hash); err != nil {
-		return err
-	}
 	e := sourceRef(hash)
 	m, err := r.lookup(ctx, e)
 	if err != nil {
 		return err
 	}
-	repository, err := r.repository(sourceRepository)
+	repository, err := r.repository(e)
 	if err != nil {
 		return err
 	}
@@ -119,19 +112,13 @@ func (r *Registry) PullSource(ctx context.Context, hash, path string, stage *pro
 	if isFailure(err) {
 		r.condemn(e)
 	}
-	if err != nil {
-		return r.absent(e, err)
-	}
-	return nil
+	return r.absent(e, err)
 }
 
 // PushSource puts the file at path into the registry under its declared hash,
 // unless it is there. The caller has compared the file with the hash. Title is
 // the file name for other OCI clients.
 func (r *Registry) PushSource(ctx context.Context, hash, title, path string) (pushed bool, err error) {
-	if _, err := sourceTag(hash); err != nil {
-		return false, err
-	}
 	layer, err := oci.Describe(ctx, sourceLayerType, path)
 	if err != nil {
 		return false, fmt.Errorf("reading the source to push: %w", err)

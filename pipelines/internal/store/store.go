@@ -27,7 +27,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sync"
 
@@ -44,16 +43,6 @@ var ErrNotFound = oci.ErrNotFound
 
 // IsNotFound tells a miss from other errors.
 func IsNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
-
-// Ref names an artifact.
-type Ref struct {
-	Asset, Arch string
-	// Key is the SHA-256 of the canonical recipe, in hex.
-	Key string
-}
-
-// Tag returns the artifact's tag in its layout or repository.
-func (r Ref) Tag() string { return r.Key + "-" + r.Arch }
 
 // Output is a secondary tarball of an artifact.
 type Output struct {
@@ -79,18 +68,18 @@ type Artifact struct {
 	Size   int64
 	// Outputs are the secondary tarballs, sorted by name.
 	Outputs []Output
-	// Recipe is the canonical recipe, Record the build record, both JSON.
-	Recipe, Record []byte
-	// Manifest is the digest of the manifest, "sha256:<hex>".
-	Manifest string
+	// Recipe is the canonical recipe in JSON; lookups leave it out.
+	Recipe []byte
+	// Manifest is what a cache has under the key.
+	Manifest oci.Manifest
 }
-
-// main returns the artifact's tarball as an output without a name.
-func (a Artifact) main() Output { return Output{Digest: a.Digest, Size: a.Size} }
 
 // output returns a tarball: "" is the main one.
 func (a Artifact) output(name string) (Output, error) {
-	for _, output := range append([]Output{a.main()}, a.Outputs...) {
+	if err := a.validate(); err != nil {
+		return Output{}, err
+	}
+	for _, output := range append([]Output{{Digest: a.Digest, Size: a.Size}}, a.Outputs...) {
 		if output.Name != name {
 			continue
 		}
@@ -100,15 +89,6 @@ func (a Artifact) output(name string) (Output, error) {
 		return output, nil
 	}
 	return Output{}, fmt.Errorf("artifact %s of %s has no output %q", a.Tag(), a.Asset, name)
-}
-
-// Put is an artifact to store: Tarball is a path, Outputs are the paths of the
-// secondary tarballs by name, the rest is as in Artifact.
-type Put struct {
-	Ref
-	Tarball        string
-	Outputs        map[string]string
-	Recipe, Record []byte
 }
 
 // Store is a folder of layouts, one for each asset. It is safe for concurrent use.
@@ -146,6 +126,9 @@ func (s *Store) layout(name string) *oci.Layout {
 // find returns the manifest of an entry. What is not whole is reported and counts as
 // ErrNotFound, like what is missing.
 func (s *Store) find(ctx context.Context, e entry) (oci.Manifest, error) {
+	if err := e.validate(); err != nil {
+		return oci.Manifest{}, err
+	}
 	name, _ := e.place()
 	l := s.layout(name)
 	m, err := l.Manifest(ctx, e.local())
@@ -154,38 +137,35 @@ func (s *Store) find(ctx context.Context, e entry) (oci.Manifest, error) {
 	}
 	for _, part := range m.Parts() {
 		if err == nil {
-			err = l.Present(partName(part), part)
+			err = l.Check(ctx, partName(part), part)
 		}
 	}
-	if IsDamage(err) {
-		l.Note(fmt.Sprintf("ignoring the stored %s: it %v", e, err))
-		return oci.Manifest{}, fmt.Errorf("%s %w: %w", e, err, ErrNotFound)
+	return m, s.missed(e, err)
+}
+
+// missed makes a miss of an entry of the store that is damaged, which it reports.
+func (s *Store) missed(e entry, err error) error {
+	name, _ := e.place()
+	switch {
+	case IsDamage(err):
+		s.layout(name).Note(fmt.Sprintf("ignoring the stored %s: it %v", e, err))
+		return fmt.Errorf("%s %w: %w", e, err, ErrNotFound)
+	case IsNotFound(err):
+		return fmt.Errorf("%s in the local cache: %w", e, ErrNotFound)
 	}
-	if IsNotFound(err) {
-		return oci.Manifest{}, fmt.Errorf("%s in the local cache: %w", e, ErrNotFound)
-	}
-	return m, err
+	return err
 }
 
 // Get returns the artifact of a key without reading its tarball. A damaged entry
 // is reported and counts as ErrNotFound, like a missing one.
 func (s *Store) Get(ctx context.Context, ref Ref) (Artifact, error) {
-	if err := ref.validate(); err != nil {
-		return Artifact{}, err
-	}
 	m, err := s.find(ctx, ref)
 	if err != nil {
 		return Artifact{}, err
 	}
-	l, artifact := s.layout(ref.Asset), artifactOf(m)
-	if artifact.Recipe, err = l.Read(ctx, "recipe", m.Config, oci.MaxDocument); err == nil {
-		artifact.Record, err = l.Read(ctx, "record", m.Layers[1], oci.MaxDocument)
-	}
-	if IsDamage(err) {
-		l.Note(fmt.Sprintf("ignoring the stored %s: it %v", ref, err))
-		return Artifact{}, fmt.Errorf("%s %w: %w", ref, err, ErrNotFound)
-	}
-	return artifact, err
+	artifact := artifactOf(ref, m)
+	artifact.Recipe, err = s.layout(ref.Asset).Read(ctx, "recipe", m.Config, oci.MaxDocument)
+	return artifact, s.missed(ref, err)
 }
 
 // List returns all whole artifacts, sorted by asset, arch and key. Damaged
@@ -202,18 +182,17 @@ func (s *Store) List(ctx context.Context) ([]Artifact, error) {
 			return nil, err
 		}
 		for _, d := range index.Manifests {
-			ref, ok := refOf(name, d.Annotations[ocispec.AnnotationRefName])
-			if !ok {
+			e, ok := entryOf(name, d.Annotations[ocispec.AnnotationRefName])
+			ref, isArtifact := e.(Ref)
+			if !ok || !isArtifact {
 				continue
 			}
 			artifact, err := s.Get(ctx, ref)
-			if IsNotFound(err) {
-				continue
-			}
-			if err != nil {
+			if err == nil {
+				artifacts = append(artifacts, artifact)
+			} else if !IsNotFound(err) {
 				return nil, err
 			}
-			artifacts = append(artifacts, artifact)
 		}
 	}
 	slices.SortFunc(artifacts, func(a, b Artifact) int { return a.compare(b.Ref) })
@@ -234,17 +213,25 @@ func (s *Store) names() (names []string, err error) {
 	return names, nil
 }
 
-// Verify reads every blob of every layout once, and returns the damage that it
-// found, a line each, in the order of the folders. It changes nothing.
+// Verify reads every blob of every layout once, vets the tarballs, and returns the
+// damage that it found, a line each, in the order of the folders. It changes nothing.
 func (s *Store) Verify(ctx context.Context) (all []string, err error) {
 	names, err := s.names()
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range names {
-		lines, err := s.layout(name).Verify(ctx)
+		whole, lines, err := s.layout(name).Verify(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("verifying %s: %w", name, err)
+		}
+		for _, m := range whole {
+			tag, _ := localTag(name, m) // Verify compared it.
+			if err := s.vet(ctx, name, m); IsDamage(err) {
+				lines = append(lines, fmt.Sprintf("entry %s %v", tag, err))
+			} else if err != nil {
+				return nil, err
+			}
 		}
 		for _, line := range lines {
 			all = append(all, name+": "+line)
@@ -256,35 +243,16 @@ func (s *Store) Verify(ctx context.Context) (all []string, err error) {
 // Lock keeps other processes, and other callers in this one, from building the
 // same artifact. It waits for them, which it reports, until ctx ends. A holder
 // that dies frees the lock.
-func (s *Store) Lock(ctx context.Context, ref Ref) (unlock func() error, err error) {
-	if err := ref.validate(); err != nil {
-		return nil, err
-	}
+func (s *Store) Lock(ctx context.Context, ref Ref) (unlock func(), err error) {
 	return s.lock(ctx, ref, fmt.Sprintf("waiting for another build of %s with the key %s", ref.Asset, ref.Key))
 }
 
-func (s *Store) lock(ctx context.Context, e entry, waiting string) (func() error, error) {
-	name, _ := e.place()
-	unlock, err := files.Lock(ctx, filepath.Join(s.dir, locksFolder, name, e.local()), files.Waiting{Report: s.report, Subject: "store", Text: waiting})
-	return func() error { unlock(); return nil }, err
-}
-
-// Names become parts of paths, tags and repositories.
-var (
-	validName = regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`)
-	validKey  = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
-
-func (r Ref) validate() error {
-	switch {
-	case !validName.MatchString(r.Asset):
-		return fmt.Errorf("asset name %q: want lower-case letters, digits and single . _ - between them", r.Asset)
-	case !validName.MatchString(r.Arch):
-		return fmt.Errorf("arch %q of %s: want lower-case letters, digits and single . _ - between them", r.Arch, r.Asset)
-	case !validKey.MatchString(r.Key):
-		return fmt.Errorf("key %q of %s: want a SHA-256 in hex", r.Key, r.Asset)
+func (s *Store) lock(ctx context.Context, e entry, waiting string) (unlock func(), err error) {
+	if err := e.validate(); err != nil {
+		return nil, err
 	}
-	return nil
+	name, _ := e.place()
+	return files.Lock(ctx, filepath.Join(s.dir, locksFolder, name, e.local()), files.Waiting{Report: s.report, Subject: "store", Text: waiting})
 }
 
 // IsDamage tells from other errors that what is stored is wrong or not all there.

@@ -4,20 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
+
+// Local is the Store of a Tiered.
+type Local = Store
 
 // Tiered is the local store with a registry behind it, from which it reads and
 // to which it never writes. What is wrong with the registry is a warning, once, and
 // from then on it counts as empty, or as without an artifact whose manifest could
 // be read: the local store and the builds go on.
 type Tiered struct {
-	Local *Store
+	*Local
 	// Registry may be nil.
 	Registry *Registry
 	// Fresh has nothing looked up, so that all is built.
@@ -38,87 +44,133 @@ func find(ctx context.Context, local *Store, registry *Registry, e entry) (m oci
 		return m, InLocal, nil
 	}
 	if !IsNotFound(err) || registry == nil {
-		return oci.Manifest{}, "", err
+		return m, "", err
 	}
 	m, err = registry.lookup(ctx, e)
 	return m, InRegistry, err
 }
 
-// Get returns the artifact of a key: the local one, or else that of the registry,
-// without recipe and record.
+// Find returns the artifact of a key without its recipe, by its manifest only, and
+// says where it is: in the local store, or else in the registry.
+func (t *Tiered) Find(ctx context.Context, ref Ref) (artifact Artifact, where string, err error) {
+	if t.Fresh {
+		return artifact, "", fmt.Errorf("%s is not looked up: %w", ref, ErrNotFound)
+	}
+	m, where, err := find(ctx, t.Local, t.Registry, ref)
+	if err != nil {
+		return artifact, "", err
+	}
+	return artifactOf(ref, m), where, nil
+}
+
+// Get is Find for callers who do not care where the artifact is.
 func (t *Tiered) Get(ctx context.Context, ref Ref) (Artifact, error) {
 	artifact, _, err := t.Find(ctx, ref)
 	return artifact, err
 }
 
-// Find is Get that tells where the artifact is.
-func (t *Tiered) Find(ctx context.Context, ref Ref) (artifact Artifact, where string, err error) {
-	if t.Fresh {
-		return Artifact{}, "", fmt.Errorf("%s is not looked up: %w", ref, ErrNotFound)
-	}
-	artifact, err = t.Local.Get(ctx, ref)
-	if err == nil {
-		return artifact, InLocal, nil
-	}
-	if !IsNotFound(err) || t.Registry == nil {
-		return Artifact{}, "", err
-	}
-	artifact, err = t.Registry.Lookup(ctx, ref)
-	return artifact, InRegistry, err
-}
-
-// Put stores an artifact in the local store.
-func (t *Tiered) Put(ctx context.Context, put Put) (Artifact, error) { return t.Local.Put(ctx, put) }
-
-// Lock is that of the local store.
-func (t *Tiered) Lock(ctx context.Context, ref Ref) (unlock func() error, err error) {
-	return t.Local.Lock(ctx, ref)
-}
-
-// Export is that of the local store, which gets what only the registry has: once,
-// even if several processes want it. A file at path that has the right content
-// is left as it is, and nothing is pulled for it. A registry that fails, or whose
-// artifact is damaged, is an ErrNotFound and offers the artifact no more.
+// Export writes one of an artifact's tarballs to path, which it replaces by
+// rename: "" is the main one, another name a secondary output. A file at path that
+// has the right content is left as it is, nothing is pulled for it, and changed is
+// false. The errors are those of Blob.
 func (t *Tiered) Export(ctx context.Context, artifact Artifact, output, path string) (changed bool, err error) {
-	if err := artifact.validate(); err != nil {
-		return false, err
-	}
 	tarball, err := artifact.output(output)
 	if err != nil {
 		return false, err
 	}
-	same, err := tarball.isAt(ctx, path)
-	if err != nil || same {
-		return false, err
+	sum, size, err := files.Hash(ctx, path)
+	var irregular *files.IrregularError
+	switch {
+	case errors.As(err, &irregular) && irregular.Is == "a folder":
+		return false, fmt.Errorf("the output %s is a folder: move it away", path)
+	case errors.As(err, &irregular), errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return false, fmt.Errorf("reading the output: %w", err)
+	case size == tarball.Size && "sha256:"+sum == tarball.Digest:
+		return false, nil
 	}
 	blob, err := t.Blob(ctx, artifact, output)
 	if err != nil {
 		return false, err
 	}
-	if err := files.Sweep(path); err != nil {
-		t.Local.layout(artifact.Asset).Note(fmt.Sprintf("cannot remove what a killed export left: %v", err))
-	}
 	return true, copyOut(ctx, blob, path)
 }
 
-// Blob is that of the local store, which gets what only the registry has, as in
-// Export. What was pulled just now was hashed on the way.
+// Blob returns the path of one of an artifact's tarballs in the local store, by its
+// digest, for readers that stop using it before the run ends. The local store gets
+// what only the registry has: once, even if several processes want it. A tarball that
+// turns out to be damaged or hostile is reported and removed, and the error is
+// ErrNotFound: the artifact must be built again. So it is for a registry that fails,
+// or whose artifact is damaged: it offers the artifact no more.
 func (t *Tiered) Blob(ctx context.Context, artifact Artifact, output string) (path string, err error) {
-	if err := artifact.validate(); err != nil {
-		return "", err
-	}
 	tarball, err := artifact.output(output)
 	if err != nil {
 		return "", err
 	}
+	path = t.layout(artifact.Asset).Path(digest.Digest(tarball.Digest))
 	pulled, err := t.bring(ctx, artifact)
+	if err != nil || pulled {
+		return path, err // What was pulled just now was hashed and vetted.
+	}
+	return path, t.admit(ctx, artifact, tarball, path)
+}
+
+// admit hashes and vets a tarball of the store. One that must not be used is removed,
+// with the entry that led to it; one that is only hostile has the bytes of its digest,
+// and stays.
+func (s *Store) admit(ctx context.Context, artifact Artifact, tarball Output, path string) error {
+	d := ocispec.Descriptor{MediaType: tarballType, Digest: digest.Digest(tarball.Digest), Size: tarball.Size}
+	sum, size, err := files.Hash(ctx, path)
+	wrong := ""
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		wrong = "is missing"
+	case err != nil:
+		return fmt.Errorf("reading a tarball of the store: %w", err)
+	case size != d.Size:
+		wrong = fmt.Sprintf("has %d bytes, want %d", size, d.Size)
+	case sum != d.Digest.Encoded():
+		wrong = fmt.Sprintf("hashes to sha256:%s, want %s", sum, d.Digest)
+	default:
+		err := s.verdicts().Vet(ctx, path, sum)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == nil {
+			return nil
+		}
+		wrong, d = fmt.Sprintf("must not be used: %v", err), ocispec.Descriptor{}
+	}
+	l := s.layout(artifact.Asset)
+	l.Note(fmt.Sprintf("removing the stored %s of %s: it %s", tarball.what(), artifact.Ref, wrong))
+	miss := fmt.Errorf("the %s of %s in the store %s: %w", tarball.what(), artifact.Asset, wrong, ErrNotFound)
+	return errors.Join(l.Drop(ctx, artifact.Tag(), artifact.Manifest.Digest(), d), miss)
+}
+
+// copyOut copies a checked blob to path. The copy is not synced: a later Export
+// hashes it.
+func copyOut(ctx context.Context, blob, path string) error {
+	from, err := files.Open(blob)
 	if err != nil {
-		return "", err
+		return fmt.Errorf("opening a tarball of the store: %w", err)
 	}
-	if pulled {
-		return t.Local.layout(artifact.Asset).Path(digest.Digest(tarball.Digest)), nil
+	defer from.Close()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making the output folder: %w", err)
 	}
-	return t.Local.Blob(ctx, artifact, output)
+	pending, err := files.Create(path, 0o644)
+	if err != nil {
+		return fmt.Errorf("creating the output: %w", err)
+	}
+	defer pending.Discard()
+	// Both are files, so that the kernel can copy.
+	if _, err := files.Copy(ctx, pending.File, from); err != nil {
+		return fmt.Errorf("copying from the store: %w", err)
+	}
+	if err := pending.CommitUnsynced(); err != nil {
+		return fmt.Errorf("finishing the output: %w", err)
+	}
+	return nil
 }
 
 // bring has the local store hold an artifact, and tells whether it was pulled
@@ -127,77 +179,28 @@ func (t *Tiered) bring(ctx context.Context, artifact Artifact) (pulled bool, err
 	if t.Registry == nil || t.holds(ctx, artifact) {
 		return false, nil
 	}
-	unlock, err := t.Local.Lock(ctx, artifact.Ref)
+	unlock, err := t.Lock(ctx, artifact.Ref)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	defer unlock()
 	if t.holds(ctx, artifact) {
 		return false, nil
 	}
 	if t.Registry.ignored(artifact.Ref) {
 		return false, t.Registry.miss(artifact.Ref)
 	}
-	if err := t.Registry.pullSeen(ctx, artifact, t.Local); err != nil {
+	if err := t.Registry.pull(ctx, artifact.Ref, artifact.Manifest, t.Local); err != nil {
 		return false, t.Registry.absent(artifact.Ref, err)
 	}
 	return true, nil
 }
 
-// holds tells whether the local store has exactly this artifact, with its recipe
-// and record.
+// holds tells whether the local store has exactly this artifact.
 func (t *Tiered) holds(ctx context.Context, artifact Artifact) bool {
-	local, err := t.Local.Get(ctx, artifact.Ref)
-	return err == nil && local.Manifest == artifact.Manifest
+	m, err := t.find(ctx, artifact.Ref)
+	return err == nil && m.Digest() == artifact.Manifest.Digest()
 }
-
-// pull brings what the manifest of an entry names into a store. A registry that
-// fails now may have the other entries.
-func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Store) error {
-	name, _ := e.place()
-	l := into.layout(name)
-	need := oci.Total(l.Missing(m.Parts()))
-	repository, err := r.repository(name)
-	if err == nil {
-		err = l.Receive(ctx, repository, m, name)
-	}
-	if err == nil {
-		err = into.vet(ctx, name, m)
-	}
-	if err == nil {
-		err = l.Add(ctx, e.local(), m, nil)
-	}
-	switch {
-	case isFailure(err), IsDamage(err):
-		r.condemn(e)
-	case files.IsFull(err):
-		err = fmt.Errorf("%s needs room for %s: free some space, or move the cache with --cache-dir: %w", into.dir, progress.Size(need), err)
-	}
-	return err
-}
-
-// pullSeen pulls an artifact that was looked up, by the manifest that came then.
-func (r *Registry) pullSeen(ctx context.Context, artifact Artifact, into *Store) error {
-	r.mu.Lock()
-	m, seen := r.seen[artifact.Manifest]
-	r.mu.Unlock()
-	if !seen {
-		repository, err := r.repository(artifact.Asset)
-		if err == nil {
-			m, err = repository.Manifest(ctx, artifact.Manifest)
-		}
-		if err == nil {
-			err = artifact.check(m)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return r.pull(ctx, artifact.Ref, m, into)
-}
-
-// List returns the artifacts of the local store with their recipes.
-func (t *Tiered) List(ctx context.Context) ([]Artifact, error) { return t.Local.List(ctx) }
 
 // Latest returns the artifact of the first of several moving tags that the
 // registry has, with its recipe, or ErrNotFound.
@@ -218,10 +221,7 @@ func (t *Tiered) HasSource(ctx context.Context, hash string) (bool, error) {
 		return false, nil
 	}
 	_, err := t.Registry.FindSource(ctx, hash)
-	if IsNotFound(err) {
-		return false, nil
-	}
-	return err == nil, err
+	return err == nil, ignoreMiss(err)
 }
 
 // Publish pushes an artifact of the local store to the registry under its key,

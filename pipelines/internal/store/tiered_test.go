@@ -60,7 +60,7 @@ func TestTieredHits(t *testing.T) {
 	// Now that it is local, nothing is asked.
 	requests, connections := len(faults.Requests()), count.Connections.Load()
 	got, where, err = tiered.Find(t.Context(), p.Ref)
-	if err != nil || where != InLocal || !cmp.Equal(want, got) {
+	if err != nil || where != InLocal || !cmp.Equal(manifestOnly(want), got) {
 		t.Errorf("Find: %q, %v", where, err)
 	}
 	if changed, err := tiered.Export(t.Context(), got, "", filepath.Join(t.TempDir(), "out")); err != nil || !changed {
@@ -189,7 +189,7 @@ func TestPullsOnce(t *testing.T) {
 	group.Wait()
 	blobs := 0
 	for _, faults := range all {
-		blobs += max(0, len(faults.Requests())-1)
+		blobs += len(faults.Requests())
 	}
 	if blobs != 5 {
 		t.Errorf("%d blobs were asked for, want 5", blobs)

@@ -21,6 +21,8 @@ func (r *Registry) miss(e entry) error { return fmt.Errorf("%s in %s: %w", e, r,
 // may have the others.
 func (r *Registry) absent(e entry, err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case IsNotFound(err):
 	case IsDamage(err):
 		r.condemn(e)
@@ -67,20 +69,16 @@ func key(e entry) string {
 	return name + ":" + tag
 }
 
-// condemn has an entry not offered again.
-func (r *Registry) condemn(e entry) { r.judge(e, true) }
-
-// absolve takes back a condemnation: what is there now is known to be whole.
-func (r *Registry) absolve(e entry) { r.judge(e, false) }
-
+// judge says whether an entry turned out to be damaged, or the registry failed though
+// its manifest answered: it is not offered again, until it is known to be whole.
 func (r *Registry) judge(e entry, damaged bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.damaged[key(e)] = damaged
 }
 
-// condemned tells whether an entry could not be read though its manifest answered:
-// it turned out to be damaged, or the registry failed.
+func (r *Registry) condemn(e entry) { r.judge(e, true) }
+
 func (r *Registry) condemned(e entry) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,4 +90,11 @@ func (r *Registry) ignored(e entry) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.down || r.damaged[key(e)]
+}
+
+func ignoreMiss(err error) error {
+	if IsNotFound(err) {
+		return nil
+	}
+	return err
 }

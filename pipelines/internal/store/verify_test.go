@@ -25,8 +25,8 @@ func TestVerify(t *testing.T) {
 		{"no tarball", func(t *testing.T, l *oci.Layout, a Artifact) { spoil(t, l, a.Digest, nil) }, []string{"TAG has no whole part DIGEST"}},
 		{"no output", func(t *testing.T, l *oci.Layout, a Artifact) { spoil(t, l, a.Outputs[1].Digest, nil) }, []string{"TAG has no whole part"}},
 		{"flipped recipe", func(t *testing.T, l *oci.Layout, a Artifact) { flip(t, l, "sha256:"+a.Key) }, []string{"hashes to", "TAG has no whole part"}},
-		{"flipped manifest", func(t *testing.T, l *oci.Layout, a Artifact) { flip(t, l, a.Manifest) }, []string{"hashes to", "TAG has no whole manifest"}},
-		{"no manifest", func(t *testing.T, l *oci.Layout, a Artifact) { spoil(t, l, a.Manifest, nil) }, []string{"TAG has no whole manifest"}},
+		{"flipped manifest", func(t *testing.T, l *oci.Layout, a Artifact) { flip(t, l, a.Manifest.Digest().String()) }, []string{"hashes to", "TAG has no whole manifest"}},
+		{"no manifest", func(t *testing.T, l *oci.Layout, a Artifact) { spoil(t, l, a.Manifest.Digest().String(), nil) }, []string{"TAG has no whole manifest"}},
 		{"truncated index", func(t *testing.T, l *oci.Layout, _ Artifact) { write(t, indexPath(l), `{"schema`) }, []string{"qemu: index.json is damaged"}},
 		{"no index", func(t *testing.T, l *oci.Layout, _ Artifact) {
 			if err := os.Remove(indexPath(l)); err != nil {

@@ -89,10 +89,86 @@ func TestStoredBeforeVetting(t *testing.T) {
 		if err := os.RemoveAll(s.verdicts().Dir); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Blob(t.Context(), artifact, ""); !IsNotFound(err) || !strings.Contains(err.Error(), "must not be used") {
+		if _, err := (&Tiered{Local: s}).Blob(t.Context(), artifact, ""); !IsNotFound(err) || !strings.Contains(err.Error(), "must not be used") {
 			t.Errorf("%s: %v, want a miss", path, err)
 		}
 		n.want(t, "it must not be used: vetting ")
 		wantMiss(t, s, p.Ref)
+	}
+}
+
+// poisoned has an artifact with a hostile tarball in the registry and its key in a
+// store of somebody honest.
+func poisoned(t *testing.T, host string) (own *Store, p Put, evil Artifact) {
+	t.Helper()
+	theirs, _ := open(t)
+	p = sample(t, "qemu", "x86_64", 1)
+	honest := p.Tarball
+	p.Tarball = hostile(t)[0]
+	trust(t, theirs, p.Tarball)
+	evil = put(t, theirs, p)
+	r, _, _ := connect(t, host)
+	if err := r.Push(t.Context(), p.Ref, theirs, nil); err != nil {
+		t.Fatal(err)
+	}
+	p.Tarball = honest
+	own, _ = open(t)
+	put(t, own, p)
+	return own, p, evil
+}
+
+// TestPushReplacesPoison has a hostile build under the key of an honest one.
+func TestPushReplacesPoison(t *testing.T) {
+	host := registrytest.New(t)
+	own, p, evil := poisoned(t, host)
+	r, _, n := connect(t, host)
+	if err := r.Push(t.Context(), p.Ref, own, []string{"v1"}); err != nil {
+		t.Fatal(err)
+	}
+	want, err := own.Get(t.Context(), p.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.want(t, "replacing the build "+evil.Manifest.Digest().String()+" of qemu in "+r.String()+" under the key "+p.Key+" by "+want.Manifest.Digest().String()+": it has a tarball that must not be used: vetting ")
+	for _, tag := range []string{p.Tag(), "v1"} {
+		if got, err := r.Latest(t.Context(), "qemu", tag); err != nil || got.Manifest.Digest() != want.Manifest.Digest() {
+			t.Errorf("%s is %s, %v; want the honest build", tag, got.Manifest.Digest(), err)
+		}
+	}
+	if left, err := os.ReadDir(partialPath(own.layout("qemu"))); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestPoisonIsNoHit has a hostile build in both caches: no caller gets it, and it is
+// not whole.
+func TestPoisonIsNoHit(t *testing.T) {
+	host := registrytest.New(t)
+	_, p, _ := poisoned(t, host)
+	r, _, _ := connect(t, host)
+	s, _ := open(t)
+	tiered := &Tiered{Local: s, Registry: r}
+	found, err := tiered.Get(t.Context(), p.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tiered.Blob(t.Context(), found, ""); !IsNotFound(err) {
+		t.Errorf("Blob: %v, want a miss", err)
+	}
+	if _, err := tiered.Get(t.Context(), p.Ref); !IsNotFound(err) {
+		t.Errorf("Get after that: %v, want a miss", err)
+	}
+	damage, err := r.Verify(t.Context(), []string{"qemu"}, s)
+	if err != nil || len(damage) != 1 || !strings.Contains(damage[0], p.Tag()) || !strings.Contains(damage[0], "has a tarball that must not be used") {
+		t.Errorf("the registry: %q, %v", damage, err)
+	}
+	p.Tarball = hostile(t)[0]
+	trust(t, s, p.Tarball)
+	put(t, s, p)
+	if err := os.RemoveAll(s.verdicts().Dir); err != nil {
+		t.Fatal(err)
+	}
+	if damage, err = s.Verify(t.Context()); err != nil || len(damage) != 1 || !strings.HasPrefix(damage[0], "qemu: entry "+p.Tag()+" has a tarball that must not be used") {
+		t.Errorf("the local cache: %q, %v", damage, err)
 	}
 }
