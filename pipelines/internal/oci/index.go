@@ -38,28 +38,10 @@ func (l *Layout) Index(ctx context.Context) (ocispec.Index, error) {
 		unlock()
 	}
 	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
-		return l.inMemory(ctx, why)
+		l.Note(fmt.Sprintf("the store's %s was damaged (%v), and the store is read-only: rebuilt for this run", l.indexPath(), why))
+		return l.recover(ctx)
 	}
 	return index, err
-}
-
-// inMemory rebuilds the index of a layout that cannot be written to, once.
-func (l *Layout) inMemory(ctx context.Context, why error) (ocispec.Index, error) {
-	l.mu.Lock()
-	rebuilt := l.rebuilt
-	l.mu.Unlock()
-	if rebuilt != nil {
-		return *rebuilt, nil
-	}
-	index, err := l.recover(ctx)
-	if err != nil {
-		return ocispec.Index{}, err
-	}
-	l.Note(fmt.Sprintf("the store's %s was damaged (%v), and the store is read-only: rebuilt for this run", l.indexPath(), why))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rebuilt = &index
-	return index, nil
 }
 
 // lockedIndex is Index for those who hold the lock.
@@ -89,6 +71,9 @@ func (l *Layout) indexPath() string { return filepath.Join(l.Root, ocispec.Image
 
 func (l *Layout) readIndex() (ocispec.Index, error) {
 	data, err := files.Read(l.indexPath(), maxIndex)
+	if errors.As(err, new(*files.IrregularError)) {
+		return ocispec.Index{}, &Damage{err.Error()}
+	}
 	if err != nil {
 		return ocispec.Index{}, fmt.Errorf("reading the index of the store: %w", err)
 	}
@@ -154,11 +139,7 @@ func (l *Layout) writeIndex(index ocispec.Index) error {
 func (l *Layout) rebuild(ctx context.Context, why error) (ocispec.Index, error) {
 	aside := l.indexPath() + ".damaged"
 	if IsDamage(why) {
-		// A second name, so that there is an index at every moment.
-		if err := os.Remove(aside); ignoreMissing(err) != nil {
-			return ocispec.Index{}, fmt.Errorf("moving the damaged index aside: %w", err)
-		}
-		if err := os.Link(l.indexPath(), aside); err != nil {
+		if err := errors.Join(os.RemoveAll(aside), os.Rename(l.indexPath(), aside)); err != nil {
 			return ocispec.Index{}, fmt.Errorf("moving the damaged index aside: %w", err)
 		}
 		l.Note(fmt.Sprintf("the store's %s was damaged (%v): kept as %s and rebuilt", l.indexPath(), why, filepath.Base(aside)))

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -44,9 +43,6 @@ type Layout struct {
 	Name func(Manifest) (string, error)
 
 	notes told
-	mu    sync.Mutex
-	// rebuilt is the index that could not be rebuilt on disk.
-	rebuilt *ocispec.Index
 }
 
 // Note reports a warning the first time.
@@ -117,29 +113,19 @@ func (l *Layout) Read(ctx context.Context, what string, d ocispec.Descriptor, li
 	return data, nil
 }
 
-// size returns that of a blob.
-func (l *Layout) size(d digest.Digest) (int64, error) {
-	info, err := os.Lstat(l.Path(d))
-	if err != nil {
-		return 0, err
-	}
-	if !info.Mode().IsRegular() {
-		return -1, nil
-	}
-	return info.Size(), nil
-}
-
 // Check makes sure that a blob is there with its size, and hashes one that is JSON. The
 // error is *Damage.
 func (l *Layout) Check(ctx context.Context, what string, d ocispec.Descriptor) error {
-	size, err := l.size(d.Digest)
+	info, err := os.Lstat(l.Path(d.Digest))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Damaged("has lost its %s", what)
 	case err != nil:
 		return fmt.Errorf("looking for a blob of the store: %w", err)
-	case size != d.Size:
-		return Damaged("has a %s of %d bytes, want %d", what, size, d.Size)
+	case !info.Mode().IsRegular():
+		return Damaged("has a %s that is not a regular file", what)
+	case info.Size() != d.Size:
+		return Damaged("has a %s of %d bytes, want %d", what, info.Size(), d.Size)
 	case strings.HasSuffix(d.MediaType, "json"):
 		_, err = l.Read(ctx, what, d, MaxDocument)
 	}

@@ -171,5 +171,6 @@ func (b *Builders) Publish(ctx context.Context, id, arch string) (pushed bool, e
 	if err != nil {
 		return false, fmt.Errorf("reading the builder to push: %w", err)
 	}
-	return b.Registry.publish(ctx, ref, m, b.Local.blobs(builderRepository, m))
+	pushed, err = b.Registry.publish(ctx, ref, m, b.Local.blobs(builderRepository, m))
+	return pushed, b.Registry.hinted(err)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 	"oras.land/oras-go/v2/content"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
@@ -174,6 +175,12 @@ func TestDamagedIndex(t *testing.T) {
 		{"empty", func(path string, _ []byte) error { return os.WriteFile(path, nil, 0o644) }, []string{"rebuilt"}},
 		{"other JSON", func(path string, _ []byte) error { return os.WriteFile(path, []byte(`{"a":1}`), 0o644) }, []string{"schemaVersion"}},
 		{"missing", func(path string, _ []byte) error { return os.Remove(path) }, nil},
+		{"a link", func(path string, data []byte) error {
+			return errors.Join(os.WriteFile(path+".real", data, 0o644), os.Remove(path), os.Symlink(path+".real", path))
+		}, []string{"is a symbolic link, not a regular file): kept as index.json.damaged and rebuilt"}},
+		{"a pipe", func(path string, _ []byte) error {
+			return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o644))
+		}, []string{"is a named pipe, not a regular file): kept as index.json.damaged and rebuilt"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, n := open(t)

@@ -3,6 +3,8 @@ package store
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -112,4 +114,61 @@ func wantProofs(t *testing.T, read func(ctx context.Context, artifact Artifact) 
 	if diff := cmp.Diff(count(want), count(got)); diff != "" {
 		t.Errorf("proofs (-want +got)\n%s", diff)
 	}
+}
+
+// TestRefusedProof guards an error that says once what helps.
+func TestRefusedProof(t *testing.T) {
+	s, _ := open(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	if err := s.PutProof(t.Context(), put(t, s, p), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	r, _, _ := connect(t, registrytest.New(t), registrytest.Rule{Method: "PUT", Path: "/manifests/sha256:", Do: registrytest.Status(401)})
+	err := r.Push(t.Context(), p.Ref, s, nil)
+	if err == nil || strings.Count(err.Error(), "docker login") != 1 {
+		t.Errorf("Push: %v, want what helps, once", err)
+	}
+}
+
+// TestProofsOfAFailedRegistry has a registry that failed before it was asked for
+// proofs: that is not the same as having none. Of too many, some are read.
+func TestProofsOfAFailedRegistry(t *testing.T) {
+	s, _ := open(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	artifact := put(t, s, p)
+	empty, _ := open(t)
+	r, _, n := connect(t, registrytest.New(t), registrytest.Rule{Do: registrytest.Status(503)})
+	tiered := &Tiered{Local: empty, Registry: r}
+	if _, err := tiered.Get(t.Context(), p.Ref); !IsNotFound(err) {
+		t.Fatal(err)
+	}
+	if got, err := tiered.Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
+		t.Errorf("proofs of a registry that failed: %q, %v", got, err)
+	}
+	n.want(t, "continuing without the registry", "for proofs of "+p.String()+", since it failed before: there may be some")
+}
+
+func TestTooManyProofs(t *testing.T) {
+	s, _ := open(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	artifact := put(t, s, p)
+	var list []string
+	for i := range maxProofs + 1 {
+		list = append(list, fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":%q,"digest":"sha256:%064x","size":1}`, proofType, i))
+	}
+	index := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[` + strings.Join(list, ",") + `]}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if !strings.Contains(request.URL.Path, "/referrers/") {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+		_, _ = w.Write([]byte(index))
+	}))
+	defer server.Close()
+	r, _, n := connect(t, strings.TrimPrefix(server.URL, "http://"))
+	if got, err := (&Tiered{Local: s, Registry: r}).Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
+		t.Errorf("got %q, %v", got, err)
+	}
+	n.want(t, "has more than 256 proofs of "+p.String()+": reading the first")
 }

@@ -105,9 +105,9 @@ func (r *Registry) tag(ctx context.Context, e entry, m oci.Manifest, tags []stri
 func (r *Registry) publish(ctx context.Context, e entry, m oci.Manifest, blobs []oci.Blob) (pushed bool, err error) {
 	_, whole, err := r.whole(ctx, e)
 	if err != nil || whole {
-		return false, r.hinted(err)
+		return false, err
 	}
-	return true, r.hinted(r.send(ctx, e, m, blobs))
+	return true, r.send(ctx, e, m, blobs)
 }
 
 // whole returns what the registry has of an entry, and whether that and all that it

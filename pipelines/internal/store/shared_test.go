@@ -225,7 +225,7 @@ func TestKilledExports(t *testing.T) {
 	s, n := open(t)
 	artifact := put(t, s, sample(t, "qemu", "x86_64", 1))
 	folder := t.TempDir()
-	left := map[string]bool{".out1234567890123": false, ".out": true, ".out1234567890123x": true, ".other1234567890123": true, "my-out1234567890123": true}
+	left := map[string]bool{".out.tmp123": false, ".out": true, ".out.tmp123x": true, ".other.tmp123": true, "my-out.tmp123": true}
 	for name := range left {
 		write(t, filepath.Join(folder, name), "x")
 	}

@@ -132,8 +132,9 @@ func (r *Registry) PushSource(ctx context.Context, hash, title, path string) (pu
 	if err != nil {
 		return false, err
 	}
-	return r.publish(ctx, sourceRef(hash), m, []oci.Blob{
+	pushed, err = r.publish(ctx, sourceRef(hash), m, []oci.Blob{
 		{Descriptor: ocispec.DescriptorEmptyJSON, Content: oci.Bytes(ocispec.DescriptorEmptyJSON.Data)},
 		{Descriptor: layer, Content: oci.File(path)},
 	})
+	return pushed, r.hinted(err)
 }

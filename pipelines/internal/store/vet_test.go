@@ -29,10 +29,15 @@ func trust(t *testing.T, s *Store, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(s.verdicts().Dir, 0o755); err != nil {
+	verdicts := s.verdicts()
+	if err := verdicts.Vet(t.Context(), sample(t, "good", "x86_64", 1).Tarball, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(s.verdicts().Dir, sum+".v1"), nil, 0o644); err != nil {
+	kept, err := filepath.Glob(filepath.Join(verdicts.Dir, "*"))
+	if err != nil || len(kept) == 0 {
+		t.Fatalf("verdicts: %q, %v", kept, err)
+	}
+	if err := os.WriteFile(filepath.Join(verdicts.Dir, sum+filepath.Ext(kept[0])), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

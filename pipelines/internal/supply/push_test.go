@@ -52,7 +52,7 @@ func TestPushGivenFile(t *testing.T) {
 // A builder that cannot be pushed keeps no other from being pushed.
 func TestPushBuildersGoesOn(t *testing.T) {
 	s, dir := set(t)
-	if err := os.MkdirAll(filepath.Join(dir, "builder", "index.json"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "builder"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, asset := range []string{"one", "two"} {
