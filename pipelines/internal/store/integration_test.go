@@ -107,7 +107,7 @@ func TestDistributionDamage(t *testing.T) {
 			// The push must not say that the registry has it while it gives out this.
 			pushErr := r.Push(t.Context(), p.Ref, s, nil)
 			fresh, _, _ := connect(t, server.Host)
-			after := fresh.Verify(t.Context(), p.Ref)
+			after := verified(t, fresh, p.Ref)
 			if (pushErr == nil) != (after == nil) {
 				t.Errorf("Push: %v; then Verify: %v", pushErr, after)
 			}
