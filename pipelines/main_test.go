@@ -119,7 +119,7 @@ func plan(ts *testscript.TestScript, asset string) recipe.Plan {
 	tree := recipe.NewTree(os.DirFS(root))
 	assets, err := catalog.Load(tree)
 	ts.Check(err)
-	pins, _, err := versions.Load(filepath.Join(root, "versions.yaml"))
+	pins, err := versions.Load(filepath.Join(root, "versions.yaml"), tree)
 	ts.Check(err)
 	found, err := assets.Find(asset, catalog.X86_64)
 	ts.Check(err)

@@ -212,7 +212,7 @@ func fill(t *testing.T, root, dir string) (big store.Ref) {
 	tree := recipe.NewTree(os.DirFS(root))
 	assets, err := catalog.Load(tree)
 	check(t, err)
-	pins, _, err := versions.Load(filepath.Join(root, "versions.yaml"))
+	pins, err := versions.Load(filepath.Join(root, "versions.yaml"), tree)
 	check(t, err)
 	all, err := assets.Closure(assets.Names(), catalog.X86_64)
 	check(t, err)

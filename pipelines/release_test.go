@@ -124,7 +124,7 @@ func planOf(root, asset string, arch catalog.Arch) (recipe.Plan, error) {
 	if err != nil {
 		return recipe.Plan{}, err
 	}
-	pins, _, err := versions.Load(filepath.Join(root, "versions.yaml"))
+	pins, err := versions.Load(filepath.Join(root, "versions.yaml"), tree)
 	if err != nil {
 		return recipe.Plan{}, err
 	}

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -55,17 +56,20 @@ func (e *Executor) Execute(ctx context.Context, plan Plan) (results []Result, er
 // most of them turn out to be misses, hours later.
 func (e *Executor) check(ctx context.Context, plan Plan) error {
 	var misses, again []Step
+	var unlocked []error
 	for _, step := range plan.Steps {
-		if step.State != Hit {
+		if step.State == Unlocked {
+			unlocked = append(unlocked, fmt.Errorf("building %q: %s", step.Asset, step.Why))
+		} else if step.State != Hit {
 			misses = append(misses, step)
 		} else if e.Rebuild != nil && slices.Contains(plan.Names, step.Asset) {
 			again = append(again, step)
 		}
 	}
 	if misses = append(misses, again...); len(misses) == 0 {
-		return nil
+		return errors.Join(unlocked...)
 	}
-	return e.Builder.Check(ctx, misses, max(1, e.Parallel))
+	return errors.Join(append(unlocked, e.Builder.Check(ctx, misses, max(1, e.Parallel)))...)
 }
 
 // execution is the execution of one plan.

@@ -37,6 +37,9 @@ func (p *Planner) explain(ctx context.Context, steps []Step) error {
 			step.Changes = append(step.Changes, recipe.Diff(before, assume(wanted, before))...)
 		}
 		step.Why = step.why()
+		if step.State == Unlocked {
+			return nil
+		}
 		return p.sources(ctx, step)
 	})
 }
@@ -104,6 +107,8 @@ func (s Step) why() string {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	switch {
+	case s.State == Unlocked:
+		return strings.Join(s.Resolved.Unlocked, "; ")
 	case s.State == Pending && text != "":
 		return fmt.Sprintf("%s must be built first; %s", strings.Join(s.PendingOn, ", "), text)
 	case s.State == Pending:

@@ -177,7 +177,7 @@ func setUp(t *testing.T, root, assets string) *house {
 	if err := os.WriteFile(file, []byte(pins), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	v, _, err := versions.Load(file)
+	v, err := versions.Load(file, tree)
 	if err != nil {
 		t.Fatal(err)
 	}

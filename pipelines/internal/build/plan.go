@@ -54,13 +54,16 @@ const (
 	Miss State = "build"
 	// Pending means that the key depends on the results of earlier builds.
 	Pending State = "pending"
+	// Unlocked means that the lock does not know a version: there is no key, and
+	// nothing can be built.
+	Unlocked State = "unlocked"
 )
 
 // Step is what there is to do for one asset.
 type Step struct {
 	Asset string `json:"asset"`
 	Arch  string `json:"arch"`
-	// Key is "" where it is pending.
+	// Key is "" where it is pending or unlocked.
 	Key   string `json:"key"`
 	State State  `json:"state"`
 	// Where is the place of a hit, as store.Tiered names it. Digest is that of its
@@ -231,7 +234,11 @@ func (p *Planner) step(ctx context.Context, asset catalog.Asset, arch catalog.Ar
 	if step.Resolved, err = p.Resolver.Resolve(asset, arch, digests); err != nil {
 		return step, err
 	}
-	if len(step.PendingOn) > 0 {
+	switch {
+	case len(step.Resolved.Unlocked) > 0:
+		step.State = Unlocked
+		return step, nil
+	case len(step.PendingOn) > 0:
 		step.State = Pending
 		return step, nil
 	}

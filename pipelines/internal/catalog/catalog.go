@@ -41,7 +41,7 @@ type Asset struct {
 	// Pins maps an environment variable of the steps to the path of its value in
 	// versions.yaml.
 	Pins map[string]string `yaml:"pins"`
-	// Sources maps a file name below $SOURCES to a source of versions.yaml.
+	// Sources maps a file name below $SOURCES to a source of assets/sources.yaml.
 	Sources map[string]string `yaml:"sources"`
 	// Options are further environment variables of the steps.
 	Options map[string]string `yaml:"options"`

@@ -2,13 +2,10 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -34,8 +31,7 @@ func (a *app) find() (workspace.Folders, error) {
 }
 
 // open opens the checkout, with a registry behind the local store if one is named.
-// The caller closes it. Warnings about a file of pins given by --versions are printed
-// here; those about the checkout's own are notes of `source list`.
+// The caller closes it.
 func (a *app) open(ctx context.Context, registry string) (*workspace.Workspace, error) {
 	report := a.reporter()
 	ws, err := workspace.Open(ctx, workspace.Options{
@@ -45,9 +41,6 @@ func (a *app) open(ctx context.Context, registry string) (*workspace.Workspace, 
 	if err != nil {
 		report.Close()
 		return nil, err
-	}
-	if ws.Foreign {
-		warn(a.Stderr, ws.Warnings)
 	}
 	return ws, nil
 }
@@ -67,12 +60,6 @@ func (a *app) with(run func(context.Context, *workspace.Workspace, []string) err
 }
 
 func (a *app) environment() workspace.Environment { return workspace.ReadEnvironment(a.Getenv) }
-
-func warn(w io.Writer, warnings []versions.Warning) {
-	for _, warning := range warnings {
-		fmt.Fprintf(w, "warning: %s\n", warning)
-	}
-}
 
 // The flags that several verbs share, a function for each.
 

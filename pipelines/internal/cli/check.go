@@ -13,6 +13,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/matrix"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -20,10 +21,12 @@ func checkCmd(a *app) *cobra.Command {
 	var base string
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Check versions.yaml, the assets and the kernel configurations",
-		Long: `Check versions.yaml, the assets, the release sets and the kernel configurations: every
-recipe must resolve. With a base, also check that kernel-configs/kata_config_version
-has grown if the requested options differ from those at the fork from the base.`,
+		Short: "Check versions.yaml, its lock, the assets and the kernel configurations",
+		Long: `Check versions.yaml, assets/sources.yaml, the assets, the release sets and the kernel
+configurations: every recipe must resolve. What has a version that assets/sources.yaml
+does not know is named: it can be planned, but not built. With a base, also check that
+kernel-configs/kata_config_version has grown if the requested options differ from those
+at the fork from the base.`,
 		Example: `  pipelines check
   pipelines check --base main`,
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
@@ -102,7 +105,7 @@ func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
 			}
 			for _, path := range asset.Pins {
 				value, err := ws.Resolver.Versions.Pin(path)
-				if err != nil {
+				if err != nil && !errors.As(err, new(*versions.Unlocked)) {
 					return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 				}
 				a.Pins[path] = value
@@ -132,7 +135,7 @@ line of JSON, dependencies first: of one stage, or of all. The assets of a stage
 depend only on assets of earlier stages, so they can be built at the same time; a
 stage that does not exist has none. Each has the label of a machine that builds it:
 x86_64 if there are cross compilers, or else one of its own architecture. An asset
-that needs a source without a pinned commit is left out, with a message, and so is
+that needs a source without a hash or commit is left out, with a message, and so is
 everything that depends on it; with --anybody, also an asset that needs a secret, and
 with --without, the assets that it names.
 

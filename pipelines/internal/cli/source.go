@@ -52,10 +52,7 @@ func sourceListCmd(a *app) *cobra.Command {
 		Long: "List the sources, their places, and whether the local cache and the registry of\n--cache have the file.",
 		Example: `  pipelines source list kernel-debug
   pipelines source list --all --cache ghcr.io/example/cache --json`,
-	}, func(ctx context.Context, ws *workspace.Workspace, set *supply.Set) error {
-		if !ws.Foreign {
-			warn(a.Stderr, ws.Warnings)
-		}
+	}, func(ctx context.Context, _ *workspace.Workspace, set *supply.Set) error {
 		list, err := set.List(ctx)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@
 package matrix
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -114,16 +115,30 @@ func reserved(pins *versions.File, asset catalog.Asset, jobs map[string]Job, o O
 			return "depends on " + name, nil
 		}
 	}
+	for _, path := range slices.Sorted(maps.Values(asset.Pins)) {
+		if _, err := pins.Pin(path); err != nil {
+			return unlocked(asset, err)
+		}
+	}
 	for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
 		source, err := pins.Source(path)
 		if err != nil {
-			return "", fmt.Errorf("%s: %w", asset.Pos, err)
+			return unlocked(asset, err)
 		}
 		if !slices.ContainsFunc(source.Places, func(p versions.Place) bool { return p.Git == nil || p.Git.Ref == "" }) {
 			return "needs the source " + path + ", which has no pinned commit", nil
 		}
 	}
 	return "", nil
+}
+
+// unlocked returns the reason of an asset whose version the lock does not know, or an
+// error.
+func unlocked(asset catalog.Asset, err error) (string, error) {
+	if errors.As(err, new(*versions.Unlocked)) {
+		return "cannot be built: " + err.Error(), nil
+	}
+	return "", fmt.Errorf("%s: %w", asset.Pos, err)
 }
 
 // runner returns the label of the machines that can build an asset. There are many

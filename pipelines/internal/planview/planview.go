@@ -48,7 +48,7 @@ func total(steps []build.Step, arch catalog.Arch) string {
 		count[state(s)]++
 	}
 	var parts []string
-	for _, state := range []string{"hit (" + store.InLocal + ")", "hit (" + store.InRegistry + ")", string(build.Miss), string(build.Pending)} {
+	for _, state := range []string{"hit (" + store.InLocal + ")", "hit (" + store.InRegistry + ")", string(build.Miss), string(build.Pending), string(build.Unlocked)} {
 		if count[state] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
 		}
@@ -92,6 +92,9 @@ func Explanation(s build.Step, dependents []string) string {
 	if s.Key != "" {
 		fmt.Fprintf(&out, "key %s\n", s.Key)
 	}
+	if s.State == build.Unlocked {
+		fmt.Fprintln(&out, progress.Printable(s.Why))
+	}
 	if len(s.PendingOn) > 0 {
 		fmt.Fprintf(&out, "its key depends on earlier builds: %s\n", strings.Join(s.PendingOn, ", "))
 	}
@@ -128,7 +131,11 @@ func changes(out *strings.Builder, s build.Step) {
 // and a line for each input.
 func Inputs(step build.Step) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "key\n  %s\n", cmp.Or(step.Key, "pending on "+strings.Join(step.PendingOn, ", ")))
+	without := "pending on " + strings.Join(step.PendingOn, ", ")
+	if step.State == build.Unlocked {
+		without = "none: " + progress.Printable(step.Why)
+	}
+	fmt.Fprintf(&out, "key\n  %s\n", cmp.Or(step.Key, without))
 	kind := ""
 	for _, input := range step.Resolved.Recipe.Inputs() {
 		if input.Kind != kind {

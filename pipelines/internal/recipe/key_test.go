@@ -44,9 +44,9 @@ var edits = map[string]func(in *input){
 	"an option that is empty": func(in *input) { in.edit(declared, "COLOUR: red", `COLOUR: ""`) },
 	"an option with quotes":   func(in *input) { in.edit(declared, "COLOUR: red", `COLOUR: '""'`) },
 	"name of an option":       func(in *input) { in.edit(declared, "COLOUR", "COLOR") },
-	"hash of a source":        func(in *input) { in.edit("versions.yaml", "1111", "3333") },
-	"hash of another place":   func(in *input) { in.edit("versions.yaml", "2222", "3333") },
-	"name of a place":         func(in *input) { in.edit("versions.yaml", `name: "debian"`, `name: "other"`) },
+	"hash of a source":        func(in *input) { in.edit("assets/sources.yaml", "1111", "3333") },
+	"hash of another place":   func(in *input) { in.edit("assets/sources.yaml", "2222", "3333") },
+	"name of a place":         func(in *input) { in.edit("assets/sources.yaml", `name: "debian"`, `name: "other"`) },
 	"name of a source":        func(in *input) { in.edit(declared, "{linux: ", "{kernel: ") },
 	"suite":                   func(in *input) { in.edit(declared, "suite: trixie", "suite: forky") },
 	"image":                   func(in *input) { in.edit(declared, "sha256:d7", "sha256:d8") },
@@ -335,7 +335,7 @@ func keys(t testing.TB, tree *Tree) (n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, _, err := versions.Load("../../../versions.yaml")
+	v, err := versions.Load("../../../versions.yaml", tree)
 	if err != nil {
 		t.Fatal(err)
 	}

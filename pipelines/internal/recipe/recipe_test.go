@@ -25,18 +25,22 @@ const pins = `assets:
     description: "a kernel"
     url: "https://example.org/linux"
     version: "v6.18.15"
-    sources:
-      linux:
-        - name: "upstream"
-          url: "https://example.org/linux.tar.xz"
-          sha256: "1111111111111111111111111111111111111111111111111111111111111111"
-        - name: "debian"
-          debian: {package: "linux", version: "6.18.15-1", suite: "trixie", file: "linux.orig.tar.xz"}
-          sha256: "2222222222222222222222222222222222222222222222222222222222222222"
-      other:
-        - name: "upstream"
-          url: "https://example.org/other.tar.xz"
-          sha256: "1111111111111111111111111111111111111111111111111111111111111111"
+`
+
+const sources = `assets.linux:
+  "v6.18.15": &sources
+    linux:
+      - name: "upstream"
+        url: "https://example.org/linux.tar.xz"
+        sha256: "1111111111111111111111111111111111111111111111111111111111111111"
+      - name: "debian"
+        debian: {package: "linux", version: "6.18.15-1", suite: "trixie", file: "linux.orig.tar.xz"}
+        sha256: "2222222222222222222222222222222222222222222222222222222222222222"
+    other:
+      - name: "upstream"
+        url: "https://example.org/other.tar.xz"
+        sha256: "1111111111111111111111111111111111111111111111111111111111111111"
+  "v6.18.16": *sources
 `
 
 const assets = `family: kernel
@@ -74,6 +78,7 @@ assets:
 func files() fstest.MapFS {
 	return fstest.MapFS{
 		"versions.yaml":                      {Data: []byte(pins)},
+		"assets/sources.yaml":                {Data: []byte(sources)},
 		"assets/kernel/assets.yaml":          {Data: []byte(assets)},
 		"assets/kernel/configure.sh":         {Data: []byte("configure\n"), Mode: 0o755},
 		"assets/kernel/build.sh":             {Data: []byte("build\n"), Mode: 0o755},
@@ -142,7 +147,7 @@ func (in input) load(t *testing.T, tree *Tree, file string) (Resolver, catalog.A
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, _, err := versions.Load(file)
+	v, err := versions.Load(file, tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +186,10 @@ func TestNothingElseChangesTheKey(t *testing.T) {
 		"the disk that is asked": func(in *input) {
 			in.edit(declared, "suffix: debug, version: KERNEL_VERSION}", "suffix: debug, version: KERNEL_VERSION}\n    disk: 3")
 		},
-		"an address of a source": func(in *input) { in.edit("versions.yaml", "example.org/linux.tar.xz", "example.net/linux.tar.xz") },
-		"another architecture":   func(in *input) { in.edit("kernel-configs/arm64/c.conf", "=y", "=m") },
+		"an address of a source": func(in *input) {
+			in.edit("assets/sources.yaml", "example.org/linux.tar.xz", "example.net/linux.tar.xz")
+		},
+		"another architecture": func(in *input) { in.edit("kernel-configs/arm64/c.conf", "=y", "=m") },
 	}
 	want := start().plan(t).Key
 	for _, name := range slices.Sorted(maps.Keys(changes)) {
@@ -222,7 +229,7 @@ func golden(t *testing.T, name, got string) {
 
 func TestRead(t *testing.T) {
 	want := "assets/kernel/assets.yaml assets/kernel/build.sh assets/kernel/configure.sh assets/kernel/patches/1.patch " +
-		"assets/kernel/sign.crt kernel-configs/common/a.conf kernel-configs/debug/b.conf kernel-configs/exceptions.yaml " +
+		"assets/kernel/sign.crt assets/sources.yaml kernel-configs/common/a.conf kernel-configs/debug/b.conf kernel-configs/exceptions.yaml " +
 		"kernel-configs/kata_config_version kernel-configs/x86_64/c.conf versions.yaml"
 	if got := strings.Join(start().plan(t).Read, " "); got != want {
 		t.Errorf("read are %s", got)

@@ -55,6 +55,9 @@ type Plan struct {
 	Ccache bool
 	// Disk is the free space that the build needs, in bytes.
 	Disk int64
+	// Unlocked are the reasons, if any, why this cannot be built: versions that the
+	// lock does not know. The recipe lacks what depends on them, and Key is "".
+	Unlocked []string
 }
 
 // Resolver makes plans from the declarations of one tree.
@@ -100,6 +103,9 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 	if plan.Recipe.Options == nil {
 		plan.Recipe.Options = map[string]string{}
 	}
+	if _, err := fs.Stat(r.Tree, versions.LockFile); err == nil {
+		plan.Read = append(plan.Read, versions.LockFile)
+	}
 	for _, step := range asset.Steps {
 		plan.Recipe.Steps = append(plan.Recipe.Steps, Step{
 			Name: step.Name, Script: asset.ScriptPath(step), Config: step.Config, Alone: step.Alone, Only: below(asset.Folder, step.Files),
@@ -123,8 +129,23 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 	if plan.Recipe.Dependencies, err = dependencies(asset, digests); err != nil {
 		return Plan{}, err
 	}
-	plan.Key, err = plan.Recipe.Key()
+	if len(plan.Unlocked) == 0 {
+		plan.Key, err = plan.Recipe.Key()
+	}
 	return plan, err
+}
+
+// unlocked adds an error of a version that the lock does not know to the plan, and
+// returns any other error.
+func (p *Plan) unlocked(err error) error {
+	var unlocked *versions.Unlocked
+	if !errors.As(err, &unlocked) {
+		return err
+	}
+	if reason := unlocked.Error(); !slices.Contains(p.Unlocked, reason) {
+		p.Unlocked = append(p.Unlocked, reason)
+	}
+	return nil
 }
 
 func dependencies(asset catalog.Asset, digests map[string]Digests) ([]Dependency, error) {
@@ -152,7 +173,7 @@ func (r Resolver) pins(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
 	plan.Recipe.Pins = []Pin{}
 	for _, env := range slices.Sorted(maps.Keys(asset.Pins)) {
 		value, err := r.Versions.Pin(asset.Pins[env])
-		if err != nil {
+		if err := plan.unlocked(err); err != nil {
 			return err
 		}
 		plan.Recipe.Pins = append(plan.Recipe.Pins, Pin{Path: asset.Pins[env], Env: env, Value: value})
@@ -164,7 +185,7 @@ func (r Resolver) sources(plan *Plan, asset catalog.Asset, _ catalog.Arch) error
 	plan.Recipe.Sources = []Source{}
 	for _, name := range slices.Sorted(maps.Keys(asset.Sources)) {
 		declared, err := r.Versions.Source(asset.Sources[name])
-		if err != nil {
+		if err := plan.unlocked(err); err != nil {
 			return err
 		}
 		declared.Name = name
@@ -227,7 +248,7 @@ func (r Resolver) kernel(plan *Plan, asset catalog.Asset, arch catalog.Arch) err
 		return nil
 	}
 	kernel, err := r.kernelPlan(asset, arch)
-	if err != nil {
+	if err := plan.unlocked(err); err != nil || kernel == nil {
 		return err
 	}
 	plan.Read = append(plan.Read, kconfig.ExceptionsFile, kconfig.VersionFile)
@@ -259,7 +280,7 @@ func (r Resolver) KernelPlan(asset catalog.Asset, arch catalog.Arch) (*kconfig.P
 
 func (r Resolver) kernelPlan(asset catalog.Asset, arch catalog.Arch) (*kconfig.Plan, error) {
 	version, err := r.Versions.Pin(asset.Pins[asset.Kernel.Version])
-	if err != nil {
+	if err != nil && version == "" {
 		return nil, err
 	}
 	return kconfig.NewPlan(r.Tree, asset.Kernel.Folders(arch), arch.Kernel(), version)

@@ -61,6 +61,8 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 		switch s.State {
 		case build.Pending:
 			c.Why = "its key depends on " + strings.Join(s.PendingOn, ", ") + ", to be built first"
+		case build.Unlocked:
+			c.Why = s.Why
 		case build.Miss:
 			c.Why = fmt.Sprintf("no cache has the key %.12s", s.Key)
 		}

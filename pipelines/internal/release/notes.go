@@ -157,10 +157,9 @@ func ComparePins(before, after *versions.File) []PinChange {
 	slices.Sort(paths)
 	var changes []PinChange
 	for _, path := range slices.Compact(paths) {
-		// A missing pin is the error, and its value is "".
-		was, wasErr := before.Pin(path)
-		is, isErr := after.Pin(path)
-		if was != is || (wasErr == nil) != (isErr == nil) {
+		was, _ := before.Pin(path) // The value of a missing pin is "".
+		is, _ := after.Pin(path)
+		if was != is {
 			changes = append(changes, PinChange{Path: path, Before: was, After: is})
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -16,7 +17,7 @@ import (
 
 func pinsOf(t *testing.T, name string) *versions.File {
 	t.Helper()
-	file, _, err := versions.Load(filepath.Join("testdata", "notes", name))
+	file, err := versions.Load(filepath.Join("testdata", "notes", name), fstest.MapFS{})
 	if err != nil {
 		t.Fatal(err)
 	}

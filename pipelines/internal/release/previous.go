@@ -47,7 +47,7 @@ func (p *Plan) pins(ctx context.Context) (changes []PinChange, unknown string) {
 	content, err := p.fetch(ctx, name)
 	var before *versions.File
 	if err == nil {
-		before, _, err = versions.Parse(name, content)
+		before, err = versions.Parse(name, content)
 	}
 	if err != nil {
 		p.job.Report.Note("release", fmt.Sprintf("the pins of %s are unknown: %v", p.github.previous.Tag, err))

@@ -39,6 +39,8 @@ type Declared struct {
 	Path string
 	versions.Source
 	Assets []string
+	// Unlocked says why it has no places; nil for a source that has some.
+	Unlocked *versions.Unlocked
 }
 
 // New returns what the selected assets and their dependencies are built from. Given are
@@ -64,11 +66,11 @@ func New(w *workspace.Workspace, selection workspace.Selection, given map[string
 			if len(assets[path]) > 1 {
 				continue
 			}
-			declared, err := w.Resolver.Versions.Source(path)
-			if err != nil {
+			d := Declared{Path: path}
+			if d.Source, err = w.Resolver.Versions.Source(path); err != nil && !errors.As(err, &d.Unlocked) {
 				return nil, fmt.Errorf("%s: %w", asset.Pos, err)
 			}
-			set.Sources = append(set.Sources, Declared{Path: path, Source: declared})
+			set.Sources = append(set.Sources, d)
 		}
 		plan, err := w.Resolve(asset, arch)
 		if err != nil {
@@ -101,6 +103,7 @@ type Listed struct {
 func (s *Set) List(ctx context.Context) ([]Listed, error) {
 	var list []Listed
 	for _, d := range s.Sources {
+		s.noteUnlocked(d)
 		for _, place := range d.Places {
 			l := Listed{Source: d.Path, Assets: d.Assets, Place: place.Name, Holds: place.Holds(), Hash: place.Hash(), Size: place.Size, Where: []string{}}
 			local, err := s.Fetcher.Has(ctx, place)
@@ -119,6 +122,13 @@ func (s *Set) List(ctx context.Context) ([]Listed, error) {
 		}
 	}
 	return list, nil
+}
+
+// noteUnlocked says why a source has no places.
+func (s *Set) noteUnlocked(d Declared) {
+	if d.Unlocked != nil {
+		s.Report.Note(d.Path, d.Unlocked.Error())
+	}
 }
 
 // inRegistry returns the size of the file of a place that the registry has.
@@ -154,6 +164,10 @@ func (s *Set) fetch(ctx context.Context, d Declared) (source.Fetched, error) {
 func each[T any](ctx context.Context, sources []Declared, work func(Declared) (T, error)) (done []T, err error) {
 	var failed []error
 	for _, d := range sources {
+		if d.Unlocked != nil {
+			failed = append(failed, fmt.Errorf("source %q: %w", d.Path, d.Unlocked))
+			continue
+		}
 		result, err := work(d)
 		switch {
 		case ctx.Err() != nil:
@@ -188,6 +202,7 @@ const ok = "ok"
 func (s *Set) Check(ctx context.Context, scratch string) (list []Checked, err error) {
 	wrong := 0
 	for _, d := range s.Sources {
+		s.noteUnlocked(d)
 		for _, place := range d.Places {
 			c, err := s.check(ctx, d, place)
 			if err == nil && scratch != "" {
@@ -203,7 +218,7 @@ func (s *Set) Check(ctx context.Context, scratch string) (list []Checked, err er
 		}
 	}
 	if wrong > 0 {
-		err = fmt.Errorf("%d of %d places have other bytes than versions.yaml declares: see the table; remove a damaged file from the cache, or correct the declared hash if the change is meant", wrong, len(list))
+		err = fmt.Errorf("%d of %d places have other bytes than declared: see the table; remove a damaged file from the cache, or correct the declared hash if the change is meant", wrong, len(list))
 	}
 	return list, err
 }

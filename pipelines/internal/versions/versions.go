@@ -1,27 +1,34 @@
-// Package versions reads versions.yaml: the pins of everything that a build takes
-// from outside, and for each download its hash and the places it can come from.
-// The file has the shape of Kata Containers' own versions.yaml, which loads too.
+// Package versions reads versions.yaml, the pins of everything that a build takes from
+// outside, and its lock: for a version of an entry, the sources, each with its hash and
+// the places it can come from, as go.sum is to go.mod.
 //
-// The loader works on YAML nodes instead of Go types, because the entries have
-// names and depths of the author's choice, and because every problem is reported
-// at once with its line and column. See Load for what it refuses.
+// versions.yaml has the shape of Kata Containers' own, whose releases' files load too.
+// So what this program uses of it is read strictly, and the rest is left to Kata's
+// tools. A version that the lock does not know can be planned and not built: see
+// Unlocked.
 package versions
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// File is a versions.yaml whose every key and value passed the checks of Load.
+// File is a versions.yaml and its lock.
 type File struct {
 	// Path is the path given to Load.
 	Path string
 
-	pins    map[string]string
-	sources map[string]Source
+	// pins are the values by path, those that are not strings included.
+	pins map[string]*yaml.Node
+	// lock is by the path of an entry.
+	lock map[string]entry
 }
 
 // Source is something to download: a name, and the places that hold it.
@@ -49,7 +56,7 @@ type Place struct {
 	// Size is that of the downloaded file in bytes, 0 where unknown.
 	Size int64 `yaml:"size,omitempty"`
 	// Line is where the place begins in the file, counted from 1.
-	Line int
+	Line int `yaml:"-"`
 }
 
 // Debian is one file of a Debian source package.
@@ -130,48 +137,98 @@ func (p Place) Holds() string {
 	return p.URL
 }
 
-// Warning is a problem in a file that is not an error.
-type Warning struct {
-	File string
-	// Line counts from 1.
-	Line int
-	Text string
-}
+// Unlocked is the error of a pin or source whose version the lock does not know. What
+// has it can be planned, but not built.
+type Unlocked struct{ text string }
 
-// String returns "file:line: text".
-func (w Warning) String() string { return fmt.Sprintf("%s:%d: %s", w.File, w.Line, w.Text) }
+// Error says what to add, and where.
+func (u *Unlocked) Error() string { return u.text }
 
-// Pin returns the value at a path like "assets.kernel.version". Any string of
-// an entry is a pin, its description and notes excepted.
+// Pin returns the value at a path like "assets.kernel.version". Any string of an entry
+// is a pin, its description and notes excepted. With an error of type Unlocked there is
+// a value all the same, unless versions.yaml has none.
 func (f *File) Pin(path string) (string, error) {
-	value, ok := f.pins[path]
-	if !ok {
-		hint := nearest.Hint(path, f.Pins())
-		if hint == "" {
-			hint = "; add it, or use the path of another"
+	_, declared := f.pins[path]
+	for at, e := range f.lock {
+		name, below := strings.CutPrefix(path, at+".")
+		if !below || name != e.Pin && (declared || !e.hasPin(name)) {
+			continue
 		}
-		return "", fmt.Errorf("%s has no pin %q%s", f.Path, path, hint)
+		version, err := f.version(at, e)
+		if name == e.Pin {
+			return version, err
+		}
+		if value, known := e.Versions[version].Pins[name]; known || err != nil {
+			return value, err
+		}
 	}
-	return value, nil
+	if declared {
+		return f.text(path)
+	}
+	return "", fmt.Errorf("%s has no pin %q%s", f.Path, path, cmp.Or(nearest.Hint(path, f.Pins()), "; add it, or use the path of another"))
 }
 
-// Source returns the source at the path of an entry and a name below its
-// sources: "assets.kernel.linux" is the source "linux" of "assets.kernel".
+// version returns the version of an entry. The error is of type Unlocked if
+// versions.yaml has none, or one that the lock does not know.
+func (f *File) version(at string, e entry) (version string, err error) {
+	from := ""
+	for _, name := range append(slices.Clone(e.Same), e.Pin) {
+		path := at + "." + name
+		if f.pins[path] == nil {
+			continue
+		}
+		value, err := f.text(path)
+		if err != nil {
+			return "", err
+		}
+		if from != "" && value != version {
+			return "", &Unlocked{fmt.Sprintf("%s:%d: %s is %q and %s is %q, and one version is built for both; write the same",
+				f.Path, f.pins[path].Line, path, value, from, version)}
+		}
+		version, from = value, path
+	}
+	if from == "" {
+		return "", &Unlocked{fmt.Sprintf("%s has no pin %q; add it, as it is built from that", f.Path, at+"."+cmp.Or(strings.Join(e.Same, " or "), e.Pin))}
+	}
+	if _, known := e.Versions[version]; !known {
+		return version, &Unlocked{fmt.Sprintf("%s:%d: %s is %q, which %s does not know; add it there to the versions of %s, with what it has for %q",
+			f.Path, f.pins[from].Line, from, version, LockFile, at, slices.Max(slices.Collect(maps.Keys(e.Versions))))}
+	}
+	return version, nil
+}
+
+// Source returns the source at the path of an entry and a name below its sources in the
+// lock: "assets.kernel.linux" is the source "linux" of "assets.kernel". With an error of
+// type Unlocked it has no places.
 func (f *File) Source(path string) (Source, error) {
-	source, ok := f.sources[path]
-	if !ok {
-		hint := nearest.Hint(path, f.Sources())
-		if hint == "" {
-			hint = "; add it below sources: of the entry"
-		}
-		return Source{}, fmt.Errorf("%s has no source %q%s", f.Path, path, hint)
+	dot := max(strings.LastIndexByte(path, '.'), 0)
+	at, name := path[:dot], strings.TrimPrefix(path[dot:], ".")
+	e := f.lock[at]
+	if !slices.Contains(e.sources(), name) {
+		return Source{}, fmt.Errorf("%s has no source %q%s", LockFile, path, cmp.Or(nearest.Hint(path, f.Sources()), "; add it there"))
 	}
-	source.Places = slices.Clone(source.Places)
-	return source, nil
+	version, err := f.version(at, e)
+	if err != nil {
+		return Source{Name: name}, err
+	}
+	places, ok := e.Versions[version].Sources[name]
+	if !ok {
+		return Source{}, fmt.Errorf("%s has no source %q for the version %q; add it there", LockFile, path, version)
+	}
+	return Source{Name: name, Places: slices.Clone(places)}, nil
 }
 
-// Pins returns the paths of all pins, sorted.
+// Pins returns the paths of all pins of versions.yaml, sorted.
 func (f *File) Pins() []string { return slices.Sorted(maps.Keys(f.pins)) }
 
-// Sources returns the paths of all sources, sorted.
-func (f *File) Sources() []string { return slices.Sorted(maps.Keys(f.sources)) }
+// Sources returns the paths of all sources of the lock, sorted.
+func (f *File) Sources() []string {
+	var paths []string
+	for at, e := range f.lock {
+		for _, name := range e.sources() {
+			paths = append(paths, at+"."+name)
+		}
+	}
+	slices.Sort(paths)
+	return paths
+}

@@ -182,9 +182,16 @@ func (w *Workspace) Check() (checked int, err error) {
 		for _, arch := range asset.Arches {
 			checked++
 			// A problem of a shared file is the same for every asset.
-			if _, err := w.Resolve(asset, arch); err != nil && !seen[err.Error()] {
+			plan, err := w.Resolve(asset, arch)
+			if err != nil && !seen[err.Error()] {
 				seen[err.Error()] = true
 				problems = append(problems, err)
+			}
+			for _, why := range plan.Unlocked {
+				if !seen[why] {
+					seen[why] = true
+					w.Report.Note(asset.Name, "cannot be built: "+why)
+				}
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // Selection is how a command line selects assets: by names, as a release set, or
@@ -166,7 +167,7 @@ func (w *Workspace) CheckSources(names []string, arch catalog.Arch, given map[st
 	for _, asset := range closure {
 		for name, path := range asset.Sources {
 			declared, err := w.Resolver.Versions.Source(path)
-			if err != nil {
+			if err != nil && !errors.As(err, new(*versions.Unlocked)) {
 				return fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 			}
 			sources[name] = true

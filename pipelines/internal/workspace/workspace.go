@@ -54,8 +54,6 @@ type Workspace struct {
 	// checkout's own.
 	Pins    string
 	Foreign bool
-	// Warnings are about the pins.
-	Warnings []versions.Warning
 
 	Catalog  *catalog.Catalog
 	Resolver recipe.Resolver
@@ -86,18 +84,16 @@ func Open(_ context.Context, o Options) (*Workspace, error) {
 	if o.Versions != "" {
 		w.Pins, w.Foreign = o.Versions, true
 	}
-	pins, warnings, err := versions.Load(Relative(w.Pins))
-	if err != nil {
-		return nil, err
-	}
 	if w.root, err = files.OpenTree(w.Root); err != nil {
 		return nil, err
 	}
-	tree := recipe.NewTree(w.root)
-	if w.Catalog, err = catalog.Load(tree); err != nil {
+	w.Resolver.Tree = recipe.NewTree(w.root)
+	if w.Resolver.Versions, err = versions.Load(Relative(w.Pins), w.Resolver.Tree); err != nil {
 		return nil, errors.Join(err, w.root.Close())
 	}
-	w.Resolver, w.Warnings = recipe.Resolver{Versions: pins, Tree: tree}, warnings
+	if w.Catalog, err = catalog.Load(w.Resolver.Tree); err != nil {
+		return nil, errors.Join(err, w.root.Close())
+	}
 	if w.Store, err = openStore(o, folders.Cache); err != nil {
 		return nil, errors.Join(err, w.root.Close())
 	}

@@ -20,7 +20,7 @@ func TestOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pins, _, err := versions.Load(filepath.Join(root, "versions.yaml"))
+	pins, err := versions.Load(filepath.Join(root, "versions.yaml"), tree)
 	if err != nil {
 		t.Fatal(err)
 	}
