@@ -197,7 +197,7 @@ func TestWriteTidies(t *testing.T) {
 	p := plan(t, merge(t, packed(t, t.TempDir(), "a", "bin/a a")))
 	out := filepath.Join(dir, MergedFile("kata-static"))
 	for _, changed := range []bool{true, false} {
-		if err := os.WriteFile(filepath.Join(dir, ".kata-static.tar.zst1234567890123456789"), []byte("half"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, ".kata-static.tar.zst.tmp1234567890123456789"), []byte("half"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := p.Write(t.Context(), out, nil); err != nil || got != changed {
