@@ -4,12 +4,17 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/cli"
 )
+
+// limit is how long the program may take to end after a signal, whatever hangs.
+const limit = 9 * time.Second
 
 func main() {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
@@ -19,5 +24,17 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// The second signal ends the program at once.
 	context.AfterFunc(ctx, stop)
-	os.Exit(cli.Run(ctx, os.Args[1:], cli.Process{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}))
+	ended := make(chan int, 1)
+	go func() {
+		ended <- cli.Run(ctx, os.Args[1:], cli.Process{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv})
+	}()
+	overdue := make(chan struct{})
+	context.AfterFunc(ctx, func() { time.AfterFunc(limit, func() { close(overdue) }) })
+	select {
+	case code := <-ended:
+		os.Exit(code)
+	case <-overdue:
+		fmt.Fprintln(os.Stderr, "interrupted, without waiting longer for what does not end")
+		os.Exit(1)
+	}
 }

@@ -19,8 +19,9 @@ import (
 	"time"
 )
 
-// Grace is how long a process may take to end once it is asked to.
-const Grace = 10 * time.Second
+// Grace is how long a process may take to end once it is asked to. The program
+// itself has ten seconds.
+const Grace = 5 * time.Second
 
 // systemDirs hold system programs; a root shell made with plain `su` leaves
 // them out of PATH.

@@ -33,9 +33,13 @@ type Requirement struct {
 // installs nothing.
 func (f Finder) Diagnose(ctx context.Context) (d Diagnosis, err error) {
 	d = Diagnosis{SDK: SDKVersion(), Cache: f.Manager.CacheDir}
-	if endpoint, err := f.Choose(ctx); err != nil {
+	endpoint, err := f.Choose(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return d, context.Cause(ctx)
+	case err != nil:
 		d.Problem = err.Error()
-	} else {
+	default:
 		d.Engine = &endpoint
 	}
 	if d.Embedded, err = f.Manager.Status(); err != nil {

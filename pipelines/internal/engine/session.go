@@ -167,7 +167,7 @@ const (
 	// SDK takes minutes to notice.
 	watchEvery = 2 * time.Second
 	// closeTimeout bounds the end of a session whose engine does not answer.
-	closeTimeout = 10 * time.Second
+	closeTimeout = 5 * time.Second
 )
 
 // watched runs something that uses the engine. It gives up when the engine has

@@ -63,6 +63,8 @@ func (m *Manager) config(bin string) (config, error) {
 // same program. It returns when the engine has ended; the end of ctx and the
 // signals that end programs end it.
 func Supervise(ctx context.Context) error {
+	// The end of an engine may take longer than that of a command.
+	signal.Reset()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
 	var c config
