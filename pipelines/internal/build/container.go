@@ -198,7 +198,10 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 		Plan: b.plan, Files: staged, Sources: sources, Dependencies: dependencies, Secrets: b.Secrets, Nonce: b.Nonce, Report: b.report,
 		Export: filepath.Join(b.work, "out"), ExportOutputs: filepath.Join(b.work, "outputs"),
 	}
-	rec.Record, err = b.in(ctx, session, job)
+	err = session.Watch(ctx, func(ctx context.Context) (err error) {
+		rec.Record, err = b.in(ctx, session, job)
+		return err
+	})
 	// What the build needs of the session is on this machine by now.
 	if closing := session.Close(); closing != nil && ctx.Err() == nil {
 		b.note(fmt.Sprintf("closing the session with the engine: %v", closing))

@@ -17,22 +17,16 @@ type Diagnosis struct {
 	SDK      string          `json:"sdk"`
 	Embedded embedded.Status `json:"embedded"`
 	// Requirements are those of the embedded engine.
-	Requirements []Requirement `json:"requirements"`
+	Requirements []host.Requirement `json:"requirements"`
 	// Install is the command that installs what is missing.
 	Install string `json:"install,omitempty"`
 	Cache   string `json:"cache"`
 }
 
-// Requirement is a program that the embedded engine needs.
-type Requirement struct {
-	host.Requirement
-	Present bool `json:"present"`
-}
-
 // Diagnose looks for an engine, and for what the embedded one needs. It starts and
 // installs nothing.
 func (f Finder) Diagnose(ctx context.Context) (d Diagnosis, err error) {
-	d = Diagnosis{SDK: SDKVersion(), Cache: f.Manager.CacheDir}
+	d = Diagnosis{SDK: SDKVersion(), Requirements: host.Requirements(), Cache: f.Manager.CacheDir}
 	endpoint, err := f.Choose(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -45,11 +39,6 @@ func (f Finder) Diagnose(ctx context.Context) (d Diagnosis, err error) {
 	if d.Embedded, err = f.Manager.Status(); err != nil {
 		return d, err
 	}
-	for _, r := range host.Requirements() {
-		d.Requirements = append(d.Requirements, Requirement{r, r.Present()})
-	}
-	if missing := host.Missing(); len(missing) > 0 {
-		d.Install = host.InstallCommand(missing)
-	}
+	d.Install = host.InstallCommand(d.Requirements)
 	return d, nil
 }

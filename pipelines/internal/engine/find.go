@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
@@ -34,6 +33,8 @@ const (
 	sessionPortVariable = "DAGGER_SESSION_PORT"
 )
 
+const whyEmbedded = "root, and no container runtime answers"
+
 // clientTimeout bounds the call of a client that is asked for its daemon.
 const clientTimeout = 5 * time.Second
 
@@ -49,7 +50,7 @@ type Endpoint struct {
 	// downloads it.
 	CLI string `json:"cli,omitempty"`
 
-	// lease keeps what belongs to the embedded engine from being replaced.
+	// lease keeps the CLI, and the embedded engine, from being replaced.
 	lease *embedded.Lease
 	// embedded is set for the embedded engine.
 	embedded *embedded.Manager
@@ -129,7 +130,7 @@ func (f Finder) Choose(ctx context.Context) (Endpoint, error) {
 	if !f.Root || runtime.GOOS != "linux" {
 		return Endpoint{}, ErrNoEngine
 	}
-	return Endpoint{Kind: Embedded, Why: "root, and no container runtime answers"}, nil
+	return Endpoint{Kind: Embedded, Why: whyEmbedded}, nil
 }
 
 // daemonAnswers calls a client's daemon: clients without one are common.
@@ -150,7 +151,7 @@ func (f Finder) Ready(ctx context.Context) error {
 	case err != nil:
 		return err
 	case endpoint.Kind == Embedded && !f.Install:
-		return refuse(host.Missing())
+		return host.Check()
 	}
 	return endpoint.reach(ctx)
 }
@@ -162,60 +163,33 @@ func (f Finder) Find(ctx context.Context) (Endpoint, error) {
 	endpoint, err := f.Choose(ctx)
 	switch {
 	case err != nil:
-		return endpoint, err
 	case endpoint.Kind == Embedded:
 		return f.Embedded(ctx)
 	case endpoint.Kind == Named && endpoint.CLI == "" && f.Root:
-		if endpoint.CLI, endpoint.lease, err = f.Manager.CLI(ctx); err != nil {
+		if endpoint.lease, err = f.Manager.CLI(ctx); err != nil {
 			return endpoint, fmt.Errorf("building the dagger CLI: %w", err)
 		}
+		endpoint.CLI = endpoint.lease.CLI
 	}
-	return endpoint, nil
+	return endpoint, err
 }
 
 // Embedded returns the embedded engine, installed, built and started if need be,
 // whatever else could be used.
 func (f Finder) Embedded(ctx context.Context) (Endpoint, error) {
-	endpoint := Endpoint{Kind: Embedded, Why: "root, and no container runtime answers"}
-	if err := f.requirements(ctx); err != nil {
-		return endpoint, err
+	err := host.Check()
+	if f.Install {
+		err = host.Install(ctx, f.Manager.Report)
 	}
-	running, err := f.Manager.Start(ctx)
 	if err != nil {
-		return endpoint, fmt.Errorf("starting the embedded engine: %w", err)
+		return Endpoint{}, err
 	}
-	endpoint.Address, endpoint.CLI = running.Address, running.CLI
-	endpoint.lease, endpoint.embedded = running.Lease, &f.Manager
-	return endpoint, nil
-}
-
-// requirements installs what the embedded engine needs, or says how to.
-func (f Finder) requirements(ctx context.Context) error {
-	missing := host.Missing()
-	if len(missing) == 0 {
-		return nil
+	lease, err := f.Manager.Start(ctx)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("starting the embedded engine: %w", err)
 	}
-	if !f.Install {
-		return refuse(missing)
-	}
-	for _, r := range missing {
-		f.Manager.Report.Note("engine", fmt.Sprintf("the embedded engine needs %s, which %s (package %s)", r.Name, r.Why, r.Package))
-	}
-	f.Manager.Report.Note("engine", "installing once: "+host.InstallCommand(missing))
-	if err := host.Install(ctx, missing, f.Manager.Report); err != nil {
-		return fmt.Errorf("installing packages for the embedded engine (by hand: `%s`): %w", host.InstallCommand(missing), err)
-	}
-	return nil
-}
-
-// refuse is the error for requirements that may not be installed.
-func refuse(missing []host.Requirement) error {
-	if len(missing) == 0 {
-		return nil
-	}
-	var names []string
-	for _, requirement := range missing {
-		names = append(names, requirement.Name)
-	}
-	return fmt.Errorf("the embedded engine needs %s: run `%s`", strings.Join(names, ", "), host.InstallCommand(missing))
+	return Endpoint{
+		Kind: Embedded, Why: whyEmbedded, Address: lease.Address, CLI: lease.CLI,
+		lease: lease, embedded: &f.Manager,
+	}, nil
 }

@@ -86,21 +86,19 @@ func (s *Session) Run(ctx context.Context, job Job, builder Builder) (Record, er
 	if err := job.complete(); err != nil {
 		return record, err
 	}
-	return record, s.watched(ctx, func(ctx context.Context) error {
-		container, err := s.steps(ctx, builder.container, job)
-		if err != nil {
-			return err
+	container, err := s.steps(ctx, builder.container, job)
+	if err != nil {
+		return record, err
+	}
+	stage := job.stage("export")
+	for _, folder := range []struct{ in, to string }{{outPath, job.Export}, {outputsPath, job.ExportOutputs}} {
+		if _, err = container.Directory(folder.in).Export(ctx, folder.to); err != nil {
+			err = fmt.Errorf("exporting %s: %w", folder.in, err)
+			break
 		}
-		stage := job.stage("export")
-		for _, folder := range []struct{ in, to string }{{outPath, job.Export}, {outputsPath, job.ExportOutputs}} {
-			if _, err = container.Directory(folder.in).Export(ctx, folder.to); err != nil {
-				err = fmt.Errorf("exporting %s: %w", folder.in, err)
-				break
-			}
-		}
-		stage.End(err, "")
-		return err
-	})
+	}
+	stage.End(err, "")
+	return record, err
 }
 
 func (j Job) stage(name string) *progress.Stage { return j.Report.Stage(j.Plan.Recipe.Asset, name) }

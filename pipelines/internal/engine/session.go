@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"dagger.io/dagger"
@@ -28,7 +27,6 @@ type Session struct {
 	Version string
 	client  *dagger.Client
 	log     *execLog
-	dead    atomic.Bool
 }
 
 // dialTimeout bounds the first contact with an engine that the caller named.
@@ -62,11 +60,11 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the %s engine: %w", endpoint.Kind, err)
 	}
-	version, err := client.Version(ctx)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("asking the %s engine for its version: %w", endpoint.Kind, err), client.Close())
+	session = &Session{Endpoint: endpoint, client: client, log: log}
+	if session.Version, err = client.Version(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("asking the %s engine for its version: %w", endpoint.Kind, err), session.Close())
 	}
-	return &Session{Endpoint: endpoint, Version: version, client: client, log: log}, nil
+	return session, nil
 }
 
 // clientVariables are those that clients of engines and of container runtimes
@@ -170,17 +168,17 @@ const (
 	closeTimeout = 5 * time.Second
 )
 
-// watched runs something that uses the engine. It gives up when the engine has
-// died, with the end of its log.
-func (s *Session) watched(ctx context.Context, run func(ctx context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+// Watch runs what uses the engine. It gives up when the engine has died, with the
+// end of its log.
+func (s *Session) Watch(ctx context.Context, run func(ctx context.Context) error) error {
+	watched, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
 		ticker := time.NewTicker(watchEvery)
 		defer ticker.Stop()
-		for dead := 0; dead < 2; {
+		for dead := 0; ; {
 			select {
-			case <-ctx.Done():
+			case <-watched.Done():
 				return
 			case <-ticker.C:
 			}
@@ -188,14 +186,13 @@ func (s *Session) watched(ctx context.Context, run func(ctx context.Context) err
 			if why := s.Endpoint.Explain(); why == "" {
 				dead = 0
 			} else if dead++; dead == 2 {
-				s.dead.Store(true)
 				cancel(errors.New(why))
 			}
 		}
 	}()
-	err := run(ctx)
-	if err != nil && s.dead.Load() {
-		return context.Cause(ctx)
+	err := run(watched)
+	if err != nil && watched.Err() != nil {
+		return context.Cause(watched)
 	}
 	return err
 }

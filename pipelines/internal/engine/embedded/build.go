@@ -29,37 +29,29 @@ var programs = []struct{ name, pkg string }{
 // building begins the names of folders that a killed process leaves.
 const building = "building-"
 
-// CLI returns the path of a dagger program, compiled from its module if need
-// be, which stays until the lease is released.
-func (m *Manager) CLI(ctx context.Context) (string, *Lease, error) {
-	lease, err := m.use(ctx)
+// CLI returns a dagger program, compiled from its module if need be.
+func (m *Manager) CLI(ctx context.Context) (*Lease, error) {
+	unlock, err := m.lock(ctx)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
+	defer unlock()
 	bin, err := m.build(ctx)
 	if err != nil {
-		lease.Release()
-		return "", nil, err
+		return nil, err
 	}
-	return filepath.Join(bin, "dagger"), lease, nil
+	return m.lease(ctx, bin)
 }
 
 // build compiles the engine and its helpers where they are not there yet, and
-// returns the folder they are in. It takes minutes with an empty Go cache.
+// returns the folder they are in. It takes minutes with an empty Go cache. The
+// caller has the lock.
 func (m *Manager) build(ctx context.Context) (bin string, err error) {
 	hash, err := m.buildHash()
 	if err != nil {
 		return "", err
 	}
 	bin = filepath.Join(m.dir(), "bin-"+hash)
-	if complete(bin) {
-		return bin, nil
-	}
-	unlock, err := m.lock(ctx, "build.lock", "waiting for another process that compiles the engine")
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
 	if complete(bin) {
 		return bin, nil
 	}
@@ -144,8 +136,7 @@ func isSource(name string) bool {
 	return name == "go.mod" || name == "go.sum" || filepath.Ext(name) == ".go"
 }
 
-// removePrograms removes the folders whose names match a pattern, but for one. Who
-// is interrupted leaves folders that are incomplete.
+// removePrograms removes the folders whose names match a pattern, but for one.
 func (m *Manager) removePrograms(pattern, keep string) error {
 	found, err := filepath.Glob(filepath.Join(m.dir(), pattern))
 	if err != nil {

@@ -41,10 +41,8 @@ func manager(t *testing.T) *Manager {
 	}
 	report := progress.New(t.Output(), progress.Plain, nil)
 	t.Cleanup(report.Close)
-	if missing := host.Missing(); len(missing) > 0 {
-		if err := host.Install(t.Context(), missing, report); err != nil {
-			t.Fatal(err)
-		}
+	if err := host.Install(t.Context(), report); err != nil {
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	// The programs are compiled once for all tests of a machine.
@@ -53,10 +51,12 @@ func manager(t *testing.T) *Manager {
 		t.Fatal(err)
 	}
 	shared := &Manager{CacheDir: filepath.Join(cache, "kata-pipelines"), ModuleDir: "../../../dagger-engine", Report: report}
-	bin, err := shared.build(t.Context())
+	programs, err := shared.CLI(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer programs.Release()
+	bin := filepath.Dir(programs.CLI)
 	m := &Manager{CacheDir: dir, ModuleDir: shared.ModuleDir, Report: report}
 	if err := os.MkdirAll(m.dir(), 0o755); err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func TestStartStopLeavesNothing(t *testing.T) {
 	m := manager(t)
 	before := look(t)
 	var wg sync.WaitGroup
-	running := make([]Running, 4)
+	running := make([]*Lease, 4)
 	for i := range running {
 		wg.Go(func() {
 			var err error
@@ -155,7 +155,7 @@ func TestStartStopLeavesNothing(t *testing.T) {
 		if err := m.Stop(t.Context(), false); !errors.Is(err, ErrInUse) {
 			t.Fatalf("stopping an engine in use: %v", err)
 		}
-		r.Lease.Release()
+		r.Release()
 	}
 	status, err := m.Status()
 	if err != nil || status.State != "running" || status.PID != running[0].PID {

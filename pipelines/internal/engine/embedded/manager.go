@@ -45,9 +45,16 @@ func (m *Manager) socketPath() string { return filepath.Join(m.dir(), "engine.so
 
 func (m *Manager) note(text string) { m.Report.Note("engine", text) }
 
-// Lease keeps the engine and its programs from being replaced or removed. A nil
+// Lease is the use of an engine or of its programs: until it is released, no
+// process replaces or removes them, and none stops the engine without force. A nil
 // Lease keeps nothing.
 type Lease struct {
+	// CLI is the path of the dagger program, Address what it connects to: unix://...,
+	// or "" where only the program is used.
+	CLI, Address string
+	// PID is that of the engine's supervisor.
+	PID int
+
 	once   sync.Once
 	unlock func()
 }
@@ -57,18 +64,6 @@ func (l *Lease) Release() {
 	if l != nil {
 		l.once.Do(l.unlock)
 	}
-}
-
-// Running is an engine that answers.
-type Running struct {
-	// Address is what clients connect to: unix://...
-	Address string
-	// CLI is the path of the dagger program of the same build.
-	CLI string
-	PID int
-	// Lease is the caller's: until it is released no process replaces the
-	// engine, and none stops it without force.
-	Lease *Lease
 }
 
 // Status describes the engine of the cache directory.

@@ -16,13 +16,13 @@ func (m *Manager) Status() (Status, error) {
 }
 
 // Start fails.
-func (*Manager) Start(context.Context) (Running, error) { return Running{}, errLinuxOnly }
+func (*Manager) Start(context.Context) (*Lease, error) { return nil, errLinuxOnly }
 
 // Stop fails.
 func (*Manager) Stop(context.Context, bool) error { return errLinuxOnly }
 
 // CLI fails.
-func (*Manager) CLI(context.Context) (string, *Lease, error) { return "", nil, errLinuxOnly }
+func (*Manager) CLI(context.Context) (*Lease, error) { return nil, errLinuxOnly }
 
 // Supervise fails.
 func Supervise(context.Context) error { return errLinuxOnly }

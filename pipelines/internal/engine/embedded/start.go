@@ -7,12 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 const (
@@ -25,62 +22,62 @@ const (
 // Start returns the running engine, built and started if need be. A dead one is
 // cleared away first, one of another version once no build uses it. Processes
 // that start at once wait for each other and share one engine.
-func (m *Manager) Start(ctx context.Context) (Running, error) {
+func (m *Manager) Start(ctx context.Context) (*Lease, error) {
 	for noted := false; ; noted = true {
-		running, busy, err := m.tryStart(ctx)
-		if err != nil || !busy {
-			return running, err
+		lease, err := m.tryStart(ctx)
+		if !errors.Is(err, ErrInUse) {
+			return lease, err
 		}
 		if !noted {
 			m.note("waiting for builds that use an engine of another version, or one that does not answer")
 		}
 		select {
 		case <-ctx.Done():
-			return Running{}, fmt.Errorf("waiting for builds that use another engine: %w", ctx.Err())
+			return nil, fmt.Errorf("waiting for builds that use another engine: %w", ctx.Err())
 		case <-time.After(usePoll):
 		}
 	}
 }
 
-// tryStart is Start, but returns busy instead of waiting for builds.
-func (m *Manager) tryStart(ctx context.Context) (running Running, busy bool, err error) {
-	unlock, err := m.lock(ctx, "lock", waitingForStart)
+// tryStart is Start, but fails with ErrInUse instead of waiting for builds.
+func (m *Manager) tryStart(ctx context.Context) (*Lease, error) {
+	unlock, err := m.lock(ctx)
 	if err != nil {
-		return running, false, err
+		return nil, err
 	}
 	defer unlock()
 	bin, err := m.build(ctx)
 	if err != nil {
-		return running, false, err
+		return nil, err
 	}
 	now, err := readState(m.statePath())
 	if err != nil {
-		return running, false, err
+		return nil, err
 	}
-	running = Running{Address: "unix://" + m.socketPath(), CLI: filepath.Join(bin, "dagger"), PID: now.Supervisor.PID}
+	pid := now.Supervisor.PID
 	if !now.Supervisor.alive() || now.Build != bin || !answers(m.socketPath()) {
-		if running.PID, err = m.replace(ctx, now, bin); running.PID == 0 || err != nil {
-			return Running{}, err == nil, err
+		if pid, err = m.replace(ctx, now, bin); err != nil {
+			return nil, err
 		}
 	}
-	// Who wants the engine exclusively needs the lock that is held here.
-	running.Lease, err = m.use(ctx)
-	return running, false, err
+	lease, err := m.lease(ctx, bin)
+	if err != nil {
+		return nil, err
+	}
+	lease.Address, lease.PID = "unix://"+m.socketPath(), pid
+	return lease, nil
 }
 
-// replace starts an engine in the place of the one of a state. It returns 0
-// where builds use the one that runs.
+// replace starts an engine in the place of the one of a state, unless builds use
+// that.
 func (m *Manager) replace(ctx context.Context, now state, bin string) (pid int, err error) {
-	release, err := files.TryLock(m.usePath())
+	release, err := m.exclusive()
 	unused := err == nil
 	switch {
 	case unused:
 		defer release()
-	case !errors.Is(err, files.ErrLocked):
-		return 0, err
-	case now.Supervisor.alive():
-		// It may also be about to end, and its builds with it.
-		return 0, nil
+	case !errors.Is(err, ErrInUse) || now.Supervisor.alive():
+		return 0, err // The builds of a dead engine are about to fail.
 	}
 	switch {
 	case now.Supervisor.alive():

@@ -115,9 +115,9 @@ func TestIncompleteProgramsAreRemoved(t *testing.T) {
 }
 
 func TestEngineInUse(t *testing.T) {
-	m, _, notes := fake(t)
+	m, bin, notes := fake(t)
 	runs(t, m, "/another/build")
-	lease, err := m.use(t.Context())
+	lease, err := m.lease(t.Context(), bin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,9 +147,9 @@ func TestEngineInUse(t *testing.T) {
 // With --engine, no other process removes the CLI of a build.
 func TestLeaseOfTheCLI(t *testing.T) {
 	m, bin, _ := fake(t)
-	cli, lease, err := m.CLI(t.Context())
-	if err != nil || cli != filepath.Join(bin, "dagger") {
-		t.Fatalf("CLI = %q, %v", cli, err)
+	lease, err := m.CLI(t.Context())
+	if err != nil || lease.CLI != filepath.Join(bin, "dagger") {
+		t.Fatalf("CLI = %+v, %v", lease, err)
 	}
 	if _, err := files.TryLock(m.usePath()); !errors.Is(err, files.ErrLocked) {
 		t.Errorf("while the CLI is used: %v", err)
@@ -159,7 +159,7 @@ func TestLeaseOfTheCLI(t *testing.T) {
 
 func TestWaitingForALockIsNoted(t *testing.T) {
 	m, _, notes := fake(t)
-	unlock, err := m.lock(t.Context(), "lock", "waiting")
+	unlock, err := m.lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,28 +17,41 @@ import (
 // stopTimeout is how long the engine may take to end its containers.
 const stopTimeout = 20 * time.Second
 
-// Three locks exist below engine/: "lock" is held while the engine is started or
-// stopped, "build.lock" while its programs are compiled, and inUse is shared by
-// all that use the engine or its programs.
+// Two locks exist below engine/: "lock" is held while the programs are compiled
+// and the engine is started or stopped, and "in-use" is shared by all that use
+// them.
 const (
-	inUse           = "in-use"
-	waitingForStart = "waiting for another process that starts or stops the engine"
+	waitingForStart = "waiting for another process that compiles, starts or stops the engine"
 	// hostLock is held while the network of the machine is changed, which the
 	// engines of all cache directories share.
 	hostLock        = "/run/kata-pipelines.lock"
 	hostLockTimeout = time.Minute
 )
 
-func (m *Manager) lock(ctx context.Context, name, waiting string) (unlock func(), err error) {
-	return files.Lock(ctx, filepath.Join(m.dir(), name), files.Waiting{Report: m.Report, Subject: "engine", Text: waiting})
+func (m *Manager) lock(ctx context.Context) (unlock func(), err error) {
+	return files.Lock(ctx, filepath.Join(m.dir(), "lock"), m.waiting())
 }
 
-func (m *Manager) usePath() string { return filepath.Join(m.dir(), inUse) }
+func (m *Manager) usePath() string { return filepath.Join(m.dir(), "in-use") }
 
-// use keeps the engine and its programs from being replaced or removed.
-func (m *Manager) use(ctx context.Context) (*Lease, error) {
-	unlock, err := files.LockShared(ctx, m.usePath(), files.Waiting{Report: m.Report, Subject: "engine", Text: waitingForStart})
-	return &Lease{unlock: unlock}, err
+// lease returns the use of the programs in a folder; the caller has the lock.
+func (m *Manager) lease(ctx context.Context, bin string) (*Lease, error) {
+	unlock, err := files.LockShared(ctx, m.usePath(), m.waiting())
+	return &Lease{CLI: filepath.Join(bin, "dagger"), unlock: unlock}, err
+}
+
+// exclusive keeps all others from using the programs and the engine; ErrInUse is
+// the error where somebody does.
+func (m *Manager) exclusive() (release func(), err error) {
+	release, err = files.TryLock(m.usePath())
+	if errors.Is(err, files.ErrLocked) {
+		return nil, ErrInUse
+	}
+	return release, err
+}
+
+func (m *Manager) waiting() files.Waiting {
+	return files.Waiting{Report: m.Report, Subject: "engine", Text: waitingForStart}
 }
 
 // Status looks without changing anything.
@@ -61,7 +74,7 @@ func (m *Manager) Status() (Status, error) {
 // The build cache stays. Stopping an engine that does not run succeeds.
 // Without force, one that builds use is left running with ErrInUse.
 func (m *Manager) Stop(ctx context.Context, force bool) error {
-	unlock, err := m.lock(ctx, "lock", waitingForStart)
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -71,10 +84,7 @@ func (m *Manager) Stop(ctx context.Context, force bool) error {
 		return err
 	}
 	if now.Supervisor.alive() && !force {
-		release, err := files.TryLock(m.usePath())
-		if errors.Is(err, files.ErrLocked) {
-			return ErrInUse
-		}
+		release, err := m.exclusive()
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@
 package host
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,47 +20,71 @@ type Requirement struct {
 	Why string `json:"why"`
 	// Package is the package of Debian and Ubuntu that has it.
 	Package string `json:"package"`
-}
-
-// requirements are all that the embedded engine needs in addition to Go.
-var requirements = []Requirement{
-	{"runc", "runs the containers", "runc"},
-	{"/usr/lib/cni/bridge", "connects the containers (CNI plugins)", "containernetworking-plugins"},
-	{"dnsmasq", "resolves names for the containers", "dnsmasq-base"},
-	{"iptables", "writes the rules of the CNI plugins", "iptables"},
-	{"nft", "connects the engine to the network", "nftables"},
-	{"ip", "connects the engine to the network", "iproute2"},
-	{"mmdebstrap", "makes the base of a builder where no registry answers", "mmdebstrap"},
-	{"/usr/share/keyrings/debian-archive-keyring.gpg", "verifies Debian's packages and sources", "debian-archive-keyring"},
+	// Present tells whether the machine has it.
+	Present bool `json:"present"`
 }
 
 // Requirements returns what the embedded engine needs in addition to Go.
-func Requirements() []Requirement { return slices.Clone(requirements) }
+func Requirements() []Requirement {
+	return examine([]Requirement{
+		{Name: "runc", Why: "runs the containers", Package: "runc"},
+		{Name: "/usr/lib/cni/bridge", Why: "connects the containers (CNI plugins)", Package: "containernetworking-plugins"},
+		{Name: "dnsmasq", Why: "resolves names for the containers", Package: "dnsmasq-base"},
+		{Name: "iptables", Why: "writes the rules of the CNI plugins", Package: "iptables"},
+		{Name: "nft", Why: "connects the engine to the network", Package: "nftables"},
+		{Name: "ip", Why: "connects the engine to the network", Package: "iproute2"},
+		{Name: "mmdebstrap", Why: "makes the base of a builder where no registry answers", Package: "mmdebstrap"},
+		{Name: "/usr/share/keyrings/debian-archive-keyring.gpg", Why: "verifies Debian's packages and sources", Package: "debian-archive-keyring"},
+	})
+}
 
-// Present reports whether the requirement is met.
-func (r Requirement) Present() bool {
-	if filepath.IsAbs(r.Name) {
-		_, err := os.Stat(r.Name)
-		return err == nil
+// examine looks which requirements are met.
+func examine(requirements []Requirement) []Requirement {
+	for i, r := range requirements {
+		var err error
+		if filepath.IsAbs(r.Name) {
+			_, err = os.Stat(r.Name)
+		} else {
+			_, err = command.LookPath(r.Name)
+		}
+		requirements[i].Present = err == nil
 	}
-	_, err := command.LookPath(r.Name)
-	return err == nil
+	return requirements
 }
 
-// Missing returns the requirements that are not met.
-func Missing() []Requirement {
-	return slices.DeleteFunc(Requirements(), Requirement.Present)
+// missing returns the requirements that are not met now.
+func missing(requirements []Requirement) []Requirement {
+	return slices.DeleteFunc(examine(slices.Clone(requirements)), func(r Requirement) bool { return r.Present })
 }
 
-// InstallCommand is what a person would type to install the requirements.
-func InstallCommand(missing []Requirement) string {
-	return "apt-get update && apt-get install --yes --no-install-recommends " + strings.Join(packages(missing), " ")
-}
-
-func packages(missing []Requirement) []string {
+// Check fails where requirements are not met; the error has the command that
+// installs them.
+func Check() error {
 	var names []string
-	for _, requirement := range missing {
-		names = append(names, requirement.Package)
+	absent := missing(Requirements())
+	for _, r := range absent {
+		names = append(names, r.Name)
+	}
+	if names == nil {
+		return nil
+	}
+	return fmt.Errorf("the embedded engine needs %s: run `%s`", strings.Join(names, ", "), InstallCommand(absent))
+}
+
+// InstallCommand is what a person would type to install those of the requirements
+// that are not met; "" for none.
+func InstallCommand(requirements []Requirement) string {
+	if names := packages(requirements); names != nil {
+		return "apt-get update && apt-get install --yes --no-install-recommends " + strings.Join(names, " ")
+	}
+	return ""
+}
+
+func packages(requirements []Requirement) (names []string) {
+	for _, r := range requirements {
+		if !r.Present {
+			names = append(names, r.Package)
+		}
 	}
 	return names
 }

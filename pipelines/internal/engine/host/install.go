@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
-	"slices"
 	"syscall"
 	"time"
 
@@ -29,14 +29,11 @@ const (
 	listsPoll    = 100 * time.Millisecond
 )
 
-// ErrNoApt is returned on a machine without apt-get.
-var ErrNoApt = errors.New("this machine has no apt-get")
-
 // Install installs what is missing, as root with apt. Processes that install at
 // once wait for each other. An installation that has begun is finished even if
-// ctx ends.
-func Install(ctx context.Context, missing []Requirement, report *progress.Reporter) error {
-	return installer{report, installLock, listsLock}.install(ctx, missing)
+// ctx or this program ends.
+func Install(ctx context.Context, report *progress.Reporter) error {
+	return installer{report, installLock, listsLock}.install(ctx, Requirements())
 }
 
 type installer struct {
@@ -44,9 +41,26 @@ type installer struct {
 	lock, lists string
 }
 
-func (i installer) install(ctx context.Context, missing []Requirement) error {
+func (i installer) install(ctx context.Context, requirements []Requirement) error {
+	absent := missing(requirements)
+	if len(absent) == 0 {
+		return nil
+	}
+	for _, r := range absent {
+		i.report.Note("engine", fmt.Sprintf("the embedded engine needs %s, which %s (package %s)", r.Name, r.Why, r.Package))
+	}
+	i.report.Note("engine", "installing once: "+InstallCommand(absent))
+	err := i.locked(ctx, absent)
+	if err != nil {
+		return fmt.Errorf("installing packages for the embedded engine (by hand: `%s`): %w", InstallCommand(absent), err)
+	}
+	return nil
+}
+
+// locked installs what no other process has installed meanwhile.
+func (i installer) locked(ctx context.Context, absent []Requirement) error {
 	if _, err := command.LookPath("apt-get"); err != nil {
-		return ErrNoApt
+		return errors.New("this machine has no apt-get")
 	}
 	unlock, err := files.Lock(ctx, i.lock, files.Waiting{
 		Report: i.report, Subject: "engine", Text: "waiting for another process that installs the engine's packages",
@@ -55,43 +69,51 @@ func (i installer) install(ctx context.Context, missing []Requirement) error {
 		return err
 	}
 	defer unlock()
-	missing = slices.DeleteFunc(slices.Clone(missing), Requirement.Present)
-	if len(missing) == 0 {
+	if absent = missing(absent); len(absent) == 0 {
 		return nil
 	}
 	stage := i.report.Stage("engine", "install")
-	err = i.apt(ctx, missing, stage)
+	err = i.apt(ctx, absent, stage)
 	stage.End(err, "")
 	if err != nil {
 		return err
 	}
-	for _, requirement := range missing {
-		if !requirement.Present() {
-			return fmt.Errorf("package %s is installed, but %s is still missing", requirement.Package, requirement.Name)
-		}
+	for _, r := range missing(absent) {
+		return fmt.Errorf("package %s is installed, but %s is still missing", r.Package, r.Name)
 	}
 	return nil
 }
 
-// apt updates the lists of packages and installs those that are missing.
-func (i installer) apt(ctx context.Context, missing []Requirement, stage *progress.Stage) error {
+// apt updates the lists of packages and installs those that are missing. Killed
+// halfway, dpkg leaves the machine's packages broken: neither the context, nor a
+// terminal's Ctrl-C, nor the end of this program and its pipes ends it.
+func (i installer) apt(ctx context.Context, absent []Requirement, stage *progress.Stage) error {
 	if err := i.update(ctx, stage); err != nil {
 		return err
 	}
-	// Killed halfway, dpkg leaves the machine's packages broken: neither the
-	// context nor a terminal's Ctrl-C ends it.
-	stop := context.AfterFunc(ctx, func() { stage.Note("finishing the installation of packages before ending") })
-	defer stop()
-	cmd := aptGet(context.WithoutCancel(ctx), stage, installArgs(missing)...)
+	output, err := os.CreateTemp("", "kata-pipelines-apt-*.log")
+	if err != nil {
+		return fmt.Errorf("creating a file for what apt-get prints: %w", err)
+	}
+	defer output.Close()
+	defer os.Remove(output.Name())
+	defer context.AfterFunc(ctx, func() { stage.Note("finishing the installation of packages before ending") })()
+	// The option makes apt wait for another one that is at work.
+	args := []string{"install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"}
+	cmd := aptGet(context.WithoutCancel(ctx), append(args, packages(absent)...)...)
+	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return command.Failure(ctx, cmd, cmd.Run(), "")
+	err = cmd.Run()
+	_, reading := io.Copy(stage, io.NewSectionReader(output, 0, 1<<30))
+	return errors.Join(command.Failure(ctx, cmd, err, ""), reading)
 }
 
 // update fetches the lists of packages. It waits for another apt that does.
 func (i installer) update(ctx context.Context, stage *progress.Stage) error {
 	deadline := time.Now().Add(listsTimeout)
 	for noted := false; ; noted = true {
-		cmd := aptGet(ctx, stage, "update")
+		cmd := aptGet(ctx, "update")
+		cmd.Stdout, cmd.Stderr = stage, stage
 		err := cmd.Run()
 		if err == nil || ctx.Err() != nil || !lockedByOther(i.lists) || time.Now().After(deadline) {
 			return command.Failure(ctx, cmd, err, "")
@@ -105,17 +127,10 @@ func (i installer) update(ctx context.Context, stage *progress.Stage) error {
 	}
 }
 
-func aptGet(ctx context.Context, stage *progress.Stage, args ...string) *exec.Cmd {
+func aptGet(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := command.New(ctx, "apt-get", args...)
 	cmd.Env = append(cmd.Env, "DEBIAN_FRONTEND=noninteractive")
-	cmd.Stdout, cmd.Stderr = stage, stage
 	return cmd
-}
-
-func installArgs(missing []Requirement) []string {
-	// The option makes apt wait for another one that is at work.
-	args := []string{"install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"}
-	return append(args, packages(missing)...)
 }
 
 // lockedByOther reports whether another process has an fcntl lock on a file.
