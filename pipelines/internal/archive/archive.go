@@ -66,7 +66,7 @@ type Member struct {
 // Options are what decides the bytes of a tarball besides its members, and where
 // a merge keeps what the next one can use.
 type Options struct {
-	// Level is 1 (fastest), 2 (default), 3 (better) or 4 (best): see frames.go.
+	// Level is 1 (fastest), 2 (default), 3 (better) or 4 (best): see writer.go.
 	Level int
 	// ModTime is the time of every member, in whole seconds.
 	ModTime time.Time
@@ -114,9 +114,9 @@ func Pack(ctx context.Context, dir, out string, options Options) (Summary, error
 	if err != nil {
 		return Summary{}, err
 	}
-	return writeTarball(out, options, func(t *tarWriter) error {
+	return writeTarball(out, options, func(w *writer) error {
 		for _, m := range members {
-			if err := addFile(ctx, t, dir, m); err != nil {
+			if err := addFile(ctx, w, dir, m); err != nil {
 				return err
 			}
 		}
@@ -124,24 +124,24 @@ func Pack(ctx context.Context, dir, out string, options Options) (Summary, error
 	})
 }
 
-func addFile(ctx context.Context, t *tarWriter, dir string, m Member) error {
+func addFile(ctx context.Context, w *writer, dir string, m Member) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if !m.Mode.IsRegular() {
-		return t.add(m, nil)
+		return w.add(m, nil)
 	}
 	file, err := os.Open(filepath.Join(dir, filepath.FromSlash(m.Name)))
 	if err != nil {
 		return fmt.Errorf("packing %s: %w", m.Name, err)
 	}
 	defer file.Close()
-	return t.add(m, files.Reader(ctx, file))
+	return w.add(m, files.Reader(ctx, file))
 }
 
 // writeTarball writes the members that add adds, and their index, to a file that
 // appears complete or not at all.
-func writeTarball(path string, o Options, add func(t *tarWriter) error) (Summary, error) {
+func writeTarball(path string, o Options, add func(w *writer) error) (Summary, error) {
 	file, err := files.Create(path, 0o644)
 	if err != nil {
 		return Summary{}, fmt.Errorf("creating the tarball: %w", err)
@@ -149,11 +149,11 @@ func writeTarball(path string, o Options, add func(t *tarWriter) error) (Summary
 	defer file.Discard()
 	hash := sha256.New()
 	out := io.MultiWriter(file, hash)
-	x, err := compose(out, o, func(t *tarWriter) error {
-		if err := add(t); err != nil {
+	x, err := compose(out, o, func(w *writer) error {
+		if err := add(w); err != nil {
 			return err
 		}
-		return t.end()
+		return w.end()
 	})
 	if err != nil {
 		return Summary{}, err

@@ -41,57 +41,6 @@ func Open(path string) (*File, error) {
 	return &File{file: file, close: file, index: index}, nil
 }
 
-// Listing is what is in a tarball. Without an index there are no frames, and no
-// shares of members.
-type Listing struct {
-	Size    int64
-	Frames  int
-	Members []Sized
-}
-
-// Inspect lists a tarball by its index. One without an index is read to its end.
-func Inspect(path string) (Listing, error) {
-	file, size, err := openFile(path)
-	if err != nil {
-		return Listing{}, err
-	}
-	defer file.Close()
-	l := Listing{Size: size}
-	index, err := readIndex(file, size)
-	if errors.Is(err, ErrNoIndex) {
-		members, err := List(file)
-		for _, m := range members {
-			l.Members = append(l.Members, Sized{Member: m})
-		}
-		return l, err
-	}
-	if err != nil {
-		return Listing{}, err
-	}
-	l.Frames, l.Members = len(index.Frames), index.Sized()
-	return l, nil
-}
-
-// Cat writes the content of one file of a tarball to w. The error is fs.ErrNotExist
-// if there is no such member; w may have got something before any error.
-func Cat(w io.Writer, path, name string) error {
-	file, err := Open(path)
-	if errors.Is(err, ErrNoIndex) {
-		return catStream(w, path, name)
-	}
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	content, err := file.ReadFile(name)
-	if err != nil {
-		return err
-	}
-	defer content.Close()
-	_, err = io.Copy(w, content)
-	return err
-}
-
 // openFile opens a regular file and returns its size.
 func openFile(path string) (*os.File, int64, error) {
 	file, err := files.OpenNamed(path)
@@ -111,6 +60,30 @@ func (f *File) Index() *Index { return f.index }
 // Close closes the file. What ReadFile returned must not be read after it.
 func (f *File) Close() error { return f.close.Close() }
 
+// Cat writes the content of one file of a tarball to w. The error is fs.ErrNotExist
+// if there is no such member; w may have got something before any error.
+func Cat(w io.Writer, path, name string) error {
+	tarball, size, err := openFile(path)
+	if err != nil {
+		return err
+	}
+	defer tarball.Close()
+	index, err := readIndex(tarball, size)
+	if errors.Is(err, ErrNoIndex) {
+		return copyFile(w, tarball, name)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the index of %s: %w", path, err)
+	}
+	content, err := (&File{file: tarball, index: index}).ReadFile(name)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	_, err = io.Copy(w, content)
+	return err
+}
+
 // ReadFile returns the content of a file, "./opt/kata/bin/x" or opt/kata/bin/x. It
 // decompresses only the frames that hold it. The last Read returns an error in
 // place of io.EOF if the bytes are not those that the index names. The error is
@@ -122,90 +95,85 @@ func (f *File) ReadFile(name string) (io.ReadCloser, error) {
 		if at < 0 {
 			continue
 		}
-		m := frame.Members[at]
-		if !m.Mode.IsRegular() {
+		if m := frame.Members[at]; !m.Mode.IsRegular() {
 			return nil, notFile(m)
 		}
-		content, err := f.content(i, at)
+		content, err := f.read(i, at)
 		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", m.Name, err)
+			return nil, fmt.Errorf("reading %s: %w", full, unexpected(err))
 		}
 		return content, nil
 	}
 	return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 }
 
-// content decompresses a member of a frame. Its header must be the one that the
-// index says.
-func (f *File) content(i, at int) (*content, error) {
+// read decompresses a member of a frame.
+func (f *File) read(i, at int) (io.ReadCloser, error) {
 	decoder, err := f.decode(i)
 	if err != nil {
 		return nil, err
 	}
 	frame := f.index.Frames[i]
-	var before int64
+	modTime, before := f.index.modTime(frame), int64(0)
 	for _, m := range frame.Members[:at] {
-		before += tarSize(m, frame.ModTime)
+		before += tarSize(m, modTime)
 	}
-	m := frame.Members[at]
-	_, err = io.CopyN(io.Discard, decoder, before)
-	if err == nil {
-		err = expectHeader(decoder, m, frame.ModTime)
+	if _, err := io.CopyN(io.Discard, decoder, before); err != nil {
+		decoder.Close()
+		return nil, err
 	}
+	content, err := newContent(decoder, frame.Members[at], modTime)
 	if err != nil {
 		decoder.Close()
-		return nil, unexpected(err)
+		return nil, err
 	}
-	return &content{decoder: decoder, member: m, left: m.Size, hash: sha256.New()}, nil
+	return struct {
+		io.Reader
+		io.Closer
+	}{content, decoder.IOReadCloser()}, nil
 }
 
 // decode decompresses the frames of the members that begin in one.
 func (f *File) decode(frame int) (*zstd.Decoder, error) {
+	offset, _ := f.index.span(0, frame)
 	packed, _ := f.index.span(frame, f.index.pieces(frame))
-	return newDecoder(io.NewSectionReader(f.file, f.index.Frames[frame].Offset, packed))
+	return newDecoder(io.NewSectionReader(f.file, offset, packed))
 }
 
-// expectHeader reads the header of a member.
-func expectHeader(r io.Reader, m Member, modTime time.Time) error {
+// content reads that of one member, and compares it with the index.
+type content struct {
+	from   io.Reader
+	member Member
+	left   int64
+	hash   hash.Hash
+}
+
+// newContent reads the header of a member, which must be the one that the index says.
+func newContent(from io.Reader, m Member, modTime time.Time) (*content, error) {
 	want, err := headerBytes(m, modTime)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	got := make([]byte, len(want))
-	if _, err := io.ReadFull(r, got); err != nil {
-		return unexpected(err)
+	if _, err := io.ReadFull(from, got); err != nil {
+		return nil, unexpected(err)
 	}
 	if !bytes.Equal(want, got) {
-		return fmt.Errorf("the index lies: another member than %s is there", m.Name)
+		return nil, fmt.Errorf("the index lies: another member than %s is there", m.Name)
 	}
-	return nil
+	return &content{from: from, member: m, left: m.Size, hash: sha256.New()}, nil
 }
 
-// unexpected turns an end of the data into one that came too soon.
-func unexpected(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// content reads that of one file.
-type content struct {
-	decoder *zstd.Decoder
-	member  Member
-	left    int64
-	hash    hash.Hash
-}
-
-// Read reads on, and at the end compares the hash.
+// Read reads on, and at the end of a file compares the hash.
 func (c *content) Read(p []byte) (int, error) {
 	if c.left == 0 {
-		if err := expectHash(c.hash, c.member); err != nil {
-			return 0, fmt.Errorf("reading %s: %w", c.member.Name, err)
+		got := hex.EncodeToString(c.hash.Sum(nil))
+		if c.member.Mode.IsRegular() && got != c.member.SHA256 {
+			return 0, fmt.Errorf("reading %s: the sha256 is %.16s…, the index says %.16s…: the tarball is damaged or its index lies", c.member.Name, got, c.member.SHA256)
 		}
 		return 0, io.EOF
 	}
-	n, err := c.decoder.Read(p[:min(int64(len(p)), c.left)])
+	n, err := c.from.Read(p[:min(int64(len(p)), c.left)])
 	c.left -= int64(n)
 	c.hash.Write(p[:n])
 	if err != nil && (c.left > 0 || !errors.Is(err, io.EOF)) {
@@ -214,18 +182,12 @@ func (c *content) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close frees the decompressor.
-func (c *content) Close() error {
-	c.decoder.Close()
-	return nil
-}
-
-// expectHash compares the hash of a content with that of the index.
-func expectHash(hash hash.Hash, m Member) error {
-	if got := hex.EncodeToString(hash.Sum(nil)); got != m.SHA256 {
-		return fmt.Errorf("the sha256 is %.16s…, the index says %.16s…: the tarball is damaged or its index lies", got, m.SHA256)
+// unexpected turns an end of the data into one that came too soon.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
 	}
-	return nil
+	return err
 }
 
 // notFile says why a member has no content.

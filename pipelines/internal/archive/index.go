@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"math/bits"
 	"strings"
 	"time"
@@ -36,54 +37,38 @@ const (
 // List, Extract and Vet read it nevertheless.
 var ErrNoIndex = errors.New("the tarball has no index")
 
-// FrameKind says what a frame holds.
-type FrameKind string
-
-// What a frame can hold. A member that does not fit into a frame has some of
-// its own: the first is of FrameMembers, the others are of FramePiece.
-const (
-	FrameDirectories FrameKind = "directories"
-	FrameMembers     FrameKind = "members"
-	FramePiece       FrameKind = "piece"
-	FrameEnd         FrameKind = "end"
-)
-
-// Frame is one zstd frame of a tarball.
-type Frame struct {
-	Kind FrameKind
-	// Offset and Size are its place in the file, in bytes.
-	Offset, Size int64
-	// Unpacked is how much of the tar stream it holds, in bytes.
-	Unpacked int64
-	// ModTime is the time of the members in it, in whole seconds.
-	ModTime time.Time
-	// Members are those whose headers begin in it, in their order.
-	Members []Member
-}
-
 // Index says what is in a tarball, and where. Together with the contents of the
-// files it decides every byte of the tar stream.
+// files it decides every byte of the tar stream. Offsets and numbers of frames follow
+// from the order, so that they cannot be wrong.
 type Index struct {
-	// Frames are all frames but the index itself, in their order, without gaps.
-	Frames []Frame
-	// ModTime is that of the members of frames that have no other.
-	ModTime time.Time
+	// Time is that of the members of frames that have no other, in seconds since 1970.
+	Time int64 `json:"time"`
+	// Frames are all frames but the index itself, in their order, without gaps. The
+	// last one is the end of the tar stream.
+	Frames []Frame `json:"frames"`
 }
 
-// append adds a frame, whose place and kind follow from what it holds.
-func (x *Index) append(f Frame, last bool) {
-	f.Offset = x.size()
-	switch {
-	case last:
-		f.Kind = FrameEnd
-	case len(f.Members) == 0:
-		f.Kind = FramePiece
-	case strings.HasSuffix(f.Members[0].Name, "/"):
-		f.Kind = FrameDirectories
-	default:
-		f.Kind = FrameMembers
+// Frame is one zstd frame of a tarball. It holds directories or other members. A member
+// that does not fit into a frame has some of its own: all but the first of them are
+// pieces, which have no members.
+type Frame struct {
+	// Size is its length in the file, Unpacked in the tar stream, in bytes.
+	Size     int64 `json:"size"`
+	Unpacked int64 `json:"unpacked"`
+	// Time is that of the members in it if it differs from that of the index.
+	Time *int64 `json:"time,omitempty"`
+	// Members are those whose headers begin in it, in their order.
+	Members []Member `json:"members,omitempty"`
+}
+
+func (f Frame) isDirectories() bool { return len(f.Members) > 0 && f.Members[0].Mode.IsDir() }
+
+// modTime is that of the members of a frame.
+func (x *Index) modTime(f Frame) time.Time {
+	if f.Time != nil {
+		return time.Unix(*f.Time, 0)
 	}
-	x.Frames = append(x.Frames, f)
+	return time.Unix(x.Time, 0)
 }
 
 // Members returns the members in their order.
@@ -105,18 +90,16 @@ type Sized struct {
 	Packed int64
 }
 
-// Sized returns the members in their order, with their shares of the tarball.
-func (x *Index) Sized() []Sized { return x.sized(0) }
-
-// sized is Sized from a frame on. The shares are rounded so that those of a frame
-// add up to it: a sum over members is what a sum over frames is.
-func (x *Index) sized(first int) []Sized {
+// Sized returns the members in their order, with their shares of the tarball. The
+// shares are rounded so that those of a frame add up to it: a sum over members is what
+// a sum over frames is.
+func (x *Index) Sized() []Sized {
 	var sized []Sized
-	for i := first; i < len(x.Frames); i += x.pieces(i) {
+	for i := 0; i < len(x.Frames); i += x.pieces(i) {
 		packed, unpacked := x.span(i, x.pieces(i))
 		var at, before int64
 		for _, m := range x.Frames[i].Members {
-			at += tarSize(m, x.Frames[i].ModTime)
+			at += tarSize(m, x.modTime(x.Frames[i]))
 			until := share(packed, at, unpacked)
 			sized = append(sized, Sized{Member: m, Frame: i, Packed: until - before})
 			before = until
@@ -133,10 +116,23 @@ func share(size, part, whole int64) int64 {
 	return int64(quotient)
 }
 
+// files yields the frames of files and links, with their offsets in the file.
+func (x *Index) files() iter.Seq2[int64, Frame] {
+	return func(yield func(int64, Frame) bool) {
+		offset := int64(0)
+		for _, f := range x.Frames[:len(x.Frames)-1] {
+			if !f.isDirectories() && !yield(offset, f) {
+				return
+			}
+			offset += f.Size
+		}
+	}
+}
+
 // pieces is how many frames belong to the members that begin in one.
 func (x *Index) pieces(frame int) int {
 	n := 1
-	for frame+n < len(x.Frames) && x.Frames[frame+n].Kind == FramePiece {
+	for frame+n < len(x.Frames)-1 && len(x.Frames[frame+n].Members) == 0 {
 		n++
 	}
 	return n
@@ -153,11 +149,8 @@ func (x *Index) span(frame, n int) (packed, unpacked int64) {
 
 // size is the length of the tarball without its index.
 func (x *Index) size() int64 {
-	if len(x.Frames) == 0 {
-		return 0
-	}
-	last := x.Frames[len(x.Frames)-1]
-	return last.Offset + last.Size
+	size, _ := x.span(0, len(x.Frames))
+	return size
 }
 
 // readIndex reads the index at the end of a tarball of size bytes. The error is
@@ -200,6 +193,8 @@ func (x *Index) checkFrames(offset int64) error {
 			return fmt.Errorf("frame %d unpacks to %d bytes: want 1 to %d", i, f.Unpacked, maxFrame)
 		case total > maxUnpacked:
 			return fmt.Errorf("the tarball unpacks to more than %d bytes", int64(maxUnpacked))
+		case f.Time != nil && *f.Time == x.Time:
+			return fmt.Errorf("frame %d repeats the time of the index", i)
 		}
 	}
 	if at != offset {
@@ -210,11 +205,11 @@ func (x *Index) checkFrames(offset int64) error {
 		return fmt.Errorf("the last frame is not the end of a tar stream, of %d bytes", endSize)
 	}
 	for i, f := range x.Frames[:last] {
-		if f.Kind != FramePiece {
+		if len(f.Members) > 0 {
 			if err := x.checkMembers(i); err != nil {
 				return err
 			}
-		} else if i == 0 || len(x.Frames[i-1].Members) > 1 || x.Frames[i-1].Kind == FrameDirectories {
+		} else if i == 0 || len(x.Frames[i-1].Members) > 1 || x.Frames[i-1].isDirectories() {
 			return fmt.Errorf("frame %d continues no member", i)
 		}
 	}
@@ -230,10 +225,10 @@ func (x *Index) checkMembers(i int) error {
 		if err := ordinary(m); err != nil {
 			return err
 		}
-		if m.Mode.IsDir() != (f.Kind == FrameDirectories) {
+		if m.Mode.IsDir() != f.isDirectories() {
 			return fmt.Errorf("frame %d holds directories and others", i)
 		}
-		size := tarSize(m, f.ModTime)
+		size := tarSize(m, x.modTime(f))
 		if size == 0 {
 			return fmt.Errorf("%s cannot be written in a tar stream", m.Name)
 		}

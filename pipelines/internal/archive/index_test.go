@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -46,7 +45,7 @@ func TestIndexGolden(t *testing.T) {
 	if diff := cmp.Diff(summary.Members, x.Members()); diff != "" {
 		t.Errorf("members (-packed +index)\n%s", diff)
 	}
-	text, err := x.json()
+	text, err := encodeJSON(indexJSON{indexFormat, x})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,11 +66,20 @@ func TestIndexGolden(t *testing.T) {
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("the format is another: raise indexFormat (-want +got)\n%s", diff)
 	}
-	var kinds []FrameKind
-	for _, f := range x.Frames {
-		kinds = append(kinds, f.Kind)
+	var kinds []string
+	for i, f := range x.Frames {
+		switch {
+		case i == len(x.Frames)-1:
+			kinds = append(kinds, "end")
+		case f.isDirectories():
+			kinds = append(kinds, "directories")
+		case len(f.Members) == 0:
+			kinds = append(kinds, "piece")
+		default:
+			kinds = append(kinds, "members")
+		}
 	}
-	want2 := []FrameKind{FrameDirectories, FrameMembers, FrameMembers, FramePiece, FramePiece, FrameMembers, FrameEnd}
+	want2 := []string{"directories", "members", "members", "piece", "piece", "members", "end"}
 	if diff := cmp.Diff(want2, kinds); diff != "" {
 		t.Errorf("frames (-want +got)\n%s", diff)
 	}
@@ -108,7 +116,7 @@ func TestReadFileAndCheck(t *testing.T) {
 	if _, err := file.ReadFile("opt/missing"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing member: %v", err)
 	}
-	if err := file.Check(t.Context()); err != nil {
+	if err := file.check(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -132,9 +140,9 @@ func TestManyCommas(t *testing.T) {
 	name := `opt/{},"\{},` + strings.Repeat(`,"`, 100)
 	path, _ := pack(t, plant(t, []node{{name: name, mode: 0o644, data: []byte{}}, {name: "opt/l", link: name[4:]}}), 1)
 	open(t, path)
-	frame := Frame{Size: 1, Unpacked: 1, ModTime: time.Unix(1, 0)}
-	x := Index{ModTime: time.Unix(0, 0), Frames: slices.Repeat([]Frame{frame}, 100)}
-	text, err := x.json()
+	at := int64(1)
+	x := Index{Frames: slices.Repeat([]Frame{{Size: 1, Unpacked: 1, Time: &at}}, 100)}
+	text, err := encodeJSON(indexJSON{indexFormat, &x})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,13 +213,14 @@ func TestIndexBytes(t *testing.T) {
 		{"bomb", wrap(frames, make([]byte, 64<<20)), "more than 8388608 bytes"},
 		{"bomb of frames", wrap(frames, fmt.Appendf(nil, `{"format":1,"time":0,"frames":[%s{}]}`, strings.Repeat("{},", 2_000_000))), "2000002 values in 6000035 bytes"},
 		{"bomb of members", wrap(frames, fmt.Appendf(nil, `{"format":1,"time":0,"frames":[{"members":[%s0]}]}`, strings.Repeat("0,", 2_000_000))), "2000002 values in 4000048 bytes"},
-		{"bomb of times", wrap(frames, fmt.Appendf(nil, `{"format":1,"time":0,"frames":[%s{}]}`, strings.Repeat(`{"time":1},`, 10_000))), "frame 0 has 0 bytes"},
+		{"bomb of times", wrap(frames, fmt.Appendf(nil, `{"format":1,"time":0,"frames":[%s{}]}`, strings.Repeat(`{"time":1},`, 10_000))), "not written as"},
 		{"no JSON", wrap(frames, []byte("hello")), "reading the index"},
 		{"two values", wrap(frames, append(bytes.Clone(text), "{}"...)), "reading the index"},
 		{"newer", wrap(frames, bytes.Replace(text, []byte(`"format":1`), []byte(`"format":2`), 1)), "format 2: this program reads 1"},
 		{"more fields", wrap(frames, bytes.Replace(text, []byte(`"time":`), []byte(`"hidden":1,"time":`), 1)), "not written as"},
 		{"a field twice", wrap(frames, bytes.Replace(text, []byte(`"frames":`), []byte(`"frames":[],"frames":`), 1)), "not written as"},
 		{"capital letters", wrap(frames, bytes.Replace(text, []byte(`"mode":`), []byte(`"Mode":`), 1)), "not written as"},
+		{"a time twice", wrap(frames, bytes.Replace(text, []byte(`"members":`), []byte(`"time":1772323200,"members":`), 1)), "repeats the time"},
 		{"setuid", wrap(frames, bytes.Replace(text, []byte(`"0755"`), []byte(`"4755"`), 1)), "has mode"},
 		{"bytes after the JSON", wrap(frames, text, "x"), "unpacking the index"},
 	} {

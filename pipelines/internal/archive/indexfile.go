@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -33,21 +32,13 @@ const (
 	minElement = 10
 )
 
-// indexJSON is the content of the index. Offsets and numbers of frames follow
-// from the order, so that they cannot be wrong.
+// indexJSON is the content of the index.
 type indexJSON struct {
-	Format int         `json:"format"`
-	Time   int64       `json:"time"` // of all members, in seconds since 1970
-	Frames []frameJSON `json:"frames"`
+	Format int `json:"format"`
+	*Index
 }
 
-type frameJSON struct {
-	Size     int64        `json:"size"`           // in the file
-	Unpacked int64        `json:"unpacked"`       // in the tar stream
-	Time     *int64       `json:"time,omitempty"` // if it differs
-	Members  []memberJSON `json:"members,omitempty"`
-}
-
+// memberJSON is a member in the index. Its name and link say what it is.
 type memberJSON struct {
 	Name   string `json:"name"` // ends with a slash for a directory
 	Mode   string `json:"mode"` // octal
@@ -56,11 +47,44 @@ type memberJSON struct {
 	Link   string `json:"link,omitempty"`   // of a symbolic link
 }
 
+// MarshalJSON writes a member as the index has it.
+func (m Member) MarshalJSON() ([]byte, error) {
+	return encodeJSON(memberJSON{m.Name, fmt.Sprintf("%04o", m.Mode.Perm()), m.Size, m.SHA256, m.Link})
+}
+
+// UnmarshalJSON reads a member as the index has it.
+func (m *Member) UnmarshalJSON(text []byte) error {
+	var from memberJSON
+	if err := json.Unmarshal(text, &from); err != nil {
+		return err
+	}
+	mode, err := strconv.ParseUint(from.Mode, 8, 9)
+	if err != nil {
+		return fmt.Errorf("%q has mode %q", from.Name, from.Mode)
+	}
+	*m = Member{Name: from.Name, Mode: fs.FileMode(mode), Size: from.Size, SHA256: from.SHA256, Link: from.Link}
+	switch {
+	case strings.HasSuffix(m.Name, "/"):
+		m.Mode |= fs.ModeDir
+	case m.Link != "":
+		m.Mode |= fs.ModeSymlink
+	}
+	return nil
+}
+
+func encodeJSON(value any) ([]byte, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return buffer.Bytes(), err
+}
+
 // encode returns the skippable frame of an index.
 func (x *Index) encode() ([]byte, error) {
-	text, err := x.json()
+	text, err := encodeJSON(indexJSON{indexFormat, x})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("encoding the index: %w", err)
 	}
 	if len(text) > maxIndex {
 		return nil, fmt.Errorf("the index of %d members takes %d bytes, and may take %d: ship fewer files, or an image of them", len(x.Members()), len(text), maxIndex)
@@ -78,30 +102,6 @@ func (x *Index) encode() ([]byte, error) {
 	binary.LittleEndian.PutUint32(packed[4:], length)
 	packed = binary.LittleEndian.AppendUint32(packed, length)
 	return append(packed, indexMark...), nil
-}
-
-// json is canonical: an index has one text.
-func (x *Index) json() ([]byte, error) {
-	out := indexJSON{Format: indexFormat, Time: x.ModTime.Unix(), Frames: make([]frameJSON, len(x.Frames))}
-	for i, f := range x.Frames {
-		to := frameJSON{Size: f.Size, Unpacked: f.Unpacked}
-		if at := f.ModTime.Unix(); at != out.Time {
-			to.Time = &at
-		}
-		for _, m := range f.Members {
-			to.Members = append(to.Members, memberJSON{
-				Name: m.Name, Mode: fmt.Sprintf("%04o", m.Mode.Perm()), Size: m.Size, SHA256: m.SHA256, Link: m.Link,
-			})
-		}
-		out.Frames[i] = to
-	}
-	var buffer bytes.Buffer
-	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(out); err != nil {
-		return nil, fmt.Errorf("encoding the index: %w", err)
-	}
-	return buffer.Bytes(), nil
 }
 
 // unpackIndex returns the JSON in the skippable frame at the end of a file, and
@@ -153,32 +153,28 @@ func unpackBounded(packed []byte, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-// decodeIndex reads the JSON, and refuses any text but the one that json writes:
+// decodeIndex reads the JSON, and refuses any text but the one that encode writes:
 // readers must not differ in what they ignore.
 func decodeIndex(text []byte) (*Index, error) {
 	if n := elements(text); n > len(text)/minElement {
 		return nil, fmt.Errorf("the index has %d values in %d bytes: this program did not write it", n, len(text))
 	}
-	var from indexJSON
-	err := json.Unmarshal(text, &from)
-	if from.Format != 0 && from.Format != indexFormat {
-		return nil, fmt.Errorf("the index has format %d: this program reads %d", from.Format, indexFormat)
+	x := indexJSON{Index: &Index{}}
+	err := json.Unmarshal(text, &x)
+	if x.Format != 0 && x.Format != indexFormat {
+		return nil, fmt.Errorf("the index has format %d: this program reads %d", x.Format, indexFormat)
+	}
+	var again []byte
+	if err == nil {
+		again, err = encodeJSON(x)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the index: %w", err)
-	}
-	x, err := from.index()
-	if err != nil {
-		return nil, fmt.Errorf("reading the index: %w", err)
-	}
-	again, err := x.json()
-	if err != nil {
-		return nil, err
 	}
 	if !bytes.Equal(text, again) {
 		return nil, errors.New("the index is not written as this program writes it")
 	}
-	return x, nil
+	return x.Index, nil
 }
 
 // elements counts the commas between the values of a JSON text. They bound the
@@ -196,42 +192,4 @@ func elements(text []byte) (n int) {
 		}
 	}
 	return n
-}
-
-// index makes the offsets, kinds and modes of what the JSON says.
-func (x *indexJSON) index() (*Index, error) {
-	out := &Index{ModTime: time.Unix(x.Time, 0)}
-	for i, f := range x.Frames {
-		if f.Size <= 0 || f.Unpacked <= 0 {
-			return nil, fmt.Errorf("frame %d has %d bytes, and unpacks to %d", i, f.Size, f.Unpacked)
-		}
-		frame := Frame{Size: f.Size, Unpacked: f.Unpacked, ModTime: out.ModTime}
-		if f.Time != nil {
-			frame.ModTime = time.Unix(*f.Time, 0)
-		}
-		for _, m := range f.Members {
-			member, err := m.member()
-			if err != nil {
-				return nil, err
-			}
-			frame.Members = append(frame.Members, member)
-		}
-		out.append(frame, i == len(x.Frames)-1)
-	}
-	return out, nil
-}
-
-func (m memberJSON) member() (Member, error) {
-	mode, err := strconv.ParseUint(m.Mode, 8, 9)
-	if err != nil {
-		return Member{}, fmt.Errorf("%q has mode %q", m.Name, m.Mode)
-	}
-	out := Member{Name: m.Name, Mode: fs.FileMode(mode), Size: m.Size, SHA256: m.SHA256, Link: m.Link}
-	switch {
-	case strings.HasSuffix(m.Name, "/"):
-		out.Mode |= fs.ModeDir
-	case m.Link != "":
-		out.Mode |= fs.ModeSymlink
-	}
-	return out, nil
 }

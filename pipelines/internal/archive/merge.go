@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Component is one tarball of a merge, by the name that errors give it.
@@ -48,14 +49,7 @@ type Merged struct {
 	// Index is that of the tarball.
 	Index *Index
 
-	steps []step
-}
-
-// step is a stretch of the merged tarball: data, or frames of a part.
-type step struct {
-	data          []byte
-	part          int
-	first, frames int
+	head, tail []byte // what is before and after the parts
 }
 
 const (
@@ -77,7 +71,7 @@ func PlanMerge(ctx context.Context, components []Component, extras []Extra, o Op
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	m := &Merged{Index: &Index{ModTime: o.ModTime}}
+	m := &Merged{Index: &Index{Time: o.ModTime.Unix()}}
 	var problems []error
 	seen := map[string]bool{}
 	for _, c := range components {
@@ -130,10 +124,10 @@ func readComponent(ctx context.Context, c Component, o Options) (Part, error) {
 
 // layout puts the tarball together: directories, the components' frames, extras,
 // end, index.
-func (m *Merged) layout(directories []Member, extras []Extra, o Options) error {
-	err := m.compose(o, func(t *tarWriter) error {
+func (m *Merged) layout(directories []Member, extras []Extra, o Options) (err error) {
+	m.head, err = m.compose(o, func(w *writer) error {
 		for _, dir := range directories {
-			if err := t.add(dir, nil); err != nil {
+			if err := w.add(dir, nil); err != nil {
 				return err
 			}
 		}
@@ -143,16 +137,16 @@ func (m *Merged) layout(directories []Member, extras []Extra, o Options) error {
 		return err
 	}
 	for i := range m.Parts {
-		m.copyPart(i)
+		m.addPart(&m.Parts[i])
 	}
-	err = m.compose(o, func(t *tarWriter) error {
+	m.tail, err = m.compose(o, func(w *writer) error {
 		for _, extra := range extras {
 			member := Member{Name: extra.Name, Mode: 0o644, Size: int64(len(extra.Content))}
-			if err := t.add(member, bytes.NewReader(extra.Content)); err != nil {
+			if err := w.add(member, bytes.NewReader(extra.Content)); err != nil {
 				return err
 			}
 		}
-		return t.end()
+		return w.end()
 	})
 	if err != nil {
 		return err
@@ -161,47 +155,33 @@ func (m *Merged) layout(directories []Member, extras []Extra, o Options) error {
 	if err != nil {
 		return err
 	}
-	m.own(index)
+	m.tail = append(m.tail, index...)
+	m.Own = int64(len(m.head) + len(m.tail))
 	m.Size = m.Index.size() + int64(len(index))
 	return m.Index.checkFrames(m.Index.size())
 }
 
-// compose adds frames that are compressed here and now.
-func (m *Merged) compose(o Options, add func(t *tarWriter) error) error {
+// compose returns frames that are compressed here and now, and adds them to the index.
+func (m *Merged) compose(o Options, add func(w *writer) error) ([]byte, error) {
 	var buffer bytes.Buffer
 	x, err := compose(&buffer, o, add)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m.own(buffer.Bytes())
-	for _, f := range x.Frames {
-		m.Index.append(f, f.Kind == FrameEnd)
-	}
-	return nil
+	m.Index.Frames = append(m.Index.Frames, x.Frames...)
+	return buffer.Bytes(), nil
 }
 
-// own adds bytes of the merge itself.
-func (m *Merged) own(data []byte) {
-	m.steps = append(m.steps, step{data: data})
-	m.Own += int64(len(data))
-}
-
-// copyPart adds the frames of a component that hold files and links.
-func (m *Merged) copyPart(part int) {
-	p, first := &m.Parts[part], len(m.Index.Frames)
-	for i, f := range p.index.Frames {
-		if f.Kind != FrameMembers && f.Kind != FramePiece {
-			continue
-		}
-		m.Index.append(f, false)
+// addPart adds the frames of a component that hold files and links.
+func (m *Merged) addPart(p *Part) {
+	for _, f := range p.index.files() {
 		p.Size += f.Size
 		p.Unpacked += f.Unpacked
-		last := &m.steps[len(m.steps)-1]
-		if last.data == nil && last.part == part && last.first+last.frames == i {
-			last.frames++
-		} else {
-			m.steps = append(m.steps, step{part: part, first: i, frames: 1})
+		at := p.index.modTime(f).Unix()
+		if f.Time = nil; at != m.Index.Time {
+			f.Time = &at
 		}
+		m.Index.Frames = append(m.Index.Frames, f)
 	}
-	p.Members = m.Index.sized(first)
+	p.Members = slices.DeleteFunc(p.index.Sized(), func(s Sized) bool { return s.Mode.IsDir() })
 }

@@ -115,32 +115,32 @@ func (c *comparer) Write(p []byte) (int, error) {
 // stream sends the merged tarball to a writer.
 func (m *Merged) stream(ctx context.Context, to io.Writer) error {
 	buffer := make([]byte, chunk)
-	for _, s := range m.steps {
-		if err := m.write(ctx, to, s, buffer); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (m *Merged) write(ctx context.Context, to io.Writer, s step, buffer []byte) error {
-	if s.data != nil {
-		_, err := io.CopyBuffer(to, files.Reader(ctx, bytes.NewReader(s.data)), buffer)
+	if _, err := io.CopyBuffer(to, files.Reader(ctx, bytes.NewReader(m.head)), buffer); err != nil {
 		return err
 	}
-	part := m.Parts[s.part]
-	file, err := Open(part.Path)
+	for _, part := range m.Parts {
+		if err := part.stream(ctx, to, buffer); err != nil {
+			return fmt.Errorf("component %q: %w", part.Name, err)
+		}
+	}
+	_, err := io.CopyBuffer(to, files.Reader(ctx, bytes.NewReader(m.tail)), buffer)
+	return err
+}
+
+// stream sends the frames that the merge has of a part to a writer.
+func (p *Part) stream(ctx context.Context, to io.Writer, buffer []byte) error {
+	file, err := Open(p.Path)
 	if err != nil {
-		return fmt.Errorf("component %q: %w", part.Name, err)
+		return err
 	}
 	defer file.Close()
-	if !reflect.DeepEqual(part.index, file.index) { // The times of both are decoded ones.
-		return fmt.Errorf("component %q: %s has changed since the merge was planned", part.Name, part.Path)
+	if !reflect.DeepEqual(p.index, file.index) {
+		return fmt.Errorf("%s has changed since the merge was planned", p.Path)
 	}
-	size, _ := part.index.span(s.first, s.frames)
-	frames := io.NewSectionReader(file.file, part.index.Frames[s.first].Offset, size)
-	if _, err := io.CopyBuffer(to, files.Reader(ctx, frames), buffer); err != nil {
-		return fmt.Errorf("component %q: %w", part.Name, err)
+	var frames []io.Reader
+	for offset, f := range p.index.files() {
+		frames = append(frames, io.NewSectionReader(file.file, offset, f.Size))
 	}
-	return nil
+	_, err = io.CopyBuffer(to, files.Reader(ctx, io.MultiReader(frames...)), buffer)
+	return err
 }

@@ -315,18 +315,15 @@ func (f *failing) Write(p []byte) (int, error) {
 
 func TestFramesReportTheOutput(t *testing.T) {
 	for _, left := range []int{0, 1 << 20} {
-		w, err := newFrameWriter(&failing{left}, Options{Level: 1, frame: testFrame})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var writeErr error
-		for range 4 {
-			if writeErr == nil {
-				_, writeErr = w.Write(code(testFrame+12345, 1))
+		_, err := compose(&failing{left}, Options{Level: 1, frame: testFrame}, func(w *writer) error {
+			for range 4 {
+				if _, err := w.Write(code(testFrame+12345, 1)); err != nil {
+					return err
+				}
 			}
-		}
-		w.cut()
-		if err := errors.Join(writeErr, w.Close()); !errors.Is(err, errFull) {
+			return nil
+		})
+		if !errors.Is(err, errFull) {
 			t.Errorf("output with room for %d: %v, want %v", left, err, errFull)
 		}
 	}

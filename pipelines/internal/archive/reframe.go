@@ -32,7 +32,7 @@ func reframe(ctx context.Context, from, digest string, o Options) (to string, er
 		return "", err
 	}
 	defer file.Close()
-	summary, err := writeTarball(to, o, func(t *tarWriter) error { return copyMembers(ctx, t, file) })
+	summary, err := writeTarball(to, o, func(w *writer) error { return copyMembers(ctx, w, file) })
 	if err != nil {
 		return "", fmt.Errorf("writing %s with an index: %w", from, err)
 	}
@@ -42,7 +42,7 @@ func reframe(ctx context.Context, from, digest string, o Options) (to string, er
 
 // copyMembers adds the members of a tarball: the directories, sorted and each once,
 // and then the others as they come when it is read again.
-func copyMembers(ctx context.Context, t *tarWriter, from io.ReadSeeker) error {
+func copyMembers(ctx context.Context, w *writer, from io.ReadSeeker) error {
 	members, err := List(files.Reader(ctx, from))
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func copyMembers(ctx context.Context, t *tarWriter, from io.ReadSeeker) error {
 	}
 	slices.SortFunc(directories, order)
 	for _, m := range slices.Compact(directories) {
-		if err := t.add(m, nil); err != nil {
+		if err := w.add(m, nil); err != nil {
 			return err
 		}
 	}
@@ -64,7 +64,7 @@ func copyMembers(ctx context.Context, t *tarWriter, from io.ReadSeeker) error {
 		if m.Mode.IsDir() {
 			return nil
 		}
-		return t.add(normal(m), content)
+		return w.add(normal(m), content)
 	})
 	if err == nil && !slices.Equal(members, again) {
 		err = errors.New("the members have changed: something is still writing to it")

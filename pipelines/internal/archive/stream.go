@@ -66,24 +66,12 @@ func Extract(r io.Reader, place func(name string, size int64) (path string, err 
 	})
 }
 
-// catStream is Cat for a tarball without an index, which is read to its end.
-func catStream(w io.Writer, path, name string) error {
-	file, _, err := openFile(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	return copyFile(w, file, name)
-}
-
+// copyFile is Cat for a tarball without an index, which is read to its end.
 func copyFile(w io.Writer, r io.Reader, name string) error {
 	var found *Member
 	_, err := walk(r, maxUnpacked, func(m Member, content io.Reader) error {
 		if m.Name != memberName(name) {
 			return nil
-		}
-		if found != nil {
-			return fmt.Errorf("duplicate member %s", m.Name)
 		}
 		found = &m
 		_, err := io.Copy(w, content)

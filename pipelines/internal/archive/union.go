@@ -13,17 +13,16 @@ import (
 // maxProblems is how many conflicts an error names.
 const maxProblems = 20
 
-// union has the members of all components, by name without a slash at the end.
+// union has the members of all components, by name without a slash at the end. A
+// directory belongs to the first component that needs it.
 type union struct {
 	owners map[string]owner
-	// folders has the first component that needs each directory.
-	folders map[string]string
-	// length is that of all names in folders.
+	// length is that of the names of all directories.
 	length   int
 	problems []error
 }
 
-// owner is the component that has a file or link.
+// owner is the component that has a member.
 type owner struct {
 	name   string
 	member Member
@@ -35,7 +34,7 @@ const extrasName = "the merge itself"
 // unite puts the members of all parts together, and returns the directories that
 // they need. The error says what does not fit.
 func unite(parts []Part, extras []Extra) ([]Member, error) {
-	u := &union{owners: map[string]owner{}, folders: map[string]string{}}
+	u := &union{owners: map[string]owner{}}
 	for _, part := range parts {
 		for _, m := range part.index.Members() {
 			u.add(part.Name, m)
@@ -56,15 +55,9 @@ func unite(parts []Part, extras []Extra) ([]Member, error) {
 	return u.directories(), errors.Join(u.problems...)
 }
 
-// check refuses files where others need a directory, and links to nothing.
+// check refuses links to nothing.
 func (u *union) check() {
-	names := slices.Sorted(maps.Keys(u.owners))
-	for _, name := range names {
-		if folder, both := u.folders[name]; both {
-			u.problem("%s is %s in %s and a directory in %s", name, kindOf(u.owners[name].member), u.owners[name].name, folder)
-		}
-	}
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(u.owners)) {
 		o := u.owners[name]
 		if o.member.Link == "" {
 			continue
@@ -79,20 +72,31 @@ func (u *union) problem(format string, args ...any) {
 	u.problems = append(u.problems, fmt.Errorf(format, args...))
 }
 
-// add notes a member.
+// add notes a member, and the directories that it is in.
 func (u *union) add(part string, m Member) {
-	name := strings.TrimSuffix(m.Name, "/")
 	for folder := range above(m.Name) {
-		u.folder(folder, part)
+		u.put(part, folder, Member{Name: folder + "/", Mode: fs.ModeDir | 0o755})
 	}
-	if m.Mode.IsDir() {
-		u.folder(name, part)
-		return
-	}
+	u.put(part, strings.TrimSuffix(m.Name, "/"), m)
+}
+
+// put notes a member of a name.
+func (u *union) put(part, name string, m Member) {
 	o, there := u.owners[name]
 	switch {
+	case m.Mode.IsDir() && (there && o.member.Mode.IsDir() || u.length > maxIndex):
+	case m.Mode.IsDir():
+		if there {
+			u.problem("%s is %s in %s and a directory in %s", name, kindOf(o.member), o.name, part)
+		}
+		u.owners[name] = owner{part, m}
+		if u.length += len(name); u.length > maxIndex {
+			u.problem("the names of all directories take more than %d bytes, from %s on", maxIndex, part)
+		}
 	case !there:
 		u.owners[name] = owner{part, m}
+	case o.member.Mode.IsDir():
+		u.problem("%s is %s in %s and a directory in %s", name, kindOf(m), part, o.name)
 	case part == extrasName:
 		u.problem("%s is in %s, and the merge adds it", name, o.name)
 	default:
@@ -100,22 +104,13 @@ func (u *union) add(part string, m Member) {
 	}
 }
 
-// folder notes that a part needs one.
-func (u *union) folder(name, part string) {
-	if u.folders[name] != "" || u.length > maxIndex {
-		return
-	}
-	u.folders[name] = part
-	if u.length += len(name); u.length > maxIndex {
-		u.problem("the names of all directories take more than %d bytes, from %s on", maxIndex, part)
-	}
-}
-
 // directories returns the members for all directories, in order.
 func (u *union) directories() []Member {
 	var members []Member
-	for name := range u.folders {
-		members = append(members, Member{Name: name + "/", Mode: fs.ModeDir | 0o755})
+	for _, o := range u.owners {
+		if o.member.Mode.IsDir() {
+			members = append(members, o.member)
+		}
 	}
 	slices.SortFunc(members, order)
 	return members
@@ -139,9 +134,9 @@ func (u *union) leads(name string, hops int) (there, folder bool) {
 		there, folder = u.leads("./"+path.Join(path.Dir(at), o.member.Link, rest), hops-1)
 		return there && (folder || rest != "" || !wantsFolder(o.member.Link)), folder
 	}
-	_, file := u.owners[name]
-	folder = u.folders[name] != "" || name == "./." || name == "./"
-	return file || folder, folder
+	o, there := u.owners[name]
+	folder = o.member.Mode.IsDir() || name == "./." || name == "./"
+	return there || folder, folder
 }
 
 // wantsFolder tells whether a link can only lead to a folder.

@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -11,48 +10,86 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// vetVersion is raised when Vet refuses more than before: verdicts of an older Vet
+// vetVersion is raised when vet refuses more than before: verdicts of an older one
 // then no longer count.
 const vetVersion = 2
 
-// Vet decides whether a tarball of size bytes may enter: from a build, a cache, a
+// Listing is what is in a tarball. Without an index there are no frames, and no
+// shares of members.
+type Listing struct {
+	Size    int64
+	Frames  int
+	Members []Sized
+}
+
+// Inspect lists a tarball by its index. One without an index is read to its end.
+func Inspect(path string) (Listing, error) {
+	file, size, err := openFile(path)
+	if err != nil {
+		return Listing{}, err
+	}
+	defer file.Close()
+	l, _, err := list(context.Background(), file, size)
+	return l, err
+}
+
+// Check lists a tarball, and vets it.
+func Check(ctx context.Context, path string) (Listing, error) {
+	file, size, err := openFile(path)
+	if err != nil {
+		return Listing{}, err
+	}
+	defer file.Close()
+	return vet(ctx, file, size)
+}
+
+// list lists a tarball. The index is nil if it has none.
+func list(ctx context.Context, r io.ReaderAt, size int64) (Listing, *Index, error) {
+	index, err := readIndex(r, size)
+	if err == nil {
+		return Listing{size, len(index.Frames), index.Sized()}, index, nil
+	}
+	l := Listing{Size: size}
+	if !errors.Is(err, ErrNoIndex) {
+		return l, nil, err
+	}
+	members, err := List(files.Reader(ctx, io.NewSectionReader(r, 0, size)))
+	for _, m := range members {
+		l.Members = append(l.Members, Sized{Member: m})
+	}
+	return l, nil, err
+}
+
+// vet decides whether a tarball of size bytes may enter: from a build, a cache, a
 // registry or a folder. It decompresses all of it. With an index, every byte must be
 // what the index says; without one, the tarball must be whole and hold nothing that
 // Pack would refuse or that programs would extract differently. A tarball without a
 // file or link is refused. Memory is bounded whatever the tarball says.
-func Vet(ctx context.Context, r io.ReaderAt, size int64) error {
-	var members []Member
-	index, err := readIndex(r, size)
-	switch {
-	case errors.Is(err, ErrNoIndex):
-		members, err = List(files.Reader(ctx, io.NewSectionReader(r, 0, size)))
-	case err == nil:
-		members, err = index.Members(), (&File{file: r, index: index}).Check(ctx)
+func vet(ctx context.Context, r io.ReaderAt, size int64) (Listing, error) {
+	l, index, err := list(ctx, r, size)
+	if index != nil {
+		err = (&File{file: r, index: index}).check(ctx)
 	}
-	if err != nil {
-		return err
+	if err == nil && !slices.ContainsFunc(l.Members, func(m Sized) bool { return !m.Mode.IsDir() }) {
+		err = errors.New("the tarball holds no file")
 	}
-	if !slices.ContainsFunc(members, func(m Member) bool { return !m.Mode.IsDir() }) {
-		return errors.New("the tarball holds no file")
-	}
-	return nil
+	return l, err
 }
 
-// Verdicts keeps in a folder which tarballs Vet let pass, by digest, so that each is
+// Verdicts keeps in a folder which tarballs have passed, by digest, so that each is
 // decompressed once on a machine. It trusts the folder as a cache trusts its blobs.
 // Without a folder it keeps nothing.
 type Verdicts struct{ Dir string }
 
-// Vet vets the tarball at path, unless its digest has passed before. Digest is the
-// sha256 in hex that the caller knows the bytes to have; if it is empty, Vet hashes
-// the file.
+// Vet decides whether the tarball at path may enter, as Check does, unless its digest
+// has passed before. Digest is the sha256 in hex that the caller knows the bytes to
+// have; if it is empty, Vet hashes the file.
 func (v Verdicts) Vet(ctx context.Context, path, digest string) error {
 	_, err := v.vet(ctx, path, digest)
 	return err
@@ -76,7 +113,7 @@ func (v Verdicts) vet(ctx context.Context, path, digest string) (string, error) 
 	if v.Dir != "" && files.Exists(v.path(digest)) {
 		return digest, nil
 	}
-	if err := Vet(ctx, file, size); err != nil {
+	if _, err := vet(ctx, file, size); err != nil {
 		return "", fmt.Errorf("vetting %s: %w", path, err)
 	}
 	v.keep(digest)
@@ -95,10 +132,10 @@ func (v Verdicts) keep(digest string) {
 	}
 }
 
-// Check decompresses the whole tarball and compares every byte with the index:
+// check decompresses the whole tarball and compares every byte with the index:
 // headers, hashes of contents, padding, the end. A tarball that passes holds nothing
 // that its index does not name.
-func (f *File) Check(ctx context.Context) error {
+func (f *File) check(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.SetLimit(workers())
 	for i := 0; i < len(f.index.Frames) && running.Err() == nil; i += f.index.pieces(i) {
@@ -117,10 +154,12 @@ func (f *File) Check(ctx context.Context) error {
 
 // checkFrame checks a frame with the pieces that follow it.
 func (f *File) checkFrame(ctx context.Context, i int) error {
+	offset, _ := f.index.span(0, i)
 	for _, piece := range f.index.Frames[i : i+f.index.pieces(i)] {
-		if err := oneFrame(f.file, piece); err != nil {
-			return fmt.Errorf("the index lies: %w", err)
+		if err := oneFrame(io.NewSectionReader(f.file, offset, piece.Size), piece.Unpacked); err != nil {
+			return fmt.Errorf("the index lies: at %d, %w", offset, err)
 		}
+		offset += piece.Size
 	}
 	decoder, err := f.decode(i)
 	if err != nil {
@@ -129,11 +168,18 @@ func (f *File) checkFrame(ctx context.Context, i int) error {
 	defer decoder.Close()
 	plain, frame := files.Reader(ctx, decoder), f.index.Frames[i]
 	for _, m := range frame.Members {
-		if err := checkContent(plain, m, frame.ModTime); err != nil {
+		content, err := newContent(plain, m, f.index.modTime(frame))
+		if err == nil {
+			_, err = io.Copy(io.Discard, content)
+		}
+		if err == nil {
+			err = expectZeros(plain, padding(m.Size))
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", m.Name, err)
 		}
 	}
-	if frame.Kind == FrameEnd {
+	if i == len(f.index.Frames)-1 {
 		if err := expectZeros(plain, endSize); err != nil {
 			return err
 		}
@@ -148,30 +194,12 @@ func (f *File) checkFrame(ctx context.Context, i int) error {
 	return nil
 }
 
-// checkContent reads a member, and compares it with the index.
-func checkContent(plain io.Reader, m Member, modTime time.Time) error {
-	if err := expectHeader(plain, m, modTime); err != nil {
-		return err
-	}
-	if !m.Mode.IsRegular() {
-		return nil
-	}
-	hash := sha256.New()
-	if _, err := io.CopyN(hash, plain, m.Size); err != nil {
-		return unexpected(err)
-	}
-	if err := expectHash(hash, m); err != nil {
-		return err
-	}
-	return expectZeros(plain, padding(m.Size))
-}
-
 func expectZeros(r io.Reader, n int64) error {
 	got := make([]byte, n)
 	if _, err := io.ReadFull(r, got); err != nil {
 		return unexpected(err)
 	}
-	if !bytes.Equal(got, make([]byte, n)) {
+	if !allZero(got) {
 		return errors.New("there are bytes where there must be zeros")
 	}
 	return nil

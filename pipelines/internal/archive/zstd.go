@@ -20,42 +20,43 @@ func newDecoder(r io.Reader) (*zstd.Decoder, error) {
 	return decoder, nil
 }
 
-// oneFrame makes sure that the bytes of a frame are one zstd frame, without
-// decompressing it: a decoder skips frames that hold no data, and joins others.
-func oneFrame(r io.ReaderAt, f Frame) error {
+// oneFrame makes sure that a stretch of a file is one zstd frame that unpacks to a
+// number of bytes, without decompressing it: a decoder skips frames that hold no data,
+// and joins others.
+func oneFrame(r *io.SectionReader, unpacked int64) error {
 	var buffer [zstd.HeaderMaxSize]byte
-	n, err := r.ReadAt(buffer[:min(f.Size, int64(len(buffer)))], f.Offset)
+	n, err := r.ReadAt(buffer[:], 0)
 	if err != nil && (n == 0 || !errors.Is(err, io.EOF)) {
 		return err
 	}
 	var header zstd.Header
 	if err := header.Decode(buffer[:n]); err != nil {
-		return fmt.Errorf("no zstd frame begins at %d: %w", f.Offset, err)
+		return fmt.Errorf("no zstd frame begins there: %w", err)
 	}
-	if header.Skippable || !header.HasFCS || header.FrameContentSize != uint64(f.Unpacked) {
-		return fmt.Errorf("the frame at %d unpacks to %d bytes, the index says %d", f.Offset, header.FrameContentSize, f.Unpacked)
+	if header.Skippable || !header.HasFCS || header.FrameContentSize != uint64(unpacked) {
+		return fmt.Errorf("it unpacks to %d bytes, the index says %d", header.FrameContentSize, unpacked)
 	}
-	size, err := blocks(r, f, int64(header.HeaderSize))
+	size, err := blocks(r, int64(header.HeaderSize))
 	if err != nil {
-		return fmt.Errorf("reading the blocks of the frame at %d: %w", f.Offset, err)
+		return fmt.Errorf("reading its blocks: %w", err)
 	}
 	if header.HasCheckSum {
 		size += 4
 	}
-	if size != f.Size {
-		return fmt.Errorf("the frame at %d has %d bytes, the index says %d", f.Offset, size, f.Size)
+	if size != r.Size() {
+		return fmt.Errorf("it has %d bytes, the index says %d", size, r.Size())
 	}
 	return nil
 }
 
-// blocks returns the length of a frame up to its checksum, by the headers of
-// its blocks.
-func blocks(r io.ReaderAt, f Frame, at int64) (int64, error) {
+// blocks returns the length of a frame up to its checksum, by the headers of its
+// blocks, of which the first is at a position.
+func blocks(r io.ReaderAt, at int64) (int64, error) {
 	const rle, reserved = 1, 3
 	var head [4]byte
-	for at+3 <= f.Size {
-		if _, err := r.ReadAt(head[:3], f.Offset+at); err != nil {
-			return 0, err
+	for {
+		if _, err := r.ReadAt(head[:3], at); err != nil {
+			return 0, unexpected(err)
 		}
 		block := binary.LittleEndian.Uint32(head[:])
 		size := int64(block >> 3)
@@ -70,5 +71,4 @@ func blocks(r io.ReaderAt, f Frame, at int64) (int64, error) {
 			return at, nil
 		}
 	}
-	return 0, io.ErrUnexpectedEOF
 }

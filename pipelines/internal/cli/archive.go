@@ -201,20 +201,12 @@ func runArchiveCheck(ctx context.Context, a *app, paths []string) error {
 }
 
 func checkTarball(ctx context.Context, path string) (checkedTarball, error) {
-	listing, err := archive.Inspect(path)
+	listing, err := archive.Check(ctx, path)
 	result := checkedTarball{
 		File: path, Index: listing.Frames > 0, Members: len(listing.Members), Frames: listing.Frames, Size: listing.Size,
 	}
 	for _, m := range listing.Members {
 		result.Unpacked += m.Size
 	}
-	if err != nil || !result.Index {
-		return result, err // Without an index, Inspect has read all of it.
-	}
-	file, err := archive.Open(path)
-	if err != nil {
-		return result, err
-	}
-	defer file.Close()
-	return result, file.Check(ctx)
+	return result, err
 }

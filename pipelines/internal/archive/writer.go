@@ -1,0 +1,180 @@
+package archive
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
+)
+
+// levels are the encoder levels by Options.Level - 1. They are part of the keys
+// of artifacts, by their numbers here.
+var levels = []zstd.EncoderLevel{
+	zstd.SpeedFastest, zstd.SpeedDefault, zstd.SpeedBetterCompression, zstd.SpeedBestCompression,
+}
+
+// workers is how many frames are compressed or checked at a time. More than four
+// would take too much memory: at the best level each takes some 100 MB.
+func workers() int { return min(runtime.GOMAXPROCS(0), 4) }
+
+// writer cuts the tar stream into frames, compresses several at a time and writes them
+// in order. Directories have frames of their own, and so has a member that does not
+// fit into one. One goroutine calls its methods.
+type writer struct {
+	out     io.Writer
+	encoder *zstd.Encoder
+	modTime time.Time
+	// limit is how much of the stream a frame holds.
+	limit int
+
+	// frames are all that were begun, and plain is what the last one holds, nil if it
+	// was cut.
+	frames []*Frame
+	plain  []byte
+	// directories tells whether the last frame is one of directories.
+	directories bool
+	// group compresses. Written is closed when the output has all frames that were cut.
+	group   errgroup.Group
+	written chan struct{}
+	failed  atomic.Bool
+}
+
+// compose writes the frames of the members that add adds, and returns what they
+// hold. Unless add ends the stream, they are part of a tarball.
+func compose(out io.Writer, o Options, add func(w *writer) error) (*Index, error) {
+	encoder, err := zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(levels[o.Level-1]), zstd.WithEncoderConcurrency(workers()),
+		zstd.WithWindowSize(windowSize), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, fmt.Errorf("starting the compressor: %w", err)
+	}
+	w := &writer{out: out, encoder: encoder, modTime: o.ModTime, limit: cmp.Or(o.frame, frameSize), written: make(chan struct{})}
+	close(w.written)
+	w.group.SetLimit(workers())
+	err = add(w)
+	if err == nil {
+		w.cut()
+	}
+	if failure := w.group.Wait(); err == nil {
+		err = failure
+	}
+	_ = encoder.Close() // It fails only for streams, and this encoder had none.
+	if err != nil {
+		return nil, err
+	}
+	x := &Index{Time: o.ModTime.Unix()}
+	for _, f := range w.frames {
+		x.Frames = append(x.Frames, *f)
+	}
+	return x, nil
+}
+
+// add writes a member. Of a file it reads m.Size bytes of content, and fills in
+// or compares its hash.
+func (w *writer) add(m Member, content io.Reader) error {
+	head, err := headerBytes(m, w.modTime)
+	if err != nil {
+		return fmt.Errorf("packing %w", err)
+	}
+	size := int64(len(head)) + m.Size + padding(m.Size)
+	if size > int64(w.limit-len(w.plain)) || m.Mode.IsDir() != w.directories {
+		w.cut()
+	}
+	w.directories = m.Mode.IsDir()
+	frame := w.frame()
+	_, err = w.Write(head)
+	if err == nil && m.Mode.IsRegular() {
+		m.SHA256, err = w.content(m, content)
+	}
+	if err != nil {
+		return fmt.Errorf("packing %s: %w", m.Name, err)
+	}
+	frame.Members = append(frame.Members, m)
+	if size > int64(w.limit) {
+		w.cut()
+	}
+	return nil
+}
+
+// content writes that of a file, and returns its hash.
+func (w *writer) content(m Member, content io.Reader) (string, error) {
+	hash := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, hash), io.LimitReader(content, m.Size+1))
+	if err != nil {
+		return "", err
+	}
+	if n != m.Size {
+		return "", fmt.Errorf("the size is no longer %d bytes: something is still writing to it", m.Size)
+	}
+	sum := hex.EncodeToString(hash.Sum(nil))
+	if m.SHA256 != "" && m.SHA256 != sum {
+		return "", errors.New("the content has changed: something is still writing to it")
+	}
+	_, err = w.Write(make([]byte, padding(m.Size)))
+	return sum, err
+}
+
+// end ends the tar stream, in a frame of its own.
+func (w *writer) end() error {
+	w.cut()
+	if _, err := w.Write(make([]byte, endSize)); err != nil {
+		return fmt.Errorf("ending the tar stream: %w", err)
+	}
+	return nil
+}
+
+// frame returns the one that is being filled.
+func (w *writer) frame() *Frame {
+	if w.plain == nil {
+		w.frames, w.plain = append(w.frames, &Frame{}), make([]byte, 0, w.limit)
+	}
+	return w.frames[len(w.frames)-1]
+}
+
+// Write takes a part of the stream.
+func (w *writer) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		if w.failed.Load() {
+			return 0, w.group.Wait()
+		}
+		w.frame()
+		n := min(len(rest), w.limit-len(w.plain))
+		w.plain = append(w.plain, rest[:n]...)
+		rest = rest[n:]
+		if len(w.plain) == w.limit {
+			w.cut()
+		}
+	}
+	return len(p), nil
+}
+
+// cut ends the frame that is being filled, and lets it be compressed. It waits while
+// others are.
+func (w *writer) cut() {
+	if w.plain == nil {
+		return
+	}
+	frame, plain, before, written := w.frame(), w.plain, w.written, make(chan struct{})
+	frame.Unpacked = int64(len(plain))
+	w.plain, w.written = nil, written
+	w.group.Go(func() error {
+		defer close(written)
+		packed := w.encoder.EncodeAll(plain, nil)
+		frame.Size = int64(len(packed))
+		<-before
+		if w.failed.Load() {
+			return nil
+		}
+		_, err := w.out.Write(packed)
+		w.failed.Store(err != nil)
+		return err
+	})
+}
