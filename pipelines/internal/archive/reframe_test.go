@@ -36,7 +36,7 @@ func TestReframeAgain(t *testing.T) {
 	}
 	data := lying(t, func(x *Index) { entry(x, "./opt/kata/big").Name = "./opt/kata/bug" })
 	for name, data := range map[string][]byte{"lying": data, "cut": want[:50], "empty": {}} {
-		if err := errors.Join(os.WriteFile(path, data, 0o644), os.WriteFile(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"1234567890123456789"), data, 0o644)); err != nil {
+		if err := errors.Join(os.WriteFile(path, data, 0o644), os.WriteFile(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp1234567890"), data, 0o644)); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(copyOf()); err != nil || !bytes.Equal(got, want) {
