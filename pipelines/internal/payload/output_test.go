@@ -173,7 +173,7 @@ func TestOutputsAfterAKill(t *testing.T) {
 	image := make1(t, options(t))
 	dir := t.TempDir()
 	left := filepath.Join(dir, ".image.tmp-1234", "new", "blobs")
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, ".image.tar1234567890123456789"), nil, 0o600), os.MkdirAll(left, 0o700)); err != nil {
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, ".image.tar.tmp1234567890"), nil, 0o600), os.MkdirAll(left, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	if err := image.WriteDockerArchive(t.Context(), filepath.Join(dir, "image.tar"), nil); err != nil {
