@@ -14,10 +14,11 @@ import (
 	"io"
 	"io/fs"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
 // ErrUnknown is returned for a revision that the repository does not have.
@@ -27,11 +28,11 @@ var ErrUnknown = errors.New("unknown commit")
 // no branch.
 var errNoAnswer = errors.New("git has no answer")
 
-// Command returns a git command without the caller's GIT_ variables. A refusal to
-// read a repository of another user ("dubious ownership") stays in its output.
+// Command returns a git command, which has what it needs to find the user's settings
+// and keys, but none of the caller's GIT_ variables.
 func Command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Env = slices.DeleteFunc(cmd.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "GIT_") })
+	cmd := command.New(ctx, "git", args...)
+	cmd.Env = command.Environ("XDG_*", "SSH_*", "SUDO_UID")
 	return cmd
 }
 

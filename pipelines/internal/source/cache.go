@@ -29,15 +29,15 @@ func (f *Fetcher) path(place versions.Place) string {
 	return filepath.Join(f.Dir, "h1", sum+".zip")
 }
 
-// cached returns a source that is in the cache. A damaged file is discarded.
-func (t *task) cached(ctx context.Context, place versions.Place) (Fetched, bool, error) {
-	fetched, damage, err := t.inspect(ctx, place)
-	if damage == "" || err != nil {
-		return fetched, err == nil && fetched.Path != "", err
+// cached returns the file of a place that is in the cache. A damaged file is discarded.
+func (t *task) cached(ctx context.Context, place versions.Place) (Fetched, error) {
+	fetched, err := t.inspect(ctx, place)
+	if !errors.As(err, new(*Mismatch)) {
+		return fetched, err
 	}
 	unlock, err := t.lock(ctx, place)
 	if err != nil {
-		return Fetched{}, false, err
+		return Fetched{}, err
 	}
 	defer unlock()
 	return t.cachedLocked(ctx, place)
@@ -45,68 +45,69 @@ func (t *task) cached(ctx context.Context, place versions.Place) (Fetched, bool,
 
 // cachedLocked is cached for one that holds the lock of the place: another
 // process may have replaced a damaged file in the meantime.
-func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched, bool, error) {
-	fetched, damage, err := t.inspect(ctx, place)
-	if damage == "" || err != nil {
-		return fetched, err == nil && fetched.Path != "", err
+func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched, error) {
+	fetched, err := t.inspect(ctx, place)
+	var damaged *Mismatch
+	if !errors.As(err, &damaged) {
+		return fetched, err
 	}
-	t.note("discarding a damaged file of the cache: " + damage)
+	t.note("discarding a damaged file of the cache: " + damaged.What + " has " + damaged.Got)
 	if err := os.Remove(t.path(place)); err != nil {
-		return Fetched{}, false, fmt.Errorf("discarding a damaged file of the cache: %w", err)
+		return Fetched{}, fmt.Errorf("discarding a damaged file of the cache: %w", err)
 	}
-	return Fetched{}, false, nil
+	return Fetched{}, errNotCached
 }
 
-// inspect returns the cached file of a place, nothing where there is none, or
-// what is wrong with it.
-func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, string, error) {
+// inspect hashes the cached file of a place. The error is a *Mismatch where it is
+// damaged.
+func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, error) {
 	if !place.Cacheable() {
-		return Fetched{}, "", nil
+		return Fetched{}, errNotCached
 	}
 	path := t.path(place)
 	hash, size, err := files.Hash(ctx, path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Fetched{}, "", nil
+		return Fetched{}, errNotCached
 	case err != nil:
-		return Fetched{}, "", fmt.Errorf("reading the source cache: %w", err)
+		return Fetched{}, fmt.Errorf("reading the source cache: %w", err)
 	case place.Go == nil && hash != place.SHA256:
-		return Fetched{}, fmt.Sprintf("%s has sha256 %s and %d bytes", path, hash, size), nil
+		return Fetched{}, t.wrong(path, fmt.Sprintf("sha256 %s and %d bytes", hash, size), "sha256 "+place.SHA256)
 	}
 	if place.Go != nil {
 		if sum, err := zipSum(path); err != nil {
-			return Fetched{}, fmt.Sprintf("%s is not a zip of a module: %v", path, err), nil
+			return Fetched{}, t.wrong(path, fmt.Sprintf("no Go module in it (%v)", err), place.Go.Sum)
 		} else if sum != place.Go.Sum {
-			return Fetched{}, fmt.Sprintf("%s has the sum %s", path, sum), nil
+			return Fetched{}, t.wrong(path, "the sum "+sum, place.Go.Sum)
 		}
 	}
-	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, From: FromCache, SHA256: hash, Size: size}, "", nil
+	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, From: FromCache, SHA256: hash, Size: size}, nil
 }
 
 // pulled takes the file of a place from the registry. What is wrong there is
 // not the place's fault: the places are asked next.
-func (t *task) pulled(ctx context.Context, place versions.Place) (Fetched, bool, error) {
+func (t *task) pulled(ctx context.Context, place versions.Place) (Fetched, error) {
 	if t.Registry == nil || !place.Cacheable() {
-		return Fetched{}, false, nil
+		return Fetched{}, errNotCached
 	}
 	unlock, err := t.lock(ctx, place)
 	if err != nil {
-		return Fetched{}, false, err
+		return Fetched{}, err
 	}
 	defer unlock()
-	if fetched, ok, err := t.cachedLocked(ctx, place); ok || err != nil {
-		return fetched, ok, err
+	if fetched, err := t.cachedLocked(ctx, place); !isUnavailable(err) {
+		return fetched, err
 	}
 	err = t.Registry.PullSource(ctx, place.Hash(), t.path(place), t.stage)
 	if store.IsNotFound(err) {
-		return Fetched{}, false, nil
+		return Fetched{}, errNotCached
 	}
 	if err != nil {
-		return Fetched{}, false, fmt.Errorf("pulling from the registry: %w", err)
+		return Fetched{}, fmt.Errorf("pulling from the registry: %w", err)
 	}
-	fetched, ok, err := t.cachedLocked(ctx, place)
+	fetched, err := t.cachedLocked(ctx, place)
 	fetched.From = FromRegistry
-	return fetched, ok, err
+	return fetched, err
 }
 
 // local checks a file that is given instead of a place.

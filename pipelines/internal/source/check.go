@@ -27,46 +27,35 @@ func (f *Fetcher) Has(ctx context.Context, place versions.Place) (State, error) 
 	if f.hasCommit(ctx, place) {
 		return State{Cached: true}, nil
 	}
-	if !place.Cacheable() {
-		return State{}, nil
+	if place.Cacheable() {
+		info, err := os.Stat(f.path(place))
+		if err == nil {
+			return State{Cached: true, Size: info.Size()}, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return State{}, fmt.Errorf("looking into the source cache: %w", err)
+		}
 	}
-	info, err := os.Stat(f.path(place))
-	if err == nil {
-		return State{Cached: true, Size: info.Size()}, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return State{}, fmt.Errorf("looking into the source cache: %w", err)
-	}
-	return f.moduleState(ctx, place)
+	return state((&task{Fetcher: f}).moduleOffline(ctx, place))
 }
 
 // Check is Has for one who wants the file hashed. It changes nothing.
 func (f *Fetcher) Check(ctx context.Context, place versions.Place) (State, error) {
 	t := &task{Fetcher: f}
-	fetched, damage, err := t.inspect(ctx, place)
-	switch {
-	case err != nil:
-		return State{}, err
-	case damage != "":
-		return State{Cached: true, Damage: damage}, nil
-	case fetched.Path != "":
-		return State{Cached: true, Size: fetched.Size}, nil
+	fetched, err := t.inspect(ctx, place)
+	if isUnavailable(err) {
+		fetched, err = t.moduleOffline(ctx, place)
 	}
-	return f.moduleState(ctx, place)
+	return state(fetched, err)
 }
 
-// moduleState asks Go's module cache, whose zip is summed.
-func (f *Fetcher) moduleState(ctx context.Context, place versions.Place) (State, error) {
-	if place.Go == nil {
-		return State{}, nil
-	}
-	t := &task{Fetcher: f}
-	fetched, err := t.goModule(ctx, place, true)
+// state says what it means for a cache that a look into it gave this.
+func state(fetched Fetched, err error) (State, error) {
 	var other *Mismatch
 	switch {
 	case errors.As(err, &other):
 		return State{Cached: true, Damage: other.What + " has " + other.Got}, nil
-	case errors.As(err, new(unavailable)) && ctx.Err() == nil:
+	case isUnavailable(err):
 		return State{}, nil
 	case err != nil:
 		return State{}, err

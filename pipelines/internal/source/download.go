@@ -29,7 +29,7 @@ func (t *task) download(ctx context.Context, place versions.Place, url, what str
 		return Fetched{}, err
 	}
 	defer unlock()
-	if fetched, ok, err := t.cachedLocked(ctx, place); ok || err != nil {
+	if fetched, err := t.cachedLocked(ctx, place); !isUnavailable(err) {
 		return fetched, err
 	}
 	// A place that does not answer is given up soon: there may be another.

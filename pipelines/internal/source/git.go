@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -11,7 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
@@ -22,7 +23,7 @@ import (
 // git fetches the commit of a place from the repository at url, the place's own
 // or a clone of it, and archives it. Git checks every object that it fetches, so
 // only the commit has to be right; it stays in a bare repository of the cache,
-// from which a later archive is made without the network.
+// from which a later archive is made without the network: url is "" then.
 func (t *task) git(ctx context.Context, place versions.Place, url string) (Fetched, error) {
 	if place.Git.Ref != "" {
 		return Fetched{}, t.unpinned(ctx, place.Git, url)
@@ -32,10 +33,9 @@ func (t *task) git(ctx context.Context, place versions.Place, url string) (Fetch
 		return Fetched{}, err
 	}
 	defer unlock()
-	commit := place.Git.Commit
-	if !repository.has(ctx, commit) {
-		if t.Offline && url == place.Git.URL {
-			return Fetched{}, unavailable{fmt.Errorf("%s is not in the cache", place.Holds())}
+	if commit := place.Git.Commit; !repository.has(ctx, commit) {
+		if url == "" {
+			return Fetched{}, errNotCached
 		}
 		if err := repository.fetch(ctx, url, commit); err != nil {
 			return Fetched{}, unavailable{err}
@@ -50,11 +50,8 @@ func (t *task) git(ctx context.Context, place versions.Place, url string) (Fetch
 // the one that it is now, where the repository answers.
 func (t *task) unpinned(ctx context.Context, g *versions.Git, url string) error {
 	what := fmt.Sprintf("%s at %s is not pinned", g.Ref, g.URL)
-	if t.Offline && url == g.URL {
-		return unavailable{fmt.Errorf("%s, and its commit cannot be looked up offline", what)}
-	}
 	// An annotated tag is listed twice: its commit is the one with ^{}.
-	out, err := gitCommand(ctx, "ls-remote", "--quiet", "--exit-code", url, g.Ref, g.Ref+"^{}").Output()
+	out, err := t.gitCommand(ctx, "ls-remote", "--quiet", "--exit-code", url, g.Ref, g.Ref+"^{}").Output()
 	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == 2 {
 		return unavailable{fmt.Errorf("%s has no ref %s: correct the ref of the place", url, g.Ref)}
 	}
@@ -67,20 +64,13 @@ func (t *task) unpinned(ctx context.Context, g *versions.Git, url string) error 
 }
 
 // inRepository looks for the commit of a place in the cache's own repository.
-func (t *task) inRepository(ctx context.Context, place versions.Place) (Fetched, bool, error) {
-	if place.Git == nil || place.Git.Ref != "" {
-		return Fetched{}, false, nil
+func (t *task) inRepository(ctx context.Context, place versions.Place) (Fetched, error) {
+	if !t.hasCommit(ctx, place) {
+		return Fetched{}, errNotCached
 	}
-	if _, err := os.Stat(t.repositoryPath(place)); errors.Is(err, os.ErrNotExist) {
-		return Fetched{}, false, nil
-	}
-	offline := &task{Fetcher: &Fetcher{Dir: t.Dir, Offline: true, Report: t.Report}, source: t.source, stage: t.stage}
-	fetched, err := offline.git(ctx, place, place.Git.URL)
-	if errors.As(err, new(unavailable)) && ctx.Err() == nil {
-		return Fetched{}, false, nil
-	}
+	fetched, err := t.git(ctx, place, "")
 	fetched.From = FromCache
-	return fetched, err == nil, err
+	return fetched, err
 }
 
 // hasCommit reports whether the cache's own repository has the commit of a place,
@@ -90,7 +80,7 @@ func (f *Fetcher) hasCommit(ctx context.Context, place versions.Place) bool {
 		return false
 	}
 	path := f.repositoryPath(place)
-	return files.Exists(path) && gitRepository(path).has(ctx, place.Git.Commit)
+	return files.Exists(path) && gitRepository{f, path}.has(ctx, place.Git.Commit)
 }
 
 // repositoryPath is the bare repository of a place's address.
@@ -99,33 +89,38 @@ func (f *Fetcher) repositoryPath(place versions.Place) string {
 }
 
 // repository locks the bare repository, and makes it if it is missing.
-func (t *task) repository(ctx context.Context, place versions.Place) (gitRepository, func(), error) {
-	path := t.repositoryPath(place)
-	unlock, err := files.Lock(ctx, strings.TrimSuffix(path, ".git")+".lock", t.waiting())
+func (t *task) repository(ctx context.Context, place versions.Place) (g gitRepository, unlock func(), err error) {
+	g = gitRepository{t.Fetcher, t.repositoryPath(place)}
+	unlock, err = files.Lock(ctx, strings.TrimSuffix(g.dir, ".git")+".lock", t.waiting())
 	if err != nil {
-		return "", nil, err
+		return g, nil, err
 	}
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
 	// Git holds this one during a whole fetch, and leaves it behind if it is killed.
-	if err := os.Remove(filepath.Join(path, "shallow.lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		unlock()
-		return "", nil, fmt.Errorf("removing what a killed fetch left in the source cache: %w", err)
+	if err := os.Remove(filepath.Join(g.dir, "shallow.lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return g, nil, fmt.Errorf("removing what a killed fetch left in the source cache: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(path, "HEAD")); err == nil {
-		return gitRepository(path), unlock, nil
+	if files.Exists(filepath.Join(g.dir, "HEAD")) {
+		return g, unlock, nil
 	}
-	if _, err := exec.LookPath("git"); err != nil {
-		unlock()
-		return "", nil, unavailable{errors.New("git is not installed: apt-get install git")}
+	if _, err := command.LookPath("git"); err != nil {
+		return g, nil, unavailable{errors.New("git is not installed: apt-get install git")}
 	}
-	if err := gitRepository(path).run(ctx, "init", "--quiet", "--bare", "."); err != nil {
-		unlock()
-		return "", nil, fmt.Errorf("making a repository in the source cache: %w", err)
+	if err := g.run(ctx, "init", "--quiet", "--bare", "."); err != nil {
+		return g, nil, fmt.Errorf("making a repository in the source cache: %w", err)
 	}
-	return gitRepository(path), unlock, nil
+	return g, unlock, nil
 }
 
-// gitRepository is the path of a bare repository that only this program uses.
-type gitRepository string
+// gitRepository is a bare repository that only this program uses.
+type gitRepository struct {
+	*Fetcher
+	dir string
+}
 
 // has says whether the commit is there.
 func (g gitRepository) has(ctx context.Context, commit string) bool {
@@ -165,11 +160,11 @@ func (g gitRepository) archive(ctx context.Context, from *versions.Git, path str
 
 // run runs git in the repository.
 func (g gitRepository) run(ctx context.Context, args ...string) error {
-	if err := os.MkdirAll(string(g), 0o755); err != nil {
+	if err := os.MkdirAll(g.dir, 0o755); err != nil {
 		return err
 	}
-	cmd := gitCommand(ctx, args...)
-	cmd.Dir = string(g)
+	cmd := g.gitCommand(ctx, args...)
+	cmd.Dir = g.dir
 	cmd.Env = append(cmd.Env, "GIT_DIR=.")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -183,14 +178,20 @@ func (g gitRepository) run(ctx context.Context, args ...string) error {
 	return nil
 }
 
+// A server of git stalls below slowGit bytes a second, for packing times as long as
+// another: it packs what is fetched before it sends it.
+const (
+	slowGit = 512
+	packing = 4
+)
+
 // gitCommand is git without the settings of the user or the machine, and without
-// questions. At the end of the context it may clean up, and is not waited for where
-// a child of it hangs on a connection.
-func gitCommand(ctx context.Context, args ...string) *exec.Cmd {
+// questions. It gives up a server that stalls.
+func (f *Fetcher) gitCommand(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := git.Command(ctx, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = command.Grace
 	cmd.Env = append(cmd.Env, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ATTR_NOSYSTEM=1",
-		"GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
+		"GIT_TERMINAL_PROMPT=0", "LC_ALL=C",
+		fmt.Sprintf("GIT_HTTP_LOW_SPEED_LIMIT=%d", slowGit),
+		fmt.Sprintf("GIT_HTTP_LOW_SPEED_TIME=%.0f", packing*cmp.Or(f.Pace.Stall, 30*time.Second).Seconds()))
 	return cmd
 }

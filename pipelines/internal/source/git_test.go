@@ -2,14 +2,18 @@ package source
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
@@ -180,10 +184,10 @@ func TestGitAfterAKill(t *testing.T) {
 	f := fetcher(t)
 	source := gitPlace(dir, commit, "", "")
 	inCache := f.repositoryPath(source.Places[0])
-	if err := gitRepository(inCache).run(t.Context(), "init", "--quiet", "--bare", "."); err != nil {
+	if err := (gitRepository{f, inCache}).run(t.Context(), "init", "--quiet", "--bare", "."); err != nil {
 		t.Fatal(err)
 	}
-	made := filepath.Join(f.Dir, "sha256", ".made1234567890123456789")
+	made := filepath.Join(f.Dir, "sha256", ".made.tmp1234567890")
 	for _, left := range []string{filepath.Join(inCache, "shallow.lock"), made} {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o755), os.WriteFile(left, nil, 0o600)); err != nil {
 			t.Fatal(err)
@@ -194,4 +198,18 @@ func TestGitAfterAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFiles(t, f, got.SHA256)
+}
+
+// A server that takes the connection and says no more is given up.
+func TestGitServerStalls(t *testing.T) {
+	done := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-done }))
+	defer s.Close()
+	defer close(done)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	f := fetcher(t)
+	f.Pace.Stall = time.Second / packing
+	_, err := f.Fetch(ctx, gitPlace(s.URL+"/x.git", strings.Repeat("1", 40), "", ""), nil)
+	wantError(t, err, "no place of source", "git fetch")
 }

@@ -19,25 +19,31 @@ import (
 
 // inModCache looks for a module in Go's module cache, where that decides whether
 // something else is asked.
-func (t *task) inModCache(ctx context.Context, place versions.Place) (Fetched, bool, error) {
-	if place.Go == nil || !t.Offline && t.Registry == nil {
-		return Fetched{}, false, nil
+func (t *task) inModCache(ctx context.Context, place versions.Place) (Fetched, error) {
+	if !t.Offline && t.Registry == nil {
+		return Fetched{}, errNotCached
 	}
-	fetched, err := t.goModule(ctx, place, true)
-	if errors.As(err, new(unavailable)) && ctx.Err() == nil {
-		return Fetched{}, false, nil
+	return t.moduleOffline(ctx, place)
+}
+
+// moduleOffline is goModule for Go's module cache only.
+func (t *task) moduleOffline(ctx context.Context, place versions.Place) (Fetched, error) {
+	if place.Go == nil {
+		return Fetched{}, errNotCached
 	}
+	fetched, err := t.goModule(ctx, place, "GOPROXY=off")
 	fetched.From = FromCache
-	return fetched, err == nil, err
+	return fetched, err
 }
 
 // goModule has the go command download a module's zip into its module cache, or
 // find it there.
-func (t *task) goModule(ctx context.Context, place versions.Place, offline bool) (Fetched, error) {
+func (t *task) goModule(ctx context.Context, place versions.Place, env ...string) (Fetched, error) {
 	module := place.Go.Module + "@" + place.Go.Version
-	path, err := t.downloadModule(ctx, place.Go, offline)
+	// The declared sum decides, also for modules that the checksum database lacks.
+	path, err := t.downloadModule(ctx, module, append(env, "GONOSUMDB="+place.Go.Module)...)
 	if err != nil {
-		return Fetched{}, unavailable{fmt.Errorf("downloading the Go module %s: %w", module, err)}
+		return Fetched{}, err
 	}
 	// The go command trusts its cache, so the zip is summed here.
 	sum, err := zipSum(path)
@@ -55,13 +61,16 @@ func (t *task) goModule(ctx context.Context, place versions.Place, offline bool)
 }
 
 // downloadModule returns the zip of a module in Go's module cache.
-func (t *task) downloadModule(ctx context.Context, module *versions.GoModule, offline bool) (zip string, err error) {
-	downloaded, err := t.askGo(ctx, offline, module.Module, []string{"mod", "download", "-json"}, module.Module+"@"+module.Version)
-	if err != nil {
-		return "", err
+func (t *task) downloadModule(ctx context.Context, module string, env ...string) (zip string, err error) {
+	downloaded, err := t.askGo(ctx, env, "mod", "download", "-json", module)
+	if err == nil && (len(downloaded) != 1 || downloaded[0].Zip == "") {
+		err = errors.New("go mod download named no zip")
 	}
-	if len(downloaded) != 1 || downloaded[0].Zip == "" {
-		return "", errors.New("go mod download named no zip")
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err != nil {
+		return "", unavailable{fmt.Errorf("downloading the Go module %s: %w", module, err)}
 	}
 	return downloaded[0].Zip, nil
 }
@@ -70,19 +79,16 @@ func (t *task) downloadModule(ctx context.Context, module *versions.GoModule, of
 // "" where only the go.mod is needed.
 type moduleFiles struct{ Path, Version, Zip, GoMod, Error string }
 
-// askGo runs a go command on modules; its answer is a stream of JSON objects. It
-// reads no module around it and asks no checksum database about noSumDB: the
-// declared sums decide, also for modules that the database lacks.
-func (t *task) askGo(ctx context.Context, offline bool, noSumDB string, subcommand []string, modules ...string) (all []moduleFiles, err error) {
+// askGo runs a go command with more variables; its answer is a stream of JSON objects.
+// It reads no module around it.
+func (t *task) askGo(ctx context.Context, env []string, args ...string) (all []moduleFiles, err error) {
 	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the source cache: %w", err)
 	}
-	cmd := command.New(ctx, "go", append(subcommand, modules...)...)
+	cmd := command.New(ctx, "go", args...)
 	cmd.Dir = t.Dir
-	cmd.Env = append(command.Environ("GO*", "GIT_*", "SSH_*", "NETRC", "XDG_*"), "GOWORK=off", "GOFLAGS=-mod=mod", "GONOSUMDB="+noSumDB)
-	if offline {
-		cmd.Env = append(cmd.Env, "GOPROXY=off")
-	}
+	cmd.Env = append(command.Environ("GO*", "GIT_*", "SSH_*", "NETRC", "XDG_*"), "GOWORK=off", "GOFLAGS=-mod=mod")
+	cmd.Env = append(cmd.Env, env...)
 	if t.ModCache != "" {
 		cmd.Env = append(cmd.Env, "GOMODCACHE="+t.ModCache, "GOFLAGS=-mod=mod -modcacherw")
 	}
@@ -96,7 +102,7 @@ func (t *task) askGo(ctx context.Context, offline bool, noSumDB string, subcomma
 		case errors.Is(err, io.EOF):
 			return all, runErr
 		case err != nil:
-			return nil, fmt.Errorf("reading the answer of go %s: %w", strings.Join(subcommand, " "), errors.Join(err, runErr))
+			return nil, fmt.Errorf("reading the answer of go %s: %w", args[0], errors.Join(err, runErr))
 		case m.Error != "":
 			return nil, errors.New(strings.TrimSpace(m.Error))
 		}

@@ -24,11 +24,11 @@ import (
 // goProxy has the go command download a module and everything that its go.sum
 // names, and packs that as a module proxy would serve it.
 func (t *task) goProxy(ctx context.Context, place versions.Place) (Fetched, error) {
-	main := &versions.GoModule{Module: place.GoProxy.Module, Version: place.GoProxy.Version}
-	what := "the Go module " + main.Module + "@" + main.Version
-	zipPath, err := t.downloadModule(ctx, main, t.Offline)
+	main := place.GoProxy.Module + "@" + place.GoProxy.Version
+	what := "the Go module " + main
+	zipPath, err := t.downloadModule(ctx, main, "GONOSUMDB="+place.GoProxy.Module)
 	if err != nil {
-		return Fetched{}, unavailable{fmt.Errorf("downloading %s: %w", what, err)}
+		return Fetched{}, err
 	}
 	sums, err := goSums(zipPath, main)
 	if err != nil {
@@ -38,7 +38,7 @@ func (t *task) goProxy(ctx context.Context, place versions.Place) (Fetched, erro
 	if err != nil {
 		return Fetched{}, unavailable{fmt.Errorf("downloading what %s needs: %w", what, err)}
 	}
-	files[main.Module+"@"+main.Version] = moduleFiles{Zip: zipPath, GoMod: strings.TrimSuffix(zipPath, ".zip") + ".mod"}
+	files[main] = moduleFiles{Zip: zipPath, GoMod: strings.TrimSuffix(zipPath, ".zip") + ".mod"}
 	return t.made(ctx, place, what+" and its dependencies", func(path string) error {
 		return packProxy(path, files)
 	})
@@ -46,13 +46,13 @@ func (t *task) goProxy(ctx context.Context, place versions.Place) (Fetched, erro
 
 // goSums returns the lines of the go.sum in a module's zip: "module@version" or
 // "module@version/go.mod" to its sum.
-func goSums(zipPath string, main *versions.GoModule) (map[string]string, error) {
+func goSums(zipPath string, main string) (map[string]string, error) {
 	archive, err := zip.OpenReader(zipPath)
 	if err != nil {
 		return nil, err
 	}
 	defer archive.Close()
-	file, err := archive.Open(main.Module + "@" + main.Version + "/go.sum")
+	file, err := archive.Open(main + "/go.sum")
 	if err != nil {
 		return nil, err
 	}
@@ -81,11 +81,12 @@ func (t *task) proxyFiles(ctx context.Context, sums map[string]string) (map[stri
 		}
 	}
 	files := map[string]moduleFiles{}
-	for _, ask := range []struct{ subcommand, modules []string }{{[]string{"mod", "download", "-json"}, whole}, {[]string{"list", "-m", "-json"}, mods}} {
-		if len(ask.modules) == 0 {
-			continue
+	for _, args := range [][]string{append([]string{"mod", "download", "-json"}, whole...), append([]string{"list", "-m", "-json"}, mods...)} {
+		if args[len(args)-1] == "-json" {
+			continue // No module is asked for.
 		}
-		answers, err := t.askGo(ctx, t.Offline, "*", ask.subcommand, ask.modules...)
+		// go.sum decides, and not the checksum database.
+		answers, err := t.askGo(ctx, []string{"GONOSUMDB=*"}, args...)
 		if err != nil {
 			return nil, err
 		}

@@ -103,15 +103,18 @@ func (f *Fetcher) Fetch(ctx context.Context, s versions.Source, stage *progress.
 	if err != nil {
 		return Fetched{}, err
 	}
-	for _, look := range []func(context.Context, versions.Place) (Fetched, bool, error){t.cached, t.inModCache, t.inRepository, t.pulled} {
+	// The caches are asked for the files of all places before any place is.
+	for _, look := range []func(context.Context, versions.Place) (Fetched, error){t.cached, t.inModCache, t.inRepository, t.pulled} {
 		for _, place := range places {
-			fetched, ok, err := look(ctx, place)
-			if ok || err != nil {
+			if fetched, err := look(ctx, place); !isUnavailable(err) {
 				return fetched, err
 			}
 		}
 	}
-	if f.Offline {
+	switch {
+	case ctx.Err() != nil:
+		return Fetched{}, context.Cause(ctx)
+	case f.Offline:
 		return Fetched{}, t.missing(places)
 	}
 	return t.first(ctx, places)
@@ -126,11 +129,15 @@ type task struct {
 
 func (t *task) note(text string) { t.stage.Note(t.source.Name + ": " + text) }
 
-// unavailable is a place that gave nothing: the next one is tried.
-// Every other error of a place ends the fetch.
+// unavailable is the error of a cache or a place that gave nothing: the next one is
+// tried. Every other error ends the fetch.
 type unavailable struct{ error }
 
 func (u unavailable) Unwrap() error { return u.error }
+
+func isUnavailable(err error) bool { return errors.As(err, new(unavailable)) }
+
+var errNotCached = unavailable{errors.New("it is not in the cache")}
 
 func (f *Fetcher) places(s versions.Source) ([]versions.Place, error) {
 	if f.Place == "" {
@@ -158,7 +165,7 @@ func (t *task) first(ctx context.Context, places []versions.Place) (Fetched, err
 		if ctx.Err() != nil {
 			return Fetched{}, context.Cause(ctx)
 		}
-		if !errors.As(err, new(unavailable)) {
+		if !isUnavailable(err) {
 			return Fetched{}, fmt.Errorf("place %q (line %d): %w", place.Name, place.Line, err)
 		}
 		failed.places = append(failed.places, place.Name)
@@ -174,7 +181,7 @@ func (t *task) first(ctx context.Context, places []versions.Place) (Fetched, err
 func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) {
 	switch {
 	case place.Go != nil:
-		return t.goModule(ctx, place, false)
+		return t.goModule(ctx, place)
 	case place.Git != nil:
 		return t.git(ctx, place, place.Git.URL)
 	case place.SHA256 == "":
