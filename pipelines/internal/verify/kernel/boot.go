@@ -1,14 +1,17 @@
 package kernel
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	digest "github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
@@ -17,23 +20,25 @@ import (
 
 // boot boots the kernel and checks what its init reports.
 func (f *files) boot(ctx context.Context, h host.Host) error {
-	const name = "boot"
 	g := &guest{files: f, nonce: rand.Text(), saw: map[string]serial.Observation{}}
-	program, err := g.machineFor(h)
-	var spec host.Guest
-	if err == nil {
-		spec, err = g.prepare(ctx, h)
+	var program string
+	var err error
+	g.machine, program, err = h.MachineFor(f.Arch)
+	if err == nil && (f.vmlinuz == nil || f.vmlinuz.Arch != f.Arch) {
+		err = report.Missing("no vmlinuz for " + f.Arch + " to boot")
 	}
-	var missing report.Missing
-	if errors.As(err, &missing) {
-		f.r.Skip(name, "%v", err)
+	if err == nil {
+		err = g.prepare(ctx, h)
+	}
+	if missing := report.Missing(""); errors.As(err, &missing) {
+		f.r.Skip("boot", "%s", missing)
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("preparing the guest: %w", err)
 	}
 	h.Note("booting it in " + g.machine.Program)
-	boot := host.Boot{Program: program, Args: g.machine.Args(spec), Timeout: h.Timeout, Grace: h.Grace}
+	boot := host.Boot{Program: program, Args: g.machine.Args(g.spec), Timeout: h.Timeout, Grace: h.Grace}
 	if g.result, err = boot.Run(ctx, g.line); err != nil {
 		return fmt.Errorf("booting the kernel: %w", err)
 	}
@@ -41,55 +46,99 @@ func (f *files) boot(ctx context.Context, h host.Host) error {
 	return nil
 }
 
-// machineFor chooses the machine, and returns the path of its QEMU. The error is a
-// report.Missing.
-func (g *guest) machineFor(h host.Host) (program string, err error) {
-	switch {
-	case h.Skip != "":
-		return "", report.Missing(h.Skip)
-	case g.vmlinuz == nil || g.vmlinuz.Arch != g.Arch:
-		return "", report.Missing("no vmlinuz for " + g.Arch + " to boot")
+// prepare makes the files of the guest.
+func (g *guest) prepare(ctx context.Context, h host.Host) (err error) {
+	g.spec = host.Guest{
+		Kernel: g.t.Path(g.path("vmlinuz")), Initrd: g.t.Path("initramfs"), Accelerator: h.Accelerator,
+		Disk: g.t.Path("disk"), Share: g.t.Path("share"), ShareTag: serial.ShareTag,
+		Port: g.t.Path("port"), PortName: serial.PortName,
 	}
-	g.machine, program, err = h.MachineFor(g.Arch)
-	return program, err
-}
-
-// prepare makes the files of a guest.
-func (g *guest) prepare(ctx context.Context, h host.Host) (host.Guest, error) {
 	h.Note("compiling the guest's init for " + g.Arch)
-	init, initrd := g.t.Path("init"), g.t.Path("initramfs")
-	if err := buildInit(ctx, h, catalog.Arch(g.Arch).GoArch(), init); err != nil {
-		return host.Guest{}, err
+	if err := g.buildInit(ctx, h); err != nil {
+		return err
 	}
-	if err := writeInitramfs(initrd, init); err != nil {
-		return host.Guest{}, err
+	if err := os.Mkdir(g.spec.Share, 0o755); err != nil {
+		return err
 	}
-	g.disk, g.share, g.port = g.t.Path("disk"), g.t.Path("share"), g.t.Path("port")
-	if err := os.Mkdir(g.share, 0o755); err != nil {
-		return host.Guest{}, err
+	if err := os.WriteFile(filepath.Join(g.spec.Share, serial.FromHost), []byte(g.nonce), 0o644); err != nil {
+		return err
 	}
-	if err := os.WriteFile(filepath.Join(g.share, serial.FromHost), []byte(g.nonce), 0o644); err != nil {
-		return host.Guest{}, err
-	}
-	var missing report.Missing
-	err := makeDisk(ctx, h, g.disk, g.nonce)
-	if errors.As(err, &missing) {
-		g.noDisk = missing.Error()
-	} else if err != nil {
-		return host.Guest{}, err
-	}
-	if g.diskSum, _, err = digest.Hash(ctx, g.disk); err != nil {
-		return host.Guest{}, err
+	err = g.makeDisk(ctx, h)
+	if !errors.As(err, &g.noDisk) && err != nil {
+		return err
 	}
 	if host.Usable(host.VhostVsock) == nil {
 		// Any address but the first three. Another guest of the machine may have
 		// it, which QEMU reports.
 		const base, span = 1 << 16, 1 << 20
-		g.cid = base + uint32(os.Getpid())%span
+		g.spec.Vsock = base + uint32(os.Getpid())%span
 	}
-	return host.Guest{
-		Kernel: g.t.Path(g.path("vmlinuz")), Initrd: initrd, Accelerator: h.Accelerator,
-		Disk: g.disk, Share: g.share, ShareTag: serial.ShareTag,
-		Port: g.port, PortName: serial.PortName, Vsock: g.cid,
-	}, nil
+	g.diskSum, _, err = digest.Hash(ctx, g.spec.Disk)
+	return err
+}
+
+// initPackage is the guest's init, below the root of the repository.
+const initPackage = "pipelines/internal/verify/kernel/guestinit"
+
+// buildInit compiles the guest's init and makes its root of it.
+func (g *guest) buildInit(ctx context.Context, h host.Host) error {
+	if _, err := os.Stat(filepath.Join(h.Root, initPackage)); errors.Is(err, fs.ErrNotExist) {
+		return report.Missing(fmt.Sprintf("the guest's init cannot be compiled: no %s below %s", initPackage, h.Root))
+	}
+	environ := []string{"GOOS=linux", "GOARCH=" + catalog.Arch(g.Arch).GoArch()}
+	out := g.t.Path("init")
+	if err := h.GoBuild(ctx, h.Root, environ, "-ldflags=-s -w", "-o", out, "./"+initPackage); err != nil {
+		return fmt.Errorf("compiling the guest's init: %w", err)
+	}
+	program, err := os.ReadFile(out)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(g.spec.Initrd, initramfs(program), 0o644)
+}
+
+// initramfs returns an archive of the format "newc" that Linux takes as an initramfs,
+// with only the file init: Documentation/driver-api/early-userspace/buffer-format.rst.
+// The kernel brings /dev/console itself. Each member is a header of 13 numbers, its
+// name and its content, padded to four bytes.
+func initramfs(init []byte) []byte {
+	const executable = 0o100755
+	var out bytes.Buffer
+	pad := func() { out.Write(make([]byte, -out.Len()&3)) }
+	for inode, m := range []struct {
+		name    string
+		mode    int
+		content []byte
+	}{{"init", executable, init}, {"TRAILER!!!", 0, nil}} {
+		out.WriteString("070701")
+		for _, field := range []int{inode + 1, m.mode, 0, 0, 1, 0, len(m.content), 0, 0, 0, 0, len(m.name) + 1, 0} {
+			fmt.Fprintf(&out, "%08X", field)
+		}
+		out.WriteString(m.name + "\x00")
+		pad()
+		out.Write(m.content)
+		pad()
+	}
+	return out.Bytes()
+}
+
+// makeDisk writes a disk with an ext4 file system that has one file. Without mke2fs
+// the error is a report.Missing, and the disk is empty.
+func (g *guest) makeDisk(ctx context.Context, h host.Host) error {
+	const size = 32 << 20
+	if err := os.WriteFile(g.spec.Disk, nil, 0o644); err != nil {
+		return err
+	}
+	if err := os.Truncate(g.spec.Disk, size); err != nil {
+		return err
+	}
+	program, err := h.Find("mke2fs", "e2fsprogs")
+	if err != nil {
+		return err
+	}
+	cmd := command.New(ctx, program, "-q", "-F", "-t", "ext4", "-d", g.spec.Share, g.spec.Disk)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("making the guest's disk: %w\n%s", err, bytes.TrimSpace(output))
+	}
+	return nil
 }

@@ -71,7 +71,6 @@ func healthy() []serial.Observation {
 		{Name: serial.Vsock},
 		{Name: serial.Mount + "tmpfs"},
 		{Name: serial.Mount + "overlay"},
-		{Name: serial.Mount + "cgroup2"},
 		{Name: serial.Controllers, Items: []string{"cpu", "cpuset", "io", "memory", "pids"}},
 		{Name: serial.DeviceRules, Value: "forbidden, and allowed again"},
 		{Name: serial.Event, Value: "an event"},

@@ -1,113 +1,86 @@
 package kernel
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
-// initPackage is the guest's init, below the root of the repository.
-const initPackage = "pipelines/internal/verify/kernel/guestinit"
+// guest is one boot and its result.
+type guest struct {
+	*files
+	machine host.Machine
+	spec    host.Guest
+	// nonce is the content of files on the disk and in the shared folder.
+	nonce string
+	// noDisk is why the disk is empty, and diskSum the hash of its content.
+	noDisk  report.Missing
+	diskSum string
 
-// buildInit compiles the guest's init for an architecture, named as Go names it.
-func buildInit(ctx context.Context, h host.Host, goarch, out string) error {
-	if _, err := os.Stat(filepath.Join(h.Root, initPackage)); errors.Is(err, fs.ErrNotExist) {
-		return report.Missing(fmt.Sprintf("the guest's init cannot be compiled: no %s below %s", initPackage, h.Root))
-	}
-	environ := []string{"GOOS=linux", "GOARCH=" + goarch}
-	if err := h.GoBuild(ctx, h.Root, environ, "-ldflags=-s -w", "-o", out, "./"+initPackage); err != nil {
-		return fmt.Errorf("compiling the guest's init: %w", err)
-	}
-	return nil
+	result host.Result
+	// saw are the observations by name, damaged counts lines that were not complete.
+	saw     map[string]serial.Observation
+	last    string
+	damaged int
+	panic   string
 }
 
-// diskSize is that of the guest's disk in bytes.
-const diskSize = 32 << 20
-
-// makeDisk writes a disk with an ext4 file system that has one file. Without mke2fs
-// the error is a report.Missing, and the disk is empty.
-func makeDisk(ctx context.Context, h host.Host, path, content string) error {
-	file, err := os.Create(path)
-	if err != nil {
-		return err
+// line takes a line of the console, and says whether the boot is over.
+func (g *guest) line(line string) bool {
+	if why, is := serial.Panic(line); is && g.panic == "" {
+		g.panic = why
 	}
-	if err := errors.Join(file.Truncate(diskSize), file.Close()); err != nil {
-		return err
+	o, ours, err := serial.Decode(line)
+	switch {
+	case !ours:
+	case err != nil:
+		g.damaged++
+	default:
+		g.saw[o.Name], g.last = o, o.Name
 	}
-	program, err := h.Find("mke2fs", "e2fsprogs")
-	if err != nil {
-		return err
-	}
-	root := path + "-root"
-	if err := os.Mkdir(root, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(root, serial.FromHost), []byte(content), 0o644); err != nil {
-		return err
-	}
-	cmd := command.New(ctx, program, "-q", "-F", "-t", "ext4", "-d", root, path)
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("making the guest's disk: %w\n%s", err, bytes.TrimSpace(output))
-	}
-	return nil
+	return g.panic != "" || ours && o.Name == serial.End
 }
 
-// Types of members, as in the modes of stat(2).
-const (
-	typeDir  = 0o040000
-	typeFile = 0o100000
-	typeChar = 0o020000
-)
-
-// member is a member of an initramfs.
-type member struct {
-	name         string
-	mode         uint32
-	major, minor uint32
-	content      []byte
-}
-
-// cpio returns an archive of the format "newc" that Linux takes as an initramfs:
-// Documentation/driver-api/early-userspace/buffer-format.rst. Each member is a
-// header of 13 numbers, its name and its content, padded to four bytes.
-func cpio(members ...member) []byte {
-	var out bytes.Buffer
-	pad := func() { out.Write(make([]byte, -out.Len()&3)) }
-	for i, m := range append(members, member{name: "TRAILER!!!"}) {
-		out.WriteString("070701")
-		for _, field := range []uint32{
-			uint32(i + 1), m.mode, 0, 0, 1, 0, uint32(len(m.content)), 0, 0, m.major, m.minor, uint32(len(m.name) + 1), 0,
-		} {
-			fmt.Fprintf(&out, "%08X", field)
+// booted judges the boot itself.
+func (g *guest) booted() report.Check {
+	c := report.Check{Name: "boot", Verdict: report.Failed}
+	seconds := g.result.Elapsed.Seconds()
+	_, ended := g.saw[serial.End]
+	switch {
+	case g.panic != "":
+		c.Saw = "panic: " + g.panic
+	case g.result.Ending == host.Refused:
+		c.Saw = fmt.Sprintf("%s failed: %s", g.machine.Program, g.result.Stderr)
+	case ended && g.result.Ending == host.Off:
+		c.Verdict = report.Passed
+		c.Saw = fmt.Sprintf("booted, examined and powered off in %.1f s", seconds)
+		if g.damaged > 0 {
+			c.Saw += fmt.Sprintf("; %d lines of the init were damaged", g.damaged)
 		}
-		out.WriteString(m.name + "\x00")
-		pad()
-		out.Write(m.content)
-		pad()
+	case ended:
+		c.Saw = "the guest did not power off"
+	case g.result.Ending == host.Off:
+		c.Saw = "the guest powered off before its init was done, " + g.position()
+	default:
+		c.Saw = fmt.Sprintf("hang: not done after %.0f s, %s", seconds, g.position())
 	}
-	return out.Bytes()
+	if c.Verdict == report.Failed {
+		c.Console = g.result.Tail
+	}
+	return c
 }
 
-// writeInitramfs writes the guest's root: the init, a console for it, and folders
-// to mount on.
-func writeInitramfs(path, init string) error {
-	program, err := os.ReadFile(init)
-	if err != nil {
-		return err
+// position says how far the guest got.
+func (g *guest) position() string {
+	switch {
+	case g.last != "":
+		return fmt.Sprintf("and the last report of the init was %q", g.last)
+	case len(g.result.Tail) > 0:
+		return "and the init never began"
+	case g.options[g.machine.ConsoleOption] == "y":
+		return "and nothing came over " + g.machine.Console
 	}
-	const folder = typeDir | 0o755
-	return os.WriteFile(path, cpio(
-		member{name: "dev", mode: folder}, member{name: "proc", mode: folder}, member{name: "run", mode: folder}, member{name: "sys", mode: folder},
-		member{name: "dev/console", mode: typeChar | 0o600, major: 5, minor: 1},
-		member{name: "init", mode: typeFile | 0o755, content: program},
-	), 0o644)
+	return fmt.Sprintf("and nothing came over %s, which needs the option %s of the kernel", g.machine.Console, g.machine.ConsoleOption)
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 )
 
 // formats are what the hypervisors of an architecture load, by the file.
-var formats = map[string][]kimage.Format{
+var formats = map[string][]string{
 	"x86_64 vmlinuz":      {kimage.BzImage},
 	"x86_64 vmlinux":      {kimage.ELF},
 	"aarch64 vmlinuz":     {kimage.ARM64Gzip, kimage.ARM64Image, kimage.ARM64Zboot},
@@ -47,55 +48,48 @@ func (f *files) image(what string) (*kimage.Image, error) {
 		f.r.Fail(what, "%v", err)
 		return nil, nil
 	}
-	problems := f.imageProblems(what, image)
-	if what == "vmlinux.elf" && len(problems) == 0 {
-		problems = f.debugProblems(image, file)
+	err = f.checkImage(what, image)
+	if what == "vmlinux.elf" && err == nil {
+		err = f.checkDebug(image, file)
 	}
-	release := image.Release
-	if release == "" {
-		release = "unknown"
-	}
-	f.r.Judge(what, problems, "%s for %s, release %s, %d bytes", image.Format, image.Arch, release, info.Size())
+	release := cmp.Or(image.Release, "unknown")
+	f.r.Result(what, err, "%s for %s, release %s, %d bytes", image.Format, image.Arch, release, info.Size())
 	return &image, nil
 }
 
-func (f *files) imageProblems(what string, image kimage.Image) (problems []string) {
+func (f *files) checkImage(what string, image kimage.Image) (err error) {
 	if image.Arch != f.Arch {
-		return []string{fmt.Sprintf("an image for another architecture: %s for %s, want %s", image.Format, image.Arch, f.Arch)}
+		return fmt.Errorf("an image for another architecture: %s for %s, want %s", image.Format, image.Arch, f.Arch)
 	}
 	if known := formats[f.Arch+" "+what]; known != nil && !slices.Contains(known, image.Format) {
-		words := make([]string, len(known))
-		for i, format := range known {
-			words[i] = string(format)
-		}
-		problems = append(problems, fmt.Sprintf("the format is %s: hypervisors want %s", image.Format, strings.Join(words, ", or ")))
+		err = fmt.Errorf("the format is %s: hypervisors want %s", image.Format, strings.Join(known, ", or "))
 	}
 	// A compressed image need not say its release; then the boot does.
-	if image.Release != "" && image.Release != f.release {
-		problems = append(problems, fmt.Sprintf("the release is %s: want %s, the pin %s", image.Release, f.release, f.Plan.Version))
+	if image.Release != "" && image.Release != f.release() {
+		err = errors.Join(err, fmt.Errorf("the release is %s: want %s, the pin %s", image.Release, f.release(), f.Plan.Version))
 	}
-	return problems
+	return err
 }
 
-// debugProblems says what a debugger lacks in vmlinux.elf, and whether vmlinux is
+// checkDebug says what a debugger lacks in vmlinux.elf, and whether vmlinux is
 // another build.
-func (f *files) debugProblems(image kimage.Image, file *os.File) (problems []string) {
+func (f *files) checkDebug(image kimage.Image, file *os.File) error {
 	parsed, err := elf.NewFile(file)
 	if err != nil {
-		return []string{err.Error()}
+		return err
 	}
 	for _, name := range []string{".symtab", ".debug_info"} {
 		if parsed.Section(name) == nil {
-			problems = append(problems, "it has no "+name+" for debuggers")
+			err = errors.Join(err, fmt.Errorf("it has no %s for debuggers", name))
 		}
 	}
 	if f.vmlinux == nil || f.vmlinux.Format != kimage.ARM64Image {
-		return problems
+		return err
 	}
 	for _, section := range image.Sections {
 		if section.Name == ".notes" && !f.vmlinux.Contains(section.Data) {
-			problems = append(problems, "vmlinux is another build: it has other notes")
+			err = errors.Join(err, errors.New("vmlinux is another build: it has other notes"))
 		}
 	}
-	return problems
+	return err
 }

@@ -4,7 +4,6 @@
 package kernel
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"regexp"
@@ -42,7 +41,8 @@ const folder = "opt/kata/share/kata-containers/"
 // or System.map, or of vmlinux.elf, which has the symbols for debuggers where VMMs
 // start another vmlinux.
 func (k Kernel) path(what string) string {
-	return fmt.Sprintf("%s%s-%s-%d%s", folder, what, strings.TrimPrefix(k.Plan.Version, "v"), k.Plan.ConfigVersion, k.suffix())
+	version := strings.TrimPrefix(k.Plan.Version, "v")
+	return fmt.Sprintf("%s%s-%s-%d%s", folder, what, version, k.Plan.ConfigVersion, k.suffix())
 }
 
 func (k Kernel) suffix() string {
@@ -72,12 +72,10 @@ func (k Kernel) Layout() tarball.Layout {
 func (Kernel) Checks() []string {
 	names := []string{
 		"members", "links", "vmlinuz", "vmlinux", "vmlinux.elf", "embedded config", "requested options", "forbidden options",
-		"BTF", "System.map", "module signatures", "boot", "running release", "running machine", "/proc/config.gz",
-		"/sys/kernel/btf", "same build", "taint", "virtio drivers", "vsock sockets", "mount tmpfs", "mount overlay",
-		"mount ext4", "mount debugfs", "mount tracefs", "cgroup v2", "device rules", "BPF event",
+		"BTF", "System.map", "module signatures", "boot",
 	}
-	for _, device := range devices {
-		names = append(names, device.name)
+	for _, p := range probes {
+		names = append(names, p.check)
 	}
 	return names
 }
@@ -97,11 +95,20 @@ func (k Kernel) Check(ctx context.Context, r *report.Report, t *tarball.Tarball,
 	if err := f.open(); err != nil {
 		return err
 	}
-	f.checkConfig()
-	f.checkBTF()
-	f.checkSymbols()
-	if err := f.checkModules(); err != nil {
-		return err
+	saw, err := f.checkEmbedded()
+	r.Result("embedded config", err, "%s", saw)
+	saw, err = f.checkRequested()
+	r.Result("requested options", err, "%s", saw)
+	if forbidden := len(k.Plan.Forbidden); forbidden > 0 && f.config != nil {
+		r.Result("forbidden options", k.Plan.CheckForbidden(f.config), "none of %d that belong to the debug kernel", forbidden)
+	}
+	saw, err = f.checkBTF()
+	r.Result("BTF", err, "%s", saw)
+	saw, err = f.checkSymbols()
+	r.Result("System.map", err, "%s", saw)
+	if k.Modules {
+		saw, err = f.checkModules()
+		r.Result("module signatures", err, "%s", saw)
 	}
 	return f.boot(ctx, h)
 }
@@ -120,8 +127,6 @@ type files struct {
 	config, symbols []byte
 	// options are those of config.
 	options map[string]string
-	// release is what `uname -r` must print.
-	release string
 }
 
 // read reads the files that are no images.
@@ -132,8 +137,14 @@ func (f *files) read() (err error) {
 	if f.symbols, err = f.t.Read(f.path("System.map")); err != nil {
 		return err
 	}
-	f.options = options(f.config)
-	f.release = release(f.Plan.Version, f.options)
+	f.options = map[string]string{}
+	options, err := kconfig.ParseConfig("", f.config)
+	if err != nil {
+		return nil // CheckRequested reports it.
+	}
+	for _, o := range options {
+		f.options[o.Name] = o.Value
+	}
 	return nil
 }
 
@@ -159,28 +170,11 @@ func (f *files) open() (err error) {
 	return err
 }
 
-var (
-	optionLine = regexp.MustCompile(`^(CONFIG_[A-Za-z0-9_]+)=(.*)$`)
-	shortRe    = regexp.MustCompile(`^(\d+\.\d+)(-.*)?$`)
-)
+var short = regexp.MustCompile(`^(\d+\.\d+)(-.*)?$`)
 
-// options returns what a .config sets; options that are not set are absent.
-func options(config []byte) map[string]string {
-	values := map[string]string{}
-	for line := range bytes.Lines(config) {
-		if m := optionLine.FindSubmatch(bytes.TrimSpace(line)); m != nil {
-			values[string(m[1])] = string(m[2])
-		}
-	}
-	return values
-}
-
-// release is what `uname -r` prints for a pin: Linux calls 6.19 and its candidates
-// 6.19.0 and 6.19.0-rc1, and appends CONFIG_LOCALVERSION.
-func release(pin string, options map[string]string) string {
-	version := strings.TrimPrefix(pin, "v")
-	if m := shortRe.FindStringSubmatch(version); m != nil {
-		version = m[1] + ".0" + m[2]
-	}
-	return version + strings.Trim(options["CONFIG_LOCALVERSION"], `"`)
+// release is what `uname -r` prints: Linux calls 6.19 and its candidates 6.19.0 and
+// 6.19.0-rc1, and appends CONFIG_LOCALVERSION.
+func (f *files) release() string {
+	version := short.ReplaceAllString(strings.TrimPrefix(f.Plan.Version, "v"), "${1}.0${2}")
+	return version + strings.Trim(f.options["CONFIG_LOCALVERSION"], `"`)
 }

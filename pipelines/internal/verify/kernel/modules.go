@@ -11,86 +11,38 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
+	"path"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
-// checkModules checks the signature of every module of a kernel that has modules.
-func (f *files) checkModules() error {
-	const name = "module signatures"
-	if !f.Modules {
-		return nil
+// checkModules checks the signature of every module in the secondary tarball.
+func (f *files) checkModules() (saw string, err error) {
+	tarball := f.t.Outputs[ModulesOutput]
+	if tarball == "" {
+		return "", report.Missing("there is no tarball of the modules next to the kernel's")
 	}
-	path := f.t.Outputs[ModulesOutput]
-	if path == "" {
-		f.r.Skip(name, "there is no tarball of the modules next to the kernel's")
-		return nil
-	}
-	dir, err := os.MkdirTemp(f.t.Dir, "modules-")
-	if err != nil {
-		return fmt.Errorf("making a folder for the modules: %w", err)
-	}
-	modules, compressed, err := unpackModules(path, dir)
+	modules, compressed, err := f.unpackModules(tarball)
 	switch {
 	case err != nil:
-		f.r.Fail(name, "reading %s: %v", path, err)
+		return "", fmt.Errorf("reading %s: %w", tarball, err)
 	case len(modules)+len(compressed) == 0:
-		f.r.Fail(name, "no modules in %s", path)
+		return "", fmt.Errorf("no modules in %s", tarball)
 	case len(compressed) > 0:
-		f.r.Fail(name, "%d modules are compressed, %s first: install them as .ko", len(compressed), compressed[0])
-	default:
-		f.judgeModules(name, modules)
+		return "", fmt.Errorf("%d modules are compressed, %s first: install them as .ko", len(compressed), compressed[0])
 	}
-	return nil
-}
-
-// module is a module of a tarball, and where it was unpacked.
-type module struct{ name, path string }
-
-// unpackModules unpacks the modules of a tarball into a flat folder.
-func unpackModules(tarball, dir string) (modules []module, compressed []string, err error) {
-	const maxModule = 1 << 30
-	file, err := os.Open(tarball)
-	if err != nil {
-		return nil, nil, err
+	by, certificate := " by the tree's certificate", (*x509.Certificate)(nil)
+	if f.Certificate == nil {
+		by = "; the signer is not checked: the tree declares no certificate"
+	} else if certificate, err = parseCertificate(f.Certificate); err != nil {
+		return "", fmt.Errorf("the certificate of the tree: %w", err)
 	}
-	defer file.Close()
-	_, err = archive.Extract(file, func(name string, size int64) (string, error) {
-		if strings.HasSuffix(name, ".ko.xz") || strings.HasSuffix(name, ".ko.zst") || strings.HasSuffix(name, ".ko.gz") {
-			compressed = append(compressed, name)
-		}
-		if !strings.HasSuffix(name, ".ko") {
-			return "", nil
-		}
-		if size > maxModule {
-			return "", fmt.Errorf("it has %d bytes: a module has at most %d", size, maxModule)
-		}
-		m := module{name, filepath.Join(dir, strconv.Itoa(len(modules)))}
-		modules = append(modules, m)
-		return m.path, nil
-	})
-	return modules, compressed, err
-}
-
-// judgeModules judges the signatures of unpacked modules.
-func (f *files) judgeModules(name string, modules []module) {
-	certificate, err := certificate(f.Certificate)
-	if err != nil {
-		f.r.Fail(name, "the certificate of the tree: %v", err)
-		return
-	}
-	var problems []string
+	var problems []error
 	signed, hash := 0, ""
-	for _, m := range modules {
-		data, err := os.ReadFile(m.path)
-		if err != nil {
-			problems = append(problems, err.Error())
-			continue
-		}
-		signature, err := parseSignature(data)
+	for n, name := range modules {
+		signature, err := readSignature(f.modulePath(n))
 		if errors.Is(err, errUnsigned) && f.options["CONFIG_MODULE_SIG"] != "y" {
 			continue
 		}
@@ -98,26 +50,47 @@ func (f *files) judgeModules(name string, modules []module) {
 			err = signature.verify(certificate)
 		}
 		if err != nil {
-			problems = append(problems, fmt.Sprintf("%s: %v", m.name, err))
+			problems = append(problems, fmt.Errorf("%s: %w", name, err))
 			continue
 		}
 		signed, hash = signed+1, signature.hash.String()
 	}
-	switch {
-	case len(problems) == 0 && signed == 0:
-		f.r.Skip(name, "%d modules, unsigned, as CONFIG_MODULE_SIG is off", len(modules))
-	case certificate == nil:
-		f.r.Judge(name, problems, "%d of %d modules are signed with %s; the signer is not checked: the tree declares no certificate", signed, len(modules), hash)
-	default:
-		f.r.Judge(name, problems, "%d of %d modules are signed with %s by the tree's certificate", signed, len(modules), hash)
+	if len(problems) == 0 && signed == 0 {
+		return "", report.Missing(fmt.Sprintf("%d modules, unsigned, as CONFIG_MODULE_SIG is off", len(modules)))
 	}
+	return fmt.Sprintf("%d of %d modules are signed with %s%s", signed, len(modules), hash, by), errors.Join(problems...)
 }
 
-// certificate reads a PEM certificate, nil if there is none.
-func certificate(data []byte) (*x509.Certificate, error) {
-	if data == nil {
-		return nil, nil
+// modulePath is where a module is unpacked.
+func (f *files) modulePath(n int) string { return f.t.Path(fmt.Sprintf("module-%d", n)) }
+
+// unpackModules unpacks the modules of a tarball, and returns the names of those, and
+// of the ones that are compressed.
+func (f *files) unpackModules(tarball string) (modules, compressed []string, err error) {
+	const maxModule = 1 << 30
+	file, err := os.Open(tarball)
+	if err != nil {
+		return nil, nil, err
 	}
+	defer file.Close()
+	_, err = archive.Extract(file, func(name string, size int64) (string, error) {
+		if strings.Contains(path.Base(name), ".ko.") {
+			compressed = append(compressed, name)
+		}
+		if path.Ext(name) != ".ko" {
+			return "", nil
+		}
+		if size > maxModule {
+			return "", fmt.Errorf("it has %d bytes: a module has at most %d", size, maxModule)
+		}
+		modules = append(modules, name)
+		return f.modulePath(len(modules) - 1), nil
+	})
+	return modules, compressed, err
+}
+
+// parseCertificate reads a PEM certificate.
+func parseCertificate(data []byte) (*x509.Certificate, error) {
 	block, _ := pem.Decode(data)
 	if block == nil || block.Type != "CERTIFICATE" {
 		return nil, errors.New("no certificate in PEM")
@@ -125,14 +98,10 @@ func certificate(data []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(block.Bytes)
 }
 
-// signedMark ends a signed module.
-const signedMark = "~Module signature appended~\n"
-
 // errUnsigned is for a module without a signature.
 var errUnsigned = errors.New("the module is not signed")
 
-// signature is that of a module: what scripts/sign-file of Linux appends, a PKCS#7
-// message without attributes, a struct module_signature, and a line of text.
+// signature is that of a module.
 type signature struct {
 	algorithm
 	// content is the module without its signature.
@@ -153,76 +122,78 @@ var algorithms = []algorithm{
 	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}, crypto.SHA512, x509.SHA512WithRSA, x509.ECDSAWithSHA512},
 }
 
-// contentInfo, signedData and signerInfo are what modules use of RFC 5652.
-type contentInfo struct {
+func readSignature(path string) (signature, error) {
+	module, err := os.ReadFile(path)
+	if err != nil {
+		return signature{}, err
+	}
+	return parseSignature(module)
+}
+
+// parseSignature splits a module from what scripts/sign-file of Linux appends: a PKCS#7
+// message without attributes, a struct module_signature, and a line of text.
+func parseSignature(module []byte) (s signature, err error) {
+	rest, signed := bytes.CutSuffix(module, []byte("~Module signature appended~\n"))
+	if !signed {
+		return s, errUnsigned
+	}
+	const trailer, typePKCS7 = 12, 2
+	if len(rest) < trailer {
+		return s, errors.New("the signature is cut short")
+	}
+	rest, info := rest[:len(rest)-trailer], rest[len(rest)-trailer:]
+	length := int64(binary.BigEndian.Uint32(info[8:]))
+	if info[2] != typePKCS7 || length > int64(len(rest)) {
+		return s, fmt.Errorf("a signature of type %d with %d bytes: want type %d, PKCS#7, inside of the %d bytes there are",
+			info[2], length, typePKCS7, len(rest))
+	}
+	split := int64(len(rest)) - length
+	s, err = parseMessage(rest[split:])
+	s.content = rest[:split]
+	return s, err
+}
+
+// message is what modules use of RFC 5652.
+type message struct {
 	ContentType asn1.ObjectIdentifier
-	Content     asn1.RawValue `asn1:"explicit,tag:0"`
+	SignedData  struct {
+		Version          int
+		DigestAlgorithms []pkix.AlgorithmIdentifier `asn1:"set"`
+		Encapsulated     struct{ ContentType asn1.ObjectIdentifier }
+		Certificates     asn1.RawValue `asn1:"optional,tag:0"`
+		Signers          []signer      `asn1:"set"`
+	} `asn1:"explicit,tag:0"`
 }
 
-type signedData struct {
-	Version          int
-	DigestAlgorithms []pkix.AlgorithmIdentifier `asn1:"set"`
-	Encapsulated     struct{ ContentType asn1.ObjectIdentifier }
-	Certificates     asn1.RawValue `asn1:"optional,tag:0"`
-	SignerInfos      []signerInfo  `asn1:"set"`
-}
-
-type signerInfo struct {
+type signer struct {
 	Version            int
-	Signer             asn1.RawValue
+	ID                 asn1.RawValue
 	DigestAlgorithm    pkix.AlgorithmIdentifier
 	SignatureAlgorithm pkix.AlgorithmIdentifier
 	Signature          []byte
 }
 
-// oidSignedData is the type of the message.
 var oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
 
-// parseSignature splits a module from its signature.
-func parseSignature(module []byte) (signature, error) {
-	rest, signed := bytes.CutSuffix(module, []byte(signedMark))
-	if !signed {
-		return signature{}, errUnsigned
-	}
-	const trailer, typePKCS7 = 12, 2
-	if len(rest) < trailer {
-		return signature{}, errors.New("the signature is cut short")
-	}
-	info := rest[len(rest)-trailer:]
-	rest = rest[:len(rest)-trailer]
-	length := int64(binary.BigEndian.Uint32(info[8:]))
-	if info[2] != typePKCS7 || length > int64(len(rest)) {
-		return signature{}, fmt.Errorf("a signature of type %d with %d bytes: want type %d, PKCS#7, inside of the %d bytes there are",
-			info[2], length, typePKCS7, len(rest))
-	}
-	split := int64(len(rest)) - length
-	s, err := parseMessage(rest[split:])
-	s.content = rest[:split]
-	return s, err
-}
-
 func parseMessage(der []byte) (signature, error) {
-	var info contentInfo
-	if _, err := asn1.Unmarshal(der, &info); err != nil {
+	var m message
+	if _, err := asn1.Unmarshal(der, &m); err != nil {
 		return signature{}, fmt.Errorf("reading the PKCS#7 message: %w", err)
 	}
-	if !info.ContentType.Equal(oidSignedData) {
-		return signature{}, fmt.Errorf("the PKCS#7 message has type %s: want signed data", info.ContentType)
+	if !m.ContentType.Equal(oidSignedData) {
+		return signature{}, fmt.Errorf("the PKCS#7 message has type %s: want signed data", m.ContentType)
 	}
-	var data signedData
-	if _, err := asn1.Unmarshal(info.Content.Bytes, &data); err != nil {
-		return signature{}, fmt.Errorf("reading the signed data: %w", err)
+	if len(m.SignedData.Signers) != 1 {
+		return signature{}, fmt.Errorf("%d signers: want one", len(m.SignedData.Signers))
 	}
-	if len(data.SignerInfos) != 1 {
-		return signature{}, fmt.Errorf("%d signers: want one", len(data.SignerInfos))
-	}
-	signer := data.SignerInfos[0]
+	one := m.SignedData.Signers[0]
 	for _, known := range algorithms {
-		if known.oid.Equal(signer.DigestAlgorithm.Algorithm) {
-			return signature{algorithm: known, signature: signer.Signature}, nil
+		if known.oid.Equal(one.DigestAlgorithm.Algorithm) {
+			return signature{algorithm: known, signature: one.Signature}, nil
 		}
 	}
-	return signature{}, fmt.Errorf("the digest's algorithm %s is not one that Linux signs with today", signer.DigestAlgorithm.Algorithm)
+	return signature{}, fmt.Errorf("the digest's algorithm %s is not one that Linux signs with today",
+		one.DigestAlgorithm.Algorithm)
 }
 
 // verify checks the signature with the certificate it must be from. The

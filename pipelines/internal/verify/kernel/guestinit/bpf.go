@@ -171,9 +171,12 @@ const (
 	guest   = cgroups + "/guest"
 )
 
-// controllers lists the controllers of cgroup v2, and hands all of them to a
+// controllers mounts cgroup v2, lists its controllers, and hands all of them to a
 // group of containers.
 func controllers(o *serial.Observation) error {
+	if err := mount("cgroup2", "cgroup2", cgroups, ""); err != nil {
+		return err
+	}
 	text, err := read(cgroups + "/cgroup.controllers")
 	if err != nil {
 		return err

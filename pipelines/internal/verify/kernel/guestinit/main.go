@@ -43,7 +43,6 @@ var steps = []struct {
 	{serial.Mount + "overlay", mountOverlay},
 	{serial.Mount + "ext4", mountExt4},
 	{serial.Mount + "9p", mount9p},
-	{serial.Mount + "cgroup2", mountAt("cgroup2", "/sys/fs/cgroup")},
 	{serial.Mount + "debugfs", mountAt("debugfs", "/sys/kernel/debug")},
 	{serial.Mount + "tracefs", mountAt("tracefs", "/sys/kernel/tracing")},
 	{serial.Controllers, controllers},

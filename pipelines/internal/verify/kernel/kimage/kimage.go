@@ -16,17 +16,14 @@ import (
 	"strings"
 )
 
-// Format is the format of a kernel image.
-type Format string
-
 // The formats that Kata's hypervisors load.
 const (
-	BzImage     Format = "x86 bzImage"
-	ARM64Image  Format = "arm64 Image"
-	ARM64Gzip   Format = "arm64 Image.gz"
-	ARM64Zboot  Format = "arm64 EFI zboot image"
-	S390BzImage Format = "s390 bzImage"
-	ELF         Format = "ELF"
+	BzImage     = "x86 bzImage"
+	ARM64Image  = "arm64 Image"
+	ARM64Gzip   = "arm64 Image.gz"
+	ARM64Zboot  = "arm64 EFI zboot image"
+	S390BzImage = "s390 bzImage"
+	ELF         = "ELF"
 )
 
 // maxImage is the largest compressed or raw image that is read into memory, in bytes.
@@ -35,7 +32,8 @@ const maxImage = 512 << 20
 
 // Image is the description of an image.
 type Image struct {
-	Format Format
+	// Format is one of the formats.
+	Format string
 	// Arch is the architecture by `uname -m`: "x86_64", "aarch64".
 	Arch string
 	// Release is the release by `uname -r`, "" if the image has none.

@@ -43,7 +43,7 @@ func vmlinux(machine string, sections ...kimagetest.Section) []byte {
 func TestOpen(t *testing.T) {
 	for name, test := range map[string]struct {
 		data    []byte
-		format  kimage.Format
+		format  string
 		arch    string
 		release string
 	}{
