@@ -17,7 +17,9 @@ import (
 )
 
 // killed kills each instance, restarts it, and expects its snapshots.
-func (r *serving) killed(ctx context.Context) (string, error) { return r.outlived(ctx, false) }
+func (r *serving) killed(ctx context.Context) (string, error) {
+	return r.outlived(ctx, func(i instance) error { return r.daemons[i.name].Kill() })
+}
 
 // stopped stops each instance as systemd does, and expects an unchanged data
 // directory, and the snapshots once it runs again.
@@ -26,28 +28,25 @@ func (r *serving) stopped(ctx context.Context) (string, error) {
 	if err := r.server.Collect(ctx); err != nil {
 		return "", err
 	}
-	return r.outlived(ctx, true)
-}
-
-// stop stops an instance, and expects an unchanged data directory.
-func (r *serving) stop(i instance) error {
-	before, err := contents(r.data(i))
-	if err != nil {
-		return err
-	}
-	if err := r.daemons[i.name].Stop(r.Timeout); err != nil {
-		return err
-	}
-	after, err := contents(r.data(i))
-	if err != nil {
-		return err
-	}
-	return lost(i, before, after)
+	return r.outlived(ctx, func(i instance) error {
+		before, err := contents(r.data(i))
+		if err != nil {
+			return err
+		}
+		if err := r.daemons[i.name].Stop(r.Timeout); err != nil {
+			return err
+		}
+		after, err := contents(r.data(i))
+		if err != nil {
+			return err
+		}
+		return lost(i, before, after)
+	})
 }
 
 // outlived ends each instance, restarts it, and checks that containerd lists the
 // same snapshots and makes new ones.
-func (r *serving) outlived(ctx context.Context, gently bool) (string, error) {
+func (r *serving) outlived(ctx context.Context, end func(instance) error) (string, error) {
 	var saw []string
 	for _, i := range instances {
 		before, err := r.server.Snapshots(ctx, i.name)
@@ -57,12 +56,7 @@ func (r *serving) outlived(ctx context.Context, gently bool) (string, error) {
 		if !slices.Contains(before, parentKey) || !slices.Contains(before, childKey) {
 			return "", fmt.Errorf("%s has the snapshots %q: want %s and %s", i.name, before, parentKey, childKey)
 		}
-		if gently {
-			err = r.stop(i)
-		} else {
-			err = r.daemons[i.name].Kill()
-		}
-		if err != nil {
+		if err := end(i); err != nil {
 			return "", err
 		}
 		if err := r.launch(ctx, i); err != nil {

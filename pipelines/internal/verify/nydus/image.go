@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/containerd/api/types"
+
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
@@ -27,7 +29,7 @@ func (r *serving) pulled(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("the registry was asked for %q: want the manifest, and not the layer %s", asked, image.Layer)
 	}
 	// containerd keeps the reference to itself; Kata takes it from the container.
-	if got := volume.ImagePull.Metadata[layerAnnotation]; volume.Type != volumePull || got != image.Layer {
+	if got := volume.ImagePull.Metadata[layerAnnotation]; volume.Type != volumePull || got != image.Layer.String() {
 		return "", fmt.Errorf("the volume is %+v: want the type %s, and %s to be %s", volume, volumePull, layerAnnotation, image.Layer)
 	}
 	return "its layer was not fetched, and the volume of a container has the annotation " + layerAnnotation, nil
@@ -68,33 +70,28 @@ func (r *serving) shared(ctx context.Context) (string, error) {
 
 // pull has containerd pull an image through an instance, as the kubelet would, and
 // returns it and the volume of a container on top of it.
-func (r *serving) pull(ctx context.Context, i instance) (image *containerd.Image, volume kataVolume, err error) {
-	puller, err := r.finder.Puller(ctx)
+func (r *serving) pull(ctx context.Context, i instance) (*containerd.Image, kataVolume, error) {
+	image, err := containerd.NewImage(markName, i.name)
 	if err != nil {
-		return nil, volume, report.Missing(fmt.Sprintf("no client of the CRI: %v", err))
+		return nil, kataVolume{}, err
 	}
-	if image, err = containerd.NewImage(markName, i.name); err != nil {
-		return nil, volume, err
-	}
-	stop, err := image.Serve(ctx)
+	ref, stop, err := image.Serve(ctx)
 	if err != nil {
-		return nil, volume, fmt.Errorf("serving an image: %w", err)
+		return nil, kataVolume{}, err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
-	if err := r.server.Pull(ctx, puller, i.name, image.Ref); err != nil {
-		return nil, volume, err
+	defer stop()
+	if err := r.server.Pull(ctx, i.name, ref); err != nil {
+		return nil, kataVolume{}, err
 	}
 	// The layer is the first, so the digest of its content names the snapshot.
 	const container = "container"
 	server := r.server.In(containerd.CRI)
-	mounts, err := server.Prepare(ctx, i.name, container, image.Diff)
+	mounts, err := server.Prepare(ctx, i.name, container, image.Diff.String())
 	if err != nil {
-		return nil, volume, err
+		return nil, kataVolume{}, err
 	}
-	if volume, err = r.volume(mounts); err != nil {
-		return nil, volume, err
-	}
-	return image, volume, server.Remove(ctx, i.name, container)
+	volume, err := r.volume(mounts)
+	return image, volume, errors.Join(err, server.Remove(ctx, i.name, container))
 }
 
 // kataVolume has the fields of a volume that Kata reads.
@@ -119,7 +116,7 @@ const (
 const layerAnnotation = "containerd.io/snapshot/cri.layer-digest"
 
 // volume reads the volume in the mounts that an instance returns for Kata.
-func (r *serving) volume(mounts []containerd.Mount) (volume kataVolume, err error) {
+func (r *serving) volume(mounts []*types.Mount) (volume kataVolume, err error) {
 	kind := "fuse." + filepath.Join(r.dir, overlayfs)
 	if len(mounts) != 1 || mounts[0].Type != kind {
 		return volume, fmt.Errorf("the mounts are %v: want one of type %s", mounts, kind)

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/containerd/containerd/api/types"
+
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
@@ -42,7 +44,6 @@ type serving struct {
 	host.Host
 	// dir has the unpacked tarball and all state.
 	dir       string
-	finder    containerd.Finder
 	installed containerd.Installed
 	daemons   map[string]*host.Daemon
 	server    *containerd.Server
@@ -50,7 +51,7 @@ type serving struct {
 	config string
 	// child are the mounts of a snapshot, of guests that pull, whose parent has a
 	// file in it.
-	child []containerd.Mount
+	child []*types.Mount
 }
 
 // cannot says why nothing can be started here, or "".
@@ -70,7 +71,7 @@ func cannot(h host.Host, arch string, native bool) string {
 
 // serve goes through the stages, and ends everything that they started.
 func serve(ctx context.Context, r *report.Report, dir string, h host.Host) (err error) {
-	s := &serving{Host: h, dir: dir, finder: containerd.Finder{Host: h}, daemons: map[string]*host.Daemon{}}
+	s := &serving{Host: h, dir: dir, daemons: map[string]*host.Daemon{}}
 	defer func() { err = errors.Join(err, s.end()) }()
 	why := ""
 	for _, stage := range stages {

@@ -1,18 +1,18 @@
 package nydus
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
+	"github.com/containerd/containerd/api/types"
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
@@ -20,7 +20,7 @@ import (
 // find finds a containerd.
 func (r *serving) find(ctx context.Context) (string, error) {
 	var err error
-	if r.installed, err = r.finder.Find(ctx); err != nil {
+	if r.installed, err = containerd.Find(ctx, r.Host); err != nil {
 		return "", report.Missing(fmt.Sprintf("no containerd: %v", err))
 	}
 	return fmt.Sprintf("containerd %s, %s", r.installed.Version, r.installed.From), nil
@@ -103,26 +103,10 @@ func (r *serving) start(ctx context.Context) (string, error) {
 // plugins expects containerd to load both snapshotters, and the CRI, which a drop-in
 // could break.
 func (r *serving) plugins(ctx context.Context) (string, error) {
-	plugins, err := r.server.Plugins(ctx)
-	if err != nil {
-		return "", err
-	}
-	var saw []string
-	for _, want := range []containerd.Plugin{
-		{Type: "io.containerd.snapshotter.v1", ID: guestPull},
-		{Type: "io.containerd.snapshotter.v1", ID: hostShare},
-		{Type: "io.containerd.grpc.v1", ID: "cri"},
-	} {
-		at := slices.IndexFunc(plugins, func(p containerd.Plugin) bool { return p.Type == want.Type && p.ID == want.ID })
-		if at < 0 {
-			return "", fmt.Errorf("containerd has no plugin %s of the type %s", want.ID, want.Type)
-		}
-		if status := plugins[at].Status; status != "ok" {
-			return "", fmt.Errorf("the plugin %s is %q: want ok", want.ID, status)
-		}
-		saw = append(saw, want.ID+" ok")
-	}
-	return strings.Join(saw, ", "), nil
+	const snapshotter = "io.containerd.snapshotter.v1"
+	err := errors.Join(r.server.Plugin(ctx, snapshotter, guestPull), r.server.Plugin(ctx, snapshotter, hostShare),
+		r.server.Plugin(ctx, "io.containerd.grpc.v1", "cri"))
+	return fmt.Sprintf("%s ok, %s ok, cri ok", guestPull, hostShare), err
 }
 
 // The snapshots that each instance has: a committed one with a file in it, and one
@@ -134,7 +118,7 @@ const (
 
 // layers makes the snapshots of an instance, and returns the mounts of the first and
 // of the one on top.
-func (r *serving) layers(ctx context.Context, i instance) (base, child []containerd.Mount, err error) {
+func (r *serving) layers(ctx context.Context, i instance) (base, child []*types.Mount, err error) {
 	if base, err = r.server.Prepare(ctx, i.name, baseKey, ""); err != nil {
 		return nil, nil, err
 	}
@@ -197,23 +181,25 @@ func (r *serving) hostShare(ctx context.Context) (string, error) {
 
 // mount has nydus-overlayfs mount a snapshot of an instance.
 func (r *serving) mount(ctx context.Context) (_ string, err error) {
-	overlay, err := onOverlay(r.dir)
+	kind, err := host.Output(command.New(ctx, "stat", "--file-system", "--format=%T", r.dir))
 	if err != nil {
 		return "", err
 	}
-	if overlay {
+	if strings.TrimSpace(kind) == "overlayfs" {
 		return "", report.Missing(r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR")
 	}
 	target := filepath.Join(r.dir, "mnt")
 	if err := os.Mkdir(target, 0o755); err != nil {
 		return "", err
 	}
-	program := filepath.Join(r.dir, overlayfs)
-	output, err := command.New(ctx, program, r.child[0].Source, target, "-o", strings.Join(r.child[0].Options, ",")).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("mounting: %w: %s", err, bytes.TrimSpace(output))
+	child := r.child[0]
+	if _, err := host.Output(command.New(ctx, filepath.Join(r.dir, overlayfs), child.Source, target, "-o", strings.Join(child.Options, ","))); err != nil {
+		return "", fmt.Errorf("mounting: %w", err)
 	}
-	defer func() { err = errors.Join(err, unmount(target)) }()
+	defer func() {
+		_, unmounted := host.Output(command.New(context.WithoutCancel(ctx), "umount", "--lazy", target))
+		err = errors.Join(err, unmounted)
+	}()
 	data, err := os.ReadFile(filepath.Join(target, markName))
 	if err != nil {
 		return "", fmt.Errorf("reading the file of the parent: %w", err)

@@ -56,14 +56,12 @@ func checkUnits(ctx context.Context, r *report.Report, t *tarball.Tarball, h hos
 	}
 	r.Judge("units", problems, "both restart, have limits, start before containerd.service, and keep their data when they stop")
 	program, err := h.Find("systemd-analyze", "systemd")
-	if err != nil {
-		for _, name := range []string{"systemd", "hardening"} {
-			r.Skip(name, "%v", err)
-		}
-		return nil
+	if err == nil && len(units) == 0 {
+		err = report.Missing("there are no units")
 	}
-	if len(units) == 0 {
-		r.Skip("systemd", "there are no units")
+	if err != nil {
+		r.Skip("systemd", "%v", err)
+		r.Skip("hardening", "%v", err)
 		return nil
 	}
 	analyze(ctx, r, program, units)

@@ -1,28 +1,41 @@
 package containerd
 
 import (
+	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	introspection "github.com/containerd/containerd/api/services/introspection/v1"
+	snapshots "github.com/containerd/containerd/api/services/snapshots/v1"
+	"github.com/opencontainers/go-digest"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
 
-// finder is for a machine with a Go that prints what it is asked, and with a
-// containerd that prints a version if it is not empty.
-func finder(t *testing.T, version string) Finder {
+// machine has a Go that prints what it is asked, and a containerd that prints a version
+// if it is not empty.
+func machine(t *testing.T, version string) host.Host {
 	t.Helper()
 	scripts := map[string]string{"go": `echo "compiling: $*"; exit 1`}
 	if version != "" {
-		scripts["containerd"], scripts["ctr"] = "echo '"+version+"'", "exit 1"
+		scripts["containerd"] = "echo '" + version + "'"
 	}
-	f := Finder{verifytest.Host(t, scripts)}
-	f.Root, f.Cache = "../../../../..", t.TempDir()
-	return f
+	h := verifytest.Host(t, scripts)
+	h.Root, h.Cache = "../../../../..", t.TempDir()
+	return h
 }
 
 func TestFind(t *testing.T) {
@@ -36,10 +49,10 @@ func TestFind(t *testing.T) {
 		"none":       {"", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			found, err := finder(t, test.says).Find(t.Context())
+			found, err := Find(t.Context(), machine(t, test.says))
 			if test.version == "" {
 				// One that is too old is not taken, and another compiled.
-				if err == nil || !strings.Contains(err.Error(), "compiling: build") || !strings.Contains(err.Error(), "cmd/ctr") {
+				if err == nil || !strings.Contains(err.Error(), "compiling: build") || !strings.Contains(err.Error(), "cmd/containerd") {
 					t.Errorf("got %v, %v: want one to be compiled", found, err)
 				}
 			} else if err != nil || found.Version != test.version {
@@ -50,66 +63,102 @@ func TestFind(t *testing.T) {
 }
 
 func TestFindNothing(t *testing.T) {
-	f := finder(t, "containerd x v2.2.2")
-	if err := os.Remove(filepath.Join(f.Tools, "ctr")); err != nil {
+	h := machine(t, "")
+	if err := os.Remove(filepath.Join(h.Tools, "go")); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := f.Find(t.Context()); err == nil || !strings.Contains(err.Error(), "compiling: build") {
-		t.Errorf("without a client: got %+v, %v", found, err)
-	}
-	if err := os.Remove(filepath.Join(f.Tools, "go")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Find(t.Context()); err == nil || !strings.Contains(err.Error(), "no go in PATH") {
+	if _, err := Find(t.Context(), h); err == nil || !strings.Contains(err.Error(), "no go in PATH") {
 		t.Errorf("without Go: %v", err)
 	}
 }
 
 // What was compiled is there for the next time, and what failed is not.
 func TestCompiled(t *testing.T) {
-	f := finder(t, "")
-	if _, err := f.Puller(t.Context()); err == nil {
+	h := machine(t, "")
+	if _, err := Find(t.Context(), h); err == nil {
 		t.Fatal("a compiler that fails gave a program")
 	}
-	if left, err := os.ReadDir(f.Cache); err != nil || len(left) != 0 {
+	if left, err := os.ReadDir(h.Cache); err != nil || len(left) != 0 {
 		t.Errorf("the cache has %v, %v", left, err)
 	}
-	compiler, err := f.LookPath("go")
+	compiler, err := h.LookPath("go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := "#!/bin/sh\nfor last; do\n\tif [ \"$out\" = next ]; then mkdir -p \"$last\"; echo program > \"$last/pull\"; out=; fi\n\t[ \"$last\" = -o ] && out=next\ndone\ntrue\n"
+	script := "#!/bin/sh\nfor last; do\n\tif [ \"$out\" = next ]; then printf '#!/bin/sh\\necho containerd x v2.2.2\\n' > \"$last\"; chmod 755 \"$last\"; out=; fi\n\t[ \"$last\" = -o ] && out=next\ndone\ntrue\n"
 	if err := os.WriteFile(compiler, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	first, err := f.Puller(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	first, err := Find(t.Context(), h)
+	if err != nil || first.Version != "2.2.2" {
+		t.Fatalf("got %v, %v", first, err)
 	}
 	if err := os.Remove(compiler); err != nil {
 		t.Fatal(err)
 	}
-	second, err := f.Puller(t.Context())
-	if err != nil || first != second {
-		t.Errorf("got %s, then %s, %v", first, second, err)
-	}
-	if data, err := os.ReadFile(second); err != nil || string(data) != "program\n" {
-		t.Errorf("got %q, %v", data, err)
+	if second, err := Find(t.Context(), h); err != nil || first != second {
+		t.Errorf("got %v, then %v, %v", first, second, err)
 	}
 }
 
-func TestParsePlugins(t *testing.T) {
-	const text = `TYPE                            ID                  PLATFORMS      STATUS
-io.containerd.snapshotter.v1    overlayfs           linux/amd64    ok
-io.containerd.snapshotter.v1    nydus-for-kata-tee  -              error
-`
-	plugins, err := parsePlugins(text)
-	want := Plugin{Type: "io.containerd.snapshotter.v1", ID: "nydus-for-kata-tee", Status: "error"}
-	if err != nil || len(plugins) != 2 || plugins[1] != want {
-		t.Errorf("got %+v, %v", plugins, err)
+// fake is a containerd with two plugins and two snapshots.
+type fake struct {
+	introspection.UnimplementedIntrospectionServer
+	snapshots.UnimplementedSnapshotsServer
+	asked metadata.MD
+}
+
+func (f *fake) Plugins(ctx context.Context, _ *introspection.PluginsRequest) (*introspection.PluginsResponse, error) {
+	f.asked, _ = metadata.FromIncomingContext(ctx)
+	const kind = "io.containerd.snapshotter.v1"
+	return &introspection.PluginsResponse{Plugins: []*introspection.Plugin{
+		{Type: kind, ID: "overlayfs"}, {Type: kind, ID: "nydus", InitErr: status.New(codes.Unknown, "no socket").Proto()},
+	}}, nil
+}
+
+func (f *fake) List(_ *snapshots.ListSnapshotsRequest, stream snapshots.Snapshots_ListServer) error {
+	for _, key := range []string{"child", "parent"} {
+		if err := stream.Send(&snapshots.ListSnapshotsResponse{Info: []*snapshots.Info{{Name: key}}}); err != nil {
+			return err
+		}
 	}
-	if plugins, err := parsePlugins("TYPE\nwhat is this\n"); err == nil {
-		t.Errorf("got %+v", plugins)
+	return nil
+}
+
+func TestClient(t *testing.T) {
+	f, server := &fake{}, grpc.NewServer()
+	introspection.RegisterIntrospectionServer(server, f)
+	snapshots.RegisterSnapshotsServer(server, f)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.Serve(listener) }()
+	defer server.Stop()
+	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	s := (&Server{connection: connection}).In(CRI)
+	const kind = "io.containerd.snapshotter.v1"
+	if err := s.Plugin(t.Context(), kind, "overlayfs"); err != nil {
+		t.Error(err)
+	}
+	if got := f.asked.Get("containerd-namespace"); !slices.Equal(got, []string{CRI}) {
+		t.Errorf("the namespace was %q", got)
+	}
+	if err := s.Plugin(t.Context(), kind, "nydus"); err == nil || !strings.Contains(err.Error(), "did not load the plugin nydus: no socket") {
+		t.Errorf("got %v", err)
+	}
+	if err := s.Plugin(t.Context(), kind, "zfs"); err == nil || !strings.Contains(err.Error(), "has no plugin zfs of the type "+kind) {
+		t.Errorf("got %v", err)
+	}
+	if keys, err := s.Snapshots(t.Context(), "overlayfs"); err != nil || !slices.Equal(keys, []string{"child", "parent"}) {
+		t.Errorf("got %q, %v", keys, err)
+	}
+	if err := s.Remove(t.Context(), "overlayfs", "child"); err == nil || !strings.Contains(err.Error(), "removing the snapshot child of overlayfs") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -148,13 +197,16 @@ func TestImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop, err := image.Serve(t.Context())
+	ref, stop, err := image.Serve(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	address, _, _ := strings.Cut(image.Ref, "/")
+	address, _, _ := strings.Cut(ref, "/")
+	if !strings.HasSuffix(ref, "/image@"+image.Manifest.String()) {
+		t.Errorf("the reference is %s", ref)
+	}
 	for path, want := range map[string]int{
-		"/v2/": 200, "/v2/image/manifests/one": 200, "/v2/image/blobs/" + image.Layer: 200, "/v2/image/blobs/sha256:0": 404,
+		"/v2/": 200, "/v2/image/manifests/" + image.Manifest.String(): 200, "/v2/image/blobs/" + image.Layer.String(): 200, "/v2/image/blobs/sha256:0": 404,
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
 		if err != nil {
@@ -168,12 +220,11 @@ func TestImage(t *testing.T) {
 		if err = errors.Join(err, reply.Body.Close()); err != nil || reply.StatusCode != want {
 			t.Errorf("%s: %s, %v", path, reply.Status, err)
 		}
-		if digest := reply.Header.Get("Docker-Content-Digest"); digest != "" && digest != digestOf(data) {
-			t.Errorf("%s: the digest is %s", path, digest)
+		if got := reply.Header.Get("Docker-Content-Digest"); got != "" && got != digest.FromBytes(data).String() {
+			t.Errorf("%s: the digest is %s", path, got)
 		}
 	}
-	asked := strings.Join(image.Asked(), " ")
-	if !strings.Contains(asked, image.Manifest) || !strings.Contains(asked, image.Layer) {
+	if asked := image.Asked(); !slices.Contains(asked, image.Manifest) || !slices.Contains(asked, image.Layer) {
 		t.Errorf("it was asked for %s", asked)
 	}
 	if err := stop(); err != nil {

@@ -1,9 +1,8 @@
-// Package containerd runs a real containerd in folders of its own, and drives it
-// through ctr, the client that comes with it.
+// Package containerd runs a real containerd in folders of its own, and is a client of
+// it.
 package containerd
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -30,111 +29,81 @@ const ConfigVersion = 3
 
 // Installed is a containerd on this machine.
 type Installed struct {
-	// Daemon and Client are the paths of containerd and ctr.
-	Daemon, Client string
+	// Daemon is its path.
+	Daemon string
 	// Version is what it says: "2.2.2", "1.7.24~ds1".
 	Version string
 	// From says why it was taken.
 	From string
 }
 
-// Finder looks for a containerd on a machine, and builds from its Go module what
-// the machine lacks.
-type Finder struct{ host.Host }
-
 // Find returns the machine's containerd if it is new enough, or one that is built
 // from its Go module.
-func (f Finder) Find(ctx context.Context) (Installed, error) {
-	daemon, err := f.LookPath("containerd")
-	if err == nil {
-		found, err := inspect(ctx, daemon, filepath.Join(filepath.Dir(daemon), "ctr"), "of this machine")
-		if err == nil && !older(found.Version, oldest) {
+func Find(ctx context.Context, h host.Host) (Installed, error) {
+	if daemon, err := h.LookPath("containerd"); err == nil {
+		found, err := inspect(ctx, daemon, "of this machine")
+		if err == nil && slices.Compare(numbers(found.Version), numbers(oldest)) >= 0 {
 			return found, nil
 		}
 	}
-	return f.build(ctx)
-}
-
-// build compiles containerd and ctr, unless the cache has them.
-func (f Finder) build(ctx context.Context) (Installed, error) {
-	const source = "github.com/containerd/containerd/v2/"
-	dir, err := f.compiled(ctx, "containerd", source+"cmd/containerd", source+"cmd/ctr")
+	daemon, err := build(ctx, h)
 	if err != nil {
 		return Installed{}, fmt.Errorf("building containerd: %w", err)
 	}
-	return inspect(ctx, filepath.Join(dir, "containerd"), filepath.Join(dir, "ctr"), "built from its Go module")
+	return inspect(ctx, daemon, "built from its Go module")
 }
 
-// Puller returns the path of a client that pulls images through the CRI: of three
-// arguments, the socket, the name of a runtime, and the image.
-func (f Finder) Puller(ctx context.Context) (string, error) {
-	dir, err := f.compiled(ctx, "pull", "./pull")
-	if err != nil {
-		return "", fmt.Errorf("building the client of the CRI: %w", err)
-	}
-	return filepath.Join(dir, "pull"), nil
-}
-
-// compiled returns the folder of the cache with programs of the module, which it
-// compiles if they are not there. The folder appears once they are all built.
-func (f Finder) compiled(ctx context.Context, name string, packages ...string) (dir string, err error) {
+// build returns the path of a containerd in the cache, which it compiles if it is not
+// there.
+func build(ctx context.Context, h host.Host) (string, error) {
+	dir := filepath.Join(h.Root, module)
 	hash := sha256.New()
-	for _, file := range []string{"go.mod", "go.sum", "pull/main.go"} {
-		data, err := os.ReadFile(filepath.Join(f.Root, module, file))
+	for _, file := range []string{"go.mod", "go.sum"} {
+		data, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
 			return "", err
 		}
 		hash.Write(data)
 	}
-	dir = filepath.Join(f.Cache, fmt.Sprintf("%s-%x", name, hash.Sum(nil)[:6]))
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return dir, err
+	program := filepath.Join(h.Cache, fmt.Sprintf("containerd-%x", hash.Sum(nil)[:6]))
+	if _, err := os.Stat(program); !errors.Is(err, fs.ErrNotExist) {
+		return program, err
 	}
-	f.Note("compiling " + name + " from the Go module of containerd")
-	if err := os.MkdirAll(f.Cache, 0o755); err != nil {
+	h.Note("compiling containerd from its Go module")
+	if err := os.MkdirAll(h.Cache, 0o755); err != nil {
 		return "", err
 	}
-	work, err := os.MkdirTemp(f.Cache, "compiling-")
+	work, err := os.MkdirTemp(h.Cache, "compiling-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	// The go command makes the folder, for all users to read.
-	programs := filepath.Join(work, "programs") + "/"
-	args := append([]string{"-ldflags", "-s -w", "-o", programs}, packages...)
-	if err := f.GoBuild(ctx, filepath.Join(f.Root, module), []string{"GOWORK=off", "GOFLAGS=-mod=readonly"}, args...); err != nil {
+	compiled := filepath.Join(work, "containerd")
+	environ := []string{"GOWORK=off", "GOFLAGS=-mod=readonly"}
+	if err := h.GoBuild(ctx, dir, environ, "-ldflags", "-s -w", "-o", compiled, "github.com/containerd/containerd/v2/cmd/containerd"); err != nil {
 		return "", err
 	}
-	// Another process may have built the same programs in the meantime.
-	if err := os.Rename(programs, dir); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
-	}
-	return dir, nil
+	return program, os.Rename(compiled, program)
 }
 
-// inspect reads the version of a containerd, whose client must be next to it.
-func inspect(ctx context.Context, daemon, client, from string) (Installed, error) {
-	output, err := command.New(ctx, daemon, "--version").Output()
+// inspect reads the version of a containerd.
+func inspect(ctx context.Context, daemon, from string) (Installed, error) {
+	output, err := host.Output(command.New(ctx, daemon, "--version"))
 	if err != nil {
-		return Installed{}, fmt.Errorf("reading the version of %s: %w", daemon, err)
-	}
-	if _, err := os.Stat(client); err != nil {
-		return Installed{}, fmt.Errorf("looking for the client of %s: %w", daemon, err)
+		return Installed{}, err
 	}
 	const versionField = 2 // containerd MODULE VERSION COMMIT
-	fields := strings.Fields(string(output))
+	fields := strings.Fields(output)
 	if len(fields) <= versionField {
-		return Installed{}, fmt.Errorf("%s --version says %q: want containerd MODULE VERSION", daemon, bytes.TrimSpace(output))
+		return Installed{}, fmt.Errorf("%s --version says %q: want containerd MODULE VERSION", daemon, strings.TrimSpace(output))
 	}
-	return Installed{Daemon: daemon, Client: client, Version: strings.TrimPrefix(fields[versionField], "v"), From: from}, nil
+	return Installed{Daemon: daemon, Version: strings.TrimPrefix(fields[versionField], "v"), From: from}, nil
 }
 
-// older compares the numbers of two versions, and ignores what follows them.
-func older(a, b string) bool { return slices.Compare(numbers(a), numbers(b)) < 0 }
-
+// numbers are the first three of a version, which what follows does not change.
 func numbers(version string) []int {
-	var parts [3]int
+	parts := make([]int, 3)
 	// Fewer than three numbers leave zeros.
 	_, _ = fmt.Sscanf(version, "%d.%d.%d", &parts[0], &parts[1], &parts[2])
-	return parts[:]
+	return parts
 }

@@ -1,14 +1,10 @@
-// Builds containerd and ctr from their Go module; see package containerd, which uses
-// them. To bump it: go get github.com/containerd/containerd/v2@VERSION, go mod tidy.
+// Builds containerd from its Go module; see package containerd, which uses it. To bump
+// it: go get github.com/containerd/containerd/v2@VERSION, go mod tidy.
 module github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd/module
 
 go 1.26.0
 
-require (
-	github.com/containerd/containerd/v2 v2.2.2
-	google.golang.org/grpc v1.78.0
-	k8s.io/cri-api v0.34.1
-)
+tool github.com/containerd/containerd/v2/cmd/containerd
 
 require (
 	dario.cat/mergo v1.0.2 // indirect
@@ -25,6 +21,7 @@ require (
 	github.com/containerd/cgroups/v3 v3.1.2 // indirect
 	github.com/containerd/console v1.0.5 // indirect
 	github.com/containerd/containerd/api v1.10.0 // indirect
+	github.com/containerd/containerd/v2 v2.2.2 // indirect
 	github.com/containerd/continuity v0.4.5 // indirect
 	github.com/containerd/errdefs v1.0.0 // indirect
 	github.com/containerd/errdefs/pkg v0.3.0 // indirect
@@ -142,12 +139,14 @@ require (
 	golang.org/x/time v0.14.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20251029180050-ab9386a59fda // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20251029180050-ab9386a59fda // indirect
+	google.golang.org/grpc v1.78.0 // indirect
 	google.golang.org/protobuf v1.36.10 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	k8s.io/api v0.34.1 // indirect
 	k8s.io/apimachinery v0.34.1 // indirect
 	k8s.io/client-go v0.34.1 // indirect
+	k8s.io/cri-api v0.34.1 // indirect
 	k8s.io/klog/v2 v2.130.1 // indirect
 	k8s.io/utils v0.0.0-20250604170112-4c0f3b243397 // indirect
 	sigs.k8s.io/json v0.0.0-20241014173422-cfa47c3a1cc8 // indirect
