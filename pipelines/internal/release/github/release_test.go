@@ -156,19 +156,21 @@ func TestLongNotes(t *testing.T) {
 	}
 }
 
-// TestRenamed has a repository that is elsewhere now.
+// TestRenamed has a repository that has another name by now: what reads is redirected,
+// and what changes something is not.
 func TestRenamed(t *testing.T) {
-	r := newRig(t)
-	r.server.Faults = []*githubtest.Fault{{Request: "^POST ", Times: 1, Status: 301, Header: map[string]string{"Location": r.server.URL() + "/repositories/1/releases"}}}
-	_, err := r.Draft(t.Context(), wanted("notes"))
-	if err == nil || !strings.Contains(err.Error(), "301 Moved Permanently") {
-		t.Errorf("got %v, want the redirection", err)
-	}
-	if err := r.CheckName(t.Context()); err != nil {
-		t.Errorf("its own name: %v", err)
-	}
-	r.server.FullName = "kata-containers/kata"
-	if err := r.CheckName(t.Context()); err == nil || !strings.Contains(err.Error(), "renamed to kata-containers/kata: use that name") {
-		t.Errorf("got %v, want the name of today", err)
+	for _, code := range []int{301, 307} {
+		r := newRig(t)
+		if err := r.CheckName(t.Context()); err != nil {
+			t.Errorf("its own name: %v", err)
+		}
+		r.server.FullName, r.server.Moved = "kata-containers/kata", code
+		if err := r.CheckName(t.Context()); err == nil || !strings.Contains(err.Error(), "renamed to kata-containers/kata: use that name") {
+			t.Errorf("%d: got %v, want the name of today", code, err)
+		}
+		_, err := r.Draft(t.Context(), wanted("notes"))
+		if want := fmt.Sprintf("GitHub answers %d", code); err == nil || !strings.Contains(err.Error(), want) || r.server.Changes() > 0 {
+			t.Errorf("got %v, want the redirection", err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package github
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -230,12 +231,13 @@ func TestChangedFile(t *testing.T) {
 // TestNoDigests has a GitHub that does not say what it has.
 func TestNoDigests(t *testing.T) {
 	r := newRig(t)
-	r.server.NoDigests = true
 	release := r.draft(t)
-	r.server.Add(r.server.Releases[0], "one", []byte("one"))
-	r.server.Add(r.server.Releases[0], "two", []byte("xxx"))
-	r.server.Add(r.server.Releases[0], "three", []byte("three"))
-	r.server.Faults = []*githubtest.Fault{{Request: "^GET .*/assets/4", Times: 1, Status: 404}}
+	for name, content := range map[string]string{"one": "one", "two": "xxx", "three": "three"} {
+		asset := r.server.Add(r.server.Releases[0], name, []byte(content))
+		r.server.Do(func() { asset.Digest = "" })
+	}
+	gone := r.server.Release("3.28.0").Asset("three").ID
+	r.server.Faults = []*githubtest.Fault{{Request: fmt.Sprintf("^GET .*/assets/%d", gone), Times: 1, Status: 404}}
 	actions, _ := r.compare(t, release, []File{file(t, "one", "one"), file(t, "two", "two"), file(t, "three", "three")})
 	if diff := cmp.Diff(map[string]Action{"one": Keep, "two": Replace, "three": Replace}, actions); diff != "" {
 		t.Errorf("actions (-want +got):\n%s", diff)

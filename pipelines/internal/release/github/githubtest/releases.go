@@ -1,15 +1,17 @@
 package githubtest
 
 import (
+	"bytes"
 	"cmp"
-	"encoding/json"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Release is a release of a Server.
@@ -21,170 +23,80 @@ type Release struct {
 	Body       string    `json:"body"`
 	Draft      bool      `json:"draft"`
 	Prerelease bool      `json:"prerelease"`
-	Immutable  bool      `json:"immutable"`
-	Created    time.Time `json:"created_at"`
+	HTMLURL    string    `json:"html_url"`
+	UploadURL  string    `json:"upload_url"`
+	Created    time.Time `json:"-"`
 	Latest     bool      `json:"-"`
 	Published  time.Time `json:"-"`
 	Assets     []*Asset  `json:"-"`
 }
 
+// Asset is a file of a release. An upload that broke off leaves one in state "starter".
+type Asset struct {
+	ID      int64  `json:"id"`
+	Name    string `json:"name"`
+	State   string `json:"state"`
+	Type    string `json:"content_type"`
+	Size    int64  `json:"size"`
+	Digest  string `json:"digest,omitempty"`
+	Content []byte `json:"-"`
+}
+
+// Asset returns the asset of a name, or nil.
+func (r *Release) Asset(name string) *Asset {
+	if i := slices.IndexFunc(r.Assets, func(asset *Asset) bool { return asset.Name == name }); i >= 0 {
+		return r.Assets[i]
+	}
+	return nil
+}
+
 // Release returns a copy of the first release of a tag, with its assets, or nil.
-func (s *Server) Release(tag string) *Release {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.Releases, func(r *Release) bool { return r.Tag == tag })
-	if i < 0 {
-		return nil
-	}
-	copied := *s.Releases[i]
-	copied.Assets = nil
-	for _, asset := range s.Releases[i].Assets {
-		copied.Assets = append(copied.Assets, new(*asset))
-	}
-	return &copied
+func (s *Server) Release(tag string) (copied *Release) {
+	s.Do(func() {
+		i := slices.IndexFunc(s.Releases, func(r *Release) bool { return r.Tag == tag })
+		if i < 0 {
+			return
+		}
+		copied = new(*s.Releases[i])
+		copied.Assets = nil
+		for _, asset := range s.Releases[i].Assets {
+			copied.Assets = append(copied.Assets, new(*asset))
+		}
+	})
+	return copied
 }
 
 // AddRelease adds a release to the server, and gives it an id.
 func (s *Server) AddRelease(release Release) *Release {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lastID++
-	release.ID = s.lastID
-	s.Releases = append(s.Releases, &release)
+	s.Do(func() { s.add(&release) })
 	return &release
 }
 
-// show returns a release as an answer has it: with its addresses, and the assets
-// that are whole.
-func (s *Server) show(r *Release) any {
-	page := "tag/" + r.Tag
-	if r.Draft {
-		page = fmt.Sprintf("tag/untagged-%d", r.ID)
-	}
-	assets := []shownAsset{}
-	for _, asset := range r.Assets {
-		if asset.State == uploaded {
-			assets = append(assets, s.showAsset(asset))
-		}
-	}
-	return struct {
-		*Release
-		HTMLURL   string       `json:"html_url"`
-		UploadURL string       `json:"upload_url"`
-		Assets    []shownAsset `json:"assets"`
-	}{
-		r, fmt.Sprintf("%s/%s/releases/%s", s.server.URL, s.Repository, page),
-		fmt.Sprintf("%s/repos/%s/releases/%d/assets{?name,label}", s.server.URL, s.Repository, r.ID), assets,
-	}
-}
-
-// list lists the releases, the latest first; drafts for those who may write.
-func (s *Server) list(q question) (int, any) {
-	seen := slices.DeleteFunc(slices.Clone(s.Releases), func(release *Release) bool { return release.Draft && q.access != writes })
-	slices.SortStableFunc(seen, func(a, b *Release) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID)) })
-	shown := []any{}
-	for _, release := range page(s, q, seen) {
-		shown = append(shown, s.show(release))
-	}
-	return http.StatusOK, shown
-}
-
-// page returns a page of a list, and says where the next one is.
-func page[T any](s *Server, q question, all []T) []T {
-	size := min(queried(q.Request, "per_page", 30), s.PageSize)
-	number := queried(q.Request, "page", 1)
-	begin, end := min((number-1)*size, len(all)), min(number*size, len(all))
-	if end < len(all) {
-		at := fmt.Sprintf("%s%s?per_page=%d&page=", s.server.URL, q.URL.Path, size)
-		q.head.Set("Link", fmt.Sprintf(`<%s1>; rel="first", <%s%d>; rel="next"`, at, at, number+1))
-	}
-	return all[begin:end]
-}
-
-func queried(r *http.Request, name string, otherwise int) int {
-	n, err := strconv.Atoi(r.URL.Query().Get(name))
-	if err != nil || n < 1 {
-		return otherwise
-	}
-	return n
-}
-
-func (s *Server) create(q question) (int, any) {
+func (s *Server) add(release *Release) {
 	s.lastID++
-	release := &Release{ID: s.lastID, Target: "main", Created: time.Now()}
-	status, value := s.change(q, release)
-	if status == http.StatusOK {
-		s.Releases, status = append(s.Releases, release), http.StatusCreated
-	}
-	return status, value
+	release.ID = s.lastID
+	s.Releases = append(s.Releases, release)
 }
 
-// release answers, changes or deletes one.
-func (s *Server) release(q question) (int, any) {
-	release := s.find(q.id(1), q.access)
-	switch {
-	case release == nil:
-		return http.StatusNotFound, notFound
-	case q.Method == http.MethodDelete:
-		s.Releases = slices.DeleteFunc(s.Releases, func(other *Release) bool { return other == release })
-		return http.StatusNoContent, nil
-	case q.Method == http.MethodPatch:
-		return s.change(q, release)
-	}
-	return http.StatusOK, s.show(release)
+// Add adds an asset to a release of the server, whole.
+func (s *Server) Add(release *Release, name string, content []byte) (asset *Asset) {
+	s.Do(func() {
+		asset = s.addAsset(release, name, "application/octet-stream")
+		asset.finish(content)
+	})
+	return asset
 }
 
-// change makes a change to a release.
-func (s *Server) change(q question, release *Release) (int, any) {
-	changed := *release
-	edit := struct {
-		*Release
-		Latest string `json:"make_latest"`
-	}{Release: &changed}
-	if err := json.NewDecoder(q.Body).Decode(&edit); err != nil {
-		return http.StatusBadRequest, problem{Message: "Problems parsing JSON"}
-	}
-	publish := !changed.Draft && changed.Published.IsZero()
-	_, tagged := s.Tags[changed.Tag]
-	switch {
-	case changed.Tag == "":
-		return invalid(field{"Release", "tag_name", "missing_field", ""})
-	case utf8.RuneCountInString(changed.Body) > 125_000:
-		return invalid(field{"Release", "body", "custom", "body is too long (maximum is 125000 characters)"})
-	case publish && slices.ContainsFunc(s.Releases, func(other *Release) bool {
-		return !other.Draft && other.ID != release.ID && other.Tag == changed.Tag
-	}):
-		return invalid(field{"Release", "tag_name", "already_exists", ""})
-	case publish && !tagged && changed.Target != "main" && !slices.Contains(s.Commits, changed.Target):
-		return invalid(field{"Release", "target_commitish", "invalid", ""})
-	}
-	if publish {
-		s.publish(&changed, edit.Latest != "false" && !changed.Prerelease)
-	}
-	*release = changed
-	return http.StatusOK, s.show(release)
+func (s *Server) addAsset(release *Release, name, contentType string) *Asset {
+	s.lastID++
+	asset := &Asset{ID: s.lastID, Name: name, State: "starter", Type: contentType}
+	release.Assets = append(slices.Clone(release.Assets), asset)
+	return asset
 }
 
-func (s *Server) publish(release *Release, latest bool) {
-	release.Published, release.Immutable = time.Now(), s.Immutable
-	if _, ok := s.Tags[release.Tag]; !ok {
-		s.Tags[release.Tag] = release.Target
-	}
-	if release.Latest = latest; latest {
-		for _, other := range s.Releases {
-			other.Latest = false
-		}
-	}
-}
-
-// find returns the release of an id that a request may see.
-func (s *Server) find(id int64, access access) *Release {
-	for _, release := range s.Releases {
-		if release.ID == id && (!release.Draft || access == writes) {
-			return release
-		}
-	}
-	return nil
+func (a *Asset) finish(content []byte) {
+	sum := sha256.Sum256(content)
+	a.State, a.Content, a.Size, a.Digest = "uploaded", bytes.Clone(content), int64(len(content)), "sha256:"+hex.EncodeToString(sum[:])
 }
 
 func (s *Server) commit(reference string) (int, any) {
@@ -196,4 +108,176 @@ func (s *Server) commit(reference string) (int, any) {
 		return http.StatusUnprocessableEntity, problem{Message: "No commit found for SHA: " + reference}
 	}
 	return http.StatusOK, map[string]string{"sha": sha}
+}
+
+// show returns a release as an answer has it.
+func (s *Server) show(r Release) Release {
+	page := "tag/" + r.Tag
+	if r.Draft {
+		page = fmt.Sprintf("tag/untagged-%d", r.ID)
+	}
+	r.HTMLURL = fmt.Sprintf("%s/%s/releases/%s", s.server.URL, s.Repository, page)
+	r.UploadURL = fmt.Sprintf("%s/repos/%s/releases/%d/assets{?name,label}", s.server.URL, s.Repository, r.ID)
+	return r
+}
+
+// list lists the releases, the latest first; drafts for those who may write.
+func (s *Server) list(q question) (int, any) {
+	seen := slices.DeleteFunc(slices.Clone(s.Releases), func(release *Release) bool { return release.Draft && !q.writes })
+	slices.SortStableFunc(seen, func(a, b *Release) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID)) })
+	shown := []Release{}
+	for _, release := range page(s, q, seen) {
+		shown = append(shown, s.show(*release))
+	}
+	return http.StatusOK, shown
+}
+
+// page returns a page of a list, which is not null, and says where the next one is.
+func page[T any](s *Server, q question, all []T) []T {
+	size, _ := strconv.Atoi(q.URL.Query().Get("per_page"))
+	number, _ := strconv.Atoi(q.URL.Query().Get("page"))
+	size = min(size, s.PageSize)
+	begin, end := min((number-1)*size, len(all)), min(number*size, len(all))
+	if end < len(all) {
+		q.head.Set("Link", fmt.Sprintf(`<%s%s?per_page=%d&page=%d>; rel="next"`, s.server.URL, q.URL.Path, size, number+1))
+	}
+	return append([]T{}, all[begin:end]...)
+}
+
+// find returns the release of the request; one that is not there has nothing.
+func (s *Server) find(q question) *Release {
+	for _, release := range s.Releases {
+		if release.ID == q.id {
+			return release
+		}
+	}
+	return &Release{}
+}
+
+func (s *Server) create(q question) (int, any) {
+	release := &Release{Target: "main", Created: time.Now()}
+	status, value := s.edit(q, release)
+	if status == http.StatusOK {
+		s.add(release)
+		status, value = http.StatusCreated, s.show(*release)
+	}
+	return status, value
+}
+
+// change changes or deletes a release.
+func (s *Server) change(q question) (int, any) {
+	if q.Method == http.MethodDelete {
+		s.Releases = slices.DeleteFunc(s.Releases, func(other *Release) bool { return other.ID == q.id })
+		return http.StatusNoContent, nil
+	}
+	return s.edit(q, s.find(q))
+}
+
+func (s *Server) edit(q question, release *Release) (int, any) {
+	changed := *release
+	edit := struct {
+		*Release
+		Latest string `json:"make_latest"`
+	}{Release: &changed}
+	q.into(&edit)
+	if changed.Draft || !changed.Published.IsZero() {
+		*release = changed
+		return http.StatusOK, s.show(changed)
+	}
+	_, tagged := s.Tags[changed.Tag]
+	switch {
+	case slices.ContainsFunc(s.Releases, func(other *Release) bool {
+		return !other.Draft && other.ID != release.ID && other.Tag == changed.Tag
+	}):
+		return invalid("Release", "tag_name", "already_exists")
+	case !tagged && changed.Target != "main" && !slices.Contains(s.Commits, changed.Target):
+		return invalid("Release", "target_commitish", "invalid")
+	case !tagged:
+		s.Tags[changed.Tag] = changed.Target
+	}
+	if changed.Latest = edit.Latest != "false" && !changed.Prerelease; changed.Latest {
+		for _, other := range s.Releases {
+			other.Latest = false
+		}
+	}
+	changed.Published = time.Now()
+	*release = changed
+	return http.StatusOK, s.show(changed)
+}
+
+// asset serves, renames or deletes one. Its content is on another host than the API, so
+// that clients leave the token behind, at an address that is signed.
+func (s *Server) asset(q question) (int, any) {
+	for _, release := range s.Releases {
+		i := slices.IndexFunc(release.Assets, func(a *Asset) bool { return a.ID == q.id })
+		switch {
+		case i < 0:
+			continue
+		case q.Method == http.MethodDelete:
+			release.Assets = slices.Delete(slices.Clone(release.Assets), i, i+1)
+			return http.StatusNoContent, nil
+		case q.Method == http.MethodPatch:
+			return rename(q, release, release.Assets[i])
+		}
+		q.head.Set("Location", fmt.Sprintf("%s/storage/%d?signature=secret", strings.Replace(s.server.URL, "127.0.0.1", "localhost", 1), q.id))
+		return http.StatusFound, nil
+	}
+	return http.StatusNotFound, notFound
+}
+
+// rename gives an asset a name that no other of the release may have.
+func rename(q question, release *Release, asset *Asset) (int, any) {
+	var edit struct{ Name string }
+	q.into(&edit)
+	if there := release.Asset(edit.Name); there != nil && there != asset {
+		return invalid("ReleaseAsset", "name", "already_exists")
+	}
+	asset.Name = edit.Name
+	return http.StatusOK, asset
+}
+
+// storage serves the content of an asset.
+func (s *Server) storage(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("signature") != "secret" || r.Header.Get("Authorization") != "" {
+		http.Error(w, "Only one auth mechanism allowed", http.StatusBadRequest)
+		return
+	}
+	for _, release := range s.Releases {
+		for _, asset := range release.Assets {
+			if r.URL.Path == fmt.Sprintf("/storage/%d", asset.ID) {
+				_, _ = w.Write(asset.Content) // A client that went away has no use for the error.
+				return
+			}
+		}
+	}
+	http.NotFound(w, r)
+}
+
+// upload takes an asset in. One that breaks off stays a starter.
+func (s *Server) upload(q question) (int, any) {
+	asset, status, refusal := s.begin(q)
+	if asset == nil {
+		return status, refusal
+	}
+	s.mu.Unlock() // Others are served while the body comes.
+	content, err := io.ReadAll(q.Body)
+	s.mu.Lock()
+	if err != nil || int64(len(content)) != q.ContentLength {
+		panic(http.ErrAbortHandler) // The client has gone.
+	}
+	asset.finish(content)
+	return http.StatusCreated, asset
+}
+
+// begin makes the asset that an upload fills, or returns why not.
+func (s *Server) begin(q question) (begun *Asset, status int, refusal any) {
+	release, name := s.find(q), q.URL.Query().Get("name")
+	if q.ContentLength <= 0 {
+		return nil, http.StatusBadRequest, problem{Message: "Bad Content-Length"}
+	}
+	if release.Asset(name) != nil {
+		status, refusal = invalid("ReleaseAsset", "name", "already_exists")
+		return nil, status, refusal
+	}
+	return s.addAsset(release, name, q.Header.Get("Content-Type")), 0, nil
 }

@@ -3,13 +3,18 @@
 // may write, and not under their tag; two drafts of a tag are no error, two
 // assets of a name are; an upload that breaks off leaves an asset in state
 // "starter", which only the list of assets shows; lists come in pages; a tag is
-// made when a release is published.
+// made when a release is published; a repository that was renamed redirects.
+//
+// It checks only what a client can get wrong, not every value of a request.
 package githubtest
 
 import (
+	"cmp"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,14 +32,12 @@ const (
 // Server is one repository of a GitHub. Its fields may be set before the first
 // request, and between requests through Do.
 type Server struct {
-	// Repository is "owner/name", and FullName its name of today.
+	// Repository is "owner/name". A name of today that differs, FullName, has requests
+	// redirected with the status Moved.
 	Repository, FullName string
+	Moved                int
 	// PageSize is the most that a page of a list holds.
 	PageSize int
-	// Immutable has releases frozen once they are published.
-	Immutable bool
-	// NoDigests hides the digests of assets, as Enterprise Server does.
-	NoDigests bool
 	// Commits are those that were pushed, Tags the commits of tags.
 	Commits []string
 	Tags    map[string]string
@@ -52,9 +55,37 @@ type Server struct {
 	changes  int
 }
 
+// Leave says what a request that meets a fault leaves behind.
+type Leave int
+
+// What a fault leaves.
+const (
+	// Nothing is left: the request is refused.
+	Nothing Leave = iota
+	// Starter leaves an asset without content.
+	Starter
+	// Done leaves everything done, and answers with a failure.
+	Done
+	// Damaged leaves an asset with other content, and an answer that says so.
+	Damaged
+)
+
+// Fault is what happens to some requests.
+type Fault struct {
+	// Request is a pattern of "METHOD /path?query".
+	Request string
+	// Skip is how many such requests go well before, Times how many meet it.
+	Skip, Times int
+	// Status, Header and Body are the answer. A Status of 0 breaks the connection.
+	Status int
+	Header map[string]string
+	Body   string
+	Leave  Leave
+}
+
 // New starts a Server for a repository, which ends with the test.
 func New(t testing.TB, repository string) *Server {
-	s := &Server{Repository: repository, FullName: repository, PageSize: 100, Tags: map[string]string{}}
+	s := &Server{Repository: repository, PageSize: 100, Tags: map[string]string{}}
 	s.server = httptest.NewServer(s)
 	t.Cleanup(s.server.Close)
 	return s
@@ -71,10 +102,9 @@ func (s *Server) Do(change func()) {
 }
 
 // Requests returns all requests so far, as "METHOD /path?query".
-func (s *Server) Requests() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
+func (s *Server) Requests() (all []string) {
+	s.Do(func() { all = slices.Clone(s.requests) })
+	return all
 }
 
 // Count returns how many requests began with a text.
@@ -83,20 +113,23 @@ func (s *Server) Count(prefix string) int {
 }
 
 // Changes returns how often anything was made, changed or deleted.
-func (s *Server) Changes() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.changes
+func (s *Server) Changes() (n int) {
+	s.Do(func() { n = s.changes })
+	return n
 }
 
-// access is what a request may do.
-type access int
+// question is a request below the repository, and the head of its answer.
+type question struct {
+	*http.Request
+	path string
+	head http.Header
+	// writes is true for those who may write, id the first number of the path.
+	writes bool
+	id     int64
+}
 
-const (
-	public access = iota
-	reads
-	writes
-)
+// into reads the content of the request, which the client wrote as it is wanted.
+func (q question) into(value any) { _ = json.NewDecoder(q.Body).Decode(value) }
 
 // ServeHTTP serves one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -110,24 +143,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r)
 }
 
-// question is a request to the repository, and the head of its answer.
-type question struct {
-	*http.Request
-	access access
-	head   http.Header
-	// parts are those of the path below the repository, "" beyond its end.
-	parts []string
-}
-
-// id is the number in a part of the path, -1 where it is none.
-func (q question) id(part int) int64 {
-	n, err := strconv.ParseInt(q.parts[part], 10, 64)
-	if err != nil {
-		return -1
-	}
-	return n
-}
-
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,17 +151,22 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.requests = append(s.requests, r.Method+" "+r.URL.RequestURI())
-	fault := s.fault(r)
 	w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	path, found := strings.CutPrefix(r.URL.Path, "/repos/"+s.Repository)
-	q := question{Request: r, head: w.Header(), parts: append(strings.Split(strings.TrimPrefix(path, "/"), "/"), "", "", "")}
-	status, refusal := s.authenticate(&q)
+	fault := s.fault(r)
+	path, byName := strings.CutPrefix(r.URL.Path, "/repos/"+s.Repository)
+	path, byID := strings.CutPrefix(path, "/repositories/1")
+	q := question{Request: r, path: path, head: w.Header()}
+	q.id, _ = strconv.ParseInt(number.FindString(path), 10, 64)
+	status, refusal := q.authenticate()
 	switch {
 	case status != http.StatusOK:
 		reply(w, status, refusal)
 	case fault != nil:
 		fault.meet(s, w, q)
-	case !found:
+	case byName && s.FullName != "":
+		w.Header().Set("Location", s.server.URL+"/repositories/1"+path+"?"+r.URL.RawQuery)
+		reply(w, s.Moved, problem{Message: "Moved Permanently"})
+	case !byName && !byID:
 		reply(w, http.StatusNotFound, notFound)
 	default:
 		status, value := s.answer(q)
@@ -154,53 +174,97 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// authenticate refuses what GitHub does: clients without a name, tokens that are
-// not valid, also for what anybody may read, and changes without the right to.
-func (s *Server) authenticate(q *question) (int, any) {
-	scheme, token, _ := strings.Cut(q.Header.Get("Authorization"), " ")
-	switch {
-	case q.Header.Get("User-Agent") == "":
-		return http.StatusForbidden, problem{Message: "Request forbidden by administrative rules. Please make sure your request has a User-Agent header"}
-	case strings.EqualFold(scheme, "bearer") && token == Token:
-		q.access = writes
-	case strings.EqualFold(scheme, "bearer") && token == ReaderToken:
-		q.access = reads
-	case scheme != "":
-		return http.StatusUnauthorized, problem{Message: "Bad credentials"}
+// fault returns the one that a request meets, or nil.
+func (s *Server) fault(r *http.Request) *Fault {
+	for _, fault := range s.Faults {
+		if !regexp.MustCompile(fault.Request).MatchString(r.Method + " " + r.URL.RequestURI()) {
+			continue
+		}
+		if fault.Skip > 0 {
+			fault.Skip--
+			continue
+		}
+		if fault.Times > 0 {
+			fault.Times--
+			return fault
+		}
 	}
+	return nil
+}
+
+// meet answers with the fault.
+func (f *Fault) meet(s *Server, w http.ResponseWriter, q question) {
+	switch f.Leave {
+	case Done:
+		q.head = http.Header{}
+		s.answer(q)
+	case Starter:
+		s.changes++
+		_, _, _ = s.begin(q)
+	case Damaged:
+		body, err := io.ReadAll(q.Body)
+		if err == nil && len(body) > 0 {
+			body[0] ^= 1
+		}
+		q.Body = io.NopCloser(strings.NewReader(string(body)))
+		status, value := s.answer(q)
+		reply(w, status, value)
+		return
+	case Nothing:
+	}
+	if f.Status == 0 {
+		panic(http.ErrAbortHandler)
+	}
+	for name, value := range f.Header {
+		w.Header().Set(name, value)
+	}
+	w.WriteHeader(f.Status)
+	_, _ = io.WriteString(w, f.Body) // A client that went away has no use for the error.
+}
+
+// authenticate refuses what GitHub does: tokens that are not valid, also for what
+// anybody may read, and changes without the right to.
+func (q *question) authenticate() (int, any) {
+	token := q.Header.Get("Authorization")
+	q.writes = token == "Bearer "+Token
 	switch {
-	case q.Method == http.MethodGet || q.access == writes:
+	case token != "" && token != "Bearer "+ReaderToken && !q.writes:
+		return http.StatusUnauthorized, problem{Message: "Bad credentials"}
+	case q.Method == http.MethodGet || q.writes:
 		return http.StatusOK, nil
-	case q.access == public:
+	case token == "":
 		return http.StatusUnauthorized, problem{Message: "Requires authentication"}
 	}
 	return http.StatusForbidden, problem{Message: "Resource not accessible by personal access token"}
 }
+
+var number = regexp.MustCompile(`[0-9]+`)
 
 // answer finds the answer to a question.
 func (s *Server) answer(q question) (int, any) {
 	if q.Method != http.MethodGet {
 		s.changes++
 	}
-	switch parts := q.parts; {
-	case parts[0] == "":
-		return http.StatusOK, map[string]string{"full_name": s.FullName}
-	case parts[0] == "commits":
-		return s.commit(strings.Trim(strings.Join(parts[1:], "/"), "/"))
-	case parts[0] != "releases":
-		return http.StatusNotFound, notFound
-	case parts[1] == "" && q.Method == http.MethodGet:
-		return s.list(q)
-	case parts[1] == "":
-		return s.create(q)
-	case parts[1] == "assets":
-		return s.asset(q)
-	case parts[2] == "assets" && q.Method == http.MethodPost:
-		return s.upload(q)
-	case parts[2] == "assets":
-		return s.assets(q)
+	if reference, found := strings.CutPrefix(q.path, "/commits/"); found {
+		return s.commit(reference)
 	}
-	return s.release(q)
+	switch q.Method + " " + number.ReplaceAllString(q.path, "N") {
+	case "GET ":
+		return http.StatusOK, map[string]string{"full_name": cmp.Or(s.FullName, s.Repository)}
+	case "GET /releases":
+		return s.list(q)
+	case "POST /releases":
+		return s.create(q)
+	case "PATCH /releases/N", "DELETE /releases/N":
+		return s.change(q)
+	case "GET /releases/N/assets":
+		return http.StatusOK, page(s, q, s.find(q).Assets)
+	case "POST /releases/N/assets":
+		return s.upload(q)
+	case "GET /releases/assets/N", "PATCH /releases/assets/N", "DELETE /releases/assets/N":
+		return s.asset(q)
+	}
+	return http.StatusNotFound, notFound
 }
 
 func reply(w http.ResponseWriter, status int, value any) {
@@ -213,9 +277,8 @@ func reply(w http.ResponseWriter, status int, value any) {
 
 // problem is the content of a refusal.
 type problem struct {
-	Message       string  `json:"message"`
-	Errors        []field `json:"errors,omitempty"`
-	Documentation string  `json:"documentation_url"`
+	Message string  `json:"message"`
+	Errors  []field `json:"errors,omitempty"`
 }
 
 // field is one of the values that GitHub rejects.
@@ -223,11 +286,10 @@ type field struct {
 	Resource string `json:"resource"`
 	Field    string `json:"field"`
 	Code     string `json:"code"`
-	Message  string `json:"message,omitempty"`
 }
 
 var notFound = problem{Message: "Not Found"}
 
-func invalid(rejected field) (int, any) {
-	return http.StatusUnprocessableEntity, problem{Message: "Validation Failed", Errors: []field{rejected}}
+func invalid(resource, name, code string) (int, any) {
+	return http.StatusUnprocessableEntity, problem{"Validation Failed", []field{{resource, name, code}}}
 }
