@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +15,7 @@ import (
 // locked until then, which tells the next writer of the path that it is in use. Those
 // that killed writers left are removed.
 func Beside(path string) (*os.File, error) {
-	parent, prefix := filepath.Dir(path), "."+filepath.Base(path)+".tmp-"
+	parent := filepath.Dir(path)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}
@@ -25,7 +24,7 @@ func Beside(path string) (*os.File, error) {
 		return nil, err
 	}
 	for _, entry := range entries {
-		if !entry.IsDir() || !strings.HasPrefix(entry.Name(), prefix) {
+		if !entry.IsDir() || !isTemporary(entry.Name(), path) {
 			continue
 		}
 		left, err := lockFolder(filepath.Join(parent, entry.Name()))
@@ -37,7 +36,7 @@ func Beside(path string) (*os.File, error) {
 		}
 	}
 	for {
-		made, err := os.MkdirTemp(parent, prefix)
+		made, err := os.MkdirTemp(parent, temporary(path)+"*")
 		if err != nil {
 			return nil, err
 		}

@@ -57,8 +57,15 @@ func Create(path string, mode fs.FileMode) (*Pending, error) {
 	}
 }
 
-// temporary is how the names begin that a file has while it is written: digits follow.
+// temporary is how the names begin that a file or a folder has while it is written:
+// digits follow.
 func temporary(path string) string { return "." + filepath.Base(path) + ".tmp" }
+
+// isTemporary tells whether a name is one of those.
+func isTemporary(name, path string) bool {
+	number, ok := strings.CutPrefix(name, temporary(path))
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
 
 // Commit writes the file to disk and gives it its name.
 func (p *Pending) Commit() error {
@@ -92,8 +99,7 @@ func Sweep(path string) error {
 	}
 	var failed []error
 	for _, entry := range entries {
-		number, ok := strings.CutPrefix(entry.Name(), temporary(path))
-		if ok && entry.Type().IsRegular() && number != "" && strings.Trim(number, "0123456789") == "" {
+		if entry.Type().IsRegular() && isTemporary(entry.Name(), path) {
 			failed = append(failed, removeUnlocked(filepath.Join(filepath.Dir(path), entry.Name())))
 		}
 	}

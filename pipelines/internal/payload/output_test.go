@@ -172,7 +172,7 @@ func TestDockerArchive(t *testing.T) {
 func TestOutputsAfterAKill(t *testing.T) {
 	image := make1(t, options(t))
 	dir := t.TempDir()
-	left := filepath.Join(dir, ".image.tmp-1234", "new", "blobs")
+	left := filepath.Join(dir, ".image.tmp1234", "new", "blobs")
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, ".image.tar.tmp1234567890"), nil, 0o600), os.MkdirAll(left, 0o700)); err != nil {
 		t.Fatal(err)
 	}
