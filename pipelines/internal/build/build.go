@@ -29,10 +29,8 @@ type Builder interface {
 type Built struct {
 	// Work is the folder of the files; the caller removes it.
 	Work string
-	// Tarball is the path of the main tarball, Outputs are those of the
-	// secondary ones by name.
-	Tarball string
-	Outputs map[string]string
+	// Tarballs are the paths of the tarballs by output; "" is the main one.
+	Tarballs map[string]string
 	// Record says, in JSON, what the key leaves open: versions of packages,
 	// places of sources, the base and engine that were used.
 	Record []byte
@@ -74,14 +72,12 @@ type Result struct {
 // TarballName returns the file name of an asset's tarball.
 func TarballName(asset string) string { return "kata-static-" + asset + ".tar.zst" }
 
-// OutputName returns the file name of a secondary tarball of an asset.
-func OutputName(asset, output string) string { return TarballName(asset + "-" + output) }
-
-func fileName(asset, output string) string {
-	if output == "" {
-		return TarballName(asset)
+// OutputName returns the file name of a tarball of an asset; "" is the main output.
+func OutputName(asset, output string) string {
+	if output != "" {
+		asset += "-" + output
 	}
-	return OutputName(asset, output)
+	return TarballName(asset)
 }
 
 // outputs names the tarballs of an artifact; "" is the main one.

@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
 // Executor executes plans.
@@ -161,18 +160,6 @@ func (x *execution) decide(ctx context.Context, n *node) error {
 	for _, name := range n.Dependencies {
 		digests[name] = Contents(x.byName[name].artifact)
 	}
-	var err error
-	if n.Resolved, err = x.plan.resolver.Resolve(n.declared, x.plan.Arch, digests); err != nil {
-		return err
-	}
-	n.artifact, n.Where, err = x.Store.Find(ctx, n.ref())
-	switch {
-	case err == nil:
-		n.State = Hit
-	case store.IsNotFound(err):
-		n.State = Miss
-	default:
-		return err
-	}
-	return nil
+	n.PendingOn = nil
+	return n.lookUp(ctx, x.plan.resolver, x.Store, digests)
 }

@@ -106,17 +106,14 @@ func (f *fakeBuilder) Build(ctx context.Context, plan recipe.Plan, dependencies 
 	if text, ok := f.content[name]; ok {
 		content = text
 	}
-	built := Built{
-		Tarball: filepath.Join(work, "tarball"), Outputs: map[string]string{},
-		Record: []byte(`{}`), Work: work,
-	}
+	built := Built{Work: work, Tarballs: map[string]string{"": filepath.Join(work, "tarball")}, Record: []byte(`{}`)}
 	for _, output := range plan.Recipe.Output.Outputs {
-		built.Outputs[output] = filepath.Join(work, output)
-		if err := packText(ctx, built.Outputs[output], name+" "+output); err != nil {
+		built.Tarballs[output] = filepath.Join(work, output)
+		if err := packText(ctx, built.Tarballs[output], name+" "+output); err != nil {
 			return Built{}, err
 		}
 	}
-	return built, packText(ctx, built.Tarball, content)
+	return built, packText(ctx, built.Tarballs[""], content)
 }
 
 // packText writes a tarball that has one file with a text.

@@ -28,16 +28,13 @@ func (b *run) pack(ctx context.Context, out, outputs string, rec record) (Built,
 	if err := checkOutputs(outputs, declared); err != nil {
 		return Built{}, err
 	}
-	built := Built{
-		Tarball: filepath.Join(b.work, TarballName(asset)), Outputs: map[string]string{},
-		Record: data, Work: b.work,
-	}
-	if err := b.packOne(ctx, out, built.Tarball); err != nil {
+	built := Built{Work: b.work, Tarballs: map[string]string{"": filepath.Join(b.work, TarballName(asset))}, Record: data}
+	if err := b.packOne(ctx, out, built.Tarballs[""]); err != nil {
 		return Built{}, fmt.Errorf("packing the tarball: %w", err)
 	}
 	for _, name := range declared {
-		built.Outputs[name] = filepath.Join(b.work, OutputName(asset, name))
-		if err := b.packOne(ctx, filepath.Join(outputs, name), built.Outputs[name]); err != nil {
+		built.Tarballs[name] = filepath.Join(b.work, OutputName(asset, name))
+		if err := b.packOne(ctx, filepath.Join(outputs, name), built.Tarballs[name]); err != nil {
 			return Built{}, fmt.Errorf("packing the output %q: %w", name, err)
 		}
 	}

@@ -83,14 +83,14 @@ func TestPackOutputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for tarball, want := range map[string]string{built.Tarball: "./opt/kata/main", built.Outputs["modules"]: "./lib/m.ko"} {
+	for tarball, want := range map[string]string{built.Tarballs[""]: "./opt/kata/main", built.Tarballs["modules"]: "./lib/m.ko"} {
 		listing, err := archive.Inspect(tarball)
 		members := listing.Members
 		if err != nil || members[len(members)-1].Name != want {
 			t.Errorf("%s: %v, %v, want %s", tarball, members, err, want)
 		}
 	}
-	if name := filepath.Base(built.Outputs["modules"]); name != "kata-static-walls-modules.tar.zst" {
+	if name := filepath.Base(built.Tarballs["modules"]); name != "kata-static-walls-modules.tar.zst" {
 		t.Errorf("file name %s", name)
 	}
 }

@@ -217,7 +217,7 @@ const pending = "pending"
 // step plans one asset; found are the digests of the dependencies that are hits.
 func (p *Planner) step(ctx context.Context, asset catalog.Asset, arch catalog.Arch, found map[string]recipe.Digests) (Step, error) {
 	step := Step{
-		Asset: asset.Name, Arch: string(arch), State: Miss, declared: asset,
+		Asset: asset.Name, Arch: string(arch), declared: asset,
 		PendingOn: []string{}, Changes: []recipe.Change{}, Absent: []Absent{}, Secrets: []string{},
 		Dependencies: append([]string{}, slices.Sorted(slices.Values(asset.Dependencies))...),
 	}
@@ -230,29 +230,35 @@ func (p *Planner) step(ctx context.Context, asset catalog.Asset, arch catalog.Ar
 		}
 		digests[name] = of
 	}
-	var err error
-	if step.Resolved, err = p.Resolver.Resolve(asset, arch, digests); err != nil {
-		return step, err
+	err := step.lookUp(ctx, p.Resolver, p.Store, digests)
+	return step, err
+}
+
+// lookUp resolves the recipe of a step, whose dependencies have the given digests,
+// and looks for its artifact.
+func (s *Step) lookUp(ctx context.Context, resolver recipe.Resolver, from Store, digests map[string]recipe.Digests) (err error) {
+	if s.Resolved, err = resolver.Resolve(s.declared, catalog.Arch(s.Arch), digests); err != nil {
+		return err
 	}
 	switch {
-	case len(step.Resolved.Unlocked) > 0:
-		step.State = Unlocked
-		return step, nil
-	case len(step.PendingOn) > 0:
-		step.State = Pending
-		return step, nil
+	case len(s.Resolved.Unlocked) > 0:
+		s.State = Unlocked
+		return nil
+	case len(s.PendingOn) > 0:
+		s.State = Pending
+		return nil
 	}
-	step.Key = step.Resolved.Key
-	artifact, where, err := p.Store.Find(ctx, step.ref())
-	if err != nil {
-		if store.IsNotFound(err) {
-			err = nil
-		}
-		return step, err
+	s.Key = s.Resolved.Key
+	artifact, where, err := from.Find(ctx, s.ref())
+	switch {
+	case store.IsNotFound(err):
+		s.State = Miss
+		return nil
+	case err == nil:
+		s.State, s.Where, s.Digest, s.Size = Hit, where, artifact.Digest, artifact.Size
+		s.artifact, s.Against = artifact, &Against{Key: s.Key, Where: where}
 	}
-	step.State, step.Where, step.Digest, step.Size = Hit, where, artifact.Digest, artifact.Size
-	step.artifact, step.Against = artifact, &Against{Key: step.Key, Where: where}
-	return step, nil
+	return err
 }
 
 func (s Step) ref() store.Ref { return store.Ref{Asset: s.Asset, Arch: s.Arch, Key: s.Resolved.Key} }

@@ -30,11 +30,8 @@ func (x *execution) rebuild(ctx context.Context, n *node) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(built.Work)) }()
 	var differences []error
 	for _, output := range outputs(n.artifact) {
-		first, second := n.result.Path, built.Tarball
-		if output != "" {
-			first, second = n.result.Outputs[output], built.Outputs[output]
-		}
-		differences = append(differences, compare(ctx, first, second))
+		first := filepath.Join(x.Output, OutputName(n.Asset, output))
+		differences = append(differences, compare(ctx, first, built.Tarballs[output]))
 	}
 	err = errors.Join(differences...)
 	n.result.Reproduced = err == nil

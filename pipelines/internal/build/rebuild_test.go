@@ -35,7 +35,7 @@ func (p packing) Build(ctx context.Context, _ recipe.Plan, _ map[string]string) 
 	}
 	tarball := filepath.Join(p.t.TempDir(), "tarball")
 	_, err := archive.Pack(ctx, dir, tarball, archive.Options{Level: p.level, ModTime: time.Unix(0, 0)})
-	return Built{Tarball: tarball, Record: []byte("{}"), Work: filepath.Dir(tarball)}, err
+	return Built{Tarballs: map[string]string{"": tarball}, Record: []byte("{}"), Work: filepath.Dir(tarball)}, err
 }
 
 func TestRebuild(t *testing.T) {

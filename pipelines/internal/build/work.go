@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -96,7 +97,9 @@ func (x *execution) make(ctx context.Context, n *node) (made store.Artifact, err
 	if err != nil {
 		return made, err
 	}
-	made, err = x.Store.Put(ctx, store.Put{Ref: n.ref(), Tarball: built.Tarball, Outputs: built.Outputs, Recipe: canonical, Record: built.Record})
+	put := store.Put{Ref: n.ref(), Tarball: built.Tarballs[""], Outputs: maps.Clone(built.Tarballs), Recipe: canonical, Record: built.Record}
+	delete(put.Outputs, "")
+	made, err = x.Store.Put(ctx, put)
 	if err != nil {
 		return made, fmt.Errorf("storing the artifact: %w", err)
 	}
@@ -129,7 +132,7 @@ func (x *execution) export(ctx context.Context, n *node, cached bool) error {
 		Digest: artifact.Digest, Size: artifact.Size, Cached: cached, Outputs: map[string]string{},
 	}
 	for _, output := range outputs(artifact) {
-		path := filepath.Join(x.Output, fileName(artifact.Asset, output))
+		path := filepath.Join(x.Output, OutputName(artifact.Asset, output))
 		if output == "" {
 			result.Path = path
 		} else {
