@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
@@ -29,18 +28,13 @@ type Bootstrapper struct {
 
 // Base returns the path of a minimal Debian system as an OCI archive (an image
 // layout in a tar) with one layer, and the digest of its manifest. It is made
-// once for a suite, a Debian architecture and an epoch; processes that share
-// Dir take turns, and a damaged base is made again. Log gets the output of
-// mmdebstrap.
-func (b *Bootstrapper) Base(ctx context.Context, suite, debArch string, epoch int, log io.Writer) (path, digest string, err error) {
-	arch, ok := architectures[debArch]
-	if !ok {
-		return "", "", fmt.Errorf("no builder base for the Debian architecture %q; known ones are %s", debArch, strings.Join(slices.Sorted(maps.Keys(architectures)), ", "))
-	}
+// once for a suite, an architecture and an epoch; processes that share Dir take
+// turns, and a damaged base is made again. Log gets the output of mmdebstrap.
+func (b *Bootstrapper) Base(ctx context.Context, suite string, arch catalog.Arch, epoch int, log io.Writer) (path, digest string, err error) {
 	if !packageName.MatchString(suite) {
 		return "", "", fmt.Errorf("%q is not the name of a Debian suite; correct the builder", suite)
 	}
-	path = filepath.Join(b.Dir, fmt.Sprintf("base-%s-%s-%d.tar", suite, debArch, epoch))
+	path = filepath.Join(b.Dir, fmt.Sprintf("base-%s-%s-%d.tar", suite, arch.Debian(), epoch))
 	unlock, err := files.Lock(ctx, path+".lock", files.Waiting{})
 	if err != nil {
 		return "", "", err
@@ -53,32 +47,35 @@ func (b *Bootstrapper) Base(ctx context.Context, suite, debArch string, epoch in
 	if !errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(log, "making the builder base again: %v\n", err)
 	}
-	args, err := b.arguments(ctx, suite, debArch)
-	if err == nil {
-		digest, err = replace(ctx, path, args, arch, log)
-	}
-	if err != nil {
-		return "", "", fmt.Errorf("bootstrapping the builder base %s %s: %w", suite, debArch, err)
+	if digest, err = b.replace(ctx, path, suite, arch, log); err != nil {
+		return "", "", fmt.Errorf("bootstrapping the builder base %s %s: %w", suite, arch.Debian(), err)
 	}
 	return path, digest, nil
 }
 
 // replace makes a base and puts it at path; the caller has its lock.
-func replace(ctx context.Context, path string, args []string, arch string, log io.Writer) (digest string, err error) {
-	work := path + ".work"
-	// A killed process left it: no other process works there while the lock is held.
-	if err := os.RemoveAll(work); err != nil {
-		return "", fmt.Errorf("removing an unfinished base: %w", err)
+func (b *Bootstrapper) replace(ctx context.Context, path, suite string, arch catalog.Arch, log io.Writer) (digest string, err error) {
+	args, err := b.arguments(ctx, suite, arch.Debian())
+	if err != nil {
+		return "", err
 	}
-	if err := os.Mkdir(work, 0o755); err != nil {
+	// A killed process left it: no other process works there while the lock is held.
+	work := path + ".work"
+	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
 		return "", fmt.Errorf("making a work folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	layer := filepath.Join(work, "layer.tar")
+	layer, image := filepath.Join(work, "layer.tar"), filepath.Join(work, "image.tar")
 	if err := mmdebstrap(ctx, layer, args, log); err != nil {
 		return "", err
 	}
-	return keep(ctx, path, layer, arch)
+	if digest, err = wrap(ctx, image, layer, arch.GoArch()); err != nil {
+		return "", err
+	}
+	if err := os.Rename(image, path); err != nil {
+		return "", fmt.Errorf("putting the base in place: %w", err)
+	}
+	return digest, nil
 }
 
 // arguments returns those that have mmdebstrap write a base to its output.
@@ -114,13 +111,11 @@ func mmdebstrap(ctx context.Context, path string, args []string, log io.Writer) 
 	cmd := command.New(ctx, "mmdebstrap", args...)
 	cmd.Env = append(cmd.Env, "LC_ALL=C.UTF-8", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", created.Unix()))
 	cmd.Stdout, cmd.Stderr = file, io.MultiWriter(log, &printed)
-	if err := cmd.Run(); errors.Is(err, exec.ErrNotFound) {
+	switch err := cmd.Run(); {
+	case errors.Is(err, exec.ErrNotFound):
 		return fmt.Errorf("%w; apt-get install mmdebstrap", err)
-	} else if err != nil {
+	case err != nil:
 		return command.Failure(ctx, cmd, err, printed.String())
 	}
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("closing the layer: %w", err)
-	}
-	return nil
+	return file.Close()
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 )
 
 const fakeMmdebstrap = `
@@ -94,7 +96,7 @@ func TestBase(t *testing.T) {
 	dir := program(t, "mmdebstrap", fakeMmdebstrap)
 	b := &Bootstrapper{Dir: filepath.Join(t.TempDir(), "bases"), Mirror: "http://m.example/debian"}
 	var log bytes.Buffer
-	path, digest, err := b.Base(t.Context(), "trixie", "arm64", 3, &log)
+	path, digest, err := b.Base(t.Context(), "trixie", catalog.AArch64, 3, &log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +106,7 @@ func TestBase(t *testing.T) {
 	if !strings.Contains(log.String(), "running apt-get update") {
 		t.Errorf("log %q", &log)
 	}
-	if _, again, err := b.Base(t.Context(), "trixie", "arm64", 3, &log); err != nil || again != digest {
+	if _, again, err := b.Base(t.Context(), "trixie", catalog.AArch64, 3, &log); err != nil || again != digest {
 		t.Errorf("the second time: %s, %v, want %s", again, err, digest)
 	}
 	calls := bootstraps(t, dir)
@@ -112,9 +114,10 @@ func TestBase(t *testing.T) {
 		t.Errorf("mmdebstrap was called with %q", calls)
 	}
 	for _, other := range []struct {
-		suite, arch string
-		epoch       int
-	}{{"sid", "arm64", 3}, {"trixie", "amd64", 3}, {"trixie", "arm64", 4}} {
+		suite string
+		arch  catalog.Arch
+		epoch int
+	}{{"sid", catalog.AArch64, 3}, {"trixie", catalog.X86_64, 3}, {"trixie", catalog.AArch64, 4}} {
 		if p, _, err := b.Base(t.Context(), other.suite, other.arch, other.epoch, &log); err != nil || p == path {
 			t.Errorf("%+v: %s, %v", other, p, err)
 		}
@@ -149,12 +152,12 @@ func TestDamagedBase(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := program(t, "mmdebstrap", fakeMmdebstrap)
 			b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
-			path, digest, err := b.Base(t.Context(), "trixie", "amd64", 1, io.Discard)
+			path, digest, err := b.Base(t.Context(), "trixie", catalog.X86_64, 1, io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
 			damage(t, path)
-			if _, again, err := b.Base(t.Context(), "trixie", "amd64", 1, io.Discard); err != nil || again != digest {
+			if _, again, err := b.Base(t.Context(), "trixie", catalog.X86_64, 1, io.Discard); err != nil || again != digest {
 				t.Errorf("made again: %s, %v, want %s", again, err, digest)
 			}
 			readImage(t, path, digest, "amd64")
@@ -170,12 +173,12 @@ func TestDamagedBase(t *testing.T) {
 func TestDigestsOfBases(t *testing.T) {
 	program(t, "mmdebstrap", fakeMmdebstrap)
 	b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
-	for arch, want := range map[string]string{
-		"amd64":   "sha256:465e486f462b7831b64295b05714e3326827463d688ba8f222565143d5763d01",
-		"arm64":   "sha256:67b8537f9a99ededb5c91873a122dd9094d5feeb4d7a0a8425548f0216944365",
-		"ppc64el": "sha256:276a1874043d481b1c3f06009c66d000f2b43211271945abb7e23ddbfbbabf7f",
-		"riscv64": "sha256:9904f4d09d089b127bea81de7415bc3efaa37cf15f8428551252f40e1c61b450",
-		"s390x":   "sha256:9199c45f25e030cd67c9a7a883c32c55990fa18362b1d8fc25a734101c043303",
+	for arch, want := range map[catalog.Arch]string{
+		catalog.X86_64:  "sha256:465e486f462b7831b64295b05714e3326827463d688ba8f222565143d5763d01",
+		catalog.AArch64: "sha256:67b8537f9a99ededb5c91873a122dd9094d5feeb4d7a0a8425548f0216944365",
+		catalog.PPC64LE: "sha256:276a1874043d481b1c3f06009c66d000f2b43211271945abb7e23ddbfbbabf7f",
+		catalog.RISCV64: "sha256:9904f4d09d089b127bea81de7415bc3efaa37cf15f8428551252f40e1c61b450",
+		catalog.S390X:   "sha256:9199c45f25e030cd67c9a7a883c32c55990fa18362b1d8fc25a734101c043303",
 	} {
 		if _, got, err := b.Base(t.Context(), "trixie", arch, 1, io.Discard); err != nil || got != want {
 			t.Errorf("%s: %s, %v, want %s", arch, got, err, want)
@@ -204,18 +207,14 @@ func TestBaseErrors(t *testing.T) {
 	dir := program(t, "mmdebstrap", fakeMmdebstrap)
 	b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
 	write(t, filepath.Join(dir, "broken"), "")
-	for _, test := range []struct{ suite, arch, want string }{
-		{"trixie", "amd64", "E: no space"},
-		{"trixie", "x86_64", "known ones are amd64, arm64, ppc64el, riscv64, s390x"},
-		{"--help", "amd64", "not the name of a Debian suite"},
-	} {
-		_, _, err := b.Base(t.Context(), test.suite, test.arch, 1, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("error %v, want one with %q", err, test.want)
+	for suite, want := range map[string]string{"trixie": "E: no space", "--help": "not the name of a Debian suite"} {
+		_, _, err := b.Base(t.Context(), suite, catalog.X86_64, 1, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
 		}
 	}
 	t.Setenv("PATH", t.TempDir())
-	if _, _, err := b.Base(t.Context(), "trixie", "amd64", 1, io.Discard); err == nil || !strings.Contains(err.Error(), "apt-get install mmdebstrap") {
+	if _, _, err := b.Base(t.Context(), "trixie", catalog.X86_64, 1, io.Discard); err == nil || !strings.Contains(err.Error(), "apt-get install mmdebstrap") {
 		t.Errorf("error %v, want one that says what to install", err)
 	}
 	entries, err := os.ReadDir(b.Dir)
@@ -231,7 +230,7 @@ func TestConcurrentBasesAreMadeOnce(t *testing.T) {
 	for range 2 {
 		group.Go(func() {
 			b := &Bootstrapper{Dir: bases, Mirror: "http://m.example/debian"}
-			if _, _, err := b.Base(context.Background(), "trixie", "amd64", 1, io.Discard); err != nil {
+			if _, _, err := b.Base(context.Background(), "trixie", catalog.X86_64, 1, io.Discard); err != nil {
 				t.Error(err)
 			}
 		})
@@ -259,7 +258,7 @@ while :; do sleep 0.02; done`)
 		}
 	}()
 	b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
-	if _, _, err := b.Base(ctx, "trixie", "amd64", 1, io.Discard); !errors.Is(err, context.Canceled) {
+	if _, _, err := b.Base(ctx, "trixie", catalog.X86_64, 1, io.Discard); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "asked")); err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -19,18 +17,9 @@ import (
 // the same packages make the same image.
 var created = time.Unix(1772323200, 0).UTC() // 2026-03-01
 
-// architectures maps Debian's names of architectures to those of OCI and Go.
-var architectures = map[string]string{
-	"amd64":   "amd64",
-	"arm64":   "arm64",
-	"ppc64el": "ppc64le",
-	"riscv64": "riscv64",
-	"s390x":   "s390x",
-}
-
-// keep wraps a layer, an uncompressed tar, as an image of an architecture, puts
-// the image at path and returns the digest of its manifest.
-func keep(ctx context.Context, path, layer, arch string) (string, error) {
+// wrap writes a layer, an uncompressed tar, as an image of an architecture to path
+// and returns the digest of its manifest.
+func wrap(ctx context.Context, path, layer, arch string) (string, error) {
 	blob, err := oci.Describe(ctx, v1.MediaTypeImageLayer, layer)
 	if err != nil {
 		return "", fmt.Errorf("reading the layer: %w", err)
@@ -53,12 +42,8 @@ func keep(ctx context.Context, path, layer, arch string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	image := filepath.Join(filepath.Dir(layer), "image.tar")
-	if err := oci.WriteArchive(ctx, image, m, []oci.Blob{config, {Descriptor: blob, Content: oci.File(layer)}}); err != nil {
+	if err := oci.WriteArchive(ctx, path, m, []oci.Blob{config, {Descriptor: blob, Content: oci.File(layer)}}); err != nil {
 		return "", fmt.Errorf("writing the image: %w", err)
-	}
-	if err := os.Rename(image, path); err != nil {
-		return "", fmt.Errorf("putting the base in place: %w", err)
 	}
 	return m.Digest().String(), nil
 }

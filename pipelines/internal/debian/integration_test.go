@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 )
 
 // The archive that the kernel's pin names, from the real index.
@@ -41,7 +43,7 @@ func TestResolveLinux(t *testing.T) {
 func TestBootstrapTrixie(t *testing.T) {
 	b := &Bootstrapper{Dir: t.TempDir()}
 	var log bytes.Buffer
-	path, digest, err := b.Base(t.Context(), "trixie", "amd64", 1, &log)
+	path, digest, err := b.Base(t.Context(), "trixie", catalog.X86_64, 1, &log)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &log)
 	}
@@ -79,7 +81,7 @@ func TestBootstrapTrixie(t *testing.T) {
 		t.Errorf("files %v", files)
 	}
 	again := &Bootstrapper{Dir: filepath.Join(t.TempDir(), "other")}
-	if _, other, err := again.Base(t.Context(), "trixie", "amd64", 1, io.Discard); err != nil || other != digest {
+	if _, other, err := again.Base(t.Context(), "trixie", catalog.X86_64, 1, io.Discard); err != nil || other != digest {
 		t.Errorf("made again: digest %s, %v, was %s", other, err, digest)
 	}
 	info, err := os.Stat(path)

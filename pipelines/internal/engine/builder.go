@@ -95,7 +95,7 @@ func (s *Session) base(ctx context.Context, declared recipe.Builder, machine str
 	}
 	fmt.Fprintf(stage, "no registry gave the image of the builder: %v\n", pullErr)
 	stage.Note("no registry gives the image of the builder: bootstrapping Debian " + declared.Suite + " instead")
-	archive, digest, err := bases.Base(ctx, declared.Suite, catalog.Arch(machine).Debian(), declared.Epoch, stage)
+	archive, digest, err := bases.Base(ctx, declared.Suite, catalog.Arch(machine), declared.Epoch, stage)
 	if err != nil {
 		return nil, "", errors.Join(fmt.Errorf("pulling %s: %w", declared.Image, pullErr), err)
 	}

@@ -87,21 +87,19 @@ func restoreHost() error {
 // cannot be removed and go with it. A group that is in use belongs to an engine
 // of another cache directory.
 func removeCgroups() error {
+	roots, err := filepath.Glob("/sys/fs/cgroup/*/buildkit")
+	if err != nil {
+		return err
+	}
 	var dirs []string
-	for _, pattern := range []string{"/sys/fs/cgroup/buildkit", "/sys/fs/cgroup/*/buildkit"} {
-		roots, err := filepath.Glob(pattern)
-		if err != nil {
-			return err
-		}
-		for _, root := range roots {
-			// What ends meanwhile needs no removal.
-			_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-				if err == nil && entry.IsDir() {
-					dirs = append(dirs, path)
-				}
-				return nil
-			})
-		}
+	for _, root := range append(roots, "/sys/fs/cgroup/buildkit") {
+		// What is not there, or ends meanwhile, needs no removal.
+		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
 	}
 	slices.Reverse(dirs)
 	for _, dir := range dirs {
@@ -113,26 +111,20 @@ func removeCgroups() error {
 	return nil
 }
 
-// resolvFiles name a host's name servers; the second has the real ones behind
-// the local stub of systemd-resolved.
-var resolvFiles = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
-
 // hostResolvers returns the lines of the first resolv.conf whose name servers
-// can be reached from another network namespace.
+// can be reached from another network namespace: that of systemd-resolved has the
+// real ones behind its local stub.
 func hostResolvers() ([]string, error) {
-	for _, path := range resolvFiles {
+	for _, path := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
 		data, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("reading the host's name servers: %w", err)
 		}
 		if lines := reachable(string(data)); lines != nil {
 			return lines, nil
 		}
 	}
-	return nil, fmt.Errorf("the host's name servers are all on its loopback interface, which containers do not reach: name another one in %s", resolvFiles[0])
+	return nil, errors.New("the host's name servers are all on its loopback interface, which containers do not reach: name another one in /etc/resolv.conf")
 }
 
 // reachable returns the lines of a resolv.conf without comments and loopback

@@ -118,30 +118,28 @@ func (c config) mounts() error {
 			return err
 		}
 	}
-	if err := c.helpers(); err != nil {
-		return err
-	}
-	return bindResolv(resolv, c.Resolvers)
+	return errors.Join(c.helpers(), bindResolv(resolv, c.Resolvers))
 }
 
 // helpers puts runc, init and the CNI plugins where the engine looks for them.
 func (c config) helpers() error {
-	if err := os.Symlink(c.Runc, runDir+"/bin/runc"); err != nil {
+	// Containers get init itself.
+	program, err := os.ReadFile(filepath.Join(c.Bin, "dagger-init"))
+	if err != nil {
 		return err
 	}
-	if err := copyFile(filepath.Join(c.Bin, "dagger-init"), runDir+"/bin/dagger-init"); err != nil {
+	if err := os.WriteFile(runDir+"/bin/dagger-init", program, 0o755); err != nil {
 		return err
 	}
 	plugins, err := filepath.Glob(filepath.Join(cniFolder, "*"))
 	if err != nil {
 		return err
 	}
+	failed := []error{os.Symlink(c.Runc, runDir+"/bin/runc")}
 	for _, plugin := range append(plugins, filepath.Join(c.Bin, "dnsname")) {
-		if err := os.Symlink(plugin, filepath.Join(runDir, "cni", filepath.Base(plugin))); err != nil {
-			return err
-		}
+		failed = append(failed, os.Symlink(plugin, filepath.Join(runDir, "cni", filepath.Base(plugin))))
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // bindResolv mounts a resolv.conf over the host's, which the engine rewrites.
@@ -150,19 +148,10 @@ func bindResolv(target string, resolvers []string) error {
 	if err := os.WriteFile(private, []byte(strings.Join(resolvers, "\n")+"\n"), 0o644); err != nil {
 		return err
 	}
-	if _, err := os.Stat(target); errors.Is(err, os.ErrNotExist) {
-		// It was below the host's /run.
-		if err := os.WriteFile(target, nil, 0o644); err != nil {
-			return err
-		}
-	}
-	return unix.Mount(private, target, "", unix.MS_BIND, "")
-}
-
-func copyFile(from, to string) error {
-	data, err := os.ReadFile(from)
+	// One below the host's /run is not there any more.
+	file, err := os.OpenFile(target, os.O_CREATE|os.O_RDONLY, 0o644)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, data, 0o755)
+	return errors.Join(file.Close(), unix.Mount(private, target, "", unix.MS_BIND, ""))
 }

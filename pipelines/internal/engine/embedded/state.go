@@ -58,16 +58,13 @@ const maxState = 64 << 10
 // ended as root, so a file of another user is an error. It names nothing else
 // that is taken down: the names of the uplink follow from the cache directory.
 func readState(path string) (state, error) {
-	var s state
 	data, err := files.Read(path, maxState)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
+		return state{}, nil
 	}
+	var s state
 	if err == nil {
-		err = owned(path)
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &s)
+		err = errors.Join(owned(path), json.Unmarshal(data, &s))
 	}
 	if err != nil {
 		return state{}, fmt.Errorf("reading the state of the engine (remove %s if it is damaged): %w", path, err)
@@ -89,10 +86,13 @@ func owned(path string) error {
 
 func (s state) write(path string) error {
 	data, err := json.Marshal(s)
-	if err != nil {
-		return err
+	if err == nil {
+		err = files.Write(path, data, 0o600)
 	}
-	return files.Write(path, data, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing the state of the engine: %w", err)
+	}
+	return nil
 }
 
 // startTime is the 22nd field of /proc/<pid>/stat. A zombie counts as gone.
@@ -115,8 +115,5 @@ func startTime(pid int) (string, error) {
 func answers(socket string) bool {
 	dialer := net.Dialer{Timeout: 30 * time.Second}
 	conn, err := dialer.DialContext(context.Background(), "unix", socket)
-	if err != nil {
-		return false
-	}
-	return conn.Close() == nil
+	return err == nil && conn.Close() == nil
 }

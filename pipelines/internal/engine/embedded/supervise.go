@@ -90,7 +90,7 @@ func Supervise(ctx context.Context) error {
 // run starts init in its namespaces, connects it, and waits for its end.
 func (c config) run(ctx context.Context, s state) error {
 	if err := s.write(c.Manager.statePath()); err != nil {
-		return fmt.Errorf("writing the state of the engine: %w", err)
+		return err
 	}
 	unlock, err := files.Lock(ctx, hostLock, files.Waiting{})
 	if err != nil {
@@ -139,7 +139,7 @@ func (c config) connect(s state, pid int, connected *os.File) (err error) {
 		return err
 	}
 	if err := s.write(c.Manager.statePath()); err != nil {
-		return fmt.Errorf("writing the state of the engine: %w", err)
+		return err
 	}
 	if err := c.Uplink.add(pid); err != nil {
 		return fmt.Errorf("connecting the engine to the network: %w", err)

@@ -45,13 +45,13 @@ func nameUplink(cacheDir string) uplink {
 
 // chooseUplink returns an uplink in a network that the host does not use now.
 func chooseUplink(cacheDir string) (uplink, error) {
+	var used []netip.Prefix
 	routes, err := run("", "ip", "-4", "-json", "route", "show", "table", "all")
+	if err == nil {
+		used, err = parseRoutes(routes)
+	}
 	if err != nil {
 		return uplink{}, fmt.Errorf("reading the host's routes: %w", err)
-	}
-	used, err := parseRoutes(routes)
-	if err != nil {
-		return uplink{}, err
 	}
 	return nameUplink(cacheDir).within(used)
 }
@@ -61,7 +61,7 @@ func chooseUplink(cacheDir string) (uplink, error) {
 func (u uplink) within(used []netip.Prefix) (uplink, error) {
 	for i := range 64 {
 		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 86, byte(255 - i), 0}), 30)
-		if !overlaps(network, used) {
+		if !slices.ContainsFunc(used, network.Overlaps) {
 			address := network.Addr().Next()
 			u.Host, u.Inner = netip.PrefixFrom(address, 30), netip.PrefixFrom(address.Next(), 30)
 			return u, nil
@@ -70,16 +70,12 @@ func (u uplink) within(used []netip.Prefix) (uplink, error) {
 	return uplink{}, errors.New("no free network for the engine in 10.86.192.0/18: the host routes all of it")
 }
 
-func overlaps(network netip.Prefix, used []netip.Prefix) bool {
-	return slices.ContainsFunc(used, network.Overlaps)
-}
-
 // parseRoutes returns the destinations that `ip -json route` prints, without the
 // default.
 func parseRoutes(text string) ([]netip.Prefix, error) {
 	var routes []struct{ Dst string }
 	if err := json.Unmarshal([]byte(text), &routes); err != nil {
-		return nil, fmt.Errorf("reading the host's routes: %w", err)
+		return nil, err
 	}
 	var prefixes []netip.Prefix
 	for _, route := range routes {
@@ -124,7 +120,7 @@ func (u uplink) connect() error {
 
 // remove takes down what add has set up and is still there.
 func (u uplink) remove() error {
-	if err := nft("table ip " + u.Table + "\ndelete table ip " + u.Table + "\n"); err != nil {
+	if err := nft(fmt.Sprintf("table ip %[1]s\ndelete table ip %[1]s\n", u.Table)); err != nil {
 		return err
 	}
 	// The kernel removes a veth pair itself, some time after the namespace of
@@ -146,8 +142,8 @@ func nft(rules string) error {
 	return err
 }
 
-// run runs a system program, which takes an instant, and returns its output. It
-// also undoes changes after everything was cancelled.
+// run runs a system program, which takes an instant, even after all else was
+// cancelled, and returns its output.
 func run(stdin, program string, args ...string) (string, error) {
 	cmd := command.New(context.Background(), program, args...)
 	var stdout, stderr bytes.Buffer
