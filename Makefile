@@ -5,10 +5,11 @@ ACTIONLINT := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 # The architecture, by default this machine's, and assets to leave out.
 ARCH ?=
 WITHOUT ?=
-# How long each fuzz target runs.
+# How long each fuzz target runs, and the first seed of the random faults.
 TIME ?= 1m
+SEED ?= 1
 
-.PHONY: help kata-tarball merge check test test-all configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive verify-test fuzz
+.PHONY: help kata-tarball merge check test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive verify-test
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +22,9 @@ kata-tarball: ## build all assets of a release and merge them; WITHOUT=qemu,ovmf
 
 merge: ## merge the built assets into build/kata-static.tar.zst
 	go run ./pipelines merge kata-static --arch "$(ARCH)" --without "$(WITHOUT)"
+
+faults: ## random faults: broken connections, lying registries, full disks, damaged files, kills (half an hour); SEED=1
+	go test -count=1 -timeout 120m -run TestFaults -v ./pipelines -faults.seed "$(SEED)" -faults.runs 300
 
 check: ## check versions.yaml, the assets and the kernel configurations
 	go run ./pipelines check
