@@ -28,9 +28,9 @@ func (p *Plan) compare(ctx context.Context, report *sizes.Report) {
 	}
 	tag := p.github.previous.Tag
 	content, err := p.fetch(ctx, reportFile(PublishedFile(report.Set, tag, report.Arch)))
-	var previous *sizes.Previous
+	var previous sizes.Report
 	if err == nil {
-		previous, err = sizes.ParsePrevious(bytes.NewReader(content))
+		previous, err = sizes.Parse(bytes.NewReader(content))
 	}
 	if err == nil {
 		err = report.Compare(previous)

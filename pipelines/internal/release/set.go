@@ -66,7 +66,7 @@ func (s Set) Plan(ctx context.Context, ws *workspace.Workspace) (*MergePlan, err
 	if err != nil || s.Previous == "" {
 		return plan, err
 	}
-	previous, err := sizes.ReadPrevious(s.Previous)
+	previous, err := sizes.Read(s.Previous)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package sizes
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -72,44 +73,50 @@ func (d Delta) note() string {
 
 // Compare sets Change to the differences from an earlier tarball. A report of another
 // set or architecture is an error.
-func (r *Report) Compare(previous *Previous) error {
-	if p := previous.report; p != nil && (p.Set != r.Set || p.Arch != r.Arch) {
-		return fmt.Errorf("the previous report is of %s on %s, but this one is of %s on %s: compare with one of the same set and architecture", p.Set, p.Arch, r.Set, r.Arch)
+func (r *Report) Compare(before Report) error {
+	if before.Format != 0 && (before.Set != r.Set || before.Arch != r.Arch) {
+		return fmt.Errorf("the previous report is of %s on %s, but this one is of %s on %s: compare with one of the same set and architecture",
+			before.Set, before.Arch, r.Set, r.Arch)
 	}
-	change := &Change{
-		Since: previous.Name, Before: previous.Size, After: r.Size, Estimated: previous.Estimated,
+	c := &Change{
+		Since: before.Version, Before: before.Size, After: r.Size, Estimated: before.estimated,
 		Components: []Delta{}, Members: []Delta{},
 	}
-	before := previous.components(*r)
-	for _, c := range r.Components {
-		i := slices.IndexFunc(before, func(b Component) bool { return b.Name == c.Name })
-		if i < 0 {
-			change.Components = append(change.Components, Delta{Name: c.Name, State: StateNew, After: c.Size})
-			change.Members = append(change.Members, deltas(c.Name, nil, c.Members)...)
-			continue
-		}
-		members := deltas(c.Name, before[i].Members, c.Members)
-		// An estimated size differs even if nothing changed.
-		if c.Size != before[i].Size && (len(members) > 0 || !previous.Estimated) {
-			change.Components = append(change.Components, Delta{Name: c.Name, State: StateChanged, Before: before[i].Size, After: c.Size})
-		}
-		change.Members = append(change.Members, members...)
-	}
-	for _, b := range before {
-		if slices.ContainsFunc(r.Components, func(c Component) bool { return c.Name == b.Name }) {
-			continue
-		}
-		if slices.Contains(r.Missing, b.Name) || b.Name == "" && len(r.Missing) > 0 {
+	was, is, touched := map[string]int64{}, map[string]int64{}, map[string]bool{} // by component
+	for _, d := range deltas(before, *r) {
+		if d.State == StateGone && (slices.Contains(r.Missing, d.Component) || d.Component == "" && len(r.Missing) > 0) {
 			continue // It is not gone: this report was made without it.
 		}
-		if b.Name != "" {
-			change.Components = append(change.Components, Delta{Name: b.Name, State: StateGone, Before: b.Size})
+		if d.State != StateNew {
+			was[d.Component] += d.Before
 		}
-		change.Members = append(change.Members, deltas(b.Name, b.Members, nil)...)
+		if d.State != StateGone {
+			is[d.Component] += d.After
+		}
+		if d.State != "" {
+			c.Members, touched[d.Component] = append(c.Members, d), true
+		}
 	}
-	slices.SortStableFunc(change.Components, byGrowth)
-	slices.SortStableFunc(change.Members, byGrowth)
-	r.Change = change
+	names := maps.Clone(was)
+	maps.Copy(names, is)
+	delete(names, "")
+	for name := range names {
+		_, had := was[name]
+		_, has := is[name]
+		d := Delta{Name: name, State: StateChanged, Before: was[name], After: is[name]}
+		if !had {
+			d.State = StateNew
+		} else if !has {
+			d.State = StateGone
+		}
+		// An estimated size differs even if nothing changed.
+		if d.State != StateChanged || d.Growth() != 0 && (touched[name] || !before.estimated) {
+			c.Components = append(c.Components, d)
+		}
+	}
+	slices.SortFunc(c.Components, byGrowth)
+	slices.SortFunc(c.Members, byGrowth)
+	r.Change = c
 	return nil
 }
 
@@ -117,51 +124,55 @@ func byGrowth(a, b Delta) int {
 	return cmp.Or(cmp.Compare(b.Growth(), a.Growth()), strings.Compare(a.Name, b.Name))
 }
 
-// deltas pairs the members of a component by name, and the rest by name without
-// version if that is unambiguous.
-func deltas(component string, before, after []Member) []Delta {
-	was := map[string]Member{}
-	for _, m := range before {
-		was[m.Name] = m
-	}
-	var all []Delta
-	var added []Member
-	for _, m := range after {
-		old, there := was[m.Name]
-		delete(was, m.Name)
-		switch {
-		case !there:
-			added = append(added, m)
-		case m.differs(old):
-			all = append(all, Delta{Name: m.Name, Component: component, State: StateChanged, Before: old.Packed, After: m.Packed})
+// deltas pairs the members of each component by name, and what is left by name without
+// version where that is unambiguous. A tarball has no components: the names decide. The
+// state of what is the same is "".
+func deltas(before, after Report) (all []Delta) {
+	was, is := before.owned(), after.owned()
+	for _, short := range []func(name string) string{strings.Clone, stem} {
+		key := func(m Owned) string {
+			if before.Format == 0 {
+				return short(m.Name)
+			}
+			return m.Component + " " + short(m.Name)
 		}
-	}
-	gone := map[string][]Member{}
-	for _, m := range was {
-		gone[stem(m.Name)] = append(gone[stem(m.Name)], m)
-	}
-	fresh := map[string]int{}
-	for _, m := range added {
-		fresh[stem(m.Name)]++
-	}
-	for _, m := range added {
-		d := Delta{Name: m.Name, Component: component, State: StateNew, After: m.Packed}
-		if old := gone[stem(m.Name)]; len(old) == 1 && fresh[stem(m.Name)] == 1 {
-			d.State, d.Was, d.Before = StateChanged, old[0].Name, old[0].Packed
-			delete(was, old[0].Name)
+		old, now := byKey(was, key), byKey(is, key)
+		paired := func(m Owned) bool { return len(old[key(m)]) == 1 && len(now[key(m)]) == 1 }
+		for _, m := range is {
+			if paired(m) {
+				all = append(all, old[key(m)][0].becomes(m))
+			}
 		}
-		all = append(all, d)
+		was, is = slices.DeleteFunc(was, paired), slices.DeleteFunc(is, paired)
 	}
 	for _, m := range was {
-		all = append(all, Delta{Name: m.Name, Component: component, State: StateGone, Before: m.Packed})
+		all = append(all, Delta{Name: m.Name, Component: m.Component, State: StateGone, Before: m.Packed})
+	}
+	for _, m := range is {
+		all = append(all, Delta{Name: m.Name, Component: m.Component, State: StateNew, After: m.Packed})
 	}
 	return all
 }
 
-// differs compares contents. The share of a small file depends on its neighbours, so a
+func byKey(members []Owned, key func(Owned) string) map[string][]Owned {
+	groups := map[string][]Owned{}
+	for _, m := range members {
+		groups[key(m)] = append(groups[key(m)], m)
+	}
+	return groups
+}
+
+// becomes compares contents. The share of a small file depends on its neighbours, so a
 // different share means nothing.
-func (m Member) differs(old Member) bool {
-	return m.Size != old.Size || m.SHA256 != old.SHA256 || m.Link != old.Link
+func (m Owned) becomes(now Owned) Delta {
+	d := Delta{Name: now.Name, Component: now.Component, Before: m.Packed, After: now.Packed}
+	if m.Name != now.Name {
+		d.State, d.Was = StateChanged, m.Name
+	}
+	if m.Size != now.Size || m.SHA256 != now.SHA256 || m.Link != now.Link {
+		d.State = StateChanged
+	}
+	return d
 }
 
 var digits = regexp.MustCompile(`[0-9]+([._+~-][0-9]+)*`)

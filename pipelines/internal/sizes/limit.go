@@ -17,13 +17,9 @@ const (
 	maxGrown   = 10
 )
 
-// LimitError is a tarball that is too big for a release. Its text says what takes the
-// space.
-type LimitError struct{ Report Report }
-
-// Error lists the components by size, the biggest members, and what grew.
-func (e *LimitError) Error() string {
-	r := e.Report
+// tooBig says that a tarball is too big for a release, and what takes the space: the
+// components by size, the biggest members, and what grew.
+func (r Report) tooBig() error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s on %s would be %d bytes long, and must stay below %d: it is %s bytes too long; make some of this smaller, or take it out of the set",
 		r.Set, r.Arch, r.Size, r.Limit, bytesOf(r.Size-r.Limit+1))
@@ -44,7 +40,7 @@ func (e *LimitError) Error() string {
 	} else {
 		fmt.Fprintf(&text, "\n(--previous FILE says what grew since a release)")
 	}
-	return text.String()
+	return errors.New(text.String())
 }
 
 // describe says what grew, for an error.
@@ -77,12 +73,11 @@ func (r Report) OverBudget() []string {
 	return texts
 }
 
-// Check returns a *LimitError if the tarball is too big for a release and, if strict,
-// an error for each component that exceeds its budget.
+// Check returns an error if the tarball is too big for a release and, if strict, one for each component that exceeds its budget.
 func (r Report) Check(strict bool) error {
 	var problems []error
 	if r.Size >= r.Limit {
-		problems = append(problems, &LimitError{r})
+		problems = append(problems, r.tooBig())
 	}
 	if strict {
 		for _, text := range r.OverBudget() {

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,82 +17,70 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// Previous is an earlier tarball to compare with.
-type Previous struct {
-	// Name is its version or, without one, the name of the file.
-	Name string
-	// Size is its length in bytes. Estimated is true if it has no index.
-	Size      int64
-	Estimated bool
-
-	report  *Report  // which knows the components
-	members []Member // otherwise, everything that is known
-}
-
 // MaxReport is the most that the JSON of a report may have, in bytes.
 const MaxReport = 64 << 20
 
-// ReadPrevious reads a merged tarball or the JSON of a Report. A tarball without an
-// index is decompressed for it.
-func ReadPrevious(path string) (*Previous, error) {
-	previous, err := readPrevious(path)
+// Read reads the JSON of a report, or makes one of a merged tarball, to compare with. A
+// tarball says nothing of components: all members are of one without a name. One without
+// an index is decompressed for it, and the shares of its members are estimates.
+func Read(path string) (Report, error) {
+	r, err := read(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the previous release %s: %w", path, err)
+		return Report{}, fmt.Errorf("reading the previous release %s: %w", path, err)
 	}
-	previous.Name = cmp.Or(previous.Name, strings.TrimSuffix(filepath.Base(path), ".tar.zst"))
-	return previous, nil
+	r.Version = cmp.Or(r.Version, strings.TrimSuffix(filepath.Base(path), ".tar.zst"))
+	return r, nil
 }
 
-func readPrevious(path string) (*Previous, error) {
+func read(path string) (Report, error) {
 	file, err := files.OpenNamed(path)
 	if err != nil {
-		return nil, err
+		return Report{}, err
 	}
 	defer file.Close()
 	head := make([]byte, 64)
 	n, err := file.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return Report{}, err
 	}
 	if bytes.HasPrefix(bytes.TrimLeft(head[:n], " \t\r\n"), []byte("{")) {
-		return ParsePrevious(io.LimitReader(file, MaxReport))
+		return Parse(io.LimitReader(file, MaxReport))
 	}
 	tarball, err := archive.Inspect(path)
 	if err != nil {
-		return nil, fmt.Errorf("it is neither a tarball nor a report of `pipelines report`: %w", err)
+		return Report{}, fmt.Errorf("it is neither a tarball nor a report of `pipelines report`: %w", err)
 	}
-	return previousTarball(tarball), nil
+	return reportOf(tarball), nil
 }
 
-// ParsePrevious reads the JSON of a report, which may come from anywhere.
-func ParsePrevious(r io.Reader) (*Previous, error) {
-	var report Report
-	if err := json.NewDecoder(r).Decode(&report); err != nil {
-		return nil, fmt.Errorf("it begins as JSON but is not a report: %w", err)
+// Parse reads the JSON of a report, which may come from anywhere.
+func Parse(from io.Reader) (Report, error) {
+	var r Report
+	if err := json.NewDecoder(from).Decode(&r); err != nil {
+		return Report{}, fmt.Errorf("it begins as JSON but is not a report: %w", err)
 	}
-	if report.Format != reportFormat {
-		return nil, fmt.Errorf("it is not a report of format %d, as `pipelines report` writes it, but of format %d", reportFormat, report.Format)
+	if r.Format != reportFormat {
+		return Report{}, fmt.Errorf("it is not a report of format %d, as `pipelines report` writes it, but of format %d", reportFormat, r.Format)
 	}
-	if err := report.check(); err != nil {
-		return nil, err
-	}
-	return &Previous{Name: report.Version, Size: report.Size, report: &report}, nil
+	return r, r.check()
 }
 
-// previousTarball estimates the shares of members if the tarball has no index.
-func previousTarball(tarball archive.Listing) *Previous {
-	p := &Previous{Size: tarball.Size, Estimated: tarball.Frames == 0}
-	var unpacked int64
+func reportOf(tarball archive.Listing) Report {
+	r := Report{Size: tarball.Size, estimated: tarball.Frames == 0}
 	for _, m := range tarball.Members {
-		unpacked += m.Size
+		r.Unpacked += m.Size
 	}
-	for i := range tarball.Members {
-		if m := &tarball.Members[i]; p.Estimated {
-			m.Packed = int64(float64(m.Size) / float64(max(unpacked, 1)) * float64(p.Size))
+	var members []archive.Sized
+	for _, m := range tarball.Members {
+		if r.estimated {
+			m.Packed = int64(float64(m.Size) / float64(max(r.Unpacked, 1)) * float64(r.Size))
+		}
+		if m.Name != "./opt/kata/VERSION" && m.Name != "./opt/kata/versions.yaml" { // The merge adds these.
+			members = append(members, m)
 		}
 	}
-	p.members = membersOf(tarball.Members)
-	return p
+	r.Components = []Component{{Members: membersOf(members)}}
+	return r
 }
 
 // maxSize is more than any size in a report, and so little that sums do not overflow.
@@ -137,70 +123,4 @@ func checkSizes(sizes ...int64) error {
 		}
 	}
 	return nil
-}
-
-// components returns the earlier components. A tarball does not name them: its members
-// are then given to those of the report now that they most likely belonged to, and the
-// rest to a component without a name.
-func (p *Previous) components(now Report) []Component {
-	if p.report != nil {
-		return p.report.Components
-	}
-	owners := ownersOf(now)
-	var all []Component
-	for _, m := range p.members {
-		if m.Name == "opt/kata/VERSION" || m.Name == "opt/kata/versions.yaml" {
-			continue // The merge adds these.
-		}
-		name := owners.of(m.Name)
-		i := slices.IndexFunc(all, func(c Component) bool { return c.Name == name })
-		if i < 0 {
-			i = len(all)
-			all = append(all, Component{Name: name})
-		}
-		all[i].Members = append(all[i].Members, m)
-		all[i].Size += m.Packed
-	}
-	return all
-}
-
-// owners maps paths, stems and folders of a report to components, and what two
-// components have to "".
-type owners map[string]string
-
-func ownersOf(r Report) owners {
-	o := owners{}
-	for _, c := range r.Components {
-		for _, m := range c.Members {
-			for _, key := range ownerKeys(m.Name) {
-				if known, there := o[key]; there && known != c.Name {
-					o[key] = ""
-				} else {
-					o[key] = c.Name
-				}
-			}
-		}
-	}
-	return o
-}
-
-// ownerKeys are what a path is looked up by, the most telling first.
-func ownerKeys(name string) []string {
-	keys := []string{"name " + name, "stem " + stem(name)}
-	for dir, _ := path.Split(name); dir != ""; dir, _ = path.Split(strings.TrimSuffix(dir, "/")) {
-		keys = append(keys, "dir "+dir)
-	}
-	return keys
-}
-
-// of returns the component that a path most likely belonged to, or "". The nearest
-// folder that is known decides.
-func (o owners) of(name string) string {
-	for _, key := range ownerKeys(name) {
-		owner, known := o[key]
-		if owner != "" || known && strings.HasPrefix(key, "dir ") {
-			return owner
-		}
-	}
-	return ""
 }

@@ -45,6 +45,9 @@ type Report struct {
 	Missing []string `json:"missing,omitempty"`
 	// Change compares with an earlier release.
 	Change *Change `json:"change,omitempty"`
+
+	// estimated is true if the shares of members are guesses: see Read.
+	estimated bool
 }
 
 // Component is an asset in a merged tarball.
@@ -144,14 +147,20 @@ type Owned struct {
 	Component string
 }
 
-// Biggest returns the n members of all components that take the most.
-func (r Report) Biggest(n int) []Owned {
+// owned returns the members of all components.
+func (r Report) owned() []Owned {
 	var all []Owned
 	for _, c := range r.Components {
-		for _, m := range c.Members[:min(n, len(c.Members))] {
+		for _, m := range c.Members {
 			all = append(all, Owned{m, c.Name})
 		}
 	}
+	return all
+}
+
+// Biggest returns the n members of all components that take the most.
+func (r Report) Biggest(n int) []Owned {
+	all := r.owned()
 	slices.SortStableFunc(all, func(a, b Owned) int { return bySize(a.Member, b.Member) })
 	return all[:min(n, len(all))]
 }

@@ -37,7 +37,7 @@ func component(name string, members ...string) Component {
 	return c
 }
 
-func reportOf(version string, components ...Component) Report {
+func released(version string, components ...Component) Report {
 	r := Report{Format: reportFormat, Set: "kata-static", Arch: catalog.X86_64, Version: version, Limit: Limit, Own: 1000, Size: 1000, Components: components}
 	for _, c := range components {
 		r.Size, r.Unpacked = r.Size+c.Size, r.Unpacked+c.Unpacked
@@ -62,7 +62,7 @@ func sample(t *testing.T) Report {
 		at := "share/kata-containers/kata-ubuntu-noble"
 		return component("rootfs-image"+suffix, fmt.Sprintf("%s%s.image %g", at, suffix, size), fmt.Sprintf("share/kata-containers/root_hash%s.txt 0.0003", suffix))
 	}
-	now := reportOf("3.28.0",
+	now := released("3.28.0",
 		image("-nvidia-gpu-confidential", 412), image("-nvidia-gpu", 398), kernel("-debug", 14, 151), image("-confidential", 96), image("", 78), image("-mariner", 71),
 		component("shim-v2", "bin/containerd-shim-kata-v2 21", "runtime-rs/bin/containerd-shim-kata-v2 18", "bin/kata-runtime 19", "share/defaults/kata-containers/configuration-qemu.toml 0.01"),
 		kernel("-nvidia-gpu", 12, 18), kernel("", 9, 13), kernel("-dragonball-experimental", 6, 9),
@@ -73,7 +73,7 @@ func sample(t *testing.T) Report {
 	)
 	now.Components[4].Budget, now.Components[4].BudgetPos = 80*mib, "assets/rootfs-image/assets.yaml:12"
 	now.Components[2].Budget, now.Components[2].BudgetPos = 160*mib, "assets/kernel/assets.yaml:68"
-	before := reportOf("3.27.0",
+	before := released("3.27.0",
 		image("-nvidia-gpu-confidential", 371), image("-nvidia-gpu", 398), image("-confidential", 99.5), image("", 78),
 		component("kernel", "share/kata-containers/vmlinux-6.12.47-173 12", "share/kata-containers/vmlinuz-6.12.47-173 8.8", "share/kata-containers/System.map-6.12.47-173 1.2"),
 		component("stratovirt", "bin/stratovirt 3.3"), component("shim-v2", "bin/containerd-shim-kata-v2 20.5", "runtime-rs/bin/containerd-shim-kata-v2 18", "bin/kata-runtime 19"),
@@ -81,7 +81,7 @@ func sample(t *testing.T) Report {
 		component("qemu", append([]string{"bin/qemu-system-x86_64 5.4"}, many[1:]...)...),
 		component("firecracker", "bin/firecracker 2.1", "bin/jailer 1.1"), component("ovmf", "share/ovmf/OVMF.fd 1"),
 	)
-	if err := now.Compare(&Previous{Name: before.Version, Size: before.Size, report: &before}); err != nil {
+	if err := now.Compare(before); err != nil {
 		t.Fatal(err)
 	}
 	return now
@@ -127,8 +127,8 @@ var outside = regexp.MustCompile(`(?i)https?:|//[a-z]|url\(|@import|<link|<img|<
 func TestPageStandsAlone(t *testing.T) {
 	evil := `opt/kata/<script>alert(1)</script>"'&` + "`|*_[x](y)`" + `<img src=x onerror=alert(1)>`
 	c := Component{Name: `<b>c</b>`, Size: 10, Members: []Member{{Name: evil, Size: 10, Packed: 10, Link: `"><svg onload=alert(1)>`}}}
-	r := reportOf(`1"><u>`, c)
-	if err := r.Compare(&Previous{Name: "</title><i>", Size: 1, members: []Member{{Name: "a</td><s>", Packed: 1}}}); err != nil {
+	r := released(`1"><u>`, c)
+	if err := r.Compare(Report{Version: "</title><i>", Size: 1, Components: []Component{{Members: []Member{{Name: "a</td><s>", Packed: 1}}}}}); err != nil {
 		t.Fatal(err)
 	}
 	page, err := r.HTML()
@@ -169,7 +169,7 @@ func TestReportRoundTrip(t *testing.T) {
 	if err := os.WriteFile(file, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	previous, err := ReadPrevious(file)
+	previous, err := Read(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,9 +190,9 @@ func TestReportRoundTrip(t *testing.T) {
 
 // TestCompare has one case for each thing that can become of a member.
 func TestCompare(t *testing.T) {
-	now := reportOf("2", component("a", "bin/same 1", "bin/grown 3", "lib-1.2/new 1", "vmlinux-6.18.15-188 5", "b-1 1", "b-2 1"), component("fresh", "bin/fresh 2"))
-	before := reportOf("1", component("a", "bin/same 1", "bin/grown 2", "vmlinux-6.12.47-173 6", "b-3 1", "b-4 1"), component("left", "bin/left 1"))
-	if err := now.Compare(&Previous{Name: "1", Size: before.Size, report: &before}); err != nil {
+	now := released("2", component("a", "bin/same 1", "bin/grown 3", "lib-1.2/new 1", "vmlinux-6.18.15-188 5", "b-1 1", "b-2 1"), component("fresh", "bin/fresh 2"))
+	before := released("1", component("a", "bin/same 1", "bin/grown 2", "vmlinux-6.12.47-173 6", "b-3 1", "b-4 1"), component("left", "bin/left 1"))
+	if err := now.Compare(before); err != nil {
 		t.Fatal(err)
 	}
 	member := func(name, component, state string, before, after int64) Delta {
@@ -224,7 +224,7 @@ func TestCompare(t *testing.T) {
 	}
 	// What a report was made without is not gone.
 	now.Missing = []string{"left"}
-	if err := now.Compare(&Previous{Name: "1", Size: before.Size, report: &before}); err != nil {
+	if err := now.Compare(before); err != nil {
 		t.Fatal(err)
 	}
 	if got := now.Change.Components; len(got) != 2 || got[1].Name != "a" {
@@ -232,11 +232,11 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// TestCompareWithMembers finds the components of the files of a tarball: by
-// name, by name without version, by folder, or none.
+// TestCompareWithMembers finds the components of the files of a tarball: by name, by
+// name without version, or none.
 func TestCompareWithMembers(t *testing.T) {
-	now := reportOf("2", component("kernel", "share/k/vmlinux-6.18 5"), component("qemu", "share/q/bios 1", "bin/qemu 3"))
-	previous := &Previous{Name: "old", Size: 12 * mib, members: component("", "bin/qemu 2", "share/k/vmlinux-6.12 4", "share/q/gone 1", "bin/other 2").Members}
+	now := released("2", component("kernel", "share/k/vmlinux-6.18 5"), component("qemu", "share/q/bios 1", "bin/qemu 3"))
+	previous := Report{Version: "old", Size: 12 * mib, Components: []Component{component("", "bin/qemu 2", "share/k/vmlinux-6.12 4", "share/q/gone 1", "bin/other 2")}}
 	if err := now.Compare(previous); err != nil {
 		t.Fatal(err)
 	}
@@ -246,17 +246,17 @@ func TestCompareWithMembers(t *testing.T) {
 	}
 	want := map[string]string{
 		"bin/qemu": "qemu changed", "share/k/vmlinux-6.18": "kernel changed", "share/q/bios": "qemu new",
-		"share/q/gone": "qemu gone", "bin/other": "qemu gone",
+		"share/q/gone": " gone", "bin/other": " gone",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("members (-want +got):\n%s", diff)
 	}
 }
 
-// FuzzParsePrevious reads reports from outside. What is accepted can be compared with,
+// FuzzParse reads reports from outside. What is accepted can be compared with,
 // and shown.
-func FuzzParsePrevious(f *testing.F) {
-	before := reportOf("1", component("a", "bin/same 1", "vmlinux-6.12.47-173 6", "b-3 1"), component("left", "bin/left 1"))
+func FuzzParse(f *testing.F) {
+	before := released("1", component("a", "bin/same 1", "vmlinux-6.12.47-173 6", "b-3 1"), component("left", "bin/left 1"))
 	text, err := before.content(".json")
 	if err != nil {
 		f.Fatal(err)
@@ -264,11 +264,11 @@ func FuzzParsePrevious(f *testing.F) {
 	f.Add(text)
 	f.Add([]byte(`{"format":1,"set":"kata-static","arch":"x86_64","components":[{"members":[{"name":"opt/a","link":"b"}]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		previous, err := ParsePrevious(bytes.NewReader(data))
+		previous, err := Parse(bytes.NewReader(data))
 		if err != nil {
 			return
 		}
-		now := reportOf("2", component("a", "bin/same 1", "vmlinux-6.18.15-188 5", "b-1 1"), component("fresh", "bin/fresh 2"))
+		now := released("2", component("a", "bin/same 1", "vmlinux-6.18.15-188 5", "b-1 1"), component("fresh", "bin/fresh 2"))
 		if now.Compare(previous) != nil {
 			return
 		}
