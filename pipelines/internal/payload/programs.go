@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // machine is what the ELF files of an architecture say of themselves.
@@ -30,11 +31,15 @@ var machines = map[string]machine{
 // CheckInstaller refuses what an image of an architecture could not run: a program of
 // another one, and one that needs a loader, which no image has.
 func CheckInstaller(path, goarch string) error {
-	file, err := elf.Open(path)
+	program, err := files.OpenNamed(path)
+	if err != nil {
+		return fmt.Errorf("the installer %s: %w", path, err)
+	}
+	defer program.Close()
+	file, err := elf.NewFile(program)
 	if err != nil {
 		return fmt.Errorf("the installer %s: want a static program for %s: %w", path, goarch, err)
 	}
-	defer file.Close()
 	if got := (machine{file.Machine, file.Data}); got != machines[goarch] {
 		return fmt.Errorf("the installer %s is for %s, %s: want one for %s", path, got.machine, got.data, goarch)
 	}

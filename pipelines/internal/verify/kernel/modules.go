@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	disk "github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
@@ -68,7 +69,7 @@ func (f *files) modulePath(n int) string { return f.t.Path(fmt.Sprintf("module-%
 // of the ones that are compressed.
 func (f *files) unpackModules(tarball string) (modules, compressed []string, err error) {
 	const maxModule = 1 << 30
-	file, err := os.Open(tarball)
+	file, err := disk.OpenNamed(tarball)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
@@ -54,7 +55,7 @@ type Tarball struct {
 // Unpack lists a tarball and writes the files of the layout below dir. Its error
 // is for what is not a tarball.
 func (l Layout) Unpack(file, dir string) (*Tarball, error) {
-	in, err := os.Open(file)
+	in, err := files.OpenNamed(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", file, err)
 	}
