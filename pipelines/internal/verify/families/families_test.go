@@ -35,7 +35,7 @@ func TestOf(t *testing.T) {
 				}
 			case err != nil:
 				t.Errorf("%s on %s: %v", asset.Name, arch, err)
-			case len(family.Layout().Files) == 0:
+			case len(family.Layout()) == 0:
 				t.Errorf("%s on %s: no files in its layout", asset.Name, arch)
 			}
 		}

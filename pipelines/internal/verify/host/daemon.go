@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ type Daemon struct {
 func StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error) {
 	log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("opening the log of %s: %w", spec.name(), err)
+		return nil, fmt.Errorf("opening the log of %s: %w", filepath.Base(spec.Program), err)
 	}
 	defer log.Close()
 	d := &Daemon{spec: spec, done: make(chan struct{}), cmd: command.New(ctx, spec.Program, spec.Args...)}
@@ -51,12 +52,10 @@ func StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error) {
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	wait, err := Start(d.cmd)
 	if err != nil {
-		return nil, fmt.Errorf("starting %s: %w", spec.name(), err)
+		return nil, fmt.Errorf("starting %s: %w", filepath.Base(spec.Program), err)
 	}
 	go func() {
-		if d.err = wait(); d.err == nil {
-			d.err = errors.New("exit status 0")
-		}
+		d.err = cmp.Or(wait(), errors.New("exit status 0"))
 		close(d.done)
 	}()
 	if err := d.ready(ctx); err != nil {
@@ -64,8 +63,6 @@ func StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error) {
 	}
 	return d, nil
 }
-
-func (s DaemonSpec) name() string { return filepath.Base(s.Program) }
 
 // ready waits until the daemon serves.
 func (d *Daemon) ready(ctx context.Context) error {
@@ -79,12 +76,12 @@ func (d *Daemon) ready(ctx context.Context) error {
 		}
 		select {
 		case <-d.done:
-			return fmt.Errorf("%s ended before it served: %w%s", d.spec.name(), d.err, d.said())
+			return d.failure("ended before it served: %v", d.err)
 		case <-timed.Done():
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return fmt.Errorf("%s does not serve on %s after %v%s", d.spec.name(), d.spec.Socket, d.spec.Ready, d.said())
+			return d.failure("does not serve on %s after %v", d.spec.Socket, d.spec.Ready)
 		case <-time.After(pause):
 		}
 	}
@@ -95,17 +92,17 @@ func (d *Daemon) ready(ctx context.Context) error {
 func (d *Daemon) Stop(grace time.Duration) error {
 	select {
 	case <-d.done:
-		return fmt.Errorf("%s had ended by itself: %w%s", d.spec.name(), d.err, d.said())
+		return d.failure("had ended by itself: %v", d.err)
 	default:
 	}
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stopping %s: %w", d.spec.name(), err)
+		return d.failure("cannot be stopped: %v", err)
 	}
 	select {
 	case <-d.done:
 		return nil
 	case <-time.After(grace):
-		return errors.Join(fmt.Errorf("%s did not stop within %v%s", d.spec.name(), grace, d.said()), d.Kill())
+		return errors.Join(d.failure("did not stop within %v", grace), d.Kill())
 	}
 }
 
@@ -118,19 +115,18 @@ func (d *Daemon) Kill() error {
 	default:
 	}
 	if err := syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("killing %s: %w", d.spec.name(), err)
+		return d.failure("cannot be killed: %v", err)
 	}
 	<-d.done
 	return nil
 }
 
-// said is the end of what the program printed, on lines of its own, or nothing.
-func (d *Daemon) said() string {
+// failure is an error that ends with what the program printed last.
+func (d *Daemon) failure(format string, args ...any) error {
 	const lines = 8
-	text, err := os.ReadFile(d.spec.Log)
-	if err != nil || len(text) == 0 {
-		return ""
-	}
-	all := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return "\n" + strings.Join(all[max(0, len(all)-lines):], "\n")
+	// Without a log there is nothing to add.
+	printed, _ := os.ReadFile(d.spec.Log)
+	all := strings.Split(strings.TrimSpace(string(printed)), "\n")
+	tail := strings.Join(all[max(0, len(all)-lines):], "\n")
+	return fmt.Errorf("%s %s%s", filepath.Base(d.spec.Program), fmt.Sprintf(format, args...), Indented(tail))
 }

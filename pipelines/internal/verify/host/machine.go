@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,8 +67,7 @@ const (
 	memory     = 1024
 )
 
-// Guest is what one boot is made of. Kernel and Initrd are files; the other
-// paths are left out where they are empty.
+// Guest is what one boot is made of; Kernel, Initrd, Disk, Share and Port are paths.
 type Guest struct {
 	Kernel, Initrd string
 	// Accelerator is "tcg" or "kvm".
@@ -93,34 +93,24 @@ func (m Machine) Plain(accelerator string) []string {
 
 // Args returns QEMU's arguments for a guest.
 func (m Machine) Args(g Guest) []string {
+	network := ",netdev=net"
+	if m.Bus == "pci" {
+		// Its firmware for booting from the network is another package.
+		network += ",romfile="
+	}
 	args := append(m.Plain(g.Accelerator), "-smp", strconv.Itoa(Processors),
 		"-kernel", g.Kernel, "-initrd", g.Initrd, "-append",
 		// A panic restarts the machine, which -no-reboot turns into its end.
-		"console="+m.Console+" panic=-1")
-	device := func(name, properties string) { args = append(args, "-device", name+"-"+m.Bus+properties) }
-	device("virtio-rng", "")
-	args = append(args, "-netdev", "user,id=net,restrict=on")
-	if m.Bus == "pci" {
-		// Its firmware for booting from the network is another package.
-		device("virtio-net", ",netdev=net,romfile=")
-	} else {
-		device("virtio-net", ",netdev=net")
-	}
-	if g.Disk != "" {
-		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+Comma(g.Disk))
-		device("virtio-blk", ",drive=disk")
-	}
-	if g.Share != "" {
-		args = append(args, "-fsdev", "local,id=share,security_model=none,path="+Comma(g.Share))
-		device("virtio-9p", ",fsdev=share,mount_tag="+g.ShareTag)
-	}
-	if g.Port != "" {
-		args = append(args, "-chardev", "file,id=port,path="+Comma(g.Port))
-		device("virtio-serial", "")
-		args = append(args, "-device", "virtserialport,chardev=port,name="+g.PortName)
-	}
+		"console="+m.Console+" panic=-1",
+		"-device", "virtio-rng-"+m.Bus,
+		"-netdev", "user,id=net,restrict=on", "-device", "virtio-net-"+m.Bus+network,
+		"-drive", "if=none,id=disk,format=raw,file="+Comma(g.Disk), "-device", "virtio-blk-"+m.Bus+",drive=disk",
+		"-fsdev", "local,id=share,security_model=none,path="+Comma(g.Share),
+		"-device", "virtio-9p-"+m.Bus+",fsdev=share,mount_tag="+g.ShareTag,
+		"-chardev", "file,id=port,path="+Comma(g.Port), "-device", "virtio-serial-"+m.Bus,
+		"-device", "virtserialport,chardev=port,name="+g.PortName)
 	if g.Vsock != 0 {
-		device("vhost-vsock", ",guest-cid="+strconv.FormatUint(uint64(g.Vsock), 10))
+		args = append(args, "-device", fmt.Sprintf("vhost-vsock-%s,guest-cid=%d", m.Bus, g.Vsock))
 	}
 	return args
 }

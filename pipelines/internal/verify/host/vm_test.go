@@ -29,7 +29,7 @@ func TestArgs(t *testing.T) {
 			Port: "port", PortName: "name", Vsock: 70000,
 		}
 		if arch == "aarch64" {
-			guest = host.Guest{Kernel: "k", Initrd: "i", Accelerator: "kvm"}
+			guest.Accelerator, guest.Vsock = "kvm", 0
 		}
 		out.WriteString(machine.Program + " (" + machine.Package + ")\n  " + strings.Join(machine.Args(guest), "\n  ") + "\n")
 	}

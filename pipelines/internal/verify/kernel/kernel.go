@@ -52,17 +52,15 @@ func (k Kernel) suffix() string {
 	return "-" + k.Suffix
 }
 
-// Layout has the four files and two links of every kernel.
+// Layout has the four files and two links of every kernel, and the symbols that some
+// have in a file of their own.
 func (k Kernel) Layout() tarball.Layout {
-	l := tarball.Layout{
-		Files: map[string]tarball.File{}, Optional: []string{k.path("vmlinux.elf")},
-		Limit: 4 << 30, What: "a kernel",
-	}
-	for _, what := range []string{"vmlinuz", "vmlinux", "config", "System.map"} {
-		l.Files[k.path(what)] = tarball.File{Mode: 0o644}
+	l := tarball.Layout{}
+	for _, what := range []string{"vmlinuz", "vmlinux", "vmlinux.elf", "config", "System.map"} {
+		l[k.path(what)] = tarball.File{Mode: 0o644}
 	}
 	for _, what := range []string{"vmlinuz", "vmlinux"} {
-		l.Files[folder+what+k.suffix()+".container"] = tarball.File{Link: strings.TrimPrefix(k.path(what), folder)}
+		l[folder+what+k.suffix()+".container"] = tarball.File{Link: strings.TrimPrefix(k.path(what), folder)}
 	}
 	return l
 }
@@ -87,10 +85,10 @@ func (k Kernel) Check(ctx context.Context, r *report.Report, t *tarball.Tarball,
 		return err
 	}
 	layout := k.Layout()
-	if f.separateELF() {
-		layout.Files[k.path("vmlinux.elf")] = tarball.File{Mode: 0o644}
+	if !f.separateELF() {
+		delete(layout, k.path("vmlinux.elf"))
 	}
-	layout.Check(r, t, fmt.Sprintf("%d files and 2 links below %s", len(layout.Files)-2, strings.TrimSuffix(folder, "/")))
+	layout.Check(r, t, fmt.Sprintf("%d files and 2 links below %s", len(layout)-2, strings.TrimSuffix(folder, "/")))
 	layout.CheckLinks(r, t)
 	if err := f.open(); err != nil {
 		return err

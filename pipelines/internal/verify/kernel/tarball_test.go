@@ -40,7 +40,7 @@ func TestForeignTarballs(t *testing.T) {
 		want    string
 	}{
 		"member twice": {[]tar.Header{{Name: name, Size: 1}, {Name: name, Size: 1}}, "duplicate member"},
-		"huge member":  {[]tar.Header{{Name: name, Size: 5 << 30}}, "a kernel has at most 4294967296"},
+		"huge member":  {[]tar.Header{{Name: name, Size: 5 << 30}}, "want 4294967296 at most"},
 		"path outside": {[]tar.Header{{Name: "./../../etc/passwd", Size: 1}}, "stays inside"},
 		"device":       {[]tar.Header{{Name: "./dev/x", Typeflag: tar.TypeChar}}, "tar type"},
 	} {

@@ -1,6 +1,7 @@
 package nydus
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -30,17 +31,9 @@ func (r *serving) stopped(ctx context.Context) (string, error) {
 	}
 	return r.outlived(ctx, func(i instance) error {
 		before, err := contents(r.data(i))
-		if err != nil {
-			return err
-		}
-		if err := r.daemons[i.name].Stop(r.Timeout); err != nil {
-			return err
-		}
-		after, err := contents(r.data(i))
-		if err != nil {
-			return err
-		}
-		return lost(i, before, after)
+		stopped := r.daemons[i.name].Stop(r.Timeout)
+		after, againErr := contents(r.data(i))
+		return cmp.Or(err, stopped, againErr, lost(i, before, after))
 	})
 }
 
@@ -135,15 +128,7 @@ func lost(i instance, before, after map[string]string) error {
 // removed removes all snapshots except those of the image, and stops everything.
 func (r *serving) removed(ctx context.Context) (string, error) {
 	for _, i := range instances {
-		if err := r.server.Remove(ctx, i.name, childKey, parentKey); err != nil {
-			return "", err
-		}
-	}
-	if err := r.server.Collect(ctx); err != nil {
-		return "", err
-	}
-	for _, i := range instances {
-		if err := r.gone(ctx, i); err != nil {
+		if err := cmp.Or(r.server.Remove(ctx, i.name, childKey, parentKey), r.server.Collect(ctx), r.gone(ctx, i)); err != nil {
 			return "", err
 		}
 	}
@@ -159,18 +144,12 @@ func (r *serving) removed(ctx context.Context) (string, error) {
 // folders.
 func (r *serving) gone(ctx context.Context, i instance) error {
 	left, err := r.server.Snapshots(ctx, i.name)
-	if err != nil {
-		return err
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("%s has %q left", i.name, left)
 	}
-	if len(left) > 0 {
-		return fmt.Errorf("%s has %q left", i.name, left)
-	}
-	image, err := r.server.In(containerd.CRI).Snapshots(ctx, i.name)
-	if err != nil {
-		return err
-	}
-	folders, err := os.ReadDir(filepath.Join(r.data(i), "snapshots"))
-	if err != nil {
+	image, imageErr := r.server.In(containerd.CRI).Snapshots(ctx, i.name)
+	folders, foldersErr := os.ReadDir(filepath.Join(r.data(i), "snapshots"))
+	if err := cmp.Or(err, imageErr, foldersErr); err != nil {
 		return err
 	}
 	if len(folders) != len(image) {

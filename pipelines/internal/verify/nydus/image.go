@@ -2,6 +2,7 @@ package nydus
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -42,10 +43,8 @@ func (r *serving) shared(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", report.Missing("no nydus-image on this machine: host sharing converts layers with it")
 	}
-	if err := os.MkdirAll(filepath.Dir(filepath.Join(r.dir, converter)), 0o755); err != nil {
-		return "", err
-	}
-	if err := os.Symlink(program, filepath.Join(r.dir, converter)); err != nil {
+	link := filepath.Join(r.dir, converter)
+	if err := cmp.Or(os.MkdirAll(filepath.Dir(link), 0o755), os.Symlink(program, link)); err != nil {
 		return "", err
 	}
 	instance := instances[1]
@@ -71,16 +70,12 @@ func (r *serving) shared(ctx context.Context) (string, error) {
 // pull has containerd pull an image through an instance, as the kubelet would, and
 // returns it and the volume of a container on top of it.
 func (r *serving) pull(ctx context.Context, i instance) (*containerd.Image, kataVolume, error) {
-	image, err := containerd.NewImage(markName, i.name)
+	image, err := containerd.ServeImage(ctx, markName, i.name)
 	if err != nil {
 		return nil, kataVolume{}, err
 	}
-	ref, stop, err := image.Serve(ctx)
-	if err != nil {
-		return nil, kataVolume{}, err
-	}
-	defer stop()
-	if err := r.server.Pull(ctx, i.name, ref); err != nil {
+	defer image.Close()
+	if err := r.server.Pull(ctx, i.name, image.Ref); err != nil {
 		return nil, kataVolume{}, err
 	}
 	// The layer is the first, so the digest of its content names the snapshot.

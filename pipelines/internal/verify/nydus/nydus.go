@@ -64,12 +64,12 @@ var templates = map[string]string{
 // Layout has the programs, configurations, units, drop-ins and templates.
 func (Snapshotter) Layout() tarball.Layout {
 	program, data := tarball.File{Mode: 0o755}, tarball.File{Mode: 0o644}
-	files := map[string]tarball.File{grpc: program, overlayfs: program, renderer: program, home + "/README.md": data}
+	layout := tarball.Layout{grpc: program, overlayfs: program, renderer: program, home + "/README.md": data}
 	for template, rendered := range templates {
-		files[home+"/templates/"+template+".in"] = data
-		files[rendered] = data
+		layout[home+"/templates/"+template+".in"] = data
+		layout[rendered] = data
 	}
-	return tarball.Layout{Files: files, Limit: 256 << 20, What: "a file of the snapshotter"}
+	return layout
 }
 
 // Checks are those of the files, and the stages.
@@ -85,7 +85,7 @@ func (Snapshotter) Checks() []string {
 // containerd.
 func (s Snapshotter) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
 	layout := s.Layout()
-	layout.Check(r, t, fmt.Sprintf("%d files below %s: programs, configurations, units, drop-ins and templates", len(layout.Files), home))
+	layout.Check(r, t, fmt.Sprintf("%d files below %s: programs, configurations, units, drop-ins and templates", len(layout), home))
 	native := true
 	for _, program := range []string{grpc, overlayfs} {
 		ours, err := s.checkProgram(r, t, program)

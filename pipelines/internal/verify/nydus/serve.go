@@ -1,6 +1,7 @@
 package nydus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,10 +104,8 @@ func (r *serving) end() error {
 	if r.server != nil {
 		errs = append(errs, r.server.Kill())
 	}
-	for _, instance := range instances {
-		if d := r.daemons[instance.name]; d != nil {
-			errs = append(errs, d.Kill())
-		}
+	for _, d := range r.daemons {
+		errs = append(errs, d.Kill())
 	}
 	return errors.Join(errs...)
 }
@@ -129,18 +128,12 @@ func (r *serving) socket(i instance) string {
 // launch starts an instance.
 func (r *serving) launch(ctx context.Context, i instance) error {
 	text, err := os.ReadFile(filepath.Join(r.dir, i.config))
+	config := filepath.Join(r.dir, i.name+".toml")
+	// On a host, systemd makes the folders.
+	err = cmp.Or(err, os.WriteFile(config, []byte(r.relocate(string(text))), 0o600),
+		os.MkdirAll(r.data(i), 0o700), os.MkdirAll(filepath.Dir(r.socket(i)), 0o700))
 	if err != nil {
 		return err
-	}
-	config := filepath.Join(r.dir, i.name+".toml")
-	if err := os.WriteFile(config, []byte(r.relocate(string(text))), 0o600); err != nil {
-		return err
-	}
-	// On a host, systemd makes the folders.
-	for _, folder := range []string{"lib", "run"} {
-		if err := os.MkdirAll(filepath.Join(r.dir, folder, i.name), 0o700); err != nil {
-			return err
-		}
 	}
 	d, err := host.StartDaemon(ctx, host.DaemonSpec{
 		Program: filepath.Join(r.dir, grpc), Args: []string{"--config", config}, Ready: r.Timeout,

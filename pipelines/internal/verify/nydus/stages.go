@@ -1,6 +1,7 @@
 package nydus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,34 +31,34 @@ func (r *serving) find(ctx context.Context) (string, error) {
 // snapshotters about images.
 const imagesPlugin = "io.containerd.cri.v1.images"
 
-// dropIns has containerd read the drop-in of each version, and keeps the
-// configuration with the newest.
+// dropIns has containerd read the drop-in of each version, and keeps a configuration
+// with the newest, and with a runtime for each instance.
 func (r *serving) dropIns(ctx context.Context) (string, error) {
 	dir := filepath.Join(r.dir, "c")
+	var shipped string
 	var saw []string
 	for version := 2; version <= containerd.ConfigVersion; version++ {
 		text, err := os.ReadFile(filepath.Join(r.dir, dropIn(version)))
 		if err != nil {
 			return "", err
 		}
-		shipped := r.relocate(string(text))
-		if r.config, err = r.installed.Configure(dir, shipped, version); err != nil {
+		shipped = r.relocate(string(text))
+		path, err := containerd.Configure(dir, shipped, version)
+		if err != nil {
 			return "", err
 		}
-		dump, err := r.installed.Dump(ctx, r.config)
+		dump, err := r.installed.Dump(ctx, path)
 		if err == nil {
 			err = r.checkDump(dump)
 		}
 		if err != nil {
 			return "", fmt.Errorf("the drop-in of version %d: %w", version, err)
 		}
-		// The containerd that runs also has runtimes, one for each snapshotter.
-		if r.config, err = r.installed.Configure(dir, shipped, version, guestPull, hostShare); err != nil {
-			return "", err
-		}
 		saw = append(saw, fmt.Sprintf("version %d: both proxy plugins, and disable_snapshot_annotations = false in %s", version, imagesPlugin))
 	}
-	return strings.Join(saw, "\n"), nil
+	var err error
+	r.config, err = containerd.Configure(dir, shipped+containerd.Settings(dir, guestPull, hostShare), containerd.ConfigVersion)
+	return strings.Join(saw, "\n"), err
 }
 
 // checkDump checks what a drop-in sets, in the configuration that containerd makes
@@ -123,24 +124,19 @@ func (r *serving) layers(ctx context.Context, i instance) (base, child []*types.
 		return nil, nil, err
 	}
 	folders, err := filepath.Glob(filepath.Join(r.data(i), "snapshots", "*", "fs"))
+	if err == nil && len(folders) != 1 {
+		err = fmt.Errorf("%s has %d folders of snapshots: want one", r.data(i), len(folders))
+	}
 	if err != nil {
 		return nil, nil, err
-	}
-	if len(folders) != 1 {
-		return nil, nil, fmt.Errorf("%s has %d folders of snapshots: want one", r.data(i), len(folders))
 	}
 	info, err := os.Stat(folders[0])
-	if err != nil {
-		return nil, nil, err
-	}
 	// Processes of any user in a container must be able to search the folder.
-	if searchable := os.FileMode(0o755); info.Mode().Perm() != searchable {
-		return nil, nil, fmt.Errorf("%s has mode %v: want %v", folders[0], info.Mode().Perm(), searchable)
+	if searchable := os.FileMode(0o755); err == nil && info.Mode().Perm() != searchable {
+		err = fmt.Errorf("%s has mode %v: want %v", folders[0], info.Mode().Perm(), searchable)
 	}
-	if err := os.WriteFile(filepath.Join(folders[0], markName), []byte(markText), 0o644); err != nil {
-		return nil, nil, err
-	}
-	if err := r.server.Commit(ctx, i.name, parentKey, baseKey); err != nil {
+	written := os.WriteFile(filepath.Join(folders[0], markName), []byte(markText), 0o644)
+	if err := cmp.Or(err, written, r.server.Commit(ctx, i.name, parentKey, baseKey)); err != nil {
 		return nil, nil, err
 	}
 	child, err = r.server.Prepare(ctx, i.name, childKey, parentKey)
@@ -153,14 +149,14 @@ func (r *serving) guestPull(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	r.child = mounts
 	volume, err := r.volume(mounts)
+	if err == nil && volume.Type != volumePull {
+		err = fmt.Errorf("the volume has the type %q: want %s", volume.Type, volumePull)
+	}
 	if err != nil {
 		return "", err
 	}
-	if volume.Type != volumePull {
-		return "", fmt.Errorf("the volume has the type %q: want %s", volume.Type, volumePull)
-	}
-	r.child = mounts
 	return fmt.Sprintf("a snapshot is mounted by nydus-overlayfs, with a volume of the type %s", volume.Type), nil
 }
 

@@ -33,12 +33,11 @@ func New(asset, arch, version string) (Firmware, error) {
 
 // Layout has the images.
 func (f Firmware) Layout() tarball.Layout {
-	l := tarball.Layout{Files: map[string]tarball.File{}, What: "this firmware"}
+	layout := tarball.Layout{}
 	for _, image := range f.images {
-		l.Files[image.path] = tarball.File{Mode: 0o644, Size: image.size}
-		l.Limit = max(l.Limit, image.size)
+		layout[image.path] = tarball.File{Mode: 0o644, Size: image.size}
 	}
-	return l
+	return layout
 }
 
 // Checks are those of the images, and the boots.

@@ -62,11 +62,11 @@ func (e Emulator) folder() string { return "opt/kata/share/kata-qemu" + e.suffix
 
 // Layout has the program and the firmware of the list.
 func (e Emulator) Layout() tarball.Layout {
-	files := map[string]tarball.File{e.program(): {Mode: 0o755}}
+	layout := tarball.Layout{e.program(): {Mode: 0o755}}
 	for _, name := range e.firmware {
-		files[e.folder()+"/"+name] = tarball.File{Mode: 0o644}
+		layout[e.folder()+"/"+name] = tarball.File{Mode: 0o644}
 	}
-	return tarball.Layout{Files: files, Limit: 1 << 30, What: "a file of QEMU"}
+	return layout
 }
 
 // Checks are those of the files and of the program, and one for each machine.

@@ -30,18 +30,11 @@ type File struct {
 	Link string
 }
 
-// Layout says what a tarball must have.
-type Layout struct {
-	// Files are the members by path, without a leading "./".
-	Files map[string]File
-	// Optional are files that are unpacked where the tarball has them, before it
-	// is known whether they must be there.
-	Optional []string
-	// Limit is the most that one file may have, in bytes, and What names the
-	// family in the error: "a kernel".
-	Limit int64
-	What  string
-}
+// Layout says what a tarball must have, by path without a leading "./".
+type Layout map[string]File
+
+// maxFile is the most that one file may have, in bytes.
+const maxFile = 4 << 30
 
 // Tarball is an unpacked tarball.
 type Tarball struct {
@@ -62,11 +55,11 @@ func (l Layout) Unpack(file, dir string) (*Tarball, error) {
 	defer in.Close()
 	members, err := archive.Extract(in, func(name string, size int64) (string, error) {
 		name = path.Clean(name)
-		if _, ours := l.Files[name]; !ours && !slices.Contains(l.Optional, name) {
+		if _, ours := l[name]; !ours {
 			return "", nil
 		}
-		if size > l.Limit {
-			return "", fmt.Errorf("it has %d bytes: %s has at most %d", size, l.What, l.Limit)
+		if size > maxFile {
+			return "", fmt.Errorf("it has %d bytes: want %d at most", size, maxFile)
 		}
 		target := filepath.Join(dir, name)
 		return target, os.MkdirAll(filepath.Dir(target), 0o755)
@@ -91,7 +84,7 @@ func (t *Tarball) Read(name string) ([]byte, error) {
 
 // Check compares the members with the layout; saw says what they are together.
 func (l Layout) Check(r *report.Report, t *Tarball, saw string) {
-	missing := maps.Clone(l.Files)
+	missing := maps.Clone(l)
 	var problems []string
 	for _, m := range t.Members {
 		name := path.Clean(m.Name)
@@ -108,7 +101,7 @@ func (l Layout) Check(r *report.Report, t *Tarball, saw string) {
 
 // problem says what is wrong with a member, if anything is.
 func (l Layout) problem(name string, m archive.Member) string {
-	file, known := l.Files[name]
+	file, known := l[name]
 	switch {
 	case m.Mode.IsDir() && l.leads(m.Name):
 	case !known:
@@ -129,7 +122,7 @@ func (l Layout) problem(name string, m archive.Member) string {
 
 // leads says whether a folder, "./opt/", leads to a member of the layout.
 func (l Layout) leads(folder string) bool {
-	for name := range l.Files {
+	for name := range l {
 		if strings.HasPrefix("./"+name, folder) {
 			return true
 		}
@@ -144,8 +137,8 @@ func (l Layout) CheckLinks(r *report.Report, t *Tarball) {
 		members[path.Clean(m.Name)] = m
 	}
 	var problems, saw []string
-	for _, name := range slices.Sorted(maps.Keys(l.Files)) {
-		want, member := l.Files[name].Link, members[name]
+	for _, name := range slices.Sorted(maps.Keys(l)) {
+		want, member := l[name].Link, members[name]
 		_, there := members[path.Join(path.Dir(name), member.Link)]
 		switch {
 		case want == "":

@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,9 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
+
+// ConfigVersion is the newest version of configuration files that containerd reads.
+const ConfigVersion = 3
 
 // config is a main configuration. NRI would make folders on the machine.
 const config = `version = %d
@@ -24,64 +28,45 @@ address = %q
 path = %q
 `
 
-// networks keeps the folders of networks off the machine, in each version, and runtimes
-// has a runtime of the CRI use the snapshotter that is called like it.
-var (
-	networks = map[int]string{
-		2: `
-[plugins."io.containerd.grpc.v1.cri".cni]
-conf_dir = %q
-bin_dir = %q
-`,
-		3: `
+// The settings of the newest version that keep the folders of networks off the
+// machine, and that give a snapshotter a runtime.
+const (
+	networks = `
 [plugins."io.containerd.cri.v1.runtime".cni]
 conf_dir = %q
 bin_dirs = [%q]
-`,
-	}
-	runtimes = map[int]string{
-		2: `
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.%[1]q]
-runtime_type = "io.containerd.runc.v2"
-snapshotter = %[1]q
-`,
-		3: `
+`
+	runtime = `
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.%[1]q]
 runtime_type = "io.containerd.runc.v2"
 snapshotter = %[1]q
 
 [plugins."io.containerd.cri.v1.images".runtime_platforms.%[1]q]
 snapshotter = %[1]q
-`,
-	}
+`
 )
 
-// Configure writes into dir, which gets all state of containerd, a configuration of
-// a version that imports a drop-in, and returns its path. Each of the snapshotters has
-// a runtime of its name. Our own CRI settings are appended to the drop-in: containerd
-// 1.7 takes all tables of a plugin from the last file that has any.
-func (i Installed) Configure(dir, dropIn string, version int, snapshotters ...string) (string, error) {
-	in := func(name string) string { return filepath.Join(dir, name) }
-	for _, name := range []string{"root", "state", "net.d", "bin"} {
-		if err := os.MkdirAll(in(name), 0o700); err != nil {
-			return "", fmt.Errorf("making a folder for containerd: %w", err)
-		}
-	}
-	name := fmt.Sprintf("v%d.toml", version)
-	dropIn += fmt.Sprintf(networks[version], in("net.d"), in("bin"))
+// Settings are what the CRI needs on top of a drop-in of the newest version: folders
+// in dir, and a runtime for each snapshotter, of its name.
+func Settings(dir string, snapshotters ...string) string {
+	text := fmt.Sprintf(networks, filepath.Join(dir, "net.d"), filepath.Join(dir, "bin"))
 	for _, snapshotter := range snapshotters {
-		dropIn += fmt.Sprintf(runtimes[version], snapshotter)
+		text += fmt.Sprintf(runtime, snapshotter)
 	}
-	files := map[string]string{
-		"drop-in-" + name: dropIn,
-		"config-" + name:  fmt.Sprintf(config, version, in("root"), in("state"), in("drop-in-"+name), socketIn(dir), in("opt")),
+	return text
+}
+
+// Configure writes into dir, which gets all state of containerd, a configuration of
+// a version that imports a drop-in, and returns its path.
+func Configure(dir, dropIn string, version int) (string, error) {
+	in := func(name string) string { return filepath.Join(dir, name) }
+	imported, path := in(fmt.Sprintf("drop-in-v%d.toml", version)), in(fmt.Sprintf("config-v%d.toml", version))
+	text := fmt.Sprintf(config, version, in("root"), in("state"), imported, socketIn(dir), in("opt"))
+	err := os.MkdirAll(dir, 0o700)
+	if err = errors.Join(err, os.WriteFile(imported, []byte(dropIn), 0o600), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		return "", fmt.Errorf("writing the configuration of containerd: %w", err)
 	}
-	for name, text := range files {
-		if err := os.WriteFile(in(name), []byte(text), 0o600); err != nil {
-			return "", fmt.Errorf("writing the configuration of containerd: %w", err)
-		}
-	}
-	return in("config-" + name), nil
+	return path, nil
 }
 
 func socketIn(dir string) string { return filepath.Join(dir, "containerd.sock") }

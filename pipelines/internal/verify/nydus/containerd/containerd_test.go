@@ -163,12 +163,9 @@ func TestClient(t *testing.T) {
 }
 
 func TestConfigure(t *testing.T) {
-	for version, runtime := range map[int]string{
-		2: `[plugins."io.containerd.grpc.v1.cri".containerd.runtimes."one"]`,
-		3: `[plugins."io.containerd.cri.v1.images".runtime_platforms."one"]`,
-	} {
-		dir := t.TempDir()
-		path, err := Installed{}.Configure(dir, "# drop-in\n", version, "one")
+	for version := 2; version <= ConfigVersion; version++ {
+		dir := filepath.Join(t.TempDir(), "c")
+		path, err := Configure(dir, "# drop-in\n"+Settings(dir, "one"), version)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +177,7 @@ func TestConfigure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasPrefix(string(dropIn), "# drop-in\n") || !strings.Contains(string(dropIn), runtime) {
+		if want := `[plugins."io.containerd.cri.v1.images".runtime_platforms."one"]`; !strings.HasPrefix(string(dropIn), "# drop-in\n") || !strings.Contains(string(dropIn), want) {
 			t.Errorf("version %d: the drop-in is\n%s", version, dropIn)
 		}
 		for _, line := range strings.Split(string(main)+string(dropIn), "\n") {
@@ -193,17 +190,13 @@ func TestConfigure(t *testing.T) {
 
 // The registry has what is asked for, and knows it afterwards.
 func TestImage(t *testing.T) {
-	image, err := NewImage("name", "content")
+	image, err := ServeImage(t.Context(), "name", "content")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref, stop, err := image.Serve(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	address, _, _ := strings.Cut(ref, "/")
-	if !strings.HasSuffix(ref, "/image@"+image.Manifest.String()) {
-		t.Errorf("the reference is %s", ref)
+	address, name, _ := strings.Cut(image.Ref, "/")
+	if name != "image@"+image.Manifest.String() {
+		t.Errorf("the reference is %s", image.Ref)
 	}
 	for path, want := range map[string]int{
 		"/v2/": 200, "/v2/image/manifests/" + image.Manifest.String(): 200, "/v2/image/blobs/" + image.Layer.String(): 200, "/v2/image/blobs/sha256:0": 404,
@@ -227,7 +220,7 @@ func TestImage(t *testing.T) {
 	if asked := image.Asked(); !slices.Contains(asked, image.Manifest) || !slices.Contains(asked, image.Layer) {
 		t.Errorf("it was asked for %s", asked)
 	}
-	if err := stop(); err != nil {
+	if err := image.Close(); err != nil {
 		t.Error(err)
 	}
 }

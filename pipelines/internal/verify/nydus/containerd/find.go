@@ -24,9 +24,6 @@ const (
 	module = "pipelines/internal/verify/nydus/containerd/module"
 )
 
-// ConfigVersion is the newest version of configuration files that it reads.
-const ConfigVersion = 3
-
 // Installed is a containerd on this machine.
 type Installed struct {
 	// Daemon is its path.

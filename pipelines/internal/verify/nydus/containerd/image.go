@@ -3,10 +3,10 @@ package containerd
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,27 +22,31 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Image is an image of one layer, and a registry that has it.
+// Image is an image of one layer, in a registry on loopback that only has it.
 type Image struct {
+	// Ref is its reference, by digest.
+	Ref string
 	// Manifest and Layer are the digests of its manifest and its layer, and Diff
 	// that of the layer before compression.
 	Manifest, Layer, Diff digest.Digest
 	blobs                 map[digest.Digest][]byte
+	server                *http.Server
 
 	mutex sync.Mutex
 	// asked are the requested digests.
 	asked []digest.Digest
 }
 
-// NewImage makes an image for this machine, of a layer with one file.
-func NewImage(name, content string) (*Image, error) {
+// ServeImage makes an image for this machine, of a layer with one file, and has it in
+// a registry until Close is called.
+func ServeImage(ctx context.Context, name, content string) (*Image, error) {
 	i := &Image{blobs: map[digest.Digest][]byte{}}
 	var packed bytes.Buffer
 	plain, z := digest.Canonical.Digester(), gzip.NewWriter(&packed)
 	w := tar.NewWriter(io.MultiWriter(z, plain.Hash()))
-	err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))})
+	header := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))})
 	_, written := io.WriteString(w, content)
-	if err := errors.Join(err, written, w.Close(), z.Close()); err != nil {
+	if err := cmp.Or(header, written, w.Close(), z.Close()); err != nil {
 		return nil, fmt.Errorf("packing a layer: %w", err)
 	}
 	i.Diff = plain.Digest()
@@ -58,9 +62,22 @@ func NewImage(name, content string) (*Image, error) {
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
 		Config: i.add(ocispec.MediaTypeImageConfig, image), Layers: []ocispec.Descriptor{layer},
 	})
+	if err != nil {
+		return nil, err
+	}
 	i.Layer, i.Manifest = layer.Digest, i.add(ocispec.MediaTypeImageManifest, manifest).Digest
-	return i, err
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("serving an image: %w", err)
+	}
+	i.Ref = fmt.Sprintf("%s/image@%s", listener.Addr(), i.Manifest)
+	i.server = &http.Server{Handler: i, ReadHeaderTimeout: time.Minute}
+	go func() { _ = i.server.Serve(listener) }() // It ends with an error when it is closed.
+	return i, nil
 }
+
+// Close ends the registry.
+func (i *Image) Close() error { return i.server.Close() }
 
 // add adds a blob.
 func (i *Image) add(mediaType string, data []byte) ocispec.Descriptor {
@@ -97,16 +114,4 @@ func (i *Image) Asked() []digest.Digest {
 	i.mutex.Lock()
 	defer i.mutex.Unlock()
 	return slices.Clone(i.asked)
-}
-
-// Serve has the image in a registry on loopback until stop is called, and returns its
-// reference there.
-func (i *Image) Serve(ctx context.Context) (ref string, stop func() error, err error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, fmt.Errorf("serving an image: %w", err)
-	}
-	server := &http.Server{Handler: i, ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(listener) }() // It ends with an error when stop is called.
-	return fmt.Sprintf("%s/image@%s", listener.Addr(), i.Manifest), server.Close, nil
 }
