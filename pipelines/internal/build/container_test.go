@@ -213,9 +213,9 @@ func TestCheckDiskOfParallelBuilds(t *testing.T) {
 
 func TestStage(t *testing.T) {
 	files := []recipe.Content{
-		recipe.NewContent("assets/house/build.sh", []byte("#!/bin/sh\n"), true),
-		recipe.NewContent("assets/house/patches/1.patch", []byte("\x00\xff\r\n"), false),
-		recipe.NewContent("empty", nil, false),
+		recipe.NewContent("assets/house/build.sh", []byte("#!/bin/sh\n")),
+		recipe.NewContent("assets/house/patches/1.patch", []byte("\x00\xff\r\n")),
+		recipe.NewContent("empty", nil),
 	}
 	dir := filepath.Join(t.TempDir(), "files")
 	if err := stage(dir, files); err != nil {
@@ -241,7 +241,7 @@ func TestStage(t *testing.T) {
 	if len(got) != len(files) {
 		t.Errorf("%d files, want %d", len(got), len(files))
 	}
-	blocked := recipe.NewContent("empty/below", nil, false)
+	blocked := recipe.NewContent("empty/below", nil)
 	if err := stage(dir, []recipe.Content{blocked}); err == nil || !strings.HasPrefix(err.Error(), "laying out empty/below: ") {
 		t.Errorf("a file in a file: %v", err)
 	}

@@ -214,18 +214,9 @@ func (c Change) String() string {
 	case c.New == "":
 		return label + " removed"
 	case c.Kind == "file":
-		return label + fileChange(c.Old, c.New)
+		return label + " changed"
 	}
 	return fmt.Sprintf("%s %s -> %s", label, short(c.Old), short(c.New))
-}
-
-func fileChange(before, after string) string {
-	oldMode, oldHash, _ := strings.Cut(before, " ")
-	newMode, newHash, _ := strings.Cut(after, " ")
-	if oldHash != newHash {
-		return " changed"
-	}
-	return fmt.Sprintf(" mode %s -> %s", oldMode, newMode)
 }
 
 // short shortens a hash for people.

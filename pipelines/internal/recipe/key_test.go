@@ -23,7 +23,7 @@ import (
 // edits are changes of declarations, each of one input.
 var edits = map[string]func(in *input){
 	"content of a script": func(in *input) { in.edit("assets/kernel/build.sh", "build", "rebuild") },
-	"mode of a file":      func(in *input) { in.tree["assets/kernel/patches/1.patch"].Mode = 0o755 },
+	"mode of a file":      func(in *input) { in.edit("assets/kernel/patches/1.patch", "patch", "#!/bin/sh") },
 	"name of a file": func(in *input) {
 		in.tree["assets/kernel/patches/2.patch"] = in.tree["assets/kernel/patches/1.patch"]
 		delete(in.tree, "assets/kernel/patches/1.patch")

@@ -80,8 +80,8 @@ func files() fstest.MapFS {
 		"versions.yaml":                      {Data: []byte(pins)},
 		"assets/sources.yaml":                {Data: []byte(sources)},
 		"assets/kernel/assets.yaml":          {Data: []byte(assets)},
-		"assets/kernel/configure.sh":         {Data: []byte("configure\n"), Mode: 0o755},
-		"assets/kernel/build.sh":             {Data: []byte("build\n"), Mode: 0o755},
+		"assets/kernel/configure.sh":         {Data: []byte("#!/bin/sh\nconfigure\n")},
+		"assets/kernel/build.sh":             {Data: []byte("#!/bin/sh\nbuild\n")},
 		"assets/kernel/patches/1.patch":      {Data: []byte("patch\n")},
 		"assets/kernel/unread":               {Data: []byte("unread\n")},
 		"assets/kernel/sign.crt":             {Data: certificate("one")},
@@ -178,6 +178,7 @@ func TestNothingElseChangesTheKey(t *testing.T) {
 		"an unread file":                         func(in *input) { in.edit("assets/kernel/unread", "unread", "whatever") },
 		"time stamps":                            func(in *input) { in.tree["assets/kernel/build.sh"].ModTime = fixed },
 		"bits of the umask":                      func(in *input) { in.tree["assets/kernel/build.sh"].Mode = 0o700 },
+		"a file system without modes":            func(in *input) { in.tree["assets/kernel/patches/1.patch"].Mode = 0o777 },
 		"comments in YAML":                       func(in *input) { in.edit(declared, "steps:", "# Steps.\nsteps:") },
 		"cross packages of another architecture": func(in *input) { in.edit(declared, "gcc-aarch64", "clang-aarch64") },
 		"a cache of ccache":                      func(in *input) { in.edit(declared, "  epoch: 1", "  epoch: 1\n  ccache: true") },
@@ -242,7 +243,7 @@ func TestPlanHoldsTheBytesOfItsFiles(t *testing.T) {
 		t.Fatalf("%d contents for %d files", len(plan.Files), len(plan.Recipe.Files))
 	}
 	for i, content := range plan.Files {
-		if content.File != plan.Recipe.Files[i] || NewContent(content.Path, content.Data, content.Mode == "0755").File != content.File {
+		if content.File != plan.Recipe.Files[i] || NewContent(content.Path, content.Data).File != content.File {
 			t.Errorf("file %d is %+v, its content %+v", i, plan.Recipe.Files[i], content.File)
 		}
 	}

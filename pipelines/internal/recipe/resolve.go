@@ -257,7 +257,7 @@ func (r Resolver) kernel(plan *Plan, asset catalog.Asset, arch catalog.Arch) err
 		return err
 	}
 	plan.Files = append(plan.Files, contents...)
-	plan.Files = append(plan.Files, NewContent(RequestedConfig, kernel.Requested.Merged(), false))
+	plan.Files = append(plan.Files, NewContent(RequestedConfig, kernel.Requested.Merged()))
 	plan.Kernel = kernel
 	plan.Recipe.Kernel = &Kernel{
 		Configs:       asset.Kernel.Folders(arch),

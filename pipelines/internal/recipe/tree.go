@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"path"
@@ -39,8 +40,7 @@ func (t *Tree) ReadFile(name string) ([]byte, error) {
 	return content.Data, err
 }
 
-// Content returns a regular file. Its mode is 0755 if anybody may execute it and
-// 0644 otherwise, as in git, so that the umask of a checkout does not matter.
+// Content returns a regular file.
 func (t *Tree) Content(name string) (Content, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,15 +58,17 @@ func (t *Tree) Content(name string) (Content, error) {
 	if err != nil {
 		return Content{}, err
 	}
-	content := NewContent(name, data, info.Mode()&0o111 != 0)
+	content := NewContent(name, data)
 	t.files[name] = content
 	return content, nil
 }
 
-// NewContent describes a file that the program generates.
-func NewContent(name string, data []byte, executable bool) Content {
+// NewContent describes a file with some bytes. What begins as a script can be executed:
+// its mode is 0755. That of others is 0644. The modes of the working tree do not count:
+// some file systems have none, and git leaves them alone with core.fileMode=false.
+func NewContent(name string, data []byte) Content {
 	mode := "0644"
-	if executable {
+	if bytes.HasPrefix(data, []byte("#!")) {
 		mode = "0755"
 	}
 	return Content{File: File{Path: name, Mode: mode, SHA256: hexSHA256(data)}, Data: data}

@@ -121,21 +121,12 @@ func (w *Workspace) changed(ctx context.Context, commit string, in Inputs) ([]st
 	return slices.Compact(changed), nil
 }
 
-// The modes of files in a commit; links and submodules have others.
-const (
-	blobMode       = "100644"
-	executableMode = "100755"
-)
-
-// same tells whether a file is that of a commit. If a checkout writes other bytes
-// than are committed, such as other line ends, git says what it would commit.
+// same reports whether a file is that of a commit, whatever its mode: no key has that.
+// If a checkout writes other bytes than are committed, such as other line ends, git says
+// what it would commit.
 func (w *Workspace) same(ctx context.Context, content recipe.Content, committed git.Object) (bool, error) {
-	mode := blobMode
-	if content.Mode == "0755" {
-		mode = executableMode
-	}
-	if committed.Mode != mode {
-		return false, nil
+	if !slices.Contains([]string{"100644", "100755"}, committed.Mode) {
+		return false, nil // A link or a submodule.
 	}
 	if blobID(content.Data, len(committed.ID)) == committed.ID {
 		return true, nil
