@@ -1,9 +1,11 @@
 package kconfig
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,6 +16,8 @@ var (
 	unset      = regexp.MustCompile(`^# (CONFIG_[A-Za-z0-9_]+) is not set$`)
 	// Linux takes these for comments, but their author meant a statement.
 	almostUnset = regexp.MustCompile(`(?i)^#\s*CONFIG_\w+\s+is\s+not\s+set\W*$`)
+	// Kata's build leaves a fragment with such a line out for the named architectures.
+	exclusion = regexp.MustCompile(`^#\s*!\s*\w`)
 	// Exactly what Linux writes: another escape or a leading zero would come back
 	// differently in the final .config.
 	validValue = regexp.MustCompile(`^(?:[ymn]|-?(?:0|[1-9][0-9]*)|0[xX][0-9a-fA-F]+|"(?:[^"\\\x00-\x1f]|\\["\\])*")$`)
@@ -34,6 +38,10 @@ func readFragment(tree fs.FS, file string) ([]Option, error) {
 // parse returns the options of a fragment in the order of its lines, duplicates
 // included, and its problems.
 func parse(file string, data []byte) ([]Option, []error) {
+	if i := bytes.Index(data, []byte("\r\n")); i >= 0 {
+		return nil, []error{fmt.Errorf("%s:%d: the lines end in CR LF, as on Windows: check the file out again, or convert it with dos2unix",
+			file, 1+bytes.Count(data[:i], []byte("\n")))}
+	}
 	var options []Option
 	var problems []error
 	for number, line := range lines(data) {
@@ -41,6 +49,9 @@ func parse(file string, data []byte) ([]Option, []error) {
 		var ok bool
 		option.Name, option.Value, ok = split(line)
 		switch {
+		case exclusion.MatchString(line):
+			problems = append(problems, fmt.Errorf("%s: %s leaves architectures out in Kata's build, but not here: move the fragment to a folder for each architecture it is for, such as %s",
+				option.Pos(), quote(line), path.Join(path.Dir(file), "x86_64")))
 		case !ok || almostUnset.MatchString(line) && option.Name == "":
 			problems = append(problems, fmt.Errorf("%s: %s is not a statement: want CONFIG_NAME=value or # CONFIG_NAME is not set, without blanks around it",
 				option.Pos(), quote(line)))
@@ -75,13 +86,14 @@ func Statement(name, value string) string {
 	return name + "=" + value
 }
 
-// lines yields the lines of a file without line ends, numbered from 1.
+// lines yields the lines of a file without line ends, those of Windows too, numbered
+// from 1.
 func lines(data []byte) func(yield func(int, string) bool) {
 	return func(yield func(int, string) bool) {
 		number := 0
 		for line := range strings.Lines(string(data)) {
 			number++
-			if !yield(number, strings.TrimSuffix(line, "\n")) {
+			if !yield(number, strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")) {
 				return
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -227,6 +228,88 @@ func FuzzParse(f *testing.F) {
 			if o := set.Options[i]; o.Name != option.Name || o.Value != option.Value {
 				t.Fatalf("%v came back as %v", o, option)
 			}
+		}
+	})
+}
+
+// A .config means the same with the line ends of Windows. A fragment has them only by
+// mistake: its bytes are in the key.
+func TestLineEndsOfWindows(t *testing.T) {
+	text := "CONFIG_SMP=y\n# CONFIG_AIO is not set\nCONFIG_NAME=\"a\"\n"
+	want, err := ParseConfig("c", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	windows := []byte(strings.ReplaceAll(text, "\n", "\r\n"))
+	if got, err := ParseConfig("c", windows); err != nil || !cmp.Equal(want, got) {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+	tree := fstest.MapFS{
+		"kernel-configs/common/base.conf": {Data: append([]byte("# first\n"), windows...)},
+		"kernel-configs/x86_64/a.conf":    {Data: []byte("CONFIG_KVM=y\n")},
+	}
+	const refused = "kernel-configs/common/base.conf:2: the lines end in CR LF, as on Windows: check the file out again, or convert it with dos2unix"
+	if _, err := Load(tree, []string{"common"}, "x86_64"); err == nil || err.Error() != refused {
+		t.Errorf("got %v, want %s", err, refused)
+	}
+}
+
+// TestLineEndsOfGit: a checkout has the bytes that are committed.
+func TestLineEndsOfGit(t *testing.T) {
+	root := filepath.Join("..", "..", "..")
+	if _, err := os.Stat(filepath.Join(root, ".git")); err != nil {
+		t.Skip("not a checkout")
+	}
+	for _, file := range []string{"versions.yaml", "assets/kernel/build.sh", "kernel-configs/common/base.conf"} {
+		cmd := exec.CommandContext(t.Context(), "git", "check-attr", "text", "--", file)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != file+": text: unset\n" {
+			t.Errorf("%s, %v", out, err)
+		}
+	}
+}
+
+// FuzzConfig looks for a .config that is read as something else when it is written again.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte("CONFIG_SMP=y\n# CONFIG_AIO is not set\nCONFIG_NAME=\"a\"\n# a comment\n"))
+	f.Add([]byte("CONFIG_SMP=y\r\n# !s390x\r\n# CONFIG_AIO is not set.\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		fragment, problems := parse("f", data)
+		for _, err := range problems {
+			if !strings.HasPrefix(err.Error(), "f:") {
+				t.Errorf("no position: %v", err)
+			}
+		}
+		if config, err := ParseConfig("f", data); err == nil {
+			again, err := ParseConfig("f", (&Set{Options: config}).Merged())
+			if err != nil || len(again) != len(config) {
+				t.Errorf("%v became %v, %v", config, again, err)
+			}
+		}
+		if len(problems) > 0 {
+			return
+		}
+		again, problems := parse("f", (&Set{Options: fragment}).Merged())
+		if len(problems) > 0 || len(again) != len(fragment) {
+			t.Errorf("%v became %v, %v", fragment, again, problems)
+		}
+	})
+}
+
+// FuzzExceptions looks for exceptions that pass the checks and cannot be applied.
+func FuzzExceptions(f *testing.F) {
+	f.Add([]byte("exceptions:\n  - {option: CONFIG_A, reason: \"b\", arches: [arm64], versions: \">=6.18, <6.20\"}\n"))
+	f.Add([]byte("exceptions: []\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		exceptions, err := LoadExceptions(fstest.MapFS{ExceptionsFile: {Data: data}})
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), ExceptionsFile+":") {
+				t.Errorf("no position: %v", err)
+			}
+			return
+		}
+		if _, err := applying(exceptions, "arm64", "v6.18.15"); err != nil {
+			t.Error(err)
 		}
 	})
 }
