@@ -239,3 +239,33 @@ func golden(t *testing.T, name, got string) {
 		t.Errorf("%s differs; got:\n%s", file, got)
 	}
 }
+
+// FuzzLoad looks for a catalog that passes the checks and that something cannot be
+// found in, and for an error without a file.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(good), []byte("kata-static:\n  x86_64: [tiny]\n"))
+	f.Add([]byte("family: tiny\nassets: [&a {name: a, dependencies: [a]}, *a]\n"), []byte("{}"))
+	f.Fuzz(func(t *testing.T, family, sets []byte) {
+		files := tree(string(family))
+		files[SetsFile] = &fstest.MapFile{Data: sets}
+		c, err := Load(files)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "assets/") {
+				t.Errorf("no file: %v", err)
+			}
+			return
+		}
+		for _, arch := range Arches() {
+			if _, err := c.Closure(c.On(arch), arch); err != nil {
+				t.Error(err)
+			}
+			for _, set := range c.Sets {
+				if names, err := set.On(arch); err == nil {
+					if _, err := c.Closure(names, arch); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}
+	})
+}
