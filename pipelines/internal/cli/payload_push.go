@@ -39,10 +39,8 @@ func (o tagFlags) version(ws *workspace.Workspace, dirty error) (string, error) 
 	switch {
 	case err != nil:
 		return "", err
-	case dirty != nil && release:
-		return "", fmt.Errorf("refusing to push uncommitted changes as a release: %w", dirty)
-	case dirty != nil && !o.allowDirty:
-		return "", fmt.Errorf("refusing to push: %w (or pass --allow-dirty)", dirty)
+	case dirty != nil && (release || !o.allowDirty):
+		return "", workspace.Refused(dirty, release)
 	case !release:
 		return "", nil
 	}

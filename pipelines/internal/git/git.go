@@ -14,6 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -24,15 +25,30 @@ import (
 // ErrUnknown is returned for a revision that the repository does not have.
 var ErrUnknown = errors.New("unknown commit")
 
+// ErrForeign is returned for a repository of another user, which git does not read.
+var ErrForeign = errors.New("belongs to another user, so that git does not read it")
+
+// foreign matches what git prints then.
+var foreign = regexp.MustCompile(`dubious ownership in repository at '(.*)'`)
+
+// Foreign returns the repository of another user that git, by what it printed, has
+// refused to read, or "".
+func Foreign(printed string) string {
+	if m := foreign.FindStringSubmatch(printed); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
 // errNoAnswer is returned when git has nothing to print: there is no commit yet, or
 // no branch.
 var errNoAnswer = errors.New("git has no answer")
 
 // Command returns a git command, which has what it needs to find the user's settings
-// and keys, but none of the caller's GIT_ variables.
+// and keys, but none of the caller's GIT_ variables. It prints English.
 func Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := command.New(ctx, "git", args...)
-	cmd.Env = command.Environ("XDG_*", "SSH_*", "SUDO_UID")
+	cmd.Env = append(command.Environ("XDG_*", "SSH_*", "SUDO_UID"), "LC_ALL=C")
 	return cmd
 }
 
@@ -61,6 +77,9 @@ func (r Repository) run(ctx context.Context, stdin io.Reader, args ...string) (s
 		return "", errors.New("git is not installed: install it")
 	case errors.As(err, &exit) && exit.ExitCode() == 1 && stderr.Len() == 0:
 		return "", errNoAnswer
+	}
+	if path := Foreign(stderr.String()); path != "" {
+		return "", fmt.Errorf("%s %w: if you trust its files, run `git config --global --add safe.directory %s`", path, ErrForeign, path)
 	}
 	return "", fmt.Errorf("running git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 }

@@ -172,6 +172,10 @@ func (g gitRepository) run(ctx context.Context, args ...string) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if path := git.Foreign(stderr.String()); path != "" {
+			// The settings of the user, where git would look for an exception, are left out.
+			return fmt.Errorf("%s %w: run this as its owner, or give a copy of it (cp -r) instead", path, git.ErrForeign)
+		}
 		said := strings.ReplaceAll(strings.TrimSpace(stderr.String()), "\n", "; ")
 		return fmt.Errorf("running git %s: %w: %s", args[0], err, said)
 	}
@@ -190,7 +194,7 @@ const (
 func (f *Fetcher) gitCommand(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := git.Command(ctx, args...)
 	cmd.Env = append(cmd.Env, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ATTR_NOSYSTEM=1",
-		"GIT_TERMINAL_PROMPT=0", "LC_ALL=C",
+		"GIT_TERMINAL_PROMPT=0",
 		fmt.Sprintf("GIT_HTTP_LOW_SPEED_LIMIT=%d", slowGit),
 		fmt.Sprintf("GIT_HTTP_LOW_SPEED_TIME=%.0f", packing*cmp.Or(f.Pace.Stall, 30*time.Second).Seconds()))
 	return cmd

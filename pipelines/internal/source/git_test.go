@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -176,6 +177,25 @@ func TestClone(t *testing.T) {
 	wantError(t, err, "the clone given with --source", "has no commit 1111")
 	_, err = f.Fetch(t.Context(), linux(place("upstream", "https://example.org", content)), nil)
 	wantError(t, err, "is a folder", "no git place")
+}
+
+// A clone of another user is not read, and no setting of the user changes that.
+func TestForeignClone(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a clone to another user")
+	}
+	dir, commit := repository(t)
+	if err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, 65534, 65534))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f := fetcher(t)
+	f.Local = map[string]string{"linux": dir}
+	_, err := f.Fetch(t.Context(), gitPlace("https://unreachable.invalid/linux", commit, "", ""), nil)
+	if !errors.Is(err, git.ErrForeign) || !strings.HasSuffix(err.Error(), "run this as its owner, or give a copy of it (cp -r) instead") {
+		t.Errorf("got %v", err)
+	}
 }
 
 // What a killed process leaves is neither in the way nor there for ever.

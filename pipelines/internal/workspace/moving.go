@@ -79,12 +79,22 @@ func (w *Workspace) Moving(ctx context.Context, names []string, arch catalog.Arc
 		return moving, nil
 	case ctx.Err() != nil:
 		return Moving{}, context.Cause(ctx)
-	case release:
-		return Moving{}, fmt.Errorf("refusing to push uncommitted changes as a release: %w", err)
-	case allowDirty:
+	case allowDirty && !release:
 		return moving, nil
 	}
-	return Moving{}, fmt.Errorf("refusing to push: %w (or pass --allow-dirty)", err)
+	return Moving{}, Refused(err, release)
+}
+
+// Refused returns the error of a push of what, by an error of Committed, is not
+// committed.
+func Refused(err error, release bool) error {
+	switch {
+	case release:
+		return fmt.Errorf("refusing to push uncommitted changes as a release: %w", err)
+	case errors.Is(err, git.ErrForeign):
+		return fmt.Errorf("refusing to push: %w", err)
+	}
+	return fmt.Errorf("refusing to push: %w (or pass --allow-dirty)", err)
 }
 
 // Revision returns the files of a git revision, without checking it out.
