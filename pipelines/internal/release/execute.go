@@ -8,7 +8,6 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
@@ -36,10 +35,7 @@ type ReleasedImage struct {
 
 // run is one execution of a Plan.
 type run struct {
-	*Job
-	plan     *Plan
-	page     github.Release
-	images   []*payload.Image
+	*Plan
 	notes    string
 	released Released
 }
@@ -49,23 +45,20 @@ type run struct {
 // see comes last: the tags of the images, then the page. It holds a lock on the output
 // folder.
 func (p *Plan) Execute(ctx context.Context) (Released, error) {
-	j := p.job
-	r := &run{Job: j, plan: p, page: p.github.release, released: Released{
-		Version: j.Version, Commit: j.Commit, Files: []File{}, Images: []ReleasedImage{},
-	}}
+	r := &run{Plan: p, released: Released{Version: p.Version, Commit: p.Commit, Files: []File{}, Images: []ReleasedImage{}}}
 	if err := p.Err(); err != nil {
 		return r.released, err
 	}
-	if j.BeforeBuild {
+	if p.BeforeBuild {
 		return r.released, errors.New("refusing to execute a plan that accepts missing and unproven assets")
 	}
 	if p.Finished {
 		r.released.URL, r.released.Finished = p.URL, true
 		return r.released, nil
 	}
-	unlock, err := files.TryLock(filepath.Join(j.Output, ".lock"))
+	unlock, err := files.TryLock(filepath.Join(p.Output, ".lock"))
 	if errors.Is(err, files.ErrLocked) {
-		return r.released, fmt.Errorf("another release is at work in %s: wait for it, or name another folder with --output", j.Output)
+		return r.released, fmt.Errorf("another release is at work in %s: wait for it, or name another folder with --output", p.Output)
 	}
 	if err != nil {
 		return r.released, err
@@ -98,7 +91,7 @@ func (r *run) pushAssets(ctx context.Context) error {
 
 // writeFiles writes the files of the release. The sums come last.
 func (r *run) writeFiles(ctx context.Context) error {
-	for _, file := range r.plan.Files {
+	for _, file := range r.Files {
 		var err error
 		switch {
 		case file.merge != nil:

@@ -22,16 +22,11 @@ const (
 
 // File is a file of a release, planned or written.
 type File struct {
-	Name string `json:"name"`
-	Path string `json:"path"`
-	// Digest is "sha256:<hex>", "" as long as it is not known.
-	Digest string `json:"digest,omitempty"`
-	// Size is in bytes; unless Exact, it is the sum of the components' tarballs,
-	// which is a little more.
-	Size  int64 `json:"size"`
-	Exact bool  `json:"exact"`
-	// Action is what GitHub's copy needs, "compare" as long as that is not known, ""
-	// if nothing is sent to GitHub.
+	github.File
+	// Exact is false as long as the size is the sum of the components' tarballs, which
+	// is a little less.
+	Exact bool `json:"exact"`
+	// Action is what GitHub's copy needs, "" if nothing is sent to GitHub.
 	Action github.Action `json:"action,omitempty"`
 
 	// merge makes a tarball, and content is that of any other file.
@@ -43,25 +38,6 @@ type File struct {
 func (f *File) fill(content []byte) {
 	sum := sha256.Sum256(content)
 	f.content, f.Size, f.Exact, f.Digest = content, int64(len(content)), true, "sha256:"+hex.EncodeToString(sum[:])
-}
-
-// compare is the action for a file whose content is not known yet.
-const compare github.Action = "compare"
-
-// action returns what a file needs, if GitHub has these.
-func (f *File) action(there []github.Asset) github.Action {
-	i := slices.IndexFunc(there, func(asset github.Asset) bool { return asset.Name == f.Name })
-	switch {
-	case i < 0:
-		return github.Upload
-	case !there[i].Whole():
-		return github.Resume
-	case f.Digest == "" || there[i].Digest == "":
-		return compare
-	case f.Digest == there[i].Digest:
-		return github.Keep
-	}
-	return github.Replace
 }
 
 // pinsFile and reportFile are the names of files of a release.

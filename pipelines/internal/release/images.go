@@ -46,7 +46,7 @@ func (i PlannedImage) tagged() bool { return len(i.There) == len(i.only(ofReleas
 // planImages plans the images and the index of each repository. A draft gets no tags of
 // the release.
 func (p *Plan) planImages(ctx context.Context) error {
-	j := p.job
+	j := p.Job
 	version := j.Version
 	if j.KeepDraft {
 		version = ""
@@ -59,7 +59,7 @@ func (p *Plan) planImages(ctx context.Context) error {
 			}
 		}
 		tags := payload.IndexTags(j.Commit, version)
-		if !p.github.latest {
+		if !p.newest {
 			tags = slices.DeleteFunc(tags, moving)
 		}
 		if err := look.image(ctx, "", tags); err != nil {
@@ -85,7 +85,7 @@ func (l *looking) image(ctx context.Context, goarch string, tags []payload.Tag) 
 			return err
 		}
 		if moving(tag) && semver.Newer(there.Version, tag.Release) {
-			l.job.Report.Note("release", fmt.Sprintf("%s:%s is the newer release %s: it stays", l.repository, tag.Name, there.Version))
+			l.Report.Note("release", fmt.Sprintf("%s:%s is the newer release %s: it stays", l.repository, tag.Name, there.Version))
 			continue
 		}
 		image.Tags, image.tags = append(image.Tags, tag.Name), append(image.tags, tag)
@@ -93,7 +93,7 @@ func (l *looking) image(ctx context.Context, goarch string, tags []payload.Tag) 
 		case !tag.Fixed || there.Digest == "":
 		case there.Revision == l.Commit:
 			image.There = append(image.There, tag.Name)
-		case !l.job.Force:
+		case !l.Force:
 			l.problem(fmt.Errorf("%s:%s is already %s, made from another commit (%s): a release is not replaced; raise VERSION, or pass --force",
 				l.repository, tag.Name, there.Digest, cmp.Or(there.Revision, "unknown")))
 		}
@@ -113,7 +113,7 @@ func (l *looking) resolve(ctx context.Context, tag payload.Tag) (payload.Tagged,
 	case ctx.Err() != nil:
 		return there, context.Cause(ctx)
 	case oci.Refused(err):
-		l.job.Report.Note("release", fmt.Sprintf("existing images of %s are not visible: %v", l.Version, err))
+		l.Report.Note("release", fmt.Sprintf("existing images of %s are not visible: %v", l.Version, err))
 		l.failed = true
 	case err != nil:
 		l.problem(err)
@@ -126,18 +126,17 @@ func (l *looking) resolve(ctx context.Context, tag payload.Tag) (payload.Tagged,
 // the tags of the version.
 func (r *run) pushImages(ctx context.Context) error {
 	built := map[string]*payload.Image{}
-	for _, options := range r.Images {
-		if len(r.plan.Images) == 0 {
+	for _, options := range r.Job.Images {
+		if len(r.Images) == 0 {
 			break
 		}
-		image, err := r.build(ctx, options)
-		if err != nil {
+		var err error
+		if built[options.GoArch], err = r.build(ctx, options); err != nil {
 			return fmt.Errorf("making the image for %s: %w", options.GoArch, err)
 		}
-		r.images, built[options.GoArch] = append(r.images, image), image
 	}
 	var parts []payload.IndexImage
-	for _, image := range r.plan.Images {
+	for _, image := range r.Images {
 		o := payload.PushOptions{Tags: image.only(ofCommit)}
 		what := cmp.Or(image.GoArch, "index")
 		var there payload.Pushed
@@ -183,7 +182,7 @@ func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, err
 // while nothing is changed that users see.
 func (r *run) checkTags(ctx context.Context) error {
 	var problems []error
-	for i, image := range r.plan.Images {
+	for i, image := range r.Images {
 		problems = append(problems, image.repository.Check(ctx, r.released.Images[i].Digest, payload.PushOptions{Tags: image.only(ofRelease), Force: r.Force}))
 	}
 	if ctx.Err() != nil {
@@ -195,7 +194,7 @@ func (r *run) checkTags(ctx context.Context) error {
 // tagImages gives the images the other tags; they are not pushed again.
 func (r *run) tagImages(ctx context.Context) error {
 	for _, these := range []func(payload.Tag) bool{ofRelease, moving} {
-		for i, image := range r.plan.Images {
+		for i, image := range r.Images {
 			tags := image.only(these)
 			if len(tags) == 0 {
 				continue

@@ -16,13 +16,7 @@ import (
 
 // Notes are what the text of a release is made of.
 type Notes struct {
-	// Version is the release, Commit what it was built from, in hex; "" for none.
-	Version, Commit string
-	// Files are those of the release.
-	Files []File
-	// Images are the indexes of images, Arches their architectures as Go names them.
-	Images []NotedImage
-	Arches []string
+	Released
 	// Components are the assets in the release, of all architectures.
 	Components []Component
 	// Previous is the release before, "" for none; Pins are the changes since then,
@@ -31,9 +25,6 @@ type Notes struct {
 	Pins        []PinChange
 	PinsUnknown string
 }
-
-// NotedImage is an index: Reference is NAME:TAG, Digest "sha256:<hex>".
-type NotedImage struct{ Reference, Digest string }
 
 // Markdown returns the text: the files, images and components with sizes and
 // digests, and the pins that changed.
@@ -62,14 +53,23 @@ func (n Notes) files(text *strings.Builder) {
 	}
 }
 
+// images has a row for the index of each repository.
 func (n Notes) images(text *strings.Builder) {
+	var arches []string
+	for _, image := range n.Images {
+		if image.GoArch != "" && !slices.Contains(arches, image.GoArch) {
+			arches = append(arches, image.GoArch)
+		}
+	}
 	if len(n.Images) == 0 {
 		return
 	}
 	text.WriteString("\n### Images\n\n")
 	markdown.Table(text, "image", "architectures", "digest")
 	for _, image := range n.Images {
-		markdown.Row(text, markdown.Code(image.Reference), strings.Join(n.Arches, ", "), markdown.Code(image.Digest))
+		if name, _, _ := strings.Cut(image.Reference, "@"); image.GoArch == "" {
+			markdown.Row(text, markdown.Code(name+":"+n.Version), strings.Join(arches, ", "), markdown.Code(image.Digest))
+		}
 	}
 }
 
@@ -92,7 +92,7 @@ func (n Notes) components(text *strings.Builder) {
 			markdown.Table(text, "component", "version", "size", "sha256", "key")
 		}
 		markdown.Row(text, markdown.Code(component.Asset), markdown.Plain(component.Version), progress.Size(component.Size),
-			markdown.Code(strings.TrimPrefix(component.Digest, "sha256:")), markdown.Code(short(component.Key)))
+			markdown.Code(strings.TrimPrefix(component.Digest, "sha256:")), markdown.Code(fmt.Sprintf("%.12s", component.Key)))
 	}
 	if len(components) > 0 {
 		text.WriteString("\n</details>\n")
@@ -118,23 +118,12 @@ func (n Notes) pins(text *strings.Builder) {
 	}
 }
 
-// short returns enough of a key to look for it.
-func short(key string) string { return key[:min(len(key), 12)] }
-
 // writeNotes writes the text of the release.
 func (r *run) writeNotes(ctx context.Context) error {
-	notes := Notes{Version: r.Version, Commit: r.Commit, Files: r.released.Files, Components: r.Components}
-	for i, image := range r.plan.Images {
-		if image.GoArch == "" {
-			notes.Images = append(notes.Images, NotedImage{Reference: image.Repository + ":" + r.Version, Digest: r.released.Images[i].Digest})
-		}
-	}
-	for _, image := range r.images {
-		notes.Arches = append(notes.Arches, image.GoArch())
-	}
-	if r.plan.github.previous != nil {
-		notes.Previous = r.plan.github.previous.Tag
-		notes.Pins, notes.PinsUnknown = r.plan.pins(ctx)
+	notes := Notes{Released: r.released, Components: r.Components}
+	if r.previous != nil {
+		notes.Previous = r.previous.Tag
+		notes.Pins, notes.PinsUnknown = r.pins(ctx)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -43,10 +45,19 @@ func TestComparePins(t *testing.T) {
 
 func notes(t *testing.T) Notes {
 	digest := "sha256:" + strings.Repeat("0f", 32)
+	image := func(goarch string) ReleasedImage {
+		return ReleasedImage{goarch, payload.Pushed{Reference: "quay.io/kata-containers/kata-deploy@" + digest, Digest: digest}}
+	}
 	return Notes{
-		Version: "3.28.0", Commit: strings.Repeat("c", 40), Previous: "3.27.0",
-		Files:  []File{{Name: "kata-static-3.28.0-amd64.tar.zst", Size: 1234567890, Digest: digest}, {Name: "SHA256SUMS", Size: 99, Digest: digest}},
-		Images: []NotedImage{{"quay.io/kata-containers/kata-deploy:3.28.0", digest}}, Arches: []string{"amd64", "s390x"},
+		Released: Released{
+			Version: "3.28.0", Commit: strings.Repeat("c", 40),
+			Files: []File{
+				{File: github.File{Name: "kata-static-3.28.0-amd64.tar.zst", Size: 1234567890, Digest: digest}},
+				{File: github.File{Name: "SHA256SUMS", Size: 99, Digest: digest}},
+			},
+			Images: []ReleasedImage{image("amd64"), image("s390x"), image("")},
+		},
+		Previous: "3.27.0",
 		Components: []Component{
 			{Asset: "qemu", Arch: catalog.X86_64, Version: "10.2.2", Size: 12345678, Digest: digest, Key: strings.Repeat("a", 64)},
 			{Asset: "kernel", Arch: catalog.S390X, Version: "v6.18.15", Size: 5 << 20, Digest: digest, Key: strings.Repeat("b", 64)},
@@ -80,9 +91,9 @@ func TestNotesOfLess(t *testing.T) {
 		notes Notes
 		want  string
 	}{
-		"nothing":     {Notes{Version: "1.0.0"}, "Kata Containers 1.0.0.\n"},
-		"no change":   {Notes{Version: "1.0.0", Previous: "0.9.0"}, "Kata Containers 1.0.0.\n\n### Changes in versions.yaml since 0.9.0\n\nNone.\n"},
-		"not to know": {Notes{Version: "1.0.0", Previous: "0.9.0", PinsUnknown: "no <file>"}, "Kata Containers 1.0.0.\n\n### Changes in versions.yaml since 0.9.0\n\nNot known: no &lt;file>.\n"},
+		"nothing":     {Notes{Released: Released{Version: "1.0.0"}}, "Kata Containers 1.0.0.\n"},
+		"no change":   {Notes{Released: Released{Version: "1.0.0"}, Previous: "0.9.0"}, "Kata Containers 1.0.0.\n\n### Changes in versions.yaml since 0.9.0\n\nNone.\n"},
+		"not to know": {Notes{Released: Released{Version: "1.0.0"}, Previous: "0.9.0", PinsUnknown: "no <file>"}, "Kata Containers 1.0.0.\n\n### Changes in versions.yaml since 0.9.0\n\nNot known: no &lt;file>.\n"},
 	} {
 		if got := test.notes.Markdown(); got != test.want {
 			t.Errorf("%s: got %q, want %q", name, got, test.want)
@@ -119,8 +130,8 @@ func TestSums(t *testing.T) {
 		}
 	}
 	got := Sums([]File{
-		{Name: "b.tar.zst", Digest: "sha256:27dd8ed44a83ff94d557f9fd0412ed5a8cbca69ea04922d88c01184a07300a5a"},
-		{Name: "a.tar.zst", Digest: "sha256:2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806"},
+		{File: github.File{Name: "b.tar.zst", Digest: "sha256:27dd8ed44a83ff94d557f9fd0412ed5a8cbca69ea04922d88c01184a07300a5a"}},
+		{File: github.File{Name: "a.tar.zst", Digest: "sha256:2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806"}},
 	})
 	if err := os.WriteFile(filepath.Join(dir, SumsName), got, 0o644); err != nil {
 		t.Fatal(err)

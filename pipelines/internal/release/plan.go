@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
@@ -32,9 +33,16 @@ type Plan struct {
 	Publish bool   `json:"publish"`
 	Latest  bool   `json:"latest"`
 
-	job    *Job
-	github state
-	errs   []error
+	*Job `json:"-"`
+	errs []error
+	// page is the release of the version on GitHub, with its files; its ID is 0 if there
+	// is none. previous is the release before this one, with its files, nil for none.
+	page     github.Release
+	there    []github.Asset
+	previous *github.Release
+	before   []github.Asset
+	// newest is true if no release above this one is published.
+	newest bool
 }
 
 // Plan decides what is to be done. It changes nothing, but pulls what only the registry
@@ -42,23 +50,19 @@ type Plan struct {
 // release is in Problems.
 func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	p := &Plan{
-		job: j, Version: j.Version, Commit: j.Commit, Cache: j.PushTo, Problems: []string{}, Components: j.Components, Files: []File{}, Images: []PlannedImage{},
+		Job: j, Version: j.Version, Commit: j.Commit, Cache: j.PushTo, Problems: []string{}, Components: j.Components, Files: []File{}, Images: []PlannedImage{},
 	}
 	p.problem(j.Problems...)
 	if j.Commit == "" && len(j.Problems) == 0 {
 		p.problem(errors.New("a release is of a commit: commit what it is made from"))
 	}
-	if j.GitHub != nil && !j.GitHub.Authorized() {
-		p.problem(fmt.Errorf("no token: set GH_TOKEN or GITHUB_TOKEN to one that may write the contents of %s; without it a draft is invisible", j.GitHub.Repository()))
-	}
-	p.page(ctx)
+	p.problem(p.look(ctx))
 	if err := p.planImages(ctx); err != nil {
 		return nil, err
 	}
 	// The page is published last. But somebody may have published it by hand, before
 	// the images had their tags, or another repository may have been added since.
-	p.Finished = p.github.published && !slices.ContainsFunc(p.Images, func(image PlannedImage) bool { return !image.tagged() })
-	if p.Finished {
+	if p.Finished = p.Finished && !slices.ContainsFunc(p.Images, func(image PlannedImage) bool { return !image.tagged() }); p.Finished {
 		p.Components, p.Images, p.Cache = []Component{}, []PlannedImage{}, ""
 		return p, ctx.Err()
 	}
@@ -90,14 +94,16 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	p.Files = append(p.Files, sums)
 	if j.GitHub != nil {
 		for i := range p.Files {
-			p.Files[i].Action = p.Files[i].action(p.github.there)
+			p.Files[i].Action, _ = p.Files[i].File.Action(p.there)
 		}
 	}
 	return p, ctx.Err()
 }
 
 // file returns a file of the release that is not planned yet.
-func (j *Job) file(name string) File { return File{Name: name, Path: filepath.Join(j.Output, name)} }
+func (j *Job) file(name string) File {
+	return File{File: github.File{Name: name, Path: filepath.Join(j.Output, name)}}
+}
 
 // problem adds reasons not to release.
 func (p *Plan) problem(errs ...error) {
@@ -111,28 +117,10 @@ func (p *Plan) problem(errs ...error) {
 // Err returns all reasons not to release.
 func (p *Plan) Err() error { return errors.Join(p.errs...) }
 
-// page plans what happens on GitHub.
-func (p *Plan) page(ctx context.Context) {
-	s, err := p.job.look(ctx)
-	p.github = s
-	p.problem(err)
-	if p.job.GitHub == nil {
-		return
-	}
-	p.URL, p.Latest = s.release.URL, s.latest && !p.job.KeepDraft
-	p.Publish = !p.job.KeepDraft && (s.release.ID == 0 || s.release.Draft)
-	switch {
-	case s.release.ID == 0:
-		p.Page = "create"
-	case s.release.Draft:
-		p.Page = "change"
-	}
-}
-
 // planTarball plans a merged tarball and its report: if exact to the byte, otherwise by
 // the sizes of the components.
 func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Arch, exact bool) (tarball, report File, err error) {
-	j := p.job
+	j := p.Job
 	tarball = j.file(PublishedFile(set.Name, j.Version, arch))
 	report = j.file(reportFile(tarball.Name))
 	components := j.of(set, arch)

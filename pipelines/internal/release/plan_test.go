@@ -3,6 +3,7 @@ package release
 import (
 	"encoding/json"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -119,6 +120,27 @@ func TestBeforeBuild(t *testing.T) {
 	}
 	if _, err := plan.Execute(t.Context()); err == nil || r.server.Changes() > 0 {
 		t.Errorf("executed with %v and %d changes on GitHub", err, r.server.Changes())
+	}
+}
+
+// TestRenamedRepository has a repository on GitHub that has another name by now: a dry
+// run says so, and nothing is read from the caches, or merged.
+func TestRenamedRepository(t *testing.T) {
+	for _, code := range []int{http.StatusMovedPermanently, http.StatusTemporaryRedirect} {
+		r := newJobRig(t)
+		r.server.FullName, r.server.Moved = "kata-containers/kata", code
+		plan, err := r.plan(t)
+		want := []string{"the repository kata-containers/kata-containers was renamed to kata-containers/kata: use that name"}
+		if err != nil || !slices.Equal(plan.Problems, want) {
+			t.Errorf("%d: got %v and %q, want %q", code, err, plan.Problems, want)
+		}
+		if i := slices.IndexFunc(plan.Files, func(f File) bool { return f.merge != nil }); i >= 0 {
+			t.Errorf("%d: the merge of %s was planned", code, plan.Files[i].Name)
+		}
+		r.refused(t, want[0])
+		if entries, err := os.ReadDir(r.Output); err != nil || len(entries) > 0 || r.server.Changes() > 0 {
+			t.Errorf("%d: wrote %v, %v and changed GitHub %d times", code, entries, err, r.server.Changes())
+		}
 	}
 }
 

@@ -48,10 +48,9 @@ func (r *run) upload(ctx context.Context) error {
 	return nil
 }
 
-func githubFiles(files []File) []github.File {
-	var all []github.File
+func githubFiles(files []File) (all []github.File) {
 	for _, f := range files {
-		all = append(all, github.File{Name: f.Name, Path: f.Path, Size: f.Size, Digest: f.Digest})
+		all = append(all, f.File)
 	}
 	return all
 }
@@ -87,7 +86,7 @@ func (r *run) publish(ctx context.Context) error {
 	if r.GitHub == nil || r.KeepDraft {
 		return nil
 	}
-	published, err := r.GitHub.Publish(ctx, r.page, r.plan.github.latest)
+	published, err := r.GitHub.Publish(ctx, r.page, r.newest)
 	if err != nil {
 		return err
 	}

@@ -38,22 +38,6 @@ func (c *Client) Assets(ctx context.Context, release Release) ([]Asset, error) {
 	return pages[Asset](ctx, c, "listing the assets", fmt.Sprintf("/releases/%d/assets", release.ID))
 }
 
-// asset returns the asset of a name, and whether there is one.
-func (c *Client) asset(ctx context.Context, release Release, name string) (Asset, bool, error) {
-	assets, err := c.Assets(ctx, release)
-	asset, found := named(assets, name)
-	return asset, found, err
-}
-
-func named(assets []Asset, name string) (Asset, bool) {
-	for _, asset := range assets {
-		if asset.Name == name {
-			return asset, true
-		}
-	}
-	return Asset{}, false
-}
-
 // remove deletes an asset; it may be gone already.
 func (c *Client) remove(ctx context.Context, asset Asset) error {
 	_, err := c.do(ctx, call{doing: "deleting " + asset.Name, method: http.MethodDelete, path: asset.path()}, nil)

@@ -21,7 +21,29 @@ const (
 	Replace Action = "replace"
 	// Resume is for an asset whose upload broke off.
 	Resume Action = "resume"
+	// Unknown is for an asset that only a look at its content, or the file's, tells
+	// from the file.
+	Unknown Action = "compare"
 )
+
+// Action returns what the file needs to be one of the assets of a release, and the
+// asset of its name.
+func (f File) Action(assets []Asset) (Action, Asset) {
+	i := slices.IndexFunc(assets, func(asset Asset) bool { return asset.Name == f.Name })
+	if i < 0 {
+		return Upload, Asset{}
+	}
+	switch there := assets[i]; {
+	case !there.Whole():
+		return Resume, there
+	case f.Digest == "", there.Digest == "" && there.Size == f.Size:
+		return Unknown, there
+	case there.Digest == f.Digest:
+		return Keep, there
+	default:
+		return Replace, there
+	}
+}
 
 // Change is what one file needs to be an asset of a release.
 type Change struct {
@@ -61,33 +83,31 @@ func (c *Client) Compare(ctx context.Context, release Release, files []File) (ch
 }
 
 func (c *Client) compare(ctx context.Context, file File, assets []Asset) (change Change, err error) {
-	change = Change{Action: Upload, File: file}
+	change.File = file
+	if change.Action, change.There = file.Action(assets); change.Action == Unknown {
+		same, err := c.same(ctx, change.There, file)
+		if err != nil {
+			return change, err
+		}
+		if change.Action = Replace; same {
+			change.Action = Keep
+		}
+	}
 	for _, asset := range assets {
+		if !file.preceded(asset.Name) {
+			continue
+		}
 		same := false
-		if asset.Name == file.Name || asset.Name == file.successor() {
+		if change.Action != Keep && asset.Name == file.successor() {
 			if same, err = c.same(ctx, asset, file); err != nil {
 				return change, err
 			}
 		}
-		switch {
-		case asset.Name == file.Name:
-			change.There = asset
-			switch {
-			case same:
-				change.Action = Keep
-			case asset.Whole():
-				change.Action = Replace
-			default:
-				change.Action = Resume
-			}
-		case same:
+		if same {
 			change.successor = asset
-		case file.preceded(asset.Name):
+		} else {
 			change.leftovers = append(change.leftovers, asset)
 		}
-	}
-	if change.Action == Keep && change.successor.ID != 0 {
-		change.leftovers, change.successor = append(change.leftovers, change.successor), Asset{}
 	}
 	return change, nil
 }

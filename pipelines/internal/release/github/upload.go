@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
@@ -25,10 +26,12 @@ const MaxSize = 2 << 30
 type File struct {
 	// Name is the asset's: letters, digits, dots, hyphens and underscores, since
 	// GitHub replaces others.
-	Name, Path string
-	// Size is in bytes, Digest "sha256:<hex>".
-	Size   int64
-	Digest string
+	Name string `json:"name"`
+	Path string `json:"path"`
+	// Digest is "sha256:<hex>", "" as long as it is not known.
+	Digest string `json:"digest,omitempty"`
+	// Size is in bytes.
+	Size int64 `json:"size"`
 }
 
 var assetName = regexp.MustCompile(`^[A-Za-z0-9_-](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?$`)
@@ -93,10 +96,12 @@ func (c *Client) upload(ctx context.Context, release Release, file File, name st
 // clear tells whether a release has a file after all, and deletes anything else
 // of its name.
 func (c *Client) clear(ctx context.Context, release Release, file File, name string) (there Asset, whole bool, err error) {
-	there, exists, err := c.asset(ctx, release, name)
-	if err != nil || !exists {
+	assets, err := c.Assets(ctx, release)
+	i := slices.IndexFunc(assets, func(asset Asset) bool { return asset.Name == name })
+	if err != nil || i < 0 {
 		return Asset{}, false, err
 	}
+	there = assets[i]
 	if whole, err = c.same(ctx, there, file); whole || err != nil {
 		return there, whole, err
 	}
