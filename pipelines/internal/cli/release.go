@@ -23,15 +23,10 @@ import (
 type releaseOptions struct {
 	release.Options
 	push   workspace.Switch
-	output string
 	github string
 	api    string
 	images []string
-	draft  bool
-	strict bool
-	force  bool
 	dryRun bool
-	before bool
 }
 
 func releaseCmd(a *app) *cobra.Command {
@@ -68,19 +63,19 @@ the repository, and in Kata's CI, $KATA_DEPLOY_REGISTRIES those of the images.`,
 func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
 	a.cacheFlag(flags)
 	a.pushFlag(flags, &o.push, "push assets that the registry of --cache lacks, and tag them there as released")
-	flags.StringSliceVar(&o.Arches, "arch", nil, "architectures of the release (default: all that a release set has assets for)")
+	flags.StringSliceVar(&o.Only, "arch", nil, "architectures of the release (default: all that a release set has assets for)")
 	flags.StringSliceVar(&o.Without, "without", nil, "assets to leave out of the release sets")
-	flags.StringVarP(&o.output, "output", "o", "", "folder for the files of the release (default: build/release in the root of the repository)")
+	flags.StringVarP(&o.Output, "output", "o", "", "folder for the files of the release (default: build/release in the root of the repository)")
 	flags.StringVar(&o.github, "github", a.Getenv("GITHUB_REPOSITORY"), "repository to release in, OWNER/NAME, or none (default: $GITHUB_REPOSITORY)")
 	flags.StringVar(&o.api, "github-api", a.Getenv("GITHUB_API_URL"), "address of GitHub's API (default: $GITHUB_API_URL, or "+github.DefaultAPI+")")
 	flags.StringSliceVar(&o.images, "image", strings.Fields(a.Getenv("KATA_DEPLOY_REGISTRIES")), "repositories for the kata-deploy image, HOST/PATH, or none (default: $KATA_DEPLOY_REGISTRIES)")
 	flags.StringVar(&o.Base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+")")
 	flags.StringVar(&o.Installer, "installer", "", "folder with a static program for each architecture, kata-deploy-GOARCH, that the images run, or none (needed for --image)")
-	flags.BoolVar(&o.draft, "draft", false, "do not publish: leave the release a draft, and the images without its tags")
-	flags.BoolVar(&o.strict, "strict", false, "fail if a component exceeds its budget")
-	flags.BoolVar(&o.force, "force", false, "change what is published already")
+	flags.BoolVar(&o.KeepDraft, "draft", false, "do not publish: leave the release a draft, and the images without its tags")
+	flags.BoolVar(&o.Strict, "strict", false, "fail if a component exceeds its budget")
+	flags.BoolVar(&o.Force, "force", false, "change what is published already")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and change nothing anywhere except the local cache")
-	flags.BoolVar(&o.before, "before-build", false, "with --dry-run: accept assets that are still to be built or verified")
+	flags.BoolVar(&o.BeforeBuild, "before-build", false, "with --dry-run: accept assets that are still to be built or verified")
 	a.jsonFlag(flags)
 	// The texts say where these come from.
 	flags.Lookup("github").DefValue, flags.Lookup("github-api").DefValue, flags.Lookup("image").DefValue = "", "", "[]"
@@ -125,78 +120,46 @@ func runRelease(ctx context.Context, a *app, ws *workspace.Workspace, o releaseO
 	return a.summarize(string(notes))
 }
 
+// nowhere is the destination of a release that is not published there.
+const nowhere = "none"
+
 // job puts together what is released, and where.
 func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace) (job *release.Job, err error) {
-	remote := remote(a, ws)
-	installer := o.Installer
-	if o.Installer == nowhere {
-		o.Installer = ""
-	}
-	o.Remote = remote
-	if job, err = release.New(ctx, ws, o.Options); err != nil {
-		return nil, err
-	}
-	job.Strict, job.Force, job.KeepDraft, job.BeforeBuild = o.strict, o.force, o.draft, o.before
-	if o.before && !o.dryRun {
+	switch {
+	case o.BeforeBuild && !o.dryRun:
 		return nil, usage(errors.New("--before-build: only a plan can be made before everything is built: add --dry-run"))
+	case o.github == "" || len(o.images) == 0:
+		return nil, usage(errors.New("say where to publish: --github OWNER/NAME and --image HOST/PATH, or none for either"))
 	}
 	if push, err := pushes(ws, o.push); err != nil {
 		return nil, err
 	} else if push {
-		job.PushTo = ws.Registry
+		o.PushTo = ws.Registry
 	}
-	if o.output != "" {
-		if job.Output, err = filepath.Abs(o.output); err != nil {
-			return nil, err
-		}
-	}
-	if o.github == "" || len(o.images) == 0 {
-		return nil, usage(errors.New("say where to publish: --github OWNER/NAME and --image HOST/PATH, or none for either"))
-	}
-	if job.Repositories, err = o.repositories(remote); err != nil {
-		return nil, err
-	}
-	if len(job.Repositories) > 0 && installer == "" {
-		return nil, usage(errors.New("--image: an image that runs nothing would become the latest kata-deploy: name the folder of its programs with --installer, or pass --installer none if another image takes the payload from these"))
-	}
-	if job.GitHub, err = o.client(a, ws); err != nil {
-		return nil, err
-	}
-	return job, nil
-}
-
-// nowhere is the destination of a release that is not published there.
-const nowhere = "none"
-
-// repositories opens those of the images.
-func (o releaseOptions) repositories(remote payload.RemoteOptions) ([]*payload.Repository, error) {
-	var repositories []*payload.Repository
+	o.Remote = remote(a, ws)
 	for _, name := range o.images {
 		if name == nowhere {
 			continue
 		}
-		repository, err := payload.OpenRepository(name, remote)
+		repository, err := payload.OpenRepository(name, o.Remote)
 		if err != nil {
 			return nil, usage(fmt.Errorf("--image: %w (the release decides the tags)", err))
 		}
-		repositories = append(repositories, repository)
+		o.Repositories = append(o.Repositories, repository)
 	}
-	return repositories, nil
-}
-
-// client opens the repository on GitHub, nil for none.
-func (o releaseOptions) client(a *app, ws *workspace.Workspace) (*github.Client, error) {
-	if o.github == nowhere {
-		return nil, nil
+	if len(o.Repositories) > 0 && o.Installer == "" {
+		return nil, usage(errors.New("--image: an image that runs nothing would become the latest kata-deploy: name the folder of its programs with --installer, or pass --installer none if another image takes the payload from these"))
 	}
-	client, err := github.New(github.Options{
-		API: o.api, Repository: o.github, Token: cmp.Or(a.Getenv("GH_TOKEN"), a.Getenv("GITHUB_TOKEN")),
-		Report: ws.Report,
-	})
-	if err != nil {
-		return nil, usage(fmt.Errorf("--github: %w", err))
+	if o.Installer == nowhere {
+		o.Installer = ""
 	}
-	return client, nil
+	if o.github != nowhere {
+		token := cmp.Or(a.Getenv("GH_TOKEN"), a.Getenv("GITHUB_TOKEN"))
+		if o.GitHub, err = github.New(github.Options{API: o.api, Repository: o.github, Token: token, Report: ws.Report}); err != nil {
+			return nil, usage(fmt.Errorf("--github: %w", err))
+		}
+	}
+	return release.New(ctx, ws, o.Options)
 }
 
 // releasedText is the result: the page, the files, the images.

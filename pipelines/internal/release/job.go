@@ -1,10 +1,11 @@
 package release
 
 import (
+	"slices"
+
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
@@ -12,6 +13,7 @@ import (
 // Job is what a release is made of and where it goes. It holds values only: Plan looks
 // at all places and decides what is to be done.
 type Job struct {
+	Options
 	// Version is the release, "3.28.0", and the tag on GitHub. Commit, in hex, is
 	// what it is built from, "" if nothing that is committed.
 	Version, Commit string
@@ -22,31 +24,17 @@ type Job struct {
 	Catalog  *catalog.Catalog
 	Pins     []byte
 	Versions *versions.File
-	// Output is the folder for the files of the release, Cache that of the caches.
-	Output, Cache string
+	// Cache is the folder of the caches.
+	Cache string
 	// Components are the assets of all release sets, and Store has their artifacts.
 	Components []Component
 	Store      *store.Tiered
-	// PushTo is the name of the registry of the store, if artifacts that it lacks are
-	// pushed to it and tagged there as released; "" for none.
-	PushTo string
 	// Images describe an image for each architecture, without their components, which
-	// are those of workspace.PayloadSet. Repositories are where they are pushed to,
-	// with the index of all architectures, which Labels describe.
-	Images       []payload.Options
-	Repositories []*payload.Repository
-	Labels       payload.Labels
-	// GitHub is where the files are released; nil for nowhere.
-	GitHub *github.Client
+	// are those of workspace.PayloadSet; Labels describe the index of them.
+	Images []payload.Options
+	Labels payload.Labels
 	// Limit is the size in bytes that a tarball must stay below, 0 for GitHub's.
 	Limit int64
-	// Strict makes a component over its budget a problem, Force changes what is
-	// published already, and KeepDraft leaves the release a draft and the images
-	// without its tags.
-	Strict, Force, KeepDraft bool
-	// BeforeBuild makes a plan for the time before everything is built: components that
-	// are missing or unproven are no problem yet. It cannot be executed.
-	BeforeBuild bool
 	// Problems are reasons not to release that were found before.
 	Problems []error
 	// Report shows the progress.
@@ -57,11 +45,9 @@ type Job struct {
 // once.
 func Names(assets *catalog.Catalog, arch catalog.Arch) []string {
 	var names []string
-	seen := map[string]bool{}
 	for _, set := range assets.Sets {
 		for _, name := range set.Components[arch] {
-			if !seen[name] {
-				seen[name] = true
+			if !slices.Contains(names, name) {
 				names = append(names, name)
 			}
 		}
@@ -71,13 +57,7 @@ func Names(assets *catalog.Catalog, arch catalog.Arch) []string {
 
 // on returns the components of an architecture.
 func (j *Job) on(arch catalog.Arch) []Component {
-	var components []Component
-	for _, c := range j.Components {
-		if c.Arch == arch {
-			components = append(components, c)
-		}
-	}
-	return components
+	return slices.DeleteFunc(slices.Clone(j.Components), func(c Component) bool { return c.Arch != arch })
 }
 
 // of returns the components of a set on an architecture, in its order.

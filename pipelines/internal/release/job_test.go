@@ -70,11 +70,12 @@ func newJobRig(t *testing.T) *jobRig {
 	arches := []catalog.Arch{catalog.X86_64, catalog.AArch64}
 	set := catalog.Set{Name: "kata-static", Components: map[catalog.Arch][]string{catalog.X86_64: {"one", "two"}, catalog.AArch64: {"one"}}}
 	r.Job = &Job{
-		Version: "3.28.0", Commit: jobCommit, Arches: arches, Pins: content, Versions: pins, Output: t.TempDir(), Cache: t.TempDir(),
+		Options: Options{Output: t.TempDir(), Repositories: []*payload.Repository{repository}, GitHub: client},
+		Version: "3.28.0", Commit: jobCommit, Arches: arches, Pins: content, Versions: pins, Cache: t.TempDir(),
 		Catalog: &catalog.Catalog{Sets: []catalog.Set{set}, Assets: []catalog.Asset{
 			{Name: "one", Arches: arches, Pins: map[string]string{"V": "assets.kernel.version"}, Budget: 1, Pos: "one.yaml:1"}, {Name: "two", Arches: arches},
 		}},
-		Repositories: []*payload.Repository{repository}, GitHub: client, Report: report,
+		Report: report,
 	}
 	r.Store = &store.Tiered{Local: store.Open(t.TempDir(), nil)}
 	for _, arch := range arches {

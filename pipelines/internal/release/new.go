@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,35 +14,53 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // sourceAddress is where images say that they come from.
 const sourceAddress = "https://github.com/kata-containers/kata-pipelines"
 
-// Options say what is released.
+// Options say what is released and where, as the caller wants it.
 type Options struct {
-	// Arches are the names of the architectures, none for all; Without are assets to
-	// leave out of the release sets.
-	Arches, Without []string
+	// Only are the names of the architectures, none for all; Without are assets to leave
+	// out of the release sets.
+	Only, Without []string
 	// Base is the image that images begin with, "scratch" for none, "" for that of
 	// the shims. Installer is the folder of the programs that they run, "" for none.
 	Base, Installer string
 	// Remote says how the registry of the base is spoken to.
 	Remote payload.RemoteOptions
+	// Output is the folder for the files of the release, "" for one in the checkout.
+	Output string
+	// PushTo is the name of the registry of the store, if artifacts that it lacks are
+	// pushed to it and tagged there as released; "" for none.
+	PushTo string
+	// Repositories are where the images are pushed to, with the index of all
+	// architectures.
+	Repositories []*payload.Repository
+	// GitHub is where the files are released; nil for nowhere.
+	GitHub *github.Client
+	// Strict makes a component over its budget a problem, Force changes what is
+	// published already, and KeepDraft leaves the release a draft and the images
+	// without its tags.
+	Strict, Force, KeepDraft bool
+	// BeforeBuild makes a plan for the time before everything is built: components that
+	// are missing or unproven are no problem yet. It cannot be executed.
+	BeforeBuild bool
 }
 
-// New returns the Job of a workspace, without a place to go to.
+// New returns the Job of a workspace.
 func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) {
 	assets, err := ws.CatalogWithout(o.Without)
 	if err != nil {
 		return nil, err
 	}
-	j := &Job{
-		Catalog: assets, Versions: ws.Resolver.Versions, Store: ws.Store,
-		Output: filepath.Join(ws.Root, "build", "release"), Cache: ws.Cache, Report: ws.Report,
+	j := &Job{Options: o, Catalog: assets, Versions: ws.Resolver.Versions, Store: ws.Store, Cache: ws.Cache, Report: ws.Report}
+	if j.Output, err = filepath.Abs(cmp.Or(o.Output, filepath.Join(ws.Root, "build", "release"))); err != nil {
+		return nil, err
 	}
-	if j.Arches, err = chosen(assets, o.Arches); err != nil {
+	if j.Arches, err = chosen(assets, o.Only); err != nil {
 		return nil, err
 	}
 	if j.Version, err = ws.Version(); err != nil {
