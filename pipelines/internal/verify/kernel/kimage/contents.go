@@ -11,9 +11,6 @@ import (
 	"slices"
 )
 
-// maxConfig limits a configuration, in bytes; real ones have 100 to 300 kB.
-const maxConfig = 16 << 20
-
 // ErrNone is the error of content that an image does not have.
 var ErrNone = errors.New("not in the image")
 
@@ -68,29 +65,32 @@ func (i Image) Packs(decompressor Image) bool {
 			longest = section.Data
 		}
 	}
-	return len(longest) > 0 && slices.ContainsFunc(i.Sections, func(s Section) bool { return bytes.Contains(s.Data, longest) })
+	return len(longest) > 0 && i.Contains(longest)
+}
+
+// Contains reports whether a section of the kernel has the bytes.
+func (i Image) Contains(data []byte) bool {
+	return slices.ContainsFunc(i.Sections, func(s Section) bool { return bytes.Contains(s.Data, data) })
 }
 
 // Config returns the embedded .config, or ErrNone for a kernel without
-// CONFIG_IKCONFIG.
+// CONFIG_IKCONFIG. One that is too large is cut.
 func (i Image) Config() ([]byte, error) {
+	const mark, maxConfig = "IKCFG_ST", 16 << 20
 	for _, section := range i.Sections {
-		_, rest, found := bytes.Cut(section.Data, []byte("IKCFG_ST\x1f\x8b"))
-		if !found {
+		at := bytes.Index(section.Data, []byte(mark+"\x1f\x8b"))
+		if at < 0 {
 			continue
 		}
 		// gzip ends by itself; what follows is the mark IKCFG_ED.
-		stream, err := gzip.NewReader(io.MultiReader(bytes.NewReader([]byte("\x1f\x8b")), bytes.NewReader(rest)))
+		stream, err := gzip.NewReader(bytes.NewReader(section.Data[at+len(mark):]))
 		if err != nil {
 			return nil, fmt.Errorf("unpacking the embedded configuration: %w", err)
 		}
 		stream.Multistream(false)
-		config, err := io.ReadAll(io.LimitReader(stream, maxConfig+1))
+		config, err := io.ReadAll(io.LimitReader(stream, maxConfig))
 		if err != nil {
 			return nil, fmt.Errorf("unpacking the embedded configuration: %w", err)
-		}
-		if len(config) > maxConfig {
-			return nil, fmt.Errorf("the embedded configuration is larger than the limit of %d bytes", maxConfig)
 		}
 		return config, nil
 	}
@@ -136,32 +136,21 @@ func findBTF(data []byte) []byte {
 	}
 }
 
-// Contains reports whether a section of the kernel has the bytes.
-func (i Image) Contains(data []byte) bool {
-	for _, section := range i.Sections {
-		if bytes.Contains(section.Data, data) {
-			return true
-		}
-	}
-	return false
-}
-
 // BuildID returns the build ID in ELF notes, such as those of /sys/kernel/notes, in
 // hex, or "". Notes are in the byte order of their machine.
 func BuildID(notes []byte) string {
-	const header, typeBuildID, owner = 12, 3, "GNU\x00"
-	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
-		for rest := notes; len(rest) >= header; {
-			name, length := uint64(order.Uint32(rest)), uint64(order.Uint32(rest[4:]))
-			start := header + (name+3)&^3
-			end := start + length
-			if end > uint64(len(rest)) {
-				break
-			}
-			if order.Uint32(rest[8:]) == typeBuildID && string(rest[header:header+name]) == owner && length > 0 {
-				return hex.EncodeToString(rest[start:end])
-			}
-			rest = rest[min((end+3)&^3, uint64(len(rest))):]
+	const typeBuildID, owner = 3, "GNU\x00"
+	for _, order := range []interface {
+		binary.ByteOrder
+		binary.AppendByteOrder
+	}{binary.LittleEndian, binary.BigEndian} {
+		// Before the content: its length, the type and the owner.
+		before, content, found := bytes.Cut(notes, append(order.AppendUint32(nil, typeBuildID), owner...))
+		if !found || len(before) < 4 {
+			continue
+		}
+		if length := order.Uint32(before[len(before)-4:]); length > 0 && int64(length) <= int64(len(content)) {
+			return hex.EncodeToString(content[:length])
 		}
 	}
 	return ""

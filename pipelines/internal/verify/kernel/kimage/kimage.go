@@ -9,7 +9,6 @@ package kimage
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -55,34 +54,42 @@ type Section struct {
 // Open reads an image of size bytes. A truncated image and an unknown format are
 // errors.
 func Open(r io.ReaderAt, size int64) (Image, error) {
-	head := make([]byte, min(size, headSize))
+	// The mark of s390 is the last one.
+	head := make([]byte, min(size, 0x10010))
 	if _, err := r.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return Image{}, fmt.Errorf("reading the image: %w", err)
 	}
+	var open func(data []byte) (Image, error)
 	switch {
 	case bytes.HasPrefix(head, []byte("\x7fELF")):
 		return openELF(r, size)
 	case is(head, 0x202, "HdrS"):
-		return openBzImage(r, size)
-	case is(head, 0x38, "ARM\x64"):
-		return openARM64(r, size)
-	case bytes.HasPrefix(head, []byte("MZ\x00\x00zimg")):
-		return openZboot(r, size)
+		open = openBzImage
+	case is(head, 0x38, arm64):
+		open = openARM64
+	case is(head, 0, "MZ\x00\x00zimg"):
+		open = openZboot
 	case is(head, 0x10008, "S390EP"):
-		return openS390(r, size)
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		return openGzip(r, size)
-	case size < headSize:
+		open = openS390
+	case is(head, 0, "\x1f\x8b"):
+		open = openGzip
+	case int64(len(head)) == size:
 		return Image{}, fmt.Errorf("%d bytes that begin with %s: not a kernel image, or cut short", size, show(head))
+	default:
+		return Image{}, fmt.Errorf("begins with %s: not a bzImage, arm64 Image or ELF file", show(head))
 	}
-	return Image{}, fmt.Errorf("begins with %s: not a bzImage, arm64 Image or ELF file", show(head))
+	if size > maxImage {
+		return Image{}, fmt.Errorf("the image has %d bytes, more than the limit of %d", size, maxImage)
+	}
+	data := make([]byte, size)
+	if _, err := r.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
+		return Image{}, fmt.Errorf("reading the image: %w", err)
+	}
+	return open(data)
 }
 
-// headSize is how much of an image Open needs: the mark of s390 is the last one.
-const headSize = 0x10010
-
 func is(head []byte, offset int, magic string) bool {
-	return len(head) >= offset+len(magic) && string(head[offset:offset+len(magic)]) == magic
+	return len(head) >= offset && bytes.HasPrefix(head[offset:], []byte(magic))
 }
 
 // show prints the first bytes of an unknown file.
@@ -91,47 +98,6 @@ func show(head []byte) string {
 		return "nothing"
 	}
 	return fmt.Sprintf("% x", head[:min(len(head), 16)])
-}
-
-// truncated is the error of an image that is shorter than its header says.
-func truncated(size, want int64) error {
-	return fmt.Errorf("the image is cut short: it has %d bytes and needs %d", size, want)
-}
-
-// whole reads an image into memory.
-func whole(r io.ReaderAt, size int64) ([]byte, error) {
-	if size > maxImage {
-		return nil, fmt.Errorf("the image has %d bytes, more than the limit of %d", size, maxImage)
-	}
-	data := make([]byte, size)
-	if _, err := r.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading the image: %w", err)
-	}
-	return data, nil
-}
-
-// openGzip reads arm64's Image.gz.
-func openGzip(r io.ReaderAt, size int64) (Image, error) {
-	stream, err := gzip.NewReader(io.NewSectionReader(r, 0, size))
-	if err != nil {
-		return Image{}, fmt.Errorf("reading the gzip stream of the image: %w", err)
-	}
-	data, err := io.ReadAll(io.LimitReader(stream, maxImage+1))
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return Image{}, fmt.Errorf("the image is cut short: its gzip stream ends after %d bytes", len(data))
-	}
-	if err != nil {
-		return Image{}, fmt.Errorf("reading the gzip stream of the image: %w", err)
-	}
-	if len(data) > maxImage {
-		return Image{}, fmt.Errorf("the unpacked image is larger than the limit of %d bytes", maxImage)
-	}
-	if !is(data, 0x38, "ARM\x64") {
-		return Image{}, fmt.Errorf("a gzip stream whose content begins with %s: not an arm64 Image", show(data))
-	}
-	image, err := openARM64(bytes.NewReader(data), int64(len(data)))
-	image.Format = ARM64Gzip
-	return image, err
 }
 
 // firstWord returns the release at the beginning of a version text: "6.18.15" from

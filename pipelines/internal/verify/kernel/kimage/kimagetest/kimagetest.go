@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"slices"
 )
 
 // BzImage is an x86 image of the boot protocol 2.15 with a 64-bit entry.
@@ -58,41 +59,36 @@ var machines = map[string]elf.Machine{
 
 // ELF is a vmlinux of the sections.
 func ELF(arch string, sections ...Section) []byte {
+	const headerSize = 64
 	var order binary.ByteOrder = binary.LittleEndian
 	encoding := elf.ELFDATA2LSB
 	if arch == "s390x" {
 		order, encoding = binary.BigEndian, elf.ELFDATA2MSB
 	}
-	const headerSize = 64
-	names, content := []byte{0}, []byte{}
-	table := []elf.Section64{{}}
-	add := func(name string, kind elf.SectionType, flags elf.SectionFlag, address uint64, data []byte) {
-		table = append(table, elf.Section64{
-			Name: uint32(len(names)), Type: uint32(kind), Flags: uint64(flags), Addr: address,
-			Off: uint64(headerSize + len(content)), Size: uint64(len(data)), Addralign: 1,
-		})
-		names = append(append(names, name...), 0)
-		content = append(content, data...)
-	}
+	names := []byte{0}
+	sections = append(slices.Clone(sections), Section{Name: ".shstrtab", Unmapped: true})
 	for _, s := range sections {
-		if s.Unmapped {
-			add(s.Name, elf.SHT_PROGBITS, 0, 0, s.Data)
-			continue
-		}
-		add(s.Name, elf.SHT_PROGBITS, elf.SHF_ALLOC, s.Address, s.Data)
+		names = append(names, s.Name+"\x00"...)
 	}
-	add(".shstrtab", elf.SHT_STRTAB, 0, 0, nil)
-	last := &table[len(table)-1]
-	last.Off, last.Size = uint64(headerSize+len(content)), uint64(len(names))
-	content = append(content, names...)
+	sections[len(sections)-1].Data = names
+	var content []byte
+	table, name := []elf.Section64{{}}, 1
+	for _, s := range sections {
+		h := elf.Section64{
+			Name: uint32(name), Type: uint32(elf.SHT_PROGBITS), Off: uint64(headerSize + len(content)), Size: uint64(len(s.Data)),
+		}
+		if !s.Unmapped {
+			h.Flags, h.Addr = uint64(elf.SHF_ALLOC), s.Address
+		}
+		table, content, name = append(table, h), append(content, s.Data...), name+len(s.Name)+1
+	}
+	table[len(table)-1].Type = uint32(elf.SHT_STRTAB)
 	header := elf.Header64{
-		Type: uint16(elf.ET_EXEC), Machine: uint16(machines[arch]), Version: uint32(elf.EV_CURRENT),
+		Ident: [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(encoding), byte(elf.EV_CURRENT)},
+		Type:  uint16(elf.ET_EXEC), Machine: uint16(machines[arch]), Version: uint32(elf.EV_CURRENT),
 		Shoff: uint64(headerSize + len(content)), Ehsize: headerSize,
 		Shentsize: 64, Shnum: uint16(len(table)), Shstrndx: uint16(len(table) - 1),
 	}
-	copy(header.Ident[:], elf.ELFMAG)
-	header.Ident[elf.EI_CLASS], header.Ident[elf.EI_DATA] = byte(elf.ELFCLASS64), byte(encoding)
-	header.Ident[elf.EI_VERSION] = byte(elf.EV_CURRENT)
 	var out bytes.Buffer
 	for _, part := range []any{header, content, table} {
 		if err := binary.Write(&out, order, part); err != nil {
