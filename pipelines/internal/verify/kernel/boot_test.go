@@ -56,9 +56,7 @@ func healthy() []serial.Observation {
 	disk := make([]byte, 32<<20)
 	return []serial.Observation{
 		{Name: serial.Begin},
-		{Name: serial.Release, Value: "6.18.15", Items: []string{"#1 SMP"}},
-		{Name: serial.Machine, Value: "x86_64"},
-		{Name: serial.Processors, Size: 2},
+		{Name: serial.Kernel, Value: "6.18.15 x86_64", Items: []string{"#1 SMP"}, Size: 2},
 		{Name: serial.Config, Size: 5, SHA256: sum([]byte(config))},
 		{Name: serial.BTF, Size: 5, SHA256: sum(kimagetest.BTF())},
 		{Name: serial.Notes, Value: hex.EncodeToString([]byte(notes))},
@@ -150,10 +148,10 @@ func TestBadGuests(t *testing.T) {
 			"boot", "panic: Kernel panic - not syncing: No working init found."},
 		"refused":      {`echo 'qemu: could not load kernel' >&2; exit 1`, "boot", "qemu-system-x86_64 failed: qemu: could not load kernel"},
 		"off too soon": {`echo 'Linux version'`, "boot", "powered off before its init was done, and the init never began"},
-		"off midway":   {say(t, healthy()[:3]...), "boot", `the last report of the init was "machine"`},
+		"off midway":   {say(t, healthy()[:2]...), "boot", `the last report of the init was "kernel"`},
 		"stays on":     {script(t, nil) + "exec sleep 60", "boot", "did not power off"},
 		"other build":  {script(t, replace(serial.Observation{Name: serial.Notes, Value: hex.EncodeToString([]byte(strings.Replace(notes, "id", "ID", 1)))})), "same build", "vmlinuz is a kernel with the build ID 4944, and vmlinux another"},
-		"other release": {script(t, replace(serial.Observation{Name: serial.Release, Value: "6.18.14"})), "running release",
+		"other release": {script(t, replace(serial.Observation{Name: serial.Kernel, Value: "6.18.14 x86_64"})), "running release",
 			`the release is "6.18.14": want "6.18.15"`},
 		"no config.gz": {script(t, replace(serial.Observation{Name: serial.Config, Error: "no such file"})), "/proc/config.gz", "no such file"},
 		"missing device": {script(t, replace(serial.Observation{Name: serial.Devices, Items: []string{"no driver: virtio1, type 0x0002"}})),
@@ -184,7 +182,7 @@ func TestHang(t *testing.T) {
 	for name, test := range map[string]struct{ script, saw, tail string }{
 		"silent":  {`exec sleep 60`, "nothing came over ttyS0, which needs the option CONFIG_SERIAL_8250_CONSOLE", ""},
 		"early":   {`echo 'Linux version'; exec sleep 60`, "and the init never began", "Linux version"},
-		"in init": {say(t, healthy()[:2]...) + `echo 'the last line'; exec sleep 60`, `the last report of the init was "release"`, "the last line"},
+		"in init": {say(t, healthy()[:2]...) + `echo 'the last line'; exec sleep 60`, `the last report of the init was "kernel"`, "the last line"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := bench(t, test.script)

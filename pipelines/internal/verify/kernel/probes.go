@@ -28,8 +28,8 @@ var probes = []struct {
 	// saw is what the check saw where nothing is compared.
 	saw string
 }{
-	{check: "running release", observation: serial.Release},
-	{check: "running machine", observation: serial.Machine},
+	{check: "running release", observation: serial.Kernel},
+	{check: "running machine", observation: serial.Kernel},
 	{check: "/proc/config.gz", observation: serial.Config, options: []string{"CONFIG_IKCONFIG_PROC"}},
 	{check: "/sys/kernel/btf", observation: serial.BTF, options: []string{"CONFIG_DEBUG_INFO_BTF"}},
 	{check: "same build", observation: serial.Notes},
@@ -95,14 +95,15 @@ func (g *guest) bound(driver string) bool {
 func (g *guest) judge(check string, o serial.Observation) (saw string, err error) {
 	switch check {
 	case "running release":
-		return o.Value + ", " + strings.Join(o.Items, " "), equal("the release", o.Value, g.release())
+		release, _, _ := strings.Cut(o.Value, " ")
+		return release + ", " + strings.Join(o.Items, " "), equal("the release", release, g.release())
 	case "running machine":
-		processors := g.saw[serial.Processors].Size
-		err := equal("the machine", o.Value, g.Arch)
-		if g.options["CONFIG_SMP"] == "y" && processors != host.Processors {
-			err = errors.Join(err, fmt.Errorf("%d processors: want %d", processors, host.Processors))
+		_, machine, _ := strings.Cut(o.Value, " ")
+		err := equal("the machine", machine, g.Arch)
+		if g.options["CONFIG_SMP"] == "y" && o.Size != host.Processors {
+			err = errors.Join(err, fmt.Errorf("%d processors: want %d", o.Size, host.Processors))
 		}
-		return fmt.Sprintf("%s, %d processors", o.Value, processors), err
+		return fmt.Sprintf("%s, %d processors", machine, o.Size), err
 	case "/proc/config.gz":
 		return fmt.Sprintf("%d bytes unpacked, equals the config file", o.Size), same(o, hexSum(g.config), "the config file")
 	case "/sys/kernel/btf":

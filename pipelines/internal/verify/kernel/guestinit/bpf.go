@@ -36,63 +36,38 @@ type event struct {
 
 const eventSize = 16
 
-func (e event) check(thread int) error {
-	if int(e.PID) != thread || int(e.TGID) != os.Getpid() || e.Helper != uint64(e.TGID)<<32|uint64(e.PID) {
-		return fmt.Errorf("want pid %d and tgid %d; the helper of the kernel says %d and %d",
-			thread, os.Getpid(), uint32(e.Helper), e.Helper>>32)
-	}
-	return nil
-}
-
 // bpfEvent loads a program that reads task_struct where the types of the running
 // kernel say its fields are, attaches it to a kprobe, calls the function, sees the
 // event, detaches the program, and sees no event any more.
-func bpfEvent(o *serial.Observation) error {
+func bpfEvent(o *serial.Observation) {
 	events, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
-	if err != nil {
-		return fmt.Errorf("making the ring buffer: %w", err)
-	}
+	must(doing("making the ring buffer", err))
 	defer events.Close()
 	types, err := btf.LoadKernelSpec()
-	if err != nil {
-		return fmt.Errorf("reading the types of the kernel: %w", err)
-	}
-	offsets, err := taskOffsets(types, "pid", "tgid")
-	if err != nil {
-		return err
-	}
+	must(doing("reading the types of the kernel", err))
+	offsets := try(taskOffsets(types, "pid", "tgid"))
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "verify", Type: ebpf.Kprobe, License: "GPL", Instructions: instructions(events.FD(), offsets),
 	})
-	if err != nil {
-		return fmt.Errorf("loading the program: %w", err)
-	}
+	must(doing("loading the program", err))
 	defer program.Close()
 	reader, err := ringbuf.NewReader(events)
-	if err != nil {
-		return fmt.Errorf("reading the ring buffer: %w", err)
-	}
+	must(doing("reading the ring buffer", err))
 	defer reader.Close()
 	probe, err := link.Kprobe(probed, program, nil)
-	if err != nil {
-		return fmt.Errorf("attaching a kprobe to %s: %w", probed, err)
-	}
+	must(doing("attaching a kprobe to "+probed, err))
 	saw, thread, err := call(reader, 10*time.Second)
-	if err := errors.Join(err, probe.Close()); err != nil {
-		return fmt.Errorf("waiting for the event of %s, and detaching the kprobe: %w", probed, err)
-	}
+	must(errors.Join(doing("no event of "+probed, err), doing("detaching the kprobe", probe.Close())))
 	o.Value = fmt.Sprintf("kprobe on %s: task_struct has pid %d and tgid %d", probed, saw.PID, saw.TGID)
-	if err := saw.check(thread); err != nil {
-		return err
+	if int(saw.PID) != thread || int(saw.TGID) != os.Getpid() || saw.Helper != uint64(saw.TGID)<<32|uint64(saw.PID) {
+		must(fmt.Errorf("want pid %d and tgid %d; the helper of the kernel says %d and %d",
+			thread, os.Getpid(), uint32(saw.Helper), saw.Helper>>32))
 	}
-	_, _, err = call(reader, 200*time.Millisecond)
-	switch {
-	case err == nil:
-		return errors.New("an event came after the program was detached")
-	case !errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("after the program was detached: %w", err)
+	if _, _, err = call(reader, 200*time.Millisecond); err == nil {
+		must(errors.New("an event came after the program was detached"))
+	} else if !errors.Is(err, os.ErrDeadlineExceeded) {
+		must(doing("after the program was detached", err))
 	}
-	return nil
 }
 
 // call enters the probed function and waits for an event. The thread is not the
@@ -173,60 +148,39 @@ const (
 
 // controllers mounts cgroup v2, lists its controllers, and hands all of them to a
 // group of containers.
-func controllers(o *serial.Observation) error {
-	if err := mount("cgroup2", "cgroup2", cgroups, ""); err != nil {
-		return err
-	}
-	text, err := read(cgroups + "/cgroup.controllers")
-	if err != nil {
-		return err
-	}
-	o.Items = strings.Fields(text)
+func controllers(o *serial.Observation) {
+	must(mount("cgroup2", "cgroup2", cgroups, ""))
+	o.Items = strings.Fields(read(cgroups + "/cgroup.controllers"))
 	for _, controller := range o.Items {
-		if err := os.WriteFile(cgroups+"/cgroup.subtree_control", []byte("+"+controller), 0); err != nil {
-			return fmt.Errorf("enabling %s: %w", controller, err)
-		}
+		write(cgroups+"/cgroup.subtree_control", "+"+controller)
 	}
-	return os.Mkdir(guest, 0o755)
+	must(os.Mkdir(guest, 0o755))
 }
 
 // deviceRules has a program of BPF forbid all devices to a group of processes,
 // as the agent does with the devices that a container may not have.
-func deviceRules(o *serial.Observation) (err error) {
+func deviceRules(o *serial.Observation) {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.CGroupDevice, License: "Apache-2.0",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	})
-	if err != nil {
-		return fmt.Errorf("loading the program: %w", err)
-	}
+	must(doing("loading the program", err))
 	defer program.Close()
-	if err := enter(guest); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, enter(cgroups)) }()
-	if _, err := os.ReadFile(os.DevNull); err != nil {
-		return fmt.Errorf("before any rule: %w", err)
-	}
+	enter(guest)
+	defer enter(cgroups)
+	_, err = os.ReadFile(os.DevNull)
+	must(doing("before any rule", err))
 	rules, err := link.AttachCgroup(link.CgroupOptions{Path: guest, Attach: ebpf.AttachCGroupDevice, Program: program})
-	if err != nil {
-		return fmt.Errorf("attaching the program: %w", err)
-	}
+	must(doing("attaching the program", err))
 	_, forbidden := os.ReadFile(os.DevNull)
-	if err := rules.Close(); err != nil {
-		return fmt.Errorf("detaching the program: %w", err)
-	}
+	must(doing("detaching the program", rules.Close()))
 	if !errors.Is(forbidden, unix.EPERM) {
-		return errors.Join(errors.New("opening a forbidden device: want EPERM"), forbidden)
+		must(errors.Join(errors.New("opening a forbidden device: want EPERM"), forbidden))
 	}
-	if _, err := os.ReadFile(os.DevNull); err != nil {
-		return fmt.Errorf("after the rules were removed: %w", err)
-	}
+	_, err = os.ReadFile(os.DevNull)
+	must(doing("after the rules were removed", err))
 	o.Value = "forbidden, and allowed again"
-	return nil
 }
 
 // enter moves the init into a group.
-func enter(group string) error {
-	return os.WriteFile(group+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0)
-}
+func enter(group string) { write(group+"/cgroup.procs", strconv.Itoa(os.Getpid())) }

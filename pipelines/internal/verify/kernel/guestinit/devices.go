@@ -20,135 +20,82 @@ import (
 const virtioBus = "/sys/bus/virtio"
 
 // drivers lists the drivers for virtio devices that the kernel has.
-func drivers(o *serial.Observation) (err error) {
-	o.Items, err = list(filepath.Join(virtioBus, "drivers"))
-	return err
-}
+func drivers(o *serial.Observation) { o.Items = list(virtioBus + "/drivers") }
 
 // devices lists the virtio devices by driver: "virtio_blk: virtio1", or "no
 // driver: virtio1, type 0x0002".
-func devices(o *serial.Observation) error {
-	names, err := list(filepath.Join(virtioBus, "devices"))
-	for _, name := range names {
+func devices(o *serial.Observation) {
+	for _, name := range list(virtioBus + "/devices") {
 		dir := filepath.Join(virtioBus, "devices", name)
-		if target, err := os.Readlink(filepath.Join(dir, "driver")); err == nil {
-			o.Items = append(o.Items, filepath.Base(target)+": "+name)
-			continue
+		item := "no driver: " + name + ", type " + read(dir+"/device")
+		if target, err := os.Readlink(dir + "/driver"); err == nil {
+			item = filepath.Base(target) + ": " + name
 		}
-		kind, err := read(filepath.Join(dir, "device"))
-		if err != nil {
-			kind = err.Error()
-		}
-		o.Items = append(o.Items, "no driver: "+name+", type "+kind)
+		o.Items = append(o.Items, item)
 	}
 	slices.Sort(o.Items)
-	return err
-}
-
-// list returns the names in a folder, sorted.
-func list(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	names := make([]string, len(entries))
-	for i, entry := range entries {
-		names[i] = entry.Name()
-	}
-	return names, err
 }
 
 // child returns the one name that a virtio device has below a class of devices.
-func child(class string) (string, error) {
-	found, err := filepath.Glob(filepath.Join(virtioBus, "devices", "*", class, "*"))
-	if err != nil {
-		return "", err
-	}
+func child(class string) string {
+	found := try(filepath.Glob(filepath.Join(virtioBus, "devices", "*", class, "*")))
 	if len(found) == 0 {
-		return "", fmt.Errorf("no virtio device has made a %s device", class)
+		must(fmt.Errorf("no virtio device has made a %s device", class))
 	}
-	return filepath.Base(found[0]), nil
-}
-
-// virtioBlock returns the path of the virtio disk.
-func virtioBlock() (string, error) {
-	name, err := child("block")
-	return "/dev/" + name, err
+	return filepath.Base(found[0])
 }
 
 // disk reads the disk from its beginning to its end.
-func disk(o *serial.Observation) (err error) {
-	if o.Value, err = virtioBlock(); err != nil {
-		return err
-	}
-	return sum(o.Value)(o)
+func disk(o *serial.Observation) {
+	o.Value = "/dev/" + child("block")
+	sum(o.Value)(o)
 }
 
 // entropy takes bytes from the virtio generator, also where the machine has a
 // better one.
-func entropy(o *serial.Observation) error {
+func entropy(o *serial.Observation) {
 	const folder = "/sys/class/misc/hw_random/"
-	available, err := read(folder + "rng_available")
-	if err != nil {
-		return err
-	}
-	for _, name := range strings.Fields(available) {
+	for _, name := range strings.Fields(read(folder + "rng_available")) {
 		if strings.HasPrefix(name, "virtio_rng") {
-			if err := os.WriteFile(folder+"rng_current", []byte(name), 0); err != nil {
-				return err
-			}
+			write(folder+"rng_current", name)
 		}
 	}
-	if o.Value, err = read(folder + "rng_current"); err != nil {
-		return err
-	}
-	file, err := os.Open("/dev/hwrng")
-	if err != nil {
-		return err
-	}
+	o.Value = read(folder + "rng_current")
+	file := try(os.Open("/dev/hwrng"))
 	defer file.Close()
-	n, err := io.ReadFull(file, make([]byte, 32))
-	o.Size = int64(n)
-	return err
+	o.Size = int64(try(io.ReadFull(file, make([]byte, 32))))
 }
 
 // port writes the name of the virtio serial port into it.
-func port(o *serial.Observation) error {
+func port(o *serial.Observation) {
 	const wait, pause = 5 * time.Second, 50 * time.Millisecond
 	// The names come over a queue of the device, some time after its driver.
-	for deadline := time.Now().Add(wait); ; time.Sleep(pause) {
-		names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
-		if err != nil {
-			return err
-		}
-		for _, path := range names {
-			if name, err := read(path); err == nil && name == serial.PortName {
+	for deadline := time.Now().Add(wait); time.Now().Before(deadline); time.Sleep(pause) {
+		for _, path := range try(filepath.Glob("/sys/class/virtio-ports/*/name")) {
+			if read(path) == serial.PortName {
 				o.Value = filepath.Base(filepath.Dir(path))
-				return os.WriteFile("/dev/"+o.Value, []byte(serial.PortName+"\n"), 0)
+				write("/dev/"+o.Value, serial.PortName+"\n")
+				return
 			}
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("no port of the name %s", serial.PortName)
-		}
 	}
+	must(fmt.Errorf("no port of the name %s", serial.PortName))
 }
 
 // vsock opens a socket to the host; without a device its own address is
 // VMADDR_CID_ANY.
-func vsock(o *serial.Observation) error {
+func vsock(o *serial.Observation) {
 	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("opening a vsock socket: %w", err)
-	}
+	must(doing("opening a vsock socket", err))
 	defer closeSocket(fd)
-	device, err := os.Open("/dev/vsock")
-	if err != nil {
-		return err
-	}
+	device := try(os.Open("/dev/vsock"))
 	defer device.Close()
 	cid, err := unix.IoctlGetUint32(int(device.Fd()), unix.IOCTL_VM_SOCKETS_GET_LOCAL_CID)
-	if err != nil {
-		return fmt.Errorf("asking for the address: %w", err)
-	}
+	must(doing("asking for the address", err))
 	if cid != unix.VMADDR_CID_ANY {
 		o.Value = strconv.FormatUint(uint64(cid), 10)
 	}
-	return nil
 }
+
+// closeSocket ends the use of a socket: all that it was for has happened.
+func closeSocket(fd int) { _ = unix.Close(fd) }

@@ -6,7 +6,6 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -17,50 +16,45 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
 )
 
+// read returns the content of a small file without blanks around it.
+func read(path string) string { return strings.TrimSpace(string(try(os.ReadFile(path)))) }
+
+// write writes to a file, which it makes where there is none.
+func write(path, content string) { must(os.WriteFile(path, []byte(content), 0o644)) }
+
+// list returns the names in a folder, sorted.
+func list(dir string) (names []string) {
+	for _, entry := range try(os.ReadDir(dir)) {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
 // sum returns a step that hashes a file.
-func sum(path string) func(*serial.Observation) error {
-	return func(o *serial.Observation) error {
-		file, err := os.Open(path)
-		if err != nil {
-			return err
-		}
+func sum(path string) func(*serial.Observation) {
+	return func(o *serial.Observation) {
+		file := try(os.Open(path))
 		defer file.Close()
-		return hash(o, file)
+		hash(o, file)
 	}
 }
 
-func hash(o *serial.Observation, r io.Reader) error {
+func hash(o *serial.Observation, r io.Reader) {
 	h := sha256.New()
-	n, err := io.Copy(h, r)
-	o.Size, o.SHA256 = n, hex.EncodeToString(h.Sum(nil))
-	return err
+	o.Size = try(io.Copy(h, r))
+	o.SHA256 = hex.EncodeToString(h.Sum(nil))
 }
 
-// kernelConfig hashes the unpacked configuration of the running kernel.
-func kernelConfig(o *serial.Observation) error {
-	file, err := os.Open("/proc/config.gz")
-	if err != nil {
-		return err
-	}
+// config hashes the unpacked configuration of the running kernel.
+func config(o *serial.Observation) {
+	file := try(os.Open("/proc/config.gz"))
 	defer file.Close()
-	stream, err := gzip.NewReader(file)
-	if err != nil {
-		return err
-	}
-	return hash(o, stream)
+	hash(o, try(gzip.NewReader(file)))
 }
 
 // notes passes on the ELF notes of the running kernel, in hex.
-func notes(o *serial.Observation) error {
-	data, err := os.ReadFile("/sys/kernel/notes")
-	o.Value, o.Size = hex.EncodeToString(data), int64(len(data))
-	return err
-}
-
-// read returns the content of a small file without blanks around it.
-func read(path string) (string, error) {
-	data, err := os.ReadFile(path)
-	return strings.TrimSpace(string(data)), err
+func notes(o *serial.Observation) {
+	o.Value = hex.EncodeToString(try(os.ReadFile("/sys/kernel/notes")))
 }
 
 // taints are the bits of /proc/sys/kernel/tainted that a kernel sets when it
@@ -72,42 +66,27 @@ var taints = []struct {
 	{4, "machine check"}, {5, "bad page"}, {7, "oops"}, {9, "warning"}, {14, "soft lockup"},
 }
 
-// taint says whether the kernel has found a defect, and what it said of it.
-func taint(o *serial.Observation) error {
-	text, err := read("/proc/sys/kernel/tainted")
-	if err != nil {
-		return err
-	}
-	o.Value = text
-	bits, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		return fmt.Errorf("/proc/sys/kernel/tainted: %w", err)
-	}
+// taint says whether the kernel has found a defect, and what it said of it: the line
+// after each cut, which it writes above a warning or an oops, a few at most.
+func taint(o *serial.Observation) {
+	const readAll, most, cut = 3, 5, "[ cut here ]"
+	o.Value = read("/proc/sys/kernel/tainted")
+	bits := try(strconv.ParseUint(o.Value, 10, 64))
 	for _, t := range taints {
 		if bits&(1<<t.bit) != 0 {
 			o.Items = append(o.Items, t.what)
 		}
 	}
-	if len(o.Items) > 0 {
-		o.Items = append(o.Items, complaints()...)
+	if len(o.Items) == 0 {
+		return
 	}
-	return nil
-}
-
-// complaints returns the line after each cut, which the kernel writes above a warning
-// or an oops, in the kernel's log, a few at most.
-func complaints() (found []string) {
-	const readAll, most, cut = 3, 5, "[ cut here ]"
 	buffer := make([]byte, 1<<20)
 	n, err := unix.Klogctl(readAll, buffer)
-	if err != nil {
-		return []string{"the kernel's log: " + err.Error()}
-	}
-	lines := strings.Split(string(buffer[:n]), "\n")
+	must(doing(strings.Join(o.Items, ", ")+", and reading the kernel's log", err))
+	lines, found := strings.Split(string(buffer[:n]), "\n"), 0
 	for i, line := range lines[:len(lines)-1] {
-		if strings.Contains(line, cut) && len(found) < most {
-			found = append(found, lines[i+1])
+		if strings.Contains(line, cut) && found < most {
+			o.Items, found = append(o.Items, lines[i+1]), found+1
 		}
 	}
-	return found
 }

@@ -5,6 +5,9 @@
 // through each of them, and says what it saw over the serial line, a line at a
 // time (see package serial). Whether that is what the kernel should do is
 // decided outside. At the end it turns the machine off.
+//
+// A step ends with its first error, as a test does: must and try panic with it, and
+// attempt makes it a part of the observation.
 package main
 
 import (
@@ -20,16 +23,14 @@ import (
 // before the next one starts, so that a hang tells where it is.
 var steps = []struct {
 	name string
-	look func(*serial.Observation) error
+	look func(*serial.Observation)
 }{
 	{serial.Begin, quiet},
 	{serial.Mount + "proc", mountAt("proc", "/proc")},
 	{serial.Mount + "sysfs", mountAt("sysfs", "/sys")},
 	{serial.Mount + "devtmpfs", mountAt("devtmpfs", "/dev")},
-	{serial.Release, release},
-	{serial.Machine, machine},
-	{serial.Processors, processors},
-	{serial.Config, kernelConfig},
+	{serial.Kernel, uname},
+	{serial.Config, config},
 	{serial.BTF, sum("/sys/kernel/btf/vmlinux")},
 	{serial.Notes, notes},
 	{serial.Drivers, drivers},
@@ -68,15 +69,41 @@ func main() {
 }
 
 // attempt runs a step; whatever goes wrong in it is an observation too.
-func attempt(look func(*serial.Observation) error, o *serial.Observation) {
+func attempt(look func(*serial.Observation), o *serial.Observation) {
 	defer func() {
-		if caught := recover(); caught != nil {
+		switch caught := recover().(type) {
+		case nil:
+		case failure:
+			o.Error = caught.Error()
+		default:
 			o.Error = fmt.Sprintf("the init panicked: %v", caught)
 		}
 	}()
-	if err := look(o); err != nil {
-		o.Error = err.Error()
+	look(o)
+}
+
+// failure is the error that a step ends with.
+type failure struct{ error }
+
+// must ends a step if there is an error.
+func must(err error) {
+	if err != nil {
+		panic(failure{err})
 	}
+}
+
+// try ends a step if there is an error, and else returns the value.
+func try[T any](value T, err error) T {
+	must(err)
+	return value
+}
+
+// doing says what an error is about.
+func doing(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
 }
 
 // say writes a line in one piece, on a line of its own.
@@ -90,31 +117,18 @@ func say(o serial.Observation) {
 
 // quiet has the console show only errors of the kernel: else the messages of every
 // mount would come between the lines.
-func quiet(*serial.Observation) error {
+func quiet(*serial.Observation) {
 	// This action of syslog(2) takes the level as the length of a buffer.
 	const setConsoleLevel, errorsOnly = 8, 4
-	if _, err := unix.Klogctl(setConsoleLevel, make([]byte, errorsOnly)); err != nil {
-		return fmt.Errorf("quieting the console: %w", err)
-	}
-	return nil
+	_, err := unix.Klogctl(setConsoleLevel, make([]byte, errorsOnly))
+	must(doing("quieting the console", err))
 }
 
-func release(o *serial.Observation) error {
+// uname gives release and machine, the version, and the number of processors.
+func uname(o *serial.Observation) {
 	var name unix.Utsname
-	err := unix.Uname(&name)
-	o.Value = unix.ByteSliceToString(name.Release[:])
+	must(unix.Uname(&name))
+	o.Value = unix.ByteSliceToString(name.Release[:]) + " " + unix.ByteSliceToString(name.Machine[:])
 	o.Items = []string{unix.ByteSliceToString(name.Version[:])}
-	return err
-}
-
-func machine(o *serial.Observation) error {
-	var name unix.Utsname
-	err := unix.Uname(&name)
-	o.Value = unix.ByteSliceToString(name.Machine[:])
-	return err
-}
-
-func processors(o *serial.Observation) error {
 	o.Size = int64(runtime.NumCPU())
-	return nil
 }

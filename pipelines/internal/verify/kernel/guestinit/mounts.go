@@ -14,16 +14,10 @@ import (
 )
 
 // mountAt returns a step that mounts a file system of the kernel's own.
-func mountAt(kind, target string) func(*serial.Observation) error {
-	return func(o *serial.Observation) error {
+func mountAt(kind, target string) func(*serial.Observation) {
+	return func(o *serial.Observation) {
 		o.Value = target
-		err := mount(kind, kind, target, "")
-		// CONFIG_DEVTMPFS_MOUNT does not act on an initramfs, but another init
-		// of the kernel may.
-		if errors.Is(err, unix.EBUSY) {
-			return nil
-		}
-		return err
+		must(mount(kind, kind, target, ""))
 	}
 }
 
@@ -31,112 +25,72 @@ func mount(source, kind, target, options string) error {
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mount(source, target, kind, 0, options); err != nil {
-		return fmt.Errorf("mounting %s: %w", kind, err)
+	return doing("mounting "+kind, unix.Mount(source, target, kind, 0, options))
+}
+
+func unmount(target string) { must(doing("unmounting "+target, unix.Unmount(target, 0))) }
+
+// holds reads a file that must have a certain content.
+func holds(path, content string) error {
+	if got := read(path); got != content {
+		return fmt.Errorf("%s has %q: want %q", path, got, content)
 	}
 	return nil
 }
 
-// keep writes a file and reads it back.
-func keep(path, content string) error {
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		return err
-	}
-	return holds(path, content)
-}
-
-// holds reads a file that must have a certain content.
-func holds(path, content string) error {
-	got, err := read(path)
-	if err == nil && got != content {
-		err = fmt.Errorf("%s has %q: want %q", path, got, content)
-	}
-	return err
-}
-
 const scratch = "/run/tmpfs"
 
-func mountTmpfs(o *serial.Observation) error {
+func mountTmpfs(o *serial.Observation) {
 	o.Value = scratch
-	if err := mount("tmpfs", "tmpfs", scratch, "size=64m"); err != nil {
-		return err
-	}
-	return keep(scratch+"/file", "kept")
+	must(mount("tmpfs", "tmpfs", scratch, "size=64m"))
+	write(scratch+"/file", "kept")
+	must(holds(scratch+"/file", "kept"))
 }
 
 // mountOverlay puts a container's root together: what is below shows through,
 // what is written goes into the upper folder, what is removed is gone.
-func mountOverlay(o *serial.Observation) error {
-	dir := scratch + "/overlay"
-	lower, upper, work, merged := dir+"/lower", dir+"/upper", dir+"/work", dir+"/merged"
-	if err := errors.Join(
-		os.MkdirAll(lower, 0o755), os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755),
-		os.WriteFile(lower+"/below", []byte("below"), 0o644), os.WriteFile(lower+"/removed", nil, 0o644),
-		mount("overlay", "overlay", merged, "lowerdir="+lower+",upperdir="+upper+",workdir="+work),
-	); err != nil {
-		return err
+func mountOverlay(o *serial.Observation) {
+	const lower, upper, work, merged = scratch + "/lower", scratch + "/upper", scratch + "/work", scratch + "/merged"
+	for _, dir := range []string{lower, upper, work} {
+		must(os.Mkdir(dir, 0o755))
 	}
-	if err := holds(merged+"/below", "below"); err != nil {
-		return fmt.Errorf("reading through to the lower folder: %w", err)
-	}
-	if err := keep(merged+"/above", "above"); err != nil {
-		return err
-	}
-	if err := holds(upper+"/above", "above"); err != nil {
-		return fmt.Errorf("looking for what was written in the upper folder: %w", err)
-	}
-	if err := os.Remove(merged + "/removed"); err != nil {
-		return err
-	}
-	if names, err := list(merged); err != nil || slices.Contains(names, "removed") {
-		return errors.Join(errors.New("a removed file of the lower folder is still there"), err)
+	write(lower+"/below", "below")
+	write(lower+"/removed", "removed")
+	must(mount("overlay", "overlay", merged, "lowerdir="+lower+",upperdir="+upper+",workdir="+work))
+	must(doing("reading through to the lower folder", holds(merged+"/below", "below")))
+	write(merged+"/above", "above")
+	must(holds(merged+"/above", "above"))
+	must(doing("looking for what was written in the upper folder", holds(upper+"/above", "above")))
+	must(os.Remove(merged + "/removed"))
+	if slices.Contains(list(merged), "removed") {
+		must(errors.New("a removed file of the lower folder is still there"))
 	}
 	o.Value = "read, written and removed"
-	return unix.Unmount(merged, 0)
+	unmount(merged)
 }
 
 // mountExt4 reads the file that was put on the disk outside, writes one, and
 // finds it again after another mount.
-func mountExt4(o *serial.Observation) error {
-	device, err := virtioBlock()
-	if err != nil {
-		return err
-	}
+func mountExt4(o *serial.Observation) {
 	const target = "/run/ext4"
-	if err := mount(device, "ext4", target, ""); err != nil {
-		return err
-	}
-	if o.Value, err = read(target + "/" + serial.FromHost); err != nil {
-		return err
-	}
-	if err := keep(target+"/"+serial.FromGuest, "kept"); err != nil {
-		return err
-	}
-	if err := unix.Unmount(target, 0); err != nil {
-		return fmt.Errorf("unmounting ext4: %w", err)
-	}
-	if err := mount(device, "ext4", target, ""); err != nil {
-		return fmt.Errorf("for the second time: %w", err)
-	}
-	if err := holds(target+"/"+serial.FromGuest, "kept"); err != nil {
-		return fmt.Errorf("after the second mount: %w", err)
-	}
-	return unix.Unmount(target, 0)
+	device := "/dev/" + child("block")
+	must(mount(device, "ext4", target, ""))
+	o.Value = read(target + "/" + serial.FromHost)
+	write(target+"/"+serial.FromGuest, "kept")
+	must(holds(target+"/"+serial.FromGuest, "kept"))
+	unmount(target)
+	must(doing("for the second time", mount(device, "ext4", target, "")))
+	must(doing("after the second mount", holds(target+"/"+serial.FromGuest, "kept")))
+	unmount(target)
 }
 
 // mount9p reads the file that was put into the shared folder outside, and
 // answers with the same in another.
-func mount9p(o *serial.Observation) error {
+func mount9p(o *serial.Observation) {
 	const target = "/run/9p"
-	if err := mount(serial.ShareTag, "9p", target, "trans=virtio,version=9p2000.L"); err != nil {
-		return err
-	}
-	var err error
-	if o.Value, err = read(target + "/" + serial.FromHost); err != nil {
-		return err
-	}
-	if err := keep(target+"/"+serial.FromGuest, o.Value); err != nil {
-		return err
-	}
-	return unix.Unmount(target, 0)
+	must(mount(serial.ShareTag, "9p", target, "trans=virtio,version=9p2000.L"))
+	o.Value = read(target + "/" + serial.FromHost)
+	write(target+"/"+serial.FromGuest, o.Value)
+	must(holds(target+"/"+serial.FromGuest, o.Value))
+	unmount(target)
 }

@@ -23,38 +23,23 @@ var (
 
 // network brings the virtio interface up, and has the gateway answer the ARP request
 // of the kernel for a datagram: a packet out, and one in.
-func network(o *serial.Observation) error {
-	name, err := child("net")
-	if err != nil {
-		return err
-	}
-	o.Value = name
-	if err := up(name); err != nil {
-		return fmt.Errorf("bringing %s up: %w", name, err)
-	}
+func network(o *serial.Observation) {
 	const discard, wait, pause = 9, 5 * time.Second, 20 * time.Millisecond
-	socket, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: gateway, Port: discard})
-	if err != nil {
-		return err
-	}
+	o.Value = child("net")
+	must(doing("bringing "+o.Value+" up", up(o.Value)))
+	socket := try(net.DialUDP("udp", nil, &net.UDPAddr{IP: gateway, Port: discard}))
 	defer socket.Close()
-	if _, err := socket.Write([]byte("hello")); err != nil {
-		return err
-	}
+	try(socket.Write([]byte("hello")))
 	for deadline := time.Now().Add(wait); time.Now().Before(deadline); time.Sleep(pause) {
-		table, err := os.ReadFile("/proc/net/arp")
-		if err != nil {
-			return err
-		}
-		for line := range strings.Lines(string(table)) {
+		for line := range strings.Lines(string(try(os.ReadFile("/proc/net/arp")))) {
 			// IP address, type and flags of the hardware, its address; 0x2 is complete.
 			if f := strings.Fields(line); len(f) > 3 && f[0] == gateway.String() && f[2] == "0x2" {
 				o.Items = []string{f[3]}
-				return nil
+				return
 			}
 		}
 	}
-	return fmt.Errorf("%s: %s answered no ARP request in %v", name, gateway, wait)
+	must(fmt.Errorf("%s: %s answered no ARP request in %v", o.Value, gateway, wait))
 }
 
 // up gives an interface its address, and sets the flags of a running one.
@@ -65,18 +50,15 @@ func up(name string) error {
 	}
 	defer closeSocket(fd)
 	request, err := unix.NewIfreq(name)
+	if err == nil {
+		err = request.SetInet4Addr(address.To4())
+	}
+	if err == nil {
+		err = unix.IoctlIfreq(fd, unix.SIOCSIFADDR, request)
+	}
 	if err != nil {
-		return err
-	}
-	if err := request.SetInet4Addr(address.To4()); err != nil {
-		return err
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, request); err != nil {
 		return err
 	}
 	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
-
-// closeSocket ends the use of a socket: all that it was for has happened.
-func closeSocket(fd int) { _ = unix.Close(fd) }

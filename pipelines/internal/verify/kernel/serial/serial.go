@@ -21,9 +21,7 @@ const mark = "@kata-verify "
 const (
 	Begin       = "begin"
 	End         = "end"
-	Release     = "release"
-	Machine     = "machine"
-	Processors  = "processors"
+	Kernel      = "kernel"
 	Config      = "config"
 	BTF         = "btf"
 	Notes       = "notes"
@@ -58,7 +56,7 @@ type Observation struct {
 	Name string `json:"name"`
 	// Value is the observed value.
 	Value string `json:"value,omitempty"`
-	// Items are several observed values, sorted.
+	// Items are several observed values.
 	Items []string `json:"items,omitempty"`
 	// Size and SHA256 (in hex) are those of a file.
 	Size   int64  `json:"size,omitempty"`
@@ -86,21 +84,12 @@ func Decode(line string) (o Observation, ours bool, err error) {
 	}
 	sum, text, _ := strings.Cut(strings.TrimRight(text, "\r\n"), " ")
 	if sum != fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(text))) {
-		return Observation{}, true, fmt.Errorf("a damaged line of the init: %q", shorten(line))
+		return Observation{}, true, fmt.Errorf("a damaged line of the init: %.120q", line)
 	}
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return Observation{}, true, fmt.Errorf("reading a line of the init: %w", err)
 	}
 	return o, true, nil
-}
-
-// shorten keeps a message readable.
-func shorten(line string) string {
-	const limit = 120
-	if len(line) > limit {
-		return line[:limit] + "..."
-	}
-	return line
 }
 
 // panics are the messages of a kernel that stops.

@@ -10,7 +10,7 @@ import (
 )
 
 var full = serial.Observation{
-	Name: serial.Release, Value: "6.18.15", Items: []string{"a", "b"}, Size: 7, SHA256: "00ff", Error: "none \"really\"\nat all",
+	Name: serial.Kernel, Value: "6.18.15", Items: []string{"a", "b"}, Size: 7, SHA256: "00ff", Error: "none \"really\"\nat all",
 }
 
 func encode(t *testing.T, o serial.Observation) string {
