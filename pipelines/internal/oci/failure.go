@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
+	"slices"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
@@ -47,12 +47,9 @@ func (r *Repository) failed(ctx context.Context, doing string, err error) error 
 // Status returns the HTTP status that an error comes from, or 0.
 func Status(err error) int {
 	var response *errcode.ErrorResponse
-	var early *web.StatusError
 	switch {
 	case errors.As(err, &response):
 		return response.StatusCode
-	case errors.As(err, &early):
-		return early.Code
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return http.StatusUnauthorized
 	}
@@ -78,46 +75,20 @@ func answered(response *http.Response) error {
 			failed.Errors = said.Errors
 		}
 	}
-	if after, given := web.RetryAfter(response); given {
-		return &busy{failed, after}
-	}
 	return failed
 }
 
-// busy is the answer of a registry that says when to come again.
-type busy struct {
-	error
-	after time.Duration
-}
-
-// Unwrap returns the answer.
-func (b *busy) Unwrap() error { return b.error }
-
-// temporary tells whether an error may pass, and how long the registry asks to
-// wait; 0 if it does not say.
-func temporary(err error) (after time.Duration, ok bool) {
-	var asked *busy
-	if errors.As(err, &asked) {
-		after = asked.after
-	}
-	if code := Status(err); after > 0 || code != 0 && !errors.As(err, new(*web.StatusError)) {
-		return after, web.TemporaryStatus(code)
+// temporary tells whether an error may pass.
+func temporary(err error) bool {
+	if code := Status(err); code != 0 {
+		return web.TemporaryStatus(code)
 	}
 	return web.Temporary(err)
 }
 
-// rest waits before another try.
-func (c *Client) rest(ctx context.Context, failures int, err error) error {
-	wait := c.options.Pace.Backoff(failures)
-	if after, ok := temporary(err); ok && after > 0 {
-		wait = after
-	}
-	return c.options.Pace.Rest(ctx, wait)
-}
-
-// Rest waits before something that has failed once is tried again.
-func (c *Client) Rest(ctx context.Context) error {
-	return c.options.Pace.Rest(ctx, c.options.Pace.Backoff(1))
+// Rest waits before something that has failed so often is tried again.
+func (c *Client) Rest(ctx context.Context, failures int) error {
+	return c.options.Pace.Rest(ctx, c.options.Pace.Backoff(failures))
 }
 
 // tries is how often a transfer is tried without any progress.
@@ -125,15 +96,12 @@ func (c *Client) tries() int { return cmp.Or(c.options.Pace.Tries, 6) }
 
 // Reason is the text of an error of a registry without any address.
 func Reason(err error) string {
-	var response *errcode.ErrorResponse
-	if !errors.As(err, &response) {
-		if code := Status(err); code != 0 {
-			return web.StatusText(code)
-		}
+	code := Status(err)
+	if code == 0 {
 		return web.Reason(err)
 	}
-	text := web.StatusText(response.StatusCode)
-	for _, said := range response.Errors {
+	text := web.StatusText(code)
+	for _, said := range saidBy(err) {
 		if said.Message != "" {
 			text += ": " + said.Message
 		}
@@ -142,6 +110,15 @@ func Reason(err error) string {
 		}
 	}
 	return web.Reason(errors.New(text))
+}
+
+// saidBy returns what a registry says of an error.
+func saidBy(err error) errcode.Errors {
+	var response *errcode.ErrorResponse
+	if !errors.As(err, &response) {
+		return nil
+	}
+	return response.Errors
 }
 
 // detailOf returns the reason that some registries give in addition to the message.
@@ -154,14 +131,5 @@ func detailOf(said errcode.Error) string {
 // explained tells whether a registry gives a reason for its answer. Some give
 // the plain code only.
 func explained(err error) bool {
-	var response *errcode.ErrorResponse
-	if !errors.As(err, &response) {
-		return false
-	}
-	for _, said := range response.Errors {
-		if detailOf(said) != "" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(saidBy(err), func(said errcode.Error) bool { return detailOf(said) != "" })
 }

@@ -168,6 +168,13 @@ func TestRegistriesThatSayLittle(t *testing.T) {
 			behind.ServeHTTP(dropping{w, "Docker-Content-Digest"}, request)
 			return true
 		},
+		"no length": func(w http.ResponseWriter, request *http.Request) bool {
+			if request.Method == http.MethodHead {
+				w = dropping{w, "Content-Length"}
+			}
+			behind.ServeHTTP(w, request)
+			return true
+		},
 		"hidden": func(w http.ResponseWriter, request *http.Request) bool {
 			probe := httptest.NewRecorder()
 			if request.Method == http.MethodHead {

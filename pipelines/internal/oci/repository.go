@@ -129,7 +129,7 @@ func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) er
 			return nil
 		}
 		r.retrying(doing, err)
-		if err := r.client.rest(ctx, attempt+1, err); err != nil {
+		if err := r.client.Rest(ctx, attempt+1); err != nil {
 			return fmt.Errorf("%s: %w", doing, err)
 		}
 	}
@@ -163,14 +163,33 @@ func (r *Repository) Has(ctx context.Context, d ocispec.Descriptor) (bool, error
 // Lists end somewhere, whatever a registry says.
 const maxPages, maxListed = 1000, 100_000
 
-var errEndless = fmt.Errorf("the list does not end")
+var errEndless = errors.New("the list does not end")
+
+// pages is a client for one list, of which oras-go does not show empty pages.
+type pages struct {
+	*host
+	asked int
+}
+
+// Do asks for a page.
+func (p *pages) Do(request *http.Request) (*http.Response, error) {
+	if p.asked++; p.asked > maxPages {
+		return nil, errEndless
+	}
+	return p.host.Do(request)
+}
+
+// listed returns oras-go's view of the repository for one list.
+func (r *Repository) listed(ctx context.Context) *remote.Repository {
+	repository := r.remote(ctx)
+	repository.Client = &pages{host: r.host}
+	return repository
+}
 
 // Tags returns those of the repository; one that is not there has none.
 func (r *Repository) Tags(ctx context.Context) (all []string, err error) {
-	pages := 0
-	err = r.remote(ctx).Tags(ctx, "", func(tags []string) error {
-		all = append(all, tags...)
-		if pages++; pages > maxPages || len(all) > maxListed {
+	err = r.listed(ctx).Tags(ctx, "", func(tags []string) error {
+		if all = append(all, tags...); len(all) > maxListed {
 			return errEndless
 		}
 		return nil
@@ -191,20 +210,19 @@ var errEnough = errors.New("enough")
 // order of the digests and at most limit of them: those of an artifact type, and
 // such as may be of it, since some registries list the type of the config instead.
 func (r *Repository) Referrers(ctx context.Context, subject digest.Digest, artifactType string, limit int) (all []ocispec.Descriptor, err error) {
-	pages := 0
 	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: subject}
-	err = r.remote(ctx).Referrers(ctx, d, "", func(page []ocispec.Descriptor) error {
+	err = r.listed(ctx).Referrers(ctx, d, "", func(page []ocispec.Descriptor) error {
 		for _, d := range page {
 			if d.ArtifactType == artifactType || d.ArtifactType == ocispec.MediaTypeEmptyJSON {
 				all = append(all, d)
 			}
 		}
-		if pages++; pages > maxPages || len(all) >= limit {
+		if len(all) >= limit {
 			return errEnough
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errEnough) {
+	if err != nil && !errors.Is(err, errEnough) && !errors.Is(err, errEndless) {
 		return nil, r.failed(ctx, "listing the referrers of "+subject.String(), err)
 	}
 	slices.SortFunc(all, func(a, b ocispec.Descriptor) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })

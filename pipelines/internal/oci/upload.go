@@ -93,39 +93,31 @@ func (u *upload) scoped(ctx context.Context) context.Context {
 	return ctx
 }
 
-// answer is what a registry said, without the body.
-type answer struct {
-	code     int
-	header   http.Header
-	location *url.URL
-}
-
 // do performs a request without content; codes are those that are wanted.
-func (u *upload) do(ctx context.Context, method, address string, codes ...int) (answer, error) {
+func (u *upload) do(ctx context.Context, method, address string, codes ...int) (*http.Response, error) {
 	if method != http.MethodGet {
 		ctx = web.Once(ctx) // What begins or ends an upload may have done so.
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {
-		return answer{}, err
+		return nil, err
 	}
 	return u.perform(request, codes...)
 }
 
 // perform performs a request and reads a little of the answer, which keeps the
 // connection, and closes it.
-func (u *upload) perform(request *http.Request, codes ...int) (answer, error) {
+func (u *upload) perform(request *http.Request, codes ...int) (*http.Response, error) {
 	response, err := u.repository.host.Do(request)
 	if err != nil {
-		return answer{}, err
+		return nil, err
 	}
 	defer response.Body.Close()
 	if !slices.Contains(codes, response.StatusCode) {
-		return answer{}, answered(response)
+		return nil, answered(response)
 	}
-	location, _ := response.Location() // moved checks it.
 	_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxError))
-	return answer{response.StatusCode, response.Header, location}, err
+	return response, err
 }
 
 // mount has the registry take the blob from another of its repositories.
@@ -138,7 +130,7 @@ func (u *upload) mount(ctx context.Context) (bool, error) {
 			return false, context.Cause(ctx)
 		case err != nil:
 			continue // One that it may not see, say: then the blob is sent.
-		case response.code == http.StatusCreated:
+		case response.StatusCode == http.StatusCreated:
 			return true, nil
 		}
 		// Not there: the registry has begun an upload instead, which serves as well.
@@ -167,14 +159,13 @@ func (u *upload) send(ctx context.Context) error {
 			return err
 		}
 		code := Status(err)
-		_, again := temporary(err)
-		again = again || code == http.StatusBadRequest && !explained(err) ||
+		again := temporary(err) || code == http.StatusBadRequest && !explained(err) ||
 			u.location != "" && (code == http.StatusNotFound || code == http.StatusRequestedRangeNotSatisfiable)
 		if failures >= client.tries() || !again {
 			return err
 		}
 		u.repository.retrying("pushing "+u.sending.Title, err)
-		if err := client.rest(ctx, failures, err); err != nil {
+		if err := client.Rest(ctx, failures); err != nil {
 			return err
 		}
 		before := u.offset
@@ -260,10 +251,12 @@ func (u *upload) resume(ctx context.Context) (done bool, err error) {
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	// Not every registry keeps half an upload, and can say how much that is.
-	if end := lastByte(response.header.Get("Range")); err == nil && end > 0 && end < u.blob.Size {
+	if err != nil {
+		return false, nil // Not every registry keeps half an upload, and can say how much that is.
+	}
+	if end := lastByte(response.Header.Get("Range")); end > 0 && end < u.blob.Size {
 		u.offset, u.location = end+1, location
-		if response.location != nil {
+		if response.Header.Get("Location") != "" {
 			return false, u.moved(response)
 		}
 	}
@@ -281,10 +274,11 @@ func lastByte(header string) int64 {
 }
 
 // moved takes over where the registry wants the next request.
-func (u *upload) moved(response answer) error {
-	if response.location == nil {
-		return errors.New("the registry does not say where to send a blob: its answer has no Location")
+func (u *upload) moved(response *http.Response) error {
+	location, err := response.Location()
+	if err != nil {
+		return fmt.Errorf("the registry does not say where to send a blob: %w", err)
 	}
-	u.location = response.location.String()
+	u.location = location.String()
 	return nil
 }

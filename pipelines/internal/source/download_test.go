@@ -248,7 +248,9 @@ func TestDiskFull(t *testing.T) {
 	}))
 	defer s.Close()
 	f := fetcher(t)
-	_, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content), place("debian", s.URL, content)), nil)
+	upstream := place("upstream", s.URL, content)
+	upstream.Size = 1 << 60
+	_, err := f.Fetch(t.Context(), linux(upstream, place("debian", s.URL, content)), nil)
 	wantError(t, err, `place "upstream"`, "free", "1.0 EiB", "--cache-dir")
 	wantFiles(t, f)
 	if strings.Contains(err.Error(), "no place") {

@@ -98,7 +98,7 @@ func (r *Registry) lookup(ctx context.Context, e entry) (oci.Manifest, error) {
 		return oci.Manifest{}, r.miss(e)
 	}
 	m, err := r.read(ctx, e)
-	if isFailure(err) && oci.Status(err) == 0 && r.client.Rest(ctx) == nil {
+	if isFailure(err) && oci.Status(err) == 0 && r.client.Rest(ctx, 1) == nil {
 		// A registry is not given up for one connection that failed.
 		m, err = r.read(ctx, e)
 	}

@@ -168,7 +168,8 @@ func (d *Download) restart() (err error) {
 // is wrong, nothing says which: all are read again.
 func (d *Download) run(ctx context.Context) error {
 	err := d.complete(ctx)
-	if d.pieced && errors.As(err, new(*Mismatch)) {
+	var other *Mismatch
+	if d.pieced && errors.As(err, &other) && other.SHA256 != "" {
 		d.Stage.Note(d.What + ": the pieces do not fit together, starting again")
 		if err = d.restart(); err == nil {
 			err = d.complete(ctx)
@@ -235,12 +236,10 @@ func (d *Download) attempt(ctx context.Context) error {
 		return &Unavailable{Err: err}
 	}
 	defer func() { _ = response.Body.Close() }()
-	asked := d.Done
+	asked, skip := d.Done, int64(0)
 	switch code, begin := response.StatusCode, fmt.Sprintf("bytes %d-", asked); {
 	case code == http.StatusOK:
-		if d.Done > 0 {
-			err = d.restart()
-		}
+		skip = d.Done // The server has no ranges, or an answer that it has stored.
 	case code == http.StatusRequestedRangeNotSatisfiable && d.Done > 0 && d.Size < 0:
 		return nil // There is nothing after what is here.
 	case code == http.StatusRequestedRangeNotSatisfiable, code == http.StatusPartialContent && !strings.HasPrefix(response.Header.Get("Content-Range"), begin):
@@ -253,17 +252,21 @@ func (d *Download) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.take(response)
+	return d.take(response, skip)
 }
 
-// take reads an answer to its end, or that of the content.
-func (d *Download) take(response *http.Response) error {
+// take reads an answer, without what is here already, to its end, or that of the
+// content.
+func (d *Download) take(response *http.Response, skip int64) error {
 	total := d.Size
 	if response.ContentLength >= 0 {
-		total = d.Done + response.ContentLength
+		total = d.Done - skip + response.ContentLength
 	}
-	if d.Size >= 0 && total > d.Size {
+	if total > d.limit() {
 		return &Mismatch{Size: total}
+	}
+	if _, err := io.CopyN(io.Discard, response.Body, skip); err != nil {
+		return errors.Join(d.restart(), lost{err}) // It may have less than is here.
 	}
 	if file, ok := d.to.(*os.File); ok {
 		if err := files.Room(filepath.Dir(file.Name()), total-d.Done); err != nil {

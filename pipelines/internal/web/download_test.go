@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ func TestDownload(t *testing.T) {
 	serve := func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	}
+	whole := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) }
 	for name, test := range map[string]struct {
 		handlers []http.HandlerFunc
 		asked    int64
@@ -31,6 +34,8 @@ func TestDownload(t *testing.T) {
 		"resumed":       {[]http.HandlerFunc{serve}, 1, -1},
 		"another range": {[]http.HandlerFunc{status(206, "Content-Range", "bytes 0-9/5000"), serve}, 2, -1},
 		"refused":       {[]http.HandlerFunc{status(403)}, 1, 1000},
+		"no ranges":     {[]http.HandlerFunc{whole}, 1, -1},
+		"less":          {[]http.HandlerFunc{status(200, "Content-Length", "0"), serve}, 2, -1},
 		"too long":      {[]http.HandlerFunc{status(200, "Content-Length", "5001")}, 1, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -48,7 +53,7 @@ func TestDownload(t *testing.T) {
 				Notes: (*progress.Stage)(nil), Pace: pace,
 			}
 			err := d.File(t.Context(), path, partial, 0o444)
-			if whole := name == "resumed" || name == "another range"; whole != (err == nil) {
+			if whole := name != "refused" && name != "too long"; whole != (err == nil) {
 				t.Errorf("got %v", err)
 			} else if got, _ := os.ReadFile(path); whole && !bytes.Equal(got, content) {
 				t.Errorf("the file has %d bytes", len(got))
@@ -61,5 +66,21 @@ func TestDownload(t *testing.T) {
 				t.Errorf("%d bytes are left after %d requests, want %d after %d", left, asked.Load(), test.left, test.asked)
 			}
 		})
+	}
+}
+
+// TestEndlessDownload has content whose size nobody declared: it is refused where it
+// says that it is larger than anything that is downloaded.
+func TestEndlessDownload(t *testing.T) {
+	server, asked := answers(t, status(200, "Content-Length", strconv.FormatInt(MaxUnsized+1, 10)))
+	dir := t.TempDir()
+	d := Download{Client: NewClient(Options{}), URL: server.URL, SHA256: strings.Repeat("a", 64), Size: -1, Notes: (*progress.Stage)(nil)}
+	err := d.File(t.Context(), filepath.Join(dir, "whole"), filepath.Join(dir, "partial"), 0o444)
+	var other *Mismatch
+	if !errors.As(err, &other) || other.Size != MaxUnsized+1 || asked.Load() != 1 {
+		t.Errorf("got %v after %d requests", err, asked.Load())
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }

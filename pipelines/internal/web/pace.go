@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,18 +39,10 @@ const maxHolds = 20
 const takingIn = 10
 
 func (p Pace) complete() Pace {
-	set(&p.Tries, 6)
-	set(&p.First, 500*time.Millisecond)
-	set(&p.Longest, 30*time.Second)
-	set(&p.Patience, 2*time.Minute)
-	set(&p.Answer, 30*time.Second)
-	set(&p.Stall, 30*time.Second)
-	return p
-}
-
-func set[T comparable](field *T, value T) {
-	if *field == *new(T) {
-		*field = value
+	return Pace{
+		Tries: cmp.Or(p.Tries, 6), First: cmp.Or(p.First, 500*time.Millisecond), Longest: cmp.Or(p.Longest, 30*time.Second),
+		Patience: cmp.Or(p.Patience, 2*time.Minute), Answer: cmp.Or(p.Answer, 30*time.Second), Stall: cmp.Or(p.Stall, 30*time.Second),
+		Sleep: p.Sleep,
 	}
 }
 
@@ -124,17 +117,6 @@ type onceKey struct{}
 // nothing, and when.
 func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
 
-// StatusError is the answer of a server that may do better later, to a request
-// whose body the client could not send again.
-type StatusError struct {
-	Code int
-	// After is how long the server asks to wait; 0 if it does not say.
-	After time.Duration
-}
-
-// Error names the status.
-func (s *StatusError) Error() string { return StatusText(s.Code) }
-
 // StatusText names a status: "404 Not Found".
 func StatusText(code int) string { return fmt.Sprintf("%d %s", code, http.StatusText(code)) }
 
@@ -144,16 +126,9 @@ func TemporaryStatus(code int) bool {
 		code >= 500 && code != http.StatusNotImplemented && code != http.StatusHTTPVersionNotSupported
 }
 
-// Temporary tells whether an error may pass, and how long a server asks to wait
-// before another try; 0 if it does not say. A server that refuses connections
+// Temporary tells whether an error may pass. A server that refuses connections
 // counts if it has answered before.
-func Temporary(err error) (after time.Duration, ok bool) {
-	var status *StatusError
-	if errors.As(err, &status) {
-		return status.After, TemporaryStatus(status.Code)
-	}
-	return 0, failure(err) != ""
-}
+func Temporary(err error) bool { return failure(err) != "" }
 
 // RetryAfter returns how long a server asks to wait, which it says in seconds or
 // by a date of its own clock.
@@ -195,8 +170,6 @@ func failure(err error) string {
 	}
 	return ""
 }
-
-func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 func isTimeout(err error) bool {
 	var network net.Error

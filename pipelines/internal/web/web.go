@@ -11,6 +11,8 @@
 // oras-go, can stand on it. A Download reads content of a known hash, and resumes.
 // It leaves out what needs to know the service: resuming an upload is up to the
 // caller, who finds here what failed for now (Temporary) and how long to wait (Pace).
+// Clients such as go-retryablehttp repeat requests, too; they know no stalls, no
+// transfers that are too slow, and no limit to what a server may ask for.
 package web
 
 import (
@@ -20,6 +22,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
@@ -121,15 +124,12 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		response, err := t.try(request, body)
 		if err == nil {
 			t.reached.Store(request.URL.Host, nil)
-		} else if _, known := t.reached.Load(request.URL.Host); known && isRefused(err) {
+		} else if _, known := t.reached.Load(request.URL.Host); known && errors.Is(err, syscall.ECONNREFUSED) {
 			err = &lostError{err} // It was there, and may be starting again.
 		}
 		wait, why := e.again(t.Pace, request, response, err)
-		if why == "" {
+		if why == "" || body != nil && body != http.NoBody && request.GetBody == nil {
 			return response, err
-		}
-		if body != nil && request.GetBody == nil && body != http.NoBody {
-			return nil, unrepeatable(response, err)
 		}
 		if response != nil {
 			// Read to its end, the connection is kept.
@@ -148,16 +148,6 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 			}
 		}
 	}
-}
-
-// unrepeatable is the error of a request that would be repeated if its body
-// could be sent again.
-func unrepeatable(response *http.Response, err error) error {
-	if err != nil {
-		return err
-	}
-	after, _ := RetryAfter(response)
-	return errors.Join(&StatusError{response.StatusCode, after}, response.Body.Close())
 }
 
 // CloseIdleConnections is what http.Client's method of that name calls.

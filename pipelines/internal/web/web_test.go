@@ -161,13 +161,13 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-// A body that cannot be sent again is the caller's, who learns when to try.
+// A body that cannot be sent again is the caller's, who gets the answer.
 func TestUnrepeatable(t *testing.T) {
 	var q quick
 	server, asked := answers(t, status(503, "Retry-After", "7"))
-	_, _, err := send(t.Context(), NewClient(Options{Pace: q.pace()}), "PATCH", server.URL, io.MultiReader(strings.NewReader("x")))
-	if after, ok := Temporary(err); !ok || after != 7*time.Second || asked.Load() != 1 || !strings.HasSuffix(err.Error(), "503 Service Unavailable") {
-		t.Errorf("got %v after %d requests", err, asked.Load())
+	code, _, err := send(t.Context(), NewClient(Options{Pace: q.pace()}), "PATCH", server.URL, io.MultiReader(strings.NewReader("x")))
+	if code != http.StatusServiceUnavailable || err != nil || asked.Load() != 1 {
+		t.Errorf("got %d, %v after %d requests", code, err, asked.Load())
 	}
 }
 
@@ -209,12 +209,12 @@ func TestRefusedConnections(t *testing.T) {
 	}
 	// It was there: it may be starting again.
 	_, _, err = send(t.Context(), client, "GET", address, nil)
-	if _, ok := Temporary(err); !ok || len(q.waits) != 3 {
+	if !Temporary(err) || len(q.waits) != 3 {
 		t.Errorf("a server that was there: %v after %v", err, q.waits)
 	}
 	q.waits = nil
 	_, _, err = send(t.Context(), NewClient(Options{Pace: q.pace()}), "GET", address, nil)
-	if _, ok := Temporary(err); ok || err == nil || len(q.waits) != 0 {
+	if Temporary(err) || err == nil || len(q.waits) != 0 {
 		t.Errorf("a server that was never there: %v after %v", err, q.waits)
 	}
 }
@@ -251,7 +251,7 @@ func TestStall(t *testing.T) {
 			})
 			defer close(done)
 			_, _, err := send(t.Context(), NewClient(Options{Pace: pace}), "GET", server.URL, nil)
-			if _, ok := Temporary(err); !ok || !errors.Is(err, ErrStalled) {
+			if !Temporary(err) || !errors.Is(err, ErrStalled) {
 				t.Errorf("got %v, want a stall", err)
 			}
 		})

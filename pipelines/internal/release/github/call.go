@@ -101,8 +101,7 @@ func (c *Client) failed(ctx context.Context, doing string, response *api.Respons
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	case response == nil:
-		_, temporary := web.Temporary(err)
-		return &failure{doing: doing, temporary: temporary, err: web.Clean(err)}
+		return &failure{doing: doing, temporary: web.Temporary(err), err: web.Clean(err)}
 	case response.StatusCode < 300:
 		return &failure{doing: doing, temporary: true, err: fmt.Errorf("unexpected answer of GitHub: %w", err)}
 	}
