@@ -144,10 +144,7 @@ func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspa
 	if commit, err := ws.Git.Head(ctx); err == nil {
 		version += "+" + shortKey(commit)
 	}
-	subject := report.Subject{Asset: artifact.Asset, Arch: artifact.Arch, Key: artifact.Key, Tarball: artifact.Digest, Outputs: map[string]string{}}
-	for _, output := range artifact.Outputs {
-		subject.Outputs[output.Name] = output.Digest
-	}
+	subject := report.Subject{Asset: artifact.Asset, Arch: artifact.Arch, Key: artifact.Key, Tarball: artifact.Digest, Outputs: build.Contents(artifact).Outputs}
 	runner := report.Runner{By: report.Who(a.Getenv), Program: version, Arch: string(catalog.HostArch()), Accelerator: o.accel}
 	proof := report.Proof{Version: report.ProofVersion, Subject: subject, Checks: r.Checks, Required: o.require, Runner: runner}
 	there, err := ws.Store.Proofs(ctx, artifact)

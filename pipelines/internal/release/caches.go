@@ -96,13 +96,7 @@ func Prove(ctx context.Context, from *store.Tiered, components []Component) erro
 		if err != nil {
 			return fmt.Errorf("looking for the proofs of %q: %w", c.Asset, err)
 		}
-		subject := report.Subject{Asset: c.Asset, Arch: string(c.Arch), Key: c.Key, Tarball: c.Digest}
-		for _, output := range c.Artifact.Outputs {
-			if subject.Outputs == nil {
-				subject.Outputs = map[string]string{}
-			}
-			subject.Outputs[output.Name] = output.Digest
-		}
+		subject := report.Subject{Asset: c.Asset, Arch: string(c.Arch), Key: c.Key, Tarball: c.Digest, Outputs: build.Contents(c.Artifact).Outputs}
 		if err := report.Accept(proofs, subject, c.required...); err != nil {
 			components[i].Unproven = err.Error()
 		}

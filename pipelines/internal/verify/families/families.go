@@ -3,6 +3,8 @@
 package families
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,70 +21,43 @@ import (
 
 // Of returns the family that verifies an asset, with what the tree declares.
 func Of(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (verify.Family, error) {
-	kind := asset.Verify
-	if asset.Kernel != nil {
-		kind = "kernel"
-	}
-	d := declared{r, asset, arch}
-	switch kind {
-	case "kernel":
-		return d.kernel()
-	case "nydus":
-		return d.nydus()
-	case "ovmf":
-		version, err := d.pin("EDK2_VERSION")
+	var unpinned error
+	pin := func(variable string) string {
+		value, err := r.Versions.Pin(asset.Pins[variable])
 		if err != nil {
-			return nil, err
+			unpinned = errors.Join(unpinned, fmt.Errorf("%s: %s: %w", asset.Pos, variable, err))
 		}
-		return ovmf.New(asset.Name, string(arch), version)
-	case "qemu":
-		version, err := d.pin("QEMU_VERSION")
-		if err != nil {
-			return nil, err
-		}
-		return qemu.New(r.Tree, asset.Folder, string(arch), version, asset.Options["QEMU_SUFFIX"])
+		return value
 	}
-	return nil, fmt.Errorf("nothing to check: %s declares no verify, which would be one of %s", asset.Pos, strings.Join(catalog.Kinds, ", "))
-}
-
-// declared is an asset of a tree.
-type declared struct {
-	recipe.Resolver
-	asset catalog.Asset
-	arch  catalog.Arch
-}
-
-// pin is the value of a pin of the asset.
-func (d declared) pin(variable string) (string, error) {
-	value, err := d.Versions.Pin(d.asset.Pins[variable])
-	if err != nil {
-		return "", fmt.Errorf("%s: %s: %w", d.asset.Pos, variable, err)
-	}
-	return value, nil
-}
-
-func (d declared) kernel() (verify.Family, error) {
-	k := kernel.Kernel{Arch: string(d.arch), Suffix: d.asset.Kernel.Suffix, Modules: slices.Contains(d.asset.Outputs, kernel.ModulesOutput)}
+	var family verify.Family
 	var err error
-	if k.Plan, err = d.KernelPlan(d.asset, d.arch); err != nil {
-		return nil, err
+	switch {
+	case asset.Kernel != nil:
+		family, err = guestKernel(r, asset, arch)
+	case asset.Verify == "nydus":
+		family = nydus.Snapshotter{Arch: string(arch), Version: pin("NYDUS_SNAPSHOTTER_VERSION"), Revision: pin("NYDUS_SNAPSHOTTER_COMMIT")}
+	case asset.Verify == "ovmf":
+		family, err = ovmf.New(asset.Name, string(arch), pin("EDK2_VERSION"))
+	case asset.Verify == "qemu":
+		family, err = qemu.New(r.Tree, asset.Folder, string(arch), pin("QEMU_VERSION"), asset.Options["QEMU_SUFFIX"])
+	default:
+		err = fmt.Errorf("nothing to check: %s declares no verify, which would be one of %s", asset.Pos, strings.Join(catalog.Kinds, ", "))
 	}
-	for _, secret := range slices.Sorted(maps.Keys(d.asset.Secrets)) {
-		content, err := d.Tree.Content(d.asset.Folder + "/" + d.asset.Secrets[secret])
+	return family, cmp.Or(unpinned, err)
+}
+
+func guestKernel(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (kernel.Kernel, error) {
+	k := kernel.Kernel{Arch: string(arch), Suffix: asset.Kernel.Suffix, Modules: slices.Contains(asset.Outputs, kernel.ModulesOutput)}
+	var err error
+	if k.Plan, err = r.KernelPlan(asset, arch); err != nil {
+		return k, err
+	}
+	for _, secret := range slices.Sorted(maps.Keys(asset.Secrets)) {
+		content, err := r.Tree.Content(asset.Folder + "/" + asset.Secrets[secret])
 		if err != nil {
-			return nil, fmt.Errorf("the certificate of the secret %s: %w", secret, err)
+			return k, fmt.Errorf("the certificate of the secret %s: %w", secret, err)
 		}
 		k.Certificate = content.Data
 	}
 	return k, nil
-}
-
-func (d declared) nydus() (verify.Family, error) {
-	s := nydus.Snapshotter{Arch: string(d.arch)}
-	var err error
-	if s.Version, err = d.pin("NYDUS_SNAPSHOTTER_VERSION"); err != nil {
-		return nil, err
-	}
-	s.Revision, err = d.pin("NYDUS_SNAPSHOTTER_COMMIT")
-	return s, err
 }
