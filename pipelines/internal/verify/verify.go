@@ -5,6 +5,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func Run(ctx context.Context, f Family, a Artifact, h host.Host) (*report.Report
 	}
 	t.Outputs = a.Outputs
 	r := &report.Report{Asset: a.Asset, Arch: a.Arch, Tarball: a.Tarball, Required: a.Required}
-	if err := f.Check(ctx, r, t, h); err != nil {
+	if err := cmp.Or(f.Check(ctx, r, t, h), t.Err()); err != nil {
 		return r, err
 	}
 	for _, name := range a.Required {

@@ -81,9 +81,7 @@ func (Kernel) Checks() []string {
 // Check inspects and boots the kernel.
 func (k Kernel) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
 	f := &files{Kernel: k, r: r, t: t}
-	if err := f.read(); err != nil {
-		return err
-	}
+	f.read()
 	layout := k.Layout()
 	if !f.separateELF() {
 		delete(layout, k.path("vmlinux.elf"))
@@ -128,22 +126,14 @@ type files struct {
 }
 
 // read reads the files that are no images.
-func (f *files) read() (err error) {
-	if f.config, err = f.t.Read(f.path("config")); err != nil {
-		return err
-	}
-	if f.symbols, err = f.t.Read(f.path("System.map")); err != nil {
-		return err
-	}
+func (f *files) read() {
+	f.config, f.symbols = f.t.Read(f.path("config")), f.t.Read(f.path("System.map"))
 	f.options = map[string]string{}
-	options, err := kconfig.ParseConfig("", f.config)
-	if err != nil {
-		return nil // CheckRequested reports it.
-	}
+	// CheckRequested reports the error.
+	options, _ := kconfig.ParseConfig("", f.config)
 	for _, o := range options {
 		f.options[o.Name] = o.Value
 	}
-	return nil
 }
 
 // separateELF says whether the kernel must have a vmlinux.elf: where VMMs start a

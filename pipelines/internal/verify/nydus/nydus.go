@@ -88,11 +88,7 @@ func (s Snapshotter) Check(ctx context.Context, r *report.Report, t *tarball.Tar
 	layout.Check(r, t, fmt.Sprintf("%d files below %s: programs, configurations, units, drop-ins and templates", len(layout), home))
 	native := true
 	for _, program := range []string{grpc, overlayfs} {
-		ours, err := s.checkProgram(r, t, program)
-		if err != nil {
-			return err
-		}
-		native = native && ours
+		native = s.checkProgram(r, t, program) && native
 	}
 	if err := checkTemplates(ctx, r, t); err != nil {
 		return err

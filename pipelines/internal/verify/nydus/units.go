@@ -39,10 +39,7 @@ func (i instance) unitLines() []string {
 func checkUnits(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
 	var problems, units []string
 	for _, instance := range instances {
-		data, err := t.Read(instance.unit)
-		if err != nil {
-			return err
-		}
+		data := t.Read(instance.unit)
 		if data == nil {
 			problems = append(problems, instance.unit+" is not in the tarball")
 			continue
@@ -112,20 +109,17 @@ func analyze(ctx context.Context, r *report.Report, program string, units []stri
 
 // checkProgram inspects one of the programs, and says whether it is one for the
 // architecture.
-func (s Snapshotter) checkProgram(r *report.Report, t *tarball.Tarball, path string) (ours bool, err error) {
+func (s Snapshotter) checkProgram(r *report.Report, t *tarball.Tarball, path string) (ours bool) {
 	name := filepath.Base(path)
-	file, err := t.Program(r, name, path, s.Arch)
+	file := t.Program(r, name, path, s.Arch)
 	if file == nil {
-		return false, err
+		return false
 	}
-	data, err := t.Read(path)
-	if err != nil {
-		return false, err
-	}
+	data := t.Read(path)
 	info, err := buildinfo.Read(bytes.NewReader(data))
 	if err != nil {
 		r.Fail(name, "it is not a Go program: %v", err)
-		return false, nil
+		return false
 	}
 	problems := tarball.Static(file)
 	if !slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "0"}) {
@@ -138,7 +132,7 @@ func (s Snapshotter) checkProgram(r *report.Report, t *tarball.Tarball, path str
 		problems = append(problems, "the revision "+s.Revision+" does not occur in it")
 	}
 	r.Judge(name, problems, "%s, static and stripped, no interpreter and no libraries, %s, of %d modules", file.Machine, info.GoVersion, len(info.Deps))
-	return true, nil
+	return true
 }
 
 // defaults are the values in the rendered files. Users and installers rely on them.
@@ -169,14 +163,7 @@ func checkTemplates(ctx context.Context, r *report.Report, t *tarball.Tarball) e
 	}
 	var problems []string
 	for _, template := range slices.Sorted(maps.Keys(templates)) {
-		want, err := t.Read("again/" + template)
-		if err != nil {
-			return err
-		}
-		got, err := t.Read(templates[template])
-		if err != nil {
-			return err
-		}
+		want, got := t.Read("again/"+template), t.Read(templates[template])
 		if placeholder := unsetPlaceholder.Find(got); placeholder != nil {
 			problems = append(problems, fmt.Sprintf("%s has the placeholder %s", templates[template], placeholder))
 		}

@@ -70,11 +70,7 @@ func (f Firmware) Check(ctx context.Context, r *report.Report, t *tarball.Tarbal
 	var images []image
 	var files []file
 	for _, known := range f.images {
-		i := image{flash: known}
-		var err error
-		if i.data, err = t.Read(i.path); err != nil {
-			return err
-		}
+		i := image{flash: known, data: t.Read(known.path)}
 		if i.data != nil {
 			saw, err := i.readVolumes()
 			r.Result("volumes of "+path.Base(i.path), err, "%s", saw)

@@ -63,9 +63,7 @@ func (x *run) check(ctx context.Context) error {
 		printed[o.args] = text
 	}
 	x.checkVersion(printed["--version"])
-	if err := x.checkNames(printed); err != nil {
-		return err
-	}
+	x.checkNames(printed)
 	x.checkFolder(printed["-L help"])
 	return x.checkMachines(ctx)
 }
@@ -89,20 +87,16 @@ func (x *run) checkVersion(text string) {
 }
 
 // checkNames compares what the emulator has with its list.
-func (x *run) checkNames(printed map[string]string) error {
+func (x *run) checkNames(printed map[string]string) {
 	offers := parseDeviceHelp(printed["-device help"])
 	var devices []string
 	for _, offer := range offers {
 		devices = append(devices, offer.name)
 	}
-	hidden, err := x.hiddenObjects()
-	if err != nil {
-		return err
-	}
 	accelerators := parseHelp(printed["-accel help"])
 	problems := slices.Concat(
 		missing("-device", x.required["-device"], devices),
-		missing("-object", x.required["-object"], append(parseHelp(printed["-object help"]), hidden...)),
+		missing("-object", x.required["-object"], append(parseHelp(printed["-object help"]), x.hiddenObjects()...)),
 		missing("-machine", x.required["-machine"], parseHelp(printed["-machine help"])),
 		missing("-accel", []string{"kvm"}, accelerators),
 	)
@@ -116,7 +110,6 @@ func (x *run) checkNames(printed map[string]string) error {
 		problems = append(problems, fmt.Sprintf("%s, among the %s devices, is not on the list", offer.name, strings.ToLower(offer.kind)))
 	}
 	x.r.Judge("unasked devices", problems, "no network, display, sound or USB device but those of the list")
-	return nil
 }
 
 // missing says which of the wanted names an option lacks.
@@ -131,14 +124,14 @@ func missing(option string, wanted, found []string) (problems []string) {
 
 // hiddenObjects returns the objects of the list that the program has, but does not
 // name on this machine.
-func (x *run) hiddenObjects() (names []string, err error) {
-	program, err := os.ReadFile(x.t.Path(x.program()))
+func (x *run) hiddenObjects() (names []string) {
+	program := x.t.Read(x.program())
 	for _, t := range trialsOf(x.required["-object"], true) {
 		if t.hidden && t.lacking() != "" && bytes.Contains(program, []byte("\x00"+t.name+"\x00")) {
 			names = append(names, t.name)
 		}
 	}
-	return names, err
+	return names
 }
 
 // checkFolder checks that the program looks for firmware relative to itself,

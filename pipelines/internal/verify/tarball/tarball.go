@@ -43,6 +43,7 @@ type Tarball struct {
 	Members []archive.Member
 	// Outputs are the paths of the secondary tarballs, by name.
 	Outputs map[string]string
+	err     error
 }
 
 // Unpack lists a tarball and writes the files of the layout below dir. Its error
@@ -73,14 +74,21 @@ func (l Layout) Unpack(file, dir string) (*Tarball, error) {
 // Path is where a file of the layout was unpacked, if the tarball has it.
 func (t *Tarball) Path(name string) string { return filepath.Join(t.Dir, name) }
 
-// Read reads a file of the layout, nil if the tarball does not have it.
-func (t *Tarball) Read(name string) ([]byte, error) {
+// Read reads a file of the layout, nil if the tarball does not have it. One that cannot
+// be read counts as missing, and Err says why.
+func (t *Tarball) Read(name string) []byte {
 	data, err := os.ReadFile(t.Path(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	if err == nil {
+		return data
 	}
-	return data, err
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.err = errors.Join(t.err, err)
+	}
+	return nil
 }
+
+// Err returns why files could not be read, nil if all of them were.
+func (t *Tarball) Err() error { return t.err }
 
 // Check compares the members with the layout; saw says what they are together.
 func (l Layout) Check(r *report.Report, t *Tarball, saw string) {
@@ -183,24 +191,22 @@ func Arch(file *elf.File) string {
 // Program opens an executable of the tarball for an architecture. Where it is
 // missing, not an ELF file or for another machine, the check says so and the
 // result is nil.
-func (t *Tarball) Program(r *report.Report, check, name, arch string) (*elf.File, error) {
-	data, err := t.Read(name)
+func (t *Tarball) Program(r *report.Report, check, name, arch string) *elf.File {
+	data := t.Read(name)
 	if data == nil {
-		if err == nil {
-			r.Skip(check, "it is not in the tarball")
-		}
-		return nil, err
+		r.Skip(check, "it is not in the tarball")
+		return nil
 	}
 	file, err := elf.NewFile(bytes.NewReader(data))
 	switch {
 	case err != nil:
 		r.Fail(check, "it is not an ELF file: %v", err)
-		return nil, nil
+		return nil
 	case Arch(file) != arch:
 		r.Fail(check, "it is a program for %s: want one for %s", file.Machine, arch)
-		return nil, nil
+		return nil
 	}
-	return file, nil
+	return file
 }
 
 // Static says what keeps an executable from being static and stripped.
