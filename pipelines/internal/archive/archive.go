@@ -70,22 +70,17 @@ type Options struct {
 	Level int
 	// ModTime is the time of every member, in whole seconds.
 	ModTime time.Time
-	// Cache is a folder where PlanMerge keeps, in reframed, its copies of tarballs
-	// without an index, and in vetted its Verdicts. It is created when needed; its
-	// files may be removed at any time between merges.
+	// Cache is the folder where PlanMerge keeps, in reframed, its copies of tarballs
+	// without an index, and in vetted its Verdicts. Its files may be removed at any
+	// time between merges.
 	Cache string
 
 	// frame is for tests: how much a frame holds, frameSize if it is 0.
 	frame int
 }
 
-// verdicts are the tarballs that PlanMerge need not vet again.
-func (o Options) verdicts() Verdicts {
-	if o.Cache == "" {
-		return Verdicts{}
-	}
-	return Verdicts{Dir: filepath.Join(o.Cache, "vetted")}
-}
+// verdicts are on the tarballs that PlanMerge need not vet again.
+func (o Options) verdicts() Verdicts { return Verdicts{filepath.Join(o.Cache, "vetted")} }
 
 func (o Options) check() error {
 	if o.Level < 1 || o.Level > len(levels) {
@@ -131,9 +126,9 @@ func addFile(ctx context.Context, w *writer, dir string, m Member) error {
 	if !m.Mode.IsRegular() {
 		return w.add(m, nil)
 	}
-	file, err := os.Open(filepath.Join(dir, filepath.FromSlash(m.Name)))
+	file, err := os.Open(filepath.Join(dir, m.Name))
 	if err != nil {
-		return fmt.Errorf("packing %s: %w", m.Name, err)
+		return err
 	}
 	defer file.Close()
 	return w.add(m, files.Reader(ctx, file))

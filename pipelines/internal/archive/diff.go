@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,24 +17,20 @@ const (
 	Changed ChangeKind = "changed"
 )
 
-// Change is a member that differs between two tarballs. Before is zero for one that
-// was added, After for one that was removed.
+// Change is a member that differs between two tarballs. Before is nil for one that was
+// added, After for one that was removed.
 type Change struct {
 	Kind          ChangeKind
 	Name          string
-	Before, After Member
+	Before, After *Member
 }
 
 // String is a line for a person: "changed  ./opt/kata/x: files of 4 and 13 bytes".
 func (c Change) String() string {
 	if c.Kind == Changed {
-		return fmt.Sprintf("%-8s %s: %s", c.Kind, c.Name, difference(c.Before, c.After))
+		return fmt.Sprintf("%-8s %s: %s", c.Kind, c.Name, difference(*c.Before, *c.After))
 	}
-	m := c.Before
-	if c.Kind == Added {
-		m = c.After
-	}
-	if m.Mode.IsRegular() {
+	if m := cmp.Or(c.Before, c.After); m.Mode.IsRegular() {
 		return fmt.Sprintf("%-8s %s (%d bytes)", c.Kind, c.Name, m.Size)
 	}
 	return fmt.Sprintf("%-8s %s", c.Kind, c.Name)
@@ -57,23 +54,23 @@ func DiffFiles(before, after string) ([]Change, error) {
 // Diff compares the members of two tarballs, whatever their order, and returns the
 // changes, sorted by name.
 func Diff(before, after []Member) []Change {
-	second := make(map[string]Member, len(after))
-	for _, m := range after {
-		second[m.Name] = m
+	left := map[string]*Member{}
+	for _, m := range before {
+		left[m.Name] = &m
 	}
 	var changes []Change
-	for _, a := range before {
-		b, found := second[a.Name]
-		delete(second, a.Name)
+	for _, m := range after {
+		old := left[m.Name]
+		delete(left, m.Name)
 		switch {
-		case !found:
-			changes = append(changes, Change{Kind: Removed, Name: a.Name, Before: a})
-		case a != b:
-			changes = append(changes, Change{Kind: Changed, Name: a.Name, Before: a, After: b})
+		case old == nil:
+			changes = append(changes, Change{Added, m.Name, nil, &m})
+		case *old != m:
+			changes = append(changes, Change{Changed, m.Name, old, &m})
 		}
 	}
-	for _, b := range second {
-		changes = append(changes, Change{Kind: Added, Name: b.Name, After: b})
+	for name, old := range left {
+		changes = append(changes, Change{Removed, name, old, nil})
 	}
 	slices.SortStableFunc(changes, func(a, b Change) int { return strings.Compare(a.Name, b.Name) })
 	return changes

@@ -3,7 +3,6 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
-	"fmt"
 	"io/fs"
 	"strings"
 	"time"
@@ -42,10 +41,8 @@ func memberOf(h *tar.Header) Member {
 // other, so that a reader can compare them.
 func headerBytes(m Member, modTime time.Time) ([]byte, error) {
 	var buffer bytes.Buffer
-	if err := tar.NewWriter(&buffer).WriteHeader(header(m, modTime)); err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Name, err)
-	}
-	return buffer.Bytes(), nil
+	err := tar.NewWriter(&buffer).WriteHeader(header(m, modTime))
+	return buffer.Bytes(), err
 }
 
 // padding is what fills the last block of a content.

@@ -29,9 +29,8 @@ type Part struct {
 	// in Options.Cache of the component's own, which has no index.
 	Path     string
 	Reframed bool
-	// Size is the length of its frames in the file, Unpacked in the tar stream,
-	// in bytes.
-	Size, Unpacked int64
+	// Size is the length of its frames in the file in bytes.
+	Size int64
 	// Members are its files and links; the directories belong to all.
 	Members []Sized
 
@@ -176,7 +175,6 @@ func (m *Merged) compose(o Options, add func(w *writer) error) ([]byte, error) {
 func (m *Merged) addPart(p *Part) {
 	for _, f := range p.index.files() {
 		p.Size += f.Size
-		p.Unpacked += f.Unpacked
 		at := p.index.modTime(f).Unix()
 		if f.Time = nil; at != m.Index.Time {
 			f.Time = &at

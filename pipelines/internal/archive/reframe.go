@@ -17,9 +17,6 @@ import (
 // name of the file says what it was made of, so that it is made once; one that is
 // damaged is made again.
 func reframe(ctx context.Context, from, digest string, o Options) (to string, err error) {
-	if o.Cache == "" {
-		return "", fmt.Errorf("%s: %w, and no cache folder is given for a copy with one", from, ErrNoIndex)
-	}
 	to = filepath.Join(o.Cache, "reframed", fmt.Sprintf("%.32s-%d-%d-%d.tar.zst", digest, indexFormat, o.Level, o.ModTime.Unix()))
 	if err := o.verdicts().Vet(ctx, to, ""); err == nil {
 		return to, nil

@@ -106,10 +106,6 @@ func TestMergeForeign(t *testing.T) {
 			t.Errorf("%s has mode %s, want %s", name, m.Mode, want)
 		}
 	}
-	options.Cache = ""
-	if _, err := PlanMerge(t.Context(), components, nil, options); !errors.Is(err, ErrNoIndex) {
-		t.Errorf("without a folder for copies: %v", err)
-	}
 }
 
 func TestMergeForeignHostile(t *testing.T) {

@@ -32,35 +32,23 @@ func List(r io.Reader) ([]Member, error) {
 // Extract reads a tarball to its end, as List does, and writes the files that are
 // wanted. Place gets a member's name and size, and returns the path to write to, ""
 // for none, or an error. The files must not exist before, so no member is extracted
-// twice; after an error none is left.
-func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) (members []Member, err error) {
-	var made []string
-	defer func() {
-		if err != nil {
-			for _, path := range made {
-				os.Remove(path)
-			}
-		}
-	}()
+// twice.
+func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) ([]Member, error) {
 	return walk(r, maxUnpacked, func(m Member, content io.Reader) error {
 		if !m.Mode.IsRegular() {
 			return nil
 		}
 		path, err := place(m.Name, m.Size)
-		if err != nil {
-			return fmt.Errorf("extracting %s: %w", m.Name, err)
-		}
-		if path == "" {
+		if path == "" && err == nil {
 			return nil
 		}
-		file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, m.Mode.Perm())
-		if errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("duplicate member %s, or %s exists", m.Name, path)
+		var file *os.File
+		if err == nil {
+			file, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 		}
 		if err != nil {
 			return fmt.Errorf("extracting %s: %w", m.Name, err)
 		}
-		made = append(made, path)
 		_, err = io.Copy(file, content)
 		return errors.Join(err, file.Close())
 	})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -12,38 +11,20 @@ import (
 // scan lists what is in dir as the members of its tarball, sorted by name,
 // without their hashes.
 func scan(dir string) ([]Member, error) {
+	tree := os.DirFS(dir)
 	var members []Member
-	content := false
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
+	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || name == "." {
 			return err
 		}
-		relative, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		if relative == "." {
-			if !entry.IsDir() {
-				return fmt.Errorf("%s is not a folder", dir)
-			}
-			return nil
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		member, err := inspect(path, "./"+filepath.ToSlash(relative), info)
-		if err != nil {
-			return err
-		}
-		content = content || !member.Mode.IsDir()
-		members = append(members, member)
-		return nil
+		m, err := inspect(tree, name, entry)
+		members = append(members, m)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the files to pack: %w", err)
 	}
-	if !content {
+	if !slices.ContainsFunc(members, func(m Member) bool { return !m.Mode.IsDir() }) {
 		return nil, fmt.Errorf("%s holds no file to pack", dir)
 	}
 	slices.SortFunc(members, order)
@@ -62,25 +43,27 @@ func order(a, b Member) int {
 }
 
 // inspect makes the member of one file, or says why it must not be shipped.
-func inspect(path, name string, info fs.FileInfo) (Member, error) {
-	m := Member{Name: name, Mode: info.Mode() & (fs.ModeType | fs.ModePerm)}
+func inspect(tree fs.FS, name string, entry fs.DirEntry) (Member, error) {
+	info, err := entry.Info()
+	if err != nil {
+		return Member{}, err
+	}
+	m := Member{Name: "./" + name, Mode: info.Mode() & (fs.ModeType | fs.ModePerm)}
 	switch m.Mode.Type() {
 	case fs.ModeDir:
 		m.Name += "/"
 	case fs.ModeSymlink:
-		link, err := os.Readlink(path)
-		if err != nil {
+		if m.Link, err = fs.ReadLink(tree, name); err != nil {
 			return Member{}, err
 		}
-		m.Link = link
 	case 0:
 		// A directory may have these bits by inheritance: they say nothing about it.
 		if info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
-			return Member{}, fmt.Errorf("%s is setuid or setgid: an installer must not hand out privileges; clear the bit in the build script", name)
+			return Member{}, fmt.Errorf("%s is setuid or setgid: an installer must not hand out privileges; clear the bit in the build script", m.Name)
 		}
 		m.Size = info.Size()
 	default:
-		return Member{}, fmt.Errorf("%s is a %s: want only files, directories and symbolic links", name, kind(m.Mode))
+		return Member{}, fmt.Errorf("%s is a %s: want only files, directories and symbolic links", m.Name, kind(m.Mode))
 	}
 	m = normal(m)
 	return m, CheckMember(m)

@@ -82,7 +82,7 @@ func compose(out io.Writer, o Options, add func(w *writer) error) (*Index, error
 func (w *writer) add(m Member, content io.Reader) error {
 	head, err := headerBytes(m, w.modTime)
 	if err != nil {
-		return fmt.Errorf("packing %w", err)
+		return fmt.Errorf("packing %s: %w", m.Name, err)
 	}
 	size := int64(len(head)) + m.Size + padding(m.Size)
 	if size > int64(w.limit-len(w.plain)) || m.Mode.IsDir() != w.directories {
@@ -125,10 +125,8 @@ func (w *writer) content(m Member, content io.Reader) (string, error) {
 // end ends the tar stream, in a frame of its own.
 func (w *writer) end() error {
 	w.cut()
-	if _, err := w.Write(make([]byte, endSize)); err != nil {
-		return fmt.Errorf("ending the tar stream: %w", err)
-	}
-	return nil
+	_, err := w.Write(make([]byte, endSize))
+	return err
 }
 
 // frame returns the one that is being filled.

@@ -47,7 +47,10 @@ type listedMember struct {
 	Frame  *int  `json:"frame,omitempty"`
 }
 
-func listMember(m archive.Member) *listedMember {
+func listMember(m *archive.Member) *listedMember {
+	if m == nil {
+		return nil
+	}
 	return &listedMember{Name: m.Name, Mode: m.Mode.String(), Size: m.Size, SHA256: m.SHA256, Link: m.Link}
 }
 
@@ -77,7 +80,7 @@ func archiveLsCmd(a *app) *cobra.Command {
 			}
 			var members []*listedMember
 			for _, m := range listing.Members {
-				listed := listMember(m.Member)
+				listed := listMember(&m.Member)
 				if listing.Frames > 0 {
 					listed.Packed, listed.Frame = m.Packed, &m.Frame
 				}
@@ -125,30 +128,16 @@ func archiveDiffCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text := ""
+			list, text := []changedMember{}, ""
 			for _, c := range changes {
+				list = append(list, changedMember{c.Kind, c.Name, listMember(c.Before), listMember(c.After)})
 				text += progress.Printable(c.String()) + "\n"
 			}
-			return a.print(changesJSON(changes), text)
+			return a.print(list, text)
 		},
 	}
 	a.jsonFlag(cmd.Flags())
 	return cmd
-}
-
-func changesJSON(changes []archive.Change) []changedMember {
-	list := []changedMember{}
-	for _, c := range changes {
-		out := changedMember{Change: c.Kind, Name: c.Name}
-		if c.Kind != archive.Added {
-			out.Before = listMember(c.Before)
-		}
-		if c.Kind != archive.Removed {
-			out.After = listMember(c.After)
-		}
-		list = append(list, out)
-	}
-	return list
 }
 
 // checkedTarball is the result of `archive check` for one tarball.
