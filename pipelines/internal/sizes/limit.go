@@ -35,30 +35,25 @@ func (r Report) tooBig() error {
 	for _, m := range r.Biggest(maxBiggest) {
 		fmt.Fprintf(&text, "\n  %10s  %s (%s)", progress.Size(m.Packed), m.Name, m.Component)
 	}
-	if r.Change != nil {
-		r.Change.describe(&text)
-	} else {
-		fmt.Fprintf(&text, "\n(--previous FILE says what grew since a release)")
+	c := r.Change
+	if c == nil {
+		text.WriteString("\n(--previous FILE says what grew since a release)")
+		return errors.New(text.String())
 	}
-	return errors.New(text.String())
-}
-
-// describe says what grew, for an error.
-func (c *Change) describe(text *strings.Builder) {
-	fmt.Fprintf(text, "\nsince %s with %s (%s):", c.Since, progress.Size(c.Before), signed(c.Growth()))
-	grown := 0
+	fmt.Fprintf(&text, "\nsince %s with %s (%s):", c.Since, progress.Size(c.Before), signed(c.Growth()))
+	before := text.Len()
 	for _, list := range [][]Delta{c.Components, c.inChanged()} {
 		for i, d := range list {
 			if d.Growth() <= 0 || i == maxGrown {
 				break
 			}
-			grown++
-			fmt.Fprintf(text, "\n  %10s  %s%s", signed(d.Growth()), d.Name, d.note())
+			fmt.Fprintf(&text, "\n  %10s  %s%s", signed(d.Growth()), d.Name, d.note())
 		}
 	}
-	if grown == 0 {
+	if text.Len() == before {
 		text.WriteString("\n  nothing grew")
 	}
+	return errors.New(text.String())
 }
 
 // OverBudget returns one line for each component that exceeds its budget.

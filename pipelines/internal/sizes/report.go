@@ -172,9 +172,7 @@ func MergedName(set string) string { return strings.TrimSuffix(set, "-static") +
 // CheckNames refuses files that Write could not write, before any work.
 func CheckNames(paths []string) error {
 	for _, path := range paths {
-		switch filepath.Ext(path) {
-		case ".json", ".md", ".html":
-		default:
+		if !slices.Contains([]string{".json", ".md", ".html"}, filepath.Ext(path)) {
 			return fmt.Errorf("report %s: want a name that ends with .json, .md or .html", path)
 		}
 	}

@@ -50,7 +50,7 @@ func treemap(r Report, class string, width, height float64) pageMap {
 		weights = append(weights, float64(c.Size))
 	}
 	tones := tonesOf(r)
-	for i, at := range squarify(weights, whole) {
+	for i, at := range divide(weights, whole) {
 		c := components[i]
 		b := pageBlock{Bare: at.W < 60 || at.H < 60}
 		b.Name, b.Size, b.Place = c.Name, progress.Size(c.Size), at.in(whole)
@@ -72,44 +72,34 @@ func cells(r Report, c Component, tone tone, in rect) []pageCell {
 	if in.W <= 0 || in.H <= 0 {
 		return nil
 	}
-	var total float64
+	var total, rest int64
 	for _, m := range c.Members {
-		total += float64(m.Packed)
+		total += m.Packed
 	}
-	area := func(weight float64) float64 { return weight / total * in.W * in.H }
-	shown := slices.IndexFunc(c.Members, func(m Member) bool { return m.Packed <= 0 || area(float64(m.Packed)) < smallest })
-	if shown < 0 {
-		shown = len(c.Members)
-	}
+	area := func(packed int64) float64 { return float64(packed) / float64(total) * in.W * in.H }
 	var weights []float64
-	for _, m := range c.Members[:shown] {
-		weights = append(weights, float64(m.Packed))
-	}
-	var rest float64
-	for _, m := range c.Members[shown:] {
-		rest += float64(m.Packed)
+	var all []pageCell
+	for _, m := range c.Members {
+		if m.Packed <= 0 || area(m.Packed) < smallest {
+			rest += m.Packed
+			continue
+		}
+		cell := pageCell{Name: path.Base(m.Name), Size: progress.Size(m.Packed), Colour: tone.css(len(all))}
+		cell.Title = fmt.Sprintf("%s\n%s, unpacked %s", m.Name, cell.Size, progress.Size(m.Size))
+		cell.show(r.Change, r.Change.member(m.Name))
+		weights, all = append(weights, float64(m.Packed)), append(all, cell)
 	}
 	if area(rest) >= smallest/4 {
 		// It may be bigger than the last ones: that makes rectangles a little longer.
-		weights = append(weights, rest)
+		others := len(c.Members) - len(all)
+		cell := pageCell{Name: fmt.Sprintf("%d more", others), Size: progress.Size(rest), Colour: tone.css(len(all))}
+		cell.Title = fmt.Sprintf("%d smaller files of %s\n%s", others, c.Name, cell.Size)
+		cell.show(r.Change, nil)
+		weights, all = append(weights, float64(rest)), append(all, cell)
 	}
 	local := rect{W: in.W, H: in.H}
-	var all []pageCell
-	for i, at := range squarify(weights, local) {
-		cell := pageCell{Place: at.in(local), Colour: tone.css(i)}
-		var d *Delta
-		if i < shown {
-			m := c.Members[i]
-			cell.Name, cell.Size = path.Base(m.Name), progress.Size(m.Packed)
-			cell.Title = fmt.Sprintf("%s\n%s, unpacked %s", m.Name, cell.Size, progress.Size(m.Size))
-			d = r.Change.member(m.Name)
-		} else {
-			others := len(c.Members) - shown
-			cell.Name, cell.Size = fmt.Sprintf("%d more", others), progress.Size(int64(rest))
-			cell.Title = fmt.Sprintf("%d smaller files of %s\n%s", others, c.Name, cell.Size)
-		}
-		cell.show(r.Change, d)
-		all = append(all, cell)
+	for i, at := range divide(weights, local) {
+		all[i].Place = at.in(local)
 	}
 	return all
 }
@@ -171,59 +161,30 @@ func (r rect) in(outer rect) template.CSS {
 		100*(r.X-outer.X)/outer.W, 100*(r.Y-outer.Y)/outer.H, 100*r.W/outer.W, 100*r.H/outer.H))
 }
 
-// squarify divides a rectangle into one for each weight, with areas in the same
-// proportions and as near to squares as a greedy choice makes them: rows along the
-// shorter side, each filled while that improves its worst rectangle (Bruls, Huizing,
-// van Wijk: Squarified Treemaps). The weights are positive and sorted, the biggest
-// first.
-func squarify(weights []float64, in rect) []rect {
+// divide divides a rectangle into one for each weight, with areas in the same
+// proportions: it parts the weights into two halves, cuts the rectangle across its
+// longer side, and goes on with both. The weights are positive and sorted, the biggest
+// first, so that the halves hardly differ and the rectangles are near to squares.
+func divide(weights []float64, in rect) []rect {
+	if len(weights) < 2 {
+		return []rect{in}[:len(weights)]
+	}
 	var total float64
 	for _, w := range weights {
 		total += w
 	}
-	rects := make([]rect, 0, len(weights))
-	for len(weights) > 0 {
-		side := min(in.W, in.H)
-		scale := in.W * in.H / total // area of a unit of weight
-		n := 1
-		sum := weights[0]
-		for n < len(weights) && worst(weights[:n+1], sum+weights[n], scale, side) <= worst(weights[:n], sum, scale, side) {
-			sum += weights[n]
-			n++
-		}
-		if n == len(weights) {
-			sum = total // What rounding left over must not be a gap.
-		}
-		var row []rect
-		row, in = layRow(weights[:n], sum, sum/total, in)
-		rects = append(rects, row...)
-		weights, total = weights[n:], total-sum
+	n, half := 1, weights[0]
+	for n < len(weights)-1 && half+weights[n]/2 < total/2 {
+		half += weights[n]
+		n++
 	}
-	return rects
-}
-
-// worst returns the highest ratio of sides in a row of a sum, along a side.
-func worst(row []float64, sum, scale, side float64) float64 {
-	thick := sum * scale / side
-	longest, shortest := slices.Max(row)*scale/thick, slices.Min(row)*scale/thick
-	return max(longest/thick, thick/shortest)
-}
-
-// layRow takes a part of a rectangle away for a row, along the shorter side, and
-// returns what is left.
-func layRow(row []float64, sum, part float64, in rect) (rects []rect, left rect) {
-	at := 0.0
-	for _, w := range row {
-		share := w / sum
-		if in.W >= in.H {
-			rects = append(rects, rect{in.X, in.Y + at*in.H, in.W * part, share * in.H})
-		} else {
-			rects = append(rects, rect{in.X + at*in.W, in.Y, share * in.W, in.H * part})
-		}
-		at += share
-	}
+	first, second := in, in
 	if in.W >= in.H {
-		return rects, rect{in.X + in.W*part, in.Y, in.W * (1 - part), in.H}
+		first.W *= half / total
+		second.X, second.W = in.X+first.W, in.W-first.W
+	} else {
+		first.H *= half / total
+		second.Y, second.H = in.Y+first.H, in.H-first.H
 	}
-	return rects, rect{in.X, in.Y + in.H*part, in.W, in.H * (1 - part)}
+	return append(divide(weights[:n], first), divide(weights[n:], second)...)
 }
