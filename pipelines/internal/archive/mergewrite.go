@@ -89,25 +89,17 @@ func (m *Merged) Same(ctx context.Context, out string) (bool, error) {
 // errDiffers ends a comparison.
 var errDiffers = errors.New("the tarballs differ")
 
-// comparer compares what is written to it with a file.
+// comparer compares what is written to it, in chunks, with what a file has.
 type comparer struct {
-	with   io.ReaderAt
-	at     int64
+	with   io.Reader
 	buffer []byte
 }
 
-// Write fails with errDiffers if p is not what the file has.
+// Write fails with errDiffers if p is not what comes next, or cannot be read.
 func (c *comparer) Write(p []byte) (int, error) {
-	for at := 0; at < len(p); {
-		n, err := c.with.ReadAt(c.buffer[:min(len(p)-at, len(c.buffer))], c.at)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return at, fmt.Errorf("reading what is there: %w", err)
-		}
-		if n == 0 || !bytes.Equal(p[at:at+n], c.buffer[:n]) {
-			return at, errDiffers
-		}
-		c.at += int64(n)
-		at += n
+	got := c.buffer[:len(p)]
+	if _, err := io.ReadFull(c.with, got); err != nil || !bytes.Equal(p, got) {
+		return 0, errDiffers
 	}
 	return len(p), nil
 }
