@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/kimage"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // formats are what the hypervisors of an architecture load, by the file.
@@ -29,32 +30,33 @@ var formats = map[string][]string{
 
 // image opens a kernel image and checks its format, architecture and release. An
 // image that cannot be read is a failed check, and nil.
-func (f *files) image(what string) (*kimage.Image, error) {
-	file, err := os.Open(f.t.Path(f.path(what)))
-	if errors.Is(err, fs.ErrNotExist) {
-		f.r.Skip(what, "it is not in the tarball")
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	image, err := kimage.Open(file, info.Size())
-	if err != nil {
-		f.r.Fail(what, "%v", err)
-		return nil, nil
-	}
-	err = f.checkImage(what, image)
-	if what == "vmlinux.elf" && err == nil {
-		err = f.checkDebug(image, file)
-	}
-	release := cmp.Or(image.Release, "unknown")
-	f.r.Result(what, err, "%s for %s, release %s, %d bytes", image.Format, image.Arch, release, info.Size())
-	return &image, nil
+func (f *files) image(what string) (opened *kimage.Image) {
+	f.r.Run(what, func() (saw string, err error) {
+		file, err := os.Open(f.t.Path(f.path(what)))
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", report.Missing("it is not in the tarball")
+		}
+		if err != nil {
+			return "", err
+		}
+		defer file.Close()
+		info, err := file.Stat()
+		if err != nil {
+			return "", err
+		}
+		image, err := kimage.Open(file, info.Size())
+		if err != nil {
+			return "", err
+		}
+		opened = &image
+		err = f.checkImage(what, image)
+		if what == "vmlinux.elf" && err == nil {
+			err = f.checkDebug(image, file)
+		}
+		release := cmp.Or(image.Release, "unknown")
+		return fmt.Sprintf("%s for %s, release %s, %d bytes", image.Format, image.Arch, release, info.Size()), err
+	})
+	return opened
 }
 
 func (f *files) checkImage(what string, image kimage.Image) (err error) {

@@ -88,23 +88,20 @@ func (k Kernel) Check(ctx context.Context, r *report.Report, t *tarball.Tarball,
 	}
 	layout.Check(r, t, fmt.Sprintf("%d files and 2 links below %s", len(layout)-2, strings.TrimSuffix(folder, "/")))
 	layout.CheckLinks(r, t)
-	if err := f.open(); err != nil {
-		return err
+	f.vmlinuz, f.vmlinux = f.image("vmlinuz"), f.image("vmlinux")
+	f.full = f.vmlinux
+	if f.separateELF() {
+		f.full = f.image("vmlinux.elf")
 	}
-	saw, err := f.checkEmbedded()
-	r.Result("embedded config", err, "%s", saw)
-	saw, err = f.checkRequested()
-	r.Result("requested options", err, "%s", saw)
+	r.Run("embedded config", f.checkEmbedded)
+	r.Run("requested options", f.checkRequested)
 	if forbidden := len(k.Plan.Forbidden); forbidden > 0 && f.config != nil {
 		r.Result("forbidden options", k.Plan.CheckForbidden(f.config), "none of %d that belong to the debug kernel", forbidden)
 	}
-	saw, err = f.checkBTF()
-	r.Result("BTF", err, "%s", saw)
-	saw, err = f.checkSymbols()
-	r.Result("System.map", err, "%s", saw)
+	r.Run("BTF", f.checkBTF)
+	r.Run("System.map", f.checkSymbols)
 	if k.Modules {
-		saw, err = f.checkModules()
-		r.Result("module signatures", err, "%s", saw)
+		r.Run("module signatures", f.checkModules)
 	}
 	return f.boot(ctx, h)
 }
@@ -141,21 +138,6 @@ func (f *files) read() {
 // their own.
 func (f *files) separateELF() bool {
 	return (f.Arch == "aarch64" || f.Arch == "s390x") && f.options["CONFIG_DEBUG_INFO"] == "y"
-}
-
-// open reads and checks the images.
-func (f *files) open() (err error) {
-	if f.vmlinuz, err = f.image("vmlinuz"); err != nil {
-		return err
-	}
-	if f.vmlinux, err = f.image("vmlinux"); err != nil {
-		return err
-	}
-	f.full = f.vmlinux
-	if f.separateELF() {
-		f.full, err = f.image("vmlinux.elf")
-	}
-	return err
 }
 
 var short = regexp.MustCompile(`^(\d+\.\d+)(-.*)?$`)

@@ -43,20 +43,20 @@ func (i *image) readVolumes() (saw string, err error) {
 
 // checkFiles looks for the files that the firmware must have and for those that
 // belong to another one.
-func (v variant) checkFiles(files []file) (saw string, err error) {
+func (f Firmware) checkFiles() (saw string, err error) {
 	sizes := map[string]int{}
-	for _, f := range files {
-		sizes[f.name] = len(f.data)
+	for _, file := range f.files {
+		sizes[file.name] = len(file.data)
 	}
 	var problems []error
 	var lines, without []string
-	for _, c := range v.has {
+	for _, c := range f.has {
 		if sizes[c.name] == 0 {
 			problems = append(problems, fmt.Errorf("no %s: there is no file %s", c.what, c.name))
 		}
 		lines = append(lines, fmt.Sprintf("%s %s: %d bytes", c.name, c.what, sizes[c.name]))
 	}
-	for _, c := range v.lacks {
+	for _, c := range f.lacks {
 		if sizes[c.name] != 0 {
 			problems = append(problems, fmt.Errorf("the %s belongs to another firmware: there is a file %s", c.what, c.name))
 		}
@@ -66,16 +66,15 @@ func (v variant) checkFiles(files []file) (saw string, err error) {
 	return strings.Join(lines, "\n"), errors.Join(problems...)
 }
 
-// findVersion returns the file with the version that guests see in their SMBIOS
-// tables.
-func findVersion(files []file, version string) (name string, err error) {
-	text := wide(version + "\x00")
-	for _, f := range files {
-		if bytes.Contains(f.data, text) {
-			return f.name, nil
+// checkVersion looks for the version that guests see in their SMBIOS tables.
+func (f Firmware) checkVersion() (saw string, err error) {
+	text := wide(f.version + "\x00")
+	for _, file := range f.files {
+		if bytes.Contains(file.data, text) {
+			return fmt.Sprintf("%s, in the file %s", f.version, file.name), nil
 		}
 	}
-	return "", fmt.Errorf("no file has the version %s", version)
+	return "", fmt.Errorf("no file has the version %s", f.version)
 }
 
 // wide returns a text in the 16-bit characters of UEFI.

@@ -19,6 +19,8 @@ import (
 type Firmware struct {
 	arch, version string
 	variant
+	// files are those of the volumes of all images, once they were read.
+	files []file
 }
 
 // New returns the firmware of an asset. Its version is the pin,
@@ -68,45 +70,36 @@ func (f Firmware) Check(ctx context.Context, r *report.Report, t *tarball.Tarbal
 	}
 	f.Layout().Check(r, t, strings.Join(saw, ", "))
 	var images []image
-	var files []file
 	for _, known := range f.images {
 		i := image{flash: known, data: t.Read(known.path)}
 		if i.data != nil {
-			saw, err := i.readVolumes()
-			r.Result("volumes of "+path.Base(i.path), err, "%s", saw)
+			r.Run("volumes of "+path.Base(i.path), i.readVolumes)
 		}
-		images, files = append(images, i), append(files, filesOf(i.volumes)...)
+		images, f.files = append(images, i), append(f.files, filesOf(i.volumes)...)
 	}
-	if len(files) > 0 {
-		saw, err := f.checkFiles(files)
-		r.Result("files", err, "%s", saw)
+	if len(f.files) > 0 {
+		r.Run("files", f.checkFiles)
 	}
-	name, err := findVersion(files, f.version)
-	r.Result("version", err, "%s, in the file %s", f.version, name)
+	r.Run("version", f.checkVersion)
 	switch first := images[0]; {
 	case first.volumes == nil:
 	case f.arch == "x86_64":
-		f.checkEnd(r, first.data)
+		r.Run("reset vector", first.jumps)
+		f.checkTable(r, first.data)
 	default:
-		saw, err := first.branches()
-		r.Result("reset vector", err, "%s", saw)
+		r.Run("reset vector", first.branches)
 	}
 	return f.boot(ctx, r, images, t, h)
 }
 
-// checkEnd checks the end of an image for x86_64.
-func (f Firmware) checkEnd(r *report.Report, image []byte) {
-	realMode, protected, err := parseReset(image)
-	r.Result("reset vector", err, "goes to %#x in real mode and to %#x in protected mode", realMode, protected)
+// checkTable checks the table at the end of an image for x86_64.
+func (f Firmware) checkTable(r *report.Report, image []byte) {
 	table, err := parseTable(image)
 	if err != nil {
 		r.Fail("table of blocks", "%v", err)
 		return
 	}
-	saw, err := table.checkSEV()
-	r.Result("SEV metadata", err, "%s", saw)
-	saw, err = f.checkHashes(table)
-	r.Result("SEV kernel hashes", err, "%s", saw)
-	saw, err = table.checkTDX()
-	r.Result("TDX metadata", err, "%s", saw)
+	r.Run("SEV metadata", table.checkSEV)
+	r.Run("SEV kernel hashes", func() (string, error) { return f.checkHashes(table) })
+	r.Run("TDX metadata", table.checkTDX)
 }

@@ -13,6 +13,12 @@ import (
 //	mov eax, cr0; test al, 1; jz +5; jmp rel32
 var entry = []byte{0x0f, 0x20, 0xc0, 0xa8, 0x01, 0x74, 0x05, 0xe9}
 
+// jumps follows the code at the reset vector of firmware for x86_64.
+func (i image) jumps() (saw string, err error) {
+	realMode, protected, err := parseReset(i.data)
+	return fmt.Sprintf("goes to %#x in real mode and to %#x in protected mode", realMode, protected), err
+}
+
 // parseReset reads the code at the reset vector, the last 16 bytes of the image,
 // and follows its jumps to code in the image: for a processor in real mode, and for
 // one in protected mode, as TDX starts it.

@@ -150,32 +150,25 @@ func kindOf(kinds map[uint32]string, number uint32) string {
 }
 
 // sev returns the sections of the SEV metadata.
-func (t *table) sev() ([]section, error) {
+func (t *table) sev() (sections []section, err error) {
 	const entry = 12
 	data, err := t.descriptor(sevBlock, "ASEV", entry)
-	if err != nil {
-		return nil, err
+	for e := range slices.Chunk(data, entry) {
+		sections = append(sections, section{area: areaOf(e), kind: kindOf(sevKinds, binary.LittleEndian.Uint32(e[8:]))})
 	}
-	var sections []section
-	for le := binary.LittleEndian; len(data) > 0; data = data[entry:] {
-		sections = append(sections, section{area: areaOf(data), kind: kindOf(sevKinds, le.Uint32(data[8:]))})
-	}
-	return sections, apart(sevBlock, sections)
+	return sections, cmp.Or(err, apart(sevBlock, sections))
 }
 
 // tdx returns the sections of the TDX metadata, whose content must be in the image.
-func (t *table) tdx() ([]section, error) {
+func (t *table) tdx() (sections []section, err error) {
 	const entry, measured = 32, 1
 	data, err := t.descriptor(tdxBlock, "TDVF", entry)
-	if err != nil {
-		return nil, err
-	}
-	var sections []section
-	for le := binary.LittleEndian; len(data) > 0; data = data[entry:] {
-		offset, length := uint64(le.Uint32(data)), uint64(le.Uint32(data[4:]))
+	for e := range slices.Chunk(data, entry) {
+		le := binary.LittleEndian
+		offset, length := uint64(le.Uint32(e)), uint64(le.Uint32(e[4:]))
 		s := section{
-			offset: int(offset), length: int(length), area: area{le.Uint64(data[8:]), le.Uint64(data[16:])},
-			kind: kindOf(tdxKinds, le.Uint32(data[24:])), measured: le.Uint32(data[28:])&measured != 0,
+			offset: int(offset), length: int(length), area: area{le.Uint64(e[8:]), le.Uint64(e[16:])},
+			kind: kindOf(tdxKinds, le.Uint32(e[24:])), measured: le.Uint32(e[28:])&measured != 0,
 		}
 		if offset+length > uint64(len(t.image)) || length > s.size {
 			return nil, fmt.Errorf("the TDX section %d has its content at %#x-%#x, for %#x bytes of memory: the image has %#x",
@@ -183,7 +176,7 @@ func (t *table) tdx() ([]section, error) {
 		}
 		sections = append(sections, s)
 	}
-	return sections, apart(tdxBlock, sections)
+	return sections, cmp.Or(err, apart(tdxBlock, sections))
 }
 
 // apart returns an error if two sections overlap, or one is beyond 4 GiB, where the

@@ -108,6 +108,12 @@ func (r *Report) Result(name string, err error, format string, args ...any) {
 	}
 }
 
+// Run adds a check that says what it saw, or an error, as Result takes it.
+func (r *Report) Run(name string, check func() (saw string, err error)) {
+	saw, err := check()
+	r.Result(name, err, "%s", saw)
+}
+
 // Has says whether the report has a check of this name.
 func (r *Report) Has(name string) bool {
 	return slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Name == name })
