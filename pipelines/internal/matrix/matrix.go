@@ -5,6 +5,7 @@
 package matrix
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/graph"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -27,7 +27,7 @@ type Matrix struct {
 type Job struct {
 	Asset string       `json:"asset"`
 	Arch  catalog.Arch `json:"arch"`
-	// Stage counts from 1; see graph.Graph.
+	// Stage is 1, or one more than the highest of its dependencies.
 	Stage int `json:"stage"`
 	// Runner is the label of the machines that can build it.
 	Runner string `json:"runner"`
@@ -67,7 +67,7 @@ func New(assets *catalog.Catalog, pins *versions.File, o Options) (m Matrix, lef
 	if err != nil {
 		return m, nil, err
 	}
-	var nodes []graph.Node
+	m.Include = []Job{}
 	jobs := map[string]Job{}
 	for _, asset := range closure {
 		why, err := reserved(pins, asset, jobs, o)
@@ -78,24 +78,20 @@ func New(assets *catalog.Catalog, pins *versions.File, o Options) (m Matrix, lef
 			left = append(left, asset.Name+" "+why)
 			continue
 		}
-		nodes = append(nodes, graph.Node{Name: asset.Name, Dependencies: asset.Dependencies})
-		job := Job{Asset: asset.Name, Arch: o.Arch, Runner: runner(asset, o.Arch), Secrets: append([]string{}, secrets(asset)...)}
+		job := Job{Asset: asset.Name, Arch: o.Arch, Stage: 1, Runner: runner(asset, o.Arch), Secrets: append([]string{}, secrets(asset)...)}
+		for _, name := range asset.Dependencies {
+			job.Stage = max(job.Stage, jobs[name].Stage+1)
+		}
 		required, root := Required(asset, o.Arch)
 		job.Require, job.Root = strings.Join(required, ","), root
 		jobs[asset.Name] = job
-	}
-	g, err := graph.New(nodes)
-	if err != nil {
-		return m, nil, err
-	}
-	m.Include = []Job{}
-	for _, node := range g.Nodes {
-		if o.Stage == 0 || node.Stage == o.Stage {
-			job := jobs[node.Name]
-			job.Stage = node.Stage
+		if o.Stage == 0 || job.Stage == o.Stage {
 			m.Include = append(m.Include, job)
 		}
 	}
+	slices.SortFunc(m.Include, func(a, b Job) int {
+		return cmp.Or(cmp.Compare(a.Stage, b.Stage), strings.Compare(a.Asset, b.Asset))
+	})
 	return m, left, nil
 }
 

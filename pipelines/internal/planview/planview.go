@@ -23,7 +23,7 @@ func Plan(steps []build.Step, arch catalog.Arch) string {
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "STAGE\tASSET\tARCH\tSTATE\tWHERE\tSIZE\tKEY")
 	for _, s := range steps {
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Asset, s.Arch, s.State, orDash(s.Where), orDash(size(s)), orDash(short(s.Key)))
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Asset, s.Arch, s.State, cmp.Or(s.Where, "-"), cmp.Or(size(s), "-"), cmp.Or(short(s.Key), "-"))
 		if s.Why != "" {
 			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Why))
 		}
@@ -83,8 +83,6 @@ func size(s build.Step) string {
 // short is as much of a key as a person compares.
 func short(key string) string { return fmt.Sprintf("%.12s", key) }
 
-func orDash(text string) string { return cmp.Or(text, "-") }
-
 // Explanation says what changed for a step, and which dependents change with it.
 func Explanation(s build.Step, dependents []string) string {
 	var out strings.Builder
@@ -98,33 +96,26 @@ func Explanation(s build.Step, dependents []string) string {
 	if len(s.PendingOn) > 0 {
 		fmt.Fprintf(&out, "its key depends on earlier builds: %s\n", strings.Join(s.PendingOn, ", "))
 	}
-	if s.State == build.Hit {
+	switch {
+	case s.State == build.Hit:
 		fmt.Fprintf(&out, "nothing changed: the artifact of these inputs is there, %s, %s\n", progress.Size(s.Size), s.Digest)
-	} else {
-		changes(&out, s)
+	case s.Against == nil:
+		fmt.Fprintf(&out, "no earlier artifact of %s on %s to compare with\n", s.Asset, s.Arch)
+	case len(s.Changes) == 0 && s.State == build.Miss:
+		fmt.Fprintln(&out, s.Why)
+	default:
+		fmt.Fprintf(&out, "against %s (%s)\n", short(s.Against.Key), s.Against.Where)
+		for _, change := range s.Changes {
+			fmt.Fprintf(&out, "  %s\n", progress.Printable(change.String()))
+		}
+		if len(s.Changes) == 0 {
+			fmt.Fprintln(&out, "  none of its own inputs changed")
+		}
 	}
 	if len(dependents) > 0 {
 		fmt.Fprintf(&out, "takes with it: %s\n", strings.Join(dependents, ", "))
 	}
 	return out.String()
-}
-
-func changes(out *strings.Builder, s build.Step) {
-	switch {
-	case s.Against == nil:
-		fmt.Fprintf(out, "no earlier artifact of %s on %s to compare with\n", s.Asset, s.Arch)
-		return
-	case len(s.Changes) == 0 && s.State == build.Miss:
-		fmt.Fprintln(out, s.Why)
-		return
-	}
-	fmt.Fprintf(out, "against %s (%s)\n", short(s.Against.Key), s.Against.Where)
-	for _, change := range s.Changes {
-		fmt.Fprintf(out, "  %s\n", progress.Printable(change.String()))
-	}
-	if len(s.Changes) == 0 {
-		fmt.Fprintln(out, "  none of its own inputs changed")
-	}
 }
 
 // Inputs has the key of a step and all inputs that are in it: a heading for each kind,

@@ -65,10 +65,7 @@ func (d Delta) note() string {
 	case d.Was != "":
 		notes = append(notes, "was "+path.Base(d.Was))
 	}
-	if len(notes) == 0 {
-		return ""
-	}
-	return " (" + strings.Join(notes, ", ") + ")"
+	return strings.TrimSuffix(" ("+strings.Join(notes, ", ")+")", " ()")
 }
 
 // Compare sets Change to the differences from an earlier tarball. A report of another
@@ -188,26 +185,16 @@ func (c *Change) inChanged() []Delta {
 	})
 }
 
-// component returns how a component of the report changed, or nil.
-func (c *Change) component(name string) *Delta {
+// of returns how a component or member of the report changed, or nil. The name of a
+// member has a slash, that of a component none.
+func (c *Change) of(name string) *Delta {
 	if c == nil {
 		return nil
 	}
-	return find(c.Components, name)
-}
-
-// member returns how a member of the report changed, or nil.
-func (c *Change) member(name string) *Delta {
-	if c == nil {
-		return nil
-	}
-	return find(c.Members, name)
-}
-
-func find(all []Delta, name string) *Delta {
-	for i, d := range all {
-		if d.Name == name && d.State != StateGone {
-			return &all[i]
+	for _, list := range [][]Delta{c.Components, c.Members} {
+		i := slices.IndexFunc(list, func(d Delta) bool { return d.Name == name && d.State != StateGone })
+		if i >= 0 {
+			return &list[i]
 		}
 	}
 	return nil

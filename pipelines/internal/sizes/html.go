@@ -80,7 +80,7 @@ func (r Report) functions() template.FuncMap {
 			return r.Components[0].Size
 		},
 		"budgets": func() bool { return slices.ContainsFunc(r.Components, func(c Component) bool { return c.Budget > 0 }) },
-		"change":  func(component string) *Delta { return r.Change.component(component) },
+		"change":  r.Change.of,
 		"first":   func(members []Member) []Member { return members[:min(len(members), maxFiles)] },
 		"more":    func(members []Member) int { return len(members) - min(len(members), maxFiles) },
 		"most": func(deltas []Delta) (most int64) {

@@ -177,7 +177,7 @@ func (r Report) Growth(component string) string {
 	if component == "" {
 		return signed(r.Change.Growth())
 	}
-	switch d := r.Change.component(component); {
+	switch d := r.Change.of(component); {
 	case d == nil:
 		return ""
 	case d.State == StateNew:

@@ -56,7 +56,7 @@ func treemap(r Report, class string, width, height float64) pageMap {
 		b.Name, b.Size, b.Place = c.Name, progress.Size(c.Size), at.in(whole)
 		b.Title = fmt.Sprintf("%s\n%s, %s of the tarball", c.Name, b.Size, r.Share(c.Size))
 		b.Colour = tones[c.Name].css(0)
-		b.show(r.Change, r.Change.component(c.Name))
+		b.show(r.Change, r.Change.of(c.Name))
 		inner := at.shrink(headRoom, edge)
 		if b.Bare {
 			inner = at.shrink(edge, edge)
@@ -86,7 +86,7 @@ func cells(r Report, c Component, tone tone, in rect) []pageCell {
 		}
 		cell := pageCell{Name: path.Base(m.Name), Size: progress.Size(m.Packed), Colour: tone.css(len(all))}
 		cell.Title = fmt.Sprintf("%s\n%s, unpacked %s", m.Name, cell.Size, progress.Size(m.Size))
-		cell.show(r.Change, r.Change.member(m.Name))
+		cell.show(r.Change, r.Change.of(m.Name))
 		weights, all = append(weights, float64(m.Packed)), append(all, cell)
 	}
 	if area(rest) >= smallest/4 {
