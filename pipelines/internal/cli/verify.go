@@ -14,6 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/families"
@@ -144,9 +145,8 @@ func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspa
 	if commit, err := ws.Git.Head(ctx); err == nil {
 		version += "+" + shortKey(commit)
 	}
-	subject := report.Subject{Asset: artifact.Asset, Arch: artifact.Arch, Key: artifact.Key, Tarball: artifact.Digest, Outputs: build.Contents(artifact).Outputs}
 	runner := report.Runner{By: report.Who(a.Getenv), Program: version, Arch: string(catalog.HostArch()), Accelerator: o.accel}
-	proof := report.Proof{Version: report.ProofVersion, Subject: subject, Checks: r.Checks, Required: o.require, Runner: runner}
+	proof := report.Proof{Version: report.ProofVersion, Subject: release.Subject(artifact), Checks: r.Checks, Required: o.require, Runner: runner}
 	there, err := ws.Store.Proofs(ctx, artifact)
 	if err != nil || !proof.Adds(there) {
 		return err

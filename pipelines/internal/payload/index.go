@@ -52,7 +52,7 @@ func (r *Repository) PushIndex(ctx context.Context, o IndexOptions) (Pushed, err
 	if o.Digest != "" && o.Digest != m.Digest().String() {
 		return Pushed{}, fmt.Errorf("the index is %s, and was to be %s: one of its images is another", m.Digest(), o.Digest)
 	}
-	if err := r.checkTags(ctx, m.Digest().String(), o.PushOptions, false); err != nil {
+	if err := r.Check(ctx, m.Digest().String(), o.PushOptions, false); err != nil {
 		return Pushed{}, err
 	}
 	p := &push{Repository: r}

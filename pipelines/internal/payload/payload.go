@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -87,9 +86,6 @@ func Build(ctx context.Context, o Options) (*Image, error) {
 	return assemble(o, base, layers)
 }
 
-// validName is the name of an asset, and of a file.
-var validName = regexp.MustCompile(`^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$`)
-
 func (o *Options) check() error {
 	if len(o.Components) == 0 {
 		return errors.New("a payload without components: name at least one")
@@ -97,16 +93,8 @@ func (o *Options) check() error {
 	o.Components = slices.Clone(o.Components)
 	slices.SortFunc(o.Components, func(a, b archive.Component) int { return cmp.Compare(a.Name, b.Name) })
 	for i, c := range o.Components {
-		if !validName.MatchString(c.Name) {
-			return fmt.Errorf("component %q: want the name of an asset", c.Name)
-		}
 		if i > 0 && o.Components[i-1].Name == c.Name {
 			return fmt.Errorf("duplicate component %q: %s and %s", c.Name, o.Components[i-1].Path, c.Path)
-		}
-	}
-	for _, f := range o.Files {
-		if !validName.MatchString(f.Name) {
-			return fmt.Errorf("file %q: want a plain name, below /%s", f.Name, Root)
 		}
 	}
 	if err := CheckBase(o.Base); err != nil {

@@ -271,8 +271,6 @@ func TestBuildProblems(t *testing.T) {
 	}{
 		"none":      {func(o *Options) { o.Components = nil }, "without components"},
 		"twice":     {func(o *Options) { o.Components = append(o.Components, o.Components[0]) }, `duplicate component "qemu"`},
-		"name":      {func(o *Options) { o.Components[0].Name = "../x" }, "want the name of an asset"},
-		"file":      {func(o *Options) { o.Files[0].Name = "a/b" }, "want a plain name"},
 		"missing":   {func(o *Options) { o.Components[0].Path += "x" }, "no such file"},
 		"folder":    {func(o *Options) { o.Components[0].Path = filepath.Dir(o.Components[0].Path) }, "is not a regular file"},
 		"tag base":  {func(o *Options) { o.Base = "example.org/base:latest" }, "only a digest says what it is"},

@@ -47,7 +47,7 @@ func (r *Repository) Push(ctx context.Context, image *Image, o PushOptions) (Pus
 	if o.Digest != "" && o.Digest != image.Digest() {
 		return Pushed{}, fmt.Errorf("the image is %s, and was to be %s: something that it is made of is another", image.Digest(), o.Digest)
 	}
-	if err := r.checkTags(ctx, image.Digest(), o, false); err != nil {
+	if err := r.Check(ctx, image.Digest(), o, false); err != nil {
 		return Pushed{}, err
 	}
 	p := &push{Repository: r}
@@ -121,7 +121,7 @@ func (p *push) finish(ctx context.Context, m oci.Manifest, o PushOptions) (Pushe
 		}
 	}
 	// Examined once more: a release may have been pushed in the meantime.
-	if err := p.checkTags(ctx, pushed.Digest, o, true); err != nil {
+	if err := p.Check(ctx, pushed.Digest, o, true); err != nil {
 		return Pushed{}, err
 	}
 	for _, tag := range o.Tags {

@@ -101,9 +101,9 @@ func (r *Repository) tagged(ctx context.Context, tag, digest string, pushed bool
 	return Tagged{}, nil
 }
 
-// checkTags refuses a fixed tag that is another image's than that of the digest, which
-// may have been pushed before.
-func (r *Repository) checkTags(ctx context.Context, digest string, o PushOptions, pushed bool) error {
+// Check refuses fixed tags that are another image's than that of the digest, which may
+// have been pushed before. It changes nothing.
+func (r *Repository) Check(ctx context.Context, digest string, o PushOptions, pushed bool) error {
 	var problems []error
 	for _, tag := range o.Tags {
 		if !validTag.MatchString(tag.Name) {
@@ -122,12 +122,6 @@ func (r *Repository) checkTags(ctx context.Context, digest string, o PushOptions
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// Check refuses fixed tags that are another image's than that of a digest, which was
-// pushed before. It changes nothing.
-func (r *Repository) Check(ctx context.Context, digest string, o PushOptions) error {
-	return r.checkTags(ctx, digest, o, true)
 }
 
 // Tag gives tags to what the repository has under a digest.

@@ -63,7 +63,7 @@ func TestCheck(t *testing.T) {
 		"other":  {other, PushOptions{Tags: []Tag{{Name: "3.28.0", Fixed: true}}}, "a release is not replaced"},
 	} {
 		before := len(faults.Requests())
-		err := r.Check(t.Context(), c.digest, c.o)
+		err := r.Check(t.Context(), c.digest, c.o, true)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}

@@ -36,8 +36,9 @@ func ImageTags(commit, version, goarch string) []Tag {
 	return tags
 }
 
-// IndexTags are those of the index of all architectures: that of the commit and,
-// where version is not "", of the release, and LatestTags.
+// IndexTags are those of the index of all architectures: that of the commit and, where
+// version is not "", of the release, and "latest", which moves from release to release.
+// One before a release, such as 3.29.0-rc0, does not get that.
 func IndexTags(commit, version string) []Tag {
 	var tags []Tag
 	if commit != "" {
@@ -46,19 +47,13 @@ func IndexTags(commit, version string) []Tag {
 	if version != "" {
 		tags = append(tags, Tag{Name: version, Fixed: true})
 	}
-	return append(tags, LatestTags(version)...)
+	if version != "" && !semver.Prerelease(version) {
+		tags = append(tags, Tag{Name: latest, Release: version})
+	}
+	return tags
 }
 
 const latest = "latest"
-
-// LatestTags are those that move to the index of a release: "latest", and none for
-// one before a release, such as 3.29.0-rc0, nor where version is "".
-func LatestTags(version string) []Tag {
-	if version == "" || semver.Prerelease(version) {
-		return nil
-	}
-	return []Tag{{Name: latest, Release: version}}
-}
 
 // releaseTag is how the tags of releases look.
 var releaseTag = regexp.MustCompile(`^v?[0-9]+\.[0-9]+\.[0-9]+([.+-].*)?$`)
@@ -94,27 +89,19 @@ func CheckName(text string) error {
 	return nil
 }
 
-// ParseDestination reads one.
+// ParseDestination reads one. A tag next to a digest says nothing: the digest is the image.
 func ParseDestination(text string) (Destination, error) {
-	malformed := fmt.Errorf("reference %q: want NAME, NAME:TAG or NAME@sha256:<64 hex digits>, without https://", text)
-	if strings.Contains(text, "//") {
-		return Destination{}, malformed
-	}
-	if before, digest, found := strings.Cut(text, "@"); found {
-		// A tag next to a digest says nothing: the digest is the image.
-		if ref, err := name.ParseReference(before); err == nil {
-			if full, err := name.NewDigest(ref.Context().Name() + "@" + digest); err == nil {
-				return Destination{Repository: full.Context().Name(), Digest: full.DigestStr()}, nil
-			}
+	ref, err := name.ParseReference(text, name.WithDefaultTag(""))
+	malformed := err != nil || strings.Contains(text, "//") || strings.HasSuffix(text, ":")
+	switch ref := ref.(type) {
+	case name.Digest:
+		if !malformed {
+			return Destination{Repository: ref.Context().Name(), Digest: ref.DigestStr()}, nil
 		}
-		return Destination{}, malformed
+	case name.Tag:
+		if tag := ref.TagStr(); !malformed && (tag == "" || validTag.MatchString(tag)) {
+			return Destination{Repository: ref.Context().Name(), Tag: tag}, nil
+		}
 	}
-	if repository, err := name.NewRepository(text); err == nil {
-		return Destination{Repository: repository.Name()}, nil
-	}
-	tag, err := name.NewTag(text)
-	if err != nil || !validTag.MatchString(tag.TagStr()) {
-		return Destination{}, malformed
-	}
-	return Destination{Repository: tag.Context().Name(), Tag: tag.TagStr()}, nil
+	return Destination{}, fmt.Errorf("reference %q: want NAME, NAME:TAG or NAME@sha256:<64 hex digits>, without https://", text)
 }

@@ -86,6 +86,11 @@ func versionOf(pins *versions.File, asset catalog.Asset) string {
 	return strings.Join(found, ", ")
 }
 
+// Subject returns what a proof of an artifact is about.
+func Subject(a store.Artifact) report.Subject {
+	return report.Subject{Asset: a.Asset, Arch: a.Arch, Key: a.Key, Tarball: a.Digest, Outputs: build.Contents(a).Outputs}
+}
+
 // Prove looks for a proof of each artifact that passed; Unproven lists those without.
 func Prove(ctx context.Context, from *store.Tiered, components []Component) error {
 	for i, c := range components {
@@ -96,8 +101,7 @@ func Prove(ctx context.Context, from *store.Tiered, components []Component) erro
 		if err != nil {
 			return fmt.Errorf("looking for the proofs of %q: %w", c.Asset, err)
 		}
-		subject := report.Subject{Asset: c.Asset, Arch: string(c.Arch), Key: c.Key, Tarball: c.Digest, Outputs: build.Contents(c.Artifact).Outputs}
-		if err := report.Accept(proofs, subject, c.required...); err != nil {
+		if err := report.Accept(proofs, Subject(c.Artifact), c.required...); err != nil {
 			components[i].Unproven = err.Error()
 		}
 	}

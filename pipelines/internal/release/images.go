@@ -183,7 +183,7 @@ func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, err
 func (r *run) checkTags(ctx context.Context) error {
 	var problems []error
 	for i, image := range r.Images {
-		problems = append(problems, image.repository.Check(ctx, r.released.Images[i].Digest, payload.PushOptions{Tags: image.only(ofRelease), Force: r.Force}))
+		problems = append(problems, image.repository.Check(ctx, r.released.Images[i].Digest, payload.PushOptions{Tags: image.only(ofRelease), Force: r.Force}, true))
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

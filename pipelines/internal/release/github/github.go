@@ -10,6 +10,7 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,13 +85,8 @@ func New(options Options) (*Client, error) {
 // patient is the pace of a client that waits for GitHub's limits, the longest of
 // which is an hour's quota, for a quarter of it.
 func patient(pace web.Pace) web.Pace {
-	for field, value := range map[*time.Duration]time.Duration{
-		&pace.First: time.Second, &pace.Patience: 15 * time.Minute, &pace.Stall: time.Minute, &pace.Answer: time.Minute,
-	} {
-		if *field == 0 {
-			*field = value
-		}
-	}
+	pace.First, pace.Patience = cmp.Or(pace.First, time.Second), cmp.Or(pace.Patience, 15*time.Minute)
+	pace.Stall, pace.Answer = cmp.Or(pace.Stall, time.Minute), cmp.Or(pace.Answer, time.Minute)
 	return pace
 }
 

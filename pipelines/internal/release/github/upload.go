@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -121,7 +123,7 @@ func (c *Client) send(ctx context.Context, release Release, file File, name stri
 	if err != nil {
 		return asset, fmt.Errorf("%s: %w", doing, err)
 	}
-	request, err := c.api.NewUploadRequest(address, content, file.Size, contentType(name), c.authorize)
+	request, err := c.api.NewUploadRequest(address, content, file.Size, cmp.Or(contentTypes[path.Ext(name)], "application/octet-stream"), c.authorize)
 	if err != nil {
 		return asset, errors.Join(fmt.Errorf("%s: %w", doing, err), content.Close())
 	}
@@ -158,17 +160,8 @@ func (c *Client) uploadAddress(release Release, name string) (string, error) {
 	return address.String(), nil
 }
 
-func contentType(name string) string {
-	switch {
-	case strings.HasSuffix(name, ".zst"):
-		return "application/zstd"
-	case strings.HasSuffix(name, ".json"):
-		return "application/json"
-	case strings.HasSuffix(name, ".yaml"), strings.HasSuffix(name, "SUMS"):
-		return "text/plain"
-	}
-	return "application/octet-stream"
-}
+// contentTypes are those of the files of a release, by what their names end with.
+var contentTypes = map[string]string{".zst": "application/zstd", ".json": "application/json", ".yaml": "text/plain", "": "text/plain"}
 
 // upload opens a file to send it, again where it must be sent again.
 type upload struct {
