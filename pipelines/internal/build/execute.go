@@ -54,21 +54,20 @@ func (e *Executor) Execute(ctx context.Context, plan Plan) (results []Result, er
 // check checks what the builders have to build. A step that is pending counts:
 // most of them turn out to be misses, hours later.
 func (e *Executor) check(ctx context.Context, plan Plan) error {
-	var misses, again []Step
-	var unlocked []error
+	var builds []Step
+	var problems []error
 	for _, step := range plan.Steps {
-		if step.State == Unlocked {
-			unlocked = append(unlocked, fmt.Errorf("building %q: %s", step.Asset, step.Why))
-		} else if step.State != Hit {
-			misses = append(misses, step)
-		} else if e.Rebuild != nil && slices.Contains(plan.Names, step.Asset) {
-			again = append(again, step)
+		switch {
+		case step.State == Unlocked:
+			problems = append(problems, fmt.Errorf("building %q: %s", step.Asset, step.Why))
+		case step.State != Hit, e.Rebuild != nil && slices.Contains(plan.Names, step.Asset):
+			builds = append(builds, step)
 		}
 	}
-	if misses = append(misses, again...); len(misses) == 0 {
-		return errors.Join(unlocked...)
+	if len(builds) > 0 {
+		problems = append(problems, e.Builder.Check(ctx, builds, max(1, e.Parallel)))
 	}
-	return errors.Join(append(unlocked, e.Builder.Check(ctx, misses, max(1, e.Parallel)))...)
+	return errors.Join(problems...)
 }
 
 // execution is the execution of one plan.

@@ -60,10 +60,12 @@ func through(path string, owners []int) error {
 		return fmt.Errorf("%w; name another folder with --cache-dir, or run `chown -h root %[2]s && chmod go-w %[2]s`", err, path)
 	}
 	target, err := os.Readlink(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EINVAL):
 		return nil // It is no link.
-	}
-	if !filepath.IsAbs(target) {
+	case err != nil:
+		return err
+	case !filepath.IsAbs(target):
 		target = filepath.Join(parent, target)
 	}
 	return through(target, owners)

@@ -16,6 +16,8 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
 // Node is a box: its name, which is unique, and the names it depends on.
@@ -139,7 +141,7 @@ var dotText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", " ", "\n", " ")
 
 // SVG returns the graph as a picture, drawn by the dot program of Graphviz.
 func (g *Graph) SVG(ctx context.Context) (string, error) {
-	cmd := exec.CommandContext(ctx, "dot", "-Tsvg")
+	cmd := command.New(ctx, "dot", "-Tsvg")
 	cmd.Stdin = strings.NewReader(g.DOT())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
