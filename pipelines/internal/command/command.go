@@ -89,6 +89,9 @@ func New(ctx context.Context, program string, args ...string) *exec.Cmd {
 
 var userinfo = regexp.MustCompile(`://[^/@\s]+@`)
 
+// Redact removes the credentials of URLs from what a command printed.
+func Redact(printed string) string { return userinfo.ReplaceAllString(printed, "://") }
+
 // Failure returns why a command failed: the end of ctx, or err with the last
 // lines of what the command printed, without the credentials of URLs. It is nil
 // where neither ended nor failed.
@@ -99,7 +102,7 @@ func Failure(ctx context.Context, cmd *exec.Cmd, err error, printed string) erro
 	if err == nil {
 		return nil
 	}
-	lines := strings.Split(strings.TrimSpace(userinfo.ReplaceAllString(printed, "://")), "\n")
+	lines := strings.Split(strings.TrimSpace(Redact(printed)), "\n")
 	if text := strings.Join(lines[max(0, len(lines)-3):], "; "); text != "" {
 		return fmt.Errorf("running %s: %w: %s", cmd.Args[0], err, text)
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
 // aptConf drops what the machine has apt run after an update, which is about
@@ -67,7 +69,7 @@ func parseURIs(text string) ([]Archive, error) {
 		if !strings.HasPrefix(line, "'") {
 			continue
 		}
-		fields := strings.Fields(userinfo.ReplaceAllString(line, "://"))
+		fields := strings.Fields(command.Redact(line))
 		if len(fields) != 4 {
 			return nil, fmt.Errorf("apt-get --print-uris wrote %q, which is not address, name, size and hash", fields)
 		}

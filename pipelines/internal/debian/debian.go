@@ -8,15 +8,12 @@ package debian
 import (
 	"bytes"
 	"context"
-	"regexp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
 // keyring holds the keys of the Debian archive, on Ubuntu as well.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-
-var userinfo = regexp.MustCompile(`://[^/@\s]+@`)
 
 // output runs a program in dir and returns what it wrote. It speaks English.
 func output(ctx context.Context, dir, program string, args ...string) ([]byte, error) {

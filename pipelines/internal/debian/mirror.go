@@ -10,75 +10,41 @@ import (
 	"strings"
 )
 
-// target is one index that apt is configured to use. Origin and Label are of
-// the signed Release file, and empty before the first apt-get update.
-type target struct{ URI, Release, Component, Origin, Label string }
-
-const targetFormat = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(LABEL)"
+// osRelease names the distribution of this machine.
+const osRelease = "/etc/os-release"
 
 // Mirror returns the address of the Debian archive (not the security one) that
 // this machine's apt uses, "" where none is configured: on Ubuntu, or without
 // apt. The address may carry credentials.
-func Mirror(ctx context.Context) (string, error) {
-	targets, err := targetsOf(ctx)
+func Mirror(ctx context.Context) (string, error) { return mirrorOf(ctx, osRelease) }
+
+func mirrorOf(ctx context.Context, osRelease string) (string, error) {
+	mirror, err := firstTarget(ctx, "Origin: Debian", "Label: Debian")
 	if errors.Is(err, exec.ErrNotFound) {
 		return "", nil
 	}
-	if err != nil {
-		return "", fmt.Errorf("asking apt for its mirror: %w", err)
-	}
-	if mirror, err := mirrorOf(targets, ""); mirror != "" || err != nil {
+	if mirror != "" || err != nil {
 		return mirror, err
 	}
 	// A fresh container image has no index yet, so nothing is signed as
 	// Debian's: there, the configuration of a Debian machine is trusted.
-	codename, err := codename("/etc/os-release")
+	codename, err := codename(osRelease)
 	if codename == "" || err != nil {
 		return "", err
 	}
-	if targets, err = targetsOf(ctx, "--no-release-info"); err != nil {
+	return firstTarget(ctx, "--no-release-info", "Release: "+codename)
+}
+
+// firstTarget returns the first usable address of those indexes of main packages
+// that apt is configured to use and that have the given fields.
+func firstTarget(ctx context.Context, fields ...string) (string, error) {
+	args := []string{"indextargets", "--format", "$(REPO_URI)", "Component: main"}
+	out, err := output(ctx, "", "apt-get", append(args, fields...)...)
+	if err != nil {
 		return "", fmt.Errorf("asking apt for its mirror: %w", err)
 	}
-	return mirrorOf(targets, codename)
-}
-
-func targetsOf(ctx context.Context, options ...string) ([]target, error) {
-	out, err := output(ctx, "", "apt-get", append([]string{"indextargets", "--format", targetFormat}, options...)...)
-	if err != nil {
-		return nil, err
-	}
-	return parseTargets(string(out)), nil
-}
-
-func parseTargets(text string) []target {
-	var targets []target
-	for line := range strings.Lines(text) {
-		fields := strings.Split(strings.TrimSpace(line), "|")
-		if len(fields) != 5 {
-			continue
-		}
-		for i, field := range fields {
-			// apt prints the name of a variable that it has no value for.
-			if strings.HasPrefix(field, "$(") {
-				fields[i] = ""
-			}
-		}
-		targets = append(targets, target{fields[0], fields[1], fields[2], fields[3], fields[4]})
-	}
-	return targets
-}
-
-// mirrorOf returns the first usable archive of Debian's main component: one
-// whose index says so or, given a codename, one without an index that is
-// configured for this release.
-func mirrorOf(targets []target, codename string) (string, error) {
-	for _, t := range targets {
-		signed := t.Origin == "Debian" && t.Label == "Debian"
-		believed := codename != "" && t.Origin == "" && t.Release == codename
-		if t.Component != "main" || !signed && !believed {
-			continue
-		}
-		mirror, err := reachable(t.URI)
+	for line := range strings.Lines(string(out)) {
+		mirror, err := reachable(strings.TrimSpace(line))
 		if mirror != "" || err != nil {
 			return mirror, err
 		}

@@ -1,34 +1,79 @@
 package debian
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
+
+// release is what apt knows of a repository after an update.
+type release struct{ repository, suite, origin, label string }
+
+// configure has this process's apt-get use repositories of a test.
+func configure(t *testing.T, sources string, releases []release) {
+	t.Helper()
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		t.Skipf("there is no apt: %v", err)
+	}
+	dir := t.TempDir()
+	lists := filepath.Join(dir, "lists")
+	if err := os.MkdirAll(filepath.Join(lists, "partial"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "sources.list"), sources)
+	write(t, filepath.Join(dir, "apt.conf"), fmt.Sprintf("Dir::Etc::sourcelist %q;\nDir::Etc::sourceparts \"/dev/null\";\nDir::State::lists %q;\nDir::Cache %q;\nAPT::Architecture \"amd64\";\n",
+		filepath.Join(dir, "sources.list"), lists, dir))
+	for _, r := range releases {
+		path := filepath.Join(lists, strings.ReplaceAll(r.repository, "/", "_")+"_dists_"+r.suite+"_")
+		text := fmt.Sprintf("Origin: %s\nLabel: %s\nSuite: %[3]s\nCodename: %[3]s\nArchitectures: amd64\nComponents: main contrib\nSHA256:\n", r.origin, r.label, r.suite)
+		for _, component := range []string{"main", "contrib"} {
+			write(t, path+component+"_binary-amd64_Packages", "")
+			text += " " + strings.Repeat("0", 64) + " 0 " + component + "/binary-amd64/Packages\n"
+		}
+		write(t, path+"InRelease", text)
+	}
+	t.Setenv("APT_CONFIG", filepath.Join(dir, "apt.conf"))
+}
 
 func TestMirrorOf(t *testing.T) {
 	list := filepath.Join(t.TempDir(), "mirrors.list")
 	write(t, list, "# ours\nfile:/srv/debian\nhttp://listed.example/debian/\tpriority:1\n")
 	const (
-		security = "http://m.example/debian-security/|bookworm-security|main|Debian|Debian-Security\n"
-		ports    = "http://m.example/debian/|bookworm-backports|main|Debian Backports|Debian Backports\n"
-		archive  = "http://m.example/debian/|bookworm|main|Debian|Debian\n"
-		ubuntu   = "http://u.example/ubuntu/|noble|main|Ubuntu|Ubuntu\n"
-		unknown  = "https://other.example/x/|bookworm|stable|$(ORIGIN)|$(LABEL)\nhttp://m.example/debian/|bookworm|main|$(ORIGIN)|$(LABEL)\n"
+		security = "deb http://m.example/debian-security bookworm-security main\n"
+		ports    = "deb http://m.example/backports bookworm-backports main\n"
+		archive  = "deb http://m.example/debian bookworm main\n"
+		ubuntu   = "deb http://u.example/ubuntu noble main\n"
+		unknown  = "deb https://other.example/x bookworm stable\n" + archive
 	)
-	for name, test := range map[string]struct{ targets, codename, want string }{
-		"debian":         {security + ports + archive, "", "http://m.example/debian"},
-		"ubuntu":         {ubuntu, "", ""},
-		"none":           {"", "", ""},
-		"not main":       {"http://m.example/debian/|bookworm|contrib|Debian|Debian\n", "", ""},
-		"no index":       {unknown, "bookworm", "http://m.example/debian"},
-		"no index, none": {unknown, "", ""},
-		"other release":  {unknown, "trixie", ""},
-		"medium":         {"cdrom:[Debian 12]/|bookworm|main|Debian|Debian\n" + archive, "", "http://m.example/debian"},
-		"list":           {"mirror+file:" + list + "/|bookworm|main|Debian|Debian\n", "", "http://listed.example/debian"},
-		"remarks":        {"W: something | odd\n\n" + archive, "", "http://m.example/debian"},
+	releases := []release{
+		{"m.example/debian-security", "bookworm-security", "Debian", "Debian-Security"},
+		{"m.example/backports", "bookworm-backports", "Debian Backports", "Debian Backports"},
+		{"m.example/debian", "bookworm", "Debian", "Debian"},
+		{"u.example/ubuntu", "noble", "Ubuntu", "Ubuntu"},
+	}
+	for name, test := range map[string]struct {
+		sources, codename string
+		releases          []release
+		want              string
+	}{
+		"debian":         {security + ports + archive, "", releases, "http://m.example/debian"},
+		"ubuntu":         {ubuntu, "", releases, ""},
+		"none":           {"", "", releases, ""},
+		"not main":       {"deb http://m.example/debian bookworm contrib\n", "", releases, ""},
+		"no index":       {unknown, "bookworm", nil, "http://m.example/debian"},
+		"no index, none": {unknown, "", nil, ""},
+		"other release":  {unknown, "trixie", nil, ""},
+		"medium":         {"deb cdrom:[Debian12]/ bookworm main\n" + archive, "bookworm", nil, "http://m.example/debian"},
+		"list":           {"deb mirror+file:" + list + " bookworm main\n", "bookworm", nil, "http://listed.example/debian"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := mirrorOf(parseTargets(test.targets), test.codename)
+			configure(t, test.sources, test.releases)
+			path := filepath.Join(t.TempDir(), "os-release")
+			write(t, path, "ID=debian\nVERSION_CODENAME="+test.codename+"\n")
+			got, err := mirrorOf(t.Context(), path)
 			if err != nil || got != test.want {
 				t.Errorf("mirror %q, %v, want %q", got, err, test.want)
 			}
@@ -37,7 +82,7 @@ func TestMirrorOf(t *testing.T) {
 }
 
 func TestMirrorAsksApt(t *testing.T) {
-	program(t, "apt-get", `[ "$1" = indextargets ] && echo 'http://m.example/debian/|sid|main|Debian|Debian'`)
+	program(t, "apt-get", `[ "$1" = indextargets ] && echo http://m.example/debian/`)
 	if got, err := Mirror(t.Context()); err != nil || got != "http://m.example/debian" {
 		t.Errorf("mirror %q, %v", got, err)
 	}

@@ -90,15 +90,8 @@ func TestSourceErrors(t *testing.T) {
 }
 
 func TestSourceWithoutMirror(t *testing.T) {
-	program(t, "apt-get", `echo 'http://u.example/ubuntu/|noble|main|Ubuntu|Ubuntu'`)
-	targets, err := targetsOf(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if mirror, err := mirrorOf(targets, "bookworm"); mirror != "" || err != nil {
-		t.Errorf("mirror %q, %v", mirror, err)
-	}
-	_, err = (&Resolver{StateDir: t.TempDir()}).Source(t.Context(), "qemu", "9", "sid", "x")
+	program(t, "apt-get", "exit 0") // None of its indexes is Debian's.
+	_, err := (&Resolver{StateDir: t.TempDir()}).Source(t.Context(), "qemu", "9", "sid", "x")
 	if err == nil || !strings.Contains(err.Error(), "no Debian mirror") {
 		t.Errorf("error %v", err)
 	}
