@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // client puts a test double of a container client into a folder: its daemon
@@ -155,5 +158,28 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	}
 	if strings.Contains(string(environ), "geheim") {
 		t.Errorf("the CLI gets secrets:\n%s", environ)
+	}
+}
+
+// The CLI of a connection that is given up does not outlive it.
+func TestConnectIsGivenUp(t *testing.T) {
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\ntouch %[1]s/begun\ncat > /dev/null\nsleep 0.3\ntouch %[1]s/ended\n", dir)
+	if err := os.WriteFile(filepath.Join(dir, "dagger"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for !files.Exists(filepath.Join(dir, "begun")) {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	if _, err := Connect(ctx, Endpoint{Kind: Named, CLI: filepath.Join(dir, "dagger")}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	if !files.Exists(filepath.Join(dir, "ended")) {
+		t.Error("the CLI outlives the attempt to connect")
 	}
 }

@@ -101,29 +101,33 @@ func (e Endpoint) reach(ctx context.Context) error {
 // connecting is held while the path of a CLI is in the environment.
 var connecting sync.Mutex
 
-// connect is dagger.Connect, but returns as soon as the context ends. An attempt
-// that is left behind ends with this process.
+// connect is dagger.Connect, but returns soon after the context ends: once the CLI,
+// which is asked to end then, has.
 func connect(ctx context.Context, cli string, options []dagger.ClientOpt) (*dagger.Client, error) {
-	type result struct {
-		client *dagger.Client
-		err    error
-	}
-	results := make(chan result, 1)
+	var client *dagger.Client
+	var err error
+	done := make(chan struct{})
 	go func() {
-		var r result
-		restore, err := setCLI(cli)
-		if r.err = err; err == nil {
-			r.client, r.err = dagger.Connect(ctx, options...)
-			restore()
+		defer close(done)
+		var restore func()
+		if restore, err = setCLI(cli); err == nil {
+			defer restore()
+			client, err = dagger.Connect(ctx, options...)
 		}
-		results <- r
 	}()
 	select {
-	case r := <-results:
-		return r.client, r.err
+	case <-done:
+		return client, err
 	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
+	select {
+	case <-done:
+		if err == nil {
+			_ = client.Close() // Nothing was done with it.
+		}
+	case <-time.After(closeTimeout):
+	}
+	return nil, context.Cause(ctx)
 }
 
 // setCLI puts the path of the CLI into the environment, the only place where
