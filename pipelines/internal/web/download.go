@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,9 +39,10 @@ type Download struct {
 	}
 	// URL is where the content is. It may have credentials in it.
 	URL string
-	// SHA256 is the hash of the content, Size its length in bytes; -1 if unknown.
-	SHA256 string
-	Size   int64
+	// SHA256 is the hash of the content, Size its length in bytes; -1 if unknown. Most
+	// is the largest of unknown size; 0 is MaxUnsized.
+	SHA256     string
+	Size, Most int64
 	// Stage shows how far the download is, What names it in notes.
 	Stage *progress.Stage
 	What  string
@@ -136,7 +138,7 @@ func (d *Download) open(ctx context.Context, path string) (*os.File, error) {
 
 func (d *Download) limit() int64 {
 	if d.Size < 0 {
-		return MaxUnsized
+		return cmp.Or(d.Most, MaxUnsized)
 	}
 	return d.Size
 }

@@ -84,3 +84,23 @@ func TestEndlessDownload(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
+
+// A server that never ends, about content whose size nobody declared, fills no disk.
+func TestDownloadWithoutEnd(t *testing.T) {
+	server, _ := answers(t, func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, 1<<16)); err != nil {
+				return
+			}
+		}
+	})
+	dir := t.TempDir()
+	d := Download{Client: NewClient(Options{}), URL: server.URL, SHA256: "x", Size: -1, Most: 1 << 20, Pace: Pace{Tries: 2}}
+	var other *Mismatch
+	if err := d.File(t.Context(), filepath.Join(dir, "whole"), filepath.Join(dir, "partial"), 0o444); !errors.As(err, &other) || other.Size != d.Most {
+		t.Errorf("got %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
