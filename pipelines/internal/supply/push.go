@@ -12,6 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // Pushed is a source or a builder that the registry has now.
@@ -38,7 +39,7 @@ const (
 // Push pushes the sources that the registry lacks, after fetching them where
 // needed, and the builders in the local cache; the error lists the others.
 func (s *Set) Push(ctx context.Context) ([]Pushed, error) {
-	list, err := each(ctx, s.Sources, func(d Declared) (Pushed, error) { return s.push(ctx, d) })
+	list, err := each(ctx, s.Sources, func(d workspace.Declared) (Pushed, error) { return s.push(ctx, d) })
 	if ctx.Err() != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func (s *Set) Push(ctx context.Context) ([]Pushed, error) {
 }
 
 // push has the registry hold one of the equivalent files of a source.
-func (s *Set) push(ctx context.Context, d Declared) (Pushed, error) {
+func (s *Set) push(ctx context.Context, d workspace.Declared) (Pushed, error) {
 	if !slices.ContainsFunc(d.Places, versions.Place.Cacheable) {
 		return Pushed{Source: d.Path, State: NoHash}, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // set returns one with a registry, and the folder of its local store.
@@ -39,7 +40,7 @@ func TestPushGivenFile(t *testing.T) {
 		Name: "upstream", URL: "https://unreachable.invalid/tiny.tar",
 		SHA256: "4939f2f9ffe14e16351ba6817058ea8acf1cae19c22cd74b20ca35856b9d9b9c",
 	}
-	s.Sources = []Declared{{Path: "tiny", Source: versions.Source{Name: "tiny", Places: []versions.Place{place}}}}
+	s.Sources = []workspace.Declared{{Path: "tiny", Source: versions.Source{Name: "tiny", Places: []versions.Place{place}}}}
 	s.Fetcher.Local = map[string]string{"tiny": path}
 	for _, want := range []State{PushedNow, There} {
 		list, err := s.Push(t.Context())

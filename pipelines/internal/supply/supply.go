@@ -12,9 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
@@ -30,17 +27,8 @@ type Set struct {
 	Store   *store.Tiered
 	Report  *progress.Reporter
 	// Sources are sorted by path, each once.
-	Sources []Declared
+	Sources []workspace.Declared
 	Recipes []recipe.Recipe
-}
-
-// Declared is a source of the pins and the assets that have it.
-type Declared struct {
-	Path string
-	versions.Source
-	Assets []string
-	// Unlocked says why it has no places; nil for a source that has some.
-	Unlocked *versions.Unlocked
 }
 
 // New returns what the selected assets and their dependencies are built from. Given are
@@ -54,34 +42,21 @@ func New(w *workspace.Workspace, selection workspace.Selection, given map[string
 		return nil, err
 	}
 	w.Sources.Local = given
+	set := &Set{Fetcher: w.Sources, Store: w.Store, Report: w.Report}
+	if set.Sources, err = w.Declared(names, arch); err != nil {
+		return nil, err
+	}
 	closure, err := w.Catalog.Closure(names, arch)
 	if err != nil {
 		return nil, err
 	}
-	set := &Set{Fetcher: w.Sources, Store: w.Store, Report: w.Report}
-	assets := map[string][]string{}
 	for _, asset := range closure {
-		for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
-			assets[path] = append(assets[path], asset.Name)
-			if len(assets[path]) > 1 {
-				continue
-			}
-			d := Declared{Path: path}
-			if d.Source, err = w.Resolver.Versions.Source(path); err != nil && !errors.As(err, &d.Unlocked) {
-				return nil, fmt.Errorf("%s: %w", asset.Pos, err)
-			}
-			set.Sources = append(set.Sources, d)
-		}
 		plan, err := w.Resolve(asset, arch)
 		if err != nil {
 			return nil, err
 		}
 		set.Recipes = append(set.Recipes, plan.Recipe)
 	}
-	for i := range set.Sources {
-		set.Sources[i].Assets = assets[set.Sources[i].Path]
-	}
-	slices.SortFunc(set.Sources, func(a, b Declared) int { return strings.Compare(a.Path, b.Path) })
 	return set, nil
 }
 
@@ -101,34 +76,40 @@ type Listed struct {
 
 // List returns the places of all sources.
 func (s *Set) List(ctx context.Context) ([]Listed, error) {
-	var list []Listed
+	return places(s, func(d workspace.Declared, place versions.Place) (Listed, error) {
+		l := Listed{Source: d.Path, Assets: d.Assets, Place: place.Name, Holds: place.Holds(), Hash: place.Hash(), Size: place.Size, Where: []string{}}
+		local, err := s.Fetcher.Has(ctx, place)
+		if err != nil {
+			return l, err
+		}
+		if local.Cached {
+			l.Where, l.Size = append(l.Where, store.InLocal), local.Size
+		}
+		remote, err := s.inRegistry(ctx, place)
+		if store.IsNotFound(err) {
+			return l, nil
+		}
+		l.Where, l.Size = append(l.Where, store.InRegistry), remote
+		return l, err
+	})
+}
+
+// places returns what look says of each place of all sources. Why a source has no
+// places is noted.
+func places[T any](s *Set, look func(workspace.Declared, versions.Place) (T, error)) (list []T, err error) {
 	for _, d := range s.Sources {
-		s.noteUnlocked(d)
+		if d.Unlocked != nil {
+			s.Report.Note(d.Path, d.Unlocked.Error())
+		}
 		for _, place := range d.Places {
-			l := Listed{Source: d.Path, Assets: d.Assets, Place: place.Name, Holds: place.Holds(), Hash: place.Hash(), Size: place.Size, Where: []string{}}
-			local, err := s.Fetcher.Has(ctx, place)
+			one, err := look(d, place)
 			if err != nil {
 				return nil, err
 			}
-			if local.Cached {
-				l.Where, l.Size = append(l.Where, store.InLocal), local.Size
-			}
-			if remote, err := s.inRegistry(ctx, place); err == nil {
-				l.Where, l.Size = append(l.Where, store.InRegistry), remote
-			} else if !store.IsNotFound(err) {
-				return nil, err
-			}
-			list = append(list, l)
+			list = append(list, one)
 		}
 	}
 	return list, nil
-}
-
-// noteUnlocked says why a source has no places.
-func (s *Set) noteUnlocked(d Declared) {
-	if d.Unlocked != nil {
-		s.Report.Note(d.Path, d.Unlocked.Error())
-	}
 }
 
 // inRegistry returns the size of the file of a place that the registry has.
@@ -142,14 +123,14 @@ func (s *Set) inRegistry(ctx context.Context, place versions.Place) (int64, erro
 // Fetch fetches every source that can be fetched, each under its path; the error
 // lists the others.
 func (s *Set) Fetch(ctx context.Context) ([]source.Fetched, error) {
-	return each(ctx, s.Sources, func(d Declared) (source.Fetched, error) {
+	return each(ctx, s.Sources, func(d workspace.Declared) (source.Fetched, error) {
 		fetched, err := s.fetch(ctx, d)
 		fetched.Name = d.Path
 		return fetched, err
 	})
 }
 
-func (s *Set) fetch(ctx context.Context, d Declared) (source.Fetched, error) {
+func (s *Set) fetch(ctx context.Context, d workspace.Declared) (source.Fetched, error) {
 	stage := s.Report.Stage(d.Path, "source")
 	fetched, err := s.Fetcher.Fetch(ctx, d.Source, stage)
 	stage.End(err, fmt.Sprintf("%s, from the %s, %s", fetched.Place, fetched.From, progress.Size(fetched.Size)))
@@ -161,7 +142,7 @@ func (s *Set) fetch(ctx context.Context, d Declared) (source.Fetched, error) {
 
 // each returns what work makes of each source; the error is that of all that
 // failed, or the context's.
-func each[T any](ctx context.Context, sources []Declared, work func(Declared) (T, error)) (done []T, err error) {
+func each[T any](ctx context.Context, sources []workspace.Declared, work func(workspace.Declared) (T, error)) (done []T, err error) {
 	var failed []error
 	for _, d := range sources {
 		if d.Unlocked != nil {
@@ -201,29 +182,23 @@ const ok = "ok"
 // removes it again. The error counts the places with other bytes than declared.
 func (s *Set) Check(ctx context.Context, scratch string) (list []Checked, err error) {
 	wrong := 0
-	for _, d := range s.Sources {
-		s.noteUnlocked(d)
-		for _, place := range d.Places {
-			c, err := s.check(ctx, d, place)
-			if err == nil && scratch != "" {
-				err = s.ask(ctx, d, place.Name, scratch, &c)
-			}
-			if err != nil {
-				return nil, err
-			}
-			if c.Wrong {
-				wrong++
-			}
-			list = append(list, c)
+	list, err = places(s, func(d workspace.Declared, place versions.Place) (Checked, error) {
+		c, err := s.check(ctx, d, place)
+		if err == nil && scratch != "" {
+			err = s.ask(ctx, d, scratch, &c)
 		}
-	}
-	if wrong > 0 {
+		if c.Wrong {
+			wrong++
+		}
+		return c, err
+	})
+	if err == nil && wrong > 0 {
 		err = fmt.Errorf("%d of %d places have other bytes than declared: see the table; remove a damaged file from the cache, or correct the declared hash if the change is meant", wrong, len(list))
 	}
 	return list, err
 }
 
-func (s *Set) check(ctx context.Context, d Declared, place versions.Place) (Checked, error) {
+func (s *Set) check(ctx context.Context, d workspace.Declared, place versions.Place) (Checked, error) {
 	c := Checked{Source: d.Path, Place: place.Name, Hash: place.Hash(), Local: "not cached"}
 	state, err := s.Fetcher.Check(ctx, place)
 	switch {
@@ -238,10 +213,10 @@ func (s *Set) check(ctx context.Context, d Declared, place versions.Place) (Chec
 }
 
 // ask compares the bytes that a place gives.
-func (s *Set) ask(ctx context.Context, d Declared, place, scratch string, c *Checked) error {
+func (s *Set) ask(ctx context.Context, d workspace.Declared, scratch string, c *Checked) error {
 	stage := s.Report.Stage(d.Path, "source")
-	_, err := s.Fetcher.Ask(ctx, d.Source, place, scratch, stage)
-	stage.End(err, place)
+	_, err := s.Fetcher.Ask(ctx, d.Source, c.Place, scratch, stage)
+	stage.End(err, c.Place)
 	var other *source.Mismatch
 	switch {
 	case ctx.Err() != nil:

@@ -152,6 +152,44 @@ func trimmed(names []string) []string {
 	return list
 }
 
+// Declared is a source of the lock and the assets that have it. Its name is the one
+// that the first of them gives it.
+type Declared struct {
+	Path string
+	versions.Source
+	Assets []string
+	// Unlocked says why it has no places; nil for a source that has some.
+	Unlocked *versions.Unlocked
+}
+
+// Declared returns the sources of assets and of all they depend on, by path.
+func (w *Workspace) Declared(names []string, arch catalog.Arch) ([]Declared, error) {
+	closure, err := w.Catalog.Closure(names, arch)
+	if err != nil {
+		return nil, Usage(err)
+	}
+	byPath := map[string]Declared{}
+	for _, asset := range closure {
+		for _, name := range slices.Sorted(maps.Keys(asset.Sources)) {
+			path := asset.Sources[name]
+			d, seen := byPath[path]
+			if !seen {
+				if d.Source, err = w.Resolver.Versions.Source(path); err != nil && !errors.As(err, &d.Unlocked) {
+					return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+				}
+				d.Path, d.Name = path, name
+			}
+			d.Assets = append(d.Assets, asset.Name)
+			byPath[path] = d
+		}
+	}
+	var all []Declared
+	for _, path := range slices.Sorted(maps.Keys(byPath)) {
+		all = append(all, byPath[path])
+	}
+	return all, nil
+}
+
 // CheckSources refuses a local file given for a source (--source NAME=PATH) that none
 // of the assets has, or that cannot be read, and a place (--place NAME) that no source
 // of theirs has; "" is any place.
@@ -159,33 +197,27 @@ func (w *Workspace) CheckSources(names []string, arch catalog.Arch, given map[st
 	if len(given) == 0 && place == "" {
 		return nil
 	}
-	closure, err := w.Catalog.Closure(names, arch)
+	declared, err := w.Declared(names, arch)
 	if err != nil {
-		return Usage(err)
+		return err
 	}
 	sources, places := map[string]bool{}, map[string]bool{}
-	for _, asset := range closure {
-		for name, path := range asset.Sources {
-			declared, err := w.Resolver.Versions.Source(path)
-			if err != nil && !errors.As(err, new(*versions.Unlocked)) {
-				return fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
-			}
-			sources[name] = true
-			for _, p := range declared.Places {
-				places[p.Name] = true
-			}
+	for _, d := range declared {
+		sources[d.Name] = true
+		for _, p := range d.Places {
+			places[p.Name] = true
 		}
 	}
+	known := slices.Sorted(maps.Keys(sources))
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !sources[name] {
-			known := slices.Sorted(maps.Keys(sources))
 			return Usage(fmt.Errorf("--source %s: the build has no source of that name%s; it has %s", name, nearest.Hint(name, known), cmp.Or(strings.Join(known, " "), "none")))
 		}
 		if _, err := os.Stat(given[name]); err != nil {
 			return Usage(fmt.Errorf("--source %s: %w", name, err))
 		}
 	}
-	if known := slices.Sorted(maps.Keys(places)); place != "" && !places[place] {
+	if known = slices.Sorted(maps.Keys(places)); place != "" && !places[place] {
 		return Usage(fmt.Errorf("--place %s: no source of the build has a place of that name%s; there is %s", place, nearest.Hint(place, known), cmp.Or(strings.Join(known, " "), "none")))
 	}
 	return nil
