@@ -182,7 +182,7 @@ func hashNamed(ctx context.Context, path string) (string, int64, error) {
 // made puts a file into the cache that is not downloaded but made here, by write,
 // from the objects of git or the modules of go. It always has the same bytes, so
 // that it can be declared by its hash like any other.
-func (t *task) made(ctx context.Context, place versions.Place, what string, write func(path string) error) (fetched Fetched, err error) {
+func (t *task) made(ctx context.Context, place versions.Place, what string, write func(*os.File) error) (Fetched, error) {
 	folder := filepath.Join(t.Dir, "sha256")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return Fetched{}, fmt.Errorf("making the source cache: %w", err)
@@ -194,7 +194,7 @@ func (t *task) made(ctx context.Context, place versions.Place, what string, writ
 		return Fetched{}, fmt.Errorf("writing into the source cache: %w", err)
 	}
 	defer temp.Discard()
-	if err := write(temp.Name()); err != nil {
+	if err := write(temp.File); err != nil {
 		return Fetched{}, err
 	}
 	hash, size, err := files.Hash(ctx, temp.Name())

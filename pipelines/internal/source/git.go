@@ -41,8 +41,8 @@ func (t *task) git(ctx context.Context, place versions.Place, url string) (Fetch
 			return Fetched{}, unavailable{err}
 		}
 	}
-	return t.made(ctx, place, place.Holds(), func(path string) error {
-		return repository.archive(ctx, place.Git, path)
+	return t.made(ctx, place, place.Holds(), func(file *os.File) error {
+		return repository.archive(ctx, place.Git, file.Name())
 	})
 }
 

@@ -3,12 +3,11 @@ package source
 import (
 	"archive/tar"
 	"archive/zip"
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -39,8 +38,8 @@ func (t *task) goProxy(ctx context.Context, place versions.Place) (Fetched, erro
 		return Fetched{}, unavailable{fmt.Errorf("downloading what %s needs: %w", what, err)}
 	}
 	files[main] = moduleFiles{Zip: zipPath, GoMod: strings.TrimSuffix(zipPath, ".zip") + ".mod"}
-	return t.made(ctx, place, what+" and its dependencies", func(path string) error {
-		return packProxy(path, files)
+	return t.made(ctx, place, what+" and its dependencies", func(file *os.File) error {
+		return packProxy(file, files)
 	})
 }
 
@@ -52,21 +51,19 @@ func goSums(zipPath string, main string) (map[string]string, error) {
 		return nil, err
 	}
 	defer archive.Close()
-	file, err := archive.Open(main + "/go.sum")
+	data, err := fs.ReadFile(archive, main+"/go.sum")
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
 	sums := map[string]string{}
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
 		if len(fields) != 3 {
-			return nil, fmt.Errorf("the line %q does not have three fields", lines.Text())
+			return nil, fmt.Errorf("the line %q does not have three fields", line)
 		}
 		sums[fields[0]+"@"+fields[1]] = fields[2]
 	}
-	return sums, lines.Err()
+	return sums, nil
 }
 
 // proxyFiles downloads the modules of a go.sum, or only their go.mod files, and
@@ -117,61 +114,49 @@ func modSum(path string) (string, error) {
 
 // packProxy writes the tar of a module proxy's tree, for GOPROXY=file://. It
 // leaves out what else a proxy says of a version than its name: that may change.
-func packProxy(out string, files map[string]moduleFiles) (err error) {
-	file, err := os.Create(out)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	tarball := tar.NewWriter(file)
+func packProxy(w io.Writer, files map[string]moduleFiles) error {
+	tarball := tar.NewWriter(w)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		at, version, _ := strings.Cut(name, "@")
-		if err := packModule(tarball, at, version, files[name]); err != nil {
+		folder, err := module.EscapePath(at)
+		if err != nil {
+			return fmt.Errorf("packing %s: %w", name, err)
+		}
+		escaped, err := module.EscapeVersion(version)
+		if err != nil {
+			return fmt.Errorf("packing %s: %w", name, err)
+		}
+		base := path.Join("proxy", folder, "@v", escaped)
+		info := fmt.Sprintf("{\"Version\":%q}\n", version)
+		err = errors.Join(
+			pack(tarball, base+".info", int64(len(info)), strings.NewReader(info)),
+			packFile(tarball, base+".mod", files[name].GoMod),
+			packFile(tarball, base+".zip", files[name].Zip))
+		if err != nil {
 			return fmt.Errorf("packing %s: %w", name, err)
 		}
 	}
 	return tarball.Close()
 }
 
-func packModule(tarball *tar.Writer, at, version string, files moduleFiles) error {
-	folder, err := module.EscapePath(at)
-	if err != nil {
-		return err
+// packFile packs a file of the machine; "" is none.
+func packFile(tarball *tar.Writer, name, from string) error {
+	if from == "" {
+		return nil
 	}
-	name, err := module.EscapeVersion(version)
-	if err != nil {
-		return err
-	}
-	base := path.Join("proxy", folder, "@v", name)
-	info := fmt.Appendf(nil, "{\"Version\":%q}\n", version)
-	if err := packFile(tarball, base+".info", int64(len(info)), bytes.NewReader(info)); err != nil {
-		return err
-	}
-	for _, from := range []struct{ suffix, path string }{{".mod", files.GoMod}, {".zip", files.Zip}} {
-		if from.path == "" {
-			continue
-		}
-		if err := packCopy(tarball, base+from.suffix, from.path); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func packCopy(tarball *tar.Writer, name, from string) (err error) {
 	content, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, content.Close()) }()
+	defer content.Close()
 	info, err := content.Stat()
 	if err != nil {
 		return err
 	}
-	return packFile(tarball, name, info.Size(), content)
+	return pack(tarball, name, info.Size(), content)
 }
 
-func packFile(tarball *tar.Writer, name string, size int64, content io.Reader) error {
+func pack(tarball *tar.Writer, name string, size int64, content io.Reader) error {
 	if err := tarball.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: size, Typeflag: tar.TypeReg}); err != nil {
 		return err
 	}

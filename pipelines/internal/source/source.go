@@ -156,26 +156,26 @@ func (f *Fetcher) places(s versions.Source) ([]versions.Place, error) {
 
 // first takes the source from the first place that answers.
 func (t *task) first(ctx context.Context, places []versions.Place) (Fetched, error) {
-	failed := &nowhere{source: t.source.Name}
+	var failed []error
+	remedy := "give its file with"
 	for i, place := range places {
 		fetched, err := t.from(ctx, place)
-		if err == nil {
+		switch {
+		case err == nil:
 			return fetched, nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return Fetched{}, context.Cause(ctx)
-		}
-		if !isUnavailable(err) {
+		case !isUnavailable(err):
 			return Fetched{}, fmt.Errorf("place %q (line %d): %w", place.Name, place.Line, err)
+		case place.Git != nil:
+			remedy = "clone the repository where it can be reached, and give the folder with"
 		}
-		failed.places = append(failed.places, place.Name)
-		failed.git = failed.git || place.Git != nil
-		failed.errs = append(failed.errs, err)
+		failed = append(failed, fmt.Errorf("  %s: %w", place.Name, err))
 		if i+1 < len(places) {
 			t.note(fmt.Sprintf("place %q: %v; trying %q", place.Name, err, places[i+1].Name))
 		}
 	}
-	return Fetched{}, failed
+	return Fetched{}, fmt.Errorf("no place of source %q gave it:\n%w\n%s --source %s=PATH", t.source.Name, errors.Join(failed...), remedy, t.source.Name)
 }
 
 func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) {
@@ -242,30 +242,3 @@ func (m *Mismatch) Error() string {
 func (t *task) wrong(what, got, want string) error {
 	return &Mismatch{What: what, Source: t.source.Name, Got: got, Want: want}
 }
-
-// nowhere is the error of a source that no place gave.
-type nowhere struct {
-	source string
-	places []string
-	errs   []error
-	// git says that a clone can stand for a place.
-	git bool
-}
-
-// Error has a line for each place.
-func (n *nowhere) Error() string {
-	var text strings.Builder
-	fmt.Fprintf(&text, "no place of source %q gave it:\n", n.source)
-	for i, place := range n.places {
-		fmt.Fprintf(&text, "  %s: %v\n", place, n.errs[i])
-	}
-	if n.git {
-		fmt.Fprintf(&text, "clone the repository where it can be reached, and give the folder with --source %s=PATH", n.source)
-	} else {
-		fmt.Fprintf(&text, "give its file with --source %s=PATH", n.source)
-	}
-	return text.String()
-}
-
-// Unwrap returns the error of each place.
-func (n *nowhere) Unwrap() []error { return n.errs }
