@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -124,23 +125,33 @@ func fill(t *testing.T, ref string) {
 // TestCacheGoesOn has a tree with an asset whose sources have no pin: the others
 // are pulled or pushed, and the error lists what could not be.
 func TestCacheGoesOn(t *testing.T) {
-	t.Run("pull", func(t *testing.T) { cacheGoesOn(t, []string{"pull"}, "artifact ") })
-	t.Run("push", func(t *testing.T) { cacheGoesOn(t, []string{"push", "--allow-dirty"}, "not found in the local cache ") })
+	removed := func(root string) error { return os.Remove(filepath.Join(root, "assets", "sources.yaml")) }
+	raised := func(root string) error {
+		path := filepath.Join(root, "versions.yaml")
+		data, err := os.ReadFile(path)
+		return errors.Join(err, os.WriteFile(path, bytes.ReplaceAll(data, []byte("v6.18.15"), []byte("v6.18.99")), 0o644))
+	}
+	for name, unpin := range map[string]func(string) error{`has no source "assets.kernel.linux"`: removed, `is "v6.18.99", which assets/sources.yaml does not know`: raised} {
+		t.Run("pull "+name, func(t *testing.T) { cacheGoesOn(t, unpin, []string{"pull"}, name, "artifact ") })
+		t.Run("push "+name, func(t *testing.T) {
+			cacheGoesOn(t, unpin, []string{"push", "--allow-dirty"}, name, "not found in the local cache ")
+		})
+	}
 }
 
-func cacheGoesOn(t *testing.T, verb []string, lacking string) {
+func cacheGoesOn(t *testing.T, unpin func(string) error, verb []string, why, lacking string) {
 	root := t.TempDir()
 	if err := os.CopyFS(root, os.DirFS(filepath.Join("..", "..", "testdata", "tree"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(filepath.Join(root, "assets", "sources.yaml")); err != nil {
+	if err := unpin(root); err != nil {
 		t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
 	code := Run(t.Context(), append(append([]string{"cache"}, verb...), []string{
 		"--all", "--arch", "x86_64", "--root", root, "--cache-dir", t.TempDir(), "--cache", registrytest.New(t) + "/kata",
 	}...), Process{Stdout: &stdout, Stderr: &stderr, Getenv: func(string) string { return "" }})
-	for _, want := range []string{"has no source \"assets.kernel.linux\"", "tiny: " + lacking, "huge: " + lacking} {
+	for _, want := range []string{why, "tiny: " + lacking, "huge: " + lacking} {
 		if code == 0 || !strings.Contains(stderr.String(), want) {
 			t.Errorf("exit code %d, stderr %q, want %q", code, &stderr, want)
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
@@ -145,27 +144,36 @@ func (w *Workspace) Walk(names []string, arch catalog.Arch, visit func(store.Ref
 	digests := map[string]recipe.Digests{}
 	var missing []error
 	for _, asset := range closure {
-		if lacking := slices.IndexFunc(asset.Dependencies, func(name string) bool { _, found := digests[name]; return !found }); lacking >= 0 {
-			missing = append(missing, fmt.Errorf("%s: its key is pending on %s", asset.Name, asset.Dependencies[lacking]))
-			continue
-		}
-		plan, err := w.Resolver.Resolve(asset, arch, digests)
+		key, err := w.key(asset, arch, digests)
 		if err != nil {
 			missing = append(missing, fmt.Errorf("%s: %w", asset.Name, err))
 			continue
 		}
-		artifact, err := visit(store.Ref{Asset: asset.Name, Arch: string(arch), Key: plan.Key})
+		artifact, err := visit(store.Ref{Asset: asset.Name, Arch: string(arch), Key: key})
 		if err == nil {
 			digests[asset.Name] = build.Contents(artifact)
 			continue
 		}
-		err = fmt.Errorf("%s: %w", asset.Name, err)
-		missing = append(missing, err)
+		missing = append(missing, fmt.Errorf("%s: %w", asset.Name, err))
 		if !store.IsNotFound(err) {
 			break // The registry fails, and would for the others.
 		}
 	}
 	return errors.Join(missing...)
+}
+
+// key returns the key of an asset, given the digests of dependencies.
+func (w *Workspace) key(asset catalog.Asset, arch catalog.Arch, digests map[string]recipe.Digests) (string, error) {
+	for _, name := range asset.Dependencies {
+		if _, found := digests[name]; !found {
+			return "", fmt.Errorf("its key is pending on %s", name)
+		}
+	}
+	plan, err := w.Resolver.Resolve(asset, arch, digests)
+	if err == nil && plan.Key == "" {
+		err = errors.New(strings.Join(plan.Unlocked, "; "))
+	}
+	return plan.Key, err
 }
 
 // Artifact returns the artifact that the caches have for the key of an asset.
