@@ -30,7 +30,7 @@ func List(r io.Reader) ([]Member, error) {
 }
 
 // Extract reads a tarball to its end, as List does, and writes the files that are
-// wanted. Place gets a member's name and size, and returns the path to write to, ""
+// wanted, with their modes. Place gets a member's name and size, and returns the path to write to, ""
 // for none, or an error. The files must not exist before, so no member is extracted
 // twice.
 func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) ([]Member, error) {
@@ -44,7 +44,7 @@ func Extract(r io.Reader, place func(name string, size int64) (path string, err 
 		}
 		var file *os.File
 		if err == nil {
-			file, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+			file, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, m.Mode.Perm())
 		}
 		if err != nil {
 			return fmt.Errorf("extracting %s: %w", m.Name, err)
