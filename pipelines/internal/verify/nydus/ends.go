@@ -1,7 +1,6 @@
 package nydus
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -18,56 +17,39 @@ import (
 )
 
 // killed kills each instance, restarts it, and expects its snapshots.
-func (r *serving) killed(ctx context.Context) (string, error) {
-	return r.outlived(ctx, func(i instance) error { return r.daemons[i.name].Kill() })
+func (r *serving) killed(ctx context.Context) string {
+	return r.outlived(ctx, func(i instance) { must(r.daemons[i.name].Kill()) })
 }
 
 // stopped stops each instance as systemd does, and expects an unchanged data
 // directory, and the snapshots once it runs again.
-func (r *serving) stopped(ctx context.Context) (string, error) {
+func (r *serving) stopped(ctx context.Context) string {
 	// Removed snapshots leave data behind, which must go before the comparison.
-	if err := r.server.Collect(ctx); err != nil {
-		return "", err
-	}
-	return r.outlived(ctx, func(i instance) error {
-		before, err := contents(r.data(i))
-		stopped := r.daemons[i.name].Stop(r.Timeout)
-		after, againErr := contents(r.data(i))
-		return cmp.Or(err, stopped, againErr, lost(i, before, after))
+	must(r.server.Collect(ctx))
+	return r.outlived(ctx, func(i instance) {
+		before := try(contents(r.data(i)))
+		must(r.daemons[i.name].Stop(r.Timeout))
+		must(lost(i, before, try(contents(r.data(i)))))
 	})
 }
 
 // outlived ends each instance, restarts it, and checks that containerd lists the
 // same snapshots and makes new ones.
-func (r *serving) outlived(ctx context.Context, end func(instance) error) (string, error) {
+func (r *serving) outlived(ctx context.Context, end func(instance)) string {
 	var saw []string
 	for _, i := range instances {
-		before, err := r.server.Snapshots(ctx, i.name)
-		if err != nil {
-			return "", err
-		}
-		if !slices.Contains(before, parentKey) || !slices.Contains(before, childKey) {
-			return "", fmt.Errorf("%s has the snapshots %q: want %s and %s", i.name, before, parentKey, childKey)
-		}
-		if err := end(i); err != nil {
-			return "", err
-		}
-		if err := r.launch(ctx, i); err != nil {
-			return "", fmt.Errorf("starting it again: %w", err)
-		}
-		if err := r.again(ctx, i); err != nil {
-			return "", fmt.Errorf("after %s was started again: %w", i.name, err)
-		}
-		after, err := r.server.Snapshots(ctx, i.name)
-		if err != nil {
-			return "", err
-		}
-		if !slices.Equal(before, after) {
-			return "", fmt.Errorf("%s has the snapshots %q after it was started again: want %q", i.name, after, before)
-		}
+		before := try(r.server.Snapshots(ctx, i.name))
+		want(slices.Contains(before, parentKey) && slices.Contains(before, childKey),
+			"%s has the snapshots %q: want %s and %s", i.name, before, parentKey, childKey)
+		end(i)
+		r.launch(ctx, i)
+		err := r.again(ctx, i)
+		want(err == nil, "after %s was started again: %w", i.name, err)
+		after := try(r.server.Snapshots(ctx, i.name))
+		want(slices.Equal(before, after), "%s has the snapshots %q after it was started again: want %q", i.name, after, before)
 		saw = append(saw, fmt.Sprintf("%s has %s again", i.name, strings.Join(after, " and ")))
 	}
-	return strings.Join(saw, "\n"), nil
+	return strings.Join(saw, "\n")
 }
 
 // again makes a snapshot on top of an earlier one, and removes it. containerd takes
@@ -75,7 +57,7 @@ func (r *serving) outlived(ctx context.Context, end func(instance) error) (strin
 // then.
 func (r *serving) again(ctx context.Context, i instance) error {
 	const key, pause = "another", 100 * time.Millisecond
-	for deadline := time.Now().Add(r.Timeout); ; {
+	for deadline := time.Now().Add(r.Timeout); ; time.Sleep(pause) {
 		_, err := r.server.Prepare(ctx, i.name, key, parentKey)
 		if err == nil {
 			return r.server.Remove(ctx, i.name, key)
@@ -83,7 +65,6 @@ func (r *serving) again(ctx context.Context, i instance) error {
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			return err
 		}
-		time.Sleep(pause)
 	}
 }
 
@@ -126,34 +107,20 @@ func lost(i instance, before, after map[string]string) error {
 }
 
 // removed removes all snapshots except those of the image, and stops everything.
-func (r *serving) removed(ctx context.Context) (string, error) {
+func (r *serving) removed(ctx context.Context) string {
 	for _, i := range instances {
-		if err := cmp.Or(r.server.Remove(ctx, i.name, childKey, parentKey), r.server.Collect(ctx), r.gone(ctx, i)); err != nil {
-			return "", err
-		}
+		must(r.server.Remove(ctx, i.name, childKey, parentKey))
+	}
+	must(r.server.Collect(ctx))
+	for _, i := range instances {
+		left := try(r.server.Snapshots(ctx, i.name))
+		want(len(left) == 0, "%s has %q left", i.name, left)
+		image := try(r.server.In(containerd.CRI).Snapshots(ctx, i.name))
+		folders := try(os.ReadDir(filepath.Join(r.data(i), "snapshots")))
+		want(len(folders) == len(image), "%s has %d folders of snapshots, and %d snapshots", i.name, len(folders), len(image))
 	}
 	for _, d := range []*host.Daemon{r.server.Daemon, r.daemons[guestPull], r.daemons[hostShare]} {
-		if err := d.Stop(r.Timeout); err != nil {
-			return "", err
-		}
+		must(d.Stop(r.Timeout))
 	}
-	return "neither instance has one left, nor its folder, and all three programs stop", nil
-}
-
-// gone expects an instance to have only the snapshots of the image, and their
-// folders.
-func (r *serving) gone(ctx context.Context, i instance) error {
-	left, err := r.server.Snapshots(ctx, i.name)
-	if err == nil && len(left) > 0 {
-		err = fmt.Errorf("%s has %q left", i.name, left)
-	}
-	image, imageErr := r.server.In(containerd.CRI).Snapshots(ctx, i.name)
-	folders, foldersErr := os.ReadDir(filepath.Join(r.data(i), "snapshots"))
-	if err := cmp.Or(err, imageErr, foldersErr); err != nil {
-		return err
-	}
-	if len(folders) != len(image) {
-		return fmt.Errorf("%s has %d folders of snapshots, and %d snapshots", i.name, len(folders), len(image))
-	}
-	return nil
+	return "neither instance has one left, nor its folder, and all three programs stop"
 }

@@ -1,7 +1,6 @@
 package nydus
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,10 +17,11 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
-// stage is a check that depends on the ones before it.
+// stage is a check that depends on the ones before it. It ends with its first error,
+// as a test does: must and try panic with it, and attempt recovers.
 type stage struct {
 	name string
-	do   func(*serving, context.Context) (saw string, err error)
+	do   func(*serving, context.Context) (saw string)
 }
 
 // stages are in order: after one that fails the others are skipped.
@@ -80,7 +80,7 @@ func serve(ctx context.Context, r *report.Report, dir string, h host.Host) (err 
 			r.Skip(stage.name, "%s", why)
 			continue
 		}
-		saw, err := stage.do(s, ctx)
+		saw, err := s.attempt(ctx, stage)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -96,6 +96,42 @@ func serve(ctx context.Context, r *report.Report, dir string, h host.Host) (err 
 		}
 	}
 	return nil
+}
+
+// attempt goes through a stage.
+func (r *serving) attempt(ctx context.Context, stage stage) (saw string, err error) {
+	defer func() {
+		caught := recover()
+		if ended, ours := caught.(failure); ours {
+			err = ended.error
+		} else if caught != nil {
+			panic(caught)
+		}
+	}()
+	return stage.do(r, ctx), nil
+}
+
+// failure is the error that a stage ends with.
+type failure struct{ error }
+
+// must ends a stage if there is an error.
+func must(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+// try ends a stage if there is an error, and else returns the value.
+func try[T any](value T, err error) T {
+	must(err)
+	return value
+}
+
+// want ends a stage unless a condition is met.
+func want(met bool, format string, args ...any) {
+	if !met {
+		must(fmt.Errorf(format, args...))
+	}
 }
 
 // end kills what still runs.
@@ -126,22 +162,17 @@ func (r *serving) socket(i instance) string {
 }
 
 // launch starts an instance.
-func (r *serving) launch(ctx context.Context, i instance) error {
-	text, err := os.ReadFile(filepath.Join(r.dir, i.config))
+func (r *serving) launch(ctx context.Context, i instance) {
+	text := try(os.ReadFile(filepath.Join(r.dir, i.config)))
 	config := filepath.Join(r.dir, i.name+".toml")
+	must(os.WriteFile(config, []byte(r.relocate(string(text))), 0o600))
 	// On a host, systemd makes the folders.
-	err = cmp.Or(err, os.WriteFile(config, []byte(r.relocate(string(text))), 0o600),
-		os.MkdirAll(r.data(i), 0o700), os.MkdirAll(filepath.Dir(r.socket(i)), 0o700))
-	if err != nil {
-		return err
-	}
+	must(os.MkdirAll(r.data(i), 0o700))
+	must(os.MkdirAll(filepath.Dir(r.socket(i)), 0o700))
 	d, err := host.StartDaemon(ctx, host.DaemonSpec{
 		Program: filepath.Join(r.dir, grpc), Args: []string{"--config", config}, Ready: r.Timeout,
 		Socket: r.socket(i), Log: filepath.Join(r.dir, i.name+".log"),
 	})
-	if err != nil {
-		return fmt.Errorf("the instance %s: %w", i.name, err)
-	}
+	want(err == nil, "starting the instance %s: %w", i.name, err)
 	r.daemons[i.name] = d
-	return nil
 }

@@ -1,10 +1,9 @@
 package nydus
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,12 +18,12 @@ import (
 )
 
 // find finds a containerd.
-func (r *serving) find(ctx context.Context) (string, error) {
+func (r *serving) find(ctx context.Context) string {
 	var err error
 	if r.installed, err = containerd.Find(ctx, r.Host); err != nil {
-		return "", report.Missing(fmt.Sprintf("no containerd: %v", err))
+		must(report.Missing(fmt.Sprintf("no containerd: %v", err)))
 	}
-	return fmt.Sprintf("containerd %s, %s", r.installed.Version, r.installed.From), nil
+	return fmt.Sprintf("containerd %s, %s", r.installed.Version, r.installed.From)
 }
 
 // imagesPlugin is the table in a dumped configuration that has containerd tell
@@ -33,32 +32,21 @@ const imagesPlugin = "io.containerd.cri.v1.images"
 
 // dropIns has containerd read the drop-in of each version, and keeps a configuration
 // with the newest, and with a runtime for each instance.
-func (r *serving) dropIns(ctx context.Context) (string, error) {
+func (r *serving) dropIns(ctx context.Context) string {
 	dir := filepath.Join(r.dir, "c")
 	var shipped string
 	var saw []string
 	for version := 2; version <= containerd.ConfigVersion; version++ {
-		text, err := os.ReadFile(filepath.Join(r.dir, dropIn(version)))
-		if err != nil {
-			return "", err
-		}
-		shipped = r.relocate(string(text))
-		path, err := containerd.Configure(dir, shipped, version)
-		if err != nil {
-			return "", err
-		}
-		dump, err := r.installed.Dump(ctx, path)
+		shipped = r.relocate(string(try(os.ReadFile(filepath.Join(r.dir, dropIn(version))))))
+		dump, err := r.installed.Dump(ctx, try(containerd.Configure(dir, shipped, version)))
 		if err == nil {
 			err = r.checkDump(dump)
 		}
-		if err != nil {
-			return "", fmt.Errorf("the drop-in of version %d: %w", version, err)
-		}
+		want(err == nil, "the drop-in of version %d: %w", version, err)
 		saw = append(saw, fmt.Sprintf("version %d: both proxy plugins, and disable_snapshot_annotations = false in %s", version, imagesPlugin))
 	}
-	var err error
-	r.config, err = containerd.Configure(dir, shipped+containerd.Settings(dir, guestPull, hostShare), containerd.ConfigVersion)
-	return strings.Join(saw, "\n"), err
+	r.config = try(containerd.Configure(dir, shipped+containerd.Settings(dir, guestPull, hostShare), containerd.ConfigVersion))
+	return strings.Join(saw, "\n")
 }
 
 // checkDump checks what a drop-in sets, in the configuration that containerd makes
@@ -90,24 +78,21 @@ func (r *serving) checkDump(dump string) error {
 }
 
 // start starts both instances and containerd.
-func (r *serving) start(ctx context.Context) (string, error) {
+func (r *serving) start(ctx context.Context) string {
 	for _, i := range instances {
-		if err := r.launch(ctx, i); err != nil {
-			return "", err
-		}
+		r.launch(ctx, i)
 	}
-	var err error
-	r.server, err = r.installed.Serve(ctx, filepath.Join(r.dir, "c"), r.config, r.Timeout)
-	return fmt.Sprintf("%s and %s serve at the same time, each in its own folders", guestPull, hostShare), err
+	r.server = try(r.installed.Serve(ctx, filepath.Join(r.dir, "c"), r.config, r.Timeout))
+	return fmt.Sprintf("%s and %s serve at the same time, each in its own folders", guestPull, hostShare)
 }
 
 // plugins expects containerd to load both snapshotters, and the CRI, which a drop-in
 // could break.
-func (r *serving) plugins(ctx context.Context) (string, error) {
-	const snapshotter = "io.containerd.snapshotter.v1"
-	err := errors.Join(r.server.Plugin(ctx, snapshotter, guestPull), r.server.Plugin(ctx, snapshotter, hostShare),
-		r.server.Plugin(ctx, "io.containerd.grpc.v1", "cri"))
-	return fmt.Sprintf("%s ok, %s ok, cri ok", guestPull, hostShare), err
+func (r *serving) plugins(ctx context.Context) string {
+	must(r.server.Plugin(ctx, "io.containerd.snapshotter.v1", guestPull))
+	must(r.server.Plugin(ctx, "io.containerd.snapshotter.v1", hostShare))
+	must(r.server.Plugin(ctx, "io.containerd.grpc.v1", "cri"))
+	return fmt.Sprintf("%s ok, %s ok, cri ok", guestPull, hostShare)
 }
 
 // The snapshots that each instance has: a committed one with a file in it, and one
@@ -119,89 +104,49 @@ const (
 
 // layers makes the snapshots of an instance, and returns the mounts of the first and
 // of the one on top.
-func (r *serving) layers(ctx context.Context, i instance) (base, child []*types.Mount, err error) {
-	if base, err = r.server.Prepare(ctx, i.name, baseKey, ""); err != nil {
-		return nil, nil, err
-	}
-	folders, err := filepath.Glob(filepath.Join(r.data(i), "snapshots", "*", "fs"))
-	if err == nil && len(folders) != 1 {
-		err = fmt.Errorf("%s has %d folders of snapshots: want one", r.data(i), len(folders))
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	info, err := os.Stat(folders[0])
+func (r *serving) layers(ctx context.Context, i instance) (base, child []*types.Mount) {
+	base = try(r.server.Prepare(ctx, i.name, baseKey, ""))
+	folders := try(filepath.Glob(filepath.Join(r.data(i), "snapshots", "*", "fs")))
+	want(len(folders) == 1, "%s has %d folders of snapshots: want one", r.data(i), len(folders))
+	mode := try(os.Stat(folders[0])).Mode().Perm()
 	// Processes of any user in a container must be able to search the folder.
-	if searchable := os.FileMode(0o755); err == nil && info.Mode().Perm() != searchable {
-		err = fmt.Errorf("%s has mode %v: want %v", folders[0], info.Mode().Perm(), searchable)
-	}
-	written := os.WriteFile(filepath.Join(folders[0], markName), []byte(markText), 0o644)
-	if err := cmp.Or(err, written, r.server.Commit(ctx, i.name, parentKey, baseKey)); err != nil {
-		return nil, nil, err
-	}
-	child, err = r.server.Prepare(ctx, i.name, childKey, parentKey)
-	return base, child, err
+	const searchable = fs.FileMode(0o755)
+	want(mode == searchable, "%s has mode %v: want %v", folders[0], mode, searchable)
+	must(os.WriteFile(filepath.Join(folders[0], markName), []byte(markText), 0o644))
+	must(r.server.Commit(ctx, i.name, parentKey, baseKey))
+	return base, try(r.server.Prepare(ctx, i.name, childKey, parentKey))
 }
 
 // guestPull expects a mount that tells the guest to pull.
-func (r *serving) guestPull(ctx context.Context) (string, error) {
-	_, mounts, err := r.layers(ctx, instances[0])
-	if err != nil {
-		return "", err
-	}
-	r.child = mounts
-	volume, err := r.volume(mounts)
-	if err == nil && volume.Type != volumePull {
-		err = fmt.Errorf("the volume has the type %q: want %s", volume.Type, volumePull)
-	}
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("a snapshot is mounted by nydus-overlayfs, with a volume of the type %s", volume.Type), nil
+func (r *serving) guestPull(ctx context.Context) string {
+	_, r.child = r.layers(ctx, instances[0])
+	volume := r.volume(r.child)
+	want(volume.Type == volumePull, "the volume has the type %q: want %s", volume.Type, volumePull)
+	return fmt.Sprintf("a snapshot is mounted by nydus-overlayfs, with a volume of the type %s", volume.Type)
 }
 
 // hostShare expects ordinary mounts of snapshots that are not layers of an image.
-func (r *serving) hostShare(ctx context.Context) (string, error) {
-	base, child, err := r.layers(ctx, instances[1])
-	if err != nil {
-		return "", err
-	}
-	if len(base) != 1 || base[0].Type != "bind" || !strings.HasPrefix(base[0].Source, r.data(instances[1])+"/") {
-		return "", fmt.Errorf("the mounts of a snapshot are %v: want a bind mount below %s", base, r.data(instances[1]))
-	}
-	if len(child) != 1 || child[0].Type != "overlay" {
-		return "", fmt.Errorf("the mounts of a snapshot with a parent are %v: want an overlay", child)
-	}
-	return "a snapshot is a folder below the data directory, and one on top of it an overlay", nil
+func (r *serving) hostShare(ctx context.Context) string {
+	base, child := r.layers(ctx, instances[1])
+	data := r.data(instances[1]) + "/"
+	want(len(base) == 1 && base[0].Type == "bind" && strings.HasPrefix(base[0].Source, data),
+		"the mounts of a snapshot are %v: want a bind mount below %s", base, data)
+	want(len(child) == 1 && child[0].Type == "overlay", "the mounts of a snapshot with a parent are %v: want an overlay", child)
+	return "a snapshot is a folder below the data directory, and one on top of it an overlay"
 }
 
 // mount has nydus-overlayfs mount a snapshot of an instance.
-func (r *serving) mount(ctx context.Context) (_ string, err error) {
-	kind, err := host.Output(command.New(ctx, "stat", "--file-system", "--format=%T", r.dir))
-	if err != nil {
-		return "", err
-	}
+func (r *serving) mount(ctx context.Context) string {
+	kind := try(host.Output(command.New(ctx, "stat", "--file-system", "--format=%T", r.dir)))
 	if strings.TrimSpace(kind) == "overlayfs" {
-		return "", report.Missing(r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR")
+		must(report.Missing(r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR"))
 	}
-	target := filepath.Join(r.dir, "mnt")
-	if err := os.Mkdir(target, 0o755); err != nil {
-		return "", err
-	}
-	child := r.child[0]
-	if _, err := host.Output(command.New(ctx, filepath.Join(r.dir, overlayfs), child.Source, target, "-o", strings.Join(child.Options, ","))); err != nil {
-		return "", fmt.Errorf("mounting: %w", err)
-	}
-	defer func() {
-		_, unmounted := host.Output(command.New(context.WithoutCancel(ctx), "umount", "--lazy", target))
-		err = errors.Join(err, unmounted)
-	}()
+	target, child := filepath.Join(r.dir, "mnt"), r.child[0]
+	must(os.Mkdir(target, 0o755))
+	try(host.Output(command.New(ctx, filepath.Join(r.dir, overlayfs), child.Source, target, "-o", strings.Join(child.Options, ","))))
 	data, err := os.ReadFile(filepath.Join(target, markName))
-	if err != nil {
-		return "", fmt.Errorf("reading the file of the parent: %w", err)
-	}
-	if string(data) != markText {
-		return "", fmt.Errorf("the file of the parent has %q: want %q", data, markText)
-	}
-	return "it drops Kata's option, and the file of the parent is visible", nil
+	try(host.Output(command.New(context.WithoutCancel(ctx), "umount", "--lazy", target)))
+	want(err == nil, "reading the file of the parent: %w", err)
+	want(string(data) == markText, "the file of the parent has %q: want %q", data, markText)
+	return "it drops Kata's option, and the file of the parent is visible"
 }
