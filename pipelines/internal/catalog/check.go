@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"regexp"
@@ -24,66 +23,62 @@ var (
 	imageName    = form{regexp.MustCompile(`^[^@\s]+@sha256:[0-9a-f]{64}$`), "NAME:TAG@sha256:<64 hex digits>"}
 )
 
-// checker collects the problems of one file.
+// checker checks a part of a file.
 type checker struct {
-	tree     fs.FS
-	file     string
-	root     strictyaml.Node
-	problems []error
+	strictyaml.Node
+	// tree has the files of the folder, relative to its root.
+	tree   fs.FS
+	folder string
 }
 
-// at returns the place of a node, by field names and list positions from the root.
-func (c *checker) at(steps ...any) string {
-	return fmt.Sprintf("%s:%d", c.file, c.root.Line(steps...))
-}
-
-func (c *checker) problem(where string, format string, args ...any) {
-	c.problems = append(c.problems, fmt.Errorf("%s: "+format, append([]any{where}, args...)...))
+// at returns the checker of a part, by field names and list positions.
+func (c checker) at(steps ...any) checker {
+	c.Node = c.At(steps...)
+	return c
 }
 
 // name checks the form of a name.
-func (c *checker) name(where, what, name string, form form) {
+func (c checker) name(what, name string, form form) {
 	if !form.pattern.MatchString(name) {
-		c.problem(where, "%s %q: want %s", what, name, form.want)
+		c.Problem("%s %q: want %s", what, name, form.want)
 	}
 }
 
-// unique checks that no name is repeated in the list below the steps, nor is one of
-// some others.
-func (c *checker) unique(what string, others, names []string, steps ...any) {
+// unique checks that no name is repeated in the list, nor is one of some others.
+func (c checker) unique(what string, others, names []string) {
 	for i, name := range names {
 		if slices.Contains(names[:i], name) || slices.Contains(others, name) {
-			c.problem(c.at(append(slices.Clip(steps), i)...), "duplicate %s %s", what, name)
+			c.At(i).Problem("duplicate %s %s", what, name)
 		}
 	}
 }
 
 // arch checks the name of an architecture.
-func (c *checker) arch(arch Arch, steps ...any) {
+func (c checker) arch(arch Arch) {
 	if parsed, err := ParseArch(string(arch)); err != nil {
-		c.problem(c.at(steps...), "%w", err)
+		c.Problem("%w", err)
 	} else if parsed != arch {
-		c.problem(c.at(steps...), "write %s as %s", arch, parsed)
+		c.Problem("write %s as %s", arch, parsed)
 	}
 }
 
-// path checks that a declared path is in the family's folder and exists.
-func (c *checker) path(where, what, name string) {
-	if !c.inside(where, what, name) {
+// path checks that a declared path is in the folder and exists.
+func (c checker) path(what, name string) {
+	if !c.inside(what, name) {
 		return
 	}
-	_, err := fs.Stat(c.tree, path.Join(path.Dir(c.file), name))
+	_, err := fs.Stat(c.tree, path.Join(c.folder, name))
 	if errors.Is(err, fs.ErrNotExist) {
-		c.problem(where, "%s %s does not exist", what, name)
+		c.Problem("%s %s does not exist", what, name)
 	} else if err != nil {
-		c.problem(where, "%s: %w", what, err)
+		c.Problem("%s: %w", what, err)
 	}
 }
 
-func (c *checker) inside(where, what, name string) bool {
+func (c checker) inside(what, name string) bool {
 	ok := name != "" && fs.ValidPath(name)
 	if !ok {
-		c.problem(where, "%s %q: want a path inside %s", what, name, path.Dir(c.file))
+		c.Problem("%s %q: want a path inside %s", what, name, c.folder)
 	}
 	return ok
 }

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"errors"
 	"io/fs"
 	"maps"
 	"path"
@@ -22,175 +21,171 @@ var ReservedEnv = []string{
 // reservedNames are used by the cache for other things than assets.
 var reservedNames = []string{"builder", "sources"}
 
-func (c *checker) family(f family) {
-	if folder := path.Base(path.Dir(c.file)); f.Family != folder {
-		c.problem(c.at("family"), "family is %q, its folder %q: they must be the same", f.Family, folder)
+func (c checker) family(f family) {
+	if folder := path.Base(c.folder); f.Family != folder {
+		c.At("family").Problem("family is %q, its folder %q: they must be the same", f.Family, folder)
 	}
-	c.builder(f.Builder)
+	c.at("builder").builder(f.Builder)
 	if len(f.Steps) == 0 {
-		c.problem(c.at("steps"), "no steps: name at least one script")
+		c.At("steps").Problem("no steps: name at least one script")
 	}
-	c.steps(f.Steps, "steps")
+	c.at("steps").steps(f.Steps)
 	if len(f.Assets) == 0 {
-		c.problem(c.at("assets"), "no assets")
+		c.At("assets").Problem("no assets")
 	}
 	for i, asset := range f.Assets {
-		c.asset(asset, "assets", i)
-		c.packages(f.Builder.Packages, asset.Packages, "assets", i, "packages")
-		c.steps(asset.Steps, "assets", i, "steps")
+		at := c.at("assets", i)
+		at.asset(asset)
+		at.at("packages").packages(f.Builder.Packages, asset.Packages)
+		at.at("steps").steps(asset.Steps)
 	}
 }
 
-func (c *checker) builder(b Builder) {
+func (c checker) builder(b Builder) {
 	if b.Distribution != "debian" {
-		c.problem(c.at("builder", "distribution"), "distribution is %q: only debian is supported", b.Distribution)
+		c.At("distribution").Problem("distribution is %q: only debian is supported", b.Distribution)
 	}
 	if b.Suite == "" {
-		c.problem(c.at("builder"), "the builder has no suite: name a release of the distribution")
+		c.Problem("the builder has no suite: name a release of the distribution")
 	}
-	c.name(c.at("builder", "image"), "image", b.Image, imageName)
+	c.at("image").name("image", b.Image, imageName)
 	if b.Epoch < 1 {
-		c.problem(c.at("builder", "epoch"), "epoch is %d: it starts at 1", b.Epoch)
+		c.At("epoch").Problem("epoch is %d: it starts at 1", b.Epoch)
 	}
-	c.packages(nil, b.Packages, "builder", "packages")
+	c.at("packages").packages(nil, b.Packages)
 	for _, arch := range slices.Sorted(maps.Keys(b.Cross)) {
-		c.arch(arch, "builder", "cross", string(arch))
-		c.packages(b.Packages, b.Cross[arch], "builder", "cross", string(arch))
+		at := c.at("cross", string(arch))
+		at.arch(arch)
+		at.packages(b.Packages, b.Cross[arch])
 	}
 }
 
 // packages checks a list of packages, which may not repeat others.
-func (c *checker) packages(others, names []string, steps ...any) {
+func (c checker) packages(others, names []string) {
 	for i, name := range names {
-		c.name(c.at(append(slices.Clip(steps), i)...), "package", name, packageName)
+		c.at(i).name("package", name, packageName)
 	}
-	c.unique("package", others, names, steps...)
+	c.unique("package", others, names)
 }
 
-// steps checks the list of steps below some fields.
-func (c *checker) steps(list []Step, fields ...any) {
+func (c checker) steps(list []Step) {
 	for i, step := range list {
-		c.step(list[:i], step, c.at(append(slices.Clip(fields), i)...))
+		c.at(i).step(list[:i], step)
 	}
 }
 
-func (c *checker) step(before []Step, step Step, where string) {
-	c.name(where, "step name", step.Name, plainName)
+func (c checker) step(before []Step, step Step) {
+	c.name("step name", step.Name, plainName)
 	if slices.ContainsFunc(before, func(s Step) bool { return s.Name == step.Name }) {
-		c.problem(where, "duplicate step %s", step.Name)
+		c.Problem("duplicate step %s", step.Name)
 	}
-	c.path(where, "script", step.Script)
+	c.path("script", step.Script)
 	switch {
 	case !step.Alone && len(step.Files) > 0:
-		c.problem(where, "step %s has files: only steps with alone do, others get those of the asset", step.Name)
+		c.Problem("step %s has files: only steps with alone do, others get those of the asset", step.Name)
 	case step.Alone && step.Config != "":
-		c.problem(where, "step %s has alone and a config: without the asset's files it knows no options", step.Name)
+		c.Problem("step %s has alone and a config: without the asset's files it knows no options", step.Name)
 	case step.Alone && len(before) > 0 && !before[len(before)-1].Alone:
-		c.problem(where, "step %s has alone: put it before the steps without", step.Name)
+		c.Problem("step %s has alone: put it before the steps without", step.Name)
 	}
 	for _, name := range step.Files {
-		c.inside(where, "file", name)
+		c.inside("file", name)
 	}
 }
 
-// asset checks an asset below some fields.
-func (c *checker) asset(a Asset, fields ...any) {
-	at := func(steps ...any) string { return c.at(append(slices.Clip(fields), steps...)...) }
-	where := at()
-	c.name(where, "asset name", a.Name, plainName)
+func (c checker) asset(a Asset) {
+	c.name("asset name", a.Name, plainName)
 	if slices.Contains(reservedNames, a.Name) {
-		c.problem(where, "asset name %s is reserved: the cache uses it", a.Name)
+		c.Problem("asset name %s is reserved: the cache uses it", a.Name)
 	}
 	if a.Description == "" {
-		c.problem(where, "%s has no description", a.Name)
+		c.Problem("%s has no description", a.Name)
 	}
 	if len(a.Arches) == 0 {
-		c.problem(where, "%s has no arches", a.Name)
+		c.Problem("%s has no arches", a.Name)
 	}
-	for j, arch := range a.Arches {
-		c.arch(arch, append(slices.Clip(fields), "arches", j)...)
-		if slices.Contains(a.Arches[:j], arch) {
-			c.problem(at("arches", j), "duplicate architecture %s", arch)
+	for i, arch := range a.Arches {
+		c.at("arches", i).arch(arch)
+		if slices.Contains(a.Arches[:i], arch) {
+			c.At("arches", i).Problem("duplicate architecture %s", arch)
 		}
 	}
-	c.environment(a, at)
+	c.environment(a)
 	for _, name := range slices.Sorted(maps.Keys(a.Sources)) {
-		c.name(at("sources", name), "source name", name, plainName)
+		c.at("sources", name).name("source name", name, plainName)
 	}
-	for j, file := range a.Files {
-		c.path(at("files", j), "file", file)
+	for i, file := range a.Files {
+		c.at("files", i).path("file", file)
 	}
-	for j, name := range a.Outputs {
-		c.name(at("outputs", j), "output name", name, plainName)
+	for i, name := range a.Outputs {
+		c.at("outputs", i).name("output name", name, plainName)
 	}
-	c.unique("output", nil, a.Outputs, append(slices.Clip(fields), "outputs")...)
+	c.at("outputs").unique("output", nil, a.Outputs)
 	switch {
 	case a.Verify != "" && !slices.Contains(Kinds, a.Verify):
-		c.problem(at("verify"), "verify is %q: want one of %s%s", a.Verify, strings.Join(Kinds, ", "), nearest.Hint(a.Verify, Kinds))
+		c.At("verify").Problem("verify is %q: want one of %s%s", a.Verify, strings.Join(Kinds, ", "), nearest.Hint(a.Verify, Kinds))
 	case a.Verify != "" && a.Kernel != nil:
-		c.problem(at("verify"), "%s is a kernel, which has its own checks: remove verify", a.Name)
+		c.At("verify").Problem("%s is a kernel, which has its own checks: remove verify", a.Name)
 	}
 	if a.Disk < 0 {
-		c.problem(at("disk"), "disk is %d GiB", a.Disk)
+		c.At("disk").Problem("disk is %d GiB", a.Disk)
 	}
 	if a.Kernel != nil {
-		c.kernel(a, append(slices.Clip(fields), "kernel")...)
+		c.at("kernel").kernel(a)
 	}
 }
 
 // environment checks the variables of an asset: each is of one kind.
-func (c *checker) environment(a Asset, at func(steps ...any) string) {
+func (c checker) environment(a Asset) {
 	kinds := map[string]string{}
 	for _, declared := range []struct {
 		kind, field string
 		values      map[string]string
 	}{{"a pin", "pins", a.Pins}, {"an option", "options", a.Options}, {"a secret", "secrets", a.Secrets}} {
 		for _, name := range slices.Sorted(maps.Keys(declared.values)) {
-			where := at(declared.field, name)
+			at := c.at(declared.field, name)
 			if slices.Contains(ReservedEnv, name) {
-				c.problem(where, "variable %s is set by the program itself", name)
+				at.Problem("variable %s is set by the program itself", name)
 			}
-			c.name(where, "variable", name, variableName)
+			at.name("variable", name, variableName)
 			if kinds[name] != "" {
-				c.problem(where, "variable %s is %s and %s", name, kinds[name], declared.kind)
+				at.Problem("variable %s is %s and %s", name, kinds[name], declared.kind)
 			}
 			kinds[name] = declared.kind
 			if declared.field == "secrets" {
-				c.path(where, "certificate", a.Secrets[name])
+				at.path("certificate", a.Secrets[name])
 			}
 		}
 	}
 }
 
-// kernel checks the kernel of an asset below some fields.
-func (c *checker) kernel(a Asset, fields ...any) {
-	where := c.at(fields...)
-	at := func(steps ...any) []any { return append(slices.Clip(fields), steps...) }
+// kernel checks the kernel of an asset.
+func (c checker) kernel(a Asset) {
 	if len(a.Kernel.Configs) == 0 {
-		c.problem(where, "%s has no configs", a.Name)
+		c.Problem("%s has no configs", a.Name)
 	}
-	c.folders(nil, a.Kernel.Configs, at("configs")...)
+	c.at("configs").folders(nil, a.Kernel.Configs)
 	for _, arch := range slices.Sorted(maps.Keys(a.Kernel.ArchConfigs)) {
-		below := at("arch_configs", string(arch))
+		at := c.at("arch_configs", string(arch))
 		if !slices.Contains(a.Arches, arch) {
-			c.problem(c.at(below...), "%s does not exist on %s", a.Name, arch)
+			at.Problem("%s does not exist on %s", a.Name, arch)
 		}
-		c.folders(a.Kernel.Configs, a.Kernel.ArchConfigs[arch], below...)
+		at.folders(a.Kernel.Configs, a.Kernel.ArchConfigs[arch])
 	}
 	if a.Kernel.Suffix != "" {
-		c.name(c.at(at("suffix")...), "suffix", a.Kernel.Suffix, plainName)
+		c.at("suffix").name("suffix", a.Kernel.Suffix, plainName)
 	}
 	if _, ok := a.Pins[a.Kernel.Version]; !ok {
-		c.problem(where, "version is %q: name the pin that holds the kernel's version", a.Kernel.Version)
+		c.Problem("version is %q: name the pin that holds the kernel's version", a.Kernel.Version)
 	}
 }
 
 // folders checks a list of folders of kernel-configs, which may not repeat others.
-func (c *checker) folders(others, names []string, steps ...any) {
-	c.unique("folder", others, names, steps...)
+func (c checker) folders(others, names []string) {
+	c.unique("folder", others, names)
 	for i, folder := range names {
 		if info, err := fs.Stat(c.tree, path.Join("kernel-configs", folder)); err != nil || !info.IsDir() {
-			c.problem(c.at(append(slices.Clip(steps), i)...), "no folder kernel-configs/%s", folder)
+			c.At(i).Problem("no folder kernel-configs/%s", folder)
 		}
 	}
 }
@@ -210,12 +205,11 @@ func loadFamily(tree fs.FS, file string) ([]Asset, error) {
 	if err != nil {
 		return nil, err
 	}
-	check := checker{tree: tree, file: file, root: root}
-	check.family(f)
-	if err := errors.Join(check.problems...); err != nil {
+	folder := path.Dir(file)
+	checker{root, tree, folder}.family(f)
+	if err := root.Err(); err != nil {
 		return nil, err
 	}
-	folder := path.Dir(file)
 	for i := range f.Assets {
 		asset := &f.Assets[i]
 		asset.Family, asset.Builder = f.Family, f.Builder
@@ -223,7 +217,7 @@ func loadFamily(tree fs.FS, file string) ([]Asset, error) {
 		if len(asset.Steps) == 0 {
 			asset.Steps = f.Steps
 		}
-		asset.Folder, asset.Pos = folder, check.at("assets", i)
+		asset.Folder, asset.Pos = folder, root.At("assets", i).Pos()
 	}
 	return f.Assets, nil
 }

@@ -8,23 +8,15 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// checkNames refuses duplicate assets; they are sorted by name.
+// checkNames refuses duplicate assets, which are sorted by name, and two tarballs with
+// the same file name, which would be two dependencies with the same name for a step.
 func (c *Catalog) checkNames() []error {
-	var problems []error
-	for i := 1; i < len(c.Assets); i++ {
-		if a, b := c.Assets[i-1], c.Assets[i]; a.Name == b.Name {
-			problems = append(problems, fmt.Errorf("%s: duplicate asset %s, already declared at %s", b.Pos, b.Name, a.Pos))
-		}
-	}
-	return append(problems, c.checkTarballs()...)
-}
-
-// checkTarballs refuses two tarballs with the same file name, which would be two
-// dependencies with the same name for a step.
-func (c *Catalog) checkTarballs() []error {
 	var problems []error
 	declared := map[string]string{}
 	for _, asset := range c.Assets {
+		if other, found := declared[asset.Name]; found {
+			problems = append(problems, fmt.Errorf("%s: duplicate asset %s, already declared at %s", asset.Pos, asset.Name, other))
+		}
 		declared[asset.Name] = asset.Pos
 	}
 	for _, asset := range c.Assets {

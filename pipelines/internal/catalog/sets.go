@@ -73,40 +73,38 @@ func (c *Catalog) loadSets(tree fs.FS) error {
 	if len(file) == 0 {
 		return fmt.Errorf("%s: no release sets: add one, or remove the file", SetsFile)
 	}
-	check := checker{file: SetsFile, root: root}
-	c.Sets = check.sets(c, "release set", file)
-	return errors.Join(check.problems...)
+	c.Sets = checker{Node: root}.sets(c, "release set", file)
+	return root.Err()
 }
 
-// sets checks the sets below some fields and returns them, sorted by name.
-func (c *checker) sets(assets *Catalog, what string, file map[string]map[Arch][]string, fields ...any) []Set {
+// sets checks sets and returns them, sorted by name.
+func (c checker) sets(assets *Catalog, what string, file map[string]map[Arch][]string) []Set {
 	var all []Set
 	for _, name := range slices.Sorted(maps.Keys(file)) {
-		at := append(slices.Clip(fields), name)
-		set := Set{Name: name, Components: file[name], Pos: c.at(at...)}
-		c.name(set.Pos, what, name, plainName)
+		at := c.at(name)
+		set := Set{Name: name, Components: file[name], Pos: at.Pos()}
+		at.name(what, name, plainName)
 		for _, arch := range slices.Sorted(maps.Keys(set.Components)) {
-			c.components(assets, set, arch, append(slices.Clip(at), string(arch))...)
+			at.at(string(arch)).components(assets, set, arch)
 		}
 		all = append(all, set)
 	}
 	return all
 }
 
-// components checks the assets of a set on an architecture, below some fields.
-func (c *checker) components(assets *Catalog, set Set, arch Arch, fields ...any) {
-	c.arch(arch, fields...)
+// components checks the assets of a set on an architecture.
+func (c checker) components(assets *Catalog, set Set, arch Arch) {
+	c.arch(arch)
 	names := set.Components[arch]
 	if len(names) == 0 {
-		c.problem(c.at(fields...), "%s has no assets on %s: name some, or leave the architecture out", set.Name, arch)
+		c.Problem("%s has no assets on %s: name some, or leave the architecture out", set.Name, arch)
 	}
-	c.unique("asset", nil, names, fields...)
+	c.unique("asset", nil, names)
 	for i, name := range names {
-		where := c.at(append(slices.Clip(fields), i)...)
 		if !slices.Contains(assets.Names(), name) {
-			c.problem(where, "unknown asset %q%s", name, nearest.Hint(name, assets.Names()))
+			c.At(i).Problem("unknown asset %q%s", name, nearest.Hint(name, assets.Names()))
 		} else if _, err := assets.Find(name, arch); err != nil {
-			c.problem(where, "%w", err)
+			c.At(i).Problem("%w", err)
 		}
 	}
 }

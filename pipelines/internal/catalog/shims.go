@@ -37,18 +37,18 @@ func (c *Catalog) LoadShims(tree fs.FS) (*Shims, error) {
 	if err != nil {
 		return nil, err
 	}
-	check := checker{file: ShimsFile, root: root}
-	check.name(check.at("base"), "base", file.Base, imageName)
+	check := checker{Node: root}
+	check.at("base").name("base", file.Base, imageName)
 	if len(file.Shims) == 0 {
-		check.problem(check.at("shims"), "no shims: declare at least one")
+		check.At("shims").Problem("no shims: declare at least one")
 	}
-	shims := &Shims{Base: file.Base, Classes: check.sets(c, "shim", file.Shims, "shims")}
+	shims := &Shims{Base: file.Base, Classes: check.at("shims").sets(c, "shim", file.Shims)}
 	for _, class := range shims.Classes {
 		if len(class.Components) == 0 {
-			check.problem(class.Pos, "shim %s has no architecture: name one, with the assets it needs there", class.Name)
+			check.At("shims", class.Name).Problem("shim %s has no architecture: name one, with the assets it needs there", class.Name)
 		}
 	}
-	if err := errors.Join(check.problems...); err != nil {
+	if err := root.Err(); err != nil {
 		return nil, err
 	}
 	return shims, nil

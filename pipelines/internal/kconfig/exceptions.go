@@ -46,48 +46,43 @@ func LoadExceptions(tree fs.FS) ([]Exception, error) {
 	if file.Exceptions == nil {
 		return nil, fmt.Errorf("%s:1: no list of exceptions: write \"exceptions: []\" if there are none", ExceptionsFile)
 	}
-	var problems []error
 	for i := range file.Exceptions {
-		e := &file.Exceptions[i]
-		e.Reason, e.Line = strings.TrimSpace(e.Reason), root.Line("exceptions", i)
-		for _, text := range e.problems(file.Exceptions[:i]) {
-			problems = append(problems, fmt.Errorf("%s:%d: %s", ExceptionsFile, e.Line, text))
-		}
+		e, at := &file.Exceptions[i], root.At("exceptions", i)
+		e.Reason, e.Line = strings.TrimSpace(e.Reason), at.Line()
+		e.check(at, file.Exceptions[:i])
 	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+	if err := root.Err(); err != nil {
+		return nil, err
 	}
 	return file.Exceptions, nil
 }
 
-// problems returns the problems of an exception that follows others.
-func (e Exception) problems(others []Exception) []string {
-	var texts []string
+// check checks an exception that follows others.
+func (e Exception) check(at strictyaml.Node, others []Exception) {
 	if !validName.MatchString(e.Option) {
-		texts = append(texts, fmt.Sprintf("option is %q: want a name such as CONFIG_PCI", e.Option))
+		at.Problem("option is %q: want a name such as CONFIG_PCI", e.Option)
 	}
 	if e.Reason == "" {
-		texts = append(texts, fmt.Sprintf("the exception for %s has no reason: say why the kernel may lack it", e.Option))
+		at.Problem("the exception for %s has no reason: say why the kernel may lack it", e.Option)
 	}
 	for i, arch := range e.Arches {
 		if !slices.Contains(kernelArches, arch) {
-			texts = append(texts, fmt.Sprintf("unknown kernel architecture %q: choose one of %s%s",
-				arch, strings.Join(kernelArches, ", "), nearest.Hint(arch, kernelArches)))
+			at.Problem("unknown kernel architecture %q: choose one of %s%s",
+				arch, strings.Join(kernelArches, ", "), nearest.Hint(arch, kernelArches))
 		}
 		if slices.Contains(e.Arches[:i], arch) {
-			texts = append(texts, fmt.Sprintf("duplicate architecture %s: remove one", arch))
+			at.Problem("duplicate architecture %s: remove one", arch)
 		}
 	}
 	if _, err := parseRange(e.Versions); err != nil {
-		texts = append(texts, err.Error())
+		at.Problem("%w", err)
 	}
 	for _, other := range others {
 		if other.Option == e.Option && other.Versions == e.Versions && other.shares(e) {
-			texts = append(texts, fmt.Sprintf("duplicate exception for %s, already on line %d: merge the two", e.Option, other.Line))
+			at.Problem("duplicate exception for %s, already on line %d: merge the two", e.Option, other.Line)
 			break
 		}
 	}
-	return texts
 }
 
 // shares reports whether both apply to a common architecture.

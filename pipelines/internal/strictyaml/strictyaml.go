@@ -2,8 +2,7 @@
 // the file and the line. It stands on gopkg.in/yaml.v3, whose own errors know no
 // file and call fields by Go types, and whose values know no lines.
 //
-// What the values mean is the caller's to check: see Node.Line for the place of a
-// problem.
+// What the values mean is the caller's to check: a Node says where a problem is.
 package strictyaml
 
 import (
@@ -21,57 +20,81 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// Node is a part of a file that knows its line.
-type Node struct{ *yaml.Node }
+// Node is a part of a file that knows its place.
+type Node struct {
+	*yaml.Node
+	file *file
+	line int
+}
+
+// file is a file with the problems that were found in it.
+type file struct {
+	name     string
+	problems []error
+}
 
 // ReadFile is Decode for a file of a tree. Its error wraps that of the tree.
-func ReadFile(tree fs.FS, file string, into any) (Node, error) {
-	data, err := fs.ReadFile(tree, file)
+func ReadFile(tree fs.FS, name string, into any) (Node, error) {
+	data, err := fs.ReadFile(tree, name)
 	var pathError *fs.PathError
 	if errors.As(err, &pathError) {
 		err = pathError.Err // The path is in front already.
 	}
 	if err != nil {
-		return Node{}, fmt.Errorf("%s: %w", file, err)
+		return Node{}, fmt.Errorf("%s: %w", name, err)
 	}
-	return Decode(file, data, into)
+	return Decode(name, data, into)
 }
 
 // Decode reads the one document of a file into a value, and returns its root. An
 // unknown or duplicate field, a value of another type, an empty file and a second
 // document are errors, each with "file:line: " in front.
-func Decode(file string, data []byte, into any) (Node, error) {
+func Decode(name string, data []byte, into any) (Node, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(data, &document); err != nil {
-		return Node{}, located(file, err, nil)
+		return Node{}, located(name, err, nil)
 	}
 	if document.Kind == 0 {
-		return Node{}, fmt.Errorf("%s: the file is empty", file)
+		return Node{}, fmt.Errorf("%s: the file is empty", name)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(into); err != nil {
-		return Node{}, located(file, err, fields(reflect.TypeOf(into)))
+		return Node{}, located(name, err, fields(reflect.TypeOf(into)))
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return Node{}, fmt.Errorf("%s: more than one document in the file", file)
+		return Node{}, fmt.Errorf("%s: more than one document in the file", name)
 	}
-	return Node{document.Content[0]}, nil
+	root := document.Content[0]
+	return Node{root, &file{name: name}, root.Line}, nil
 }
 
-// Line follows field names and list positions down from the node, and returns the
-// line of the last one that exists: of a field that of its name.
-func (n Node) Line(steps ...any) int {
-	line := n.Node.Line
+// At follows field names and list positions down from the node, as far as they exist:
+// the place of what is missing is that of what lacks it.
+func (n Node) At(steps ...any) Node {
 	for _, step := range steps {
 		key, value := n.child(step)
 		if value == nil {
-			break
+			return Node{&yaml.Node{}, n.file, n.line}
 		}
-		n.Node, line = value, key.Line
+		n = Node{value, n.file, key.Line}
 	}
-	return line
+	return n
 }
+
+// Line is that of the node: of a field that of its name.
+func (n Node) Line() int { return n.line }
+
+// Pos returns "file:line".
+func (n Node) Pos() string { return fmt.Sprintf("%s:%d", n.file.name, n.line) }
+
+// Problem adds a problem of the node to those of its file.
+func (n Node) Problem(format string, args ...any) {
+	n.file.problems = append(n.file.problems, fmt.Errorf("%s: "+format, append([]any{n.Pos()}, args...)...))
+}
+
+// Err returns all problems of the file, or nil.
+func (n Node) Err() error { return errors.Join(n.file.problems...) }
 
 // child returns the value of a field and its name, or an item of a list twice.
 func (n Node) child(step any) (key, value *yaml.Node) {

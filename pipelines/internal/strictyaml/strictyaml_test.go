@@ -38,8 +38,8 @@ func TestLines(t *testing.T) {
 		t.Fatalf("%+v, %v", value, err)
 	}
 	for want, got := range map[string]int{
-		"1 root": root.Line() - 1, "3 field": root.Line("more"), "4 field below": root.Line("more", "x"), "5 list": root.Line("parts"),
-		"8 item": root.Line("parts", 1), "7 missing": root.Line("parts", 0, "size"), "3 missing below": root.Line("more", "z"),
+		"1 root": root.Line() - 1, "3 field": root.At("more").Line(), "4 field below": root.At("more", "x").Line(), "5 list": root.At("parts").Line(),
+		"8 item": root.At("parts", 1).Line(), "7 missing": root.At("parts", 0, "size").Line(), "3 missing below": root.At("more", "z").Line(),
 	} {
 		if got != int(want[0]-'0') {
 			t.Errorf("%s: line %d", want, got)

@@ -2,11 +2,9 @@ package versions
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"net/url"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -66,7 +64,6 @@ func readLock(tree fs.FS) (map[string]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	var problems []error
 	for _, at := range slices.Sorted(maps.Keys(lock)) {
 		e := lock[at]
 		if e.Pin == "" {
@@ -74,96 +71,83 @@ func readLock(tree fs.FS) (map[string]entry, error) {
 			lock[at] = e
 		}
 		if len(e.Versions) == 0 {
-			problems = append(problems, fmt.Errorf("%s:%d: %s: no versions; add one, or remove the entry", LockFile, root.Line(at), at))
+			root.At(at).Problem("%s: no versions; add one, or remove the entry", at)
 		}
 		for _, version := range slices.Sorted(maps.Keys(e.Versions)) {
 			for _, name := range slices.Sorted(maps.Keys(e.Versions[version].Sources)) {
-				places := e.Versions[version].Sources[name]
-				problems = append(problems, checkSource(root, places, at, version, name)...)
+				checkSource(root.At(at, version, name), at, name, e.Versions[version].Sources[name])
 			}
 		}
 	}
-	return lock, errors.Join(problems...)
+	return lock, root.Err()
 }
-
-// plainName has no dot, which separates the names of a path.
-var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
-
-// checkSource checks the places below some fields, and sets their lines.
-func checkSource(root strictyaml.Node, places []Place, fields ...any) (problems []error) {
-	name := fields[len(fields)-1].(string)
-	add := func(line int, text string) {
-		problems = append(problems, fmt.Errorf("%s:%d: %s.%s: %s", LockFile, line, fields[0], name, text))
-	}
-	if !plainName.MatchString(name) {
-		add(root.Line(fields...), "the name has characters other than letters, digits, - and _; rename it")
-	}
-	if len(places) == 0 {
-		add(root.Line(fields...), "no places; add one, or remove the source")
-	}
-	for i := range places {
-		at := append(slices.Clip(fields), i)
-		places[i].Line = root.Line(at...)
-		for _, problem := range places[i].check() {
-			add(root.Line(append(at, problem.field)...), problem.text)
-		}
-		same := slices.IndexFunc(places[:i], func(p Place) bool { return p.Name == places[i].Name })
-		if same >= 0 {
-			add(places[i].Line, fmt.Sprintf("duplicate place %q, first on line %d; rename one", places[i].Name, places[same].Line))
-		}
-	}
-	return problems
-}
-
-// problem is something wrong with a field of a place; "" is the place itself.
-type problem struct{ field, text string }
 
 var (
+	// plainName has no dot, which separates the names of a path.
+	plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
 	sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	commitHex = regexp.MustCompile(`^[0-9a-f]{40}$`)
 	goSum     = regexp.MustCompile(`^h1:[A-Za-z0-9+/]{43}=$`)
 )
 
-// check returns what is wrong with a place.
-func (p Place) check() (problems []problem) {
-	add := func(wrong bool, field, text string) {
+// checkSource checks the places of a source of an entry, and sets their lines.
+func checkSource(list strictyaml.Node, entry, name string, places []Place) {
+	source := entry + "." + name
+	if !plainName.MatchString(name) {
+		list.Problem("%s: the name has characters other than letters, digits, - and _; rename it", source)
+	}
+	if len(places) == 0 {
+		list.Problem("%s: no places; add one, or remove the source", source)
+	}
+	for i := range places {
+		at := list.At(i)
+		places[i].Line = at.Line()
+		places[i].check(at, source)
+		same := slices.IndexFunc(places[:i], func(p Place) bool { return p.Name == places[i].Name })
+		if same >= 0 {
+			at.Problem("%s: duplicate place %q, first on line %d; rename one", source, places[i].Name, places[same].Line)
+		}
+	}
+}
+
+// check checks one place of a source.
+func (p Place) check(at strictyaml.Node, source string) {
+	bad := func(wrong bool, field, format string, args ...any) {
 		if wrong {
-			problems = append(problems, problem{field, text})
+			at.At(field).Problem("%s: "+format, append([]any{source}, args...)...)
 		}
 	}
-	var kinds []string
-	for kind, set := range map[string]bool{"url": p.URL != "", "debian": p.Debian != nil, "git": p.Git != nil, "go": p.Go != nil, "goproxy": p.GoProxy != nil} {
+	kinds := 0
+	for _, set := range []bool{p.URL != "", p.Debian != nil, p.Git != nil, p.Go != nil, p.GoProxy != nil} {
 		if set {
-			kinds = append(kinds, kind)
+			kinds++
 		}
 	}
-	slices.Sort(kinds)
-	add(p.Name == "", "", "a place without a name; add it")
-	add(len(kinds) != 1, "", fmt.Sprintf("a place of the kinds [%s]; give each place one of url, debian, git, go, goproxy", strings.Join(kinds, " ")))
-	add(p.Go != nil && p.SHA256 != "", "sha256", "a Go module with a sha256; remove it, the sum is the hash")
-	add(p.Go == nil && p.Git == nil && p.SHA256 == "", "", "a place without a sha256; add that of the file")
-	add(p.SHA256 != "" && !sha256Hex.MatchString(p.SHA256), "sha256", fmt.Sprintf("the sha256 %q is not 64 lower-case hex digits; take it from sha256sum", p.SHA256))
-	add(p.Size < 0, "size", fmt.Sprintf("the size %d is not a number of bytes", p.Size))
-	add(p.URL != "" && !address(p.URL), "url", fmt.Sprintf("%q is not an address; write https://host/path", p.URL))
+	bad(p.Name == "", "", "a place without a name; add it")
+	bad(kinds != 1, "", "a place with %d of url, debian, git, go, goproxy; give it one", kinds)
+	bad(p.Go != nil && p.SHA256 != "", "sha256", "a Go module with a sha256; remove it, the sum is the hash")
+	bad(p.Go == nil && p.Git == nil && p.SHA256 == "", "", "a place without a sha256; add that of the file")
+	bad(p.SHA256 != "" && !sha256Hex.MatchString(p.SHA256), "sha256", "the sha256 %q is not 64 lower-case hex digits; take it from sha256sum", p.SHA256)
+	bad(p.Size < 0, "size", "the size %d is not a number of bytes", p.Size)
+	bad(p.URL != "" && !address(p.URL), "url", "%q is not an address; write https://host/path", p.URL)
 	if d := p.Debian; d != nil {
-		add(d.Package == "" || d.Version == "" || d.Suite == "" || d.File == "", "debian", "a Debian place needs a package, a version, a suite and a file")
-		add(strings.Contains(d.File, "/"), "debian", fmt.Sprintf("the file %q has a folder; write only its name", d.File))
+		bad(d.Package == "" || d.Version == "" || d.Suite == "" || d.File == "", "debian", "a Debian place needs a package, a version, a suite and a file")
+		bad(strings.Contains(d.File, "/"), "debian", "the file %q has a folder; write only its name", d.File)
 	}
 	if g := p.Git; g != nil {
-		add(!address(g.URL), "git", fmt.Sprintf("%q is not an address; write https://host/path", g.URL))
-		add((g.Commit == "") == (g.Ref == ""), "git", "a git place needs either a commit, or a ref whose commit is not known yet; write one of them")
-		add(g.Commit != "" && !commitHex.MatchString(g.Commit), "git", fmt.Sprintf("the commit %q is not 40 lower-case hex digits; "+
-			"a tag or branch may move, so take what git rev-parse TAG^{commit} prints", g.Commit))
-		add(g.Path != "" && (!fs.ValidPath(g.Path) || path.Clean(g.Path) == "."), "git", fmt.Sprintf("the path %q is not one below the root of the repository; write folder/folder", g.Path))
+		bad(!address(g.URL), "git", "%q is not an address; write https://host/path", g.URL)
+		bad((g.Commit == "") == (g.Ref == ""), "git", "a git place needs either a commit, or a ref whose commit is not known yet; write one of them")
+		bad(g.Commit != "" && !commitHex.MatchString(g.Commit), "git",
+			"the commit %q is not 40 lower-case hex digits; a tag or branch may move, so take what git rev-parse TAG^{commit} prints", g.Commit)
+		bad(g.Path != "" && (!fs.ValidPath(g.Path) || g.Path == "."), "git", "the path %q is not one below the root of the repository; write folder/folder", g.Path)
 	}
 	if g := p.Go; g != nil {
-		add(g.Module == "" || g.Version == "", "go", "a Go place needs a module and a version")
-		add(!goSum.MatchString(g.Sum), "go", fmt.Sprintf("the sum %q is not h1: and 44 characters; take it from go mod download -json", g.Sum))
+		bad(g.Module == "" || g.Version == "", "go", "a Go place needs a module and a version")
+		bad(!goSum.MatchString(g.Sum), "go", "the sum %q is not h1: and 44 characters; take it from go mod download -json", g.Sum)
 	}
 	if g := p.GoProxy; g != nil {
-		add(g.Module == "" || g.Version == "", "goproxy", "a goproxy place needs a module and a version")
+		bad(g.Module == "" || g.Version == "", "goproxy", "a goproxy place needs a module and a version")
 	}
-	return problems
 }
 
 // address reports whether a text is the address of a download.

@@ -335,8 +335,8 @@ func TestBadLocks(t *testing.T) {
 	for text, want := range map[string]string{
 		`[]`:                            ":3: assets.kernel.linux: no places; add one, or remove the source",
 		`[{` + url + `, ` + hash + `}]`: ":3: assets.kernel.linux: a place without a name; add it",
-		`[{name: "a", ` + hash + `}]`:   ":3: assets.kernel.linux: a place of the kinds []; give each place one of url, debian, git, go, goproxy",
-		`[{name: "a", ` + url + `, git: {url: "https://example.org/a", ref: "v1"}, ` + hash + `}]`: ":3: assets.kernel.linux: a place of the kinds [git url]; give each place one of url, debian, git, go, goproxy",
+		`[{name: "a", ` + hash + `}]`:   ":3: assets.kernel.linux: a place with 0 of url, debian, git, go, goproxy; give it one",
+		`[{name: "a", ` + url + `, git: {url: "https://example.org/a", ref: "v1"}, ` + hash + `}]`: ":3: assets.kernel.linux: a place with 2 of url, debian, git, go, goproxy; give it one",
 		`[{name: "a", ` + url + `}]`:                                                                                            ":3: assets.kernel.linux: a place without a sha256; add that of the file",
 		`[{name: "a", ` + url + `, sha256: "ABC"}]`:                                                                             `:3: assets.kernel.linux: the sha256 "ABC" is not 64 lower-case hex digits; take it from sha256sum`,
 		`[{name: "a", ` + url + `, ` + hash + `, size: -1}]`:                                                                    ":3: assets.kernel.linux: the size -1 is not a number of bytes",
