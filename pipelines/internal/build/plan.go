@@ -156,7 +156,7 @@ func (p *Planner) Plan(ctx context.Context, names []string, arch catalog.Arch) (
 	}
 	plan := Plan{Arch: arch, Names: names, resolver: p.Resolver}
 	found := map[string]recipe.Digests{} // of earlier stages
-	for i, assets := range stages(closure) {
+	for i, assets := range catalog.Stages(closure) {
 		done := make([]Step, len(assets))
 		err := p.each(ctx, done, func(ctx context.Context, j int) (err error) {
 			done[j], err = p.step(ctx, assets[j], arch, found)
@@ -189,26 +189,6 @@ func (*Planner) each(ctx context.Context, steps []Step, look func(ctx context.Co
 		})
 	}
 	return group.Wait()
-}
-
-// stages sorts assets, given with dependencies first, into stages, by name.
-func stages(closure []catalog.Asset) [][]catalog.Asset {
-	var sorted [][]catalog.Asset
-	stage := map[string]int{}
-	for _, asset := range closure {
-		for _, name := range asset.Dependencies {
-			stage[asset.Name] = max(stage[asset.Name], stage[name]+1)
-		}
-		at := stage[asset.Name]
-		for len(sorted) <= at {
-			sorted = append(sorted, nil)
-		}
-		sorted[at] = append(sorted[at], asset)
-	}
-	for _, assets := range sorted {
-		slices.SortFunc(assets, func(a, b catalog.Asset) int { return strings.Compare(a.Name, b.Name) })
-	}
-	return sorted
 }
 
 // pending replaces the digest of what must be built first in a recipe.

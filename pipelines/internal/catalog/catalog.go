@@ -267,6 +267,28 @@ func (c *Catalog) Closure(names []string, arch Arch) ([]Asset, error) {
 	return order, nil
 }
 
+// Stages sorts assets, given with dependencies first, into stages, each by name: the
+// assets of a stage depend only on assets of earlier ones.
+func Stages(closure []Asset) [][]Asset {
+	var stages [][]Asset
+	of := map[string]int{}
+	for _, asset := range closure {
+		stage := 0
+		for _, name := range asset.Dependencies {
+			stage = max(stage, of[name]+1)
+		}
+		of[asset.Name] = stage
+		for len(stages) <= stage {
+			stages = append(stages, nil)
+		}
+		stages[stage] = append(stages[stage], asset)
+	}
+	for _, assets := range stages {
+		slices.SortFunc(assets, func(a, b Asset) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return stages
+}
+
 // Dependents returns the sorted names of all assets of an architecture that depend
 // on the named one, directly or through others.
 func (c *Catalog) Dependents(name string, arch Arch) []string {

@@ -151,7 +151,7 @@ architecture. An edge goes from a dependency to the asset that needs it.`,
 // drawn is the JSON of a graph.
 type drawn struct {
 	Arch  catalog.Arch `json:"arch"`
-	Nodes []graph.Node `json:"nodes"`
+	Nodes graph.Graph  `json:"nodes"`
 }
 
 func runGraph(ctx context.Context, a *app, ws *workspace.Workspace, selection workspace.Selection, format string) error {
@@ -166,14 +166,7 @@ func runGraph(ctx context.Context, a *app, ws *workspace.Workspace, selection wo
 	if err != nil {
 		return err
 	}
-	var nodes []graph.Node
-	for _, asset := range closure {
-		nodes = append(nodes, graph.Node{Name: asset.Name, Dependencies: asset.Dependencies})
-	}
-	g, err := graph.New(nodes)
-	if err != nil {
-		return err
-	}
+	g := graph.New(closure)
 	text := g.Mermaid()
 	switch {
 	case a.json:
@@ -184,5 +177,5 @@ func runGraph(ctx context.Context, a *app, ws *workspace.Workspace, selection wo
 			return err
 		}
 	}
-	return a.print(drawn{arch, g.Nodes}, text)
+	return a.print(drawn{arch, g}, text)
 }

@@ -1,7 +1,6 @@
-// Package graph orders assets by their dependencies and writes the result as
-// Mermaid or Graphviz text, or as an SVG picture. The same nodes give the same
-// text, in whatever order they come. An edge goes from a dependency to the node
-// that needs it.
+// Package graph writes assets and their dependencies as Mermaid or Graphviz text, or as
+// an SVG picture. The same assets give the same text. An edge goes from a dependency to
+// the asset that needs it.
 //
 // The package has no layout of its own: GitHub renders Mermaid, and Graphviz
 // draws the picture.
@@ -9,7 +8,6 @@ package graph
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,130 +15,63 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
-// Node is a box: its name, which is unique, and the names it depends on.
+// Node is a box: an asset, and what it depends on.
 type Node struct {
-	Name         string   `json:"name"`
-	Stage        int      `json:"stage"`
+	Name string `json:"name"`
+	// Stage counts from 1: the assets of a stage depend only on assets of earlier ones.
+	Stage int `json:"stage"`
+	// Dependencies are sorted and never nil.
 	Dependencies []string `json:"dependencies"`
 }
 
-// Graph is a set of nodes without cycles.
-type Graph struct {
-	// Nodes are sorted by stage and name, so a dependency precedes the nodes that
-	// need it. A node without dependencies has stage 1; any other node has one more
-	// than the highest stage of its dependencies. Dependencies are sorted and never
-	// nil.
-	Nodes []Node
-}
+// Graph is a list of nodes, sorted by stage and name.
+type Graph []Node
 
-// Edge says that To depends on From.
-type Edge struct{ From, To string }
-
-// New returns the graph of the nodes and computes their stages. A duplicate name,
-// a dependency that is not among the nodes and a cycle are errors.
-func New(nodes []Node) (*Graph, error) {
-	byName := map[string]*Node{}
-	sorted := make([]Node, len(nodes))
-	for i, node := range nodes {
-		if byName[node.Name] != nil {
-			return nil, fmt.Errorf("duplicate node %q", node.Name)
-		}
-		dependencies := slices.Sorted(slices.Values(node.Dependencies))
-		sorted[i] = Node{Name: node.Name, Dependencies: append([]string{}, slices.Compact(dependencies)...)}
-		byName[node.Name] = &sorted[i]
-	}
-	for i := range sorted {
-		if err := setStage(byName, &sorted[i], nil); err != nil {
-			return nil, err
+// New returns the graph of assets, which are given with dependencies first.
+func New(closure []catalog.Asset) Graph {
+	g := Graph{}
+	for i, assets := range catalog.Stages(closure) {
+		for _, asset := range assets {
+			dependencies := slices.Compact(slices.Sorted(slices.Values(asset.Dependencies)))
+			g = append(g, Node{asset.Name, i + 1, append([]string{}, dependencies...)})
 		}
 	}
-	slices.SortFunc(sorted, func(a, b Node) int {
-		return cmp.Or(cmp.Compare(a.Stage, b.Stage), strings.Compare(a.Name, b.Name))
-	})
-	return &Graph{Nodes: sorted}, nil
-}
-
-// setStage sets the stages of a node and of everything it depends on; above holds
-// the names on the way to it.
-func setStage(byName map[string]*Node, node *Node, above []string) error {
-	if slices.Contains(above, node.Name) {
-		return fmt.Errorf("dependency cycle: %s", strings.Join(append(above, node.Name), " -> "))
-	}
-	if node.Stage != 0 {
-		return nil
-	}
-	stage := 1
-	for _, name := range node.Dependencies {
-		dependency := byName[name]
-		if dependency == nil {
-			return fmt.Errorf("%q depends on %q, which is not in the graph", node.Name, name)
-		}
-		if err := setStage(byName, dependency, append(above, node.Name)); err != nil {
-			return err
-		}
-		stage = max(stage, dependency.Stage+1)
-	}
-	node.Stage = stage
-	return nil
-}
-
-// Edges returns the edges in the order of Nodes: by To, then by From.
-func (g *Graph) Edges() []Edge {
-	var edges []Edge
-	for _, node := range g.Nodes {
-		for _, dependency := range node.Dependencies {
-			edges = append(edges, Edge{From: dependency, To: node.Name})
-		}
-	}
-	return edges
+	return g
 }
 
 // Mermaid returns the graph as Mermaid text, which GitHub renders in Markdown.
-func (g *Graph) Mermaid() string {
-	var out strings.Builder
-	out.WriteString("graph LR\n")
+func (g Graph) Mermaid() string {
+	var boxes, edges strings.Builder
 	ids := map[string]string{}
-	for i, node := range g.Nodes {
-		// Names are not valid identifiers in general: "end" is a keyword.
+	for i, node := range g {
+		// A name need not be an identifier: "end" is a keyword.
 		ids[node.Name] = fmt.Sprintf("n%d", i+1)
-		fmt.Fprintf(&out, "  %s[\"%s\"]\n", ids[node.Name], mermaidText.Replace(node.Name))
+		fmt.Fprintf(&boxes, "  %s[%q]\n", ids[node.Name], node.Name)
+		for _, dependency := range node.Dependencies {
+			fmt.Fprintf(&edges, "  %s --> %s\n", ids[dependency], ids[node.Name])
+		}
 	}
-	for _, edge := range g.Edges() {
-		fmt.Fprintf(&out, "  %s --> %s\n", ids[edge.From], ids[edge.To])
-	}
-	return out.String()
+	return "graph LR\n" + boxes.String() + edges.String()
 }
-
-// mermaidText escapes a quoted label. Mermaid's entities begin with #, and it
-// renders HTML and Markdown in labels.
-var mermaidText = strings.NewReplacer(
-	`#`, "#35;", `"`, "#34;", "&", "#38;", "<", "#60;", ">", "#62;", "`", "#96;", "*", "#42;", `\`, "#92;",
-	"\r", " ", "\n", " ",
-)
 
 // DOT returns the graph as Graphviz text.
-func (g *Graph) DOT() string {
-	var out strings.Builder
-	out.WriteString("digraph assets {\n  rankdir=LR\n  node [shape=box, style=rounded, fontname=monospace]\n")
-	for _, node := range g.Nodes {
-		fmt.Fprintf(&out, "  \"%s\"\n", dotText.Replace(node.Name))
+func (g Graph) DOT() string {
+	var boxes, edges strings.Builder
+	for _, node := range g {
+		fmt.Fprintf(&boxes, "  %q\n", node.Name)
+		for _, dependency := range node.Dependencies {
+			fmt.Fprintf(&edges, "  %q -> %q\n", dependency, node.Name)
+		}
 	}
-	for _, edge := range g.Edges() {
-		fmt.Fprintf(&out, "  \"%s\" -> \"%s\"\n", dotText.Replace(edge.From), dotText.Replace(edge.To))
-	}
-	out.WriteString("}\n")
-	return out.String()
+	return "digraph assets {\n  rankdir=LR\n  node [shape=box, style=rounded, fontname=monospace]\n" + boxes.String() + edges.String() + "}\n"
 }
 
-// dotText escapes a quoted identifier, which is also the label, where \N and
-// similar escapes have a meaning.
-var dotText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", " ", "\n", " ")
-
 // SVG returns the graph as a picture, drawn by the dot program of Graphviz.
-func (g *Graph) SVG(ctx context.Context) (string, error) {
+func (g Graph) SVG(ctx context.Context) (string, error) {
 	cmd := command.New(ctx, "dot", "-Tsvg")
 	cmd.Stdin = strings.NewReader(g.DOT())
 	var stderr bytes.Buffer
