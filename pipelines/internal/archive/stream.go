@@ -46,6 +46,9 @@ func Extract(r io.Reader, place func(name string, size int64) (path string, err 
 		if err == nil {
 			file, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, m.Mode.Perm())
 		}
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("duplicate member %s, or %s exists", m.Name, path)
+		}
 		if err != nil {
 			return fmt.Errorf("extracting %s: %w", m.Name, err)
 		}
