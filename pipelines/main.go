@@ -13,8 +13,9 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/cli"
 )
 
-// limit is how long the program may take to end after a signal, whatever hangs.
-const limit = 9 * time.Second
+// limit is how long the program may take to end after a signal, whatever hangs: ten
+// seconds less what a busy machine adds.
+const limit = 8 * time.Second
 
 func main() {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}

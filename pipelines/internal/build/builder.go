@@ -33,7 +33,7 @@ func (b *run) builder(ctx context.Context, session *engine.Session, declared rec
 		builder.Base, builder.Digest = kept.Base, kept.Digest
 		return builder, nil
 	}
-	if builder, err = session.MakeBuilder(ctx, declared, machine, b.Bases, stage); err != nil || b.Builders == nil {
+	if builder, err = session.MakeBuilder(ctx, declared, machine, b.Bases, stage); err != nil {
 		return builder, err
 	}
 	if err := session.ExportBuilder(ctx, builder, b.archive()); err != nil {
@@ -52,14 +52,12 @@ func (b *run) archive() string { return filepath.Join(b.work, "builder.tar") }
 // builder wait for this one to make it.
 func (b *run) keptBuilder(ctx context.Context, id, machine string) (image store.Image, unlock func(), err error) {
 	nothing := func() {}
-	if b.Builders == nil {
-		return image, nothing, b.online("a builder")
-	}
 	if image, err = b.findBuilder(ctx, id, machine); err != nil || image.Digest != "" {
 		return image, nothing, err
 	}
-	if err := b.online(fmt.Sprintf("the builder %.12s", id)); err != nil {
-		return image, nothing, err
+	if b.Offline {
+		return image, nothing, fmt.Errorf("the builder %.12s is not in the caches and cannot be made offline: build %s once online, with --push so that the registry of --cache keeps the builder for other machines",
+			id, b.plan.Recipe.Asset)
 	}
 	if unlock, err = b.Builders.Lock(ctx, id, machine); err != nil {
 		return image, nothing, err
@@ -70,15 +68,6 @@ func (b *run) keptBuilder(ctx context.Context, id, machine string) (image store.
 		return image, nothing, err
 	}
 	return image, unlock, nil
-}
-
-// online refuses to make a builder offline.
-func (b *run) online(what string) error {
-	if !b.Offline {
-		return nil
-	}
-	return fmt.Errorf("%s is not in the caches and cannot be made offline: build %s once online, with --push so that the registry of --cache keeps the builder for other machines",
-		what, b.plan.Recipe.Asset)
 }
 
 // findBuilder writes a kept builder to the archive; the image is zero where

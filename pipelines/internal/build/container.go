@@ -28,7 +28,7 @@ type Container struct {
 	// Sources fetches the sources, Bases makes the bases of builders.
 	Sources *source.Fetcher
 	Bases   *debian.Bootstrapper
-	// Builders keeps builders between builds; nil has each build make its own.
+	// Builders keeps builders between builds.
 	Builders *store.Builders
 	// Secrets are the values of secrets by name.
 	Secrets map[string]string
@@ -213,20 +213,17 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 }
 
 // connect opens a session with an engine, started if need be.
-func (b *run) connect(ctx context.Context) (*engine.Session, error) {
-	stage := b.stage("engine")
+func (b *run) connect(ctx context.Context) (session *engine.Session, err error) {
+	stage, detail := b.stage("engine"), ""
+	defer func() { stage.End(err, detail) }()
 	endpoint, err := b.Engine.Reporting(b.report).Find(ctx)
 	if err != nil {
-		stage.End(err, "")
 		return nil, err
 	}
-	session, err := engine.Connect(ctx, endpoint)
-	if err != nil {
-		stage.End(err, "")
-		return nil, err
+	if session, err = engine.Connect(ctx, endpoint); err == nil {
+		detail = session.String()
 	}
-	stage.End(nil, session.String())
-	return session, nil
+	return session, err
 }
 
 // in runs a job in a builder for the engine's machine.

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,14 +29,15 @@ func (b *run) pack(ctx context.Context, out, outputs string, rec record) (Built,
 	if err := checkOutputs(outputs, declared); err != nil {
 		return Built{}, err
 	}
-	built := Built{Work: b.work, Tarballs: map[string]string{"": filepath.Join(b.work, TarballName(asset))}, Record: data}
-	if err := b.packOne(ctx, out, built.Tarballs[""]); err != nil {
-		return Built{}, fmt.Errorf("packing the tarball: %w", err)
-	}
-	for _, name := range declared {
+	built := Built{Work: b.work, Tarballs: map[string]string{}, Record: data}
+	for _, name := range append([]string{""}, declared...) {
+		dir := out
+		if name != "" {
+			dir = filepath.Join(outputs, name)
+		}
 		built.Tarballs[name] = filepath.Join(b.work, OutputName(asset, name))
-		if err := b.packOne(ctx, filepath.Join(outputs, name), built.Tarballs[name]); err != nil {
-			return Built{}, fmt.Errorf("packing the output %q: %w", name, err)
+		if err := b.packOne(ctx, dir, built.Tarballs[name]); err != nil {
+			return Built{}, fmt.Errorf("packing %s: %w", OutputName(asset, name), err)
 		}
 	}
 	return built, nil
@@ -47,15 +49,11 @@ func (b *run) packOne(ctx context.Context, dir, tarball string) error {
 		Level:   b.plan.Recipe.Output.Level,
 		ModTime: time.Unix(b.plan.Recipe.Output.SourceDateEpoch, 0),
 	})
-	if err != nil {
-		stage.End(err, "")
-		return err
-	}
-	stage.End(nil, fmt.Sprintf("%d members, %s, sha256 %s", len(summary.Members), progress.Size(summary.Size), summary.SHA256))
+	stage.End(err, fmt.Sprintf("%d members, %s, sha256 %s", len(summary.Members), progress.Size(summary.Size), summary.SHA256))
 	for _, member := range summary.Members {
 		b.log.Line(fmt.Sprintf("%s %12d %s", member.Mode, member.Size, member.Name))
 	}
-	return nil
+	return err
 }
 
 // checkOutputs compares the folder of the secondary outputs with the declared
@@ -65,46 +63,38 @@ func checkOutputs(dir string, declared []string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("looking at the outputs: %w", err)
 	}
-	var present []string
 	for _, entry := range entries {
 		if !slices.Contains(declared, entry.Name()) {
-			return fmt.Errorf("a step made $OUTPUTS/%s, but outputs has %s: declare it in assets.yaml", entry.Name(), words(declared))
+			return fmt.Errorf("a step made $OUTPUTS/%s, but outputs has %s: declare it in assets.yaml",
+				entry.Name(), cmp.Or(strings.Join(declared, ", "), "nothing"))
 		}
 		if !entry.IsDir() {
 			return fmt.Errorf("$OUTPUTS/%s is not a folder: install the files of the output into it", entry.Name())
 		}
-		present = append(present, entry.Name())
 	}
 	for _, name := range declared {
-		if !slices.Contains(present, name) {
+		if !slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == name }) {
 			return fmt.Errorf("the output %q is declared, but no step made $OUTPUTS/%s", name, name)
 		}
 	}
 	return nil
 }
 
-func words(names []string) string {
-	if len(names) == 0 {
-		return "nothing"
-	}
-	return strings.Join(names, ", ")
-}
-
 // stage writes the declared files, with the bytes that the key was made of.
 func stage(dir string, files []recipe.Content) error {
 	for _, file := range files {
-		path := filepath.Join(dir, filepath.FromSlash(file.Path))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return fmt.Errorf("laying out %s: %w", file.Path, err)
-		}
-		mode := os.FileMode(0o644)
+		path, mode := filepath.Join(dir, filepath.FromSlash(file.Path)), os.FileMode(0o644)
 		if file.Mode == "0755" {
 			mode = 0o755
 		}
-		if err := os.WriteFile(path, file.Data, mode); err != nil {
-			return fmt.Errorf("laying out %s: %w", file.Path, err)
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		if err == nil {
+			err = os.WriteFile(path, file.Data, mode)
 		}
-		if err := os.Chmod(path, mode); err != nil {
+		if err == nil {
+			err = os.Chmod(path, mode)
+		}
+		if err != nil {
 			return fmt.Errorf("laying out %s: %w", file.Path, err)
 		}
 	}

@@ -72,7 +72,7 @@ func TestPackOutputs(t *testing.T) {
 			}
 		}
 	}
-	if _, err := b.pack(t.Context(), out, outputs, record{}); err == nil || !strings.HasPrefix(err.Error(), `packing the output "empty": `) {
+	if _, err := b.pack(t.Context(), out, outputs, record{}); err == nil || !strings.HasPrefix(err.Error(), `packing kata-static-walls-empty.tar.zst: `) {
 		t.Errorf("an output without content: %v", err)
 	}
 	if err := os.RemoveAll(filepath.Join(outputs, "empty")); err != nil {

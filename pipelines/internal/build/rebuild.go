@@ -53,33 +53,24 @@ func compare(ctx context.Context, first, second string) error {
 	if err != nil || before == after {
 		return err
 	}
-	members, err := differing(first, second)
+	changes, err := archive.DiffFiles(first, second)
 	if err == nil {
 		err = keep(ctx, second, kept)
 	}
 	if err != nil {
 		return fmt.Errorf("comparing with the second build: %w", err)
 	}
-	if more := len(members) - shownMembers; more > 0 {
-		members = append(members[:shownMembers], fmt.Sprintf("and %d more", more))
-	}
-	return fmt.Errorf("%s is not reproducible; the second build is %s\n  %s", filepath.Base(first), kept, strings.Join(members, "\n  "))
-}
-
-// differing has a line for each member that differs, sorted by name.
-func differing(first, second string) ([]string, error) {
-	changes, err := archive.DiffFiles(first, second)
-	if err != nil {
-		return nil, err
-	}
-	var lines []string
-	for _, change := range changes {
+	lines := []string{fmt.Sprintf("%s is not reproducible; the second build is %s", filepath.Base(first), kept)}
+	for _, change := range changes[:min(shownMembers, len(changes))] {
 		lines = append(lines, change.String())
 	}
-	if len(lines) == 0 {
-		lines = []string{"every member is the same: the compression differs"}
+	switch more := len(changes) - shownMembers; {
+	case len(changes) == 0:
+		lines = append(lines, "every member is the same: the compression differs")
+	case more > 0:
+		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
-	return lines, nil
+	return errors.New(strings.Join(lines, "\n  "))
 }
 
 // keep copies a file.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"dagger.io/dagger"
@@ -38,7 +40,7 @@ type Job struct {
 	Machine string
 	// Files is a folder that holds the recipe's files at their paths.
 	Files string
-	// Sources and Dependencies map the recipe's names to files; a secondary
+	// Sources and Dependencies map all names of the recipe to files; a secondary
 	// output of a dependency is "<asset>-<output>".
 	Sources      map[string]string
 	Dependencies map[string]string
@@ -83,9 +85,6 @@ func (s *Session) Run(ctx context.Context, job Job, builder Builder) (Record, er
 	record := Record{
 		Base: builder.Base, Builder: builder.Digest, Machine: job.Machine, Engine: s.Version, Packages: builder.Packages,
 	}
-	if err := job.complete(); err != nil {
-		return record, err
-	}
 	container, err := s.steps(ctx, builder.container, job)
 	if err != nil {
 		return record, err
@@ -102,42 +101,6 @@ func (s *Session) Run(ctx context.Context, job Job, builder Builder) (Record, er
 }
 
 func (j Job) stage(name string) *progress.Stage { return j.Report.Stage(j.Plan.Recipe.Asset, name) }
-
-// complete refuses a job that lacks what its recipe names.
-func (j Job) complete() error {
-	var missing []string
-	for _, dependency := range j.dependencies() {
-		if j.Dependencies[dependency] == "" {
-			missing = append(missing, "the tarball of "+dependency)
-		}
-	}
-	for _, source := range j.Plan.Recipe.Sources {
-		if j.Sources[source.Name] == "" {
-			missing = append(missing, "the source "+source.Name)
-		}
-	}
-	for _, secret := range j.Plan.Recipe.Secrets {
-		if j.Secrets[secret.Name] == "" {
-			missing = append(missing, "the secret "+secret.Name)
-		}
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("%s needs %s, which it was not given", j.Plan.Recipe.Asset, strings.Join(missing, ", "))
-	}
-	return nil
-}
-
-// dependencies names all tarballs of the dependencies, as in Job.Dependencies.
-func (j Job) dependencies() []string {
-	var names []string
-	for _, dependency := range j.Plan.Recipe.Dependencies {
-		names = append(names, dependency.Asset)
-		for _, output := range dependency.Outputs {
-			names = append(names, dependency.Asset+"-"+output.Name)
-		}
-	}
-	return names
-}
 
 // Machine returns the architecture that the engine runs on, as in recipes.
 func (s *Session) Machine(ctx context.Context) (string, error) {
@@ -231,8 +194,8 @@ func (s *Session) lone(container *dagger.Container, build *dagger.Directory, ste
 // prepare gives the container all that the other steps may read.
 func (s *Session) prepare(container *dagger.Container, build *dagger.Directory, job Job) *dagger.Container {
 	container = s.begin(container, build, nil, job)
-	for _, dependency := range job.dependencies() {
-		container = container.WithMountedFile(path.Join(dependenciesPath, dependency+".tar.zst"), s.client.Host().File(job.Dependencies[dependency]))
+	for _, name := range slices.Sorted(maps.Keys(job.Dependencies)) {
+		container = container.WithMountedFile(path.Join(dependenciesPath, name+".tar.zst"), s.client.Host().File(job.Dependencies[name]))
 	}
 	for _, secret := range job.Plan.Recipe.Secrets {
 		container = container.WithSecretVariable(secret.Name, s.client.SetSecret(secret.Name, job.Secrets[secret.Name]))
