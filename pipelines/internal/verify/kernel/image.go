@@ -18,7 +18,7 @@ import (
 var formats = map[string][]string{
 	"x86_64 vmlinuz":      {kimage.BzImage},
 	"x86_64 vmlinux":      {kimage.ELF},
-	"aarch64 vmlinuz":     {kimage.ARM64Gzip, kimage.ARM64Image, kimage.ARM64Zboot},
+	"aarch64 vmlinuz":     {kimage.ARM64Gzip, kimage.ARM64Image},
 	"aarch64 vmlinux":     {kimage.ARM64Image, kimage.ELF},
 	"aarch64 vmlinux.elf": {kimage.ELF},
 	"s390x vmlinuz":       {kimage.S390BzImage},

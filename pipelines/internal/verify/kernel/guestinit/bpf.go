@@ -93,52 +93,43 @@ func call(reader *ringbuf.Reader, wait time.Duration) (saw event, thread int, er
 }
 
 // taskOffsets returns where fields of 32 bits are in task_struct, in bytes.
-func taskOffsets(types *btf.Spec, names ...string) ([]int32, error) {
+func taskOffsets(types *btf.Spec, names ...string) ([]int16, error) {
 	var task *btf.Struct
 	if err := types.TypeByName("task_struct", &task); err != nil {
 		return nil, fmt.Errorf("looking for task_struct: %w", err)
 	}
-	offsets := make([]int32, len(names))
+	offsets := make([]int16, len(names))
 	for i, name := range names {
 		at := slices.IndexFunc(task.Members, func(m btf.Member) bool { return m.Name == name })
 		if at < 0 {
 			return nil, fmt.Errorf("task_struct has no field %s", name)
 		}
-		offsets[i] = int32(task.Members[at].Offset.Bytes())
+		offsets[i] = int16(task.Members[at].Offset.Bytes())
 	}
 	return offsets, nil
 }
 
-// instructions reads the two fields of the current task at their offsets, and sends
-// them.
-func instructions(events int, offsets []int32) asm.Instructions {
-	pid, tgid, helper := int16(-eventSize), int16(-eventSize+4), int16(-eventSize+8)
-	program := asm.Instructions{
-		asm.FnGetCurrentTask.Call(),
-		asm.Mov.Reg(asm.R6, asm.R0),
-	}
-	for i, slot := range []int16{pid, tgid} {
-		program = append(program,
-			asm.Mov.Reg(asm.R3, asm.R6),
-			asm.Add.Imm(asm.R3, offsets[i]),
-			asm.Mov.Reg(asm.R1, asm.RFP),
-			asm.Add.Imm(asm.R1, int32(slot)),
-			asm.Mov.Imm(asm.R2, 4),
-			asm.FnProbeReadKernel.Call(),
-		)
-	}
-	return append(program,
+// instructions sends two fields of the current task, which the kernel lets it read
+// only where its types say that they are, and what the helper says.
+func instructions(events int, offsets []int16) asm.Instructions {
+	const pid, tgid, helper = -eventSize, -eventSize + 4, -eventSize + 8
+	return asm.Instructions{
+		asm.FnGetCurrentTaskBtf.Call(),
+		asm.LoadMem(asm.R1, asm.R0, offsets[0], asm.Word),
+		asm.StoreMem(asm.RFP, pid, asm.R1, asm.Word),
+		asm.LoadMem(asm.R1, asm.R0, offsets[1], asm.Word),
+		asm.StoreMem(asm.RFP, tgid, asm.R1, asm.Word),
 		asm.FnGetCurrentPidTgid.Call(),
 		asm.StoreMem(asm.RFP, helper, asm.R0, asm.DWord),
 		asm.LoadMapPtr(asm.R1, events),
 		asm.Mov.Reg(asm.R2, asm.RFP),
-		asm.Add.Imm(asm.R2, int32(pid)),
+		asm.Add.Imm(asm.R2, pid),
 		asm.Mov.Imm(asm.R3, eventSize),
 		asm.Mov.Imm(asm.R4, 0),
 		asm.FnRingbufOutput.Call(),
 		asm.Mov.Imm(asm.R0, 0),
 		asm.Return(),
-	)
+	}
 }
 
 const (

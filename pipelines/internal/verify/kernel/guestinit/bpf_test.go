@@ -50,13 +50,13 @@ func TestTaskOffsets(t *testing.T) {
 		btf.Member{Name: "pid", Type: number(), Offset: 8 * 1416},
 	)
 	offsets, err := taskOffsets(spec, "pid", "tgid")
-	if err != nil || !slices.Equal(offsets, []int32{1416, 1424}) {
+	if err != nil || !slices.Equal(offsets, []int16{1416, 1424}) {
 		t.Errorf("offsets are %v, %v: want [1416 1424]", offsets, err)
 	}
-	var read []int32
+	var read []int16
 	for _, instruction := range instructions(0, offsets) {
-		if instruction.OpCode == asm.Add.Op(asm.ImmSource) && instruction.Dst == asm.R3 {
-			read = append(read, int32(instruction.Constant))
+		if instruction.OpCode == asm.LoadMemOp(asm.Word) && instruction.Src == asm.R0 {
+			read = append(read, instruction.Offset)
 		}
 	}
 	if !slices.Equal(read, offsets) {

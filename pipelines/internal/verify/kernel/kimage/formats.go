@@ -100,26 +100,6 @@ func openGzip(packed []byte) (Image, error) {
 	return image, err
 }
 
-// openZboot reads the header of drivers/firmware/efi/libstub/zboot-header.S.
-func openZboot(data []byte) (Image, error) {
-	const headerEnd = 64
-	if err := needs(data, headerEnd); err != nil {
-		return Image{}, err
-	}
-	offset, length := binary.LittleEndian.Uint32(data[8:]), binary.LittleEndian.Uint32(data[12:])
-	if err := needs(data, int64(offset)+int64(length)); err != nil {
-		return Image{}, err
-	}
-	file, err := pe.NewFile(bytes.NewReader(data))
-	if err != nil {
-		return Image{}, fmt.Errorf("reading the EFI zboot image: %w", err)
-	}
-	if file.Machine != pe.IMAGE_FILE_MACHINE_ARM64 {
-		return Image{}, fmt.Errorf("an EFI zboot image for machine %#x: only arm64 is supported", file.Machine)
-	}
-	return Image{Format: ARM64Zboot, Arch: "aarch64"}, nil
-}
-
 // openS390 reads the parameter area of arch/s390/include/asm/setup.h. An image ends
 // with a mark for the boot loader.
 func openS390(data []byte) (Image, error) {

@@ -20,7 +20,6 @@ const (
 	BzImage     = "x86 bzImage"
 	ARM64Image  = "arm64 Image"
 	ARM64Gzip   = "arm64 Image.gz"
-	ARM64Zboot  = "arm64 EFI zboot image"
 	S390BzImage = "s390 bzImage"
 	ELF         = "ELF"
 )
@@ -67,8 +66,6 @@ func Open(r io.ReaderAt, size int64) (Image, error) {
 		open = openBzImage
 	case is(head, 0x38, arm64):
 		open = openARM64
-	case is(head, 0, "MZ\x00\x00zimg"):
-		open = openZboot
 	case is(head, 0x10008, "S390EP"):
 		open = openS390
 	case is(head, 0, "\x1f\x8b"):

@@ -33,16 +33,6 @@ func ARM64(content string) []byte {
 	return data
 }
 
-// S390 is an image for s390x.
-func S390(release string) []byte {
-	data := make([]byte, 0x11000)
-	copy(data[0x10008:], "S390EP")
-	binary.BigEndian.PutUint64(data[0x10428:], 0x10600)
-	copy(data[0x10600:], release+" (kata@kata-containers) #1 SMP\x00")
-	copy(data[len(data)-4:], "zIPL")
-	return data
-}
-
 // Section is a section of a vmlinux.
 type Section struct {
 	Name    string
@@ -113,11 +103,4 @@ func BTF() []byte {
 		out = binary.LittleEndian.AppendUint32(out, word)
 	}
 	return append(out, text...)
-}
-
-// Patch returns the data with one byte changed.
-func Patch(data []byte, at int, to byte) []byte {
-	data = bytes.Clone(data)
-	data[at] = to
-	return data
 }
