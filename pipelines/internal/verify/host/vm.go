@@ -74,8 +74,10 @@ func (b Boot) Run(ctx context.Context, line func(text string) (over bool)) (Resu
 	if err != nil {
 		return Result{}, fmt.Errorf("running %s: %w", b.Program, err)
 	}
+	over := false
 	tail := listen(out, func(text string) {
-		if line(text) {
+		if line(text) && !over {
+			over = true
 			time.AfterFunc(b.Grace, func() { stop(errStopped) })
 		}
 	})

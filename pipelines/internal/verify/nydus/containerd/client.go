@@ -24,6 +24,7 @@ import (
 type Server struct {
 	*host.Daemon
 	connection *grpc.ClientConn
+	snapshots  snapshots.SnapshotsClient
 	namespace  string
 }
 
@@ -39,23 +40,45 @@ func (i Installed) Serve(ctx context.Context, dir, path string, ready time.Durat
 	if err != nil {
 		return nil, err
 	}
-	connection, err := grpc.NewClient("unix:"+socketIn(dir), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	s, err := connect("unix:" + socketIn(dir))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("connecting to containerd: %w", err), d.Kill())
+		return nil, errors.Join(err, d.Kill())
 	}
-	return &Server{d, connection, "default"}, nil
+	s.Daemon = d
+	return s, nil
+}
+
+// connect returns a client. Its errors name the request.
+func connect(address string) (*Server, error) {
+	const patience = time.Minute
+	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUnaryInterceptor(
+		func(ctx context.Context, method string, request, reply any, on *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+			timed, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			if err := invoke(timed, method, request, reply, on, options...); err != nil {
+				return fmt.Errorf("asking containerd for %s of %v: %w", method, request, err)
+			}
+			return nil
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to containerd: %w", err)
+	}
+	return &Server{connection: connection, snapshots: snapshots.NewSnapshotsClient(connection), namespace: "default"}, nil
 }
 
 // Kill ends the connection and containerd.
 func (s *Server) Kill() error { return errors.Join(s.connection.Close(), s.Daemon.Kill()) }
 
 // In returns the same server, for another namespace.
-func (s *Server) In(namespace string) *Server { return &Server{s.Daemon, s.connection, namespace} }
+func (s *Server) In(namespace string) *Server {
+	other := *s
+	other.namespace = namespace
+	return &other
+}
 
-// request is the context of a request.
-func (s *Server) request(ctx context.Context) (context.Context, context.CancelFunc) {
-	const patience = time.Minute
-	return context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", s.namespace), patience)
+// in adds the namespace to a request.
+func (s *Server) in(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "containerd-namespace", s.namespace)
 }
 
 // kept are the labels of snapshots that containerd does not collect.
@@ -66,38 +89,21 @@ func kept() map[string]string {
 // Prepare makes an active snapshot on top of a parent, "" for none, and returns how
 // it is mounted.
 func (s *Server) Prepare(ctx context.Context, snapshotter, key, parent string) ([]*types.Mount, error) {
-	ctx, cancel := s.request(ctx)
-	defer cancel()
-	reply, err := snapshots.NewSnapshotsClient(s.connection).Prepare(ctx, &snapshots.PrepareSnapshotRequest{
-		Snapshotter: snapshotter, Key: key, Parent: parent, Labels: kept(),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("preparing the snapshot %s of %s: %w", key, snapshotter, err)
-	}
-	return reply.GetMounts(), nil
+	reply, err := s.snapshots.Prepare(s.in(ctx), &snapshots.PrepareSnapshotRequest{Snapshotter: snapshotter, Key: key, Parent: parent, Labels: kept()})
+	return reply.GetMounts(), err
 }
 
 // Commit makes a committed snapshot of an active one.
 func (s *Server) Commit(ctx context.Context, snapshotter, name, key string) error {
-	ctx, cancel := s.request(ctx)
-	defer cancel()
-	_, err := snapshots.NewSnapshotsClient(s.connection).Commit(ctx, &snapshots.CommitSnapshotRequest{
-		Snapshotter: snapshotter, Name: name, Key: key, Labels: kept(),
-	})
-	if err != nil {
-		return fmt.Errorf("committing the snapshot %s of %s: %w", key, snapshotter, err)
-	}
-	return nil
+	_, err := s.snapshots.Commit(s.in(ctx), &snapshots.CommitSnapshotRequest{Snapshotter: snapshotter, Name: name, Key: key, Labels: kept()})
+	return err
 }
 
 // Remove removes snapshots.
 func (s *Server) Remove(ctx context.Context, snapshotter string, keys ...string) error {
-	ctx, cancel := s.request(ctx)
-	defer cancel()
 	for _, key := range keys {
-		_, err := snapshots.NewSnapshotsClient(s.connection).Remove(ctx, &snapshots.RemoveSnapshotRequest{Snapshotter: snapshotter, Key: key})
-		if err != nil {
-			return fmt.Errorf("removing the snapshot %s of %s: %w", key, snapshotter, err)
+		if _, err := s.snapshots.Remove(s.in(ctx), &snapshots.RemoveSnapshotRequest{Snapshotter: snapshotter, Key: key}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -105,9 +111,7 @@ func (s *Server) Remove(ctx context.Context, snapshotter string, keys ...string)
 
 // Snapshots returns the keys of all snapshots, in the order of containerd.
 func (s *Server) Snapshots(ctx context.Context, snapshotter string) (keys []string, err error) {
-	ctx, cancel := s.request(ctx)
-	defer cancel()
-	list, err := snapshots.NewSnapshotsClient(s.connection).List(ctx, &snapshots.ListSnapshotsRequest{Snapshotter: snapshotter})
+	list, err := s.snapshots.List(s.in(ctx), &snapshots.ListSnapshotsRequest{Snapshotter: snapshotter})
 	for err == nil {
 		var some *snapshots.ListSnapshotsResponse
 		some, err = list.Recv()
@@ -124,11 +128,9 @@ func (s *Server) Snapshots(ctx context.Context, snapshotter string) (keys []stri
 // Plugin returns why containerd did not load a plugin: of the type
 // "io.containerd.snapshotter.v1" and the ID "overlayfs", for example.
 func (s *Server) Plugin(ctx context.Context, kind, id string) error {
-	ctx, cancel := s.request(ctx)
-	defer cancel()
-	reply, err := introspection.NewIntrospectionClient(s.connection).Plugins(ctx, &introspection.PluginsRequest{})
+	reply, err := introspection.NewIntrospectionClient(s.connection).Plugins(s.in(ctx), &introspection.PluginsRequest{})
 	if err != nil {
-		return fmt.Errorf("listing the plugins of containerd: %w", err)
+		return err
 	}
 	for _, plugin := range reply.GetPlugins() {
 		if plugin.GetType() == kind && plugin.GetID() == id {
@@ -144,29 +146,19 @@ func (s *Server) Plugin(ctx context.Context, kind, id string) error {
 // Collect has containerd collect garbage now. Otherwise a snapshotter keeps removed
 // snapshots until containerd does so in its own time.
 func (s *Server) Collect(ctx context.Context) error {
-	ctx, cancel := s.request(ctx)
-	defer cancel()
 	client := leases.NewLeasesClient(s.connection)
-	reply, err := client.Create(ctx, &leases.CreateRequest{})
+	reply, err := client.Create(s.in(ctx), &leases.CreateRequest{})
 	if err == nil {
-		_, err = client.Delete(ctx, &leases.DeleteRequest{ID: reply.GetLease().GetID(), Sync: true})
+		_, err = client.Delete(s.in(ctx), &leases.DeleteRequest{ID: reply.GetLease().GetID(), Sync: true})
 	}
-	if err != nil {
-		return fmt.Errorf("having containerd collect garbage: %w", err)
-	}
-	return nil
+	return err
 }
 
 // Pull has the CRI pull an image for a runtime, as the kubelet does.
 func (s *Server) Pull(ctx context.Context, runtime, image string) error {
-	ctx, cancel := s.request(ctx)
-	defer cancel()
-	_, err := cri.NewImageServiceClient(s.connection).PullImage(ctx, &cri.PullImageRequest{
+	_, err := cri.NewImageServiceClient(s.connection).PullImage(s.in(ctx), &cri.PullImageRequest{
 		Image:         &cri.ImageSpec{Image: image, RuntimeHandler: runtime},
 		SandboxConfig: &cri.PodSandboxConfig{Metadata: &cri.PodSandboxMetadata{Name: "pod", Namespace: "default", Uid: "1"}},
 	})
-	if err != nil {
-		return fmt.Errorf("pulling %s: %w", image, err)
-	}
-	return nil
+	return err
 }
