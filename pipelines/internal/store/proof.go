@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -129,12 +128,13 @@ func (t *Tiered) proof(ctx context.Context, e proofRef) ([]byte, error) {
 	return proof, t.missed(e, err)
 }
 
-// proofs returns the names of the proofs of a manifest.
+// proofs returns the names of the proofs of a manifest. What no name can be is left out.
 func (s *Store) proofs(ctx context.Context, asset string, subject digest.Digest) (refs []proofRef, err error) {
 	index, err := s.layout(asset).Index(ctx)
 	for _, d := range index.Manifests {
-		if strings.HasPrefix(d.Annotations[ocispec.AnnotationRefName], proofTag+subject.Encoded()+"-") {
-			refs = append(refs, proofRef{asset, d.Digest, subject})
+		e := proofRef{asset, d.Digest, subject}
+		if e.validate() == nil && d.Annotations[ocispec.AnnotationRefName] == e.local() {
+			refs = append(refs, e)
 		}
 	}
 	return refs, err

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -350,4 +353,41 @@ func TestProgress(t *testing.T) {
 	if diff := cmp.Diff([]string{"push pushed", "pull pulled", "verify verified"}, told); diff != "" {
 		t.Errorf("told (-want +got)\n%s", diff)
 	}
+}
+
+// TestImmutableTags has a registry that refuses to move a tag, or to set it again, as
+// ECR does: a rerun passes, and a tag of another artifact fails once, with the reason.
+func TestImmutableTags(t *testing.T) {
+	behind, refused := registrytest.Handler(false), 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if request.Method == http.MethodPut && strings.Contains(request.URL.Path, "/manifests/") {
+			probe := httptest.NewRecorder()
+			behind.ServeHTTP(probe, httptest.NewRequestWithContext(request.Context(), http.MethodHead, request.URL.Path, nil))
+			if probe.Code == http.StatusOK {
+				refused++
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(w, `{"errors":[{"code":"TAG_INVALID","message":"no","detail":{"message":"the tag is immutable"}}]}`)
+				return
+			}
+		}
+		behind.ServeHTTP(w, request)
+	}))
+	defer server.Close()
+	r, _, n := connect(t, strings.TrimPrefix(server.URL, "http://"))
+	s, _ := open(t)
+	p, other := sample(t, "qemu", "x86_64", 1), sample(t, "qemu", "x86_64", 2)
+	if err := s.PutProof(t.Context(), put(t, s, p), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, other)
+	for range 2 {
+		if err := r.Push(t.Context(), p.Ref, s, []string{"v1"}); err != nil {
+			t.Errorf("Push: %v", err)
+		}
+	}
+	err := r.Push(t.Context(), other.Ref, s, []string{"v1"})
+	if err == nil || !strings.Contains(err.Error(), "pushing v1: ") || !strings.Contains(err.Error(), "no (the tag is immutable)") || refused != 1 {
+		t.Errorf("%d refusals, Push of another: %v", refused, err)
+	}
+	n.want(t)
 }

@@ -208,12 +208,18 @@ func TestForeignTags(t *testing.T) {
 	host := registrytest.New(t)
 	p, other := sample(t, "qemu", "x86_64", 1), sample(t, "qemu", "x86_64", 2)
 	pushed(t, host, p, other.Tag())
+	image := func(size string) string {
+		part := `{"digest":"sha256:` + builderID + `","size":` + size + `}`
+		return `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":` + part + `,"layers":[` + part + `,` + part + `]}`
+	}
 	for _, test := range []struct {
 		name, body, want string
 	}{
 		{"other key", "", "is of asset \"qemu\", arch \"x86_64\", key " + p.Key},
 		{"no JSON", "{", "not JSON"},
 		{"image", `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[]}`, "foreign manifest"},
+		{"a part of 4 EiB", image("4611686018427387904"), "at most 4398046511104 bytes"},
+		{"parts whose sum overflows", image("9223372036854775807"), "at most 4398046511104 bytes"},
 		{"huge", strings.Repeat(" ", oci.MaxManifest+1), "more than"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
