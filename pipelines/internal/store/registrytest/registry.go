@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -73,11 +72,10 @@ func StartDistribution(t testing.TB, withLogin bool) *Server {
 		t.Fatalf("bringing docker-registry: %v", err)
 	}
 	s := &Server{binary: binary, Storage: t.TempDir()}
-	port, err := freePort(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Host = fmt.Sprintf("127.0.0.1:%d", port)
+	// Its port is free again at once, and nobody takes it so soon.
+	free := httptest.NewServer(nil)
+	free.Close()
+	s.Host = strings.TrimPrefix(free.URL, "http://")
 	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n", s.Storage, s.Host)
 	folder := t.TempDir()
 	if withLogin {
@@ -140,15 +138,6 @@ func (s *Server) Stop(t testing.TB) {
 	}
 	_ = s.command.Wait()
 	s.command = nil
-}
-
-func freePort(ctx context.Context) (int, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	return port, listener.Close()
 }
 
 // install returns the program, which it takes out of the package where it is
