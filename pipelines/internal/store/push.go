@@ -181,6 +181,6 @@ func (r *Registry) send(ctx context.Context, e entry, m oci.Manifest, blobs []oc
 	if err := repository.PutManifest(ctx, m, tag); err != nil {
 		return err
 	}
-	r.judge(e, false)
+	r.damaged.Delete(e)
 	return nil
 }

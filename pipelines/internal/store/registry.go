@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -42,11 +43,10 @@ type Registry struct {
 	// base is the repository that those of the entries are below.
 	base string
 
-	mu sync.Mutex
 	// damaged are entries that could not be pulled though their manifests answered.
-	damaged map[string]bool
+	damaged sync.Map
 	// down is true once the registry is not asked any more.
-	down bool
+	down atomic.Bool
 }
 
 // OpenRegistry returns a registry; it connects to nothing.
@@ -62,7 +62,7 @@ func OpenRegistry(o RegistryOptions) (*Registry, error) {
 	if (o.Username == "") != (o.Password == "") {
 		return nil, fmt.Errorf("registry %q: a user name and a password go together", o.Ref)
 	}
-	return &Registry{client: client, report: o.Report, host: base.Host(), base: base.String(), damaged: map[string]bool{}}, nil
+	return &Registry{client: client, report: o.Report, host: base.Host(), base: base.String()}, nil
 }
 
 // String names the registry in messages.

@@ -95,16 +95,15 @@ func (a Artifact) output(name string) (Output, error) {
 type Store struct {
 	dir    string
 	report *progress.Reporter
-
-	mu      sync.Mutex
-	layouts map[string]*oci.Layout
+	// layouts are those that were used, by their names.
+	layouts sync.Map
 }
 
 // Open returns the store in a folder, which need not exist. It touches nothing.
 // The report, which may be nil, gets damage that was found, each kind once, and
 // waiting for other processes.
 func Open(dir string, report *progress.Reporter) *Store {
-	return &Store{dir: dir, report: report, layouts: map[string]*oci.Layout{}}
+	return &Store{dir: dir, report: report}
 }
 
 // locksFolder is next to the layouts; asset names do not begin with a dot.
@@ -112,15 +111,11 @@ const locksFolder = ".locks"
 
 // layout returns the one of a repository's name.
 func (s *Store) layout(name string) *oci.Layout {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.layouts[name] == nil {
-		s.layouts[name] = &oci.Layout{
-			Root: filepath.Join(s.dir, name), Locks: filepath.Join(s.dir, locksFolder, name),
-			Report: s.report, Name: func(m oci.Manifest) (string, error) { return localTag(name, m) },
-		}
-	}
-	return s.layouts[name]
+	l, _ := s.layouts.LoadOrStore(name, &oci.Layout{
+		Root: filepath.Join(s.dir, name), Locks: filepath.Join(s.dir, locksFolder, name),
+		Report: s.report, Name: func(m oci.Manifest) (string, error) { return localTag(name, m) },
+	})
+	return l.(*oci.Layout)
 }
 
 // find returns the manifest of an entry. What is not whole is reported and counts as

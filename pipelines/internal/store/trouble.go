@@ -55,42 +55,22 @@ func (r *Registry) hinted(err error) error {
 
 // giveUp has the registry not asked any more, for the failure that it reports.
 func (r *Registry) giveUp(why error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.down {
+	if !r.down.Swap(true) {
 		r.report.Note("registry", fmt.Sprintf("%v: continuing without the registry", why))
 	}
-	r.down = true
 }
 
-// key is the name of an entry in the registry.
-func key(e entry) string {
-	name, tag := e.place()
-	return name + ":" + tag
-}
-
-// judge says whether an entry turned out to be damaged, or the registry failed though
-// its manifest answered: it is not offered again, until it is known to be whole.
-func (r *Registry) judge(e entry, damaged bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.damaged[key(e)] = damaged
-}
-
-func (r *Registry) condemn(e entry) { r.judge(e, true) }
+// condemn has an entry not offered again: it turned out to be damaged, or the registry
+// failed though its manifest answered.
+func (r *Registry) condemn(e entry) { r.damaged.Store(e, true) }
 
 func (r *Registry) condemned(e entry) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.damaged[key(e)]
+	_, damaged := r.damaged.Load(e)
+	return damaged
 }
 
 // ignored tells whether an entry is not to be asked for.
-func (r *Registry) ignored(e entry) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.down || r.damaged[key(e)]
-}
+func (r *Registry) ignored(e entry) bool { return r.down.Load() || r.condemned(e) }
 
 func ignoreMiss(err error) error {
 	if IsNotFound(err) {

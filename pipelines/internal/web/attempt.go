@@ -37,20 +37,22 @@ const leastRate = 512
 
 // try performs a request once.
 func (t *transport) try(request *http.Request, body io.ReadCloser) (*http.Response, error) {
-	ctx, g := newGuard(request.Context())
+	ctx, cancel := context.WithCancelCause(request.Context())
+	asking, answer := &guard{ctx: ctx, cancel: cancel}, &guard{ctx: ctx, cancel: cancel}
 	attempt := request.Clone(ctx)
 	if attempt.Header.Get("User-Agent") == "" {
 		attempt.Header.Set("User-Agent", UserAgent)
 	}
-	g.allow(t.Pace.Answer, silence{t.Pace.Answer})
+	asking.allow(t.Pace.Answer, silence{t.Pace.Answer})
 	if attempt.Body = body; body != nil && body != http.NoBody {
-		attempt.Body = &sending{ReadCloser: body, guard: g, left: request.ContentLength, stall: t.Pace.Stall}
+		attempt.Body = &sending{ReadCloser: body, guard: asking, left: request.ContentLength, stall: t.Pace.Stall}
 	}
 	response, err := t.Base.RoundTrip(attempt)
-	g.answered()
+	// Once the head of the answer has arrived, the rest of the request does not matter.
+	asking.end()
 	if err != nil {
-		defer g.cancel(nil)
-		return nil, g.cause(err)
+		defer cancel(nil)
+		return nil, asking.cause(err)
 	}
 	limit := int64(maxRefusal)
 	if response.StatusCode < 400 {
@@ -60,60 +62,45 @@ func (t *transport) try(request *http.Request, body io.ReadCloser) (*http.Respon
 		}
 	}
 	if limit > 0 && request.Method != http.MethodHead {
-		return g.small(response, limit, t.Pace.Stall)
+		return answer.small(response, limit, t.Pace.Stall)
 	}
-	response.Body = &receiving{ReadCloser: response.Body, guard: g, stall: t.Pace.Stall}
+	response.Body = &receiving{ReadCloser: response.Body, guard: answer, stall: t.Pace.Stall}
 	return response, nil
 }
 
-// guard ends a request that takes too long.
+// guard ends a request of which one part takes too long.
 type guard struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	mu     sync.Mutex
-	timer  *time.Timer
-	// headed is true once the head of the answer has arrived: the rest of the
-	// request does not matter then.
-	headed bool
+
+	mu    sync.Mutex
+	timer *time.Timer
+	over  bool
 }
 
-func newGuard(parent context.Context) (context.Context, *guard) {
-	ctx, cancel := context.WithCancelCause(parent)
-	return ctx, &guard{ctx: ctx, cancel: cancel, timer: time.NewTimer(0)}
-}
-
-// allow gives the request so long from now on.
+// allow gives the part so long from now on, unless it is over.
 func (g *guard) allow(limit time.Duration, cause error) {
+	g.pause()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.start(limit, cause)
-}
-
-func (g *guard) start(limit time.Duration, cause error) {
-	g.timer.Stop()
-	g.timer = time.AfterFunc(limit, func() { g.cancel(cause) })
-}
-
-// sent is allow while the answer has not begun.
-func (g *guard) sent(limit time.Duration, cause error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.headed {
-		g.start(limit, cause)
+	if !g.over {
+		g.timer = time.AfterFunc(limit, func() { g.cancel(cause) })
 	}
-}
-
-func (g *guard) answered() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.headed = true
-	g.timer.Stop()
 }
 
 func (g *guard) pause() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.timer.Stop()
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+}
+
+func (g *guard) end() {
+	g.mu.Lock()
+	g.over = true
+	g.mu.Unlock()
+	g.pause()
 }
 
 // cause returns why the request ended, which its error does not say.
@@ -130,7 +117,7 @@ func (g *guard) small(response *http.Response, limit int64, stall time.Duration)
 	defer g.cancel(nil)
 	g.allow(stall, stalled(stall))
 	data, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
-	g.pause()
+	g.end()
 	_ = response.Body.Close()
 	if int64(len(data)) > limit {
 		data, err = data[:limit], ErrTooLarge
@@ -160,9 +147,9 @@ func (s *sending) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	s.left -= int64(n)
 	if s.left == 0 || err != nil {
-		s.guard.sent(takingIn*s.stall, silence{takingIn * s.stall})
+		s.guard.allow(takingIn*s.stall, silence{takingIn * s.stall})
 	} else {
-		s.guard.sent(s.stall, stalled(s.stall))
+		s.guard.allow(s.stall, stalled(s.stall))
 	}
 	return n, err
 }
