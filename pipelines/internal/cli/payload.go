@@ -30,71 +30,66 @@ in a layer of its own, and push it: only the layers that the registry lacks.`,
 
 // imageFlags say what is in an image.
 type imageFlags struct {
-	arch        string
-	assets      []string
-	from        string
-	base        string
-	requireBase bool
-	installer   string
+	payload.Options
+	assets workspace.Selection
+	from   string
 	// proven demands a proof of each component, as a release does.
 	proven bool
 }
 
 func (o *imageFlags) add(a *app, flags *pflag.FlagSet) {
-	archFlag(flags, &o.arch)
+	archFlag(flags, &o.assets.Arch)
 	a.cacheFlag(flags)
-	flags.StringSliceVar(&o.assets, "asset", nil, "assets to put in (default: those of the release set "+workspace.PayloadSet+")")
+	flags.StringSliceVar(&o.assets.Names, "asset", nil, "assets to put in (default: those of the release set "+workspace.PayloadSet+")")
 	flags.StringVar(&o.from, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
-	flags.StringVar(&o.base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+", or scratch if no registry answers)")
-	flags.BoolVar(&o.requireBase, "require-base", false, "fail if no registry has the base")
-	flags.StringVar(&o.installer, "installer", "", "static program that the image runs, as /"+payload.Installer+" (default: none)")
+	flags.StringVar(&o.Base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+", or scratch if no registry answers)")
+	flags.BoolVar(&o.RequireBase, "require-base", false, "fail if no registry has the base")
+	flags.StringVar(&o.Installer, "installer", "", "static program that the image runs, as /"+payload.Installer+" (default: none)")
 	a.jsonFlag(flags)
 }
 
-// described is an image before it is built: its assets, and its labels, with the
-// reason in dirty if its inputs are not committed.
+// described is an image before it is built: its assets, and in dirty the reason if its
+// inputs are not committed.
 type described struct {
-	arch   catalog.Arch
-	names  []string
-	labels payload.Labels
-	dirty  error
+	arch  catalog.Arch
+	names []string
+	dirty error
 }
 
 // describe selects the assets and finds their commit.
-func (o imageFlags) describe(ctx context.Context, ws *workspace.Workspace) (d described, err error) {
-	selection := workspace.Selection{Names: o.assets, Arch: o.arch}
-	if len(o.assets) == 0 {
+func (o *imageFlags) describe(ctx context.Context, ws *workspace.Workspace) (d described, err error) {
+	selection := o.assets
+	if len(selection.Names) == 0 {
 		selection.Set = workspace.PayloadSet
 	}
 	if d.names, d.arch, err = ws.Select(selection); err != nil {
 		return d, err
 	}
-	d.labels, d.dirty, err = release.Labels(ctx, ws, map[catalog.Arch][]string{d.arch: d.names})
+	o.Labels, d.dirty, err = release.Labels(ctx, ws, map[catalog.Arch][]string{d.arch: d.names})
 	return d, err
 }
 
 // build puts the image together.
 func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, d described) (*payload.Image, error) {
-	making := fmt.Sprintf("making the payload for %s", d.arch)
-	options := payload.Options{Base: o.base, RequireBase: o.requireBase, Installer: o.installer, Labels: d.labels, Remote: remote(a, ws)}
-	err := errors.Join(release.Describe(ws, &options, d.arch, d.names, len(o.assets) > 0)...)
+	o.Remote = remote(a, ws)
+	err := errors.Join(release.Describe(ws, &o.Options, d.arch, d.names, len(o.assets.Names) > 0)...)
 	switch {
 	case err != nil:
 	case o.from != "":
-		options.Components, err = release.ComponentsIn(ctx, ws, o.from, d.names, d.arch)
+		o.Components, err = release.ComponentsIn(ctx, ws, o.from, d.names, d.arch)
 	default:
-		options.Components, err = release.Components(ctx, ws, d.names, d.arch, o.proven)
+		o.Components, err = release.Components(ctx, ws, d.names, d.arch, o.proven)
+	}
+	var image *payload.Image
+	if err == nil {
+		stage := ws.Report.Stage("payload", "hash")
+		image, err = payload.Build(ctx, o.Options)
+		stage.End(err, fmt.Sprintf("%d components", len(o.Components)))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", making, err)
+		return nil, fmt.Errorf("making the payload for %s: %w", d.arch, err)
 	}
-	stage := ws.Report.Stage("payload", "hash")
-	built, err := payload.Build(ctx, options)
-	stage.End(err, fmt.Sprintf("%d components", len(options.Components)))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", making, err)
-	}
-	return built, nil
+	return image, nil
 }
 
 // remote says how the registries of images are spoken to: that of the cache with

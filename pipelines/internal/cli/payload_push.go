@@ -108,13 +108,13 @@ func runPayloadPush(ctx context.Context, a *app, ws *workspace.Workspace, o payl
 	if err != nil {
 		return err
 	}
-	if version != "" && len(o.assets) > 0 {
+	if version != "" && len(o.assets.Names) > 0 {
 		return usage(errors.New("--asset: a release has all assets of the release set " + workspace.PayloadSet + ": leave it out, or push without --release"))
 	}
 	if o.proven = version != ""; o.proven && o.from != "" {
 		return usage(errors.New("--from: a release is made of verified artifacts, and the tarballs of a folder have no proof: leave it out, or push without --release"))
 	}
-	options, err := o.tags.options(to, payload.ImageTags(d.labels.Revision, version, d.arch.GoArch()))
+	options, err := o.tags.options(to, payload.ImageTags(o.Labels.Revision, version, d.arch.GoArch()))
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func runPayloadPush(ctx context.Context, a *app, ws *workspace.Workspace, o payl
 		return usage(err)
 	}
 	// Without its base a release would be another image, and keep the tag.
-	o.requireBase = o.requireBase || version != ""
+	o.RequireBase = o.RequireBase || version != ""
 	image, err := o.build(ctx, a, ws, d)
 	if err != nil {
 		return err

@@ -75,23 +75,18 @@ var errDamaged = errors.New("GitHub has other bytes than were sent")
 func (c *Client) upload(ctx context.Context, release Release, file File, name string) (asset Asset, err error) {
 	stage := c.options.Report.Stage(file.Name, "upload")
 	defer func() { stage.End(err, progress.Size(file.Size)) }()
-	unclear := false
 	return retry(ctx, c, func(err error) bool {
-		return !unclear && (isTemporary(err) || isTaken(err, "ReleaseAsset") || errors.Is(err, errDamaged))
+		return isTemporary(err) || isTaken(err, "ReleaseAsset") || errors.Is(err, errDamaged)
 	}, func() (Asset, error) {
 		asset, err := c.send(ctx, release, file, name, stage)
 		if err == nil || ctx.Err() != nil {
 			return asset, err
 		}
-		there, whole, clearErr := c.clear(ctx, release, file, name)
-		switch {
-		case clearErr != nil:
-			unclear = true
-			return Asset{}, errors.Join(err, clearErr)
-		case whole:
+		there, whole, failed := c.clear(ctx, release, file, name)
+		if whole {
 			return there, nil
 		}
-		return Asset{}, err
+		return Asset{}, errors.Join(err, failed)
 	})
 }
 
