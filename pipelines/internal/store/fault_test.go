@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -317,5 +318,26 @@ func TestSecretsAreNotTold(t *testing.T) {
 			}
 			sound(t, into)
 		})
+	}
+}
+
+// A partial blob that is a link to a file of the caller's overwrites nothing.
+func TestPartialThatIsALink(t *testing.T) {
+	host := registrytest.New(t)
+	p := rich(t, "qemu")
+	want := pushed(t, host, p)
+	r, _, _ := connect(t, host)
+	s, _ := open(t)
+	victim := filepath.Join(t.TempDir(), "victim")
+	write(t, victim, "mine")
+	partial := filepath.Join(partialPath(s.layout("qemu")), digest.Digest(want.Digest).Encoded())
+	if err := errors.Join(os.MkdirAll(filepath.Dir(partial), 0o755), os.Symlink(victim, partial)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Pull(t.Context(), p.Ref, s); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(victim); err != nil || string(data) != "mine" {
+		t.Errorf("the file behind the link has %q, %v", data, err)
 	}
 }
