@@ -27,7 +27,7 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	ended := make(chan int, 1)
 	go func() {
-		ended <- cli.Run(ctx, os.Args[1:], cli.Process{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv})
+		ended <- cli.Run(ctx, os.Args[1:], cli.Process{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv})
 	}()
 	overdue := make(chan struct{})
 	context.AfterFunc(ctx, func() { time.AfterFunc(limit, func() { close(overdue) }) })

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 
@@ -30,24 +29,19 @@ at the fork from the base.`,
 		Example: `  pipelines check
   pipelines check --base main`,
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
-			return runCheck(ctx, a.Stdout, base, ws)
+			checked, err := ws.Check()
+			if base != "" {
+				err = errors.Join(err, ws.CheckRaised(ctx, base))
+			}
+			if err == nil {
+				_, err = fmt.Fprintf(a.Stdout, "%d assets, %d recipes: ok\n", len(ws.Catalog.Assets), checked)
+			}
+			return err
 		}),
 	}
 	cmd.Flags().StringVar(&base, "base", a.Getenv("GITHUB_BASE_REF"),
 		"git revision that this branch is to be merged into (default: $GITHUB_BASE_REF, or none)")
 	return cmd
-}
-
-func runCheck(ctx context.Context, w io.Writer, base string, ws *workspace.Workspace) error {
-	checked, err := ws.Check()
-	if base != "" {
-		err = errors.Join(err, ws.CheckRaised(ctx, base))
-	}
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%d assets, %d recipes: ok\n", len(ws.Catalog.Assets), checked)
-	return err
 }
 
 // listed is an asset on one architecture.
@@ -86,9 +80,9 @@ func listCmd(a *app) *cobra.Command {
 func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
 	wanted := catalog.Arches()
 	if arch != "" {
-		one, err := catalog.ParseArch(arch)
+		one, err := workspace.Arch(arch)
 		if err != nil {
-			return nil, usage(err)
+			return nil, err
 		}
 		wanted = []catalog.Arch{one}
 	}
@@ -148,14 +142,8 @@ In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 			}
 			return cobra.NoArgs(cmd, args)
 		},
-		RunE: a.with(func(_ context.Context, ws *workspace.Workspace, _ []string) (err error) {
-			if o.Arch, err = workspace.Arch(arch); err != nil {
-				return err
-			}
-			if o.Without, err = ws.Known(o.Without); err != nil {
-				return err
-			}
-			return runMatrix(a, ws, o)
+		RunE: a.with(func(_ context.Context, ws *workspace.Workspace, _ []string) error {
+			return runMatrix(a, ws, o, arch)
 		}),
 	}
 	archFlag(cmd.Flags(), &arch)
@@ -165,7 +153,13 @@ In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 	return cmd
 }
 
-func runMatrix(a *app, ws *workspace.Workspace, o matrix.Options) error {
+func runMatrix(a *app, ws *workspace.Workspace, o matrix.Options, arch string) (err error) {
+	if o.Arch, err = workspace.Arch(arch); err != nil {
+		return err
+	}
+	if o.Without, err = ws.Known(o.Without); err != nil {
+		return err
+	}
 	m, left, err := matrix.New(ws.Catalog, ws.Resolver.Versions, o)
 	if err != nil {
 		return err

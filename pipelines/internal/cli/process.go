@@ -19,7 +19,6 @@ import (
 
 // Process is what the program gets from the one that starts it.
 type Process struct {
-	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 }

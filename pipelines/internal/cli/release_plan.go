@@ -43,17 +43,14 @@ func releaseText(p *release.Plan) string {
 		}
 		fmt.Fprintln(&text)
 	}
-	switch p.Page {
-	case "create":
-		fmt.Fprintf(&text, "create a draft release on GitHub\n")
-	case "change":
-		fmt.Fprintf(&text, "update the draft release: %s\n", p.URL)
+	if page := map[string]string{"create": "create a draft release on GitHub", "change": "update the draft release: " + p.URL}[p.Page]; page != "" {
+		fmt.Fprintln(&text, page)
 	}
 	switch {
 	case p.Publish && p.Latest:
-		fmt.Fprintf(&text, "publish it, as the latest release\n")
+		fmt.Fprintln(&text, "publish it, as the latest release")
 	case p.Publish && p.Page != "":
-		fmt.Fprintf(&text, "publish it, not as the latest release\n")
+		fmt.Fprintln(&text, "publish it, not as the latest release")
 	}
 	for _, problem := range p.Problems {
 		fmt.Fprintf(&text, "problem: %s\n", problem)
