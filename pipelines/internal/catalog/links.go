@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -70,4 +71,74 @@ func (c *Catalog) cycle(name string, chain []string) []string {
 		}
 	}
 	return nil
+}
+
+// Closure returns the named assets and everything they depend on, each once,
+// dependencies first.
+func (c *Catalog) Closure(names []string, arch Arch) ([]Asset, error) {
+	var order []Asset
+	seen := map[string]bool{}
+	var visit func(name string) error
+	visit = func(name string) error {
+		if seen[name] {
+			return nil
+		}
+		seen[name] = true
+		asset, err := c.Find(name, arch)
+		if err != nil {
+			return err
+		}
+		for _, dependency := range asset.Dependencies {
+			if err := visit(dependency); err != nil {
+				return err
+			}
+		}
+		order = append(order, asset)
+		return nil
+	}
+	for _, name := range names {
+		if err := visit(name); err != nil {
+			return nil, err
+		}
+	}
+	return order, nil
+}
+
+// Stages sorts assets, given with dependencies first, into stages, each by name: the
+// assets of a stage depend only on assets of earlier ones.
+func Stages(closure []Asset) [][]Asset {
+	var stages [][]Asset
+	of := map[string]int{}
+	for _, asset := range closure {
+		stage := 0
+		for _, name := range asset.Dependencies {
+			stage = max(stage, of[name]+1)
+		}
+		of[asset.Name] = stage
+		for len(stages) <= stage {
+			stages = append(stages, nil)
+		}
+		stages[stage] = append(stages[stage], asset)
+	}
+	for _, assets := range stages {
+		slices.SortFunc(assets, func(a, b Asset) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return stages
+}
+
+// Dependents returns the sorted names of all assets of an architecture that depend
+// on the named one, directly or through others.
+func (c *Catalog) Dependents(name string, arch Arch) []string {
+	takes := map[string]bool{name: true}
+	for grown := true; grown; {
+		grown = false
+		for _, asset := range c.Assets {
+			if !takes[asset.Name] && slices.Contains(asset.Arches, arch) &&
+				slices.ContainsFunc(asset.Dependencies, func(d string) bool { return takes[d] }) {
+				takes[asset.Name], grown = true, true
+			}
+		}
+	}
+	delete(takes, name)
+	return slices.Sorted(maps.Keys(takes))
 }

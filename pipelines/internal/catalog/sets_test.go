@@ -77,7 +77,7 @@ func TestSetErrors(t *testing.T) {
 		"only a comment":     {goodSets, "# none\n", "assets/sets.yaml: the file is empty"},
 		"two documents":      {"kata-tools: {}\n", "kata-tools: {}\n---\na: {}\n", "assets/sets.yaml: more than one document in the file"},
 		"list":               {goodSets, "- kata-static\n", "assets/sets.yaml:1: cannot unmarshal"},
-		"asset has problems": {"[tiny-user, tiny]", "[a, b]", "assets/sets.yaml:3: unknown asset \"a\"\nassets/sets.yaml:3: unknown asset \"b\""},
+		"asset has problems": {"[tiny-user, tiny]", "[a, b]", "assets/sets.yaml:3: unknown asset \"a\" (`list` prints all assets)\nassets/sets.yaml:3: unknown asset \"b\""},
 	} {
 		yaml := strings.Replace(goodSets, test.from, test.to, 1)
 		if yaml == goodSets {

@@ -13,6 +13,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -83,6 +84,10 @@ func listKernels(ws *workspace.Workspace) ([]listedKernel, error) {
 		}
 		for _, arch := range asset.Arches {
 			k, err := kernel(ws, asset.Name, string(arch))
+			if errors.As(err, new(*versions.Unlocked)) {
+				ws.Report.Note(asset.Name, err.Error())
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}

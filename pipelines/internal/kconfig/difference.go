@@ -1,8 +1,8 @@
 package kconfig
 
 import (
+	"maps"
 	"slices"
-	"strings"
 )
 
 // Side is one of two configurations that Compare compares.
@@ -27,36 +27,31 @@ type Difference struct {
 func Compare(a, b Side) []Difference {
 	left, right := byName(a.Options), byName(b.Options)
 	names := map[string]bool{}
-	for _, side := range []struct {
-		options      []Option
-		final, other bool
-	}{{a.Options, a.Final, b.Final}, {b.Options, b.Final, a.Final}} {
-		for _, option := range side.options {
-			if !side.final || side.other {
-				names[option.Name] = true
-			}
+	for _, side := range []struct{ this, other Side }{{a, b}, {b, a}} {
+		for _, option := range side.this.Options {
+			names[option.Name] = names[option.Name] || !side.this.Final || side.other.Final
 		}
 	}
+	absent := ""
+	if a.Final || b.Final {
+		absent = "n"
+	}
 	var differences []Difference
-	for name := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		d := Difference{Name: name, A: left[name], B: right[name]}
-		if d.A.valueIn(a, b) != d.B.valueIn(a, b) {
+		if names[name] && d.A.value(absent) != d.B.value(absent) {
 			differences = append(differences, d)
 		}
 	}
-	slices.SortFunc(differences, func(x, y Difference) int { return strings.Compare(x.Name, y.Name) })
 	return differences
 }
 
-// valueIn is the value of an option for a comparison of two sides.
-func (o *Option) valueIn(a, b Side) string {
-	switch {
-	case o != nil:
-		return o.Value
-	case a.Final || b.Final:
-		return "n"
+// value is the value of an option, or that of an absent one.
+func (o *Option) value(absent string) string {
+	if o == nil {
+		return absent
 	}
-	return ""
+	return o.Value
 }
 
 func byName(options []Option) map[string]*Option {

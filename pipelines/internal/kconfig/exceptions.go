@@ -28,6 +28,8 @@ type Exception struct {
 	Arches   []string `yaml:"arches"`
 	Versions string   `yaml:"versions"`
 	Line     int      `yaml:"-"`
+
+	bounds []bound
 }
 
 // LoadExceptions reads and checks kernel-configs/exceptions.yaml. The error has a
@@ -58,7 +60,7 @@ func LoadExceptions(tree fs.FS) ([]Exception, error) {
 }
 
 // check checks an exception that follows others.
-func (e Exception) check(at strictyaml.Node, others []Exception) {
+func (e *Exception) check(at strictyaml.Node, others []Exception) {
 	if !validName.MatchString(e.Option) {
 		at.Problem("option is %q: want a name such as CONFIG_PCI", e.Option)
 	}
@@ -74,10 +76,12 @@ func (e Exception) check(at strictyaml.Node, others []Exception) {
 			at.Problem("duplicate architecture %s: remove one", arch)
 		}
 	}
-	if _, err := parseRange(e.Versions); err != nil {
+	var err error
+	if e.bounds, err = parseRange(e.Versions); err != nil {
 		at.Problem("%w", err)
 	}
-	for _, other := range others {
+	for i := range others {
+		other := &others[i]
 		if other.Option == e.Option && other.Versions == e.Versions && other.shares(e) {
 			at.Problem("duplicate exception for %s, already on line %d: merge the two", e.Option, other.Line)
 			break
@@ -86,7 +90,13 @@ func (e Exception) check(at strictyaml.Node, others []Exception) {
 }
 
 // shares reports whether both apply to a common architecture.
-func (e Exception) shares(other Exception) bool {
+func (e *Exception) shares(other *Exception) bool {
 	return len(e.Arches) == 0 || len(other.Arches) == 0 ||
 		slices.ContainsFunc(e.Arches, func(arch string) bool { return slices.Contains(other.Arches, arch) })
+}
+
+// applies reports whether the exception is for an architecture and a version.
+func (e *Exception) applies(arch, version string) bool {
+	return e.shares(&Exception{Arches: []string{arch}}) &&
+		!slices.ContainsFunc(e.bounds, func(b bound) bool { return !b.holds(version) })
 }

@@ -18,17 +18,15 @@ const FactsSuffix = ".facts"
 type Facts struct {
 	// names are all options of the tree, without CONFIG_, sorted.
 	names []string
-	about map[string][]fact
+	// about has, by option and kind of fact, what is known: the kinds are "needs",
+	// "hidden", "selects", "choice", "range" and "type".
+	about map[string]map[string][]string
 }
-
-// fact is one line about an option: kind is "needs", "hidden", "selects",
-// "choice", "range" or "type".
-type fact struct{ kind, text string }
 
 // ParseFacts reads a file of facts: a line NAME for each option of the tree, and
 // lines NAME, a tab, kind, a tab, text. The error names the line.
 func ParseFacts(data []byte) (*Facts, error) {
-	facts := &Facts{about: map[string][]fact{}}
+	facts := &Facts{about: map[string]map[string][]string{}}
 	for number, line := range lines(data) {
 		fields := strings.Split(line, "\t")
 		switch {
@@ -38,7 +36,11 @@ func ParseFacts(data []byte) (*Facts, error) {
 		case len(fields) == 1:
 			facts.names = append(facts.names, line)
 		default:
-			facts.about[fields[0]] = append(facts.about[fields[0]], fact{fields[1], fields[2]})
+			if facts.about[fields[0]] == nil {
+				facts.about[fields[0]] = map[string][]string{}
+			}
+			texts := facts.about[fields[0]]
+			texts[fields[1]] = append(texts[fields[1]], fields[2])
 		}
 	}
 	slices.Sort(facts.names)
@@ -55,10 +57,7 @@ func (f *Facts) explain(option Option) string {
 	if _, known := slices.BinarySearch(f.names, name); !known {
 		return "; Linux has no such option" + f.near(name)
 	}
-	texts := map[string][]string{}
-	for _, fact := range f.about[name] {
-		texts[fact.kind] = append(texts[fact.kind], fact.text)
-	}
+	texts := f.about[name]
 	switch {
 	case option.Value == "n" && len(texts["selects"]) > 0:
 		return "; it is switched on by " + strings.Join(texts["selects"], " and by ")

@@ -51,16 +51,21 @@ func list(tree fs.FS, folder string, subfolders []string) ([]string, error) {
 		names := known(tree)
 		return nil, fmt.Errorf("%s: no such folder: choose one of %s%s", dir, strings.Join(names, ", "), nearest.Hint(folder, names))
 	}
-	var files []string
+	files, err := inFolder(tree, folder, subfolders...)
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("%s: no fragment for this architecture: add a .conf file, or remove the folder from the kernel", dir)
+	}
+	return files, err
+}
+
+// inFolder returns the *.conf files in the subfolders of a folder, sorted within each.
+func inFolder(tree fs.FS, folder string, subfolders ...string) (files []string, err error) {
 	for _, subfolder := range subfolders {
-		found, err := fs.Glob(tree, path.Join(dir, subfolder, "*.conf"))
+		found, err := fs.Glob(tree, path.Join(Root, folder, subfolder, "*.conf"))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", dir, err)
+			return nil, fmt.Errorf("%s/%s: %w", Root, folder, err)
 		}
 		files = append(files, found...)
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: no fragment for this architecture: add a .conf file, or remove the folder from the kernel", dir)
 	}
 	return files, nil
 }

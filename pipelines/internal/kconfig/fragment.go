@@ -2,7 +2,6 @@ package kconfig
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -24,15 +23,19 @@ var (
 	validName  = regexp.MustCompile(`^CONFIG_[A-Za-z0-9_]+$`)
 )
 
-// readFragment returns the valid options of a fragment, and an error for
-// everything else in it.
-func readFragment(tree fs.FS, file string) ([]Option, error) {
-	data, err := fs.ReadFile(tree, file)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, cause(err))
+// read returns the valid options of fragments, in the order of their lines, and an error
+// for everything else in them.
+func read(tree fs.FS, files []string) (options []Option, problems []error) {
+	for _, file := range files {
+		data, err := fs.ReadFile(tree, file)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", file, cause(err)))
+			continue
+		}
+		found, wrong := parse(file, data)
+		options, problems = append(options, found...), append(problems, wrong...)
 	}
-	options, problems := parse(file, data)
-	return options, errors.Join(problems...)
+	return options, problems
 }
 
 // parse returns the options of a fragment in the order of its lines, duplicates

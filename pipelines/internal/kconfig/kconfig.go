@@ -56,27 +56,18 @@ type Set struct {
 // is not a statement, a duplicate option.
 func Load(tree fs.FS, folders []string, kernelArch string) (*Set, error) {
 	files, problems := fragments(tree, folders, kernelArch)
-	set := &Set{Files: files}
-	first := map[string]Option{}
-	for _, file := range files {
-		options, err := readFragment(tree, file)
-		if err != nil {
-			problems = append(problems, err)
-		}
-		for _, option := range options {
-			if other, ok := first[option.Name]; ok {
-				problems = append(problems, clash(option, other))
-				continue
-			}
-			first[option.Name] = option
-			set.Options = append(set.Options, option)
+	options, wrong := read(tree, files)
+	problems = append(problems, wrong...)
+	slices.SortStableFunc(options, func(a, b Option) int { return strings.Compare(a.Name, b.Name) })
+	for i := 1; i < len(options); i++ {
+		if options[i].Name == options[i-1].Name {
+			problems = append(problems, clash(options[i], options[i-1]))
 		}
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	slices.SortFunc(set.Options, func(a, b Option) int { return strings.Compare(a.Name, b.Name) })
-	return set, nil
+	return &Set{files, options}, nil
 }
 
 func clash(option, other Option) error {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 )
 
@@ -40,8 +39,15 @@ func NewPlan(tree fs.FS, folders []string, arch, version string) (*Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	if p.Exceptions, err = applying(exceptions, arch, version); err != nil {
+	parsed, err := parseVersion(version)
+	if err != nil {
 		return nil, err
+	}
+	p.Exceptions = map[string][]Exception{}
+	for _, e := range exceptions {
+		if e.applies(arch, parsed) {
+			p.Exceptions[e.Option] = append(p.Exceptions[e.Option], e)
+		}
 	}
 	if p.ConfigVersion, err = ConfigVersion(tree); err != nil {
 		return nil, err
@@ -56,25 +62,12 @@ func NewPlan(tree fs.FS, folders []string, arch, version string) (*Plan, error) 
 // request. A tree without that folder forbids nothing.
 func forbidden(tree fs.FS, requested *Set, arch string) ([]Option, error) {
 	own := byName(requested.Options)
-	var found []Option
-	for _, folder := range []string{".", arch} {
-		files, err := fs.Glob(tree, path.Join(Root, DebugFolder, folder, "*.conf"))
-		if err != nil {
-			return nil, err
-		}
-		for _, file := range files {
-			options, err := readFragment(tree, file)
-			if err != nil {
-				return nil, err
-			}
-			for _, option := range options {
-				if option.Value != "n" && own[option.Name] == nil {
-					found = append(found, option)
-				}
-			}
-		}
+	files, err := inFolder(tree, DebugFolder, ".", arch)
+	if err != nil {
+		return nil, err
 	}
-	return found, nil
+	options, problems := read(tree, files)
+	return slices.DeleteFunc(options, func(o Option) bool { return o.Value == "n" || own[o.Name] != nil }), errors.Join(problems...)
 }
 
 // Tolerated returns the names of the requested options that the kernel may lack,
@@ -92,7 +85,7 @@ func (p *Plan) Tolerated() []string {
 // Check checks a final .config with CheckRequested and CheckForbidden.
 func (p *Plan) Check(final []byte, facts *Facts) error {
 	if _, err := parseFinal(final); err != nil {
-		return err
+		return err // Once, not by both.
 	}
 	return errors.Join(p.CheckRequested(final, facts), p.CheckForbidden(final))
 }
@@ -153,26 +146,3 @@ func (p *Plan) CheckForbidden(final []byte) error {
 
 // String names the kernel in messages.
 func (p *Plan) String() string { return "Linux " + p.Version + " for " + p.Arch }
-
-// applying returns the exceptions that hold for one kernel, by option.
-func applying(exceptions []Exception, arch, version string) (map[string][]Exception, error) {
-	parsed, err := parseVersion(version)
-	if err != nil {
-		return nil, err
-	}
-	byOption := map[string][]Exception{}
-	for _, e := range exceptions {
-		bounds, err := parseRange(e.Versions)
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", ExceptionsFile, e.Line, err)
-		}
-		inside := e.shares(Exception{Arches: []string{arch}})
-		for _, b := range bounds {
-			inside = inside && b.holds(parsed)
-		}
-		if inside {
-			byOption[e.Option] = append(byOption[e.Option], e)
-		}
-	}
-	return byOption, nil
-}

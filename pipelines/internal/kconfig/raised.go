@@ -49,21 +49,22 @@ type request struct{ folder, name string }
 
 // requests returns the options of all fragments of a tree.
 func requests(tree fs.FS) (map[request]Option, error) {
-	found := map[request]Option{}
+	var files []string
 	err := fs.WalkDir(tree, Root, func(file string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && file == Root {
 			return nil // A tree without fragments.
 		}
-		if err != nil || entry.IsDir() || path.Ext(file) != ".conf" {
-			return err
-		}
-		options, err := readFragment(tree, file)
-		for _, option := range options {
-			found[request{path.Dir(file), option.Name}] = option
+		if err == nil && !entry.IsDir() && path.Ext(file) == ".conf" {
+			files = append(files, file)
 		}
 		return err
 	})
-	return found, err
+	options, problems := read(tree, files)
+	found := map[request]Option{}
+	for _, option := range options {
+		found[request{path.Dir(option.Path), option.Name}] = option
+	}
+	return found, errors.Join(append(problems, err)...)
 }
 
 // changes describes the differences of the second to the first, ordered by place.

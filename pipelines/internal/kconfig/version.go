@@ -58,10 +58,7 @@ func parseRange(text string) ([]bound, error) {
 		if m == nil {
 			return nil, fmt.Errorf("versions are %s: want a range such as \">=6.18, <6.20\"", quote(text))
 		}
-		version, err := parseVersion(m[2])
-		if err != nil {
-			return nil, err
-		}
+		version, _ := parseVersion(m[2]) // No other version matches.
 		bounds = append(bounds, bound{m[1], version})
 	}
 	return bounds, nil
