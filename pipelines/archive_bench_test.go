@@ -225,7 +225,7 @@ func TestMergeProcess(t *testing.T) {
 		components = append(components, archive.Component{Name: filepath.Base(path), Path: path, Digest: string(digest)})
 	}
 	// All but the first merge find that the components were vetted.
-	m, err := archive.PlanMerge(t.Context(), components, nil, archive.Options{Level: 4, ModTime: time.Unix(1772323200, 0), Cache: filepath.Dir(arguments[0])})
+	m, err := archive.PlanMerge(t.Context(), components, nil, archive.Options{ModTime: time.Unix(1772323200, 0), Cache: filepath.Dir(arguments[0])})
 	check(t, err)
 	_, err = m.Write(t.Context(), arguments[0], nil)
 	check(t, err)

@@ -66,7 +66,7 @@ type Member struct {
 // Options are what decides the bytes of a tarball besides its members, and where
 // a merge keeps what the next one can use.
 type Options struct {
-	// Level is 1 (fastest), 2 (default), 3 (better) or 4 (best): see writer.go.
+	// Level is 1 (fastest), 2 (default), 3 (better) or 4 (best), for Pack: see writer.go.
 	Level int
 	// ModTime is the time of every member, in whole seconds.
 	ModTime time.Time
@@ -82,13 +82,6 @@ type Options struct {
 // verdicts are on the tarballs that PlanMerge need not vet again.
 func (o Options) verdicts() Verdicts { return Verdicts{filepath.Join(o.Cache, "vetted")} }
 
-func (o Options) check() error {
-	if o.Level < 1 || o.Level > len(levels) {
-		return fmt.Errorf("compression level %d: want 1 to %d", o.Level, len(levels))
-	}
-	return nil
-}
-
 // Summary is what was written.
 type Summary struct {
 	// SHA256 is that of the tarball in hex, Size its length in bytes.
@@ -102,8 +95,8 @@ type Summary struct {
 // devices, pipes, sockets, setuid and setgid files, links that leave the tree,
 // the host's own files; and a tree without a file or link.
 func Pack(ctx context.Context, dir, out string, options Options) (Summary, error) {
-	if err := options.check(); err != nil {
-		return Summary{}, err
+	if options.Level < 1 || options.Level > len(levels) {
+		return Summary{}, fmt.Errorf("compression level %d: want 1 to %d", options.Level, len(levels))
 	}
 	members, err := scan(dir)
 	if err != nil {

@@ -52,10 +52,11 @@ type Merged struct {
 }
 
 const (
-	// mergeLevel is that of the few frames that a merge makes itself: the best one
-	// would take more memory than all else together.
+	// mergeLevel is that of what a merge compresses itself: the best one would take
+	// more memory than all else together.
 	mergeLevel = 3
-	// mergeFrame is how much those frames hold, for the same reason.
+	// mergeFrame is how much the frames of directories and extras hold, for the same
+	// reason.
 	mergeFrame = 1 << 20
 )
 
@@ -67,9 +68,7 @@ func PlanMerge(ctx context.Context, components []Component, extras []Extra, o Op
 	if len(components) == 0 {
 		return nil, errors.New("no components to merge")
 	}
-	if err := o.check(); err != nil {
-		return nil, err
-	}
+	o.Level = mergeLevel
 	m := &Merged{Index: &Index{Time: o.ModTime.Unix()}}
 	var problems []error
 	seen := map[string]bool{}
@@ -96,7 +95,7 @@ func PlanMerge(ctx context.Context, components []Component, extras []Extra, o Op
 	if err != nil {
 		return nil, err
 	}
-	o.Level, o.frame = mergeLevel, mergeFrame
+	o.frame = mergeFrame
 	return m, m.layout(directories, extras, o)
 }
 

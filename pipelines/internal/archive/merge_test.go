@@ -17,7 +17,7 @@ import (
 )
 
 func mergeOptions(t *testing.T) Options {
-	return Options{Level: 1, ModTime: epoch, Cache: filepath.Join(t.TempDir(), "cache"), frame: testFrame}
+	return Options{ModTime: epoch, Cache: filepath.Join(t.TempDir(), "cache"), frame: testFrame}
 }
 
 // component packs nodes.
@@ -245,9 +245,6 @@ func TestMergeRefuses(t *testing.T) {
 				}
 			}
 		})
-	}
-	if _, err := PlanMerge(t.Context(), []Component{good}, nil, Options{}); err == nil {
-		t.Error("level 0: no error")
 	}
 }
 

@@ -25,9 +25,6 @@ const (
 	pinsMember    = "./opt/kata/versions.yaml"
 )
 
-// mergeLevel is the compression level of what a merge compresses itself.
-const mergeLevel = 3
-
 // Merge is what decides the bytes of a merged tarball, and how big it may be.
 type Merge struct {
 	sizes.Merge
@@ -54,7 +51,7 @@ func (m Merge) Plan(ctx context.Context) (*MergePlan, error) {
 		{Name: pinsMember, Content: m.Pins},
 	}
 	merged, err := archive.PlanMerge(ctx, m.Components, extras, archive.Options{
-		Level: mergeLevel, ModTime: time.Unix(recipe.SourceDateEpoch, 0), Cache: m.Cache,
+		ModTime: time.Unix(recipe.SourceDateEpoch, 0), Cache: m.Cache,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("merging %s on %s: %w", m.Set, m.Arch, err)

@@ -57,7 +57,7 @@ func mergeOf(components ...archive.Component) merging {
 func (m merging) merged(t *testing.T) *archive.Merged {
 	t.Helper()
 	extras := []archive.Extra{{Name: "./opt/kata/VERSION", Content: []byte("3.28.0\n")}}
-	merged, err := archive.PlanMerge(t.Context(), m.components, extras, archive.Options{Level: 3, ModTime: time.Unix(0, 0), Cache: t.TempDir()})
+	merged, err := archive.PlanMerge(t.Context(), m.components, extras, archive.Options{ModTime: time.Unix(0, 0), Cache: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
