@@ -30,9 +30,9 @@ func List(r io.Reader) ([]Member, error) {
 }
 
 // Extract reads a tarball to its end, as List does, and writes the files that are
-// wanted, with their modes. Place gets a member's name and size, and returns the path to write to, ""
-// for none, or an error. The files must not exist before, so no member is extracted
-// twice.
+// wanted, with their modes. Place gets a member's name and size, and returns the path
+// to write to, "" for none, or an error. The files must not exist before, so no member
+// is extracted twice.
 func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) ([]Member, error) {
 	return walk(r, maxUnpacked, func(m Member, content io.Reader) error {
 		if !m.Mode.IsRegular() {
@@ -106,11 +106,11 @@ func walk(r io.Reader, limit int64, each func(m Member, content io.Reader) error
 		if err != nil {
 			return nil, fmt.Errorf("reading the tar stream after %d members: %w", len(members), err)
 		}
-		if h.Size > limit-stream.n && !sparse(h) {
-			return nil, fmt.Errorf("%q claims to have %d bytes: %w", h.Name, h.Size, tooMuch(limit))
-		}
 		if err := vetHeader(h, heads); err != nil {
 			return nil, err
+		}
+		if h.Size > limit-stream.n {
+			return nil, fmt.Errorf("%q claims to have %d bytes: %w", h.Name, h.Size, tooMuch(limit))
 		}
 		fill = padding(h.Size)
 		if h.Typeflag == tar.TypeDir && (h.Name == "./" || h.Name == ".") {

@@ -154,9 +154,10 @@ func hole(t testing.TB) []byte {
 	return append(pax, body...)
 }
 
-// absurd has a member that says to have a petabyte.
+// absurd has a member that says to have a petabyte, as a binary number of GNU's.
 func absurd(t testing.TB) []byte {
 	file := tarOf(t, tar.Header{Name: "./x", Typeflag: tar.TypeReg, Size: 3})
+	copy(file[257:], gnuMagic)
 	copy(file[124:136], "\x80\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00")
 	checksum(file[:blockSize])
 	return file

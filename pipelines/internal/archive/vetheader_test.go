@@ -124,8 +124,8 @@ func TestVet(t *testing.T) {
 		{"real size", []raw{pax("SCHILY.realsize=3"), file}, `PAX record "SCHILY.realsize"`},
 		{"attribute", []raw{pax("SCHILY.xattr.security.capability=x"), file}, `PAX record "SCHILY.xattr.security.capability"`},
 		{"empty record", []raw{pax("path="), file}, `empty PAX record "path"`},
-		{"name of a sparse link", []raw{pax("GNU.sparse.name=./opt/l"), link("./opt/a/b/l", "../..")}, "is a sparse file"},
-		{"name of a sparse directory", []raw{pax("GNU.sparse.name=./dev/evil"), dir}, "is a sparse file"},
+		{"name of a sparse link", []raw{pax("GNU.sparse.name=./opt/l"), link("./opt/a/b/l", "../..")}, `PAX record "GNU.sparse.name"`},
+		{"name of a sparse directory", []raw{pax("GNU.sparse.name=./dev/evil"), dir}, `PAX record "GNU.sparse.name"`},
 		{"size of a link", []raw{pax("size=512"), link("./opt/l", "f"), {kind: tar.TypeReg, name: "./opt/f", content: hidden}}, "is not a file and has 512 bytes"},
 		{"size of a directory", []raw{pax("size=1024"), dir, {kind: tar.TypeReg, name: "./opt/f", content: hidden}}, "is not a file and has 1024 bytes"},
 
