@@ -82,5 +82,6 @@ func (g *guest) position() string {
 	case g.options[g.machine.ConsoleOption] == "y":
 		return "and nothing came over " + g.machine.Console
 	}
-	return fmt.Sprintf("and nothing came over %s, which needs the option %s of the kernel", g.machine.Console, g.machine.ConsoleOption)
+	return fmt.Sprintf("and nothing came over %s, which needs the option %s of the kernel",
+		g.machine.Console, g.machine.ConsoleOption)
 }

@@ -68,7 +68,8 @@ func (f *files) checkImage(what string, image kimage.Image) (err error) {
 	}
 	// A compressed image need not say its release; then the boot does.
 	if image.Release != "" && image.Release != f.release() {
-		err = errors.Join(err, fmt.Errorf("the release is %s: want %s, the pin %s", image.Release, f.release(), f.Plan.Version))
+		err = errors.Join(err,
+			fmt.Errorf("the release is %s: want %s, the pin %s", image.Release, f.release(), f.Plan.Version))
 	}
 	return err
 }

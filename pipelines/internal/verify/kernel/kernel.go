@@ -96,7 +96,8 @@ func (k Kernel) Check(ctx context.Context, r *report.Report, t *tarball.Tarball,
 	r.Run("embedded config", f.checkEmbedded)
 	r.Run("requested options", f.checkRequested)
 	if forbidden := len(k.Plan.Forbidden); forbidden > 0 && f.config != nil {
-		r.Result("forbidden options", k.Plan.CheckForbidden(f.config), "none of %d that belong to the debug kernel", forbidden)
+		err := k.Plan.CheckForbidden(f.config)
+		r.Result("forbidden options", err, "none of %d that belong to the debug kernel", forbidden)
 	}
 	r.Run("BTF", f.checkBTF)
 	r.Run("System.map", f.checkSymbols)

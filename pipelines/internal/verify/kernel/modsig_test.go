@@ -101,3 +101,27 @@ func TestParseRefuses(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// FuzzParseSignature guards against a module that makes a parser panic.
+func FuzzParseSignature(f *testing.F) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	certificate, _, err := testCertificate(key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	signed, err := signModule(moduleData, key, certificate, sha512OID)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(signed[len(moduleData) : len(signed)-40])
+	f.Add([]byte("\x30\x80\x00\x00"))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		s, err := parseSignature(appendMessage(moduleData, message, 2))
+		if err == nil && !bytes.Equal(s.content, moduleData) {
+			t.Errorf("the module is %q", s.content)
+		}
+	})
+}

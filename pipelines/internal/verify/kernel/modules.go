@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/binary"
 	"encoding/pem"
@@ -12,7 +11,10 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
+
+	"github.com/smallstep/pkcs7"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	disk "github.com/kata-containers/kata-pipelines/pipelines/internal/files"
@@ -118,9 +120,9 @@ type algorithm struct {
 }
 
 var algorithms = []algorithm{
-	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}, crypto.SHA256, x509.SHA256WithRSA, x509.ECDSAWithSHA256},
-	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}, crypto.SHA384, x509.SHA384WithRSA, x509.ECDSAWithSHA384},
-	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}, crypto.SHA512, x509.SHA512WithRSA, x509.ECDSAWithSHA512},
+	{pkcs7.OIDDigestAlgorithmSHA256, crypto.SHA256, x509.SHA256WithRSA, x509.ECDSAWithSHA256},
+	{pkcs7.OIDDigestAlgorithmSHA384, crypto.SHA384, x509.SHA384WithRSA, x509.ECDSAWithSHA384},
+	{pkcs7.OIDDigestAlgorithmSHA512, crypto.SHA512, x509.SHA512WithRSA, x509.ECDSAWithSHA512},
 }
 
 func readSignature(path string) (signature, error) {
@@ -149,52 +151,20 @@ func parseSignature(module []byte) (s signature, err error) {
 			info[2], length, typePKCS7, len(rest))
 	}
 	split := int64(len(rest)) - length
-	s, err = parseMessage(rest[split:])
-	s.content = rest[:split]
-	return s, err
-}
-
-// message is what modules use of RFC 5652.
-type message struct {
-	ContentType asn1.ObjectIdentifier
-	SignedData  struct {
-		Version          int
-		DigestAlgorithms []pkix.AlgorithmIdentifier `asn1:"set"`
-		Encapsulated     struct{ ContentType asn1.ObjectIdentifier }
-		Certificates     asn1.RawValue `asn1:"optional,tag:0"`
-		Signers          []signer      `asn1:"set"`
-	} `asn1:"explicit,tag:0"`
-}
-
-type signer struct {
-	Version            int
-	ID                 asn1.RawValue
-	DigestAlgorithm    pkix.AlgorithmIdentifier
-	SignatureAlgorithm pkix.AlgorithmIdentifier
-	Signature          []byte
-}
-
-var oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
-
-func parseMessage(der []byte) (signature, error) {
-	var m message
-	if _, err := asn1.Unmarshal(der, &m); err != nil {
-		return signature{}, fmt.Errorf("reading the PKCS#7 message: %w", err)
+	message, err := pkcs7.Parse(rest[split:])
+	if err != nil {
+		return s, fmt.Errorf("reading the PKCS#7 message: %w", err)
 	}
-	if !m.ContentType.Equal(oidSignedData) {
-		return signature{}, fmt.Errorf("the PKCS#7 message has type %s: want signed data", m.ContentType)
+	if len(message.Signers) != 1 {
+		return s, fmt.Errorf("%d signers: want one", len(message.Signers))
 	}
-	if len(m.SignedData.Signers) != 1 {
-		return signature{}, fmt.Errorf("%d signers: want one", len(m.SignedData.Signers))
+	signer := message.Signers[0]
+	used := signer.DigestAlgorithm.Algorithm
+	known := slices.IndexFunc(algorithms, func(a algorithm) bool { return a.oid.Equal(used) })
+	if known < 0 {
+		return s, fmt.Errorf("the digest's algorithm %s is not one that Linux signs with today", used)
 	}
-	one := m.SignedData.Signers[0]
-	for _, known := range algorithms {
-		if known.oid.Equal(one.DigestAlgorithm.Algorithm) {
-			return signature{algorithm: known, signature: one.Signature}, nil
-		}
-	}
-	return signature{}, fmt.Errorf("the digest's algorithm %s is not one that Linux signs with today",
-		one.DigestAlgorithm.Algorithm)
+	return signature{algorithms[known], rest[:split], signer.EncryptedDigest}, nil
 }
 
 // verify checks the signature with the certificate it must be from. The

@@ -134,7 +134,8 @@ func (g *guest) judgeDevice(check string, o serial.Observation) (saw string, err
 		}
 		return fmt.Sprintf("%s, %d bytes read", o.Value, o.Size), nil
 	case "virtio-console":
-		return o.Value + ", written to and read outside", contains(g.spec.Port, "what came out of the port", serial.PortName+"\n")
+		err := contains(g.spec.Port, "what came out of the port", serial.PortName+"\n")
+		return o.Value + ", written to and read outside", err
 	case "virtio-9p":
 		return "a folder of the host mounted, read and written", errors.Join(
 			equal("the file of the host", o.Value, g.nonce),

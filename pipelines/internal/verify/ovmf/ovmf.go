@@ -46,7 +46,8 @@ func (f Firmware) Layout() tarball.Layout {
 func (f Firmware) Checks() []string {
 	names := []string{
 		"members", "files", "version", "reset vector", "table of blocks", "SEV metadata", "SEV kernel hashes", "TDX metadata",
-		"boot", "boot of a kernel", "boot of a kernel with its hash", "boot of a kernel with no hash", "boot of a kernel with another hash",
+		"boot", "boot of a kernel", "boot of a kernel with its hash", "boot of a kernel with no hash",
+		"boot of a kernel with another hash",
 	}
 	for _, image := range f.images {
 		names = append(names, "volumes of "+path.Base(image.path))

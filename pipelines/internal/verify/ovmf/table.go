@@ -19,7 +19,8 @@ const (
 )
 
 var blockNames = map[string]string{
-	resetBlock: "SEV-ES reset", secretBlock: "SEV secret", hashesBlock: "SEV hashes", sevBlock: "SEV metadata", tdxBlock: "TDX metadata",
+	resetBlock: "SEV-ES reset", secretBlock: "SEV secret", hashesBlock: "SEV hashes",
+	sevBlock: "SEV metadata", tdxBlock: "TDX metadata",
 }
 
 // table is what the end of an x86 image tells a virtual machine monitor: blocks by

@@ -69,7 +69,8 @@ func openARM64(data []byte) (Image, error) {
 		return Image{}, err
 	}
 	if memory := binary.LittleEndian.Uint64(data[16:]); memory != 0 && uint64(len(data)) > memory {
-		return Image{}, fmt.Errorf("the image has %d bytes, but its header says that it needs only %d in memory", len(data), memory)
+		return Image{}, fmt.Errorf("the image has %d bytes, but its header says that it needs only %d in memory",
+			len(data), memory)
 	}
 	image := Image{Format: ARM64Image, Arch: "aarch64", Sections: []Section{{Data: data}}}
 	if image.Release = image.release(); image.Release == "" {

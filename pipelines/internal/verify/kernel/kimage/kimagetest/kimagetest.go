@@ -65,7 +65,8 @@ func ELF(arch string, sections ...Section) []byte {
 	table, name := []elf.Section64{{}}, 1
 	for _, s := range sections {
 		h := elf.Section64{
-			Name: uint32(name), Type: uint32(elf.SHT_PROGBITS), Off: uint64(headerSize + len(content)), Size: uint64(len(s.Data)),
+			Name: uint32(name), Type: uint32(elf.SHT_PROGBITS),
+			Off: uint64(headerSize + len(content)), Size: uint64(len(s.Data)),
 		}
 		if !s.Unmapped {
 			h.Flags, h.Addr = uint64(elf.SHF_ALLOC), s.Address
