@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func (e *Executor) Execute(ctx context.Context, plan Plan) (results []Result, er
 	if err := e.check(ctx, plan); err != nil {
 		return results, err
 	}
-	x := &execution{Executor: e, plan: plan, byName: map[string]*node{}}
+	x := &execution{Executor: e, plan: plan, byName: map[string]*node{}, finished: make(chan outcome)}
 	for _, step := range plan.Steps {
 		n := &node{Step: step, asked: slices.Contains(plan.Names, step.Asset)}
 		x.nodes, x.byName[step.Asset] = append(x.nodes, n), n
@@ -76,13 +77,16 @@ type execution struct {
 	plan   Plan
 	nodes  []*node // in the order of the plan
 	byName map[string]*node
+
+	finished          chan outcome
+	running, building int
 }
 
 // node is a step under way. One goroutine at a time works on it.
 type node struct {
 	Step
-	asked       bool
-	begun, done bool
+	asked, builds bool
+	begun, done   bool
 	result      Result
 	// damaged counts the stored artifacts of the step that turned out damaged.
 	damaged int
@@ -97,53 +101,68 @@ type node struct {
 // tiers is how many a store has: a damaged artifact can be met in each.
 const tiers = 2
 
-// run works on all nodes: it starts those whose dependencies are done, in order,
-// and as many builds at once as may be.
-func (x *execution) run(ctx context.Context) error {
+// outcome is that of the work on a node; see work.
+type outcome struct {
+	*node
+	again State
+	err   error
+}
+
+// run works on all nodes, up to the first failure.
+func (x *execution) run(ctx context.Context) (failed error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type outcome struct {
-		*node
-		built bool
-		err   error
-	}
-	finished := make(chan outcome)
-	running, building := 0, 0
-	var failed error
 	for {
-		for _, n := range x.nodes {
-			if failed != nil || n.begun || !x.ready(n) {
-				continue
-			}
-			if err := x.decide(ctx, n); err != nil {
-				failed = fmt.Errorf("building %q: %w", n.Asset, err)
-				cancel()
-				break
-			}
-			builds := n.State == Miss || x.Rebuild != nil && n.asked
-			if builds && building >= max(1, x.Parallel) {
-				continue
-			}
-			if builds {
-				building++
-			}
-			running++
-			n.begun = true
-			go func() { finished <- outcome{n, builds, x.work(ctx, n)} }()
+		if failed == nil {
+			failed = x.start(ctx)
 		}
-		if running == 0 {
-			return failed
-		}
-		o := <-finished
-		running--
-		if o.built {
-			building--
-		}
-		if o.err != nil && failed == nil {
-			failed = o.err
+		if failed != nil {
 			cancel()
 		}
+		if x.running == 0 {
+			return failed
+		}
+		o := <-x.finished
+		x.running--
+		if o.builds {
+			x.building--
+		}
+		switch {
+		case o.err != nil:
+			failed = cmp.Or(failed, o.err)
+		case o.again != "":
+			o.State, o.begun = o.again, false
+		default:
+			o.done = true
+		}
 	}
+}
+
+// start starts the work on those nodes whose dependencies are done, in order, and
+// as many builds at once as may be.
+func (x *execution) start(ctx context.Context) error {
+	for _, n := range x.nodes {
+		if n.begun || !x.ready(n) {
+			continue
+		}
+		if err := x.decide(ctx, n); err != nil {
+			return fmt.Errorf("building %q: %w", n.Asset, err)
+		}
+		n.builds = n.State == Miss || x.Rebuild != nil && n.asked
+		if n.builds && x.building >= max(1, x.Parallel) {
+			continue
+		}
+		if n.builds {
+			x.building++
+		}
+		x.running++
+		n.begun = true
+		go func() {
+			again, err := x.work(ctx, n)
+			x.finished <- outcome{n, again, err}
+		}()
+	}
+	return nil
 }
 
 func (x *execution) ready(n *node) bool {

@@ -13,14 +13,13 @@ import (
 )
 
 // work builds a node that is a miss, puts the tarballs of one that was asked for
-// in place, and publishes. A node that has to be looked up or built once more is
-// left as not begun.
-func (x *execution) work(ctx context.Context, n *node) error {
+// in place, and publishes. It returns the state of a node that has to be looked up
+// or built once more, "" for one that is done.
+func (x *execution) work(ctx context.Context, n *node) (again State, err error) {
 	cached := true
 	if n.State == Miss {
-		var err error
 		if n.artifact, cached, err = x.obtain(ctx, n); err != nil {
-			return fmt.Errorf("building %q: %w", n.Asset, err)
+			return "", fmt.Errorf("building %q: %w", n.Asset, err)
 		}
 	}
 	if n.asked {
@@ -28,44 +27,39 @@ func (x *execution) work(ctx context.Context, n *node) error {
 		if store.IsNotFound(err) && n.damaged < tiers {
 			// The store does not offer it again: its other tier may have it whole.
 			n.damaged++
-			n.State, n.begun = Pending, false
-			return nil
+			return Pending, nil
 		}
-		if err == nil && x.Rebuild != nil {
-			if err = x.rebuild(ctx, n); err != nil {
-				return fmt.Errorf("building %q again: %w", n.Asset, err)
+		if err != nil {
+			return "", fmt.Errorf("building %q: %w", n.Asset, err)
+		}
+		if x.Rebuild != nil {
+			if err := x.rebuild(ctx, n); err != nil {
+				return "", fmt.Errorf("building %q again: %w", n.Asset, err)
 			}
 		}
-		if err != nil {
-			return fmt.Errorf("building %q: %w", n.Asset, err)
-		}
 	}
-	if err := x.publish(ctx, n); err != nil {
-		return fmt.Errorf("publishing %q: %w", n.Asset, err)
+	if !x.Push {
+		return "", nil
 	}
-	return nil
+	if again, err = x.publish(ctx, n); err != nil {
+		return "", fmt.Errorf("publishing %q: %w", n.Asset, err)
+	}
+	return again, nil
 }
 
-// publish publishes the artifact of a node, which is done then. Where the
-// registry's is not whole and the local store has none, it is built again: that
-// one can be sent.
-func (x *execution) publish(ctx context.Context, n *node) error {
-	if x.Push {
-		if n.lost != "" && n.lost != n.artifact.Digest {
-			// The one in place was good, and other builds may know it by its digest.
-			return fmt.Errorf("the registry's artifact is not whole, and building it again gave %s instead of %s: run the command once more", n.artifact.Digest, n.lost)
-		}
-		err := x.Store.Publish(ctx, n.artifact, x.Tags)
-		if store.IsNotFound(err) && n.lost == "" {
-			n.lost, n.State, n.begun = n.artifact.Digest, Miss, false
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+// publish publishes the artifact of a node. Where the registry's is not whole and
+// the local store has none, it is built again: that one can be sent.
+func (x *execution) publish(ctx context.Context, n *node) (again State, err error) {
+	if n.lost != "" && n.lost != n.artifact.Digest {
+		// The one in place was good, and other builds may know it by its digest.
+		return "", fmt.Errorf("the registry's artifact is not whole, and building it again gave %s instead of %s: run the command once more", n.artifact.Digest, n.lost)
 	}
-	n.done = true
-	return nil
+	err = x.Store.Publish(ctx, n.artifact, x.Tags)
+	if store.IsNotFound(err) && n.lost == "" {
+		n.lost = n.artifact.Digest
+		return Miss, nil
+	}
+	return "", err
 }
 
 // obtain builds a node, unless another process that wants the same artifact has
@@ -154,18 +148,19 @@ func (x *execution) export(ctx context.Context, n *node, cached bool) error {
 func (x *execution) dependency(ctx context.Context, n *node) (map[string]string, error) {
 	n.needed.Lock()
 	defer n.needed.Unlock()
-	tarballs, err := x.blobs(ctx, n.artifact)
-	for attempt := 1; store.IsNotFound(err) && attempt <= tiers; attempt++ {
-		var again store.Artifact
-		if again, _, err = x.obtain(ctx, n); err != nil {
+	artifact := n.artifact
+	for attempt := 0; ; attempt++ {
+		tarballs, err := x.blobs(ctx, artifact)
+		if !store.IsNotFound(err) || attempt == tiers {
+			return tarballs, err
+		}
+		if artifact, _, err = x.obtain(ctx, n); err != nil {
 			return nil, err
 		}
-		if again.Digest != n.artifact.Digest || !slices.Equal(again.Outputs, n.artifact.Outputs) {
-			return nil, fmt.Errorf("its artifact was damaged, and building it again gave %s instead of %s: run the command once more", again.Digest, n.artifact.Digest)
+		if artifact.Digest != n.artifact.Digest || !slices.Equal(artifact.Outputs, n.artifact.Outputs) {
+			return nil, fmt.Errorf("its artifact was damaged, and building it again gave %s instead of %s: run the command once more", artifact.Digest, n.artifact.Digest)
 		}
-		tarballs, err = x.blobs(ctx, again)
 	}
-	return tarballs, err
 }
 
 func (x *execution) blobs(ctx context.Context, artifact store.Artifact) (map[string]string, error) {

@@ -37,7 +37,10 @@ func (m *Manager) usePath() string { return filepath.Join(m.dir(), "in-use") }
 // lease returns the use of the programs in a folder; the caller has the lock.
 func (m *Manager) lease(ctx context.Context, bin string) (*Lease, error) {
 	unlock, err := files.LockShared(ctx, m.usePath(), m.waiting())
-	return &Lease{CLI: filepath.Join(bin, "dagger"), unlock: unlock}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Lease{CLI: filepath.Join(bin, "dagger"), unlock: unlock}, nil
 }
 
 // exclusive keeps all others from using the programs and the engine; ErrInUse is
