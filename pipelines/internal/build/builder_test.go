@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
@@ -84,7 +85,7 @@ func equipped(t *testing.T, b *run) (image store.Image, made bool) {
 }
 
 func TestBuilderIsKept(t *testing.T) {
-	registry, err := store.OpenRegistry(store.RegistryOptions{Ref: registrytest.New(t) + "/kata"})
+	registry, err := store.OpenRegistry(registrytest.New(t)+"/kata", oci.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func TestBuilderIsKept(t *testing.T) {
 
 // A builder that only the local cache has goes to the registry once pushing is on.
 func TestKeptBuilderIsPushed(t *testing.T) {
-	registry, err := store.OpenRegistry(store.RegistryOptions{Ref: registrytest.New(t) + "/kata"})
+	registry, err := store.OpenRegistry(registrytest.New(t)+"/kata", oci.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
@@ -103,7 +104,7 @@ func fill(t *testing.T, ref string) {
 	if _, err := archive.Pack(t.Context(), tree, tarball, archive.Options{Level: 1}); err != nil {
 		t.Fatal(err)
 	}
-	registry, err := store.OpenRegistry(store.RegistryOptions{Ref: ref})
+	registry, err := store.OpenRegistry(ref, oci.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

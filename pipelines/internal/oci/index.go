@@ -151,13 +151,6 @@ func (l *Layout) rebuild(ctx context.Context, why error) (ocispec.Index, error) 
 	return index, l.writeIndex(index)
 }
 
-// candidate is a blob that turned out to be a manifest of this layout.
-type candidate struct {
-	tag        string
-	descriptor ocispec.Descriptor
-	written    int64
-}
-
 // recover makes an index of the manifests among the blobs whose parts are all
 // there. Of two with a tag, the later wins.
 func (l *Layout) recover(ctx context.Context) (index ocispec.Index, err error) {
@@ -166,45 +159,38 @@ func (l *Layout) recover(ctx context.Context) (index ocispec.Index, err error) {
 	if ignoreMissing(err) != nil {
 		return index, fmt.Errorf("looking for manifests in the store: %w", err)
 	}
-	var found []candidate
+	var small []fs.FileInfo
 	for _, entry := range entries {
-		if err := ctx.Err(); err != nil {
-			return index, err
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() && info.Size() <= MaxManifest {
+			small = append(small, info)
 		}
-		info, err := entry.Info()
-		name := digest.NewDigestFromEncoded(digest.SHA256, entry.Name())
-		if err != nil || !info.Mode().IsRegular() || info.Size() > MaxManifest || name.Validate() != nil {
-			continue
-		}
-		c, err := l.candidate(ctx, ocispec.Descriptor{Digest: name, Size: info.Size()})
-		if IsDamage(err) {
-			continue
-		}
-		if err != nil {
-			return index, err
-		}
-		c.written = info.ModTime().UnixNano()
-		found = append(found, c)
 	}
-	slices.SortStableFunc(found, func(a, b candidate) int { return cmp.Compare(a.written, b.written) })
-	for _, c := range found {
-		index = set(index, c.tag, &c.descriptor)
+	slices.SortStableFunc(small, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for _, info := range small {
+		name := digest.NewDigestFromEncoded(digest.SHA256, info.Name())
+		tag, d, err := l.candidate(ctx, ocispec.Descriptor{Digest: name, Size: info.Size()})
+		if err == nil {
+			index = set(index, tag, &d)
+		} else if !IsDamage(err) {
+			return index, err
+		}
 	}
 	return index, nil
 }
 
-func (l *Layout) candidate(ctx context.Context, d ocispec.Descriptor) (candidate, error) {
+// candidate examines a blob that may be a manifest of this layout. The error is
+// *Damage for one that is not, or lacks a part.
+func (l *Layout) candidate(ctx context.Context, d ocispec.Descriptor) (tag string, full ocispec.Descriptor, err error) {
 	m, err := l.manifest(ctx, d)
-	if err != nil {
-		return candidate{}, err
+	if err == nil {
+		tag, err = l.Name(m)
 	}
-	tag, err := l.Name(m)
 	for _, part := range m.Parts() {
 		if err == nil {
 			err = l.Check(ctx, part.MediaType, part)
 		}
 	}
-	return candidate{tag: tag, descriptor: m.Descriptor()}, err
+	return tag, m.Descriptor(), err
 }
 
 // prepare makes a layout of the folder, removes what writers that were killed

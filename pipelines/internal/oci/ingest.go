@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -99,7 +100,7 @@ func (l *Layout) Receive(ctx context.Context, from *Repository, m Manifest, subj
 	if err != nil {
 		return err
 	}
-	for _, part := range smallFirst(m) {
+	for _, part := range SmallFirst(m.Parts()) {
 		if err := l.receive(ctx, from, part, subject); err != nil {
 			return err
 		}
@@ -107,11 +108,11 @@ func (l *Layout) Receive(ctx context.Context, from *Repository, m Manifest, subj
 	return nil
 }
 
-// smallFirst lists the parts of a manifest with the first layer last: what is
-// small comes first, so that a failure comes early.
-func smallFirst(m Manifest) []ocispec.Descriptor {
-	parts := append([]ocispec.Descriptor{m.Config}, m.Layers[min(1, len(m.Layers)):]...)
-	return append(parts, m.Layers[:min(1, len(m.Layers))]...)
+// SmallFirst moves the first layer of a manifest's parts to their end: what is small
+// comes first, so that a failure comes early.
+func SmallFirst[T any](parts []T) []T {
+	first := min(2, len(parts))
+	return slices.Concat(parts[:first/2], parts[first:], parts[first/2:first])
 }
 
 // receive downloads a blob that the layout lacks.

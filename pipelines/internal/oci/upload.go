@@ -44,7 +44,10 @@ type Sent struct {
 // where that is, else from its start.
 func (r *Repository) Push(ctx context.Context, b Blob, s Sending) (Sent, error) {
 	u := &upload{repository: r, blob: b, sending: s}
-	ctx = u.scoped(ctx)
+	ctx = auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull, auth.ActionPush)
+	for _, from := range s.From {
+		ctx = auth.AppendRepositoryScope(ctx, registry.Reference{Registry: r.ref.Registry, Repository: from}, auth.ActionPull)
+	}
 	doing := "pushing " + s.Title
 	if !s.Known {
 		// One that hides what is not there yet is asked by sending it.
@@ -82,15 +85,6 @@ type upload struct {
 	stage    *progress.Stage
 	// damage is what is wrong with the blob itself.
 	damage atomic.Pointer[Damage]
-}
-
-// scoped requests the right to push, and to pull from where blobs are mounted.
-func (u *upload) scoped(ctx context.Context) context.Context {
-	ctx = auth.AppendRepositoryScope(ctx, u.repository.ref, auth.ActionPull, auth.ActionPush)
-	for _, from := range u.sending.From {
-		ctx = auth.AppendRepositoryScope(ctx, registry.Reference{Registry: u.repository.ref.Registry, Repository: from}, auth.ActionPull)
-	}
-	return ctx
 }
 
 // do performs a request without content; codes are those that are wanted.

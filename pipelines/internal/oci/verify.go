@@ -75,15 +75,17 @@ func (l *Layout) rehash(ctx context.Context) (sizes map[digest.Digest]int64, wro
 // verifyEntry examines one entry of the index, whose blobs were hashed before:
 // what it says reads on from the tag.
 func (l *Layout) verifyEntry(ctx context.Context, d ocispec.Descriptor, tag string, sizes map[digest.Digest]int64) (m Manifest, lines []string, err error) {
-	size, found := sizes[d.Digest]
-	switch {
-	case !found:
-		return m, []string{fmt.Sprintf("has no whole manifest %s", d.Digest)}, nil
-	case size != d.Size:
-		return m, []string{fmt.Sprintf("has a manifest of %d bytes, want %d", size, d.Size)}, nil
+	verify := func(what string, d ocispec.Descriptor) {
+		if size, found := sizes[d.Digest]; !found {
+			lines = append(lines, fmt.Sprintf("has no whole %s %s (%s)", what, d.Digest, d.MediaType))
+		} else if size != d.Size {
+			lines = append(lines, fmt.Sprintf("has a %s %s of %d bytes, want %d", what, d.Digest, size, d.Size))
+		}
 	}
-	m, err = l.manifest(ctx, d)
-	if err == nil {
+	if verify("manifest", d); len(lines) > 0 {
+		return m, lines, nil
+	}
+	if m, err = l.manifest(ctx, d); err == nil {
 		var name string
 		if name, err = l.Name(m); err == nil && name != tag {
 			err = Damaged("is the manifest of %s", name)
@@ -93,11 +95,7 @@ func (l *Layout) verifyEntry(ctx context.Context, d ocispec.Descriptor, tag stri
 		return m, []string{err.Error()}, nil
 	}
 	for _, part := range m.Parts() {
-		if size, found := sizes[part.Digest]; !found {
-			lines = append(lines, fmt.Sprintf("has no whole part %s (%s)", part.Digest, part.MediaType))
-		} else if size != part.Size {
-			lines = append(lines, fmt.Sprintf("has a part %s of %d bytes, want %d", part.Digest, size, part.Size))
-		}
+		verify("part", part)
 	}
 	return m, lines, err
 }

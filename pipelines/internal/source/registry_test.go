@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
@@ -23,8 +24,7 @@ const nobody = "http://127.0.0.1:1/linux.tar"
 func registry(t *testing.T, faults *registrytest.Faults) *store.Registry {
 	t.Helper()
 	ref := registrytest.New(t) + "/kata"
-	options := store.RegistryOptions{Ref: ref}
-	filled, err := store.OpenRegistry(options)
+	filled, err := store.OpenRegistry(ref, oci.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,10 +35,11 @@ func registry(t *testing.T, faults *registrytest.Faults) *store.Registry {
 	if _, err := filled.PushSource(t.Context(), "sha256:"+hashText(string(content)), "linux.tar", path); err != nil {
 		t.Fatal(err)
 	}
+	var options oci.Options
 	if faults != nil {
 		options.Transport = faults
 	}
-	r, err := store.OpenRegistry(options)
+	r, err := store.OpenRegistry(ref, options)
 	if err != nil {
 		t.Fatal(err)
 	}

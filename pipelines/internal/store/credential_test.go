@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -69,7 +70,7 @@ func credentialsWork(t *testing.T, host string) {
 				}
 			}
 			n := newNotes()
-			r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Username: test.user, Password: test.password, Report: n.report, Pace: quick})
+			r, err := OpenRegistry(host+"/kata/cache", oci.Options{Username: test.user, Password: test.password, Report: n.report, Pace: quick})
 			if err != nil {
 				t.Fatal(err)
 			}

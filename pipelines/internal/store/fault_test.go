@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -299,8 +300,8 @@ func TestSecretsAreNotTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNotes()
-			r, err := OpenRegistry(RegistryOptions{
-				Ref: host + "/kata/cache", Username: "kata", Password: "s3cret", Report: n.report,
+			r, err := OpenRegistry(host+"/kata/cache", oci.Options{
+				Username: "kata", Password: "s3cret", Report: n.report,
 				Transport: &registrytest.Faults{Rules: rules}, Pace: quick,
 			})
 			if err != nil {

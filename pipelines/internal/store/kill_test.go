@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
@@ -47,7 +48,7 @@ func registryChild(s *Store, role string) error {
 		return err
 	}
 	blob := "/blobs/" + digest.FromBytes(tarball).String() + "$"
-	faults, options := &registrytest.Faults{}, RegistryOptions{Ref: os.Getenv(hostVariable) + "/kata/cache"}
+	faults, options := &registrytest.Faults{}, oci.Options{}
 	switch role {
 	case inPulledBlob:
 		faults.Rules = []registrytest.Rule{{Method: http.MethodGet, Path: blob, Do: registrytest.Stall(600_000, reached)}}
@@ -61,7 +62,7 @@ func registryChild(s *Store, role string) error {
 		faults.Rules = []registrytest.Rule{{Method: http.MethodPut, Path: "/manifests/", Do: registrytest.Hang(reached)}}
 	}
 	options.Transport = faults
-	r, err := OpenRegistry(options)
+	r, err := OpenRegistry(os.Getenv(hostVariable)+"/kata/cache", options)
 	if err != nil {
 		return err
 	}

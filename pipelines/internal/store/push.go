@@ -76,11 +76,9 @@ func (r *Registry) sendArtifact(ctx context.Context, ref Ref, from *Store) (oci.
 	return m, fmt.Errorf("the stored %s %w", ref, err)
 }
 
-// blobs returns what a manifest of a layout names, the first layer last: what is
-// small comes first, so that a failure comes early.
+// blobs returns what a manifest of a layout names.
 func (s *Store) blobs(name string, m oci.Manifest) []oci.Blob {
-	blobs := s.layout(name).Blobs(m)
-	return append(append(blobs[:1:1], blobs[2:]...), blobs[1])
+	return oci.SmallFirst(s.layout(name).Blobs(m))
 }
 
 // tag points tags at a manifest: not those that point there already, since some

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -15,24 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
-
-// RegistryOptions say which registry to use and how.
-type RegistryOptions struct {
-	// Ref is HOST[:PORT]/PATH; the artifacts of an asset are in the repository
-	// PATH/<asset>.
-	Ref string
-	// Username and Password are for that host; both empty means the docker
-	// config and its credential helpers.
-	Username, Password string
-	// Report gets warnings and the progress of tarballs. It may be nil.
-	Report *progress.Reporter
-	// Transport carries the requests; nil means one of package web. Pace is how
-	// patient it is; the zero value is the default.
-	Transport http.RoundTripper
-	Pace      web.Pace
-}
 
 // Registry is a registry of artifacts, builders and sources. It is safe for
 // concurrent use.
@@ -49,18 +31,18 @@ type Registry struct {
 	down atomic.Bool
 }
 
-// OpenRegistry returns a registry; it connects to nothing.
-func OpenRegistry(o RegistryOptions) (*Registry, error) {
-	host, _, _ := strings.Cut(o.Ref, "/")
-	client := oci.NewClient(oci.Options{
-		Registry: host, Username: o.Username, Password: o.Password, Report: o.Report, Transport: o.Transport, Pace: o.Pace,
-	})
-	base, err := client.Repository(o.Ref)
+// OpenRegistry returns the registry HOST[:PORT]/PATH; the artifacts of an asset are in
+// the repository PATH/<asset>. It connects to nothing. The options' user is for that
+// host.
+func OpenRegistry(ref string, o oci.Options) (*Registry, error) {
+	o.Registry, _, _ = strings.Cut(ref, "/")
+	client := oci.NewClient(o)
+	base, err := client.Repository(ref)
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	if (o.Username == "") != (o.Password == "") {
-		return nil, fmt.Errorf("registry %q: a user name and a password go together", o.Ref)
+		return nil, fmt.Errorf("registry %q: a user name and a password go together", ref)
 	}
 	return &Registry{client: client, report: o.Report, host: base.Host(), base: base.String()}, nil
 }

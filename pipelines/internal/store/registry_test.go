@@ -34,7 +34,7 @@ func connect(t testing.TB, host string, rules ...registrytest.Rule) (*Registry, 
 func connectAt(t testing.TB, host string, pace web.Pace, rules ...registrytest.Rule) (*Registry, *registrytest.Faults, *notes) {
 	t.Helper()
 	faults, n := &registrytest.Faults{Rules: rules}, newNotes()
-	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Report: n.report, Transport: faults, Pace: pace})
+	r, err := OpenRegistry(host+"/kata/cache", oci.Options{Report: n.report, Transport: faults, Pace: pace})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func lookupIsOneRequest(t *testing.T, host string) {
 	want := pushed(t, host, p)
 	count := &counter{}
 	faults := &registrytest.Faults{Base: count.Transport()}
-	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Transport: faults})
+	r, err := OpenRegistry(host+"/kata/cache", oci.Options{Transport: faults})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,16 +263,16 @@ func answer(body string) registrytest.Action {
 
 func TestOpenRegistry(t *testing.T) {
 	for _, ref := range []string{"", "localhost:5000", "https://ghcr.io/kata", "ghcr.io/Kata", "ghcr.io/kata:tag", "ghcr.io/kata@" + digest.FromString("").String()} {
-		if _, err := OpenRegistry(RegistryOptions{Ref: ref}); err == nil || !strings.Contains(err.Error(), "HOST[:PORT]/PATH") {
+		if _, err := OpenRegistry(ref, oci.Options{}); err == nil || !strings.Contains(err.Error(), "HOST[:PORT]/PATH") {
 			t.Errorf("OpenRegistry(%q): %v", ref, err)
 		}
 	}
 	for _, ref := range []string{"https://bob:s3cret@ghcr.io", "bob:s3cret@ghcr.io/x", "bob:s3/cr@et@ghcr.io"} {
-		if _, err := OpenRegistry(RegistryOptions{Ref: ref}); err == nil || strings.Contains(err.Error(), "bob") || strings.Contains(err.Error(), "s3") {
+		if _, err := OpenRegistry(ref, oci.Options{}); err == nil || strings.Contains(err.Error(), "bob") || strings.Contains(err.Error(), "s3") {
 			t.Errorf("a password: %v", err)
 		}
 	}
-	if _, err := OpenRegistry(RegistryOptions{Ref: "ghcr.io/kata", Username: "x"}); err == nil {
+	if _, err := OpenRegistry("ghcr.io/kata", oci.Options{Username: "x"}); err == nil {
 		t.Error("a user name alone is taken")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -58,7 +59,7 @@ func TestOwnTransportStalls(t *testing.T) {
 	}))
 	defer server.Close()
 	n := newNotes()
-	r, err := OpenRegistry(RegistryOptions{Ref: strings.TrimPrefix(server.URL, "http://") + "/kata/cache", Pace: quick, Report: n.report})
+	r, err := OpenRegistry(strings.TrimPrefix(server.URL, "http://")+"/kata/cache", oci.Options{Pace: quick, Report: n.report})
 	if err != nil {
 		t.Fatal(err)
 	}

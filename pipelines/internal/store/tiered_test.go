@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -21,7 +22,7 @@ func TestTieredHits(t *testing.T) {
 	count := &counter{}
 	faults := &registrytest.Faults{Base: count.Transport()}
 	n := newNotes()
-	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache", Report: n.report, Transport: faults})
+	r, err := OpenRegistry(host+"/kata/cache", oci.Options{Report: n.report, Transport: faults})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +225,7 @@ func TestDamagedRecordIsPulled(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
 	artifact := pushed(t, host, p)
-	r, err := OpenRegistry(RegistryOptions{Ref: host + "/kata/cache"})
+	r, err := OpenRegistry(host+"/kata/cache", oci.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

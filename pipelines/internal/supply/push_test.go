@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
@@ -18,7 +19,7 @@ import (
 // set returns one with a registry, and the folder of its local store.
 func set(t *testing.T) (s *Set, dir string) {
 	t.Helper()
-	registry, err := store.OpenRegistry(store.RegistryOptions{Ref: registrytest.New(t) + "/kata/cache"})
+	registry, err := store.OpenRegistry(registrytest.New(t)+"/kata/cache", oci.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,16 +52,11 @@ type Options struct {
 
 // NewClient returns a client for requests to one service.
 func NewClient(o Options) *http.Client {
-	return &http.Client{Transport: NewTransport(o), CheckRedirect: redirect}
-}
-
-// NewTransport returns what NewClient's client sends requests with.
-func NewTransport(o Options) http.RoundTripper {
 	o.Pace = o.Pace.complete()
 	if o.Base == nil {
 		o.Base = NewBase()
 	}
-	return &transport{Options: o}
+	return &http.Client{Transport: &transport{Options: o}, CheckRedirect: redirect}
 }
 
 const connecting = 10 * time.Second

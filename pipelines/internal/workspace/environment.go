@@ -126,12 +126,7 @@ func openRegistry(ref string, e Environment, report *progress.Reporter) (*store.
 	case username == "":
 		return nil, Usage(errors.New("ARTEFACT_REGISTRY_PASSWORD is set and ARTEFACT_REGISTRY_USERNAME is not: set both or neither"))
 	}
-	registry, err := store.OpenRegistry(store.RegistryOptions{
-		Ref:      ref,
-		Username: username,
-		Password: password,
-		Report:   report,
-	})
+	registry, err := store.OpenRegistry(ref, oci.Options{Username: username, Password: password, Report: report})
 	if err != nil {
 		return nil, Usage(fmt.Errorf("--cache %s: %w", ref, err))
 	}
