@@ -71,7 +71,7 @@ func Run(ctx context.Context, f Family, a Artifact, h host.Host) (*report.Report
 	}
 	for _, name := range a.Required {
 		if !r.Has(name) {
-			r.Fail(name, "required, but it did not run")
+			r.Result(name, "", errors.New("required, but it did not run"))
 		}
 	}
 	return r, nil

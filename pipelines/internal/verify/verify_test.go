@@ -21,7 +21,7 @@ func (broken) Layout() tarball.Layout { return tarball.Layout{} }
 func (broken) Checks() []string { return []string{"first", "second"} }
 
 func (b broken) Check(_ context.Context, r *report.Report, _ *tarball.Tarball, _ host.Host) error {
-	r.Pass("first", "fine")
+	r.Result("first", "fine", nil)
 	return b.err
 }
 

@@ -31,7 +31,7 @@ func (f *files) boot(ctx context.Context, h host.Host) error {
 		err = g.prepare(ctx, h)
 	}
 	if missing := report.Missing(""); errors.As(err, &missing) {
-		f.r.Skip("boot", "%s", missing)
+		f.r.Result("boot", "", missing)
 		return nil
 	}
 	if err != nil {

@@ -97,7 +97,7 @@ func (k Kernel) Check(ctx context.Context, r *report.Report, t *tarball.Tarball,
 	r.Run("requested options", f.checkRequested)
 	if forbidden := len(k.Plan.Forbidden); forbidden > 0 && f.config != nil {
 		err := k.Plan.CheckForbidden(f.config)
-		r.Result("forbidden options", err, "none of %d that belong to the debug kernel", forbidden)
+		r.Result("forbidden options", fmt.Sprintf("none of %d that belong to the debug kernel", forbidden), err)
 	}
 	r.Run("BTF", f.checkBTF)
 	r.Run("System.map", f.checkSymbols)

@@ -81,7 +81,7 @@ func (g *guest) check() {
 		case saw == "":
 			saw, err = g.judge(p.check, o)
 		}
-		g.r.Result(p.check, err, "%s", saw)
+		g.r.Result(p.check, saw, err)
 	}
 }
 

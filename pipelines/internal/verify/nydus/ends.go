@@ -17,13 +17,13 @@ import (
 )
 
 // killed kills each instance, restarts it, and expects its snapshots.
-func (r *serving) killed(ctx context.Context) string {
+func (r *run) killed(ctx context.Context) string {
 	return r.outlived(ctx, func(i instance) { must(r.daemons[i.name].Kill()) })
 }
 
 // stopped stops each instance as systemd does, and expects an unchanged data
 // directory, and the snapshots once it runs again.
-func (r *serving) stopped(ctx context.Context) string {
+func (r *run) stopped(ctx context.Context) string {
 	// Removed snapshots leave data behind, which must go before the comparison.
 	must(r.server.Collect(ctx))
 	return r.outlived(ctx, func(i instance) {
@@ -35,7 +35,7 @@ func (r *serving) stopped(ctx context.Context) string {
 
 // outlived ends each instance, restarts it, and checks that containerd lists the
 // same snapshots and makes new ones.
-func (r *serving) outlived(ctx context.Context, end func(instance)) string {
+func (r *run) outlived(ctx context.Context, end func(instance)) string {
 	var saw []string
 	for _, i := range instances {
 		before := try(r.server.Snapshots(ctx, i.name))
@@ -55,7 +55,7 @@ func (r *serving) outlived(ctx context.Context, end func(instance)) string {
 // again makes a snapshot on top of an earlier one, and removes it. containerd takes
 // some seconds to reconnect to a restarted snapshotter, and fails requests until
 // then.
-func (r *serving) again(ctx context.Context, i instance) error {
+func (r *run) again(ctx context.Context, i instance) error {
 	const key, pause = "another", 100 * time.Millisecond
 	for deadline := time.Now().Add(r.Timeout); ; time.Sleep(pause) {
 		_, err := r.server.Prepare(ctx, i.name, key, parentKey)
@@ -107,7 +107,7 @@ func lost(i instance, before, after map[string]string) error {
 }
 
 // removed removes all snapshots except those of the image, and stops everything.
-func (r *serving) removed(ctx context.Context) string {
+func (r *run) removed(ctx context.Context) string {
 	for _, i := range instances {
 		must(r.server.Remove(ctx, i.name, childKey, parentKey))
 	}

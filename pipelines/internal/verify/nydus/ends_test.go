@@ -76,7 +76,7 @@ address = "/x/run/nydus-for-kata-tee-host-share/containerd-nydus-grpc.sock"
 [proxy_plugins."nydus-for-kata-tee-host-share".exports]
 root = "/x/lib/nydus-for-kata-tee-host-share"
 `
-	r := &serving{dir: "/x"}
+	r := &run{dir: "/x"}
 	if err := r.checkDump(dump); err != nil {
 		t.Error(err)
 	}

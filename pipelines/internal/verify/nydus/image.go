@@ -19,7 +19,7 @@ import (
 
 // pulled checks that containerd pulls an image for guests that pull: the snapshotter
 // gets its reference, and no layer reaches the host.
-func (r *serving) pulled(ctx context.Context) string {
+func (r *run) pulled(ctx context.Context) string {
 	image, volume := r.pull(ctx, instances[0])
 	asked := image.Asked()
 	want(!slices.Contains(asked, image.Layer) && slices.Contains(asked, image.Manifest),
@@ -32,7 +32,7 @@ func (r *serving) pulled(ctx context.Context) string {
 
 // shared checks that containerd pulls an image for guests that share: its layer
 // becomes a file with EROFS and the hashes of dm-verity.
-func (r *serving) shared(ctx context.Context) string {
+func (r *run) shared(ctx context.Context) string {
 	program, err := r.LookPath(filepath.Base(converter))
 	if err != nil {
 		must(report.Missing("no nydus-image on this machine: host sharing converts layers with it"))
@@ -52,7 +52,7 @@ func (r *serving) shared(ctx context.Context) string {
 
 // pull has containerd pull an image through an instance, as the kubelet would, and
 // returns it and the volume of a container on top of it.
-func (r *serving) pull(ctx context.Context, i instance) (*containerd.Image, kataVolume) {
+func (r *run) pull(ctx context.Context, i instance) (*containerd.Image, kataVolume) {
 	image := try(containerd.ServeImage(ctx, markName, i.name))
 	defer image.Close()
 	must(r.server.Pull(ctx, i.name, image.Ref))
@@ -86,7 +86,7 @@ const (
 const layerAnnotation = "containerd.io/snapshot/cri.layer-digest"
 
 // volume reads the volume in the mounts that an instance returns for Kata.
-func (r *serving) volume(mounts []*types.Mount) (volume kataVolume) {
+func (r *run) volume(mounts []*types.Mount) (volume kataVolume) {
 	kind := "fuse." + filepath.Join(r.dir, overlayfs)
 	want(len(mounts) == 1 && mounts[0].Type == kind, "the mounts are %v: want one of type %s", mounts, kind)
 	// The option is JSON in Base64.

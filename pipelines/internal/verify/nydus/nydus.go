@@ -5,8 +5,9 @@ package nydus
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"path/filepath"
+	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -74,33 +75,44 @@ func (Snapshotter) Layout() tarball.Layout {
 
 // Checks are those of the files, and the stages.
 func (Snapshotter) Checks() []string {
-	names := []string{"members", filepath.Base(grpc), filepath.Base(overlayfs), "templates", "units", "systemd", "hardening"}
-	for _, stage := range stages {
-		names = append(names, stage.name)
+	names := []string{"members"}
+	for _, c := range slices.Concat(inspections, stages) {
+		names = append(names, c.name)
 	}
 	return names
 }
 
 // Check inspects programs, files and units, and has both instances serve a
 // containerd.
-func (s Snapshotter) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
+func (s Snapshotter) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) (err error) {
 	layout := s.Layout()
 	layout.Check(r, t, fmt.Sprintf("%d files below %s: programs, configurations, units, drop-ins and templates", len(layout), home))
-	native := true
-	for _, program := range []string{grpc, overlayfs} {
-		native = s.checkProgram(r, t, program) && native
-	}
-	if err := checkTemplates(ctx, r, t); err != nil {
-		return err
-	}
-	if err := checkUnits(ctx, r, t, h); err != nil {
-		return err
-	}
-	if why := cannot(h, s.Arch, native); why != "" {
-		for _, stage := range stages {
-			r.Skip(stage.name, "%s", why)
+	x := &run{Snapshotter: s, Host: h, t: t, dir: t.Dir, daemons: map[string]*host.Daemon{}}
+	for _, c := range inspections {
+		saw, err := x.attempt(ctx, c)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		return nil
+		r.Result(c.name, saw, err)
 	}
-	return serve(ctx, r, t.Dir, h)
+	defer func() { err = errors.Join(err, x.end()) }()
+	why := x.cannot()
+	for _, c := range stages {
+		saw, err := "", why
+		if why == nil {
+			saw, err = x.attempt(ctx, c)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		r.Result(c.name, saw, err)
+		var missing report.Missing
+		switch skipped := errors.As(err, &missing); {
+		case err != nil && !skipped:
+			why = report.Missing("because of " + c.name)
+		case skipped && x.server == nil:
+			why = missing // Without a containerd there is nothing to serve.
+		}
+	}
+	return nil
 }

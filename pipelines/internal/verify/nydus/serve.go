@@ -15,34 +15,48 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
 
-// stage is a check that depends on the ones before it. It ends with its first error,
-// as a test does: must and try panic with it, and attempt recovers.
-type stage struct {
+// check ends with its first error, as a test does: must and try panic with it, and
+// attempt recovers.
+type check struct {
 	name string
-	do   func(*serving, context.Context) (saw string)
+	do   func(*run, context.Context) (saw string)
 }
 
-// stages are in order: after one that fails the others are skipped.
-var stages = []stage{
-	{"containerd", (*serving).find},
-	{"drop-ins", (*serving).dropIns},
-	{"instances", (*serving).start},
-	{"plugins", (*serving).plugins},
-	{"guest pull", (*serving).guestPull},
-	{"host sharing", (*serving).hostShare},
-	{"nydus-overlayfs mount", (*serving).mount},
-	{"pulled image", (*serving).pulled},
-	{"shared image", (*serving).shared},
-	{"killed instances", (*serving).killed},
-	{"stopped instances", (*serving).stopped},
-	{"removed snapshots", (*serving).removed},
-}
+// inspections are of the files, and stages of the programs while they run: after a
+// stage that fails the others are skipped.
+var (
+	inspections = []check{
+		{"containerd-nydus-grpc", (*run).grpc},
+		{"nydus-overlayfs", (*run).overlayfs},
+		{"templates", (*run).templates},
+		{"units", (*run).units},
+		{"systemd", (*run).systemd},
+		{"hardening", (*run).hardening},
+	}
+	stages = []check{
+		{"containerd", (*run).find},
+		{"drop-ins", (*run).dropIns},
+		{"instances", (*run).start},
+		{"plugins", (*run).plugins},
+		{"guest pull", (*run).guestPull},
+		{"host sharing", (*run).hostShare},
+		{"nydus-overlayfs mount", (*run).mount},
+		{"pulled image", (*run).pulled},
+		{"shared image", (*run).shared},
+		{"killed instances", (*run).killed},
+		{"stopped instances", (*run).stopped},
+		{"removed snapshots", (*run).removed},
+	}
+)
 
-// serving is the snapshotter and the containerd while they run.
-type serving struct {
+// run is the snapshotter and the containerd while they are verified.
+type run struct {
+	Snapshotter
 	host.Host
+	t *tarball.Tarball
 	// dir has the unpacked tarball and all state.
 	dir       string
 	installed containerd.Installed
@@ -55,51 +69,25 @@ type serving struct {
 	child []*types.Mount
 }
 
-// cannot says why nothing can be started here, or "".
-func cannot(h host.Host, arch string, native bool) string {
+// cannot says why nothing can be started here.
+func (r *run) cannot() error {
+	_, err := r.t.Program(grpc, r.Arch)
+	_, other := r.t.Program(overlayfs, r.Arch)
 	switch {
-	case h.Skip != "":
-		return h.Skip
-	case catalog.Arch(arch).GoArch() != runtime.GOARCH:
-		return fmt.Sprintf("this machine does not run programs for %s", arch)
-	case !native:
-		return "the programs are missing"
+	case r.Skip != "":
+		return report.Missing(r.Skip)
+	case catalog.Arch(r.Arch).GoArch() != runtime.GOARCH:
+		return report.Missing("this machine does not run programs for " + r.Arch)
+	case err != nil || other != nil:
+		return report.Missing("the programs are missing")
 	case os.Geteuid() != 0:
-		return "containerd needs root: run verify as root"
-	}
-	return ""
-}
-
-// serve goes through the stages, and ends everything that they started.
-func serve(ctx context.Context, r *report.Report, dir string, h host.Host) (err error) {
-	s := &serving{Host: h, dir: dir, daemons: map[string]*host.Daemon{}}
-	defer func() { err = errors.Join(err, s.end()) }()
-	why := ""
-	for _, stage := range stages {
-		if why != "" {
-			r.Skip(stage.name, "%s", why)
-			continue
-		}
-		saw, err := s.attempt(ctx, stage)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		r.Result(stage.name, err, "%s", saw)
-		var missing report.Missing
-		switch {
-		case !errors.As(err, &missing):
-			if err != nil {
-				why = "because of " + stage.name
-			}
-		case s.server == nil:
-			why = missing.Error() // Without a containerd there is nothing to serve.
-		}
+		return report.Missing("containerd needs root: run verify as root")
 	}
 	return nil
 }
 
-// attempt goes through a stage.
-func (r *serving) attempt(ctx context.Context, stage stage) (saw string, err error) {
+// attempt makes a check.
+func (r *run) attempt(ctx context.Context, c check) (saw string, err error) {
 	defer func() {
 		caught := recover()
 		if ended, ours := caught.(failure); ours {
@@ -108,26 +96,26 @@ func (r *serving) attempt(ctx context.Context, stage stage) (saw string, err err
 			panic(caught)
 		}
 	}()
-	return stage.do(r, ctx), nil
+	return c.do(r, ctx), nil
 }
 
-// failure is the error that a stage ends with.
+// failure is the error that a check ends with.
 type failure struct{ error }
 
-// must ends a stage if there is an error.
+// must ends a check if there is an error.
 func must(err error) {
 	if err != nil {
 		panic(failure{err})
 	}
 }
 
-// try ends a stage if there is an error, and else returns the value.
+// try ends a check if there is an error, and else returns the value.
 func try[T any](value T, err error) T {
 	must(err)
 	return value
 }
 
-// want ends a stage unless a condition is met.
+// want ends a check unless a condition is met.
 func want(met bool, format string, args ...any) {
 	if !met {
 		must(fmt.Errorf(format, args...))
@@ -135,7 +123,7 @@ func want(met bool, format string, args ...any) {
 }
 
 // end kills what still runs.
-func (r *serving) end() error {
+func (r *run) end() error {
 	var errs []error
 	if r.server != nil {
 		errs = append(errs, r.server.Kill())
@@ -147,7 +135,7 @@ func (r *serving) end() error {
 }
 
 // relocate moves the paths in a file of the tarball below dir.
-func (r *serving) relocate(text string) string {
+func (r *run) relocate(text string) string {
 	return strings.NewReplacer(
 		`"/var/lib/`, `"`+r.dir+`/lib/`,
 		`"/run/`, `"`+r.dir+`/run/`,
@@ -155,14 +143,14 @@ func (r *serving) relocate(text string) string {
 	).Replace(text)
 }
 
-func (r *serving) data(i instance) string { return filepath.Join(r.dir, "lib", i.name) }
+func (r *run) data(i instance) string { return filepath.Join(r.dir, "lib", i.name) }
 
-func (r *serving) socket(i instance) string {
+func (r *run) socket(i instance) string {
 	return filepath.Join(r.dir, "run", i.name, "containerd-nydus-grpc.sock")
 }
 
 // launch starts an instance.
-func (r *serving) launch(ctx context.Context, i instance) {
+func (r *run) launch(ctx context.Context, i instance) {
 	text := try(os.ReadFile(filepath.Join(r.dir, i.config)))
 	config := filepath.Join(r.dir, i.name+".toml")
 	must(os.WriteFile(config, []byte(r.relocate(string(text))), 0o600))

@@ -18,7 +18,7 @@ import (
 )
 
 // find finds a containerd.
-func (r *serving) find(ctx context.Context) string {
+func (r *run) find(ctx context.Context) string {
 	var err error
 	if r.installed, err = containerd.Find(ctx, r.Host); err != nil {
 		must(report.Missing(fmt.Sprintf("no containerd: %v", err)))
@@ -32,7 +32,7 @@ const imagesPlugin = "io.containerd.cri.v1.images"
 
 // dropIns has containerd read the drop-in of each version, and keeps a configuration
 // with the newest, and with a runtime for each instance.
-func (r *serving) dropIns(ctx context.Context) string {
+func (r *run) dropIns(ctx context.Context) string {
 	dir := filepath.Join(r.dir, "c")
 	var shipped string
 	var saw []string
@@ -51,7 +51,7 @@ func (r *serving) dropIns(ctx context.Context) string {
 
 // checkDump checks what a drop-in sets, in the configuration that containerd makes
 // of it, which is of the newest version.
-func (r *serving) checkDump(dump string) error {
+func (r *run) checkDump(dump string) error {
 	var config struct {
 		Plugins map[string]map[string]any
 		Proxy   map[string]struct {
@@ -78,7 +78,7 @@ func (r *serving) checkDump(dump string) error {
 }
 
 // start starts both instances and containerd.
-func (r *serving) start(ctx context.Context) string {
+func (r *run) start(ctx context.Context) string {
 	for _, i := range instances {
 		r.launch(ctx, i)
 	}
@@ -88,7 +88,7 @@ func (r *serving) start(ctx context.Context) string {
 
 // plugins expects containerd to load both snapshotters, and the CRI, which a drop-in
 // could break.
-func (r *serving) plugins(ctx context.Context) string {
+func (r *run) plugins(ctx context.Context) string {
 	must(r.server.Plugin(ctx, "io.containerd.snapshotter.v1", guestPull))
 	must(r.server.Plugin(ctx, "io.containerd.snapshotter.v1", hostShare))
 	must(r.server.Plugin(ctx, "io.containerd.grpc.v1", "cri"))
@@ -104,7 +104,7 @@ const (
 
 // layers makes the snapshots of an instance, and returns the mounts of the first and
 // of the one on top.
-func (r *serving) layers(ctx context.Context, i instance) (base, child []*types.Mount) {
+func (r *run) layers(ctx context.Context, i instance) (base, child []*types.Mount) {
 	base = try(r.server.Prepare(ctx, i.name, baseKey, ""))
 	folders := try(filepath.Glob(filepath.Join(r.data(i), "snapshots", "*", "fs")))
 	want(len(folders) == 1, "%s has %d folders of snapshots: want one", r.data(i), len(folders))
@@ -118,7 +118,7 @@ func (r *serving) layers(ctx context.Context, i instance) (base, child []*types.
 }
 
 // guestPull expects a mount that tells the guest to pull.
-func (r *serving) guestPull(ctx context.Context) string {
+func (r *run) guestPull(ctx context.Context) string {
 	_, r.child = r.layers(ctx, instances[0])
 	volume := r.volume(r.child)
 	want(volume.Type == volumePull, "the volume has the type %q: want %s", volume.Type, volumePull)
@@ -126,7 +126,7 @@ func (r *serving) guestPull(ctx context.Context) string {
 }
 
 // hostShare expects ordinary mounts of snapshots that are not layers of an image.
-func (r *serving) hostShare(ctx context.Context) string {
+func (r *run) hostShare(ctx context.Context) string {
 	base, child := r.layers(ctx, instances[1])
 	data := r.data(instances[1]) + "/"
 	want(len(base) == 1 && base[0].Type == "bind" && strings.HasPrefix(base[0].Source, data),
@@ -136,7 +136,7 @@ func (r *serving) hostShare(ctx context.Context) string {
 }
 
 // mount has nydus-overlayfs mount a snapshot of an instance.
-func (r *serving) mount(ctx context.Context) string {
+func (r *run) mount(ctx context.Context) string {
 	kind := try(host.Output(command.New(ctx, "stat", "--file-system", "--format=%T", r.dir)))
 	if strings.TrimSpace(kind) == "overlayfs" {
 		must(report.Missing(r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR"))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"debug/buildinfo"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -14,7 +15,6 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
@@ -35,104 +35,98 @@ func (i instance) unitLines() []string {
 	}
 }
 
-// checkUnits checks the units, and has systemd judge them.
-func checkUnits(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
-	var problems, units []string
-	for _, instance := range instances {
-		data := t.Read(instance.unit)
+// units checks the lines of the units.
+func (r *run) units(context.Context) string {
+	var problems error
+	for _, i := range instances {
+		data := r.t.Read(i.unit)
 		if data == nil {
-			problems = append(problems, instance.unit+" is not in the tarball")
+			problems = errors.Join(problems, fmt.Errorf("%s is not in the tarball", i.unit))
 			continue
 		}
-		problems = append(problems, instance.unitProblems(string(data))...)
-		unit := t.Path(filepath.Base(instance.unit))
-		if err := os.WriteFile(unit, []byte(strings.ReplaceAll(string(data), "/opt/kata/", t.Dir+"/opt/kata/")), 0o644); err != nil {
-			return err
+		have := strings.Split(string(data), "\n")
+		for _, line := range i.unitLines() {
+			if !slices.Contains(have, line) {
+				problems = errors.Join(problems, fmt.Errorf("%s has no line %s", i.unit, line))
+			}
 		}
-		units = append(units, unit)
+		for _, line := range have {
+			// A command at the stop could remove what containerd still has records of.
+			if strings.HasPrefix(line, "ExecStop") {
+				problems = errors.Join(problems, fmt.Errorf("%s has %s: stopping must not touch the data", i.unit, line))
+			}
+		}
 	}
-	r.Judge("units", problems, "both restart, have limits, start before containerd.service, and keep their data when they stop")
-	program, err := h.Find("systemd-analyze", "systemd")
-	if err == nil && len(units) == 0 {
-		err = report.Missing("there are no units")
-	}
-	if err != nil {
-		r.Skip("systemd", "%v", err)
-		r.Skip("hardening", "%v", err)
-		return nil
-	}
-	analyze(ctx, r, program, units)
-	return context.Cause(ctx)
+	must(problems)
+	return "both restart, have limits, start before containerd.service, and keep their data when they stop"
 }
 
-// unitProblems says which lines a unit lacks, and which it must not have.
-func (i instance) unitProblems(text string) (problems []string) {
-	have := strings.Split(text, "\n")
-	for _, line := range i.unitLines() {
-		if !slices.Contains(have, line) {
-			problems = append(problems, fmt.Sprintf("%s has no line %s", i.unit, line))
-		}
-	}
-	for _, line := range have {
-		// A command at the stop could remove what containerd still has records of.
-		if strings.HasPrefix(line, "ExecStop") {
-			problems = append(problems, fmt.Sprintf("%s has %s: stopping must not touch the data", i.unit, line))
-		}
-	}
-	return problems
+// analyze returns what systemd-analyze prints.
+func (r *run) analyze(ctx context.Context, args ...string) (printed string, err error) {
+	output, err := command.New(ctx, try(r.Find("systemd-analyze", "systemd")), args...).CombinedOutput()
+	return strings.TrimSpace(string(output)), err
 }
 
-// analyze has systemd read the units.
-func analyze(ctx context.Context, r *report.Report, program string, units []string) {
-	verify := command.New(ctx, program, append([]string{"verify", "--man=no", "--recursive-errors=no"}, units...)...)
-	output, err := verify.CombinedOutput()
-	said := strings.TrimSpace(string(output))
-	if err != nil || said != "" {
-		r.Fail("systemd", "systemd-analyze verify: %v\n%s", err, said)
-	} else {
-		r.Pass("systemd", "systemd-analyze verify reports nothing for both units")
+// unitFiles writes the units with the paths of this machine.
+func (r *run) unitFiles() (files []string) {
+	for _, i := range instances {
+		if data := r.t.Read(i.unit); data != nil {
+			file := filepath.Join(r.dir, filepath.Base(i.unit))
+			must(os.WriteFile(file, bytes.ReplaceAll(data, []byte("/opt/kata/"), []byte(r.dir+"/opt/kata/")), 0o644))
+			files = append(files, file)
+		}
 	}
+	if len(files) == 0 {
+		must(report.Missing("there are no units"))
+	}
+	return files
+}
+
+// systemd has systemd read the units.
+func (r *run) systemd(ctx context.Context) string {
+	printed, err := r.analyze(ctx, append([]string{"verify", "--man=no", "--recursive-errors=no"}, r.unitFiles()...)...)
+	want(err == nil && printed == "", "systemd-analyze verify: %v\n%s", err, printed)
+	return "systemd-analyze verify reports nothing for both units"
+}
+
+// hardening has systemd rate what a unit may do.
+func (r *run) hardening(ctx context.Context) string {
 	// Out of 100; the units of a distribution have more than 90.
 	const exposure = "40"
-	var problems, saw []string
-	for _, unit := range units {
-		output, err := command.New(ctx, program, "security", "--no-pager", "--offline=true", "--threshold="+exposure, unit).CombinedOutput()
-		lines := strings.Split(strings.TrimSpace(string(output)), "\n")
-		last := strings.TrimSpace(lines[len(lines)-1])
+	var problems error
+	var saw []string
+	for _, unit := range r.unitFiles() {
+		printed, err := r.analyze(ctx, "security", "--no-pager", "--offline=true", "--threshold="+exposure, unit)
+		last := strings.TrimSpace(printed[strings.LastIndex(printed, "\n")+1:])
 		if err != nil {
-			problems = append(problems, fmt.Sprintf("systemd-analyze security %s: %v: %s", filepath.Base(unit), err, last))
+			problems = errors.Join(problems, fmt.Errorf("systemd-analyze security %s: %w: %s", filepath.Base(unit), err, last))
 		}
 		saw = append(saw, last)
 	}
-	r.Judge("hardening", problems, "%s", strings.Join(saw, "\n"))
+	must(problems)
+	return strings.Join(saw, "\n")
 }
 
-// checkProgram inspects one of the programs, and says whether it is one for the
-// architecture.
-func (s Snapshotter) checkProgram(r *report.Report, t *tarball.Tarball, path string) (ours bool) {
-	name := filepath.Base(path)
-	file := t.Program(r, name, path, s.Arch)
-	if file == nil {
-		return false
-	}
-	data := t.Read(path)
+func (r *run) grpc(context.Context) string { return r.program(grpc, r.Version, r.Revision) }
+
+func (r *run) overlayfs(context.Context) string { return r.program(overlayfs, r.Version) }
+
+// program inspects one of the programs, which must contain some texts.
+func (r *run) program(path string, texts ...string) string {
+	file, data := try(r.t.Program(path, r.Arch)), r.t.Read(path)
 	info, err := buildinfo.Read(bytes.NewReader(data))
-	if err != nil {
-		r.Fail(name, "it is not a Go program: %v", err)
-		return false
-	}
+	want(err == nil, "it is not a Go program: %w", err)
 	problems := tarball.Static(file)
 	if !slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "0"}) {
-		problems = append(problems, "it is built with cgo")
+		problems = errors.Join(problems, errors.New("it is built with cgo"))
 	}
-	if !bytes.Contains(data, []byte(s.Version)) {
-		problems = append(problems, "the version "+s.Version+" does not occur in it")
+	for i, text := range texts {
+		if !bytes.Contains(data, []byte(text)) {
+			problems = errors.Join(problems, fmt.Errorf("the %s %s does not occur in it", []string{"version", "revision"}[i], text))
+		}
 	}
-	if path == grpc && !bytes.Contains(data, []byte(s.Revision)) {
-		problems = append(problems, "the revision "+s.Revision+" does not occur in it")
-	}
-	r.Judge(name, problems, "%s, static and stripped, no interpreter and no libraries, %s, of %d modules", file.Machine, info.GoVersion, len(info.Deps))
-	return true
+	must(problems)
+	return fmt.Sprintf("%s, static and stripped, no interpreter and no libraries, %s, of %d modules", file.Machine, info.GoVersion, len(info.Deps))
 }
 
 // defaults are the values in the rendered files. Users and installers rely on them.
@@ -146,31 +140,22 @@ var defaults = []string{
 
 var unsetPlaceholder = regexp.MustCompile(`@[A-Z][A-Z0-9_]*@`)
 
-// checkTemplates renders the templates again, and compares that with the shipped
-// files.
-func checkTemplates(ctx context.Context, r *report.Report, t *tarball.Tarball) error {
-	const name = "templates"
-	again := t.Path("again")
-	cmd := command.New(ctx, "sh", t.Path(renderer), t.Path(home+"/templates"), again)
+// templates renders the templates again, and compares that with the shipped files.
+func (r *run) templates(ctx context.Context) string {
+	cmd := command.New(ctx, "sh", r.t.Path(renderer), r.t.Path(home+"/templates"), r.t.Path("again"))
 	cmd.Env = append(slices.Clone(defaults), "PATH="+os.Getenv("PATH"))
 	output, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		r.Fail(name, "rendering them with their defaults: %v: %s", err, bytes.TrimSpace(output))
-		return nil
-	}
-	var problems []string
+	want(err == nil, "rendering them with their defaults: %w: %s", err, bytes.TrimSpace(output))
+	var problems error
 	for _, template := range slices.Sorted(maps.Keys(templates)) {
-		want, got := t.Read("again/"+template), t.Read(templates[template])
-		if placeholder := unsetPlaceholder.Find(got); placeholder != nil {
-			problems = append(problems, fmt.Sprintf("%s has the placeholder %s", templates[template], placeholder))
+		again, shipped := r.t.Read("again/"+template), r.t.Read(templates[template])
+		if placeholder := unsetPlaceholder.Find(shipped); placeholder != nil {
+			problems = errors.Join(problems, fmt.Errorf("%s has the placeholder %s", templates[template], placeholder))
 		}
-		if !bytes.Equal(got, want) {
-			problems = append(problems, fmt.Sprintf("%s is not what %s.in gives with its defaults", templates[template], template))
+		if !bytes.Equal(shipped, again) {
+			problems = errors.Join(problems, fmt.Errorf("%s is not what %s.in gives with its defaults", templates[template], template))
 		}
 	}
-	r.Judge(name, problems, "%d templates give the shipped files with %s", len(templates), strings.Join(defaults, " "))
-	return nil
+	must(problems)
+	return fmt.Sprintf("%d templates give the shipped files with %s", len(templates), strings.Join(defaults, " "))
 }

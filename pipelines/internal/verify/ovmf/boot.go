@@ -38,7 +38,7 @@ func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, t 
 		err = report.Missing("an image is missing")
 	}
 	if err != nil {
-		r.Result("boot", err, "")
+		r.Result("boot", "", err)
 		return nil
 	}
 	starts, err := f.starts(images[0].data, t)

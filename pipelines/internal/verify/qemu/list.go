@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// list is what a list of devices requires: names by QEMU's option for them, -device,
-// -object or -machine, in the order of the list.
+// list is what an emulator must have: names by QEMU's option for them, -device,
+// -object, -machine or -accel, in the order of the list of devices.
 type list map[string][]string
 
 // parseDevices reads a list of devices, as assets/qemu/devices has one for each

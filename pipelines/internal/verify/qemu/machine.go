@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // checkMachines makes machines with every device of the list that this machine can
@@ -36,16 +37,15 @@ func (x *run) checkMachines(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err != nil {
-			x.r.Fail(m.name, "%v", err)
-			continue
+		var realized string
+		if err == nil {
+			realized, err = m.judge(answers[1:])
+			err = errors.Join(err, x.checkLoaded(answers[0]))
 		}
-		realized, problems := m.judge(answers[1:])
-		problems = append(problems, x.unloaded(answers[0])...)
-		x.r.Judge(m.name, problems, "%s, realized: %s%s", s.accelerator, strings.Join(realized, " "), note)
+		x.r.Result(m.name, s.accelerator+", realized:"+realized+note, err)
 	}
 	if len(without) > 0 {
-		x.r.Skip("devices of the host", "%s", strings.Join(without, "\n"))
+		x.r.Result("devices of the host", "", report.Missing(strings.Join(without, "\n")))
 	}
 	return nil
 }
@@ -135,21 +135,18 @@ func (x *run) try(ctx context.Context, s setting, m machine) (answers []message,
 
 // judge returns the names of objects and devices that are realized, and what is wrong
 // with the other devices. QEMU itself ends where it cannot make an object.
-func (m machine) judge(answers []message) (realized, problems []string) {
+func (m machine) judge(answers []message) (realized string, problems error) {
 	for _, t := range m.objects {
-		realized = append(realized, t.name)
+		realized += " " + t.name
 	}
 	for i, t := range m.devices {
 		is := false
-		err := answers[i].into(&is)
-		switch {
-		case err != nil:
-			problems = append(problems, fmt.Sprintf("%s: %v", t.name, err))
-		case !is:
-			problems = append(problems, t.name+" exists, but is not realized")
-		default:
-			realized = append(realized, t.name)
+		if err := answers[i].into(&is); err != nil {
+			problems = errors.Join(problems, fmt.Errorf("%s: %w", t.name, err))
+		} else if !is {
+			problems = errors.Join(problems, fmt.Errorf("%s exists, but is not realized", t.name))
 		}
+		realized += " " + t.name
 	}
 	return realized, problems
 }
@@ -158,15 +155,15 @@ func (m machine) judge(answers []message) (realized, problems []string) {
 // start. Others are for other guests, or for one device.
 var loaded = []string{"bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin", "s390-ccw.img", "slof.bin"}
 
-// unloaded says which of these are on the list and not in the memory of a machine.
-func (e Emulator) unloaded(answer message) (problems []string) {
+// checkLoaded wants those of these that are on the list in the memory of a machine.
+func (e Emulator) checkLoaded(answer message) (problems error) {
 	roms := ""
 	if err := answer.into(&roms); err != nil {
-		return []string{fmt.Sprintf("listing the memory of the machine: %v", err)}
+		return fmt.Errorf("listing the memory of the machine: %w", err)
 	}
 	for _, name := range e.firmware {
 		if slices.Contains(loaded, name) && !strings.Contains(roms, `"`+name+`"`) {
-			problems = append(problems, fmt.Sprintf("%s is not in the memory of the machine, which has\n%s", name, strings.TrimSpace(roms)))
+			problems = errors.Join(problems, fmt.Errorf("%s is not in the memory of the machine, which has\n%s", name, strings.TrimSpace(roms)))
 		}
 	}
 	return problems

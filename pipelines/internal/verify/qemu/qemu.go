@@ -6,6 +6,7 @@ package qemu
 import (
 	"context"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -40,6 +41,7 @@ func New(tree fs.FS, folder, arch, version, suffix string) (Emulator, error) {
 	if e.required, err = parseDevices(path, data); err != nil {
 		return e, err
 	}
+	e.required["-accel"] = []string{"kvm"}
 	path = folder + "/firmware/" + arch + ".list"
 	if data, err = fs.ReadFile(tree, path); err != nil {
 		return e, fmt.Errorf("the list of firmware: %w", err)
@@ -84,93 +86,87 @@ func (e Emulator) Checks() []string {
 // architecture.
 func (e Emulator) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
 	e.Layout().Check(r, t, fmt.Sprintf("%s, and %d files in %s", e.program(), len(e.firmware), e.folder()))
-	e.checkFirmware(r, t)
-	file := t.Program(r, "program", e.program(), e.arch)
+	r.Run("firmware", func() (string, error) { return e.checkFirmware(t) })
+	file, err := t.Program(e.program(), e.arch)
 	x := &run{e, r, t, h}
-	if file == nil {
+	if err != nil {
+		r.Result("program", "", err)
 		x.skip("there is no program for " + x.arch + " to run")
 		return nil
 	}
-	problems, saw := inspect(file)
-	r.Judge("program", problems, "%s", saw)
+	r.Run("program", func() (string, error) { return inspect(file) })
 	return x.check(ctx)
 }
 
-// inspect says what keeps an executable from being static and hardened.
-func inspect(file *elf.File) (problems []string, saw string) {
+// inspect wants an executable to be static and hardened.
+func inspect(file *elf.File) (saw string, problems error) {
 	stack, relro := false, false
 	for _, segment := range file.Progs {
 		switch segment.Type {
 		case elf.PT_GNU_STACK:
 			stack = true
 			if segment.Flags&elf.PF_X != 0 {
-				problems = append(problems, "its stack is executable")
+				problems = errors.New("its stack is executable")
 			}
 		case elf.PT_GNU_RELRO:
 			relro = true
 		}
 	}
 	if !stack {
-		problems = append(problems, "it does not say that its stack is not executable")
+		problems = errors.Join(problems, errors.New("it does not say that its stack is not executable"))
 	}
 	if !relro {
-		problems = append(problems, "it has no RELRO segment, which becomes read-only after loading")
+		problems = errors.Join(problems, errors.New("it has no RELRO segment, which becomes read-only after loading"))
 	}
 	kind := "at a fixed address"
 	if file.Type == elf.ET_DYN {
 		kind = "position independent"
 	}
-	return append(problems, tarball.Static(file)...),
-		fmt.Sprintf("%s, static and stripped, no interpreter and no libraries, %s", file.Machine, kind)
+	return fmt.Sprintf("%s, static and stripped, no interpreter and no libraries, %s", file.Machine, kind),
+		errors.Join(problems, tarball.Static(file))
 }
 
 // checkFirmware checks firmware whose format says whether it is complete.
-func (e Emulator) checkFirmware(r *report.Report, t *tarball.Tarball) {
+func (e Emulator) checkFirmware(t *tarball.Tarball) (saw string, problems error) {
 	if len(e.firmware) == 0 {
-		r.Skip("firmware", "the list has none")
-		return
+		return "", report.Missing("the list has none")
 	}
-	var problems, seen []string
 	for _, name := range e.firmware {
-		data := t.Read(e.folder() + "/" + name)
-		if data == nil {
-			problems = append(problems, name+" is not in the tarball")
-			continue
+		format, err := firmwareFormat(t.Read(e.folder() + "/" + name))
+		if err != nil {
+			problems = errors.Join(problems, fmt.Errorf("%s: %w", name, err))
 		}
-		format, why := firmwareFormat(data)
-		if why != "" {
-			problems = append(problems, name+": "+why)
-		}
-		seen = append(seen, name+": "+format)
+		saw += name + ": " + format + "\n"
 	}
-	r.Judge("firmware", problems, "%s", strings.Join(seen, "\n"))
+	return strings.TrimSpace(saw), problems
 }
 
-// firmwareFormat returns the format of firmware by its content, and what is wrong with
-// it.
-func firmwareFormat(data []byte) (format, why string) {
+// firmwareFormat returns the format of firmware by its content.
+func firmwareFormat(data []byte) (format string, err error) {
 	const sector, legacyEntry = 512, 16
 	switch {
+	case data == nil:
+		return "", errors.New("it is not in the tarball")
 	case len(data) > sector && data[0] == 0x55 && data[1] == 0xaa:
 		// Byte 2 is the size of the image in sectors, whose bytes add up to 0.
 		size := int(data[2]) * sector
 		if size == 0 || size > len(data) {
-			return "", fmt.Sprintf("an option ROM of %d bytes that says it has %d", len(data), size)
+			return "", fmt.Errorf("an option ROM of %d bytes that says it has %d", len(data), size)
 		}
 		var sum byte
 		for _, b := range data[:size] {
 			sum += b
 		}
 		if sum != 0 {
-			return "", "an option ROM with a wrong checksum"
+			return "", errors.New("an option ROM with a wrong checksum")
 		}
-		return fmt.Sprintf("option ROM, %d bytes", size), ""
+		return fmt.Sprintf("option ROM, %d bytes", size), nil
 	case strings.HasPrefix(string(data), elf.ELFMAG):
-		return fmt.Sprintf("ELF, %d bytes", len(data)), ""
+		return fmt.Sprintf("ELF, %d bytes", len(data)), nil
 	case len(data) >= 64<<10 && data[len(data)-legacyEntry] == 0xea:
-		return fmt.Sprintf("BIOS with a reset vector, %d bytes", len(data)), ""
+		return fmt.Sprintf("BIOS with a reset vector, %d bytes", len(data)), nil
 	case strings.Trim(string(data), "\x00") == "":
-		return "", "only zeros"
+		return "", errors.New("only zeros")
 	}
-	return fmt.Sprintf("%d bytes", len(data)), ""
+	return fmt.Sprintf("%d bytes", len(data)), nil
 }

@@ -65,7 +65,7 @@ func unpacked(t *testing.T, arch string, program []byte) *run {
 	x := &run{
 		Emulator: Emulator{
 			arch: arch, version: "v10.2.2", firmware: []string{"bios-256k.bin"},
-			required: list{"-device": {"virtio-net-pci", "pvpanic", "vfio-pci"}, "-object": {"iothread"}, "-machine": {"q35"}},
+			required: list{"-device": {"virtio-net-pci", "pvpanic", "vfio-pci"}, "-object": {"iothread"}, "-machine": {"q35"}, "-accel": {"kvm"}},
 		},
 		r: &report.Report{}, t: &tarball.Tarball{Dir: t.TempDir()}, h: host.Host{Timeout: 20 * time.Second},
 	}
@@ -245,8 +245,9 @@ func TestFirmwareFormat(t *testing.T) {
 		"ELF":        {elfFile(elf.EM_S390), "ELF, 176 bytes", ""},
 		"zeros":      {make([]byte, 2048), "", "only zeros"},
 	} {
-		if format, why := firmwareFormat(test.data); format != test.format || why != test.want {
-			t.Errorf("%s: got %q, %q", title, format, why)
+		format, err := firmwareFormat(test.data)
+		if format != test.format || (err != nil) != (test.want != "") || err != nil && err.Error() != test.want {
+			t.Errorf("%s: got %q, %v", title, format, err)
 		}
 	}
 }

@@ -31,7 +31,7 @@ var programChecks = []string{"version", "devices", "unasked devices", "firmware 
 // skip reports the checks that run the program as skipped.
 func (x *run) skip(why string) {
 	for _, name := range programChecks {
-		x.r.Skip(name, "%s", why)
+		x.r.Result(name, "", report.Missing(why))
 	}
 }
 
@@ -57,14 +57,15 @@ func (x *run) check(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
-			x.r.Fail(o.check, "%v", err)
+			x.r.Result(o.check, "", err)
 			return nil
 		}
 		printed[o.args] = text
 	}
-	x.checkVersion(printed["--version"])
-	x.checkNames(printed)
-	x.checkFolder(printed["-L help"])
+	x.r.Run("version", func() (string, error) { return x.checkVersion(printed["--version"]) })
+	x.r.Run("devices", func() (string, error) { return x.checkNames(printed) })
+	x.r.Run("unasked devices", func() (string, error) { return x.checkUnasked(printed["-device help"]) })
+	x.r.Run("firmware folder", func() (string, error) { return x.checkFolder(printed["-L help"]) })
 	return x.checkMachines(ctx)
 }
 
@@ -72,54 +73,52 @@ var versionLine = regexp.MustCompile(`^QEMU emulator version (\S+) \((.*)\)`)
 
 // checkVersion compares what the emulator prints with the pin and with the name of
 // Kata's builds.
-func (x *run) checkVersion(text string) {
-	line, _, _ := strings.Cut(text, "\n")
+func (x *run) checkVersion(text string) (line string, problems error) {
+	line, _, _ = strings.Cut(text, "\n")
 	m := versionLine.FindStringSubmatch(line)
 	if m == nil {
-		x.r.Fail("version", "it prints %q: want QEMU emulator version NUMBER (PACKAGE)", line)
-		return
+		return "", fmt.Errorf("it prints %q: want QEMU emulator version NUMBER (PACKAGE)", line)
 	}
-	problems := report.Unequal("the package version", m[2], "kata-static"+x.suffix)
-	if pin, is := strings.CutPrefix(x.version, "v"); is && pin != "" && pin[0] >= '0' && pin[0] <= '9' {
-		problems = append(problems, report.Unequal("the version", m[1], pin)...)
+	if want := "kata-static" + x.suffix; m[2] != want {
+		problems = fmt.Errorf("the package version is %q: want %q", m[2], want)
 	}
-	x.r.Judge("version", problems, "%s", line)
+	pin, is := strings.CutPrefix(x.version, "v")
+	if is && pin != "" && pin[0] >= '0' && pin[0] <= '9' && m[1] != pin {
+		problems = errors.Join(problems, fmt.Errorf("the version is %q: want %q", m[1], pin))
+	}
+	return line, problems
 }
 
 // checkNames compares what the emulator has with its list.
-func (x *run) checkNames(printed map[string]string) {
-	offers := parseDeviceHelp(printed["-device help"])
-	var devices []string
-	for _, offer := range offers {
-		devices = append(devices, offer.name)
+func (x *run) checkNames(printed map[string]string) (saw string, problems error) {
+	found := map[string][]string{"-object": x.hiddenObjects()}
+	for _, offer := range parseDeviceHelp(printed["-device help"]) {
+		found["-device"] = append(found["-device"], offer.name)
 	}
-	accelerators := parseHelp(printed["-accel help"])
-	problems := slices.Concat(
-		missing("-device", x.required["-device"], devices),
-		missing("-object", x.required["-object"], append(parseHelp(printed["-object help"]), x.hiddenObjects()...)),
-		missing("-machine", x.required["-machine"], parseHelp(printed["-machine help"])),
-		missing("-accel", []string{"kvm"}, accelerators),
-	)
-	if slices.Contains(accelerators, "tcg") && x.arch != "aarch64" {
-		problems = append(problems, "-accel tcg: only KVM may run guests")
+	for _, option := range []string{"-object", "-machine", "-accel"} {
+		found[option] = append(found[option], parseHelp(printed[option+" help"])...)
 	}
-	x.r.Judge("devices", problems, "%d devices, %d objects and %s of the list among %d devices; accelerators %s",
-		len(x.required["-device"]), len(x.required["-object"]), strings.Join(x.required["-machine"], ", "), len(devices), strings.Join(accelerators, ", "))
-	problems = nil
-	for _, offer := range unasked(offers, x.required["-device"]) {
-		problems = append(problems, fmt.Sprintf("%s, among the %s devices, is not on the list", offer.name, strings.ToLower(offer.kind)))
-	}
-	x.r.Judge("unasked devices", problems, "no network, display, sound or USB device but those of the list")
-}
-
-// missing says which of the wanted names an option lacks.
-func missing(option string, wanted, found []string) (problems []string) {
-	for _, name := range wanted {
-		if !slices.Contains(found, name) {
-			problems = append(problems, fmt.Sprintf("%s %s is missing", option, name))
+	for _, option := range []string{"-device", "-object", "-machine", "-accel"} {
+		for _, name := range x.required[option] {
+			if !slices.Contains(found[option], name) {
+				problems = errors.Join(problems, fmt.Errorf("%s %s is missing", option, name))
+			}
 		}
 	}
-	return problems
+	if slices.Contains(found["-accel"], "tcg") && x.arch != "aarch64" {
+		problems = errors.Join(problems, errors.New("-accel tcg: only KVM may run guests"))
+	}
+	return fmt.Sprintf("%d devices, %d objects and %s of the list among %d devices; accelerators %s",
+		len(x.required["-device"]), len(x.required["-object"]), strings.Join(x.required["-machine"], ", "),
+		len(found["-device"]), strings.Join(found["-accel"], ", ")), problems
+}
+
+// checkUnasked wants no device that widens the attack surface and is not on the list.
+func (x *run) checkUnasked(help string) (saw string, problems error) {
+	for _, offer := range unasked(parseDeviceHelp(help), x.required["-device"]) {
+		problems = errors.Join(problems, fmt.Errorf("%s, among the %s devices, is not on the list", offer.name, strings.ToLower(offer.kind)))
+	}
+	return "no network, display, sound or USB device but those of the list", problems
 }
 
 // hiddenObjects returns the objects of the list that the program has, but does not
@@ -136,16 +135,13 @@ func (x *run) hiddenObjects() (names []string) {
 
 // checkFolder checks that the program looks for firmware relative to itself,
 // wherever it was unpacked.
-func (x *run) checkFolder(printed string) {
-	folders := strings.Fields(printed)
+func (x *run) checkFolder(printed string) (saw string, err error) {
 	want := x.t.Path(x.folder())
 	ours, err := os.Stat(want)
-	if err == nil && slices.ContainsFunc(folders, func(folder string) bool {
-		found, err := os.Stat(folder)
-		return err == nil && os.SameFile(found, ours)
-	}) {
-		x.r.Pass("firmware folder", "%s, from where the program is", x.folder())
-		return
+	for _, folder := range strings.Fields(printed) {
+		if found, foundErr := os.Stat(folder); err == nil && foundErr == nil && os.SameFile(found, ours) {
+			return x.folder() + ", from where the program is", nil
+		}
 	}
-	x.r.Fail("firmware folder", "it looks in %s: want %s, next to the program", strings.Join(folders, ", "), want)
+	return "", fmt.Errorf("it looks in %s: want %s, next to the program", strings.Join(strings.Fields(printed), ", "), want)
 }

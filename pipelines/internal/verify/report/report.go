@@ -70,61 +70,29 @@ func (r *Report) Add(c Check) {
 	}
 }
 
-// Pass adds a check that passed.
-func (r *Report) Pass(name, format string, args ...any) {
-	r.Add(Check{Name: name, Verdict: Passed, Saw: fmt.Sprintf(format, args...)})
-}
-
-// Fail adds a check that failed.
-func (r *Report) Fail(name, format string, args ...any) {
-	r.Add(Check{Name: name, Verdict: Failed, Saw: fmt.Sprintf(format, args...)})
-}
-
-// Skip adds a check that could not run.
-func (r *Report) Skip(name, format string, args ...any) {
-	r.Add(Check{Name: name, Verdict: Skipped, Saw: fmt.Sprintf(format, args...)})
-}
-
-// Judge fails a check with all of its problems, and passes it if there are none.
-func (r *Report) Judge(name string, problems []string, format string, args ...any) {
-	if len(problems) > 0 {
-		r.Fail(name, "%s", strings.Join(problems, "\n"))
-		return
-	}
-	r.Pass(name, format, args...)
-}
-
-// Result adds a check that passed, or ended with an error: a Missing skips it, and
-// any other fails it.
-func (r *Report) Result(name string, err error, format string, args ...any) {
+// Result adds a check that saw something, or ended with an error: a Missing skips it,
+// and any other fails it.
+func (r *Report) Result(name, saw string, err error) {
 	var missing Missing
 	switch {
 	case errors.As(err, &missing):
-		r.Skip(name, "%s", missing)
+		r.Add(Check{Name: name, Verdict: Skipped, Saw: missing.Error()})
 	case err != nil:
-		r.Fail(name, "%v", err)
+		r.Add(Check{Name: name, Verdict: Failed, Saw: err.Error()})
 	default:
-		r.Pass(name, format, args...)
+		r.Add(Check{Name: name, Verdict: Passed, Saw: saw})
 	}
 }
 
-// Run adds a check that says what it saw, or an error, as Result takes it.
+// Run makes a check and adds it, as Result does.
 func (r *Report) Run(name string, check func() (saw string, err error)) {
 	saw, err := check()
-	r.Result(name, err, "%s", saw)
+	r.Result(name, saw, err)
 }
 
 // Has says whether the report has a check of this name.
 func (r *Report) Has(name string) bool {
 	return slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Name == name })
-}
-
-// Unequal is the problem of a value that is not the wanted one, if it is not.
-func Unequal(what, got, want string) []string {
-	if got == want {
-		return nil
-	}
-	return []string{fmt.Sprintf("%s is %q: want %q", what, got, want)}
 }
 
 // Err returns an error if a check failed, or if none passed.

@@ -1,6 +1,8 @@
 package report_test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -16,9 +18,9 @@ const (
 
 func sample(required ...string) *report.Report {
 	r := &report.Report{Asset: "tiny", Arch: "x86_64", Required: required}
-	r.Pass("members", "%d files", 3)
-	r.Judge("links", nil, "none")
-	r.Skip("boot", "no qemu")
+	r.Result("members", "3 files", nil)
+	r.Run("links", func() (string, error) { return "none", nil })
+	r.Result("boot", "", fmt.Errorf("finding QEMU: %w", report.Missing("no qemu")))
 	return r
 }
 
@@ -49,7 +51,7 @@ func TestRequired(t *testing.T) {
 
 func TestNothingPassed(t *testing.T) {
 	r := &report.Report{}
-	r.Skip("boot", "no qemu")
+	r.Result("boot", "", report.Missing("no qemu"))
 	if err := r.Err(); err == nil || proof(r, one).Err() == nil {
 		t.Error("a report without a check that passed is good")
 	}
@@ -100,7 +102,7 @@ func TestAccept(t *testing.T) {
 		t.Fatal(err)
 	}
 	bad := sample()
-	bad.Fail("symbols", "none")
+	bad.Result("symbols", "", errors.New("none"))
 	if err := report.Accept([][]byte{encode(sample(), one)}, report.Subject{Asset: "tiny", Arch: "x86_64", Tarball: one}, "members", "boot"); err == nil || !strings.Contains(err.Error(), `the required check "boot" did not run`) {
 		t.Errorf("with a required check that was skipped: %v", err)
 	}
@@ -134,8 +136,8 @@ func TestAdds(t *testing.T) {
 	there := [][]byte{data}
 	more, bad := sample(), sample()
 	more.Checks = more.Checks[:2]
-	more.Pass("boot", "up")
-	bad.Fail("symbols", "none")
+	more.Result("boot", "up", nil)
+	bad.Result("symbols", "", errors.New("none"))
 	elsewhere := proof(sample(), one)
 	elsewhere.Runner.By = "CI"
 	for name, test := range map[string]struct {

@@ -93,18 +93,18 @@ func (t *Tarball) Err() error { return t.err }
 // Check compares the members with the layout; saw says what they are together.
 func (l Layout) Check(r *report.Report, t *Tarball, saw string) {
 	missing := maps.Clone(l)
-	var problems []string
+	var problems error
 	for _, m := range t.Members {
 		name := path.Clean(m.Name)
 		if problem := l.problem(name, m); problem != "" {
-			problems = append(problems, m.Name+" "+problem)
+			problems = errors.Join(problems, fmt.Errorf("%s %s", m.Name, problem))
 		}
 		delete(missing, name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
-		problems = append(problems, fmt.Sprintf("./%s is missing", name))
+		problems = errors.Join(problems, fmt.Errorf("./%s is missing", name))
 	}
-	r.Judge("members", problems, "%s", saw)
+	r.Result("members", saw, problems)
 }
 
 // problem says what is wrong with a member, if anything is.
@@ -144,23 +144,25 @@ func (l Layout) CheckLinks(r *report.Report, t *Tarball) {
 	for _, m := range t.Members {
 		members[path.Clean(m.Name)] = m
 	}
-	var problems, saw []string
+	var saw []string
+	var problems error
 	for _, name := range slices.Sorted(maps.Keys(l)) {
 		want, member := l[name].Link, members[name]
 		_, there := members[path.Join(path.Dir(name), member.Link)]
+		var err error
 		switch {
 		case want == "":
+			continue
 		case member.Mode.Type() != fs.ModeSymlink:
-			problems = append(problems, path.Base(name)+" is not a link: the runtime's configuration names it")
+			err = fmt.Errorf("%s is not a link: the runtime's configuration names it", path.Base(name))
 		case !there:
-			problems = append(problems, fmt.Sprintf("%s links to %s, which is not in the tarball", name, member.Link))
+			err = fmt.Errorf("%s links to %s, which is not in the tarball", name, member.Link)
 		case member.Link != want:
-			problems = append(problems, fmt.Sprintf("%s links to %s: want %s", name, member.Link, want))
-		default:
-			saw = append(saw, path.Base(name)+" -> "+want)
+			err = fmt.Errorf("%s links to %s: want %s", name, member.Link, want)
 		}
+		saw, problems = append(saw, path.Base(name)+" -> "+want), errors.Join(problems, err)
 	}
-	r.Judge("links", problems, "%s", strings.Join(saw, ", "))
+	r.Result("links", strings.Join(saw, ", "), problems)
 }
 
 // machines are those that Kata runs on. The byte order tells little-endian PowerPC
@@ -188,44 +190,39 @@ func Arch(file *elf.File) string {
 	return file.Machine.String()
 }
 
-// Program opens an executable of the tarball for an architecture. Where it is
-// missing, not an ELF file or for another machine, the check says so and the
-// result is nil.
-func (t *Tarball) Program(r *report.Report, check, name, arch string) *elf.File {
+// Program opens an executable of the tarball for an architecture.
+func (t *Tarball) Program(name, arch string) (*elf.File, error) {
 	data := t.Read(name)
 	if data == nil {
-		r.Skip(check, "it is not in the tarball")
-		return nil
+		return nil, report.Missing("it is not in the tarball")
 	}
 	file, err := elf.NewFile(bytes.NewReader(data))
-	switch {
-	case err != nil:
-		r.Fail(check, "it is not an ELF file: %v", err)
-		return nil
-	case Arch(file) != arch:
-		r.Fail(check, "it is a program for %s: want one for %s", file.Machine, arch)
-		return nil
+	if err != nil {
+		return nil, fmt.Errorf("it is not an ELF file: %w", err)
 	}
-	return file
+	if Arch(file) != arch {
+		return nil, fmt.Errorf("it is a program for %s: want one for %s", file.Machine, arch)
+	}
+	return file, nil
 }
 
 // Static says what keeps an executable from being static and stripped.
-func Static(file *elf.File) (problems []string) {
+func Static(file *elf.File) (problems error) {
 	for _, segment := range file.Progs {
 		if segment.Type == elf.PT_INTERP {
 			interpreter, _ := io.ReadAll(segment.Open())
-			problems = append(problems, fmt.Sprintf("it has the interpreter %s: it is not static", bytes.TrimRight(interpreter, "\x00")))
+			problems = fmt.Errorf("it has the interpreter %s: it is not static", bytes.TrimRight(interpreter, "\x00"))
 		}
 	}
 	libraries, err := file.ImportedLibraries()
 	if err != nil {
-		problems = append(problems, fmt.Sprintf("its dynamic section: %v", err))
+		problems = errors.Join(problems, fmt.Errorf("its dynamic section: %w", err))
 	}
 	if len(libraries) > 0 {
-		problems = append(problems, "it needs "+strings.Join(libraries, ", ")+": it is not static")
+		problems = errors.Join(problems, fmt.Errorf("it needs %s: it is not static", strings.Join(libraries, ", ")))
 	}
 	if file.Section(".symtab") != nil {
-		problems = append(problems, "it has symbols: it is not stripped")
+		problems = errors.Join(problems, errors.New("it has symbols: it is not stripped"))
 	}
 	return problems
 }
