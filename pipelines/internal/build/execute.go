@@ -87,7 +87,7 @@ type node struct {
 	Step
 	asked, builds bool
 	begun, done   bool
-	result      Result
+	result        Result
 	// damaged counts the stored artifacts of the step that turned out damaged.
 	damaged int
 	// lost is the digest of an artifact that the registry has but not whole, so

@@ -137,6 +137,7 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 		t.Setenv(name, "geheim")
 	}
 	t.Setenv("DOCKER_HOST", "tcp://docker")
+	t.Setenv("NO_COLOR", "0")
 	session, err := Connect(t.Context(), Endpoint{Kind: Named, CLI: filepath.Join(dir, "dagger")})
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +152,7 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"DOCKER_HOST=tcp://docker", "PATH=" + os.Getenv("PATH"), "DAGGER_PROGRESS=plain"} {
+	for _, want := range []string{"DOCKER_HOST=tcp://docker", "PATH=" + os.Getenv("PATH"), "DAGGER_PROGRESS=plain", "NO_COLOR=1"} {
 		if !strings.Contains(string(environ), want+"\n") {
 			t.Errorf("the CLI does not get %s", want)
 		}

@@ -44,15 +44,12 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 		return nil, err
 	}
 	log := &execLog{}
-	options := []dagger.ClientOpt{
-		dagger.WithLogOutput(log),
-		// What execLog reads, whatever the caller prefers to see.
-		dagger.WithEnvironmentVariable("DAGGER_PROGRESS", "plain"),
-		dagger.WithEnvironmentVariable("NO_COLOR", "1"),
-	}
+	options := []dagger.ClientOpt{dagger.WithLogOutput(log)}
 	for _, name := range withheld() {
 		options = append(options, dagger.WithEnvironmentVariable(name, ""))
 	}
+	// What execLog reads, whatever the caller prefers to see.
+	options = append(options, dagger.WithEnvironmentVariable("DAGGER_PROGRESS", "plain"), dagger.WithEnvironmentVariable("NO_COLOR", "1"))
 	if endpoint.Address != "" {
 		options = append(options, dagger.WithRunnerHost(endpoint.Address))
 	}
