@@ -97,10 +97,10 @@ func (c config) run(ctx context.Context, s state) error {
 		return err
 	}
 	defer unlock()
-	if c.Uplink, err = chooseUplink(c.Manager.CacheDir); err != nil {
-		return err
+	if c.Uplink, err = chooseUplink(c.Manager.CacheDir); err == nil {
+		err = prepareHost()
 	}
-	if err := prepareHost(); err != nil {
+	if err != nil {
 		return err
 	}
 	ready, connected, err := os.Pipe()

@@ -3,13 +3,23 @@
 package host
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // Requirement is a program or file that must be on the machine.
@@ -87,4 +97,132 @@ func packages(requirements []Requirement) (names []string) {
 		}
 	}
 	return names
+}
+
+const (
+	// installLock lets one process of the machine install at a time.
+	installLock = "/run/kata-pipelines-install.lock"
+	// listsLock is what `apt-get update` locks with fcntl; unlike dpkg's, apt
+	// has no option that waits for it.
+	listsLock = "/var/lib/apt/lists/lock"
+	// listsTimeout bounds the wait for another apt that has the lists, listsPoll
+	// is how often it looks.
+	listsTimeout = 5 * time.Minute
+	listsPoll    = 100 * time.Millisecond
+)
+
+// Install installs what is missing, as root with apt. Processes that install at
+// once wait for each other. An installation that has begun is finished even if
+// ctx or this program ends.
+func Install(ctx context.Context, report *progress.Reporter) error {
+	return installer{report, installLock, listsLock}.install(ctx, Requirements())
+}
+
+type installer struct {
+	report      *progress.Reporter
+	lock, lists string
+}
+
+func (i installer) install(ctx context.Context, requirements []Requirement) error {
+	absent := missing(requirements)
+	if len(absent) == 0 {
+		return nil
+	}
+	for _, r := range absent {
+		i.report.Note("engine", fmt.Sprintf("the embedded engine needs %s, which %s (package %s)", r.Name, r.Why, r.Package))
+	}
+	i.report.Note("engine", "installing once: "+InstallCommand(absent))
+	err := i.locked(ctx, absent)
+	if err != nil {
+		return fmt.Errorf("installing packages for the embedded engine (by hand: `%s`): %w", InstallCommand(absent), err)
+	}
+	return nil
+}
+
+// locked installs what no other process has installed meanwhile.
+func (i installer) locked(ctx context.Context, absent []Requirement) error {
+	if _, err := command.LookPath("apt-get"); err != nil {
+		return errors.New("this machine has no apt-get")
+	}
+	unlock, err := files.Lock(ctx, i.lock, files.Waiting{
+		Report: i.report, Subject: "engine", Text: "waiting for another process that installs the engine's packages",
+	})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if absent = missing(absent); len(absent) == 0 {
+		return nil
+	}
+	stage := i.report.Stage("engine", "install")
+	err = i.apt(ctx, absent, stage)
+	stage.End(err, "")
+	if err != nil {
+		return err
+	}
+	for _, r := range missing(absent) {
+		return fmt.Errorf("package %s is installed, but %s is still missing", r.Package, r.Name)
+	}
+	return nil
+}
+
+// apt updates the lists of packages and installs those that are missing. Killed
+// halfway, dpkg leaves the machine's packages broken: neither the context, nor a
+// terminal's Ctrl-C, nor the end of this program and its pipes ends it.
+func (i installer) apt(ctx context.Context, absent []Requirement, stage *progress.Stage) error {
+	if err := i.update(ctx, stage); err != nil {
+		return err
+	}
+	output, err := os.CreateTemp("", "kata-pipelines-apt-*.log")
+	if err != nil {
+		return fmt.Errorf("creating a file for what apt-get prints: %w", err)
+	}
+	defer output.Close()
+	defer os.Remove(output.Name())
+	defer context.AfterFunc(ctx, func() { stage.Note("finishing the installation of packages before ending") })()
+	// The option makes apt wait for another one that is at work.
+	args := []string{"install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"}
+	cmd := aptGet(context.WithoutCancel(ctx), append(args, packages(absent)...)...)
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err = cmd.Run()
+	_, reading := io.Copy(stage, io.NewSectionReader(output, 0, 1<<30))
+	return errors.Join(command.Failure(ctx, cmd, err, ""), reading)
+}
+
+// update fetches the lists of packages. It waits for another apt that does.
+func (i installer) update(ctx context.Context, stage *progress.Stage) error {
+	deadline := time.Now().Add(listsTimeout)
+	for noted := false; ; noted = true {
+		cmd := aptGet(ctx, "update")
+		cmd.Stdout, cmd.Stderr = stage, stage
+		err := cmd.Run()
+		if err == nil || ctx.Err() != nil || !lockedByOther(i.lists) || time.Now().After(deadline) {
+			return command.Failure(ctx, cmd, err, "")
+		}
+		if !noted {
+			stage.Note("waiting for another apt that updates the lists of packages")
+		}
+		for lockedByOther(i.lists) && ctx.Err() == nil && time.Now().Before(deadline) {
+			time.Sleep(listsPoll)
+		}
+	}
+}
+
+func aptGet(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := command.New(ctx, "apt-get", args...)
+	cmd.Env = append(cmd.Env, "DEBIAN_FRONTEND=noninteractive")
+	return cmd
+}
+
+// lockedByOther reports whether another process has an fcntl lock on a file.
+func lockedByOther(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	err = unix.FcntlFlock(file.Fd(), unix.F_GETLK, &lock)
+	return err == nil && lock.Type != unix.F_UNLCK
 }
