@@ -33,15 +33,7 @@ func releaseText(p *release.Plan) string {
 		fmt.Fprintf(&text, "push the assets that the registry %s lacks, and tag them\n", p.Cache)
 	}
 	for _, image := range p.Images {
-		what := "the index of all images"
-		if image.GoArch != "" {
-			what = "the image for " + image.GoArch
-		}
-		fmt.Fprintf(&text, "push %s to %s: %s", what, image.Repository, strings.Join(image.Tags, ", "))
-		if len(image.There) > 0 {
-			fmt.Fprintf(&text, " (already there: %s)", strings.Join(image.There, ", "))
-		}
-		fmt.Fprintln(&text)
+		text.WriteString(imageText(image))
 	}
 	if page := map[string]string{"create": "create a draft release on GitHub", "change": "update the draft release: " + p.URL}[p.Page]; page != "" {
 		fmt.Fprintln(&text, page)
@@ -56,6 +48,17 @@ func releaseText(p *release.Plan) string {
 		fmt.Fprintf(&text, "problem: %s\n", problem)
 	}
 	return progress.PrintableLines(text.String()) + "\n"
+}
+
+func imageText(image release.PlannedImage) string {
+	what, there := "the index of all images", ""
+	if image.GoArch != "" {
+		what = "the image for " + image.GoArch
+	}
+	if len(image.There) > 0 {
+		there = fmt.Sprintf(" (already there: %s)", strings.Join(image.There, ", "))
+	}
+	return fmt.Sprintf("push %s to %s: %s%s\n", what, image.Repository, strings.Join(image.Tags, ", "), there)
 }
 
 func componentRow(c release.Component) string {

@@ -74,7 +74,7 @@ func readBase(ctx context.Context, o Options) (*Image, error) {
 	}
 	base.base = o.Base
 	for i, l := range base.layers {
-		known := false
+		var known bool
 		if base.layers[i].mediaType, known = layerTypes[l.mediaType]; !known {
 			return nil, fmt.Errorf("it has a layer of type %s: want a plain one, or one of gzip or zstd", l.mediaType)
 		}

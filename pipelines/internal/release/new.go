@@ -85,31 +85,36 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	if j.Labels, dirty, err = Labels(ctx, ws, names); err != nil {
 		return nil, err
 	}
-	j.Labels.Version = j.Version
 	if j.Commit = j.Labels.Revision; dirty != nil {
 		j.Problems = append(j.Problems, fmt.Errorf("refusing to release uncommitted changes: %w", dirty))
 	}
-	set, err := assets.FindSet(workspace.PayloadSet)
+	return j, j.describeImages(ws)
+}
+
+// describeImages describes the image of each architecture that has components.
+func (j *Job) describeImages(ws *workspace.Workspace) error {
+	set, err := j.Catalog.FindSet(workspace.PayloadSet)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, arch := range j.Arches {
 		if len(set.Components[arch]) == 0 {
 			continue
 		}
 		// Without its base it would be another image.
-		image := payload.Options{Base: o.Base, RequireBase: true, Labels: j.Labels, Remote: o.Remote}
-		if o.Installer != "" {
-			image.Installer = filepath.Join(o.Installer, "kata-deploy-"+arch.GoArch())
+		image := payload.Options{Base: j.Base, RequireBase: true, Labels: j.Labels, Remote: j.Remote}
+		if j.Installer != "" {
+			image.Installer = filepath.Join(j.Installer, "kata-deploy-"+arch.GoArch())
 		}
-		for _, err := range Describe(ws, &image, arch, set.Components[arch], len(o.Without) > 0) { // Those of the base are the same for all.
+		for _, err := range Describe(ws, &image, arch, set.Components[arch], len(j.Without) > 0) {
+			// Those of the base are the same for all.
 			if !slices.ContainsFunc(j.Problems, func(other error) bool { return other.Error() == err.Error() }) {
 				j.Problems = append(j.Problems, err)
 			}
 		}
 		j.Images = append(j.Images, image)
 	}
-	return j, nil
+	return nil
 }
 
 // chosen returns the architectures of a release, in a fixed order.

@@ -66,6 +66,15 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 		p.Components, p.Images, p.Cache = []Component{}, []PlannedImage{}, ""
 		return p, ctx.Err()
 	}
+	if err := p.planFiles(ctx); err != nil {
+		return nil, err
+	}
+	return p, ctx.Err()
+}
+
+// planFiles plans the files; the components must be there for it.
+func (p *Plan) planFiles(ctx context.Context) error {
+	j := p.Job
 	var unready []error
 	for _, arch := range j.Arches {
 		unready = append(unready, Missing(j.on(arch)), Unproven(j.on(arch)))
@@ -80,7 +89,7 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 		for _, set := range j.sets(arch) {
 			tarball, report, err := p.planTarball(ctx, set, arch, exact)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			p.Files, reports = append(p.Files, tarball), append(reports, report)
 		}
@@ -97,7 +106,7 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 			p.Files[i].Action, _ = p.Files[i].File.Action(p.there)
 		}
 	}
-	return p, ctx.Err()
+	return nil
 }
 
 // file returns a file of the release that is not planned yet.
