@@ -139,17 +139,16 @@ func findBTF(data []byte) []byte {
 // BuildID returns the build ID in ELF notes, such as those of /sys/kernel/notes, in
 // hex, or "". Notes are in the byte order of their machine.
 func BuildID(notes []byte) string {
-	const typeBuildID, owner = 3, "GNU\x00"
-	for _, order := range []interface {
-		binary.ByteOrder
-		binary.AppendByteOrder
-	}{binary.LittleEndian, binary.BigEndian} {
+	for _, form := range []struct {
+		header string
+		order  binary.ByteOrder
+	}{{"\x03\x00\x00\x00GNU\x00", binary.LittleEndian}, {"\x00\x00\x00\x03GNU\x00", binary.BigEndian}} {
 		// Before the content: its length, the type and the owner.
-		before, content, found := bytes.Cut(notes, append(order.AppendUint32(nil, typeBuildID), owner...))
+		before, content, found := bytes.Cut(notes, []byte(form.header))
 		if !found || len(before) < 4 {
 			continue
 		}
-		if length := order.Uint32(before[len(before)-4:]); length > 0 && int64(length) <= int64(len(content)) {
+		if length := form.order.Uint32(before[len(before)-4:]); length > 0 && int64(length) <= int64(len(content)) {
 			return hex.EncodeToString(content[:length])
 		}
 	}

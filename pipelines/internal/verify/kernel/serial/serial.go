@@ -1,7 +1,7 @@
 // Package serial is the protocol of a guest's init on the serial line: one line of
 // text for each observation,
 //
-//	@kata-verify 5d41402a {"name":"release","value":"6.18.15"}
+//	@kata-verify 5d41402a {"name":"kernel","value":"6.18.15 x86_64"}
 //
 // where the number is the CRC-32 of the JSON, which detects lines that the kernel
 // wrote into. All other lines are the kernel's.
