@@ -45,7 +45,11 @@ func (f *files) checkModules() (saw string, err error) {
 	var problems []error
 	signed, hash := 0, ""
 	for n, name := range modules {
-		signature, err := readSignature(f.modulePath(n))
+		module, err := os.ReadFile(f.modulePath(n))
+		if err != nil {
+			return "", err
+		}
+		signature, err := parseSignature(module)
 		if errors.Is(err, errUnsigned) && f.options["CONFIG_MODULE_SIG"] != "y" {
 			continue
 		}
@@ -123,14 +127,6 @@ var algorithms = []algorithm{
 	{pkcs7.OIDDigestAlgorithmSHA256, crypto.SHA256, x509.SHA256WithRSA, x509.ECDSAWithSHA256},
 	{pkcs7.OIDDigestAlgorithmSHA384, crypto.SHA384, x509.SHA384WithRSA, x509.ECDSAWithSHA384},
 	{pkcs7.OIDDigestAlgorithmSHA512, crypto.SHA512, x509.SHA512WithRSA, x509.ECDSAWithSHA512},
-}
-
-func readSignature(path string) (signature, error) {
-	module, err := os.ReadFile(path)
-	if err != nil {
-		return signature{}, err
-	}
-	return parseSignature(module)
 }
 
 // parseSignature splits a module from what scripts/sign-file of Linux appends: a PKCS#7
