@@ -3,11 +3,12 @@
 # in the testdata/fuzz of its package, where the fast tests run it from then on.
 set -euo pipefail
 time=${1:-1m}
-go test -list '^Fuzz' ./... | awk '/^Fuzz/ { target[++n] = $1 } /^ok/ { for (i = 1; i <= n; i++) print $2, target[i]; n = 0 }' >"${list:=$(mktemp)}"
-trap 'rm -f "$list"' EXIT
+targets=$(go test -list '^Fuzz' ./... |
+	awk '/^Fuzz/ { target[++n] = $1 } /^ok/ { for (i = 1; i <= n; i++) print $2, target[i]; n = 0 }')
 failed=()
 while read -r package target; do
 	echo "== $target of $package"
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 10x "$package" </dev/null || failed+=("$package $target")
-done <"$list"
+	go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 10x "$package" </dev/null ||
+		failed+=("$package $target")
+done <<<"$targets"
 [ "${#failed[@]}" -eq 0 ] || { printf 'failed: %s\n' "${failed[@]}" >&2; exit 1; }
