@@ -42,45 +42,37 @@ var arches = []archNames{
 
 // ParseArch accepts the name of an architecture by `uname -m` or by Go.
 func ParseArch(name string) (Arch, error) {
-	var known, both []string
+	if names := lookup(name); names.arch != "" {
+		return names.arch, nil
+	}
+	var both []string
 	for _, names := range arches {
-		if name == string(names.arch) || name == names.goarch {
-			return names.arch, nil
-		}
-		known = append(known, string(names.arch))
 		both = append(both, string(names.arch), names.goarch)
 	}
-	return "", fmt.Errorf("unknown architecture %q: want one of %s%s",
-		name, strings.Join(known, ", "), nearest.Hint(name, both))
+	return "", fmt.Errorf("unknown architecture %q: want one of %s%s", name, join(Arches()), nearest.Hint(name, both))
 }
 
 // HostArch is the architecture of this machine, or "" if Kata does not support it.
-func HostArch() Arch {
+func HostArch() Arch { return lookup(runtime.GOARCH).arch }
+
+// lookup returns the names of an architecture, by `uname -m` or by Go, or none.
+func lookup(name string) archNames {
 	for _, names := range arches {
-		if names.goarch == runtime.GOARCH {
-			return names.arch
-		}
-	}
-	return ""
-}
-
-// GoArch returns Go's name of the architecture, which is in the names of release files.
-func (a Arch) GoArch() string { return a.names().goarch }
-
-// Kernel returns the value of ARCH in a Linux build.
-func (a Arch) Kernel() string { return a.names().kernel }
-
-// Debian returns the name of Debian's port.
-func (a Arch) Debian() string { return a.names().deb }
-
-func (a Arch) names() archNames {
-	for _, names := range arches {
-		if names.arch == a {
+		if name == string(names.arch) || name == names.goarch {
 			return names
 		}
 	}
-	return archNames{arch: a}
+	return archNames{}
 }
+
+// GoArch returns Go's name of the architecture, which is in the names of release files.
+func (a Arch) GoArch() string { return lookup(string(a)).goarch }
+
+// Kernel returns the value of ARCH in a Linux build.
+func (a Arch) Kernel() string { return lookup(string(a)).kernel }
+
+// Debian returns the name of Debian's port.
+func (a Arch) Debian() string { return lookup(string(a)).deb }
 
 // Arches returns all architectures, in a fixed order.
 func Arches() []Arch {

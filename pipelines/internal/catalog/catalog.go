@@ -30,36 +30,32 @@ type Catalog struct {
 	Sets []Set
 }
 
-// Asset is one thing that can be built: a tarball of a release, or a dependency of
-// another asset.
+// Asset is one thing that can be built.
 type Asset struct {
 	// Name is also the name of the tarball, kata-static-<name>.tar.zst.
 	Name        string `yaml:"name"`
 	Description string `yaml:"description"`
 	Arches      []Arch `yaml:"arches"`
-	// Pins maps an environment variable of the steps to the path of its value in
-	// versions.yaml.
+	// Pins maps a variable of the steps to the path of its value in versions.yaml.
 	Pins map[string]string `yaml:"pins"`
 	// Sources maps a file name below $SOURCES to a source of assets/sources.yaml.
 	Sources map[string]string `yaml:"sources"`
 	// Options are further environment variables of the steps.
 	Options map[string]string `yaml:"options"`
-	// Files are files and folders for the steps, relative to the family's folder,
-	// in addition to the scripts of the steps.
+	// Files are files and folders of the family's folder for the steps.
 	Files []string `yaml:"files"`
 	// Dependencies are assets whose tarballs the steps find in $DEPENDENCIES.
 	Dependencies []string `yaml:"dependencies"`
 	// Packages are installed in addition to those of the builder.
 	Packages []string `yaml:"packages"`
-	// Outputs are the names of secondary tarballs,
-	// kata-static-<name>-<output>.tar.zst. A step installs into $OUTPUTS/<output>.
+	// Outputs are the names of secondary tarballs, out of $OUTPUTS/<output>.
 	Outputs []string `yaml:"outputs"`
-	// Secrets maps an environment variable of the steps to a PEM file in the
-	// family's folder: the public certificate that represents the secret in the
-	// key. The value comes from the caller's environment.
+	// Secrets maps a variable of the steps, whose value comes from the caller's
+	// environment, to the public certificate that represents it in the key: a PEM
+	// file in the family's folder.
 	Secrets map[string]string `yaml:"secrets"`
-	// Verify is the kind of checks that `verify` runs on the asset: one of Kinds,
-	// or "" for guest kernels, which have their own, and for assets without any.
+	// Verify is the kind of checks of `verify`, one of Kinds: "" for guest kernels,
+	// which have their own, and for assets without any.
 	Verify string `yaml:"verify"`
 	// Kernel is set only for guest kernels.
 	Kernel *Kernel `yaml:"kernel"`
@@ -75,8 +71,7 @@ type Asset struct {
 	// asset's packages.
 	Family  string  `yaml:"-"`
 	Builder Builder `yaml:"-"`
-	// Folder and Pos are the place of the declaration, "assets/kernel" and
-	// "assets/kernel/assets.yaml:12".
+	// Folder and Pos are the place of the declaration: Pos is "<file>:<line>".
 	Folder string `yaml:"-"`
 	Pos    string `yaml:"-"`
 }
@@ -87,16 +82,15 @@ type Builder struct {
 	Distribution string `yaml:"distribution"`
 	// Suite is the release of the distribution: "trixie".
 	Suite string `yaml:"suite"`
-	// Image is the base image by digest, "debian:trixie-slim@sha256:...". Without a
-	// container registry the same suite is bootstrapped from the distribution's
-	// packages.
+	// Image is the base image by digest. Without a container registry the same suite
+	// is bootstrapped from the distribution's packages.
 	Image string `yaml:"image"`
 	// Epoch is raised by hand to build again with newer packages.
 	Epoch int `yaml:"epoch"`
 	// Packages are installed into the base, without recommended packages.
 	Packages []string `yaml:"packages"`
-	// Cross are additional packages for building for an architecture on a machine
-	// of another one. An architecture without an entry is built natively only.
+	// Cross are additional packages for building for an architecture on another one.
+	// An architecture without an entry is built natively only.
 	Cross map[Arch][]string `yaml:"cross"`
 	// Ccache keeps $CCACHE_DIR between builds. The package ccache is declared among
 	// the others, and the steps call it. It is not in the key.
@@ -113,9 +107,9 @@ type Step struct {
 	// Config is the path in the container of the final kernel configuration that
 	// the step leaves for the check of requested options, or "".
 	Config string `yaml:"config"`
-	// Alone limits what the step sees of the asset to its script, Files, the sources
-	// and the pins, so that an engine runs it once for all assets that share these.
-	// Such steps come first and write to $BUILD.
+	// Alone limits what the step sees to its script, Files, the sources and the pins,
+	// so that an engine runs it once for all assets that share these. Such steps come
+	// first and write to $BUILD.
 	Alone bool `yaml:"alone"`
 	// Files are files and folders in the family's folder for a step with Alone;
 	// they need not exist.
@@ -137,11 +131,8 @@ type Kernel struct {
 	Version string `yaml:"version"`
 }
 
-// Load reads assets/*/assets.yaml and the release sets below the root of a tree.
-// It reports all problems, joined, each with file and line: unknown or duplicate
-// fields, missing or malformed values, duplicate names, scripts and files that do
-// not exist, dependencies that are unknown, circular or missing on an architecture,
-// and such assets in release sets.
+// Load reads assets/*/assets.yaml and the release sets below the root of a tree. It
+// reports all problems, joined, each with file and line.
 func Load(tree fs.FS) (*Catalog, error) {
 	paths, err := fs.Glob(tree, "assets/*/"+FileName)
 	if err != nil {
@@ -196,17 +187,15 @@ func (c *Catalog) On(arch Arch) []string {
 // Find returns the asset of that name. The error suggests a name, or lists the
 // architectures of the asset.
 func (c *Catalog) Find(name string, arch Arch) (Asset, error) {
-	for _, asset := range c.Assets {
-		if asset.Name != name {
-			continue
-		}
-		if !slices.Contains(asset.Arches, arch) {
-			return Asset{}, fmt.Errorf("%s does not exist on %s: %s declares it for %s",
-				name, arch, asset.Pos, join(asset.Arches))
-		}
-		return asset, nil
+	i := slices.Index(c.Names(), name)
+	if i < 0 {
+		return Asset{}, fmt.Errorf("unknown asset %q%s (`list` prints all assets)", name, nearest.Hint(name, c.Names()))
 	}
-	return Asset{}, fmt.Errorf("unknown asset %q%s (`list` prints all assets)", name, nearest.Hint(name, c.Names()))
+	asset := c.Assets[i]
+	if !slices.Contains(asset.Arches, arch) {
+		return Asset{}, fmt.Errorf("%s does not exist on %s: %s declares it for %s", name, arch, asset.Pos, join(asset.Arches))
+	}
+	return asset, nil
 }
 
 // FindKernel returns the guest kernel of that name and its architecture: arch by any

@@ -60,11 +60,8 @@ func (c *Catalog) cycle(name string, chain []string) []string {
 	if i := slices.Index(chain, name); i >= 0 {
 		return append(chain[i:], name)
 	}
-	for _, asset := range c.Assets {
-		if asset.Name != name {
-			continue
-		}
-		for _, dependency := range asset.Dependencies {
+	if i := slices.Index(c.Names(), name); i >= 0 {
+		for _, dependency := range c.Assets[i].Dependencies {
 			if cycle := c.cycle(dependency, append(slices.Clip(chain), name)); cycle != nil {
 				return cycle
 			}

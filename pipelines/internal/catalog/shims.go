@@ -24,10 +24,8 @@ type Shims struct {
 	Classes []Set
 }
 
-// LoadShims reads assets/shims.yaml below the root of a tree. It reports all
-// problems, joined, each with file and line: unknown or duplicate fields, a base
-// without a digest, an asset that is duplicate or not in the catalog on that
-// architecture.
+// LoadShims reads assets/shims.yaml below the root of a tree. It reports all problems,
+// joined, each with file and line.
 func (c *Catalog) LoadShims(tree fs.FS) (*Shims, error) {
 	var file struct {
 		Base  string                       `yaml:"base"`

@@ -158,16 +158,12 @@ type Output struct {
 }
 
 // Canonical returns the canonical JSON of the recipe.
-func (r Recipe) Canonical() ([]byte, error) {
-	return canonical(r)
-}
+func (r Recipe) Canonical() ([]byte, error) { return canonical(r) }
 
 // Key returns the SHA-256 of the canonical recipe in hex.
-func (r Recipe) Key() (string, error) {
-	return canonicalHash(r)
-}
+func (r Recipe) Key() (string, error) { return canonicalHash(r) }
 
-// canonical returns the canonical JSON of a value.
+// canonical returns the canonical JSON of a value; see the package.
 func canonical(value any) ([]byte, error) {
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)
