@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/planview"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
@@ -51,6 +50,7 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CA
 		Args: selected(&o.selection, false),
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			results, err := o.build(ctx, a, ws)
+			results = append([]build.Result{}, results...) // never null
 			text := ""
 			for _, result := range results {
 				ws.Report.Note(result.Asset, planview.Result(result))
@@ -74,37 +74,54 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CA
 	return cmd
 }
 
-// build selects assets, plans, and executes the plan. The results are never nil.
+// build plans the selected assets, and executes the plan. It is the one place that puts
+// together what builds need.
 func (o buildAssetOptions) build(ctx context.Context, a *app, ws *workspace.Workspace) ([]build.Result, error) {
 	names, arch, err := ws.Select(o.selection)
-	if err == nil {
-		err = ws.CheckSources(names, arch, o.sources, o.place)
-	}
 	if err != nil {
-		return []build.Result{}, err
+		return nil, err
 	}
-	return o.execute(ctx, a, ws, names, arch)
-}
-
-// execute builds assets. It is the one place that puts together what builds need.
-func (o buildAssetOptions) execute(ctx context.Context, a *app, ws *workspace.Workspace, names []string, arch catalog.Arch) ([]build.Result, error) {
-	none := []build.Result{}
-	sources := *ws.Sources
-	sources.Offline, sources.Place, sources.Local = o.offline, o.place, o.sources
-	plan, err := planner(ctx, ws, &sources).Plan(ctx, names, arch)
+	if err := ws.CheckSources(names, arch, o.sources, o.place); err != nil {
+		return nil, err
+	}
+	ws.Sources.Offline, ws.Sources.Place, ws.Sources.Local = o.offline, o.place, o.sources
+	plan, err := planner(ctx, ws).Plan(ctx, names, arch)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
 	output, err := filepath.Abs(cmp.Or(o.output, filepath.Join(ws.Root, "build")))
 	if err != nil {
-		return none, err
+		return nil, err
 	}
-	container := build.Container{
-		Engine: o.engine.finder(a, ws.Folders, ws.Report), Sources: &sources,
+	container := o.container(a, ws, plan, filepath.Join(output, "logs"))
+	executor := build.Executor{Store: ws.Store, Builder: container, Parallel: parallel(a), Output: output}
+	if executor.Push, err = pushes(ws, o.push); err != nil {
+		return nil, err
+	}
+	if executor.Push {
+		container.Builders.Push = true
+		moving, err := ws.Moving(ctx, names, arch, o.allowDirty)
+		if err != nil {
+			return nil, err
+		}
+		executor.Tags = moving.Tags(string(arch))
+	}
+	if o.rebuild {
+		again := *container
+		again.Nonce, again.Logs = rand.Text(), filepath.Join(container.Logs, "rebuild")
+		executor.Rebuild = &again
+	}
+	return executor.Execute(ctx, plan)
+}
+
+// container builds in an engine.
+func (o buildAssetOptions) container(a *app, ws *workspace.Workspace, plan build.Plan, logs string) *build.Container {
+	container := &build.Container{
+		Engine: o.engine.finder(a, ws.Folders, ws.Report), Sources: ws.Sources,
 		Bases:    &debian.Bootstrapper{Dir: filepath.Join(ws.Cache, "bases")},
 		Builders: &store.Builders{Local: ws.Store.Local, Registry: ws.Store.Registry},
 		Secrets:  map[string]string{}, Offline: o.offline,
-		Work: filepath.Join(ws.Cache, "work"), Logs: filepath.Join(output, "logs"), Report: ws.Report,
+		Work: filepath.Join(ws.Cache, "work"), Logs: logs, Report: ws.Report,
 	}
 	for _, name := range plan.Secrets() {
 		container.Secrets[name] = a.Getenv(name)
@@ -112,24 +129,7 @@ func (o buildAssetOptions) execute(ctx context.Context, a *app, ws *workspace.Wo
 	if ws.Store.Fresh {
 		container.Nonce = rand.Text() // The engine has a cache of its own.
 	}
-	executor := build.Executor{Store: ws.Store, Builder: &container, Parallel: parallel(a), Output: output}
-	if executor.Push, err = pushes(ws, o.push); err != nil {
-		return none, err
-	}
-	if executor.Push {
-		container.Builders.Push = true
-		moving, err := ws.Moving(ctx, names, arch, o.allowDirty)
-		if err != nil {
-			return none, err
-		}
-		executor.Tags = moving.Tags(string(arch))
-	}
-	if o.rebuild {
-		again := container
-		again.Nonce, again.Logs = rand.Text(), filepath.Join(container.Logs, "rebuild")
-		executor.Rebuild = &again
-	}
-	return executor.Execute(ctx, plan)
+	return container
 }
 
 // parallel is how many builds run at once: one for every eight processors, because

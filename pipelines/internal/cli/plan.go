@@ -14,7 +14,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/graph"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/planview"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -36,7 +35,7 @@ pulls nothing, and starts no engine; build-asset executes the same plan.`,
 			if err != nil {
 				return err
 			}
-			plan, err := planner(ctx, ws, ws.Sources).Plan(ctx, names, arch)
+			plan, err := planner(ctx, ws).Plan(ctx, names, arch)
 			if err != nil {
 				return err
 			}
@@ -52,8 +51,8 @@ pulls nothing, and starts no engine; build-asset executes the same plan.`,
 }
 
 // planner looks up what is in the caches.
-func planner(ctx context.Context, ws *workspace.Workspace, sources *source.Fetcher) *build.Planner {
-	p := &build.Planner{Catalog: ws.Catalog, Resolver: ws.Resolver, Store: ws.Store, Sources: sources, Report: ws.Report}
+func planner(ctx context.Context, ws *workspace.Workspace) *build.Planner {
+	p := &build.Planner{Catalog: ws.Catalog, Resolver: ws.Resolver, Store: ws.Store, Sources: ws.Sources, Report: ws.Report}
 	if ws.Store.Registry != nil {
 		p.Branches = ws.Branches(ctx)
 	}
@@ -109,7 +108,7 @@ func explain(ctx context.Context, ws *workspace.Workspace, name, arch string) (e
 	if err != nil {
 		return explained{}, err
 	}
-	plan, err := planner(ctx, ws, ws.Sources).Plan(ctx, []string{name}, parsed)
+	plan, err := planner(ctx, ws).Plan(ctx, []string{name}, parsed)
 	if err != nil {
 		return explained{}, err
 	}

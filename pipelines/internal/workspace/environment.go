@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
@@ -25,7 +24,7 @@ type Environment struct {
 	// Registry is $ARTEFACT_REGISTRY, and Cache that with $ARTEFACT_REPOSITORY:
 	// HOST[:PORT]/PATH, or "" where no registry is set.
 	Registry, Cache string
-	// Username and Password are those of the registry.
+	// Username and Password are those of the registry, both or neither.
 	Username, Password string
 	// UseCache, Push and Release are yes, no or "".
 	UseCache, Push, Release Switch
@@ -46,6 +45,9 @@ func ReadEnvironment(getenv func(string) string) Environment {
 		Branch:   getenv("TARGET_BRANCH"),
 		Sudo:     getenv("SUDO_UID"),
 	}
+	if e.Password == "" {
+		e.Username = "" // The CI of a fork has the name and not the password: it reads anonymously.
+	}
 	if e.Registry != "" {
 		e.Cache = e.Registry + "/" + cmp.Or(strings.Trim(getenv("ARTEFACT_REPOSITORY"), "/"), defaultRepository)
 	}
@@ -55,11 +57,8 @@ func ReadEnvironment(getenv func(string) string) Environment {
 // Registries returns a client for registries of images: that of the environment has
 // its credentials there, others have theirs in the docker config.
 func (w *Workspace) Registries() *oci.Client {
-	o := oci.Options{Registry: w.Environment.Registry, Report: w.Report}
-	if w.Environment.Password != "" {
-		o.Username, o.Password = w.Environment.Username, w.Environment.Password
-	}
-	return oci.NewClient(o)
+	e := w.Environment
+	return oci.NewClient(oci.Options{Registry: e.Registry, Username: e.Username, Password: e.Password, Report: w.Report})
 }
 
 // Switch is a variable that Kata's CI sets to yes or no, or the flag that overrides
@@ -95,42 +94,27 @@ func (*Switch) Type() string { return "bool" }
 // ErrNoRegistry is returned by verbs that need a registry and have none.
 var ErrNoRegistry = Usage(errors.New("no registry is configured: name one with --cache HOST/PATH, or set ARTEFACT_REGISTRY and ARTEFACT_REPOSITORY"))
 
-// openStore opens the local store and the registry behind it.
+// openStore opens the local store, and the registry behind it if one is named.
 func openStore(o Options, cache string) (*store.Tiered, error) {
-	registry, err := openRegistry(o.Registry, o.Environment, o.Report)
+	e := o.Environment
+	use, err := e.UseCache.On(true)
 	if err != nil {
 		return nil, err
 	}
-	tiered := &store.Tiered{
-		Local:    store.Open(filepath.Join(cache, "store"), o.Report),
-		Registry: registry,
-	}
-	use, err := o.Environment.UseCache.On(true)
-	tiered.Fresh = !use
-	return tiered, err
-}
-
-// openRegistry opens the registry, or returns nil where none is named.
-func openRegistry(ref string, e Environment, report *progress.Reporter) (*store.Registry, error) {
-	if ref == "" {
-		return nil, nil
-	}
-	// An @ may follow a password, so the reference is not repeated.
-	if strings.Contains(ref, "@") {
-		return nil, Usage(errors.New("--cache, or ARTEFACT_REGISTRY: want HOST[:PORT]/PATH without an @; a user name and a password go into ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD"))
-	}
-	username, password := e.Username, e.Password
+	tiered := &store.Tiered{Local: store.Open(filepath.Join(cache, "store"), o.Report), Fresh: !use}
 	switch {
-	case password == "":
-		username = "" // The CI of a fork has the name and not the password: it reads anonymously.
-	case username == "":
+	case o.Registry == "":
+		return tiered, nil
+	case strings.Contains(o.Registry, "@"): // It may follow a password, so the reference is not repeated.
+		return nil, Usage(errors.New("--cache, or ARTEFACT_REGISTRY: want HOST[:PORT]/PATH without an @; a user name and a password go into ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD"))
+	case e.Password != "" && e.Username == "":
 		return nil, Usage(errors.New("ARTEFACT_REGISTRY_PASSWORD is set and ARTEFACT_REGISTRY_USERNAME is not: set both or neither"))
 	}
-	registry, err := store.OpenRegistry(ref, oci.Options{Username: username, Password: password, Report: report})
+	tiered.Registry, err = store.OpenRegistry(o.Registry, oci.Options{Username: e.Username, Password: e.Password, Report: o.Report})
 	if err != nil {
-		return nil, Usage(fmt.Errorf("--cache %s: %w", ref, err))
+		return nil, Usage(fmt.Errorf("--cache %s: %w", o.Registry, err))
 	}
-	return registry, nil
+	return tiered, nil
 }
 
 // Branches are the branches whose moving tag is read, the first that has one: the
