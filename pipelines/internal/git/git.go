@@ -60,6 +60,9 @@ type Object struct {
 	Mode, ID string
 }
 
+// IsFile reports whether it is a regular file, and not a link or a submodule.
+func (o Object) IsFile() bool { return o.Mode == "100644" || o.Mode == "100755" }
+
 // run runs git in the repository and returns what it printed. The error holds all
 // that git said: its advice comes after the first line.
 func (r Repository) run(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
@@ -160,9 +163,17 @@ func (r Repository) Objects(ctx context.Context, commit string) (map[string]Obje
 	return objects, nil
 }
 
-// Hash returns the id of the blob that git would commit for a file: its filters,
-// such as those of line ends, are applied.
-func (r Repository) Hash(ctx context.Context, path string, data []byte) (string, error) {
-	id, err := r.run(ctx, bytes.NewReader(data), "hash-object", "--stdin", "--path", path)
-	return strings.TrimSpace(id), err
+// Hash returns the ids of the blobs that files below the repository's folder are, or
+// with filters those that git would commit for them.
+func (r Repository) Hash(ctx context.Context, paths []string, filters bool) (map[string]string, error) {
+	args := []string{"hash-object", "--stdin-paths"}
+	if !filters {
+		args = append(args, "--no-filters")
+	}
+	out, err := r.run(ctx, strings.NewReader(strings.Join(paths, "\n")), args...)
+	ids := map[string]string{}
+	for i, id := range strings.Fields(out) {
+		ids[paths[i]] = id
+	}
+	return ids, err
 }

@@ -2,21 +2,15 @@ package workspace
 
 import (
 	"context"
-	"crypto/sha1"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
 // Inputs are the paths that keys are made of.
@@ -83,33 +77,36 @@ func (w *Workspace) Committed(ctx context.Context, in Inputs) (string, error) {
 	return commit, nil
 }
 
-// changed compares the inputs, as the keys read them, with a commit, and returns
-// those that differ, sorted. `git status` is not enough: files can be hidden from
-// it, and it does not follow links.
+// changed compares the inputs with a commit, and returns those that differ, sorted, in
+// whatever but their mode: no key has that. `git status` is not enough: files can be
+// hidden from it.
 func (w *Workspace) changed(ctx context.Context, commit string, in Inputs) ([]string, error) {
 	objects, err := w.Git.Objects(ctx, commit)
 	if err != nil {
 		return nil, err
 	}
-	var changed []string
+	var changed, differ []string
 	for _, file := range in.Files {
-		content, err := w.Resolver.Tree.Content(file)
-		if errors.Is(err, fs.ErrNotExist) {
+		_, err := fs.Stat(w.Resolver.Tree, file)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			changed = append(changed, file)
-			continue
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
-		}
-		same, err := w.same(ctx, content, objects[file])
-		if err != nil {
-			return nil, err
-		}
-		if !same {
-			changed = append(changed, file)
+		default:
+			differ = append(differ, file)
 		}
 	}
-	for _, file := range slices.Sorted(maps.Keys(objects)) {
+	// A checkout may write other bytes than are committed, such as other line ends: what
+	// differs is compared again as git would commit it.
+	for _, filters := range []bool{false, true} {
+		ids, err := w.Git.Hash(ctx, differ, filters)
+		if err != nil {
+			return nil, err
+		}
+		differ = slices.DeleteFunc(differ, func(file string) bool { return objects[file].IsFile() && objects[file].ID == ids[file] })
+	}
+	for file := range objects {
 		if !slices.ContainsFunc(in.Below, func(name string) bool { return file == name || strings.HasPrefix(file, name+"/") }) {
 			continue
 		}
@@ -117,32 +114,7 @@ func (w *Workspace) changed(ctx context.Context, commit string, in Inputs) ([]st
 			changed = append(changed, file)
 		}
 	}
+	changed = append(changed, differ...)
 	slices.Sort(changed)
 	return slices.Compact(changed), nil
-}
-
-// same reports whether a file is that of a commit, whatever its mode: no key has that.
-// If a checkout writes other bytes than are committed, such as other line ends, git says
-// what it would commit.
-func (w *Workspace) same(ctx context.Context, content recipe.Content, committed git.Object) (bool, error) {
-	if !slices.Contains([]string{"100644", "100755"}, committed.Mode) {
-		return false, nil // A link or a submodule.
-	}
-	if blobID(content.Data, len(committed.ID)) == committed.ID {
-		return true, nil
-	}
-	id, err := w.Git.Hash(ctx, content.Path, content.Data)
-	return id == committed.ID, err
-}
-
-// blobID returns the id of a blob in a repository whose ids have so many
-// hexadecimal digits: it hashes with SHA-1, or with SHA-256.
-func blobID(data []byte, digits int) string {
-	sum := sha1.New()
-	if digits == hex.EncodedLen(sha256.Size) {
-		sum = sha256.New()
-	}
-	fmt.Fprintf(sum, "blob %d\x00", len(data))
-	sum.Write(data)
-	return hex.EncodeToString(sum.Sum(nil))
 }
