@@ -228,3 +228,14 @@ func TestPacks(t *testing.T) {
 		t.Error("another's decompressor, or nothing, is its own")
 	}
 }
+
+// TestNoStub guards against sections that are read out of an image without an EFI stub:
+// these bytes would be a COFF file for no machine, with sections beyond its end.
+func TestNoStub(t *testing.T) {
+	data := s390(release)
+	copy(data, "\x00\x00\x01\x00")
+	copy(data[20:], strings.Repeat("\xf0", 24))
+	if _, err := open(data); err != nil {
+		t.Error(err)
+	}
+}
