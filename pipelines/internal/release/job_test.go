@@ -123,7 +123,7 @@ func (r *jobRig) putAs(ctx context.Context, name string, arch catalog.Arch, text
 	}
 	recipe := []byte(fmt.Sprintf(`{"asset":%q,"arch":%q,"text":%q}`, name, arch, text))
 	ref := store.Ref{Asset: name, Arch: string(arch), Key: fmt.Sprintf("%x", sha256.Sum256(recipe))}
-	artifact, err := r.Store.Local.Put(ctx, store.Put{Ref: ref, Tarball: tarball, Recipe: recipe, Record: []byte("{}")})
+	artifact, err := r.Store.Put(ctx, store.Put{Ref: ref, Tarball: tarball, Recipe: recipe, Record: []byte("{}")})
 	if err != nil {
 		return Component{}, err
 	}
@@ -142,7 +142,7 @@ func (r *jobRig) putAs(ctx context.Context, name string, arch catalog.Arch, text
 	if err != nil {
 		return Component{}, err
 	}
-	return c, r.Store.Local.PutProof(ctx, artifact, proof)
+	return c, r.Store.PutProof(ctx, artifact, proof)
 }
 
 // Run fills the store, plans the job and executes the plan.
