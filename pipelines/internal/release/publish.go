@@ -15,7 +15,7 @@ func (r *run) upload(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	r.page, err = r.GitHub.Draft(ctx, github.Wanted{
+	r.page, err = r.GitHub.Draft(ctx, github.Release{
 		Tag: r.Version, Name: "Kata Containers " + r.Version, Target: r.Commit, Prerelease: semver.Prerelease(r.Version),
 		Body: SpliceNotes("", r.notes),
 	})

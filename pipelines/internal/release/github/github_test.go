@@ -60,8 +60,8 @@ func (r *rig) client(t *testing.T, token string) *Client {
 	return client
 }
 
-func wanted(body string) Wanted {
-	return Wanted{Tag: "3.28.0", Name: "Kata Containers 3.28.0", Target: commitA, Body: body}
+func wanted(body string) Release {
+	return Release{Tag: "3.28.0", Name: "Kata Containers 3.28.0", Target: commitA, Body: body}
 }
 
 // draft makes a draft on the server.

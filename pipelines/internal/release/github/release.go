@@ -34,16 +34,6 @@ type Release struct {
 	UploadURL string `json:"upload_url"`
 }
 
-// Wanted is what a draft is to be.
-type Wanted struct {
-	Tag, Name string
-	// Target is the commit, in 40 hex digits, that the tag is made from.
-	Target     string
-	Prerelease bool
-	// Body is the text of a new draft, in Markdown: see Describe.
-	Body string
-}
-
 // Find returns the release of a tag: the published one, else its draft. Of
 // several drafts it is the eldest, whatever the order in which two processes
 // made them. The error is ErrNotFound where there is none, or none to see
@@ -98,9 +88,9 @@ func (c *Client) Commit(ctx context.Context, reference string) (string, error) {
 }
 
 // Draft returns the release of a tag. If there is none, it creates a draft; it changes
-// a draft that differs from the wanted one, except for its text. It returns a published
-// release as it is.
-func (c *Client) Draft(ctx context.Context, want Wanted) (Release, error) {
+// the name, the target and the kind of a draft that differs from the wanted one. It
+// returns a published release as it is.
+func (c *Client) Draft(ctx context.Context, want Release) (Release, error) {
 	creating := false
 	return retry(ctx, c, func(err error) bool { return creating && isTemporary(err) }, func() (Release, error) {
 		creating = false
@@ -120,9 +110,9 @@ func (c *Client) Draft(ctx context.Context, want Wanted) (Release, error) {
 	})
 }
 
-func (c *Client) create(ctx context.Context, want Wanted) (Release, error) {
-	made := Release{Tag: want.Tag, Target: want.Target, Name: want.Name, Body: want.Body, Draft: true, Prerelease: want.Prerelease}
-	return c.edit(web.Once(ctx), "creating the draft of "+want.Tag, made, "")
+func (c *Client) create(ctx context.Context, want Release) (Release, error) {
+	want.Draft = true
+	return c.edit(web.Once(ctx), "creating the draft of "+want.Tag, want, "")
 }
 
 // edit writes the properties of a release, and creates one that has no ID.
@@ -165,7 +155,7 @@ func (c *Client) eldest(ctx context.Context, made Release) (Release, error) {
 }
 
 // adjust gives a draft the wanted properties.
-func (c *Client) adjust(ctx context.Context, found Release, want Wanted) (Release, error) {
+func (c *Client) adjust(ctx context.Context, found, want Release) (Release, error) {
 	adjusted := found
 	adjusted.Name, adjusted.Target, adjusted.Prerelease = want.Name, want.Target, want.Prerelease
 	if !found.Draft || adjusted == found {
