@@ -26,24 +26,16 @@ var appMachines = map[string]appMachine{
 		0x31, 0xc0, // xor eax, eax
 		0xc3, // ret
 	}},
-	"aarch64": {pe.IMAGE_FILE_MACHINE_ARM64, words(
-		0xa9bf7bfd, // stp x29, x30, [sp, #-16]!
-		0xf9402020, // ldr x0, [x1, #64]: ConOut
-		0x100000c1, // adr x1, #24: the text
-		0xf9400402, // ldr x2, [x0, #8]
-		0xd63f0040, // blr x2
-		0xa8c17bfd, // ldp x29, x30, [sp], #16
-		0xd2800000, // mov x0, #0
-		0xd65f03c0, // ret
-	)},
-}
-
-func words(instructions ...uint32) []byte {
-	var code []byte
-	for _, i := range instructions {
-		code = binary.LittleEndian.AppendUint32(code, i)
-	}
-	return code
+	"aarch64": {pe.IMAGE_FILE_MACHINE_ARM64, []byte{
+		0xfd, 0x7b, 0xbf, 0xa9, // stp x29, x30, [sp, #-16]!
+		0x20, 0x20, 0x40, 0xf9, // ldr x0, [x1, #64]: ConOut
+		0xc1, 0x00, 0x00, 0x10, // adr x1, #24: the text
+		0x02, 0x04, 0x40, 0xf9, // ldr x2, [x0, #8]
+		0x40, 0x00, 0x3f, 0xd6, // blr x2
+		0xfd, 0x7b, 0xc1, 0xa8, // ldp x29, x30, [sp], #16
+		0x00, 0x00, 0x80, 0xd2, // mov x0, #0
+		0xc0, 0x03, 0x5f, 0xd6, // ret
+	}},
 }
 
 const (
