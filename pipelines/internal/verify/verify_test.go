@@ -29,7 +29,7 @@ func TestKnown(t *testing.T) {
 	if err := verify.Known(broken{}, []string{"second", "first"}); err != nil {
 		t.Error(err)
 	}
-	if err := verify.Known(broken{}, []string{"firts"}); err == nil || err.Error() != `required check "firts" does not exist: choose from first, second` {
+	if err := verify.Known(broken{}, []string{"first!"}); err == nil || err.Error() != `required check "first!" does not exist: choose from first, second` {
 		t.Errorf("got %v", err)
 	}
 }

@@ -11,8 +11,6 @@ import (
 
 // Machine says how to start QEMU for guests of one architecture.
 type Machine struct {
-	// Arch is the architecture as `uname -m` prints it.
-	Arch string
 	// Program is QEMU's, and Package the Debian and Ubuntu package that has it.
 	Program, Package string
 	// Model are the arguments for machine and processor.
@@ -24,27 +22,28 @@ type Machine struct {
 	Bus string
 }
 
-// machines are the plainest ones that boot Kata's kernels.
-var machines = []Machine{
-	{
-		Arch: "x86_64", Program: "qemu-system-x86_64", Package: "qemu-system-x86",
+// machines are the plainest ones that boot Kata's kernels, by architecture as
+// `uname -m` prints it.
+var machines = map[string]Machine{
+	"x86_64": {
+		Program: "qemu-system-x86_64", Package: "qemu-system-x86",
 		Model:   []string{"-machine", "q35", "-cpu", "max"},
 		Console: "ttyS0", ConsoleOption: "CONFIG_SERIAL_8250_CONSOLE", Bus: "pci",
 	},
-	{
-		Arch: "aarch64", Program: "qemu-system-aarch64", Package: "qemu-system-arm",
+	"aarch64": {
+		Program: "qemu-system-aarch64", Package: "qemu-system-arm",
 		// Under TCG the architected pointer authentication algorithm takes most of
 		// the time of a boot.
 		Model:   []string{"-machine", "virt", "-cpu", "max,pauth-impdef=on"},
 		Console: "ttyAMA0", ConsoleOption: "CONFIG_SERIAL_AMBA_PL011_CONSOLE", Bus: "pci",
 	},
-	{
-		Arch: "s390x", Program: "qemu-system-s390x", Package: "qemu-system-s390x (qemu-system-misc before Debian 13)",
+	"s390x": {
+		Program: "qemu-system-s390x", Package: "qemu-system-s390x (qemu-system-misc before Debian 13)",
 		Model:   []string{"-machine", "s390-ccw-virtio", "-cpu", "max"},
 		Console: "ttysclp0", ConsoleOption: "CONFIG_SCLP_VT220_CONSOLE", Bus: "ccw",
 	},
-	{
-		Arch: "ppc64le", Program: "qemu-system-ppc64", Package: "qemu-system-ppc",
+	"ppc64le": {
+		Program: "qemu-system-ppc64", Package: "qemu-system-ppc",
 		// The mitigations that the machine offers need hardware.
 		Model:   []string{"-machine", "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off", "-cpu", "power9"},
 		Console: "hvc0", ConsoleOption: "CONFIG_HVC_CONSOLE", Bus: "pci",
@@ -53,12 +52,8 @@ var machines = []Machine{
 
 // ForArch returns the machine for an architecture, if there is one.
 func ForArch(arch string) (m Machine, ok bool) {
-	for _, m := range machines {
-		if m.Arch == arch {
-			return m, true
-		}
-	}
-	return Machine{}, false
+	m, ok = machines[arch]
+	return m, ok
 }
 
 // Processors is how many a guest gets, and memory what it gets in MiB.

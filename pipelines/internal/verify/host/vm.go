@@ -18,14 +18,10 @@ type Ending string
 
 // The endings of a boot.
 const (
-	// Off: the guest powered off.
-	Off Ending = "off"
-	// Stopped: the console said that the boot is over, and the guest stayed on.
-	Stopped Ending = "stopped"
-	// Hang: the time was up.
-	Hang Ending = "hang"
-	// Refused: QEMU itself failed.
-	Refused Ending = "refused"
+	Off     Ending = "off"     // The guest powered off.
+	Stopped Ending = "stopped" // The console said that the boot is over, and the guest stayed on.
+	Hang    Ending = "hang"    // The time was up.
+	Refused Ending = "refused" // QEMU itself failed.
 )
 
 // Boot is one run of QEMU.

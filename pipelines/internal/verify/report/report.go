@@ -90,11 +90,6 @@ func (r *Report) Run(name string, check func() (saw string, err error)) {
 	r.Result(name, saw, err)
 }
 
-// Has says whether the report has a check of this name.
-func (r *Report) Has(name string) bool {
-	return slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Name == name })
-}
-
 // Err returns an error if a check failed, or if none passed.
 func (r *Report) Err() error { return verdict(r.Checks) }
 

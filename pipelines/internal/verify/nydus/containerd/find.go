@@ -4,7 +4,6 @@ package containerd
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
@@ -54,15 +54,11 @@ func Find(ctx context.Context, h host.Host) (Installed, error) {
 // there.
 func build(ctx context.Context, h host.Host) (string, error) {
 	dir := filepath.Join(h.Root, module)
-	hash := sha256.New()
-	for _, file := range []string{"go.mod", "go.sum"} {
-		data, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			return "", err
-		}
-		hash.Write(data)
+	sum, _, err := files.Hash(ctx, filepath.Join(dir, "go.sum"))
+	if err != nil {
+		return "", err
 	}
-	program := filepath.Join(h.Cache, fmt.Sprintf("containerd-%x", hash.Sum(nil)[:6]))
+	program := filepath.Join(h.Cache, fmt.Sprintf("containerd-%.12s", sum))
 	if _, err := os.Stat(program); !errors.Is(err, fs.ErrNotExist) {
 		return program, err
 	}
