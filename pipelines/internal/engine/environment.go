@@ -9,38 +9,38 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
-// Variable is one environment variable of a step.
-type Variable struct{ Name, Value string }
+// variable is one environment variable of a step.
+type variable struct{ Name, Value string }
 
-// Environment returns the variables of a recipe's steps on a machine of an
+// environment returns the variables of a recipe's steps on a machine of an
 // architecture, without those that the container itself sets and without
 // secrets. assets/README.md lists them for those who write steps.
-func Environment(r recipe.Recipe, machine string) []Variable {
+func environment(r recipe.Recipe, machine string) []variable {
 	variables := append(common(r),
-		Variable{"ARCH", r.Arch},
-		Variable{"CROSS_COMPILE", crossCompile(r.Arch, machine)},
-		Variable{"DEPENDENCIES", dependenciesPath},
-		Variable{"DESTDIR", outPath},
-		Variable{"KERNEL_ARCH", catalog.Arch(r.Arch).Kernel()},
-		Variable{"MACHINE", machine},
-		Variable{"OUTPUTS", outputsPath},
+		variable{"ARCH", r.Arch},
+		variable{"CROSS_COMPILE", crossCompile(r.Arch, machine)},
+		variable{"DEPENDENCIES", dependenciesPath},
+		variable{"DESTDIR", outPath},
+		variable{"KERNEL_ARCH", catalog.Arch(r.Arch).Kernel()},
+		variable{"MACHINE", machine},
+		variable{"OUTPUTS", outputsPath},
 	)
 	if r.Kernel != nil {
 		variables = append(variables,
-			Variable{"KATA_CONFIG_VERSION", strconv.Itoa(r.Kernel.ConfigVersion)},
-			Variable{"REQUESTED_CONFIG", filesPath + "/" + recipe.RequestedConfig},
-			Variable{"SUFFIX", r.Kernel.Suffix},
+			variable{"KATA_CONFIG_VERSION", strconv.Itoa(r.Kernel.ConfigVersion)},
+			variable{"REQUESTED_CONFIG", filesPath + "/" + recipe.RequestedConfig},
+			variable{"SUFFIX", r.Kernel.Suffix},
 		)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Options)) {
-		variables = append(variables, Variable{name, r.Options[name]})
+		variables = append(variables, variable{name, r.Options[name]})
 	}
 	return variables
 }
 
 // common returns the variables that every step has, also one that is alone.
-func common(r recipe.Recipe) []Variable {
-	variables := []Variable{
+func common(r recipe.Recipe) []variable {
+	variables := []variable{
 		{"BUILD", buildPath},
 		{"FILES", filesPath},
 		{"HOME", "/root"},
@@ -50,7 +50,7 @@ func common(r recipe.Recipe) []Variable {
 		{"TZ", "UTC"},
 	}
 	for _, pin := range r.Pins {
-		variables = append(variables, Variable{pin.Env, pin.Value})
+		variables = append(variables, variable{pin.Env, pin.Value})
 	}
 	return variables
 }

@@ -74,12 +74,6 @@ type Record struct {
 	Packages []string `json:"packages"`
 }
 
-// ExitError is the failure of a command; what it printed is in the log.
-type ExitError struct{ Code int }
-
-// Error says how the command ended.
-func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
-
 // Run runs the steps of a recipe in a builder and exports $DESTDIR and $OUTPUTS.
 func (s *Session) Run(ctx context.Context, job Job, builder Builder) (Record, error) {
 	record := Record{
@@ -117,8 +111,7 @@ func (s *Session) Machine(ctx context.Context) (string, error) {
 	return string(arch), nil
 }
 
-// exec runs a command, whose output goes to log. A command that ran and failed
-// is an *ExitError.
+// exec runs a command, whose output goes to log.
 func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.Writer, args ...string) (*dagger.Container, error) {
 	marked, flush := s.log.follow(log, args...)
 	container, err := container.WithExec(marked).Sync(ctx)
@@ -127,36 +120,27 @@ func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.
 		if !flush(ctx, flushTimeout) {
 			fmt.Fprintf(log, "%s\n", failed.Stdout)
 		}
-		return nil, &ExitError{Code: failed.ExitCode}
+		return nil, fmt.Errorf("exit code %d", failed.ExitCode)
 	}
 	flush(ctx, cachedTimeout)
 	return container, err
 }
 
-// steps runs all steps: those that are alone each in a container of its own,
+// steps runs all steps: first those that are alone, each in a container of its own,
 // from which the next takes $BUILD, and then the others in one.
 func (s *Session) steps(ctx context.Context, builder *dagger.Container, job Job) (container *dagger.Container, err error) {
-	build := s.client.Directory()
-	for _, step := range job.Plan.Recipe.Steps {
-		switch {
-		case step.Alone:
-			container = s.lone(builder, build, step, job)
-		case container == nil || build != nil:
-			container, build = s.prepare(builder, build, job), nil
-		}
-		stage := job.stage(step.Name)
-		container, err = s.step(ctx, container, step, job, stage)
-		stage.End(err, "")
-		if err != nil {
+	build, steps := s.client.Directory(), job.Plan.Recipe.Steps
+	for ; len(steps) > 0 && steps[0].Alone; steps = steps[1:] {
+		if container, err = s.step(ctx, s.lone(builder, build, steps[0], job), steps[0], job); err != nil {
 			return nil, err
 		}
-		if step.Alone {
-			build = container.Directory(buildPath)
-		}
+		build = container.Directory(buildPath)
 	}
-	if build != nil {
-		// Nothing but steps that are alone: there is no $DESTDIR yet.
-		container = s.prepare(builder, build, job)
+	container = s.prepare(builder, build, job)
+	for _, step := range steps {
+		if container, err = s.step(ctx, container, step, job); err != nil {
+			return nil, err
+		}
 	}
 	return container, nil
 }
@@ -171,7 +155,7 @@ func (s *Session) begin(container *dagger.Container, build *dagger.Directory, on
 	for _, source := range job.Plan.Recipe.Sources {
 		container = container.WithMountedFile(path.Join(sourcesPath, source.Name), s.client.Host().File(job.Sources[source.Name]))
 	}
-	variables := Environment(job.Plan.Recipe, job.Machine)
+	variables := environment(job.Plan.Recipe, job.Machine)
 	if only != nil {
 		variables = common(job.Plan.Recipe)
 	}
@@ -211,9 +195,10 @@ func (s *Session) prepare(container *dagger.Container, build *dagger.Directory, 
 }
 
 // step runs one script and checks the configuration that it leaves, if any.
-func (s *Session) step(ctx context.Context, container *dagger.Container, step recipe.Step, job Job, stage *progress.Stage) (*dagger.Container, error) {
-	container, err := s.exec(ctx, container, stage, path.Join(filesPath, step.Script))
-	if err != nil {
+func (s *Session) step(ctx context.Context, container *dagger.Container, step recipe.Step, job Job) (_ *dagger.Container, err error) {
+	stage := job.stage(step.Name)
+	defer func() { stage.End(err, "") }()
+	if container, err = s.exec(ctx, container, stage, path.Join(filesPath, step.Script)); err != nil {
 		return nil, fmt.Errorf("running step %q (%s): %w", step.Name, step.Script, err)
 	}
 	if step.Config == "" {

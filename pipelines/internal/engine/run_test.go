@@ -14,7 +14,7 @@ import (
 // Secrets are given by another way, so that their values are in no list.
 func TestEnvironmentHasNoSecrets(t *testing.T) {
 	found := map[string]string{}
-	for _, variable := range Environment(recipe.Recipe{Secrets: []recipe.Secret{{Name: "PIN"}}}, "x86_64") {
+	for _, variable := range environment(recipe.Recipe{Secrets: []recipe.Secret{{Name: "PIN"}}}, "x86_64") {
 		found[variable.Name] = variable.Value
 	}
 	if _, ok := found["PIN"]; ok {
@@ -37,7 +37,7 @@ func TestCrossCompile(t *testing.T) {
 		{"riscv64", "x86_64", "riscv64-linux-gnu-"},
 	} {
 		found := map[string]string{}
-		for _, variable := range Environment(recipe.Recipe{Arch: test.arch}, test.machine) {
+		for _, variable := range environment(recipe.Recipe{Arch: test.arch}, test.machine) {
 			found[variable.Name] = variable.Value
 		}
 		if found["CROSS_COMPILE"] != test.want || found["MACHINE"] != test.machine || found["ARCH"] != test.arch {
@@ -47,7 +47,7 @@ func TestCrossCompile(t *testing.T) {
 }
 
 func TestEnvironmentIsReserved(t *testing.T) {
-	for _, variable := range Environment(recipe.Recipe{Kernel: &recipe.Kernel{}}, "x86_64") {
+	for _, variable := range environment(recipe.Recipe{Kernel: &recipe.Kernel{}}, "x86_64") {
 		if !slices.Contains(catalog.ReservedEnv, variable.Name) {
 			t.Errorf("an asset could set %s", variable.Name)
 		}
