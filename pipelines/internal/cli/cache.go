@@ -200,7 +200,7 @@ func cacheVerifyCmd(a *app) *cobra.Command {
 	var registry bool
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Hash everything in the local cache again, or in the registry of --cache",
+		Short: "Hash everything in the local cache again, or in the registry of --cache, and vet the tarballs",
 		Example: `  pipelines cache verify
   pipelines cache verify --registry --cache ghcr.io/example/kata`,
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {

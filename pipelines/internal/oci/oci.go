@@ -10,7 +10,8 @@
 // tags, and referrers with their fallback tag. Written by hand is what neither
 // it nor go-containerregistry does: blobs that resume after a lost connection,
 // downwards from a partial file that another process left and upwards from the
-// offset that the registry names; a layout whose index is replaced by rename,
+// offset that the registry names; manifests and lookups of blobs where a registry leaves out
+// the length or the digest of an answer; a layout whose index is replaced by rename,
 // shared by any number of processes, and rebuilt when it is damaged (content/oci
 // reads every manifest when it opens a layout and writes index.json in place);
 // and archives that are the same bytes each time.

@@ -90,16 +90,12 @@ func (b *Builders) Get(ctx context.Context, id, arch, path string) (image Image,
 	ref := builderRef{id, arch}
 	m, where, err := find(ctx, b.Local, b.Registry, ref)
 	if err == nil && where == InLocal {
-		if err = b.check(ctx, ref, m); IsNotFound(err) && b.Registry != nil {
-			// What was damaged here may be whole there.
-			where = InRegistry
-			m, err = b.Registry.lookup(ctx, ref)
+		if err = b.check(ctx, ref, m); IsNotFound(err) {
+			m, where, err = find(ctx, b.Local, b.Registry, ref) // What was damaged here may be whole there.
 		}
 	}
 	if err == nil && where == InRegistry {
-		if err = b.Registry.pull(ctx, ref, m, b.Local); err != nil {
-			err = b.Registry.absent(ref, err)
-		}
+		err = b.Registry.absent(ref, b.Registry.pull(ctx, ref, m, b.Local))
 	}
 	if err != nil {
 		return Image{}, "", err

@@ -13,8 +13,9 @@
 // the tag <key>-<arch>. Its config is the canonical recipe, whose SHA-256 is the
 // key; its first layer the tarball; its second the build record; the others are
 // secondary tarballs. It holds no time: storing the same content twice gives the
-// same manifest. Tags by key are never moved from a whole artifact to another; the
-// moving tags are for people and for comparing. Proofs refer to an artifact.
+// same manifest. A tag by key is moved from a whole artifact to another only where
+// that has a tarball that must not be used; the moving tags are for people and for
+// comparing. Proofs refer to an artifact.
 //
 // Layouts and registries are package oci's; what enters is vetted by package
 // archive.

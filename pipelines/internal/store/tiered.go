@@ -78,12 +78,12 @@ func (t *Tiered) Export(ctx context.Context, artifact Artifact, output, path str
 	if err != nil {
 		return false, err
 	}
-	sum, size, err := files.Hash(ctx, path)
-	var irregular *files.IrregularError
-	switch {
-	case errors.As(err, &irregular) && irregular.Is == "a folder":
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
 		return false, fmt.Errorf("the output %s is a folder: move it away", path)
-	case errors.As(err, &irregular), errors.Is(err, fs.ErrNotExist):
+	}
+	sum, size, err := files.Hash(ctx, path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.As(err, new(*files.IrregularError)):
 	case err != nil:
 		return false, fmt.Errorf("reading the output: %w", err)
 	case size == tarball.Size && "sha256:"+sum == tarball.Digest:
