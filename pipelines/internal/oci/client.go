@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -56,6 +57,7 @@ type host struct {
 
 // NewClient returns a client; it connects to nothing.
 func NewClient(o Options) *Client {
+	o.Pace.Tries = cmp.Or(o.Pace.Tries, 6)
 	c := &Client{options: o, hosts: map[string]*host{}}
 	c.credential = c.credentials()
 	return c

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,9 +89,6 @@ func temporary(err error) bool {
 func (c *Client) Rest(ctx context.Context, failures int) error {
 	return c.options.Pace.Rest(ctx, c.options.Pace.Backoff(failures))
 }
-
-// tries is how often a transfer is tried without any progress.
-func (c *Client) tries() int { return cmp.Or(c.options.Pace.Tries, 6) }
 
 // Reason is the text of an error of a registry without any address.
 func Reason(err error) string {

@@ -17,11 +17,9 @@ const doing = "reading a blob"
 
 // download returns the download of a blob. The stage may be nil.
 func (r *Repository) download(ctx context.Context, d ocispec.Descriptor, stage *progress.Stage) *web.Download {
-	pace := r.client.options.Pace
-	pace.Tries = r.client.tries()
 	return &web.Download{
 		Client: r.host, URL: r.url(ctx, "blobs/"+d.Digest.String()), SHA256: d.Digest.Encoded(), Size: d.Size,
-		Stage: stage, What: doing + ": " + r.String(), Notes: r, Pace: pace,
+		Stage: stage, What: doing + ": " + r.String(), Notes: r, Pace: r.client.options.Pace,
 	}
 }
 

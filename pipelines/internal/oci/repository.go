@@ -122,7 +122,7 @@ func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) er
 		err := r.remote(ctx).PushReference(ctx, d, bytes.NewReader(m.Data), tag)
 		// What is sent is right: a registry says otherwise where another client writes
 		// the same tag at the same moment. One that gives a reason means it.
-		if err == nil || Status(err) != http.StatusBadRequest || explained(err) || attempt+1 >= r.client.tries() {
+		if err == nil || Status(err) != http.StatusBadRequest || explained(err) || attempt+1 >= r.client.options.Pace.Tries {
 			if err != nil {
 				return r.failed(ctx, doing, err)
 			}

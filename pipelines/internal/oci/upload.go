@@ -155,7 +155,7 @@ func (u *upload) send(ctx context.Context) error {
 		code := Status(err)
 		again := temporary(err) || code == http.StatusBadRequest && !explained(err) ||
 			u.location != "" && (code == http.StatusNotFound || code == http.StatusRequestedRangeNotSatisfiable)
-		if failures >= client.tries() || !again {
+		if failures >= client.options.Pace.Tries || !again {
 			return err
 		}
 		u.repository.retrying("pushing "+u.sending.Title, err)
