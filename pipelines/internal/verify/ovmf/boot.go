@@ -78,13 +78,12 @@ func (f Firmware) starts(image []byte, t *tarball.Tarball) ([]start, error) {
 		starts = append(starts, start{"boot of a kernel", kernel, started, f.end})
 		return starts, os.WriteFile(t.Path("program.efi"), program, 0o644)
 	}
-	table, err := parseTable(image)
-	if err != nil {
-		return starts, nil // A check has reported the table.
+	var page area
+	if table, err := parseTable(image); err == nil {
+		page, _ = table.area(hashesBlock)
 	}
-	page, err := table.area(hashesBlock)
-	if err != nil || page.size == 0 {
-		return starts, nil // The same.
+	if page.size == 0 {
+		return starts, nil // A check has reported why.
 	}
 	// with loads a file into the page.
 	with := func(hashes string) []string {

@@ -41,7 +41,7 @@ func vmlinux(machine string, sections ...kimagetest.Section) []byte {
 }
 
 // s390 is an image for s390x.
-func s390(release string) []byte {
+func s390() []byte {
 	data := make([]byte, 0x11000)
 	copy(data[0x10008:], "S390EP")
 	binary.BigEndian.PutUint64(data[0x10428:], 0x10600)
@@ -68,7 +68,7 @@ func TestOpen(t *testing.T) {
 		"32-bit bzImage":    {patch(kimagetest.BzImage(release), 0x236, 0), kimage.BzImage, "i386", release},
 		"arm64 Image":       {kimagetest.ARM64(text), kimage.ARM64Image, "aarch64", release},
 		"arm64 Image.gz":    {compress(t, kimagetest.ARM64(text)), kimage.ARM64Gzip, "aarch64", release},
-		"s390 bzImage":      {s390(release), kimage.S390BzImage, "s390x", release},
+		"s390 bzImage":      {s390(), kimage.S390BzImage, "s390x", release},
 		"x86_64 vmlinux":    {vmlinux("x86_64"), kimage.ELF, "x86_64", release},
 		"aarch64 vmlinux":   {vmlinux("aarch64"), kimage.ELF, "aarch64", release},
 		"s390x vmlinux":     {vmlinux("s390x"), kimage.ELF, "s390x", release},
@@ -101,8 +101,8 @@ func TestOpenRefuses(t *testing.T) {
 		"half an Image":         {kimagetest.ARM64(text)[:200], "it was cut short, or is not Linux"},
 		"half an Image.gz":      {half(compress(t, kimagetest.ARM64(text+strings.Repeat("abcdefgh", 9999)))), "cut short: its gzip stream ends"},
 		"gzip of something":     {compress(t, []byte("hello")), "not an arm64 Image"},
-		"half an s390 image":    {s390(release)[:0x10800], "does not end with the mark"},
-		"header of s390":        {s390(release)[:0x10020], "cut short"},
+		"half an s390 image":    {s390()[:0x10800], "does not end with the mark"},
+		"header of s390":        {s390()[:0x10020], "cut short"},
 		"half an ELF":           {half(elf), "cut short"},
 		"ELF without its table": {elf[:len(elf)-1], "cut short"},
 		"header of an ELF":      {elf[:40], "cut short"},
@@ -196,7 +196,7 @@ func TestBuildID(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	for _, seed := range [][]byte{kimagetest.BzImage(release), kimagetest.ARM64(text), s390(release), vmlinux("ppc64le"), vmlinux("s390x")} {
+	for _, seed := range [][]byte{kimagetest.BzImage(release), kimagetest.ARM64(text), s390(), vmlinux("ppc64le"), vmlinux("s390x")} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -232,7 +232,7 @@ func TestPacks(t *testing.T) {
 // TestNoStub guards against sections that are read out of an image without an EFI stub:
 // these bytes would be a COFF file for no machine, with sections beyond its end.
 func TestNoStub(t *testing.T) {
-	data := s390(release)
+	data := s390()
 	copy(data, "\x00\x00\x01\x00")
 	copy(data[20:], strings.Repeat("\xf0", 24))
 	if _, err := open(data); err != nil {
