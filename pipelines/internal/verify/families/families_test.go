@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/matrix"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/families"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
@@ -37,6 +39,12 @@ func TestOf(t *testing.T) {
 				t.Errorf("%s on %s: %v", asset.Name, arch, err)
 			case len(family.Layout()) == 0:
 				t.Errorf("%s on %s: no files in its layout", asset.Name, arch)
+			default:
+				// What CI and a release require exists.
+				required, _ := matrix.Required(asset, arch)
+				if err := verify.Known(family, required); err != nil {
+					t.Errorf("%s on %s: %v", asset.Name, arch, err)
+				}
 			}
 		}
 	}

@@ -2,7 +2,7 @@ package qemu
 
 import (
 	"fmt"
-	"iter"
+	"io/fs"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,56 +14,62 @@ type list map[string][]string
 
 // parseDevices reads a list of devices, as assets/qemu/devices has one for each
 // architecture. An error names file and line.
-func parseDevices(file string, content []byte) (list, error) {
+func parseDevices(tree fs.FS, file string) (list, error) {
+	lines, err := lines(tree, file)
 	all := list{}
-	for number, words := range lines(content) {
-		for _, word := range words[1:] {
+	for _, line := range lines {
+		for _, word := range line.words[1:] {
 			kind, name, found := strings.Cut(word, ":")
 			if !found {
 				kind, name = "device", word
 			} else if kind != "object" && kind != "machine" {
-				return nil, fmt.Errorf("%s:%d: %q: want a device, object:NAME or machine:NAME", file, number, word)
+				return nil, fmt.Errorf("%s: %q: want a device, object:NAME or machine:NAME", line.place, word)
 			}
 			if name == "" || slices.Contains(all["-"+kind], name) {
-				return nil, fmt.Errorf("%s:%d: %q has no name, or is a duplicate", file, number, word)
+				return nil, fmt.Errorf("%s: %q has no name, or is a duplicate", line.place, word)
 			}
 			all["-"+kind] = append(all["-"+kind], name)
 		}
 	}
-	if len(all["-machine"]) == 0 {
-		return nil, fmt.Errorf("%s: no machine:NAME, which the devices are plugged into", file)
+	if err == nil && len(all["-machine"]) == 0 {
+		err = fmt.Errorf("%s: no machine:NAME, which the devices are plugged into", file)
 	}
-	return all, nil
+	return all, err
 }
 
 // parseFirmware returns the names of the files on a list of firmware, as
 // assets/qemu/firmware has one for each architecture; the second word of a line is
 // where the build gets the file. An error names file and line.
-func parseFirmware(file string, content []byte) (names []string, err error) {
-	for number, words := range lines(content) {
-		if len(words) != 2 || strings.Contains(words[0], "/") {
-			return nil, fmt.Errorf("%s:%d: %q: want the name of a file and its origin", file, number, strings.Join(words, " "))
+func parseFirmware(tree fs.FS, file string) (names []string, err error) {
+	lines, err := lines(tree, file)
+	for _, line := range lines {
+		if len(line.words) != 2 || strings.Contains(line.words[0], "/") {
+			return nil, fmt.Errorf("%s: %q: want the name of a file and its origin", line.place, strings.Join(line.words, " "))
 		}
-		if slices.Contains(names, words[0]) {
-			return nil, fmt.Errorf("%s:%d: duplicate %s", file, number, words[0])
+		if slices.Contains(names, line.words[0]) {
+			return nil, fmt.Errorf("%s: duplicate %s", line.place, line.words[0])
 		}
-		names = append(names, words[0])
+		names = append(names, line.words[0])
 	}
-	return names, nil
+	return names, err
 }
 
-// lines are the words of each line that has some, by number and without comments.
-func lines(content []byte) iter.Seq2[int, []string] {
-	return func(yield func(int, []string) bool) {
-		number := 0
-		for text := range strings.Lines(string(content)) {
-			number++
-			text, _, _ = strings.Cut(text, "#")
-			if words := strings.Fields(text); len(words) > 0 && !yield(number, words) {
-				return
-			}
+// line are the words of a line of a list, and its place: "x86_64.list:7".
+type line struct {
+	place string
+	words []string
+}
+
+// lines returns the lines of a list that have words, without comments.
+func lines(tree fs.FS, file string) (all []line, err error) {
+	content, err := fs.ReadFile(tree, file)
+	for i, text := range strings.Split(string(content), "\n") {
+		text, _, _ = strings.Cut(text, "#")
+		if words := strings.Fields(text); len(words) > 0 {
+			all = append(all, line{fmt.Sprintf("%s:%d", file, i+1), words})
 		}
 	}
+	return all, err
 }
 
 // offer is a device that QEMU says it has.

@@ -1,17 +1,21 @@
 package qemu
 
 import (
+	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 // family is the folder of the emulators.
 const family = "../../../../assets/qemu"
+
+// listOf is a tree with one list, "x.list".
+func listOf(text string) fs.FS { return fstest.MapFS{"x.list": {Data: []byte(text)}} }
 
 func TestParseDevices(t *testing.T) {
 	const text = `# A comment.
@@ -22,7 +26,7 @@ VIRTIO_PCI
 SEV        object:sev-guest object:sev-snp-guest
 -          object:iothread pc-dimm
 `
-	got, err := parseDevices("x.list", []byte(text))
+	got, err := parseDevices(listOf(text), "x.list")
 	want := list{
 		"-device":  {"virtio-blk-pci", "pc-dimm"},
 		"-object":  {"sev-guest", "sev-snp-guest", "iothread"},
@@ -42,7 +46,7 @@ func TestParseDevicesErrors(t *testing.T) {
 		"empty":   {"", "x.list: no machine:NAME"},
 	} {
 		t.Run(title, func(t *testing.T) {
-			if _, err := parseDevices("x.list", []byte(test.list)); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := parseDevices(listOf(test.list), "x.list"); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 		})
@@ -50,13 +54,13 @@ func TestParseDevicesErrors(t *testing.T) {
 }
 
 func TestParseFirmware(t *testing.T) {
-	got, err := parseFirmware("x.list", []byte("# BIOS\nbios.bin /usr/share/bios.bin\npvh.bin source:pc-bios/optionrom\n"))
+	got, err := parseFirmware(listOf("# BIOS\nbios.bin /usr/share/bios.bin\npvh.bin source:pc-bios/optionrom\n"), "x.list")
 	want := []string{"bios.bin", "pvh.bin"}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	for _, list := range []string{"bios.bin", "a b c", "../x /x", "a /x\na /y"} {
-		if got, err := parseFirmware("x.list", []byte(list)); err == nil {
+		if got, err := parseFirmware(listOf(list), "x.list"); err == nil {
 			t.Errorf("%q: got %v", list, got)
 		}
 	}
@@ -65,12 +69,7 @@ func TestParseFirmware(t *testing.T) {
 // The lists of the tree can be read, and ask for what every emulator of Kata has.
 func TestLists(t *testing.T) {
 	for _, arch := range []string{"x86_64", "aarch64", "s390x", "ppc64le"} {
-		file := filepath.Join(family, "devices", arch+".list")
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		devices, err := parseDevices(file, content)
+		devices, err := parseDevices(os.DirFS(family), "devices/"+arch+".list")
 		if err != nil {
 			t.Error(err)
 		}
@@ -83,11 +82,7 @@ func TestLists(t *testing.T) {
 				t.Errorf("%s: no %s-%s", arch, name, bus)
 			}
 		}
-		file = filepath.Join(family, "firmware", arch+".list")
-		if content, err = os.ReadFile(file); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := parseFirmware(file, content); err != nil {
+		if _, err := parseFirmware(os.DirFS(family), "firmware/"+arch+".list"); err != nil {
 			t.Error(err)
 		}
 	}

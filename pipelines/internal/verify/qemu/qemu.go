@@ -33,21 +33,15 @@ func New(tree fs.FS, folder, arch, version, suffix string) (Emulator, error) {
 	if suffix != "" {
 		e.suffix = "-" + suffix
 	}
-	path := folder + "/devices/" + arch + ".list"
-	data, err := fs.ReadFile(tree, path)
-	if err != nil {
+	var err error
+	if e.required, err = parseDevices(tree, folder+"/devices/"+arch+".list"); err != nil {
 		return e, fmt.Errorf("the list of devices: %w", err)
 	}
-	if e.required, err = parseDevices(path, data); err != nil {
-		return e, err
-	}
 	e.required["-accel"] = []string{"kvm"}
-	path = folder + "/firmware/" + arch + ".list"
-	if data, err = fs.ReadFile(tree, path); err != nil {
+	if e.firmware, err = parseFirmware(tree, folder+"/firmware/"+arch+".list"); err != nil {
 		return e, fmt.Errorf("the list of firmware: %w", err)
 	}
-	e.firmware, err = parseFirmware(path, data)
-	return e, err
+	return e, nil
 }
 
 // program is the path of the emulator in the tarball, and folder that of its
