@@ -32,19 +32,13 @@ func (o *tagFlags) add(a *app, flags *pflag.FlagSet) {
 	flags.BoolVar(&o.force, "force", false, "replace a release that is there already")
 }
 
-// version returns the release that is pushed, or "". Uncommitted inputs are refused,
-// unless the caller insists, and are never a release.
+// version returns the release that is pushed, or "".
 func (o tagFlags) version(ws *workspace.Workspace, dirty error) (string, error) {
 	release, err := o.release.On(false)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case dirty != nil && (release || !o.allowDirty):
-		return "", workspace.Refused(dirty, release)
-	case !release:
-		return "", nil
 	}
-	return ws.Version()
+	return ws.Release(release, dirty, o.allowDirty)
 }
 
 // options adds the tag of the destination to others. A destination with a digest is

@@ -78,10 +78,14 @@ func (s *Set) push(ctx context.Context, d workspace.Declared) (Pushed, error) {
 	if err != nil {
 		return Pushed{}, fmt.Errorf("pushing source %q: %w", d.Path, err)
 	}
-	if !pushed {
-		return Pushed{d.Path, place.Name, There}, nil
+	return Pushed{d.Path, place.Name, state(pushed)}, nil
+}
+
+func state(pushed bool) State {
+	if pushed {
+		return PushedNow
 	}
-	return Pushed{d.Path, place.Name, PushedNow}, nil
+	return There
 }
 
 // title is the name of a place's file for other OCI clients.
@@ -149,8 +153,5 @@ func (s *Set) pushBuilder(ctx context.Context, id, machine string) (State, error
 		return There, err
 	}
 	pushed, err := builders.Publish(ctx, id, machine)
-	if pushed {
-		return PushedNow, err
-	}
-	return There, err
+	return state(pushed), err
 }

@@ -61,39 +61,39 @@ func (w *Workspace) Moving(ctx context.Context, names []string, arch catalog.Arc
 	if err != nil {
 		return Moving{}, err
 	}
-	moving := Moving{Branch: cmp.Or(w.Environment.Branch, w.Git.Branch(ctx))}
 	in, err := w.Inputs(names, arch)
 	if err != nil {
 		return Moving{}, err
 	}
 	if release {
-		if moving.Release, err = w.Version(); err != nil {
-			return Moving{}, err
-		}
 		in.Files = append(in.Files, VersionFile)
 	}
-	moving.Commit, err = w.Committed(ctx, in)
-	switch {
-	case err == nil:
-		return moving, nil
-	case ctx.Err() != nil:
+	moving := Moving{Branch: cmp.Or(w.Environment.Branch, w.Git.Branch(ctx))}
+	var dirty error
+	if moving.Commit, dirty = w.Committed(ctx, in); ctx.Err() != nil {
 		return Moving{}, context.Cause(ctx)
-	case allowDirty && !release:
-		return moving, nil
 	}
-	return Moving{}, Refused(err, release)
+	moving.Release, err = w.Release(release, dirty, allowDirty)
+	return moving, err
 }
 
-// Refused returns the error of a push of what, by an error of Committed, is not
-// committed.
-func Refused(err error, release bool) error {
-	switch {
-	case release:
-		return fmt.Errorf("refusing to push uncommitted changes as a release: %w", err)
-	case errors.Is(err, git.ErrForeign):
-		return fmt.Errorf("refusing to push: %w", err)
+// Release returns the release as which something is pushed, "" for none. What is not
+// committed, for the reason in dirty, is refused unless dirty inputs are allowed, and is
+// never a release.
+func (w *Workspace) Release(release bool, dirty error, allowDirty bool) (version string, err error) {
+	if release {
+		version, err = w.Version()
 	}
-	return fmt.Errorf("refusing to push: %w (or pass --allow-dirty)", err)
+	switch {
+	case err != nil:
+	case dirty != nil && release:
+		err = fmt.Errorf("refusing to push uncommitted changes as a release: %w", dirty)
+	case errors.Is(dirty, git.ErrForeign) && !allowDirty:
+		err = fmt.Errorf("refusing to push: %w", dirty)
+	case dirty != nil && !allowDirty:
+		err = fmt.Errorf("refusing to push: %w (or pass --allow-dirty)", dirty)
+	}
+	return version, err
 }
 
 // Revision returns the files of a git revision, without checking it out.
