@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -206,47 +207,40 @@ func runPayloadIndex(ctx context.Context, a *app, ws *workspace.Workspace, o pay
 }
 
 // list returns the image of each architecture of the release set.
-func (o payloadIndexOptions) list(set catalog.Set, to payload.Destination, commit string) ([]payload.IndexImage, error) {
-	given, optional := map[catalog.Arch]string{}, map[catalog.Arch]bool{}
-	for _, name := range slices.Sorted(maps.Keys(o.images)) {
-		arch, err := released(set, "--image", name)
-		if err != nil {
-			return nil, err
+func (o payloadIndexOptions) list(set catalog.Set, to payload.Destination, commit string) (images []payload.IndexImage, err error) {
+	for _, arch := range catalog.Arches() {
+		image := payload.IndexImage{GoArch: arch.GoArch()}
+		if commit != "" {
+			image.Reference = to.Repository + ":" + payload.ImageTags(commit, "", arch.GoArch())[0].Name
 		}
-		given[arch] = o.images[name]
+		if len(set.Components[arch]) > 0 {
+			images = append(images, image)
+		}
+	}
+	// change changes the image of the architecture that a flag names.
+	change := func(flag, name, reference string, optional bool) error {
+		arch, err := catalog.ParseArch(strings.TrimSpace(name))
+		if err == nil {
+			_, err = set.On(arch)
+		}
+		if err != nil {
+			return usage(fmt.Errorf("%s: %w", flag, err))
+		}
+		image := &images[slices.IndexFunc(images, func(i payload.IndexImage) bool { return i.GoArch == arch.GoArch() })]
+		image.Reference, image.Optional = cmp.Or(reference, image.Reference), optional
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.images)) {
+		err = errors.Join(err, change("--image", name, o.images[name], false))
 	}
 	for _, name := range o.allowMissing {
-		arch, err := released(set, "--allow-missing", name)
-		if err != nil {
-			return nil, err
-		}
-		optional[arch] = true
-	}
-	var images []payload.IndexImage
-	for _, arch := range catalog.Arches() {
-		if len(set.Components[arch]) == 0 {
-			continue
-		}
-		reference := given[arch]
-		if reference == "" && commit == "" {
-			return nil, usage(fmt.Errorf("no image for %s: name it with --image %s=NAME:TAG", arch, arch))
-		}
-		if reference == "" {
-			reference = to.Repository + ":" + payload.ImageTags(commit, "", arch.GoArch())[0].Name
-		}
-		images = append(images, payload.IndexImage{GoArch: arch.GoArch(), Reference: reference, Optional: optional[arch]})
-	}
-	return images, nil
-}
-
-// released resolves an architecture that the release set is made for.
-func released(set catalog.Set, flag, name string) (catalog.Arch, error) {
-	arch, err := catalog.ParseArch(strings.TrimSpace(name))
-	if err == nil {
-		_, err = set.On(arch)
+		err = errors.Join(err, change("--allow-missing", name, "", true))
 	}
 	if err != nil {
-		return "", usage(fmt.Errorf("%s: %w", flag, err))
+		return nil, err
 	}
-	return arch, nil
+	if i := slices.IndexFunc(images, func(i payload.IndexImage) bool { return i.Reference == "" }); i >= 0 {
+		return nil, usage(fmt.Errorf("no image for %s: name it with --image %[1]s=NAME:TAG", images[i].GoArch))
+	}
+	return images, nil
 }
