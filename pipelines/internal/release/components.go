@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
@@ -33,44 +32,32 @@ func PublishedFile(set, version string, arch catalog.Arch) string {
 	return sizes.MergedName(set) + "-" + version + "-" + arch.GoArch() + tarballSuffix
 }
 
-// Found is what a folder has of a release set.
-type Found struct {
-	// Dir is the folder, Arch the architecture that it was searched for.
-	Dir  string
-	Arch catalog.Arch
-	// Components are those of the set that are there, in its order.
-	Components []archive.Component
-	// Missing are the assets of the set that are not there.
-	Missing []string
-	// Extra are the assets of other tarballs, sorted, that no release on this
-	// architecture contains or is made from: they were forgotten in the folder, or in
-	// the set.
-	Extra []string
-}
-
-// FindComponents looks for the tarballs of a set in a folder. A missing tarball is not
-// an error: see Check.
-func FindComponents(dir string, assets *catalog.Catalog, set catalog.Set, arch catalog.Arch) (Found, error) {
+// setIn finds the tarballs of a set in a folder, in its order, and the assets whose
+// tarballs are missing there. The error lists these, unless partial tolerates them and
+// there are others, and the tarballs that no release on this architecture contains or is
+// made from: they may be what is missing, under another name.
+func setIn(dir string, assets *catalog.Catalog, set catalog.Set, arch catalog.Arch, partial bool) (there []archive.Component, missing []string, err error) {
 	names, err := set.On(arch)
 	if err != nil {
-		return Found{}, err
+		return nil, nil, err
 	}
-	found := Found{Dir: dir, Arch: arch}
-	if found.Components, found.Missing, err = tarballsIn(dir, names); err != nil {
-		return Found{}, err
+	if there, missing, err = tarballsIn(dir, names); err != nil {
+		return nil, nil, err
 	}
-	accounted, err := accounted(assets, arch)
-	if err != nil {
-		return Found{}, err
-	}
-	there, err := fs.Glob(os.DirFS(dir), build.TarballName("*"))
-	for _, file := range there {
-		name := strings.TrimSuffix(strings.TrimPrefix(file, tarballPrefix), tarballSuffix)
-		if !slices.Contains(names, name) && !slices.Contains(accounted, name) && !released.MatchString(name) {
-			found.Extra = append(found.Extra, name)
+	extra, err := extras(dir, assets, arch)
+	problems := []error{err}
+	if len(missing) > 0 && (!partial || len(there) == 0) {
+		problems = append(problems, fmt.Errorf("%d of %d components are missing in %s: build them (`pipelines build-asset %s`), take them from the caches (no --from), or leave them out (--without)",
+			len(missing), len(names), dir, strings.Join(missing, " ")))
+		for _, name := range missing {
+			problems = append(problems, fmt.Errorf("missing: %s%s", build.TarballName(name), nearest.Hint(name, extra)))
 		}
 	}
-	return found, err
+	for _, name := range extra {
+		problems = append(problems, fmt.Errorf("extra: %s belongs to no release set of %s, nor to what one is made from: remove it, or add it to %s",
+			filepath.Join(dir, build.TarballName(name)), arch, catalog.SetsFile))
+	}
+	return there, missing, errors.Join(problems...)
 }
 
 // tarballsIn returns the tarballs of assets that a folder has, and the assets that it
@@ -96,42 +83,27 @@ func tarballsIn(dir string, names []string) (there []archive.Component, missing 
 // released matches what follows the prefix in the name of a release's own file.
 var released = regexp.MustCompile(`^[0-9]+\..*-(amd64|arm64|s390x|ppc64le|riscv64)$`)
 
-// accounted returns the names of all tarballs that the release sets of an architecture
-// contain or are made from: components, their dependencies, and the secondary outputs
-// of both.
-func accounted(assets *catalog.Catalog, arch catalog.Arch) ([]string, error) {
-	var components, names []string
-	for _, set := range assets.Sets {
-		components = append(components, set.Components[arch]...)
-	}
-	closure, err := assets.Closure(components, arch)
+// extras returns the assets of other tarballs in a folder than those that the release
+// sets of an architecture contain or are made from, sorted: components, their
+// dependencies, and the secondary outputs of both.
+func extras(dir string, assets *catalog.Catalog, arch catalog.Arch) (extra []string, err error) {
+	closure, err := assets.Closure(Names(assets, arch), arch)
 	if err != nil {
 		return nil, err
 	}
+	accounted := map[string]bool{}
 	for _, asset := range closure {
-		names = append(names, asset.Name)
+		accounted[asset.Name] = true
 		for _, output := range asset.Outputs {
-			names = append(names, asset.Name+"-"+output)
+			accounted[asset.Name+"-"+output] = true
 		}
 	}
-	return names, nil
-}
-
-// Check returns an error for everything that is missing, and for everything that does
-// not belong to the set: it may be what is missing, under another name. Partial
-// tolerates missing components if any is there.
-func (f Found) Check(partial bool) error {
-	var problems []error
-	if len(f.Missing) > 0 && (!partial || len(f.Components) == 0) {
-		problems = append(problems, fmt.Errorf("%d of %d components are missing in %s: build them (`pipelines build-asset %s`), take them from the caches (no --from), or leave them out (--without)",
-			len(f.Missing), len(f.Missing)+len(f.Components), f.Dir, strings.Join(f.Missing, " ")))
-		for _, name := range f.Missing {
-			problems = append(problems, fmt.Errorf("missing: %s%s", build.TarballName(name), nearest.Hint(name, f.Extra)))
+	there, err := fs.Glob(os.DirFS(dir), build.TarballName("*"))
+	for _, file := range there {
+		name := strings.TrimSuffix(strings.TrimPrefix(file, tarballPrefix), tarballSuffix)
+		if !accounted[name] && !released.MatchString(name) {
+			extra = append(extra, name)
 		}
 	}
-	for _, name := range f.Extra {
-		problems = append(problems, fmt.Errorf("extra: %s belongs to no release set of %s, nor to what one is made from: remove it, or add it to %s",
-			filepath.Join(f.Dir, build.TarballName(name)), f.Arch, catalog.SetsFile))
-	}
-	return errors.Join(problems...)
+	return extra, err
 }

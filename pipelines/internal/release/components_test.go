@@ -26,7 +26,7 @@ func assets() *catalog.Catalog {
 	}
 }
 
-func TestFindComponents(t *testing.T) {
+func TestSetInFolder(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{
 		"kata-static-qemu.tar.zst", "kata-static-kernel-modules.tar.zst", "kata-static-agent.tar.zst", "kata-static-genpolicy.tar.zst",
@@ -38,20 +38,18 @@ func TestFindComponents(t *testing.T) {
 		}
 	}
 	c := assets()
-	found, err := FindComponents(dir, c, c.Sets[0], catalog.X86_64)
-	if err != nil {
-		t.Fatal(err)
+	there, missing, err := setIn(dir, c, c.Sets[0], catalog.X86_64, true)
+	if len(there) != 1 || there[0].Name != "qemu" || !slices.Equal(missing, []string{"kernel"}) {
+		t.Errorf("components %v, missing %q", there, missing)
 	}
-	if len(found.Components) != 1 || found.Components[0].Name != "qemu" || !slices.Equal(found.Missing, []string{"kernel"}) {
-		t.Errorf("components %v, missing %q", found.Components, found.Missing)
-	}
-	if !slices.Equal(found.Extra, []string{"forgotten", "kernal"}) {
-		t.Errorf("extra: %q", found.Extra)
-	}
-	if err := found.Check(true); err == nil || strings.Contains(err.Error(), "missing") || !strings.Contains(err.Error(), "extra") {
+	if err == nil || strings.Contains(err.Error(), "missing") || !strings.Contains(err.Error(), "extra") {
 		t.Errorf("of a part: %v", err)
 	}
-	err = found.Check(false)
+	extra, err := extras(dir, c, catalog.X86_64)
+	if err != nil || !slices.Equal(extra, []string{"forgotten", "kernal"}) {
+		t.Errorf("extra: %q, %v", extra, err)
+	}
+	_, _, err = setIn(dir, c, c.Sets[0], catalog.X86_64, false)
 	for _, want := range []string{
 		"1 of 2 components are missing in " + dir, "build-asset kernel`", `missing: kata-static-kernel.tar.zst; did you mean "kernal"?`,
 		"extra: " + dir + "/kata-static-forgotten.tar.zst belongs to no release set of x86_64",
@@ -64,24 +62,23 @@ func TestFindComponents(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "kata-static-kernel.tar.zst"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range found.Extra {
+	for _, name := range extra {
 		if err := os.Remove(filepath.Join(dir, build.TarballName(name))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if found, err = FindComponents(dir, c, c.Sets[0], catalog.X86_64); err != nil || found.Check(false) != nil {
-		t.Errorf("with all components: %v, %v", err, found.Check(false))
+	if there, _, err = setIn(dir, c, c.Sets[0], catalog.X86_64, false); err != nil {
+		t.Fatalf("with all components: %v", err)
 	}
 	// The order is that of the set: it decides the bytes.
-	if found.Components[0].Name != "qemu" || found.Components[1].Name != "kernel" {
-		t.Errorf("order: %v", found.Components)
+	if there[0].Name != "qemu" || there[1].Name != "kernel" {
+		t.Errorf("order: %v", there)
 	}
-	if _, err := FindComponents(dir, c, c.Sets[0], catalog.S390X); err == nil || !strings.Contains(err.Error(), "has no assets on s390x, only on x86_64") {
+	if _, _, err := setIn(dir, c, c.Sets[0], catalog.S390X, false); err == nil || !strings.Contains(err.Error(), "has no assets on s390x, only on x86_64") {
 		t.Errorf("on s390x: %v", err)
 	}
-	found, err = FindComponents(filepath.Join(dir, "none"), c, c.Sets[0], catalog.X86_64)
-	if err != nil || len(found.Missing) != 2 {
-		t.Errorf("no folder: %v, missing %q", err, found.Missing)
+	if _, missing, err = setIn(filepath.Join(dir, "none"), c, c.Sets[0], catalog.X86_64, true); err == nil || len(missing) != 2 {
+		t.Errorf("no folder: %v, missing %q", err, missing)
 	}
 }
 

@@ -159,7 +159,7 @@ func TestProofOfAnotherTarball(t *testing.T) {
 // into the merge of the other.
 func TestTwoCheckouts(t *testing.T) {
 	r := newJobRig(t)
-	tarballs := map[string]Found{}
+	tarballs := map[string][]archive.Component{}
 	for _, checkout := range []string{"a", "b"} {
 		r.contents["one"]["opt/kata/bin/one"] = "of " + checkout
 		c, err := r.putAs(t.Context(), "one", catalog.X86_64, checkout)
@@ -170,9 +170,9 @@ func TestTwoCheckouts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tarballs[checkout] = Found{Components: components}
+		tarballs[checkout] = components
 	}
-	m := merge(t, tarballs["a"].Components...)
+	m := merge(t, tarballs["a"]...)
 	out := filepath.Join(t.TempDir(), "a.tar.zst")
 	if _, err := plan(t, m).Write(t.Context(), out, nil); err != nil {
 		t.Fatal(err)

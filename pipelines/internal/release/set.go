@@ -2,10 +2,10 @@ package release
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
@@ -55,11 +55,9 @@ func (s Set) Plan(ctx context.Context, ws *workspace.Workspace) (*MergePlan, err
 	if merge.Pins, err = os.ReadFile(ws.Pins); err != nil {
 		return nil, fmt.Errorf("reading the pins: %w", err)
 	}
-	found, err := s.find(ctx, ws, set, merge.Arch)
-	if err != nil {
+	if merge.Components, merge.Missing, err = s.find(ctx, ws, set, merge.Arch); err != nil {
 		return nil, err
 	}
-	merge.Components, merge.Missing = found.Components, found.Missing
 	stage := ws.Report.Stage(s.Name, "check")
 	plan, err := merge.Plan(ctx)
 	stage.End(err, "")
@@ -74,26 +72,25 @@ func (s Set) Plan(ctx context.Context, ws *workspace.Workspace) (*MergePlan, err
 }
 
 // find finds the tarballs of the set in the folder or in the caches.
-func (s Set) find(ctx context.Context, ws *workspace.Workspace, set catalog.Set, arch catalog.Arch) (found Found, err error) {
+func (s Set) find(ctx context.Context, ws *workspace.Workspace, set catalog.Set, arch catalog.Arch) (tarballs []archive.Component, missing []string, err error) {
 	if s.From != "" {
-		found, err = FindComponents(workspace.Relative(s.From), ws.Catalog, set, arch)
-		return found, errors.Join(err, found.Check(s.Partial))
+		return setIn(workspace.Relative(s.From), ws.Catalog, set, arch, s.Partial)
 	}
 	components, err := Find(ctx, ws, set.Components[arch], arch)
 	if err != nil {
-		return found, err
+		return nil, nil, err
 	}
 	var there []Component
 	for _, c := range components {
 		if c.State == build.Hit {
 			there = append(there, c)
 		} else {
-			found.Missing = append(found.Missing, c.Asset)
+			missing = append(missing, c.Asset)
 		}
 	}
 	if err := Missing(components); err != nil && (!s.Partial || len(there) == 0) {
-		return found, err
+		return nil, nil, err
 	}
-	found.Components, err = Tarballs(ctx, ws.Store, there)
-	return found, err
+	tarballs, err = Tarballs(ctx, ws.Store, there)
+	return tarballs, missing, err
 }
