@@ -114,6 +114,7 @@ func TestVet(t *testing.T) {
 		{"PAX and GNU's name", []raw{pax("path=./dev/evil"), long('L', "./opt/ok"), gnu}, "mixes the formats"},
 		{"GNU's name and PAX", []raw{long('L', "./opt/ok"), pax("path=./dev/evil"), file}, "mixes the formats"},
 		{"PAX and GNU's link", []raw{pax("linkpath=../../etc"), long('K', "a"), link("./opt/l", "x")}, "mixes the formats"},
+		{"PAX in GNU's", []raw{{kind: tar.TypeXHeader, name: "p", content: pax("path=./dev/evil").content, gnu: true}, gnu}, "mixes the formats"},
 		{"GNU's name in USTAR", []raw{long('L', "./opt/ok"), file}, "mixes the formats"},
 		{"GNU's with a prefix", []raw{{kind: tar.TypeReg, name: "dev/evil", prefix: "./opt/kata", gnu: true}}, "mixes the formats"},
 		{"PAX twice", []raw{pax("path=./dev/evil"), pax("mtime=1"), file}, "it has two extended headers of type 'x'"},

@@ -172,7 +172,11 @@ must not be shipped.`,
 func runArchiveCheck(ctx context.Context, a *app, paths []string) error {
 	results, failed, text := []checkedTarball{}, []error{}, ""
 	for _, path := range paths {
-		r, err := checkTarball(ctx, path)
+		l, err := archive.Check(ctx, path)
+		r := checkedTarball{File: path, Index: l.Frames > 0, Members: len(l.Members), Frames: l.Frames, Size: l.Size}
+		for _, m := range l.Members {
+			r.Unpacked += m.Size
+		}
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -187,15 +191,4 @@ func runArchiveCheck(ctx context.Context, a *app, paths []string) error {
 		results = append(results, r)
 	}
 	return errors.Join(append(failed, a.print(results, text))...)
-}
-
-func checkTarball(ctx context.Context, path string) (checkedTarball, error) {
-	listing, err := archive.Check(ctx, path)
-	result := checkedTarball{
-		File: path, Index: listing.Frames > 0, Members: len(listing.Members), Frames: listing.Frames, Size: listing.Size,
-	}
-	for _, m := range listing.Members {
-		result.Unpacked += m.Size
-	}
-	return result, err
 }

@@ -129,8 +129,6 @@ func (d Delta) words(since string) string {
 	switch {
 	case d.State == StateNew:
 		return "new since " + since
-	case d.State == StateGone:
-		return "gone since " + since
 	case d.Was != "":
 		return fmt.Sprintf("%s since %s, was %s", signed(d.Growth()), since, path.Base(d.Was))
 	}
