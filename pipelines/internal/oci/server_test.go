@@ -216,25 +216,31 @@ func TestRefusedConnections(t *testing.T) {
 }
 
 // TestReaderWithoutRanges has a registry lose the connection of a blob and then send
-// all of it again: who has read the beginning gets the rest.
+// all of it again: who has read the beginning gets the rest, or an error.
 func TestReaderWithoutRanges(t *testing.T) {
 	content := bytes.Repeat([]byte("kata\n"), 100_000)
-	times := 0
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		times++
-		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
-		if times == 1 {
-			_, _ = w.Write(content[:300_000])
-			panic(http.ErrAbortHandler)
+	for name, second := range map[string][]byte{"the same": content, "less": content[:1000], "more": append(content[:len(content):len(content)], 'x')} {
+		times := 0
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			times++
+			if times == 1 {
+				w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+				_, _ = w.Write(content[:300_000])
+				panic(http.ErrAbortHandler)
+			}
+			if times > 2 {
+				second = content
+			}
+			w.Header().Set("Content-Length", fmt.Sprint(len(second)))
+			_, _ = w.Write(second)
+		}))
+		r := repository(t, strings.TrimPrefix(server.URL, "http://")+"/kata", nil)
+		reader := r.Reader(t.Context(), BytesBlob("x", content).Descriptor)
+		var got bytes.Buffer
+		if _, err := got.ReadFrom(reader); (err == nil) != (name == "the same") || err == nil && !bytes.Equal(got.Bytes(), content) {
+			t.Errorf("%s: read %d bytes, %v", name, got.Len(), err)
 		}
-		_, _ = w.Write(content)
-	}))
-	defer server.Close()
-	r := repository(t, strings.TrimPrefix(server.URL, "http://")+"/kata", nil)
-	reader := r.Reader(t.Context(), BytesBlob("x", content).Descriptor)
-	defer reader.Close()
-	var got bytes.Buffer
-	if _, err := got.ReadFrom(reader); err != nil || !bytes.Equal(got.Bytes(), content) {
-		t.Errorf("read %d bytes, %v", got.Len(), err)
+		reader.Close()
+		server.Close()
 	}
 }

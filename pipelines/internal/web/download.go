@@ -23,9 +23,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// chunk is how much is read from a connection at once, in bytes. With a mebibyte
-// the kernel takes twice the time to find room in its page cache: see
-// registry_bench_test.go.
+// chunk is how much is read from a connection at once, in bytes. A mebibyte takes the
+// kernel twice the time: see registry_bench_test.go.
 const chunk = 128 << 10
 
 // MaxUnsized is the largest content whose size is not declared, in bytes.
@@ -84,15 +83,12 @@ func (m *Mismatch) Error() string {
 	return fmt.Sprintf("got %d bytes with sha256 %q", m.Size, m.SHA256)
 }
 
-var errAddress = errors.New("invalid address")
-
 // lost is a connection that ended early.
 type lost struct{ error }
 
-// File reads the content into the file at path, which appears where it is whole.
-// What is under way is in the file partial, and resumed by the next call, of any
-// process: the caller sees to it that there is one at a time. A disk that is full,
-// and bytes that are wrong, leave nothing.
+// File reads the content into the file at path, which appears where it is whole. The
+// next call, of any process, one at a time, resumes what is in the file partial. A disk
+// that is full, and bytes that are wrong, leave nothing.
 func (d *Download) File(ctx context.Context, path, partial string, mode fs.FileMode) error {
 	file, err := d.open(ctx, partial)
 	if err != nil {
@@ -113,14 +109,14 @@ func (d *Download) File(ctx context.Context, path, partial string, mode fs.FileM
 // open opens a partial file and takes in what is there already. One that is
 // not a regular file, or too long, is begun again.
 func (d *Download) open(ctx context.Context, path string) (*os.File, error) {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		_ = os.Remove(path) // Opening it says what is wrong.
+	}
 	err := os.MkdirAll(filepath.Dir(path), 0o755)
-	if info, missing := os.Lstat(path); missing == nil && !info.Mode().IsRegular() {
-		err = os.Remove(path)
+	var file *os.File
+	if err == nil {
+		file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("preparing a download: %w", err)
-	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("creating a download: %w", err)
 	}
@@ -164,6 +160,14 @@ func (d *Download) restart() (err error) {
 		err = errors.New("what was read cannot be taken back")
 	}
 	return err
+}
+
+// again forgets what was taken in, for a reason that may pass.
+func (d *Download) again(why error) error {
+	if err := d.restart(); err != nil {
+		return err
+	}
+	return lost{why}
 }
 
 // run takes in what is missing, and checks the whole. If one of several pieces
@@ -222,7 +226,7 @@ func (d *Download) attempt(ctx context.Context) error {
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL, http.NoBody)
 	if err != nil {
-		return &Unavailable{Err: errAddress}
+		return &Unavailable{Err: errors.New("invalid address")}
 	}
 	// The hash is that of the bytes as they are.
 	request.Header.Set("Accept-Encoding", "identity")
@@ -238,23 +242,19 @@ func (d *Download) attempt(ctx context.Context) error {
 		return &Unavailable{Err: err}
 	}
 	defer func() { _ = response.Body.Close() }()
-	asked, skip := d.Done, int64(0)
-	switch code, begin := response.StatusCode, fmt.Sprintf("bytes %d-", asked); {
+	ranged := strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.Done))
+	switch code := response.StatusCode; {
 	case code == http.StatusOK:
-		skip = d.Done // The server has no ranges, or an answer that it has stored.
+		return d.take(response, d.Done) // The server has no ranges, or an answer that it has stored.
+	case code == http.StatusPartialContent && ranged:
+		return d.take(response, 0)
 	case code == http.StatusRequestedRangeNotSatisfiable && d.Done > 0 && d.Size < 0:
 		return nil // There is nothing after what is here.
-	case code == http.StatusRequestedRangeNotSatisfiable, code == http.StatusPartialContent && !strings.HasPrefix(response.Header.Get("Content-Range"), begin):
-		if err = d.restart(); err == nil {
-			err = lost{fmt.Errorf("%s for the range from %d", StatusText(code), asked)}
-		}
-	case code != http.StatusPartialContent:
+	case code == http.StatusRequestedRangeNotSatisfiable, code == http.StatusPartialContent:
+		return d.again(fmt.Errorf("%s for the range from %d", StatusText(code), d.Done))
+	default:
 		return &Unavailable{fmt.Errorf("the server answered %s", StatusText(code)), response}
 	}
-	if err != nil {
-		return err
-	}
-	return d.take(response, skip)
 }
 
 // take reads an answer, without what is here already, to its end, or that of the
@@ -268,7 +268,7 @@ func (d *Download) take(response *http.Response, skip int64) error {
 		return &Mismatch{Size: total}
 	}
 	if _, err := io.CopyN(io.Discard, response.Body, skip); err != nil {
-		return errors.Join(d.restart(), lost{err}) // It may have less than is here.
+		return d.again(err) // It may have less than is here.
 	}
 	if file, ok := d.to.(*os.File); ok {
 		if err := files.Room(filepath.Dir(file.Name()), total-d.Done); err != nil {
