@@ -13,36 +13,27 @@ import (
 // fragments returns the paths of the fragments to read, in order, and the problems
 // of the folders. The folder of the architecture must exist too: a kernel without
 // it would build, but lack half of what its guests need.
-func fragments(tree fs.FS, folders []string, kernelArch string) ([]string, []error) {
+func fragments(tree fs.FS, folders []string, kernelArch string) (files []string, problems []error) {
 	if len(folders) == 0 {
 		return nil, []error{fmt.Errorf("%s: no folder named: name at least one", Root)}
 	}
-	var files []string
-	var problems []error
-	add := func(folder string, subfolders ...string) {
-		found, err := list(tree, folder, subfolders)
-		files = append(files, found...)
+	all := slices.Insert(slices.Clone(folders), 1, kernelArch)
+	for i, folder := range all {
+		found, err := list(tree, folder, kernelArch)
+		if slices.Contains(all[:i], folder) {
+			err = fmt.Errorf("%s/%s: duplicate folder: name it once, and never that of an architecture", Root, folder)
+		}
 		if err != nil {
 			problems = append(problems, err)
-		}
-	}
-	for i, folder := range folders {
-		if slices.Contains(folders[:i], folder) || folder == kernelArch {
-			problems = append(problems, fmt.Errorf("%s/%s: duplicate folder: name it once, and never that of an architecture",
-				Root, folder))
 			continue
 		}
-		add(folder, ".", kernelArch)
-		if i == 0 {
-			add(kernelArch, ".")
-		}
+		files = append(files, found...)
 	}
 	return files, problems
 }
 
-// list returns the *.conf files in the subfolders of one folder, sorted within
-// each. Subfolders may be missing, but at least one file must exist.
-func list(tree fs.FS, folder string, subfolders []string) ([]string, error) {
+// list returns the fragments of a folder, of which there must be some.
+func list(tree fs.FS, folder, kernelArch string) ([]string, error) {
 	if folder == "" || folder == "." || strings.Contains(folder, "/") || !fs.ValidPath(folder) {
 		return nil, fmt.Errorf("%s: %q is not the name of a folder in it", Root, folder)
 	}
@@ -51,23 +42,22 @@ func list(tree fs.FS, folder string, subfolders []string) ([]string, error) {
 		names := known(tree)
 		return nil, fmt.Errorf("%s: no such folder: choose one of %s%s", dir, strings.Join(names, ", "), nearest.Hint(folder, names))
 	}
-	files, err := inFolder(tree, folder, subfolders...)
+	files, err := inFolder(tree, folder, kernelArch)
 	if err == nil && len(files) == 0 {
 		err = fmt.Errorf("%s: no fragment for this architecture: add a .conf file, or remove the folder from the kernel", dir)
 	}
 	return files, err
 }
 
-// inFolder returns the *.conf files in the subfolders of a folder, sorted within each.
-func inFolder(tree fs.FS, folder string, subfolders ...string) (files []string, err error) {
-	for _, subfolder := range subfolders {
-		found, err := fs.Glob(tree, path.Join(Root, folder, subfolder, "*.conf"))
-		if err != nil {
-			return nil, fmt.Errorf("%s/%s: %w", Root, folder, err)
-		}
-		files = append(files, found...)
+// inFolder returns the *.conf files of a folder, and then those of its subfolder for the
+// architecture, each sorted.
+func inFolder(tree fs.FS, folder, kernelArch string) ([]string, error) {
+	files, err := fs.Glob(tree, path.Join(Root, folder, "*.conf"))
+	if err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", Root, folder, err)
 	}
-	return files, nil
+	more, err := fs.Glob(tree, path.Join(Root, folder, kernelArch, "*.conf"))
+	return append(files, more...), err
 }
 
 // known returns the names of all folders, for hints.

@@ -62,7 +62,7 @@ func NewPlan(tree fs.FS, folders []string, arch, version string) (*Plan, error) 
 // request. A tree without that folder forbids nothing.
 func forbidden(tree fs.FS, requested *Set, arch string) ([]Option, error) {
 	own := byName(requested.Options)
-	files, err := inFolder(tree, DebugFolder, ".", arch)
+	files, err := inFolder(tree, DebugFolder, arch)
 	if err != nil {
 		return nil, err
 	}
