@@ -1,10 +1,10 @@
 package kconfig
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -44,11 +44,9 @@ func CheckRaised(earlier, now fs.FS, base string) error {
 		strings.Join(changes, "\n"), VersionFile, base, version, old, old+1)
 }
 
-// request is an option that a folder sets; another folder may set it too.
-type request struct{ folder, name string }
-
-// requests returns the options of all fragments of a tree.
-func requests(tree fs.FS) (map[request]Option, error) {
+// requests returns the options of all fragments of a tree, by folder and name: another
+// folder may set the same option.
+func requests(tree fs.FS) (map[string]Option, error) {
 	var files []string
 	err := fs.WalkDir(tree, Root, func(file string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && file == Root {
@@ -60,38 +58,29 @@ func requests(tree fs.FS) (map[request]Option, error) {
 		return err
 	})
 	options, problems := read(tree, files)
-	found := map[request]Option{}
+	found := map[string]Option{}
 	for _, option := range options {
-		found[request{path.Dir(option.Path), option.Name}] = option
+		found[path.Join(path.Dir(option.Path), option.Name)] = option
 	}
 	return found, errors.Join(append(problems, err)...)
 }
 
-// changes describes the differences of the second to the first, ordered by place.
-func changes(before, after map[request]Option) []string {
-	var changed []Option
-	for r, option := range after {
-		if was, there := before[r]; !there || was.Value != option.Value {
-			changed = append(changed, option)
-		}
-	}
-	slices.SortFunc(changed, func(a, b Option) int {
-		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line))
-	})
+// changes describes the differences of the second to the first, by folder and name.
+func changes(before, after map[string]Option) []string {
+	all := maps.Clone(before)
+	maps.Copy(all, after)
 	var texts []string
-	for _, o := range changed {
-		text := fmt.Sprintf("%s: %s=%s is new", o.Pos(), o.Name, o.Value)
-		if was, there := before[request{path.Dir(o.Path), o.Name}]; there {
-			text = fmt.Sprintf("%s: %s is %s and was %s", o.Pos(), o.Name, o.Value, was.Value)
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		was, before := before[key]
+		is, after := after[key]
+		switch {
+		case !after:
+			texts = append(texts, fmt.Sprintf("%s: %s=%s is gone", path.Dir(was.Path), was.Name, was.Value))
+		case !before:
+			texts = append(texts, fmt.Sprintf("%s: %s=%s is new", is.Pos(), is.Name, is.Value))
+		case was.Value != is.Value:
+			texts = append(texts, fmt.Sprintf("%s: %s is %s and was %s", is.Pos(), is.Name, is.Value, was.Value))
 		}
-		texts = append(texts, text)
 	}
-	var gone []string
-	for r, option := range before {
-		if _, there := after[r]; !there {
-			gone = append(gone, fmt.Sprintf("%s: %s=%s is gone", r.folder, r.name, option.Value))
-		}
-	}
-	slices.Sort(gone)
-	return append(texts, gone...)
+	return texts
 }

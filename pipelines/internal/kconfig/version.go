@@ -30,22 +30,26 @@ func ConfigVersion(tree fs.FS) (int, error) {
 }
 
 var (
-	// A build can append anything to the version, as in "-rc1+" or "-kata".
-	versionText = regexp.MustCompile(`^v?(\d{1,6}\.\d{1,6})(\.\d{1,6})?(-rc\d{1,6})?(?:[-+].*)?$`)
-	boundText   = regexp.MustCompile(`^(>=|<=|>|<|=) *(\d{1,6}\.\d{1,6}(?:\.\d{1,6})?(?:-rc\d{1,6})?)$`)
+	// A release candidate counts as its release, whose options it has, and a build can
+	// append anything, as in "-rc1+" or "-kata".
+	versionText = regexp.MustCompile(`^v?(\d{1,6}\.\d{1,6})(\.\d{1,6})?(?:[-+].*)?$`)
+	boundText   = regexp.MustCompile(`^(>=|<) *(\d{1,6}\.\d{1,6}(?:\.\d{1,6})?)$`)
 )
 
-// parseVersion returns a version of Linux in the form of package semver.
+// parseVersion returns the numbers of a version of Linux, for package semver.
 func parseVersion(text string) (string, error) {
 	m := versionText.FindStringSubmatch(text)
 	if m == nil {
 		return "", fmt.Errorf("%s is not a version of Linux such as v6.18.15 or 6.19-rc1", quote(text))
 	}
-	return m[1] + cmp.Or(m[2], ".0") + m[3], nil
+	return m[1] + cmp.Or(m[2], ".0"), nil
 }
 
-// bound is one end of a range of versions.
-type bound struct{ operator, version string }
+// bound is one end of a range of versions: below is the end that is not in it.
+type bound struct {
+	below   bool
+	version string
+}
 
 // parseRange reads bounds separated by commas; "" is the range of all versions.
 func parseRange(text string) ([]bound, error) {
@@ -59,29 +63,10 @@ func parseRange(text string) ([]bound, error) {
 			return nil, fmt.Errorf("versions are %s: want a range such as \">=6.18, <6.20\"", quote(text))
 		}
 		version, _ := parseVersion(m[2]) // No other version matches.
-		bounds = append(bounds, bound{m[1], version})
+		bounds = append(bounds, bound{m[1] == "<", version})
 	}
 	return bounds, nil
 }
 
-// holds compares a version that parseVersion has returned. A release candidate
-// counts as its release, whose options it has, unless the bound names a candidate
-// too: then candidates precede the release, in their order.
-func (b bound) holds(version string) bool {
-	if !semver.Prerelease(b.version) {
-		version, _, _ = strings.Cut(version, "-")
-	}
-	order := semver.Compare(version, b.version)
-	switch b.operator {
-	case ">=":
-		return order >= 0
-	case "<=":
-		return order <= 0
-	case ">":
-		return order > 0
-	case "<":
-		return order < 0
-	default:
-		return order == 0
-	}
-}
+// holds compares a version that parseVersion has returned.
+func (b bound) holds(version string) bool { return semver.Newer(b.version, version) == b.below }
