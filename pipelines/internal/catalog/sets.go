@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,10 +36,8 @@ func (c *Catalog) FindSet(name string) (Set, error) {
 		}
 		known = append(known, set.Name)
 	}
-	if len(known) == 0 {
-		return Set{}, fmt.Errorf("unknown release set %q: %s declares none", name, SetsFile)
-	}
-	return Set{}, fmt.Errorf("unknown release set %q: %s declares %s%s", name, SetsFile, strings.Join(known, ", "), nearest.Hint(name, known))
+	return Set{}, fmt.Errorf("unknown release set %q: %s declares %s%s",
+		name, SetsFile, cmp.Or(strings.Join(known, ", "), "none"), nearest.Hint(name, known))
 }
 
 // On returns the assets of an architecture. The error lists the architectures of the
@@ -47,13 +46,8 @@ func (s Set) On(arch Arch) ([]string, error) {
 	if names := s.Components[arch]; len(names) > 0 {
 		return names, nil
 	}
-	var made []Arch
-	for _, a := range Arches() {
-		if len(s.Components[a]) > 0 {
-			made = append(made, a)
-		}
-	}
-	if made == nil {
+	made := slices.DeleteFunc(Arches(), func(a Arch) bool { return len(s.Components[a]) == 0 })
+	if len(made) == 0 {
 		return nil, fmt.Errorf("%s: release set %s has no assets yet: add the first one there", s.Pos, s.Name)
 	}
 	return nil, fmt.Errorf("%s: release set %s has no assets on %s, only on %s", s.Pos, s.Name, arch, join(made))

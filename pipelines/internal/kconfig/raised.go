@@ -71,12 +71,12 @@ func changes(before, after map[string]Option) []string {
 	maps.Copy(all, after)
 	var texts []string
 	for _, key := range slices.Sorted(maps.Keys(all)) {
-		was, before := before[key]
-		is, after := after[key]
+		was, had := before[key]
+		is, has := after[key]
 		switch {
-		case !after:
+		case !has:
 			texts = append(texts, fmt.Sprintf("%s: %s=%s is gone", path.Dir(was.Path), was.Name, was.Value))
-		case !before:
+		case !had:
 			texts = append(texts, fmt.Sprintf("%s: %s=%s is new", is.Pos(), is.Name, is.Value))
 		case was.Value != is.Value:
 			texts = append(texts, fmt.Sprintf("%s: %s is %s and was %s", is.Pos(), is.Name, is.Value, was.Value))

@@ -70,7 +70,7 @@ func TestGoProxyPlace(t *testing.T) {
 		f := fetcher(t)
 		f.ModCache = filepath.Join(t.TempDir(), "modules")
 		return f.Fetch(t.Context(), linux(versions.Place{
-			Name: "go", Line: 7, SHA256: hash, GoProxy: &versions.GoProxy{Module: "example.com/Main", Version: version},
+			Name: "go", Line: 7, SHA256: hash, GoProxy: &versions.GoModule{Module: "example.com/Main", Version: version},
 		}), nil)
 	}
 	// What sha256sum says of the tar that was looked at.

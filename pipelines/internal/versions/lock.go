@@ -146,7 +146,7 @@ func (p Place) check(at strictyaml.Node, source string) {
 		bad(!goSum.MatchString(g.Sum), "go", "the sum %q is not h1: and 44 characters; take it from go mod download -json", g.Sum)
 	}
 	if g := p.GoProxy; g != nil {
-		bad(g.Module == "" || g.Version == "", "goproxy", "a goproxy place needs a module and a version")
+		bad(g.Module == "" || g.Version == "" || g.Sum != "", "goproxy", "a goproxy place needs a module and a version, and no sum")
 	}
 }
 

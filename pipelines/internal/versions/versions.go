@@ -45,11 +45,14 @@ type Source struct {
 type Place struct {
 	Name string `yaml:"name"`
 	// URL is an http or https address.
-	URL     string    `yaml:"url,omitempty"`
-	Debian  *Debian   `yaml:"debian,omitempty"`
-	Git     *Git      `yaml:"git,omitempty"`
-	Go      *GoModule `yaml:"go,omitempty"`
-	GoProxy *GoProxy  `yaml:"goproxy,omitempty"`
+	URL    string    `yaml:"url,omitempty"`
+	Debian *Debian   `yaml:"debian,omitempty"`
+	Git    *Git      `yaml:"git,omitempty"`
+	Go     *GoModule `yaml:"go,omitempty"`
+	// GoProxy is a module with everything in its go.sum. The file is an uncompressed
+	// tar of the module proxy's files for them, below a folder "proxy", for
+	// GOPROXY=file://.
+	GoProxy *GoModule `yaml:"goproxy,omitempty"`
 	// SHA256 is that of the file, in 64 lower-case hex digits. It is empty for a
 	// Go module, which has a sum of its own, and may be for Git.
 	SHA256 string `yaml:"sha256,omitempty"`
@@ -61,14 +64,12 @@ type Place struct {
 
 // Debian is one file of a Debian source package.
 type Debian struct {
-	// Package is the name of the source package, Version the Debian version
-	// with its epoch: "qemu", "1:10.2.2+ds-1".
+	// Package is the name of the source package, Version is with its epoch:
+	// "1:10.2.2+ds-1". Suite is the release of Debian that holds it.
 	Package string `yaml:"package"`
 	Version string `yaml:"version"`
-	// Suite is the release that holds the version, "trixie-backports", and
-	// File the name of the file in the package, "qemu_10.2.2+ds.orig.tar.xz".
-	Suite string `yaml:"suite"`
-	File  string `yaml:"file"`
+	Suite   string `yaml:"suite"`
+	File    string `yaml:"file"`
 }
 
 // Git is a commit of a repository. The file is an uncompressed tar of Path in the
@@ -84,16 +85,16 @@ type Git struct {
 	Ref string `yaml:"ref,omitempty"`
 }
 
-// GoProxy is a module with everything in its go.sum. The file is an uncompressed
-// tar of the module proxy's files for them, below a folder "proxy", for
-// GOPROXY=file://.
-type GoProxy struct {
-	Module  string `yaml:"module"`
-	Version string `yaml:"version"`
+// revision is what the file is made of: "<commit>:<path>".
+func (g *Git) revision() string {
+	if g.Path == "" {
+		return g.Commit + g.Ref
+	}
+	return g.Commit + g.Ref + ":" + g.Path
 }
 
-// GoModule is a module at a version; Sum is the one of its tree in a go.sum
-// file, "h1:" and a base64 SHA-256.
+// GoModule is a module at a version; Sum, which only Place.Go has, is the one of its
+// tree in a go.sum file, "h1:" and a base64 SHA-256.
 type GoModule struct {
 	Module  string `yaml:"module"`
 	Version string `yaml:"version"`
@@ -109,10 +110,8 @@ func (p Place) Hash() string {
 		return p.Go.Sum
 	case p.Git == nil || p.SHA256 != "":
 		return "sha256:" + p.SHA256
-	case p.Git.Path != "":
-		return "git:" + p.Git.Commit + p.Git.Ref + ":" + p.Git.Path
 	}
-	return "git:" + p.Git.Commit + p.Git.Ref
+	return "git:" + p.Git.revision()
 }
 
 // Cacheable reports whether a hash identifies the place's file, so that caches can
@@ -125,10 +124,8 @@ func (p Place) Holds() string {
 	switch {
 	case p.Debian != nil:
 		return fmt.Sprintf("debian:%s/%s/%s", p.Debian.Package, p.Debian.Version, p.Debian.File)
-	case p.Git != nil && p.Git.Path != "":
-		return fmt.Sprintf("git:%s@%s:%s", p.Git.URL, p.Git.Commit+p.Git.Ref, p.Git.Path)
 	case p.Git != nil:
-		return fmt.Sprintf("git:%s@%s", p.Git.URL, p.Git.Commit+p.Git.Ref)
+		return fmt.Sprintf("git:%s@%s", p.Git.URL, p.Git.revision())
 	case p.Go != nil:
 		return fmt.Sprintf("go:%s@%s", p.Go.Module, p.Go.Version)
 	case p.GoProxy != nil:

@@ -354,7 +354,7 @@ func TestBadLocks(t *testing.T) {
 		`[{name: "a", git: {url: "https://example.org/a", commit: "` + commit + `", ref: "v1"}}]`:                               ":3: assets.kernel.linux: a git place needs either a commit, or a ref whose commit is not known yet; write one of them",
 		`[{name: "a", go: {module: "example.org/a", version: "v1", sum: "h1:short"}}]`:                                          `:3: assets.kernel.linux: the sum "h1:short" is not h1: and 44 characters; take it from go mod download -json`,
 		`[{name: "a", go: {sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="}}]`:                                           ":3: assets.kernel.linux: a Go place needs a module and a version",
-		`[{name: "a", goproxy: {module: "example.org/a"}, ` + hash + `}]`:                                                       ":3: assets.kernel.linux: a goproxy place needs a module and a version",
+		`[{name: "a", goproxy: {module: "example.org/a"}, ` + hash + `}]`:                                                       ":3: assets.kernel.linux: a goproxy place needs a module and a version, and no sum",
 		`[{name: "a", go: {module: "a", version: "v1", sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="}, ` + hash + `}]`: ":3: assets.kernel.linux: a Go module with a sha256; remove it, the sum is the hash",
 		`"https://example.org/a"`: ":3: cannot unmarshal !!str `https:/...` into []versions.Place",
 	} {
