@@ -10,6 +10,8 @@ package build
 
 import (
 	"context"
+	"errors"
+	"os"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
@@ -27,14 +29,17 @@ type Builder interface {
 
 // Built is what a Builder made.
 type Built struct {
-	// Work is the folder of the files; the caller removes it.
-	Work string
+	// Work is the folder of the files, locked as long as it is open.
+	Work *os.File
 	// Tarballs are the paths of the tarballs by output; "" is the main one.
 	Tarballs map[string]string
 	// Record says, in JSON, what the key leaves open: versions of packages,
 	// places of sources, the base and engine that were used.
 	Record []byte
 }
+
+// Remove removes what was built, once the caller has what it needs.
+func (b Built) Remove() error { return errors.Join(os.RemoveAll(b.Work.Name()), b.Work.Close()) }
 
 // Store keeps artifacts by key; see store.Tiered.
 type Store interface {

@@ -5,13 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
@@ -108,66 +105,35 @@ type sourceRecord struct {
 
 // Build runs the recipe and packs what it installed. Its errors are of type
 // *Failure once a log exists.
-func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error) {
+func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (built Built, err error) {
 	if err := files.Room(c.Work, plan.Disk); err != nil {
 		return Built{}, err
 	}
-	work, err := workFolder(c.Work, plan)
+	work, err := files.Beside(filepath.Join(c.Work, "build"))
 	if err != nil {
-		return Built{}, err
+		return Built{}, fmt.Errorf("making the work folder: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, Built{Work: work}.Remove())
+		}
+	}()
 	asset, arch := plan.Recipe.Asset, plan.Recipe.Arch
 	path, title := filepath.Join(c.Logs, asset+"-"+arch+".log"), fmt.Sprintf("%s %s, key %s", asset, arch, plan.Key)
 	log, err := progress.CreateLog(path, title, slices.Collect(maps.Values(c.Secrets)))
 	if err != nil {
-		os.RemoveAll(work)
 		return Built{}, err
 	}
-	b := &run{Container: c, plan: plan, work: work, report: c.Report.Logged(log), log: log}
-	built, err := b.build(ctx, dependencies)
+	b := &run{Container: c, plan: plan, work: work.Name(), report: c.Report.Logged(log), log: log}
+	built, err = b.build(ctx, dependencies)
 	if err == nil {
 		err = log.Close("done")
 	}
 	if err != nil {
-		os.RemoveAll(work)
 		return Built{}, failure(log, err)
 	}
+	built.Work = work
 	return built, nil
-}
-
-// workFolder makes an empty folder for the build of a key. The caller holds the
-// key's lock, so a process that was killed left what is there.
-func workFolder(parent string, plan recipe.Plan) (string, error) {
-	dir := filepath.Join(parent, plan.Recipe.Asset+"-"+plan.Key)
-	if err := os.RemoveAll(dir); err != nil {
-		return "", fmt.Errorf("clearing the work folder: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("making the work folder: %w", err)
-	}
-	return dir, sweep(parent)
-}
-
-// abandoned is the age at which a folder counts as left by a killed process: no
-// build takes a day.
-const abandoned = 24 * time.Hour
-
-// sweep removes what killed processes left in the work folder.
-func sweep(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("looking for leftovers: %w", err)
-	}
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err == nil && time.Since(info.ModTime()) > abandoned {
-			err = os.RemoveAll(filepath.Join(dir, entry.Name()))
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing leftovers: %w", err)
-		}
-	}
-	return nil
 }
 
 // run is one build under way.

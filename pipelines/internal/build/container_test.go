@@ -113,11 +113,19 @@ func TestLogsOfTwoArchitectures(t *testing.T) {
 	}
 }
 
+// TestContainerMissingSource also has what a killed build left.
 func TestContainerMissingSource(t *testing.T) {
 	c, _ := container(t)
+	left, err := files.Beside(filepath.Join(c.Work, "build"))
+	if err == nil {
+		err = errors.Join(os.Mkdir(filepath.Join(left.Name(), "out"), 0o755), left.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := plan()
 	p.Sources = []versions.Source{{Name: "bricks", Places: []versions.Place{{Name: "yard", URL: "http://127.0.0.1:1/", SHA256: strings.Repeat("1", 64)}}}}
-	_, err := c.Build(t.Context(), p, nil)
+	_, err = c.Build(t.Context(), p, nil)
 	if err == nil || !strings.HasPrefix(err.Error(), `fetching source "bricks": `) {
 		t.Errorf("error %v", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -224,24 +223,6 @@ func TestPublish(t *testing.T) {
 	if len(results) != 1 || results[0].Asset != "walls" {
 		t.Errorf("results %+v: the tarball is in place despite the failure", results)
 	}
-}
-
-func TestLeftoversAreSwept(t *testing.T) {
-	parent := t.TempDir()
-	old, young := filepath.Join(parent, "walls-1"), filepath.Join(parent, "walls-2")
-	for _, dir := range []string{old, young} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	yesterday := time.Now().Add(-2 * abandoned)
-	if err := os.Chtimes(old, yesterday, yesterday); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := workFolder(parent, plan()); err != nil {
-		t.Fatal(err)
-	}
-	(&house{}).wantFiles(t, parent, "walls-2", "walls-abc")
 }
 
 // worn is a test double of a Store that offers an artifact some times more whose

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
@@ -98,15 +99,16 @@ func (f *fakeBuilder) Build(ctx context.Context, plan recipe.Plan, dependencies 
 	for _, dependency := range plan.Recipe.Dependencies {
 		f.digests[name] = dependency.Digest
 	}
-	work, err := os.MkdirTemp(f.dir, "fake-")
+	folder, err := files.Beside(filepath.Join(f.dir, "fake"))
 	if err != nil {
 		return Built{}, err
 	}
+	work := folder.Name()
 	content := name
 	if text, ok := f.content[name]; ok {
 		content = text
 	}
-	built := Built{Work: work, Tarballs: map[string]string{"": filepath.Join(work, "tarball")}, Record: []byte(`{}`)}
+	built := Built{Work: folder, Tarballs: map[string]string{"": filepath.Join(work, "tarball")}, Record: []byte(`{}`)}
 	for _, output := range plan.Recipe.Output.Outputs {
 		built.Tarballs[output] = filepath.Join(work, output)
 		if err := packText(ctx, built.Tarballs[output], name+" "+output); err != nil {
@@ -257,6 +259,8 @@ type stuck struct{ Builder }
 
 func (s stuck) Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error) {
 	built, err := s.Builder.Build(ctx, plan, dependencies)
-	built.Work += "/."
+	if err == nil {
+		built.Work, err = os.Open(built.Work.Name() + "/.")
+	}
 	return built, err
 }

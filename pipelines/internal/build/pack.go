@@ -29,7 +29,7 @@ func (b *run) pack(ctx context.Context, out, outputs string, rec record) (Built,
 	if err := checkOutputs(outputs, declared); err != nil {
 		return Built{}, err
 	}
-	built := Built{Work: b.work, Tarballs: map[string]string{}, Record: data}
+	built := Built{Tarballs: map[string]string{}, Record: data}
 	for _, name := range append([]string{""}, declared...) {
 		dir := out
 		if name != "" {

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +36,8 @@ func (p packing) Build(ctx context.Context, _ recipe.Plan, _ map[string]string) 
 	}
 	tarball := filepath.Join(p.t.TempDir(), "tarball")
 	_, err := archive.Pack(ctx, dir, tarball, archive.Options{Level: p.level, ModTime: time.Unix(0, 0)})
-	return Built{Tarballs: map[string]string{"": tarball}, Record: []byte("{}"), Work: filepath.Dir(tarball)}, err
+	work, opening := os.Open(filepath.Dir(tarball))
+	return Built{Tarballs: map[string]string{"": tarball}, Record: []byte("{}"), Work: work}, errors.Join(err, opening)
 }
 
 func TestRebuild(t *testing.T) {

@@ -90,7 +90,7 @@ func (x *execution) make(ctx context.Context, n *node) (made store.Artifact, err
 	if err != nil {
 		return made, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(built.Work)) }()
+	defer func() { err = errors.Join(err, built.Remove()) }()
 	canonical, err := n.Resolved.Recipe.Canonical()
 	if err != nil {
 		return made, err
@@ -193,7 +193,7 @@ func (x *execution) rebuild(ctx context.Context, n *node) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(built.Work)) }()
+	defer func() { err = errors.Join(err, built.Remove()) }()
 	var differences []error
 	for _, output := range outputs(n.artifact) {
 		first := filepath.Join(x.Output, OutputName(n.Asset, output))
