@@ -5,11 +5,16 @@ package embedded
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
 func TestChooseUplink(t *testing.T) {
@@ -152,5 +157,42 @@ func TestLongCachePath(t *testing.T) {
 	m := &Manager{CacheDir: "/" + strings.Repeat("long/", 30)}
 	if _, err := m.config("/bin"); err == nil || !strings.Contains(err.Error(), "--cache-dir") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A state names processes and a folder; nothing else in it is used, and no other
+// process with the number of one is ended.
+func TestHostileState(t *testing.T) {
+	bystander := command.New(t.Context(), "sleep", "60")
+	if err := bystander.Start(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "engine.json")
+	text := fmt.Sprintf(`{"supervisor": {"pid": %d, "began": "1"}, "init": {"pid": -1, "began": ""}, "build": "/",
+		"uplink": {"table": "a\nadd table ip injected\n", "link": "eth0"}}`, bystander.Process.Pid)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := readState(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []process{s.Supervisor, s.Init, {PID: 1}, {}} {
+		if p.alive() {
+			t.Errorf("%+v was taken for a process of an engine", p)
+		}
+		if err := end(p); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := bystander.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("another process was ended: %v", err)
+	}
+	if err := errors.Join(bystander.Process.Kill(), s.write(path)); err != nil {
+		t.Fatal(err)
+	}
+	_ = bystander.Wait() // It was killed.
+	if data, err := os.ReadFile(path); err != nil || strings.Contains(string(data), "injected") {
+		t.Errorf("the state keeps %s, %v", data, err)
 	}
 }
