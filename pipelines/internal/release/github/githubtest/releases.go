@@ -205,24 +205,31 @@ func (s *Server) edit(q question, release *Release) (int, any) {
 	return http.StatusOK, s.show(changed)
 }
 
+// owner returns the release that has an asset, and its place there, -1 for none.
+func (s *Server) owner(id int64) (*Release, int) {
+	for _, release := range s.Releases {
+		if i := slices.IndexFunc(release.Assets, func(a *Asset) bool { return a.ID == id }); i >= 0 {
+			return release, i
+		}
+	}
+	return nil, -1
+}
+
 // asset serves, renames or deletes one. Its content is on another host than the API, so
 // that clients leave the token behind, at an address that is signed.
 func (s *Server) asset(q question) (int, any) {
-	for _, release := range s.Releases {
-		i := slices.IndexFunc(release.Assets, func(a *Asset) bool { return a.ID == q.id })
-		switch {
-		case i < 0:
-			continue
-		case q.Method == http.MethodDelete:
-			release.Assets = slices.Delete(slices.Clone(release.Assets), i, i+1)
-			return http.StatusNoContent, nil
-		case q.Method == http.MethodPatch:
-			return rename(q, release, release.Assets[i])
-		}
-		q.head.Set("Location", fmt.Sprintf("%s/storage/%d?signature=secret", strings.Replace(s.server.URL, "127.0.0.1", "localhost", 1), q.id))
-		return http.StatusFound, nil
+	release, i := s.owner(q.id)
+	switch {
+	case i < 0:
+		return http.StatusNotFound, notFound
+	case q.Method == http.MethodDelete:
+		release.Assets = slices.Delete(slices.Clone(release.Assets), i, i+1)
+		return http.StatusNoContent, nil
+	case q.Method == http.MethodPatch:
+		return rename(q, release, release.Assets[i])
 	}
-	return http.StatusNotFound, notFound
+	q.head.Set("Location", fmt.Sprintf("%s/storage/%d?signature=secret", strings.Replace(s.server.URL, "127.0.0.1", "localhost", 1), q.id))
+	return http.StatusFound, nil
 }
 
 // rename gives an asset a name that no other of the release may have.
@@ -238,19 +245,13 @@ func rename(q question, release *Release, asset *Asset) (int, any) {
 
 // storage serves the content of an asset.
 func (s *Server) storage(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Query().Get("signature") != "secret" || r.Header.Get("Authorization") != "" {
+	id, _ := strconv.ParseInt(strings.TrimPrefix(r.URL.Path, "/storage/"), 10, 64)
+	release, i := s.owner(id)
+	if i < 0 || r.URL.Query().Get("signature") != "secret" || r.Header.Get("Authorization") != "" {
 		http.Error(w, "Only one auth mechanism allowed", http.StatusBadRequest)
 		return
 	}
-	for _, release := range s.Releases {
-		for _, asset := range release.Assets {
-			if r.URL.Path == fmt.Sprintf("/storage/%d", asset.ID) {
-				_, _ = w.Write(asset.Content) // A client that went away has no use for the error.
-				return
-			}
-		}
-	}
-	http.NotFound(w, r)
+	_, _ = w.Write(release.Assets[i].Content) // A client that went away has no use for the error.
 }
 
 // upload takes an asset in. One that breaks off stays a starter.

@@ -177,14 +177,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // fault returns the one that a request meets, or nil.
 func (s *Server) fault(r *http.Request) *Fault {
 	for _, fault := range s.Faults {
-		if !regexp.MustCompile(fault.Request).MatchString(r.Method + " " + r.URL.RequestURI()) {
-			continue
-		}
-		if fault.Skip > 0 {
+		switch {
+		case !regexp.MustCompile(fault.Request).MatchString(r.Method + " " + r.URL.RequestURI()):
+		case fault.Skip > 0:
 			fault.Skip--
-			continue
-		}
-		if fault.Times > 0 {
+		case fault.Times > 0:
 			fault.Times--
 			return fault
 		}
