@@ -65,7 +65,7 @@ func (r *Repository) PushIndex(ctx context.Context, o IndexOptions) (Pushed, err
 			_, err = p.finish(ctx, image.manifest, PushOptions{})
 		}
 		if err != nil {
-			return Pushed{}, fmt.Errorf("copying the image of %s: %w", image.GoArch(), r.hinted(err))
+			return Pushed{}, fmt.Errorf("copying the image of %s: %w", image.GoArch(), err)
 		}
 	}
 	return p.finish(ctx, m, o.PushOptions)

@@ -126,3 +126,16 @@ func TestIndexOfElsewhere(t *testing.T) {
 		wantImage(t, host+"/kata/release@"+image.Digest(), image)
 	}
 }
+
+// TestCopyRefused has a registry that takes no copy of an image: what helps is said once.
+func TestCopyRefused(t *testing.T) {
+	from := registrytest.New(t) + "/kata"
+	archImages(t, from, "amd64")
+	for _, path := range []string{"/blobs/uploads/", "/manifests/"} {
+		r, _, _ := repository(t, registrytest.New(t)+"/copy", registrytest.Rule{Method: "POST", Path: path, Do: registrytest.Status(403)}, registrytest.Rule{Method: "PUT", Path: path, Do: registrytest.Status(403)})
+		_, err := r.PushIndex(t.Context(), IndexOptions{Images: wantedImages(from, "amd64")})
+		if err == nil || strings.Count(err.Error(), "docker login") != 1 {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

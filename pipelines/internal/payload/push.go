@@ -52,7 +52,7 @@ func (r *Repository) Push(ctx context.Context, image *Image, o PushOptions) (Pus
 	}
 	p := &push{Repository: r}
 	if err := p.image(ctx, image); err != nil {
-		return Pushed{}, r.hinted(err)
+		return Pushed{}, err
 	}
 	return p.finish(ctx, image.manifest, o)
 }
@@ -78,9 +78,9 @@ func (p *push) image(ctx context.Context, image *Image) error {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("pushing to %s: %w", p, context.Cause(ctx))
 		}
-		return err
+		return p.hinted(err)
 	}
-	return p.blob(ctx, oci.BytesBlob("", image.raw), oci.Sending{Title: "the configuration", From: p.mountable(image.home)})
+	return p.hinted(p.blob(ctx, oci.BytesBlob("", image.raw), oci.Sending{Title: "the configuration", From: p.mountable(image.home)}))
 }
 
 // mountable are the repositories that may have a blob: those of the options, and where
