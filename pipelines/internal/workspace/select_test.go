@@ -79,6 +79,16 @@ func TestEnvironment(t *testing.T) {
 	if use, err := e.UseCache.On(true); use || err != nil {
 		t.Errorf("USE_CACHE: %v, %v", use, err)
 	}
+	// A flag overrides the variable.
+	if err := e.UseCache.Set("true"); err != nil {
+		t.Error(err)
+	}
+	if use, err := e.UseCache.On(false); !use || err != nil {
+		t.Errorf("the flag: %v, %v", use, err)
+	}
+	if err := e.UseCache.Set("perhaps"); err == nil {
+		t.Error("a flag takes anything")
+	}
 	if push, err := e.Push.On(false); push || err != nil {
 		t.Errorf("PUSH_TO_REGISTRY: %v, %v", push, err)
 	}
