@@ -91,35 +91,37 @@ func (f *Fetcher) repositoryPath(place versions.Place) string {
 // repository locks the bare repository, and makes it if it is missing.
 func (t *task) repository(ctx context.Context, place versions.Place) (g gitRepository, unlock func(), err error) {
 	g = gitRepository{t.Fetcher, t.repositoryPath(place)}
-	unlock, err = files.Lock(ctx, strings.TrimSuffix(g.dir, ".git")+".lock", t.waiting())
-	if err != nil {
+	if unlock, err = files.Lock(ctx, strings.TrimSuffix(g.dir, ".git")+".lock", t.waiting()); err != nil {
 		return g, nil, err
 	}
-	defer func() {
-		if err != nil {
-			unlock()
-		}
-	}()
-	// Git holds this one during a whole fetch, and leaves it behind if it is killed.
-	if err := os.Remove(filepath.Join(g.dir, "shallow.lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return g, nil, fmt.Errorf("removing what a killed fetch left in the source cache: %w", err)
+	if err = g.prepare(ctx); err != nil {
+		unlock()
 	}
-	if files.Exists(filepath.Join(g.dir, "HEAD")) {
-		return g, unlock, nil
-	}
-	if _, err := command.LookPath("git"); err != nil {
-		return g, nil, unavailable{errors.New("git is not installed: apt-get install git")}
-	}
-	if err := g.run(ctx, "init", "--quiet", "--bare", "."); err != nil {
-		return g, nil, fmt.Errorf("making a repository in the source cache: %w", err)
-	}
-	return g, unlock, nil
+	return g, unlock, err
 }
 
 // gitRepository is a bare repository that only this program uses.
 type gitRepository struct {
 	*Fetcher
 	dir string
+}
+
+// prepare makes the repository if it is missing.
+func (g gitRepository) prepare(ctx context.Context) error {
+	// Git holds this one during a whole fetch, and leaves it behind if it is killed.
+	if err := os.Remove(filepath.Join(g.dir, "shallow.lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("removing what a killed fetch left in the source cache: %w", err)
+	}
+	if files.Exists(filepath.Join(g.dir, "HEAD")) {
+		return nil
+	}
+	if _, err := command.LookPath("git"); err != nil {
+		return unavailable{errors.New("git is not installed: apt-get install git")}
+	}
+	if err := g.run(ctx, "init", "--quiet", "--bare", "."); err != nil {
+		return fmt.Errorf("making a repository in the source cache: %w", err)
+	}
+	return nil
 }
 
 // has says whether the commit is there.

@@ -233,3 +233,9 @@ func TestGitServerStalls(t *testing.T) {
 	_, err := f.Fetch(ctx, gitPlace(s.URL+"/x.git", strings.Repeat("1", 40), "", ""), nil)
 	wantError(t, err, "no place of source", "git fetch")
 }
+
+func TestGitIsMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	_, err := fetcher(t).Fetch(t.Context(), gitPlace("https://example.org/x.git", strings.Repeat("1", 40), "", ""), nil)
+	wantError(t, err, "no place of source", "git is not installed")
+}
