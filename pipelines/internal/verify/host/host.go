@@ -30,7 +30,7 @@ type Host struct {
 	// Accelerator is "tcg" or "kvm".
 	Accelerator string
 	// Timeout is how long a guest or program may take, and Grace how long a guest
-	// may take to power off at the end or after a panic.
+	// may take to power off once its boot is over.
 	Timeout, Grace time.Duration
 	// Tools is a folder that has all programs, "" for the machine's own.
 	Tools string

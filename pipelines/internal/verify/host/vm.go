@@ -24,16 +24,6 @@ const (
 	Refused Ending = "refused" // QEMU itself failed.
 )
 
-// Boot is one run of QEMU.
-type Boot struct {
-	// Program is QEMU's, Args its arguments.
-	Program string
-	Args    []string
-	// Timeout is how long the guest may take, and Grace how long it may take to
-	// power off once the boot is over.
-	Timeout, Grace time.Duration
-}
-
 // Result is the outcome of a boot.
 type Result struct {
 	Ending  Ending
@@ -50,16 +40,16 @@ var (
 	errStopped = errors.New("the console said that it is over")
 )
 
-// Run runs QEMU until the guest is off, hangs, or ctx ends. It calls line with each
+// Boot runs QEMU until the guest is off, hangs, or ctx ends. It calls line with each
 // line of the console, which says whether the boot is over. Only the end of ctx and a
 // QEMU that does not start are errors.
-func (b Boot) Run(ctx context.Context, line func(text string) (over bool)) (Result, error) {
-	timed, cancel := context.WithTimeoutCause(ctx, b.Timeout, errTimeout)
+func (h Host) Boot(ctx context.Context, program string, args []string, line func(text string) (over bool)) (Result, error) {
+	timed, cancel := context.WithTimeoutCause(ctx, h.Timeout, errTimeout)
 	defer cancel()
 	timed, stop := context.WithCancelCause(timed)
 	defer stop(nil)
 	var stderr tailBuffer
-	cmd := command.New(timed, b.Program, b.Args...)
+	cmd := command.New(timed, program, args...)
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -68,13 +58,13 @@ func (b Boot) Run(ctx context.Context, line func(text string) (over bool)) (Resu
 	start := time.Now()
 	wait, err := Start(cmd)
 	if err != nil {
-		return Result{}, fmt.Errorf("running %s: %w", b.Program, err)
+		return Result{}, fmt.Errorf("running %s: %w", program, err)
 	}
 	over := false
 	tail := listen(out, func(text string) {
 		if line(text) && !over {
 			over = true
-			time.AfterFunc(b.Grace, func() { stop(errStopped) })
+			time.AfterFunc(h.Grace, func() { stop(errStopped) })
 		}
 	})
 	err = wait()

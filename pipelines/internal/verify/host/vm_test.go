@@ -54,11 +54,9 @@ func TestArgs(t *testing.T) {
 // run runs a shell script in place of QEMU.
 func run(t *testing.T, ctx context.Context, script string, timeout time.Duration) (result host.Result, lines []string, err error) {
 	t.Helper()
-	boot := host.Boot{
-		Program: "/bin/sh", Args: []string{"-c", script}, Timeout: timeout, Grace: time.Second,
-	}
+	h := host.Host{Timeout: timeout, Grace: time.Second}
 	// A line that begins with "over" ends the boot.
-	result, err = boot.Run(ctx, func(line string) bool {
+	result, err = h.Boot(ctx, "/bin/sh", []string{"-c", script}, func(line string) bool {
 		lines = append(lines, line)
 		return strings.HasPrefix(line, "over")
 	})
@@ -130,8 +128,8 @@ func TestRunIsInterrupted(t *testing.T) {
 }
 
 func TestRunWithoutProgram(t *testing.T) {
-	boot := host.Boot{Program: filepath.Join(t.TempDir(), "qemu"), Timeout: time.Minute}
-	if _, err := boot.Run(t.Context(), func(string) bool { return false }); !errors.Is(err, os.ErrNotExist) {
+	h := host.Host{Timeout: time.Minute}
+	if _, err := h.Boot(t.Context(), filepath.Join(t.TempDir(), "qemu"), nil, func(string) bool { return false }); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -38,8 +38,7 @@ func (f *files) boot(ctx context.Context, h host.Host) error {
 		return fmt.Errorf("preparing the guest: %w", err)
 	}
 	h.Note("booting it in " + g.machine.Program)
-	boot := host.Boot{Program: program, Args: g.machine.Args(g.spec), Timeout: h.Timeout, Grace: h.Grace}
-	if g.result, err = boot.Run(ctx, g.line); err != nil {
+	if g.result, err = h.Boot(ctx, program, g.machine.Args(g.spec), g.line); err != nil {
 		return fmt.Errorf("booting the kernel: %w", err)
 	}
 	g.check()

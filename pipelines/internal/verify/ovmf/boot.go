@@ -49,12 +49,13 @@ func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, t 
 	slowest := time.Duration(0)
 	for _, s := range starts {
 		h.Note(s.name + " in " + machine.Program)
-		run := host.Boot{Program: program, Args: slices.Concat(args, s.args), Timeout: h.Timeout}
+		once := h
+		once.Grace = 0
 		if s.good == "" {
 			// A silent stop is believed after several times what a boot takes here.
-			run.Timeout = min(h.Timeout, 5*slowest+5*time.Second)
+			once.Timeout = min(h.Timeout, 5*slowest+5*time.Second)
 		}
-		check, elapsed, err := s.run(ctx, run, h.Accelerator)
+		check, elapsed, err := s.run(ctx, once, program, slices.Concat(args, s.args))
 		if err != nil {
 			return fmt.Errorf("booting the firmware: %w", err)
 		}
@@ -124,9 +125,9 @@ func hashTable(kernel []byte) []byte {
 }
 
 // run boots until the serial line has one of the two texts.
-func (s start) run(ctx context.Context, boot host.Boot, accelerator string) (report.Check, time.Duration, error) {
+func (s start) run(ctx context.Context, h host.Host, program string, args []string) (report.Check, time.Duration, error) {
 	saw := ""
-	result, err := boot.Run(ctx, func(line string) (over bool) {
+	result, err := h.Boot(ctx, program, args, func(line string) (over bool) {
 		line = plain(line)
 		if saw == "" && (s.good != "" && strings.Contains(line, s.good) || strings.Contains(line, s.bad)) {
 			saw = line
@@ -145,10 +146,10 @@ func (s start) run(ctx context.Context, boot host.Boot, accelerator string) (rep
 	switch {
 	case silent && saw == "" && result.Ending == host.Hang:
 		check.Verdict = report.Passed
-		check.Saw = fmt.Sprintf("it stops: no %q in %s (%s)", s.bad, took, accelerator)
+		check.Saw = fmt.Sprintf("it stops: no %q in %s (%s)", s.bad, took, h.Accelerator)
 	case !silent && strings.Contains(saw, s.good):
 		check.Verdict = report.Passed
-		check.Saw = fmt.Sprintf("%q on the serial line after %s (%s)", saw, took, accelerator)
+		check.Saw = fmt.Sprintf("%q on the serial line after %s (%s)", saw, took, h.Accelerator)
 	case saw != "":
 		check.Saw = fmt.Sprintf("%q on the serial line after %s: want %s", saw, took, want)
 	case result.Ending == host.Refused:
