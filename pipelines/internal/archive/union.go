@@ -48,24 +48,16 @@ func unite(parts []Part, extras []Extra) ([]Member, error) {
 		}
 		u.add(extrasName, m)
 	}
-	u.check()
+	for _, name := range slices.Sorted(maps.Keys(u.owners)) {
+		o := u.owners[name]
+		if there, _ := u.leads(name, maxHops); !there { // All but links lead to themselves.
+			u.problem("%s of %s links to %s, which no component has%s", name, o.name, o.member.Link, asFolder(o.member.Link))
+		}
+	}
 	if n := len(u.problems); n > maxProblems {
 		u.problems = append(u.problems[:maxProblems], fmt.Errorf("and %d more problems", n-maxProblems))
 	}
 	return u.directories(), errors.Join(u.problems...)
-}
-
-// check refuses links to nothing.
-func (u *union) check() {
-	for _, name := range slices.Sorted(maps.Keys(u.owners)) {
-		o := u.owners[name]
-		if o.member.Link == "" {
-			continue
-		}
-		if there, _ := u.leads(name, maxHops); !there {
-			u.problem("%s of %s links to %s, which no component has%s", name, o.name, o.member.Link, asFolder(o.member.Link))
-		}
-	}
 }
 
 func (u *union) problem(format string, args ...any) {
