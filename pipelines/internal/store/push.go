@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
-	"slices"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -128,23 +128,22 @@ func (r *Registry) whole(ctx context.Context, e entry) (oci.Manifest, bool, erro
 	if err != nil {
 		return oci.Manifest{}, false, err
 	}
-	parts := m.Parts()
-	have := make([]bool, len(parts))
+	var lacks atomic.Int64
 	group, inGroup := errgroup.WithContext(ctx)
-	for i, part := range parts {
-		group.Go(func() (err error) {
-			have[i], err = repository.Has(inGroup, part)
+	for _, part := range m.Parts() {
+		group.Go(func() error {
+			there, err := repository.Has(inGroup, part)
+			if !there {
+				lacks.Add(1)
+			}
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return oci.Manifest{}, false, err
+	err = group.Wait()
+	if err == nil && lacks.Load() > 0 {
+		r.client.Note(fmt.Sprintf("the %s in %s lacks %d of %d blobs", e, r, lacks.Load(), len(m.Parts())))
 	}
-	if lacks := len(slices.DeleteFunc(have, func(there bool) bool { return there })); lacks > 0 {
-		r.client.Note(fmt.Sprintf("the %s in %s lacks %d of %d blobs", e, r, lacks, len(parts)))
-		return oci.Manifest{}, false, nil
-	}
-	return m, true, nil
+	return m, err == nil && lacks.Load() == 0, err
 }
 
 // send sends what the registry lacks of an entry, and its manifest. One that could

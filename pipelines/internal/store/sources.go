@@ -6,10 +6,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/mod/sumdb/dirhash"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
@@ -132,9 +135,43 @@ func (r *Registry) PushSource(ctx context.Context, hash, title, path string) (pu
 	if err != nil {
 		return false, err
 	}
-	pushed, err = r.publish(ctx, sourceRef(hash), m, []oci.Blob{
+	e := sourceRef(hash)
+	there, stays, err := r.whole(ctx, e)
+	if err == nil && stays && there.Layers[0].Digest != layer.Digest {
+		stays, err = r.isModule(ctx, e, there.Layers[0])
+	}
+	if err != nil || stays {
+		return false, r.hinted(err)
+	}
+	return true, r.hinted(r.send(ctx, e, m, []oci.Blob{
 		{Descriptor: ocispec.DescriptorEmptyJSON, Content: oci.Bytes(ocispec.DescriptorEmptyJSON.Data)},
 		{Descriptor: layer, Content: oci.File(path)},
-	})
-	return pushed, r.hinted(err)
+	}))
+}
+
+// isModule downloads the zip of a Go module that the registry has, and tells whether it
+// has the declared sum: two zips with one sum may differ.
+func (r *Registry) isModule(ctx context.Context, e sourceRef, zip ocispec.Descriptor) (bool, error) {
+	repository, err := r.repository(e)
+	if err != nil {
+		return false, err
+	}
+	folder, err := os.MkdirTemp("", "module-")
+	if err != nil {
+		return false, fmt.Errorf("making a folder for a module: %w", err)
+	}
+	defer os.RemoveAll(folder)
+	path := filepath.Join(folder, "zip")
+	if err := repository.Download(ctx, zip, path, path+Pulling, nil); err != nil && !IsDamage(err) {
+		return false, err
+	}
+	sum, err := dirhash.HashZip(path, dirhash.Hash1)
+	if err == nil && sum == string(e) {
+		return true, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("it has the sum %s", sum)
+	}
+	r.client.Note(fmt.Sprintf("replacing the %s in %s, which is the file %s: %v", e, r, zip.Digest, err))
+	return false, nil
 }

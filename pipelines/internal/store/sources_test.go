@@ -1,6 +1,7 @@
 package store
 
 import (
+	"archive/zip"
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/mod/sumdb/dirhash"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
@@ -148,5 +150,54 @@ func TestForeignSource(t *testing.T) {
 	}
 	if size, err := r.FindSource(t.Context(), hash); err != nil || size != int64(len(archived)) {
 		t.Errorf("found %d bytes, %v", size, err)
+	}
+}
+
+// TestForeignModule has another file in the registry under the sum of a Go module: it
+// is replaced, unless it is the module, too.
+func TestForeignModule(t *testing.T) {
+	zipped := func(comment, content string) string {
+		var data bytes.Buffer
+		w := zip.NewWriter(&data)
+		file, err := w.Create("example.org/m@v1.0.0/go.mod")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.SetComment(comment), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "m.zip")
+		write(t, path, data.String())
+		return path
+	}
+	own, other := zipped("", "module example.org/m\n"), zipped("packed by another", "module example.org/m\n")
+	sum, err := dirhash.HashZip(own, dirhash.Hash1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ := sourceFile(t)
+	for name, test := range map[string]struct {
+		there  string
+		pushed bool
+	}{
+		"the module": {other, false}, "another module": {zipped("", "module evil.org/m\n"), true}, "no zip": {text, true},
+	} {
+		r, _, notes := connect(t, registrytest.New(t))
+		if _, err := r.PushSource(t.Context(), sum, "m.zip", test.there); err != nil {
+			t.Fatal(err)
+		}
+		if pushed, err := r.PushSource(t.Context(), sum, "m.zip", own); err != nil || pushed != test.pushed || notes.has("replacing the source "+sum) != pushed {
+			t.Errorf("%s: pushed %t, %v, noted %q", name, pushed, err, notes.texts())
+		}
+		to := filepath.Join(t.TempDir(), "got")
+		if err := r.PullSource(t.Context(), sum, to, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := dirhash.HashZip(to, dirhash.Hash1); err != nil || got != sum {
+			t.Errorf("%s: the registry gives %s, %v", name, got, err)
+		}
 	}
 }

@@ -79,9 +79,7 @@ type Mismatch struct {
 	SHA256 string
 }
 
-func (m *Mismatch) Error() string {
-	return fmt.Sprintf("got %d bytes with sha256 %q", m.Size, m.SHA256)
-}
+func (m *Mismatch) Error() string { return fmt.Sprintf("got %d bytes with sha256 %q", m.Size, m.SHA256) }
 
 // lost is a connection that ended early.
 type lost struct{ error }
