@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -47,16 +48,19 @@ func reportFile(tarball string) string {
 	return strings.TrimSuffix(tarball, tarballSuffix) + ".report.json"
 }
 
-// fileNames are those of the files of the release.
-func (j *Job) fileNames() []string {
-	names := []string{pinsFile(j.Version), SumsName}
+// files are those of the release, none of them planned yet: the sums come last.
+func (j *Job) files() []File {
+	var tarballs, reports []File
+	file := func(name string) File {
+		return File{File: github.File{Name: name, Path: filepath.Join(j.Output, name)}}
+	}
 	for _, arch := range j.Arches {
 		for _, set := range j.sets(arch) {
-			tarball := PublishedFile(set.Name, j.Version, arch)
-			names = append(names, tarball, reportFile(tarball))
+			name := PublishedFile(set.Name, j.Version, arch)
+			tarballs, reports = append(tarballs, file(name)), append(reports, file(reportFile(name)))
 		}
 	}
-	return names
+	return slices.Concat(tarballs, reports, []File{file(pinsFile(j.Version)), file(SumsName)})
 }
 
 // sets returns the release sets that have assets on an architecture.

@@ -54,9 +54,12 @@ func (p *Plan) lookAt(ctx context.Context) (err error) {
 	if p.there, err = p.GitHub.Assets(ctx, p.page); err != nil || p.page.Draft || p.Force {
 		return err
 	}
-	missing := slices.DeleteFunc(p.fileNames(), func(name string) bool {
-		return slices.ContainsFunc(p.there, func(asset github.Asset) bool { return asset.Name == name && asset.Whole() })
-	})
+	var missing []string
+	for _, file := range p.Files {
+		if !slices.ContainsFunc(p.there, func(asset github.Asset) bool { return asset.Name == file.Name && asset.Whole() }) {
+			missing = append(missing, file.Name)
+		}
+	}
 	if len(missing) > 0 {
 		return fmt.Errorf("%s: %w without %s: make a release of another version, or add them with --force", p.page.URL, github.ErrPublished, strings.Join(missing, ", "))
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
@@ -50,7 +49,7 @@ type Plan struct {
 // release is in Problems.
 func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	p := &Plan{
-		Job: j, Version: j.Version, Commit: j.Commit, Cache: j.PushTo, Problems: []string{}, Components: j.Components, Files: []File{}, Images: []PlannedImage{},
+		Job: j, Version: j.Version, Commit: j.Commit, Cache: j.PushTo, Problems: []string{}, Components: j.Components, Files: j.files(), Images: []PlannedImage{},
 	}
 	p.problem(j.Problems...)
 	if j.Commit == "" && len(j.Problems) == 0 {
@@ -63,7 +62,7 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	// The page is published last. But somebody may have published it by hand, before
 	// the images had their tags, or another repository may have been added since.
 	if p.Finished = p.Finished && !slices.ContainsFunc(p.Images, func(image PlannedImage) bool { return !image.tagged() }); p.Finished {
-		p.Components, p.Images, p.Cache = []Component{}, []PlannedImage{}, ""
+		p.Components, p.Files, p.Images, p.Cache = []Component{}, []File{}, []PlannedImage{}, ""
 		return p, ctx.Err()
 	}
 	if err := p.planFiles(ctx); err != nil {
@@ -84,23 +83,17 @@ func (p *Plan) planFiles(ctx context.Context) error {
 	}
 	// Nothing is pulled for a release that is refused anyway.
 	exact := len(p.errs) == 0 && errors.Join(unready...) == nil
-	var reports []File
 	for _, arch := range j.Arches {
 		for _, set := range j.sets(arch) {
-			tarball, report, err := p.planTarball(ctx, set, arch, exact)
-			if err != nil {
+			if err := p.planTarball(ctx, set, arch, exact); err != nil {
 				return err
 			}
-			p.Files, reports = append(p.Files, tarball), append(reports, report)
 		}
 	}
-	pins, sums := j.file(pinsFile(j.Version)), j.file(SumsName)
-	pins.fill(j.Pins)
-	p.Files = append(append(p.Files, reports...), pins)
-	if !slices.ContainsFunc(p.Files, func(f File) bool { return f.Digest == "" }) {
-		sums.fill(Sums(p.Files))
+	p.file(pinsFile(j.Version)).fill(j.Pins)
+	if others := p.Files[:len(p.Files)-1]; !slices.ContainsFunc(others, func(f File) bool { return f.Digest == "" }) {
+		p.file(SumsName).fill(Sums(others))
 	}
-	p.Files = append(p.Files, sums)
 	if j.GitHub != nil {
 		for i := range p.Files {
 			p.Files[i].Action, _ = p.Files[i].File.Action(p.there)
@@ -109,9 +102,9 @@ func (p *Plan) planFiles(ctx context.Context) error {
 	return nil
 }
 
-// file returns a file of the release that is not planned yet.
-func (j *Job) file(name string) File {
-	return File{File: github.File{Name: name, Path: filepath.Join(j.Output, name)}}
+// file returns the file of a name.
+func (p *Plan) file(name string) *File {
+	return &p.Files[slices.IndexFunc(p.Files, func(f File) bool { return f.Name == name })]
 }
 
 // problem adds reasons not to release.
@@ -128,10 +121,9 @@ func (p *Plan) Err() error { return errors.Join(p.errs...) }
 
 // planTarball plans a merged tarball and its report: if exact to the byte, otherwise by
 // the sizes of the components.
-func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Arch, exact bool) (tarball, report File, err error) {
+func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Arch, exact bool) error {
 	j := p.Job
-	tarball = j.file(PublishedFile(set.Name, j.Version, arch))
-	report = j.file(reportFile(tarball.Name))
+	tarball := p.file(PublishedFile(set.Name, j.Version, arch))
 	components := j.of(set, arch)
 	if !exact {
 		for _, c := range components {
@@ -140,11 +132,11 @@ func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Ar
 		if limit := cmp.Or(j.Limit, sizes.Limit); tarball.Size >= limit {
 			p.problem(fmt.Errorf("%s would be about %d bytes long, and must stay below %d", tarball.Name, tarball.Size, limit))
 		}
-		return tarball, report, nil
+		return nil
 	}
 	tarballs, err := Tarballs(ctx, j.Store, components)
 	if err != nil {
-		return tarball, report, err
+		return err
 	}
 	merge, err := Merge{
 		Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: j.Version, Catalog: j.Catalog, Limit: j.Limit},
@@ -152,16 +144,16 @@ func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Ar
 	}.Plan(ctx)
 	if err != nil {
 		p.problem(err)
-		return tarball, report, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	content, err := published(merge.Report)
 	if err != nil {
-		return tarball, report, err
+		return err
 	}
-	report.fill(content)
+	p.file(reportFile(tarball.Name)).fill(content)
 	tarball.merge, tarball.Size, tarball.Exact = merge, merge.Report.Size, true
 	if tarball.Digest, err = merge.InPlace(ctx, tarball.Path); err != nil {
-		return tarball, report, err
+		return err
 	}
 	p.compare(ctx, &merge.Report)
 	p.problem(merge.Report.Check(j.Strict))
@@ -170,5 +162,5 @@ func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Ar
 			j.Report.Note("release", "warning: "+text)
 		}
 	}
-	return tarball, report, context.Cause(ctx)
+	return context.Cause(ctx)
 }
