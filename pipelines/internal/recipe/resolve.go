@@ -49,8 +49,10 @@ type Plan struct {
 	Sources []versions.Source
 	// Kernel is set for guest kernels.
 	Kernel *kconfig.Plan
-	// Read are the sorted paths of all files of the tree that decide the recipe.
-	Read []string
+	// Read are the sorted paths of all files of the tree that decide the recipe. Below
+	// are the files and folders that were declared: a file that appears or disappears
+	// below one decides, too.
+	Read, Below []string
 	// Ccache reports whether the build uses a cache of ccache.
 	Ccache bool
 	// Disk is the free space that the build needs, in bytes.
@@ -201,12 +203,14 @@ func (r Resolver) sources(plan *Plan, asset catalog.Asset, _ catalog.Arch) error
 
 func (r Resolver) files(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
 	names := below(asset.Folder, asset.Files)
+	var optional []string // Such as patches, which a family may not have.
 	for _, step := range asset.Steps {
 		names = append(names, asset.ScriptPath(step))
-		for _, name := range below(asset.Folder, step.Files) {
-			if _, err := fs.Stat(r.Tree, name); errors.Is(err, fs.ErrNotExist) {
-				continue // Such as patches, which a family may not have.
-			}
+		optional = append(optional, below(asset.Folder, step.Files)...)
+	}
+	plan.Below = slices.Concat(names, optional)
+	for _, name := range optional {
+		if _, err := fs.Stat(r.Tree, name); !errors.Is(err, fs.ErrNotExist) {
 			names = append(names, name)
 		}
 	}
@@ -252,6 +256,7 @@ func (r Resolver) kernel(plan *Plan, asset catalog.Asset, arch catalog.Arch) err
 		return err
 	}
 	plan.Read = append(plan.Read, kconfig.ExceptionsFile, kconfig.VersionFile)
+	plan.Below = append(plan.Below, below(kconfig.Root, append(asset.Kernel.Folders(arch), arch.Kernel()))...)
 	contents, err := r.Tree.Below(kernel.Requested.Files...)
 	if err != nil {
 		return err

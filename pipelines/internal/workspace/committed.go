@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 )
 
 // Inputs are the paths that keys are made of.
@@ -40,19 +38,7 @@ func (w *Workspace) Inputs(names []string, arch catalog.Arch) (Inputs, error) {
 		if err != nil {
 			return Inputs{}, err
 		}
-		in.Files = append(in.Files, plan.Read...)
-		declared := slices.Clone(asset.Files)
-		for _, step := range asset.Steps {
-			declared = append(declared, step.Files...)
-		}
-		for _, name := range declared {
-			in.Below = append(in.Below, path.Join(asset.Folder, name))
-		}
-		if asset.Kernel != nil {
-			for _, folder := range asset.Kernel.Folders(arch) {
-				in.Below = append(in.Below, path.Join(kconfig.Root, folder))
-			}
-		}
+		in = in.Add(Inputs{plan.Read, plan.Below})
 	}
 	return in, nil
 }
