@@ -167,15 +167,14 @@ func runKernelConfigShow(a *app, ws *workspace.Workspace, name, arch string, con
 const maxConfig = 16 << 20
 
 func kernelConfigCheckCmd(a *app) *cobra.Command {
-	var arch, facts string
+	var arch string
 	cmd := &cobra.Command{
 		Use:   "check VARIANT FILE",
 		Short: "Check the final .config of a kernel",
 		Long: `Check a final .config as a build does before it compiles: it has every requested
 option by name and value, except those in kernel-configs/exceptions.yaml, and no
-option of kernel-configs/debug unless the kernel requests it. With the facts that
-the step configure writes next to a .config, the error explains each missing
-option.`,
+option of kernel-configs/debug unless the kernel requests it. The error explains each
+missing option if the facts that the step configure writes, FILE.facts, are next to it.`,
 		Example: `  pipelines kernel-config check kernel-debug .config
   pipelines kernel-config check kernel /boot/config-6.18.15 --arch arm64`,
 		Args: cobra.ExactArgs(2),
@@ -184,23 +183,26 @@ option.`,
 			if err != nil {
 				return err
 			}
-			return k.check(a.Stdout, args[1], facts)
+			return k.check(a.Stdout, args[1])
 		}),
 	}
 	kernelArchFlag(cmd, &arch)
-	cmd.Flags().StringVar(&facts, "facts", "", "file of facts about options (default: FILE"+kconfig.FactsSuffix+", if it exists)")
 	return cmd
 }
 
-// check checks a final .config, with the facts of a file if there is one.
-func (k kernelOf) check(w io.Writer, file, factsFile string) error {
+// check checks a final .config, with the facts next to it if there are some.
+func (k kernelOf) check(w io.Writer, file string) error {
 	final, err := files.ReadNamed(file, maxConfig)
 	if err != nil {
 		return err
 	}
-	facts, err := readFacts(factsFile, file+kconfig.FactsSuffix)
-	if err != nil {
+	data, err := files.ReadNamed(file+kconfig.FactsSuffix, maxConfig)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	facts, err := kconfig.ParseFacts(data)
+	if err != nil {
+		return fmt.Errorf("%s%s: %w", file, kconfig.FactsSuffix, err)
 	}
 	if err := k.plan.Check(final, facts); err != nil {
 		return err
@@ -209,24 +211,4 @@ func (k kernelOf) check(w io.Writer, file, factsFile string) error {
 	_, err = fmt.Fprintf(w, "%s on %s: %d options as requested, %d may be missing: ok\n",
 		k.asset.Name, k.arch, len(k.plan.Requested.Options)-tolerated, tolerated)
 	return err
-}
-
-// readFacts reads the named file, or the usual one if that exists.
-func readFacts(named, usual string) (*kconfig.Facts, error) {
-	file := named
-	if file == "" {
-		file = usual
-	}
-	data, err := files.ReadNamed(file, maxConfig)
-	if named == "" && errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	facts, err := kconfig.ParseFacts(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return facts, nil
 }
