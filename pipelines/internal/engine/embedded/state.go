@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -116,4 +117,150 @@ func answers(socket string) bool {
 	dialer := net.Dialer{Timeout: 30 * time.Second}
 	conn, err := dialer.DialContext(context.Background(), "unix", socket)
 	return err == nil && conn.Close() == nil
+}
+
+// stopTimeout is how long the engine may take to end its containers.
+const stopTimeout = 20 * time.Second
+
+// Two locks exist below engine/: "lock" is held while the programs are compiled
+// and the engine is started or stopped, and "in-use" is shared by all that use
+// them.
+const (
+	waitingForStart = "waiting for another process that compiles, starts or stops the engine"
+	// hostLock is held while the network of the machine is changed, which the
+	// engines of all cache directories share.
+	hostLock        = "/run/kata-pipelines.lock"
+	hostLockTimeout = time.Minute
+)
+
+func (m *Manager) lock(ctx context.Context) (unlock func(), err error) {
+	return files.Lock(ctx, filepath.Join(m.dir(), "lock"), m.waiting())
+}
+
+func (m *Manager) usePath() string { return filepath.Join(m.dir(), "in-use") }
+
+// lease returns the use of the programs in a folder; the caller has the lock.
+func (m *Manager) lease(ctx context.Context, bin string) (*Lease, error) {
+	unlock, err := files.LockShared(ctx, m.usePath(), m.waiting())
+	if err != nil {
+		return nil, err
+	}
+	return &Lease{CLI: filepath.Join(bin, "dagger"), unlock: unlock}, nil
+}
+
+// exclusive keeps all others from using the programs and the engine; ErrInUse is
+// the error where somebody does.
+func (m *Manager) exclusive() (release func(), err error) {
+	release, err = files.TryLock(m.usePath())
+	if errors.Is(err, files.ErrLocked) {
+		return nil, ErrInUse
+	}
+	return release, err
+}
+
+func (m *Manager) waiting() files.Waiting {
+	return files.Waiting{Report: m.Report, Subject: "engine", Text: waitingForStart}
+}
+
+// Status looks without changing anything.
+func (m *Manager) Status() (Status, error) {
+	now, err := readState(m.statePath())
+	if err != nil {
+		return Status{}, err
+	}
+	status := Status{State: "stopped", Version: Version, Log: m.logPath()}
+	switch {
+	case now.Supervisor.alive() && answers(m.socketPath()):
+		status.State, status.Address, status.PID = "running", "unix://"+m.socketPath(), now.Supervisor.PID
+	case now.Supervisor.PID != 0:
+		status.State = "dead"
+	}
+	return status, nil
+}
+
+// Stop ends the engine, its containers and everything it set up on the host.
+// The build cache stays. Stopping an engine that does not run succeeds.
+// Without force, one that builds use is left running with ErrInUse.
+func (m *Manager) Stop(ctx context.Context, force bool) error {
+	unlock, err := m.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	now, err := readState(m.statePath())
+	if err != nil {
+		return err
+	}
+	if now.Supervisor.alive() && !force {
+		release, err := m.exclusive()
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
+	return m.stop(now)
+}
+
+// stop ends the engine of a state and removes what it left.
+func (m *Manager) stop(now state) error {
+	if now.Supervisor.PID == 0 {
+		return nil
+	}
+	if err := end(now.Supervisor); err != nil {
+		return fmt.Errorf("stopping the engine: %w", err)
+	}
+	// The kernel kills init with its supervisor; the engine must be gone before
+	// another one takes over its files.
+	if !waitFor(stopTimeout, func() bool { return !now.Init.alive() }) {
+		return fmt.Errorf("stopping the engine: process %d does not end", now.Init.PID)
+	}
+	if err := m.clear(); err != nil {
+		return fmt.Errorf("removing what the engine left: %w", err)
+	}
+	for _, path := range []string{m.socketPath(), m.statePath()} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("removing what the engine left: %w", err)
+		}
+	}
+	return nil
+}
+
+// end asks a process to end, and kills it if it does not.
+func end(p process) error {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if !p.alive() {
+			return nil
+		}
+		if err := syscall.Kill(p.PID, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+		waitFor(stopTimeout, func() bool { return !p.alive() })
+	}
+	if p.alive() {
+		return fmt.Errorf("process %d does not end", p.PID)
+	}
+	return nil
+}
+
+// clear takes down what the engine set up on the host and is still there. The
+// supervisor calls it at its end, and the next command after one that was
+// killed.
+func (m *Manager) clear() error {
+	ctx, cancel := context.WithTimeout(context.Background(), hostLockTimeout)
+	defer cancel()
+	unlock, err := files.Lock(ctx, hostLock, files.Waiting{})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return errors.Join(nameUplink(m.CacheDir).remove(), restoreHost(), removeCgroups())
+}
+
+func waitFor(limit time.Duration, done func() bool) bool {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if done() {
+			return true
+		}
+	}
+	return done()
 }
