@@ -133,7 +133,7 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "dagger"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD"} {
+	for _, name := range []string{"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD", "DOCKER_PASSWORD"} {
 		t.Setenv(name, "geheim")
 	}
 	t.Setenv("DOCKER_HOST", "tcp://docker")

@@ -66,7 +66,11 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 
 // clientVariables are those that clients of engines and of container runtimes
 // read, besides what every command gets.
-var clientVariables = []string{"DAGGER_*", "_EXPERIMENTAL_DAGGER_*", "DOCKER_*", "CONTAINER*", "NERDCTL_*", "XDG_*", "SSH_AUTH_SOCK"}
+var clientVariables = []string{
+	"DAGGER_*", "_EXPERIMENTAL_DAGGER_*", "XDG_*", "SSH_AUTH_SOCK",
+	"DOCKER_API_VERSION", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST", "DOCKER_TLS_VERIFY",
+	"CONTAINER_CONNECTION", "CONTAINER_HOST", "CONTAINER_SSHKEY", "CONTAINERD_*", "CONTAINERS_*", "NERDCTL_*",
+}
 
 // withheld names the variables that the CLI does not get. The SDK starts it with
 // all of this process's, and those that are set for it override them.
