@@ -49,6 +49,9 @@ func Extract(r io.Reader, place func(name string, size int64) (path string, err 
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("duplicate member %s, or %s exists", m.Name, path)
 		}
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("duplicate member %s, or %s exists", m.Name, path)
+		}
 		if err != nil {
 			return fmt.Errorf("extracting %s: %w", m.Name, err)
 		}

@@ -196,5 +196,5 @@ func TestExtractOverwritesNothing(t *testing.T) {
 		t.Fatalf("%v, %d members, %d files", err, len(members), len(entries))
 	}
 	_, err = extract()
-	checkError(t, "again", err, " exists")
+	checkError(t, "again", err, "duplicate member ./opt/a, or "+filepath.Join(dir, "a")+" exists")
 }
