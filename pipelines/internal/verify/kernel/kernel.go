@@ -80,8 +80,12 @@ func (Kernel) Checks() []string {
 
 // Check inspects and boots the kernel.
 func (k Kernel) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
-	f := &files{Kernel: k, r: r, t: t}
-	f.read()
+	f := &files{Kernel: k, r: r, t: t, options: map[string]string{}}
+	f.config, f.symbols = t.Read(k.path("config")), t.Read(k.path("System.map"))
+	options, _ := kconfig.ParseConfig("", f.config) // CheckRequested reports the error.
+	for _, o := range options {
+		f.options[o.Name] = o.Value
+	}
 	layout := k.Layout()
 	if !f.separateELF() {
 		delete(layout, k.path("vmlinux.elf"))
@@ -121,17 +125,6 @@ type files struct {
 	config, symbols []byte
 	// options are those of config.
 	options map[string]string
-}
-
-// read reads the files that are no images.
-func (f *files) read() {
-	f.config, f.symbols = f.t.Read(f.path("config")), f.t.Read(f.path("System.map"))
-	f.options = map[string]string{}
-	// CheckRequested reports the error.
-	options, _ := kconfig.ParseConfig("", f.config)
-	for _, o := range options {
-		f.options[o.Name] = o.Value
-	}
 }
 
 // separateELF says whether the kernel must have a vmlinux.elf: where VMMs start a
