@@ -64,7 +64,7 @@ func listCaches(ctx context.Context, ws *workspace.Workspace) ([]cached, error) 
 			list = append(list, cached{where, a.Asset, a.Arch, a.Key, a.Digest, a.Size})
 		}
 	}
-	artifacts, err := ws.Store.Local.List(ctx)
+	artifacts, err := ws.Store.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +205,7 @@ func cacheVerifyCmd(a *app) *cobra.Command {
   pipelines cache verify --registry --cache ghcr.io/example/kata`,
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			if !registry {
-				damage, err := ws.Store.Local.Verify(ctx)
+				damage, err := ws.Store.Verify(ctx)
 				return verdict(a.Stdout, "the local cache", damage, err)
 			}
 			if ws.Store.Registry == nil {
