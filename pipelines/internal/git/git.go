@@ -26,7 +26,7 @@ import (
 var ErrUnknown = errors.New("unknown commit")
 
 // ErrForeign is returned for a repository of another user, which git does not read.
-var ErrForeign = errors.New("belongs to another user, so that git does not read it")
+var ErrForeign = errors.New("belongs to another user, so git refuses to read it")
 
 // foreign matches what git prints then.
 var foreign = regexp.MustCompile(`dubious ownership in repository at '(.*)'`)

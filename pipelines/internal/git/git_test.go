@@ -72,7 +72,7 @@ func TestForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := foreign.Head(t.Context())
-	want := string(foreign) + " belongs to another user, so that git does not read it: if you trust its files, run `git config --global --add safe.directory " + string(foreign) + "`"
+	want := string(foreign) + " belongs to another user, so git refuses to read it: if you trust its files, run `git config --global --add safe.directory " + string(foreign) + "`"
 	if !errors.Is(err, ErrForeign) || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -134,16 +134,16 @@ func (p Place) Holds() string {
 	return p.URL
 }
 
-// Unlocked is the error of a pin or source whose version the lock does not know. What
-// has it can be planned, but not built.
+// Unlocked is the error of a pin or source whose version the lock does not have. An
+// asset with it can be planned, but not built.
 type Unlocked struct{ text string }
 
 // Error says what to add, and where.
 func (u *Unlocked) Error() string { return u.text }
 
 // Pin returns the value at a path like "assets.kernel.version". Any string of an entry
-// is a pin, its description and notes excepted. With an error of type Unlocked there is
-// a value all the same, unless versions.yaml has none.
+// is a pin, except its description and notes. Along with an error of type Unlocked it
+// returns the value that versions.yaml has, if any.
 func (f *File) Pin(path string) (string, error) {
 	_, declared := f.pins[path]
 	for at, e := range f.lock {
@@ -179,16 +179,16 @@ func (f *File) version(at string, e entry) (version string, err error) {
 			return "", err
 		}
 		if from != "" && value != version {
-			return "", &Unlocked{fmt.Sprintf("%s:%d: %s is %q and %s is %q, and one version is built for both; write the same",
+			return "", &Unlocked{fmt.Sprintf("%s:%d: %s is %q but %s is %q, and both are built from one version; pin the same",
 				f.Path, f.pins[path].Line, path, value, from, version)}
 		}
 		version, from = value, path
 	}
 	if from == "" {
-		return "", &Unlocked{fmt.Sprintf("%s has no pin %q; add it, as it is built from that", f.Path, at+"."+cmp.Or(strings.Join(e.Same, " or "), e.Pin))}
+		return "", &Unlocked{fmt.Sprintf("%s has no pin %q, which the build needs; add it", f.Path, at+"."+cmp.Or(strings.Join(e.Same, " or "), e.Pin))}
 	}
 	if _, known := e.Versions[version]; !known {
-		return version, &Unlocked{fmt.Sprintf("%s:%d: %s is %q, which %s does not know; add it there to the versions of %s, with what it has for %q",
+		return version, &Unlocked{fmt.Sprintf("%s:%d: %s is %q, which %s does not lock; add that version below %s there, with the fields that %q has",
 			f.Path, f.pins[from].Line, from, version, LockFile, at, slices.Max(slices.Collect(maps.Keys(e.Versions))))}
 	}
 	return version, nil

@@ -131,7 +131,7 @@ func TestUnfitFiles(t *testing.T) {
 
 // Values that YAML reads as something else than what is written are refused where they
 // are used, and left alone where they are Kata's own business.
-func TestPinsThatAreNoStrings(t *testing.T) {
+func TestPinsNotStrings(t *testing.T) {
 	f := must(t, `assets:
   a:
     float: 1.10
@@ -262,16 +262,16 @@ func TestHashes(t *testing.T) {
 // A version that the lock does not know is said by name, with its place and what to
 // add; a pin is known all the same.
 func TestUnlocked(t *testing.T) {
-	const unknown = `pins.yaml:4: assets.kernel.version is "v6.18.16", which assets/sources.yaml does not know; ` +
-		`add it there to the versions of assets.kernel, with what it has for "v6.18.15"`
+	const unknown = `pins.yaml:4: assets.kernel.version is "v6.18.16", which assets/sources.yaml does not lock; ` +
+		`add that version below assets.kernel there, with the fields that "v6.18.15" has`
 	for name, test := range map[string]struct{ pins, path, value, want string }{
 		"known":         {linux, "assets.kernel.version", "v6.18.15", ""},
 		"pin of ours":   {linux, "assets.kernel.commit", "c0ffee", ""},
 		"pin of theirs": {linux + "    commit: \"abc\"\n", "assets.kernel.commit", "abc", ""},
 		"other version": {strings.Replace(linux, ".15", ".16", 1), "assets.kernel.version", "v6.18.16", unknown},
 		"other commit":  {strings.Replace(linux, ".15", ".16", 1), "assets.kernel.commit", "", unknown},
-		"no version":    {"assets: {}\n", "assets.kernel.version", "", `pins.yaml has no pin "assets.kernel.version"; add it, as it is built from that`},
-		"other file":    {"plugins: {}\nspecs: {}\n", "assets.kernel.commit", "", `pins.yaml has no pin "assets.kernel.version"; add it, as it is built from that`},
+		"no version":    {"assets: {}\n", "assets.kernel.version", "", `pins.yaml has no pin "assets.kernel.version", which the build needs; add it`},
+		"other file":    {"plugins: {}\nspecs: {}\n", "assets.kernel.commit", "", `pins.yaml has no pin "assets.kernel.version", which the build needs; add it`},
 	} {
 		f := must(t, test.pins, lockOfLinux)
 		value, err := f.Pin(test.path)
@@ -292,9 +292,9 @@ func TestSame(t *testing.T) {
 	for pins, want := range map[string]string{
 		`{x86_64: {version: "2"}, tdx: {version: "2"}}`: "",
 		`{x86_64: {version: "2"}}`:                      "",
-		`{x86_64: {version: "1"}, tdx: {version: "2"}}`: `pins.yaml:1: externals.ovmf.tdx.version is "2" and externals.ovmf.x86_64.version is "1", and one version is built for both; write the same`,
-		`{x86_64: {version: "3"}}`:                      `pins.yaml:1: externals.ovmf.x86_64.version is "3", which assets/sources.yaml does not know; add it there to the versions of externals.ovmf, with what it has for "2"`,
-		`{}`:                                            `pins.yaml has no pin "externals.ovmf.x86_64.version or tdx.version"; add it, as it is built from that`,
+		`{x86_64: {version: "1"}, tdx: {version: "2"}}`: `pins.yaml:1: externals.ovmf.tdx.version is "2" but externals.ovmf.x86_64.version is "1", and both are built from one version; pin the same`,
+		`{x86_64: {version: "3"}}`:                      `pins.yaml:1: externals.ovmf.x86_64.version is "3", which assets/sources.yaml does not lock; add that version below externals.ovmf there, with the fields that "2" has`,
+		`{}`:                                            `pins.yaml has no pin "externals.ovmf.x86_64.version or tdx.version", which the build needs; add it`,
 	} {
 		f := must(t, "externals: {ovmf: "+pins+"}\n", lock)
 		value, err := f.Pin("externals.ovmf.all.version")
