@@ -240,7 +240,7 @@ func TestReaderWithoutRanges(t *testing.T) {
 		if _, err := got.ReadFrom(reader); (err == nil) != (name == "the same") || err == nil && !bytes.Equal(got.Bytes(), content) {
 			t.Errorf("%s: read %d bytes, %v", name, got.Len(), err)
 		}
-		reader.Close()
+		_ = reader.Close()
 		server.Close()
 	}
 }

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,31 +88,42 @@ type upload struct {
 	damage atomic.Pointer[Damage]
 }
 
+// answer is what a registry said, without the body; location is "" where it gave none.
+type answer struct {
+	code     int
+	header   http.Header
+	location string
+}
+
 // do performs a request without content; codes are those that are wanted.
-func (u *upload) do(ctx context.Context, method, address string, codes ...int) (*http.Response, error) {
+func (u *upload) do(ctx context.Context, method, address string, codes ...int) (answer, error) {
 	if method != http.MethodGet {
 		ctx = web.Once(ctx) // What begins or ends an upload may have done so.
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	return u.perform(request, codes...)
 }
 
 // perform performs a request and reads a little of the answer, which keeps the
 // connection, and closes it.
-func (u *upload) perform(request *http.Request, codes ...int) (*http.Response, error) {
+func (u *upload) perform(request *http.Request, codes ...int) (answer, error) {
 	response, err := u.repository.host.Do(request)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	defer response.Body.Close()
 	if !slices.Contains(codes, response.StatusCode) {
-		return nil, answered(response)
+		return answer{}, answered(response)
+	}
+	said := answer{code: response.StatusCode, header: response.Header}
+	if location, err := response.Location(); err == nil {
+		said.location = location.String()
 	}
 	_, err = io.Copy(io.Discard, io.LimitReader(response.Body, maxError))
-	return response, err
+	return said, err
 }
 
 // mount has the registry take the blob from another of its repositories.
@@ -124,7 +136,7 @@ func (u *upload) mount(ctx context.Context) (bool, error) {
 			return false, context.Cause(ctx)
 		case err != nil:
 			continue // One that it may not see, say: then the blob is sent.
-		case response.StatusCode == http.StatusCreated:
+		case response.code == http.StatusCreated:
 			return true, nil
 		}
 		// Not there: the registry has begun an upload instead, which serves as well.
@@ -245,14 +257,9 @@ func (u *upload) resume(ctx context.Context) (done bool, err error) {
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	if err != nil {
-		return false, nil // Not every registry keeps half an upload, and can say how much that is.
-	}
-	if end := lastByte(response.Header.Get("Range")); end > 0 && end < u.blob.Size {
-		u.offset, u.location = end+1, location
-		if response.Header.Get("Location") != "" {
-			return false, u.moved(response)
-		}
+	// Not every registry keeps half an upload, and can say how much that is.
+	if end := lastByte(response.header.Get("Range")); err == nil && end > 0 && end < u.blob.Size {
+		u.offset, u.location = end+1, cmp.Or(response.location, location)
 	}
 	return false, nil
 }
@@ -268,11 +275,10 @@ func lastByte(header string) int64 {
 }
 
 // moved takes over where the registry wants the next request.
-func (u *upload) moved(response *http.Response) error {
-	location, err := response.Location()
-	if err != nil {
-		return fmt.Errorf("the registry does not say where to send a blob: %w", err)
+func (u *upload) moved(response answer) error {
+	if response.location == "" {
+		return errors.New("the registry does not say where to send a blob: its answer has no Location")
 	}
-	u.location = location.String()
+	u.location = response.location
 	return nil
 }

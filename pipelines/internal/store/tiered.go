@@ -121,7 +121,7 @@ func (t *Tiered) Blob(ctx context.Context, artifact Artifact, output string) (pa
 func (s *Store) admit(ctx context.Context, artifact Artifact, tarball Output, path string) error {
 	d := ocispec.Descriptor{MediaType: tarballType, Digest: digest.Digest(tarball.Digest), Size: tarball.Size}
 	sum, size, err := files.Hash(ctx, path)
-	wrong := ""
+	var wrong string
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		wrong = "is missing"

@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -79,7 +78,9 @@ type Mismatch struct {
 	SHA256 string
 }
 
-func (m *Mismatch) Error() string { return fmt.Sprintf("got %d bytes with sha256 %q", m.Size, m.SHA256) }
+func (m *Mismatch) Error() string {
+	return fmt.Sprintf("got %d bytes with sha256 %q", m.Size, m.SHA256)
+}
 
 // lost is a connection that ended early.
 type lost struct{ error }
@@ -226,14 +227,13 @@ func (d *Download) attempt(ctx context.Context) error {
 	if err != nil {
 		return &Unavailable{Err: errors.New("invalid address")}
 	}
-	// The hash is that of the bytes as they are.
 	request.Header.Set("Accept-Encoding", "identity")
 	if d.Done > 0 {
-		last := ""
+		rest := fmt.Sprintf("bytes=%d-", d.Done)
 		if d.Size > 0 {
-			last = strconv.FormatInt(d.Size-1, 10)
+			rest += fmt.Sprint(d.Size - 1)
 		}
-		request.Header.Set("Range", fmt.Sprintf("bytes=%d-%s", d.Done, last))
+		request.Header.Set("Range", rest)
 	}
 	response, err := d.Client.Do(request)
 	if err != nil {
