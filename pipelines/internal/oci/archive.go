@@ -14,8 +14,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // ReadArchive reads an OCI archive of one image: its manifest, and what that
@@ -98,8 +96,8 @@ func blobName(d digest.Digest) string {
 }
 
 // WriteArchive writes an image, with the blobs that its manifest names, as an OCI
-// archive. Its bytes depend on the image only: an engine knows it again. The caller
-// has checked the blobs.
+// archive. Its bytes depend on the image only: an engine knows it again. A blob that
+// is not what its digest says is an error.
 func WriteArchive(ctx context.Context, path string, m Manifest, blobs []Blob) (err error) {
 	file, err := os.Create(path)
 	if err != nil {
@@ -148,15 +146,9 @@ type member struct {
 }
 
 func (m member) write(ctx context.Context, archive *tar.Writer) error {
-	from, err := m.Open(0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = from.Close() }()
 	header := tar.Header{Typeflag: tar.TypeReg, Name: m.name, Size: m.Size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatGNU}
 	if err := archive.WriteHeader(&header); err != nil {
 		return err
 	}
-	_, err = files.Copy(ctx, archive, from)
-	return err
+	return m.Copy(ctx, archive)
 }

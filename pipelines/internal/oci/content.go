@@ -28,19 +28,19 @@ type Blob struct {
 	Content
 }
 
-// Verify reads the content. The error is *Damage where it is not what its digest
-// says.
-func (b Blob) Verify(ctx context.Context) error {
+// Copy writes the content. The error is *Damage where it is not what its digest says.
+func (b Blob) Copy(ctx context.Context, to io.Writer) error {
 	from, err := b.Open(0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = from.Close() }()
-	sum, size, err := files.HashReader(ctx, from)
+	hash := sha256.New()
+	size, err := files.Copy(ctx, io.MultiWriter(to, hash), from)
 	if err != nil {
 		return err
 	}
-	if size != b.Size || sum != b.Digest.Encoded() {
+	if sum := hex.EncodeToString(hash.Sum(nil)); size != b.Size || sum != b.Digest.Encoded() {
 		return Damaged("has a blob of %d bytes that hashes to sha256:%s, want %d and %s", size, sum, b.Size, b.Digest)
 	}
 	return nil

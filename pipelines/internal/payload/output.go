@@ -3,12 +3,9 @@ package payload
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -54,7 +51,7 @@ func (i *Image) WriteLayout(ctx context.Context, dir string, names []string) (er
 	fresh := filepath.Join(temp.Name(), "new")
 	for _, p := range parts {
 		if err := p.writeFile(ctx, filepath.Join(fresh, filepath.FromSlash(p.name))); err != nil {
-			return fmt.Errorf("writing the layout %s: %w", dir, err)
+			return fmt.Errorf("writing the layout %s: %s: %w", dir, p.name, err)
 		}
 	}
 	return replace(dir, fresh, filepath.Join(temp.Name(), "old"))
@@ -105,27 +102,11 @@ func (p part) writeFile(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	err = p.copy(ctx, out)
+	err = p.Copy(ctx, out)
 	if err == nil {
 		err = out.Sync()
 	}
 	return errors.Join(err, out.Close())
-}
-
-// copy writes the content, which must be what the digest says.
-func (p part) copy(ctx context.Context, to io.Writer) error {
-	content, err := p.Open(0)
-	if err != nil {
-		return err
-	}
-	hash := sha256.New()
-	if _, err := files.Copy(ctx, io.MultiWriter(to, hash), content); err != nil {
-		return errors.Join(err, content.Close())
-	}
-	if sum := hex.EncodeToString(hash.Sum(nil)); sum != p.Digest.Encoded() {
-		err = fmt.Errorf("%s hashes to sha256:%s: it was changed meanwhile", p.name, sum)
-	}
-	return errors.Join(err, content.Close())
 }
 
 // WriteDockerArchive writes the image as one file that `docker load`, podman and
@@ -157,8 +138,8 @@ func (i *Image) WriteDockerArchive(ctx context.Context, file string, names []str
 		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: p.name, Mode: 0o644, Size: p.Size, ModTime: time.Unix(0, 0)}); err != nil {
 			return fmt.Errorf("writing %s: %w", file, err)
 		}
-		if err := p.copy(ctx, out); err != nil {
-			return fmt.Errorf("writing %s: %w", file, err)
+		if err := p.Copy(ctx, out); err != nil {
+			return fmt.Errorf("writing %s: %s: %w", file, p.name, err)
 		}
 	}
 	if err := out.Close(); err != nil {
