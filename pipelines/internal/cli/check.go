@@ -76,7 +76,7 @@ func listCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-// list returns the assets of one architecture, or of all.
+// listAssets returns the assets of one architecture, or of all.
 func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
 	wanted := catalog.Arches()
 	if arch != "" {
