@@ -132,7 +132,7 @@ func TestCacheGoesOn(t *testing.T) {
 		data, err := os.ReadFile(path)
 		return errors.Join(err, os.WriteFile(path, bytes.ReplaceAll(data, []byte("v6.18.15"), []byte("v6.18.99")), 0o644))
 	}
-	for name, unpin := range map[string]func(string) error{`has no source "assets.kernel.linux"`: removed, `is "v6.18.99", which assets/sources.yaml does not know`: raised} {
+	for name, unpin := range map[string]func(string) error{`has no source "assets.kernel.linux"`: removed, `is "v6.18.99", which assets/sources.yaml`: raised} {
 		t.Run("pull "+name, func(t *testing.T) { cacheGoesOn(t, unpin, []string{"pull"}, name, "artifact ") })
 		t.Run("push "+name, func(t *testing.T) {
 			cacheGoesOn(t, unpin, []string{"push", "--allow-dirty"}, name, "not found in the local cache ")
