@@ -40,7 +40,6 @@ type screen struct {
 	out   io.Writer
 	mode  Mode
 	width func() int
-	now   func() time.Time
 
 	mu      sync.Mutex
 	active  []*Stage
@@ -52,7 +51,7 @@ type screen struct {
 // New returns a reporter that writes to out. Width returns the columns of the
 // terminal, and is called only in mode Terminal. Close ends it.
 func New(out io.Writer, mode Mode, width func() int) *Reporter {
-	c := &screen{out: out, mode: mode, width: width, now: time.Now, stop: make(chan struct{})}
+	c := &screen{out: out, mode: mode, width: width, stop: make(chan struct{})}
 	every := time.Minute
 	if mode == Terminal {
 		every = 100 * time.Millisecond
@@ -76,7 +75,7 @@ func New(out io.Writer, mode Mode, width func() int) *Reporter {
 // a log, and hides the log's secrets from everyone.
 func (r *Reporter) Logged(log *Log) *Reporter {
 	if r == nil {
-		return &Reporter{&screen{out: io.Discard, now: time.Now, stop: make(chan struct{})}, log}
+		return &Reporter{&screen{out: io.Discard, stop: make(chan struct{})}, log}
 	}
 	return &Reporter{r.screen, log}
 }
@@ -116,7 +115,7 @@ func (r *Reporter) Stage(subject, name string) *Stage {
 	c := r.screen
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := &Stage{reporter: r, subject: Printable(subject), name: Printable(r.log.Mask(name)), begin: c.now()}
+	s := &Stage{reporter: r, subject: Printable(subject), name: Printable(r.log.Mask(name)), begin: time.Now()}
 	c.active = append(c.active, s)
 	if c.mode == GitHub {
 		fmt.Fprintf(c.out, "::group::%s  %s\n", s.subject, s.name)
@@ -220,7 +219,7 @@ func (s *Stage) End(err error, detail string) {
 }
 
 func (c *screen) line(s *Stage, detail string) string {
-	line := fmt.Sprintf("%s  %-10s %7s", s.subject, s.name, Elapsed(c.now().Sub(s.begin)))
+	line := fmt.Sprintf("%s  %-10s %7s", s.subject, s.name, Elapsed(time.Since(s.begin)))
 	if detail != "" {
 		line += "  " + detail
 	}
@@ -241,7 +240,7 @@ func (c *screen) tick() {
 		c.paint()
 	case Plain:
 		for _, s := range c.active {
-			if c.now().Sub(s.begin) >= time.Minute {
+			if time.Since(s.begin) >= time.Minute {
 				fmt.Fprintln(c.out, cut(c.line(s, "... "+s.activity()), plainWidth))
 			}
 		}
