@@ -18,8 +18,7 @@ const FactsSuffix = ".facts"
 type Facts struct {
 	// names are all options of the tree, without CONFIG_, sorted.
 	names []string
-	// about has, by option and kind of fact, what is known: the kinds are "needs",
-	// "hidden", "selects", "choice", "range" and "type".
+	// about has the facts by option and kind; see kinds.
 	about map[string]map[string][]string
 }
 
@@ -57,33 +56,24 @@ func (f *Facts) explain(option Option) string {
 	if _, known := slices.BinarySearch(f.names, name); !known {
 		return "; Linux has no such option" + f.near(name)
 	}
-	texts := f.about[name]
-	switch {
-	case option.Value == "n" && len(texts["selects"]) > 0:
-		return "; it is switched on by " + strings.Join(texts["selects"], " and by ")
-	case len(texts["hidden"]) > 0:
-		return "; it cannot be requested, it has no prompt" + hidden(texts)
-	case len(texts["needs"]) > 0:
-		return "; it depends on " + strings.Join(texts["needs"], " and on ")
-	case len(texts["choice"]) > 0:
-		return "; it is in a choice with CONFIG_" + texts["choice"][0] + ", which is set: only one can be"
-	case len(texts["range"]) > 0:
-		return "; it is a number from " + strings.Replace(texts["range"][0], " ", " to ", 1)
-	case len(texts["type"]) > 0 && option.Value != "y" && option.Value != "n":
-		return "; it is a " + texts["type"][0] + " in Linux"
+	var texts []string
+	for _, kind := range kinds {
+		facts := f.about[name][kind.name]
+		if len(facts) > 0 && (kind.name != "type" || option.Value != "y" && option.Value != "n") {
+			texts = append(texts, "; "+kind.text+strings.Join(facts, " and "))
+		}
 	}
-	return ""
+	return strings.Join(texts, "")
 }
 
-// hidden continues the explanation of an option without a prompt.
-func hidden(texts map[string][]string) string {
-	switch {
-	case len(texts["selects"]) > 0:
-		return ": request what switches it on, " + strings.Join(texts["selects"], " || ")
-	case len(texts["needs"]) > 0:
-		return ": it follows from " + strings.Join(texts["needs"], " and ")
-	}
-	return ""
+// kinds are the kinds of facts, with what an explanation says before them.
+var kinds = []struct{ name, text string }{
+	{"hidden", "it has no prompt, so that only another option sets it"},
+	{"selects", "it is switched on by "},
+	{"needs", "it depends on "},
+	{"choice", "it is in a choice, which is set to CONFIG_"},
+	{"range", "it is a number in the range "},
+	{"type", "its type in Linux is "},
 }
 
 // near suggests up to three options with names close to an unknown one.
