@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -70,11 +71,11 @@ func (r Recipe) Inputs() []Input {
 	list.add("output", "level", strconv.Itoa(r.Output.Level))
 	list.add("output", "time stamp", strconv.FormatInt(r.Output.SourceDateEpoch, 10))
 	list.list("output", "outputs", r.Output.Outputs)
-	slices.SortStableFunc(list, byKind)
+	slices.SortStableFunc(list, func(a, b Input) int { return byKind(a.Kind, b.Kind) })
 	return list
 }
 
-func byKind(a, b Input) int { return slices.Index(kinds, a.Kind) - slices.Index(kinds, b.Kind) }
+func byKind(a, b string) int { return slices.Index(kinds, a) - slices.Index(kinds, b) }
 
 func (s Source) inputs(list *inputs) {
 	list.add("source", s.Name, s.Path)
@@ -143,17 +144,8 @@ func (l *inputs) list(kind, name string, values []string) {
 
 // Common returns how many inputs two recipes share.
 func Common(a, b Recipe) int {
-	has := map[Input]bool{}
-	for _, input := range a.Inputs() {
-		has[input] = true
-	}
-	common := 0
-	for _, input := range b.Inputs() {
-		if has[input] {
-			common++
-		}
-	}
-	return common
+	has := a.Inputs()
+	return len(slices.DeleteFunc(b.Inputs(), func(input Input) bool { return !slices.Contains(has, input) }))
 }
 
 // Change is an input that differs between two recipes. Old is empty for an added
@@ -184,10 +176,7 @@ func Diff(before, after Recipe) []Change {
 		changes[at] = Change{input.Kind, input.Name, change.Old, input.Value}
 	}
 	diff := slices.SortedFunc(maps.Values(changes), func(a, b Change) int {
-		if a.Kind != b.Kind {
-			return slices.Index(kinds, a.Kind) - slices.Index(kinds, b.Kind)
-		}
-		return strings.Compare(a.Name, b.Name)
+		return cmp.Or(byKind(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 	})
 	isDerived := func(c Change) bool { return c.Kind == "file" && isGenerated(c.Name) }
 	if told := slices.DeleteFunc(slices.Clone(diff), isDerived); len(told) > 0 {
