@@ -74,7 +74,7 @@ func TestDroppedConnection(t *testing.T) {
 			}
 			return false
 		}, []string{"", ""}, nil},
-		"busy": {func(n int, w http.ResponseWriter, _ *http.Request) bool {
+		"503 and 429": {func(n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n < 2 {
 				w.WriteHeader([]int{503, 429}[n])
 			}

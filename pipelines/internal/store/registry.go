@@ -20,10 +20,8 @@ import (
 // concurrent use.
 type Registry struct {
 	client *oci.Client
-	report *progress.Reporter
-	host   string
 	// base is the repository that those of the entries are below.
-	base string
+	base *oci.Repository
 
 	// damaged are entries that could not be pulled though their manifests answered.
 	damaged sync.Map
@@ -44,11 +42,11 @@ func OpenRegistry(ref string, o oci.Options) (*Registry, error) {
 	if (o.Username == "") != (o.Password == "") {
 		return nil, fmt.Errorf("registry %q: a user name and a password go together", ref)
 	}
-	return &Registry{client: client, report: o.Report, host: base.Host(), base: base.String()}, nil
+	return &Registry{client: client, base: base}, nil
 }
 
 // String names the registry in messages.
-func (r *Registry) String() string { return "the registry " + r.base }
+func (r *Registry) String() string { return "the registry " + r.base.String() }
 
 // repository returns the one of an entry.
 func (r *Registry) repository(e entry) (*oci.Repository, error) {
@@ -56,7 +54,7 @@ func (r *Registry) repository(e entry) (*oci.Repository, error) {
 		return nil, err
 	}
 	name, _ := e.place()
-	return r.client.Repository(r.base + "/" + name)
+	return r.client.Repository(r.base.String() + "/" + name)
 }
 
 // read reads the manifest of an entry, in one request. The error is ErrNotFound,

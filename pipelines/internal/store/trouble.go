@@ -33,7 +33,9 @@ func (r *Registry) absent(e entry, err error) error {
 	case oci.Refused(err):
 		r.client.Note(fmt.Sprintf("%s denied access (%s): continuing without it; %s", r, oci.Reason(err), r.login()))
 	case isFailure(err):
-		r.giveUp(err)
+		if !r.down.Swap(true) {
+			r.client.Note(fmt.Sprintf("%v: continuing without the registry", err))
+		}
 	default:
 		return err
 	}
@@ -42,7 +44,7 @@ func (r *Registry) absent(e entry, err error) error {
 
 // login says how to give credentials.
 func (r *Registry) login() string {
-	return fmt.Sprintf("set ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD, or run docker login %s", r.host)
+	return fmt.Sprintf("set ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD, or run docker login %s", r.base.Host())
 }
 
 // hinted adds to the error of a registry that refuses what helps.
@@ -51,13 +53,6 @@ func (r *Registry) hinted(err error) error {
 		return fmt.Errorf("%w: %s", err, r.login())
 	}
 	return err
-}
-
-// giveUp has the registry not asked any more, for the failure that it reports.
-func (r *Registry) giveUp(why error) {
-	if !r.down.Swap(true) {
-		r.report.Note("registry", fmt.Sprintf("%v: continuing without the registry", why))
-	}
 }
 
 // condemn has an entry not offered again: it turned out to be damaged, or the registry
