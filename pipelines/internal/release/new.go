@@ -147,13 +147,13 @@ func Labels(ctx context.Context, ws *workspace.Workspace, names map[catalog.Arch
 	if labels.Version, err = ws.Version(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return labels, nil, err
 	}
-	in := workspace.Inputs{Files: []string{"versions.yaml", catalog.SetsFile, catalog.ShimsFile, workspace.VersionFile}}
+	in := []string{"versions.yaml", catalog.SetsFile, catalog.ShimsFile, workspace.VersionFile}
 	for _, arch := range catalog.Arches() {
 		of, err := ws.Inputs(names[arch], arch)
 		if err != nil {
 			return labels, nil, err
 		}
-		in = in.Add(of)
+		in = append(in, of...)
 	}
 	labels.Revision, dirty = ws.Committed(ctx, in)
 	if ctx.Err() != nil {

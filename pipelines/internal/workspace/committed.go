@@ -11,41 +11,28 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 )
 
-// Inputs are the paths that keys are made of.
-type Inputs struct {
-	// Files are those that were read.
-	Files []string
-	// Below are the declared files and folders: every file below one is an input,
-	// so one that is committed and missing is a change.
-	Below []string
-}
-
-// Add returns both inputs.
-func (i Inputs) Add(other Inputs) Inputs {
-	return Inputs{slices.Concat(i.Files, other.Files), slices.Concat(i.Below, other.Below)}
-}
-
-// Inputs returns the paths of everything in the tree that the keys of the named
-// assets and of their dependencies are made of.
-func (w *Workspace) Inputs(names []string, arch catalog.Arch) (Inputs, error) {
+// Inputs returns the paths of everything in the tree that the keys of the named assets
+// and of their dependencies are made of: the files that are read, and the files and
+// folders that are declared.
+func (w *Workspace) Inputs(names []string, arch catalog.Arch) ([]string, error) {
 	closure, err := w.Catalog.Closure(names, arch)
 	if err != nil {
-		return Inputs{}, Usage(err)
+		return nil, Usage(err)
 	}
-	var in Inputs
+	var in []string
 	for _, asset := range closure {
 		plan, err := w.Resolve(asset, arch)
 		if err != nil {
-			return Inputs{}, err
+			return nil, err
 		}
-		in = in.Add(Inputs{plan.Read, plan.Below})
+		in = slices.Concat(in, plan.Read, plan.Below)
 	}
 	return in, nil
 }
 
 // Committed returns the commit that is checked out. It is an error if an input
 // differs from that commit.
-func (w *Workspace) Committed(ctx context.Context, in Inputs) (string, error) {
+func (w *Workspace) Committed(ctx context.Context, in []string) (string, error) {
 	if w.Foreign {
 		return "", fmt.Errorf("the pins come from %s, which is not part of the tree: write them into versions.yaml", w.Pins)
 	}
@@ -66,21 +53,20 @@ func (w *Workspace) Committed(ctx context.Context, in Inputs) (string, error) {
 // changed compares the inputs with a commit, and returns those that differ, sorted, in
 // whatever but their mode: no key has that. `git status` is not enough: files can be
 // hidden from it.
-func (w *Workspace) changed(ctx context.Context, commit string, in Inputs) ([]string, error) {
+func (w *Workspace) changed(ctx context.Context, commit string, in []string) ([]string, error) {
 	objects, err := w.Git.Objects(ctx, commit)
 	if err != nil {
 		return nil, err
 	}
-	var changed, differ []string
-	for _, file := range in.Files {
-		_, err := fs.Stat(w.Resolver.Tree, file)
+	var differ []string
+	for _, name := range in {
+		info, err := fs.Stat(w.Resolver.Tree, name)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			changed = append(changed, file)
+		case errors.Is(err, fs.ErrNotExist): // It may be missing in the commit, too.
 		case err != nil:
 			return nil, err
-		default:
-			differ = append(differ, file)
+		case !info.IsDir():
+			differ = append(differ, name)
 		}
 	}
 	// A checkout may write other bytes than are committed, such as other line ends: what
@@ -92,15 +78,15 @@ func (w *Workspace) changed(ctx context.Context, commit string, in Inputs) ([]st
 		}
 		differ = slices.DeleteFunc(differ, func(file string) bool { return objects[file].IsFile() && objects[file].ID == ids[file] })
 	}
+	// A committed file that is missing differs, also below a folder.
 	for file := range objects {
-		if !slices.ContainsFunc(in.Below, func(name string) bool { return file == name || strings.HasPrefix(file, name+"/") }) {
+		if !slices.ContainsFunc(in, func(name string) bool { return file == name || strings.HasPrefix(file, name+"/") }) {
 			continue
 		}
 		if _, err := fs.Stat(w.Resolver.Tree, file); err != nil {
-			changed = append(changed, file)
+			differ = append(differ, file)
 		}
 	}
-	changed = append(changed, differ...)
-	slices.Sort(changed)
-	return slices.Compact(changed), nil
+	slices.Sort(differ)
+	return slices.Compact(differ), nil
 }

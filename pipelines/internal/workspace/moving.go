@@ -66,7 +66,7 @@ func (w *Workspace) Moving(ctx context.Context, names []string, arch catalog.Arc
 		return Moving{}, err
 	}
 	if release {
-		in.Files = append(in.Files, VersionFile)
+		in = append(in, VersionFile)
 	}
 	moving := Moving{Branch: cmp.Or(w.Environment.Branch, w.Git.Branch(ctx))}
 	var dirty error
