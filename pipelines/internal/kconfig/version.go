@@ -29,11 +29,14 @@ func ConfigVersion(tree fs.FS) (int, error) {
 	return number, nil
 }
 
+// number has no leading zero: package semver takes no version that has one.
+const number = `(?:0|[1-9]\d{0,5})`
+
 var (
 	// A release candidate counts as its release, whose options it has, and a build can
 	// append anything, as in "-rc1+" or "-kata".
-	versionText = regexp.MustCompile(`^v?(\d{1,6}\.\d{1,6})(\.\d{1,6})?(?:[-+].*)?$`)
-	boundText   = regexp.MustCompile(`^(>=|<) *(\d{1,6}\.\d{1,6}(?:\.\d{1,6})?)$`)
+	versionText = regexp.MustCompile(`^v?(` + number + `\.` + number + `)(\.` + number + `)?(?:[-+].*)?$`)
+	boundText   = regexp.MustCompile(`^(>=|<) *(` + number + `\.` + number + `(?:\.` + number + `)?)$`)
 )
 
 // parseVersion returns the numbers of a version of Linux, for package semver.

@@ -44,12 +44,12 @@ func TestRanges(t *testing.T) {
 }
 
 func TestBadVersions(t *testing.T) {
-	for _, text := range []string{"", "6", "v", "6.x", "6.18.15.1", "6.18rc1", "V6.18", "6.1234567", " 6.18"} {
+	for _, text := range []string{"", "6", "v", "6.x", "6.18.15.1", "6.18rc1", "V6.18", "6.1234567", "6.08", " 6.18"} {
 		if v, err := parseVersion(text); err == nil {
 			t.Errorf("%q is taken for %v", text, v)
 		}
 	}
-	for _, text := range []string{" ", "6.18", ">=6", "=>6.18", "~6.18", ">=6.18,", ">=v6.18", ">=6.18 <6.20", "!=6.18", "=6.18", ">6.18", "<=6.18", ">=6.20-rc2"} {
+	for _, text := range []string{" ", "6.18", ">=6", ">=6.08", "=>6.18", "~6.18", ">=6.18,", ">=v6.18", ">=6.18 <6.20", "!=6.18", "=6.18", ">6.18", "<=6.18", ">=6.20-rc2"} {
 		if bounds, err := parseRange(text); err == nil {
 			t.Errorf("%q is taken for %v", text, bounds)
 		}

@@ -21,6 +21,7 @@ func TestValid(t *testing.T) {
 		"3.28.0": {true, false}, "v3.28.0": {true, false}, "10.0.12": {true, false},
 		"3.29.0-rc0": {true, true}, "3.29.0-alpha1": {true, true},
 		"3.29.0rc0": {false, false}, "3.29": {false, false}, "3.29.0+x": {false, false}, "latest": {false, false}, "": {false, false},
+		"3.28.00": {false, false}, "3.28.0-rc01": {false, true},
 		"3.28.0\nfoo": {false, false}, "3.28.0.1": {false, false},
 	} {
 		if Valid(version) != want.valid || Prerelease(version) != want.prerelease {
