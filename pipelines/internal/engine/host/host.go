@@ -185,6 +185,8 @@ func (i installer) apt(ctx context.Context, absent []Requirement, stage *progres
 	cmd := aptGet(context.WithoutCancel(ctx), append(args, packages(absent)...)...)
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// Its output comes at its end: until then, the stage shows this.
+	fmt.Fprintf(stage, "installing %s\n", strings.Join(packages(absent), " "))
 	err = cmd.Run()
 	_, reading := io.Copy(stage, io.NewSectionReader(output, 0, 1<<30))
 	return errors.Join(command.Failure(ctx, cmd, err, ""), reading)

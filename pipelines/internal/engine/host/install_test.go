@@ -43,7 +43,10 @@ func apt(t *testing.T, script string) (i installer, dir string, reported lines) 
 }
 
 func TestInstall(t *testing.T) {
-	i, dir, _ := apt(t, `[ $1 = install ] && touch wanted; echo "$1" >> calls`)
+	i, dir, _ := apt(t, `[ $1 = install ] && touch wanted; echo "$1" >> calls; echo "output of $1"`)
+	var shown strings.Builder
+	i.report = progress.New(&shown, progress.GitHub, nil)
+	defer i.report.Close()
 	wanted := []Requirement{{Name: filepath.Join(dir, "wanted"), Package: "wanted"}}
 	for range 2 { // the second finds it installed
 		if err := i.install(t.Context(), wanted); err != nil {
@@ -52,6 +55,9 @@ func TestInstall(t *testing.T) {
 	}
 	if calls, _ := os.ReadFile(filepath.Join(dir, "calls")); string(calls) != "update\ninstall\n" {
 		t.Errorf("apt-get was called for %q", calls)
+	}
+	if !strings.Contains(shown.String(), "output of update\ninstalling wanted\noutput of install\n") {
+		t.Errorf("shown:\n%s", &shown)
 	}
 }
 
