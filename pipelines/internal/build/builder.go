@@ -56,7 +56,8 @@ func (b *run) keptBuilder(ctx context.Context, id, machine string) (image store.
 		return image, nothing, err
 	}
 	if b.Offline {
-		return image, nothing, fmt.Errorf("the builder %.12s is not in the caches and cannot be made offline: build %s once online, with --push so that the registry of --cache keeps the builder for other machines",
+		return image, nothing, fmt.Errorf("the builder %.12s is not in the caches and cannot be made offline: "+
+			"build %s once online, with --push so that the registry of --cache keeps the builder for other machines",
 			id, b.plan.Recipe.Asset)
 	}
 	if unlock, err = b.Builders.Lock(ctx, id, machine); err != nil {

@@ -103,8 +103,8 @@ type sourceRecord struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Build runs the recipe and packs what it installed. Its errors are of type
-// *Failure once a log exists.
+// Build runs the recipe and packs what it installed. Once a log exists, its errors
+// wrap a *Failure.
 func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (built Built, err error) {
 	if err := files.Room(c.Work, plan.Disk); err != nil {
 		return Built{}, err
