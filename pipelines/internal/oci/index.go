@@ -32,6 +32,9 @@ func (l *Layout) Index(ctx context.Context) (ocispec.Index, error) {
 	if why == nil || !l.lost(why) {
 		return index, ignoreMissing(why)
 	}
+	if recovered := l.recovered.Load(); recovered != nil {
+		return *recovered, nil
+	}
 	unlock, err := l.lock(ctx)
 	if err == nil {
 		index, err = l.lockedIndex(ctx)
@@ -39,7 +42,9 @@ func (l *Layout) Index(ctx context.Context) (ocispec.Index, error) {
 	}
 	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
 		l.Note(fmt.Sprintf("the store's %s was damaged (%v), and the store is read-only: rebuilt for this run", l.indexPath(), why))
-		return l.recover(ctx)
+		if index, err = l.recover(ctx); err == nil {
+			l.recovered.Store(&index)
+		}
 	}
 	return index, err
 }
@@ -139,8 +144,13 @@ func (l *Layout) writeIndex(index ocispec.Index) error {
 func (l *Layout) rebuild(ctx context.Context, why error) (ocispec.Index, error) {
 	aside := l.indexPath() + ".damaged"
 	if IsDamage(why) {
-		if err := errors.Join(os.RemoveAll(aside), os.Rename(l.indexPath(), aside)); err != nil {
-			return ocispec.Index{}, fmt.Errorf("moving the damaged index aside: %w", err)
+		// With a link, the index is in place until it is replaced. A folder has no links.
+		err := os.RemoveAll(aside)
+		if err == nil && os.Link(l.indexPath(), aside) != nil {
+			err = os.Rename(l.indexPath(), aside)
+		}
+		if err != nil {
+			return ocispec.Index{}, fmt.Errorf("keeping the damaged index: %w", err)
 		}
 		l.Note(fmt.Sprintf("the store's %s was damaged (%v): kept as %s and rebuilt", l.indexPath(), why, filepath.Base(aside)))
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -43,6 +44,8 @@ type Layout struct {
 	Name func(Manifest) (string, error)
 
 	notes told
+	// recovered is the rebuilt index of a damaged layout that is read-only.
+	recovered atomic.Pointer[ocispec.Index]
 }
 
 // Note reports a warning the first time.

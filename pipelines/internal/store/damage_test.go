@@ -178,6 +178,9 @@ func TestDamagedIndex(t *testing.T) {
 		{"a link", func(path string, data []byte) error {
 			return errors.Join(os.WriteFile(path+".real", data, 0o644), os.Remove(path), os.Symlink(path+".real", path))
 		}, []string{"is a symbolic link, not a regular file): kept as index.json.damaged and rebuilt"}},
+		{"a folder", func(path string, _ []byte) error {
+			return errors.Join(os.Remove(path), os.Mkdir(path, 0o755))
+		}, []string{"is a folder, not a regular file): kept as index.json.damaged and rebuilt"}},
 		{"a pipe", func(path string, _ []byte) error {
 			return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o644))
 		}, []string{"is a named pipe, not a regular file): kept as index.json.damaged and rebuilt"}},
