@@ -108,10 +108,10 @@ func (d *Download) File(ctx context.Context, path, partial string, mode fs.FileM
 // open opens a partial file and takes in what is there already. One that is
 // not a regular file, or too long, is begun again.
 func (d *Download) open(ctx context.Context, path string) (*os.File, error) {
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		_ = os.Remove(path) // Opening it says what is wrong.
-	}
 	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if info, statErr := os.Lstat(path); statErr == nil && !info.Mode().IsRegular() {
+		err = os.Remove(path)
+	}
 	var file *os.File
 	if err == nil {
 		file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
@@ -265,8 +265,10 @@ func (d *Download) take(response *http.Response, skip int64) error {
 	if total > d.limit() {
 		return &Mismatch{Size: total}
 	}
-	if _, err := io.CopyN(io.Discard, response.Body, skip); err != nil {
-		return d.again(err) // It may have less than is here.
+	if _, err := io.CopyN(io.Discard, response.Body, skip); errors.Is(err, io.EOF) {
+		return d.again(err) // It has less than the file.
+	} else if err != nil {
+		return lost{err}
 	}
 	if file, ok := d.to.(*os.File); ok {
 		if err := files.Room(filepath.Dir(file.Name()), total-d.Done); err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +26,12 @@ func TestDownload(t *testing.T) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	}
 	whole := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) }
+	broken := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "5000")
+		_, _ = w.Write(content[:500])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
 	for name, test := range map[string]struct {
 		handlers []http.HandlerFunc
 		asked    int64
@@ -37,6 +44,8 @@ func TestDownload(t *testing.T) {
 		"no ranges":     {[]http.HandlerFunc{whole}, 1, -1},
 		"less":          {[]http.HandlerFunc{status(200, "Content-Length", "0"), serve}, 2, -1},
 		"too long":      {[]http.HandlerFunc{status(200, "Content-Length", "5001")}, 1, -1},
+		// A connection that is lost before the answer is as long as the file costs nothing.
+		"refused after a break": {[]http.HandlerFunc{broken, status(403)}, 2, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var q quick
@@ -53,7 +62,7 @@ func TestDownload(t *testing.T) {
 				Notes: (*progress.Stage)(nil), Pace: pace,
 			}
 			err := d.File(t.Context(), path, partial, 0o444)
-			if whole := name != "refused" && name != "too long"; whole != (err == nil) {
+			if whole := !strings.HasPrefix(name, "refused") && name != "too long"; whole != (err == nil) {
 				t.Errorf("got %v", err)
 			} else if got, _ := os.ReadFile(path); whole && !bytes.Equal(got, content) {
 				t.Errorf("the file has %d bytes", len(got))
@@ -82,6 +91,19 @@ func TestEndlessDownload(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// What is at the path of the partial file, and cannot be removed, is not opened.
+func TestIrregularPartial(t *testing.T) {
+	dir := t.TempDir()
+	partial := filepath.Join(dir, "partial")
+	if err := os.MkdirAll(filepath.Join(partial, "of somebody"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var d Download
+	if err := d.File(t.Context(), filepath.Join(dir, "whole"), partial, 0o444); !errors.Is(err, syscall.ENOTEMPTY) {
+		t.Errorf("got %v", err)
 	}
 }
 
