@@ -107,7 +107,7 @@ func fillCache(root, cache, asset string, arch catalog.Arch, verified bool) erro
 }
 
 // proveArtifact stores a proof that passed.
-func proveArtifact(s *store.Store, artifact store.Artifact) error {
+func proveArtifact(s *store.Local, artifact store.Artifact) error {
 	proof, err := report.Proof{
 		Version: report.ProofVersion, Subject: report.Subject{Asset: artifact.Asset, Arch: artifact.Arch, Key: artifact.Key, Tarball: artifact.Digest},
 		Checks: []report.Check{{Name: "boot", Verdict: report.Passed}},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -108,11 +107,14 @@ func (l *Layout) Receive(ctx context.Context, from *Repository, m Manifest, subj
 	return nil
 }
 
-// SmallFirst moves the first layer of a manifest's parts to their end: what is small
-// comes first, so that a failure comes early.
+// SmallFirst moves the first layer, which follows the config, to the end of a
+// manifest's parts: small blobs come first, so that a failure comes early.
 func SmallFirst[T any](parts []T) []T {
-	first := min(2, len(parts))
-	return slices.Concat(parts[:first/2], parts[first:], parts[first/2:first])
+	if len(parts) < 3 {
+		return parts
+	}
+	config, layer, rest := parts[0], parts[1], parts[2:]
+	return append(append([]T{config}, rest...), layer)
 }
 
 // receive downloads a blob that the layout lacks.

@@ -69,14 +69,14 @@ func builderOf(m oci.Manifest) (Image, error) {
 
 // Builders keeps builder images.
 type Builders struct {
-	Local *Store
+	Local *Local
 	// Registry may be nil.
 	Registry *Registry
 	// Push has the registry given what is made or found in the local store.
 	Push bool
 }
 
-// Lock keeps others from making the same builder, as Store.Lock does for
+// Lock keeps others from making the same builder, as Local.Lock does for
 // artifacts.
 func (b *Builders) Lock(ctx context.Context, id, arch string) (unlock func(), err error) {
 	return b.Local.lock(ctx, builderRef{id, arch}, "waiting for another build that makes the same builder")

@@ -107,7 +107,10 @@ func validateName(what, name string) error {
 }
 
 func (r Ref) validate() error {
-	err := cmp.Or(validateName("asset name", r.Asset), validateName("arch of "+r.Asset, r.Arch))
+	err := validateName("asset name", r.Asset)
+	if err == nil {
+		err = validateName("arch of "+r.Asset, r.Arch)
+	}
 	if err == nil && !validKey.MatchString(r.Key) {
 		err = fmt.Errorf("key %q of %s: want a SHA-256 in hex", r.Key, r.Asset)
 	}
@@ -154,11 +157,11 @@ func refOf(m oci.Manifest) (Ref, error) {
 	if len(m.Layers) < 2 {
 		return Ref{}, oci.Damaged("has %d layers, want the tarball and the record", len(m.Layers))
 	}
-	last := ""
+	first, last := []string{recipeType, tarballType, recordType}, ""
 	for i, part := range m.Parts() {
 		want := outputType
-		if i < 3 {
-			want = []string{recipeType, tarballType, recordType}[i]
+		if i < len(first) {
+			want = first[i]
 		} else if name := part.Annotations[outputAnnotation]; !validName.MatchString(name) || name <= last {
 			return Ref{}, oci.Damaged("has an output named %q after %q, want names in order", name, last)
 		} else {

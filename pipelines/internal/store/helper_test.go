@@ -127,7 +127,7 @@ func (c *counted) Read(p []byte) (int, error) {
 }
 
 // scratch is a store for what is read to be examined.
-func scratch(t testing.TB) *Store {
+func scratch(t testing.TB) *Local {
 	s, _ := open(t)
 	return s
 }

@@ -37,7 +37,7 @@ func reached() {
 }
 
 // registryChild is another process that pulls or pushes artifact 0.
-func registryChild(s *Store, role string) error {
+func registryChild(s *Local, role string) error {
 	ctx, ref := context.Background(), numbered(0).Ref
 	p, err := withTarball(numbered(0), os.Getenv(scratchVariable))
 	if err != nil {

@@ -65,7 +65,7 @@ func checkProof(m oci.Manifest) error {
 
 // PutProof keeps a proof of an artifact of the store: bytes that only who made
 // them understands. The same proof twice is kept once.
-func (s *Store) PutProof(ctx context.Context, artifact Artifact, proof []byte) error {
+func (s *Local) PutProof(ctx context.Context, artifact Artifact, proof []byte) error {
 	if len(proof) == 0 || len(proof) > maxProof {
 		return fmt.Errorf("a proof of %s has %d bytes, want 1 to %d", artifact.Asset, len(proof), maxProof)
 	}
@@ -129,7 +129,7 @@ func (t *Tiered) proof(ctx context.Context, e proofRef) ([]byte, error) {
 }
 
 // proofs returns the names of the proofs of a manifest. What no name can be is left out.
-func (s *Store) proofs(ctx context.Context, asset string, subject digest.Digest) (refs []proofRef, err error) {
+func (s *Local) proofs(ctx context.Context, asset string, subject digest.Digest) (refs []proofRef, err error) {
 	index, err := s.layout(asset).Index(ctx)
 	for _, d := range index.Manifests {
 		e := proofRef{asset, d.Digest, subject}
@@ -167,7 +167,7 @@ func (r *Registry) proofs(ctx context.Context, artifact Artifact) (refs []proofR
 
 // sendProofs sends those proofs of an artifact that a store has and the registry
 // lacks.
-func (r *Registry) sendProofs(ctx context.Context, of oci.Manifest, asset string, from *Store) error {
+func (r *Registry) sendProofs(ctx context.Context, of oci.Manifest, asset string, from *Local) error {
 	refs, err := from.proofs(ctx, asset, of.Digest())
 	for _, e := range refs {
 		m, findErr := from.find(ctx, e)

@@ -20,7 +20,7 @@ import (
 // read in a pull of this Registry is sent again, all of it, and then read: a registry
 // may keep the damaged blob that it had, and then nothing is tagged. Of two that push
 // at the very same moment the later wins, and what both sent is whole.
-func (r *Registry) Push(ctx context.Context, ref Ref, from *Store, tags []string) error {
+func (r *Registry) Push(ctx context.Context, ref Ref, from *Local, tags []string) error {
 	there, stays, err := r.whole(ctx, ref)
 	if err == nil && stays {
 		stays, err = r.stays(ctx, ref, there, from)
@@ -40,7 +40,7 @@ func (r *Registry) Push(ctx context.Context, ref Ref, from *Store, tags []string
 // stays tells whether the build of an artifact that the registry has stays there. Where
 // the store has another, two honest builds may differ in what is not reproducible: then
 // the first stays. One that is damaged or hostile does not.
-func (r *Registry) stays(ctx context.Context, ref Ref, there oci.Manifest, from *Store) (bool, error) {
+func (r *Registry) stays(ctx context.Context, ref Ref, there oci.Manifest, from *Local) (bool, error) {
 	own, err := from.find(ctx, ref)
 	if err != nil || own.Digest() == there.Digest() {
 		return true, ignoreMiss(err)
@@ -58,7 +58,7 @@ func (r *Registry) stays(ctx context.Context, ref Ref, there oci.Manifest, from 
 
 // sendArtifact sends the one of a store. A tarball that turns out to be damaged is
 // removed from the store.
-func (r *Registry) sendArtifact(ctx context.Context, ref Ref, from *Store) (oci.Manifest, error) {
+func (r *Registry) sendArtifact(ctx context.Context, ref Ref, from *Local) (oci.Manifest, error) {
 	m, err := from.find(ctx, ref)
 	if err != nil {
 		return m, err
@@ -77,7 +77,7 @@ func (r *Registry) sendArtifact(ctx context.Context, ref Ref, from *Store) (oci.
 }
 
 // blobs returns what a manifest of a layout names.
-func (s *Store) blobs(name string, m oci.Manifest) []oci.Blob {
+func (s *Local) blobs(name string, m oci.Manifest) []oci.Blob {
 	return oci.SmallFirst(s.layout(name).Blobs(m))
 }
 

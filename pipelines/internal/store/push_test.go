@@ -102,7 +102,7 @@ func twoPushers(t *testing.T, host string) {
 	const pushers = 4
 	p := rich(t, "qemu")
 	var want Artifact
-	stores := make([]*Store, pushers)
+	stores := make([]*Local, pushers)
 	for i := range stores {
 		stores[i], _ = open(t)
 		want = put(t, stores[i], p)

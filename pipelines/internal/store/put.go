@@ -27,7 +27,7 @@ type Put struct {
 // replaces stays among the blobs until they are collected. What is published about
 // an artifact (proofs, signatures, provenance, an SBOM) has no place in its
 // manifest: that refers to it.
-func (s *Store) Put(ctx context.Context, put Put) (Artifact, error) {
+func (s *Local) Put(ctx context.Context, put Put) (Artifact, error) {
 	if err := put.validate(); err != nil {
 		return Artifact{}, err
 	}
@@ -85,13 +85,13 @@ func (p Put) tarball(ctx context.Context, verdicts archive.Verdicts, output stri
 }
 
 // verdicts are next to the store in the cache: merges use them, too.
-func (s *Store) verdicts() archive.Verdicts {
+func (s *Local) verdicts() archive.Verdicts {
 	return archive.Verdicts{Dir: filepath.Join(filepath.Dir(s.dir), "vetted")}
 }
 
 // vet vets the tarballs of an artifact whose blobs are in a layout. The error is
 // *oci.Damage for one that must not be used.
-func (s *Store) vet(ctx context.Context, name string, m oci.Manifest) error {
+func (s *Local) vet(ctx context.Context, name string, m oci.Manifest) error {
 	for _, part := range m.Layers {
 		if isTarball(part) {
 			if err := s.vetFile(ctx, part, s.layout(name).Path(part.Digest)); err != nil {
@@ -103,7 +103,7 @@ func (s *Store) vet(ctx context.Context, name string, m oci.Manifest) error {
 }
 
 // vetFile vets a tarball, whose bytes are those of its digest.
-func (s *Store) vetFile(ctx context.Context, part ocispec.Descriptor, path string) error {
+func (s *Local) vetFile(ctx context.Context, part ocispec.Descriptor, path string) error {
 	err := s.verdicts().Vet(ctx, path, part.Digest.Encoded())
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

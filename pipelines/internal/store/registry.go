@@ -177,7 +177,7 @@ func (r *Registry) List(ctx context.Context, asset string) ([]Artifact, error) {
 // Pull brings an artifact into a store, in place of an earlier one of the same
 // key. An artifact that turns out to be damaged is reported, forgotten and not
 // offered again, and the error is an ErrNotFound, as for one that is not there.
-func (r *Registry) Pull(ctx context.Context, ref Ref, into *Store) (Artifact, error) {
+func (r *Registry) Pull(ctx context.Context, ref Ref, into *Local) (Artifact, error) {
 	m, err := r.read(ctx, ref)
 	if err == nil {
 		err = r.pull(ctx, ref, m, into)
@@ -193,7 +193,7 @@ func (r *Registry) Pull(ctx context.Context, ref Ref, into *Store) (Artifact, er
 
 // pull brings what the manifest of an entry names into a store, and vets it. A
 // registry that fails now may have the other entries.
-func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Store) error {
+func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Local) error {
 	name, _ := e.place()
 	l := into.layout(name)
 	need := oci.Total(l.Missing(m.Parts()))
@@ -219,7 +219,7 @@ func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Stor
 // examine reads everything that the manifest of an entry names, hashes it, and vets
 // the tarballs; scratch is the store that keeps those for that long. The error is
 // *oci.Damage, *oci.Failure or the context's, or that of a full disk.
-func (r *Registry) examine(ctx context.Context, e entry, m oci.Manifest, scratch *Store) error {
+func (r *Registry) examine(ctx context.Context, e entry, m oci.Manifest, scratch *Local) error {
 	repository, err := r.repository(e)
 	if err != nil {
 		return err
@@ -238,7 +238,7 @@ func (r *Registry) examine(ctx context.Context, e entry, m oci.Manifest, scratch
 	return nil
 }
 
-func (r *Registry) verify(ctx context.Context, e entry, scratch *Store) error {
+func (r *Registry) verify(ctx context.Context, e entry, scratch *Local) error {
 	m, err := r.read(ctx, e)
 	if IsNotFound(err) {
 		return r.miss(e)
@@ -256,7 +256,7 @@ func (r *Registry) verify(ctx context.Context, e entry, scratch *Store) error {
 // sources, hashes it, vets the tarballs, which it keeps in the scratch store for that
 // long, and returns the damage that it found, a line each. The error is that of a
 // registry that fails. Foreign tags are left out.
-func (r *Registry) Verify(ctx context.Context, assets []string, scratch *Store) (damage []string, err error) {
+func (r *Registry) Verify(ctx context.Context, assets []string, scratch *Local) (damage []string, err error) {
 	for _, name := range append(slices.Clone(assets), builderRepository, sourceRepository) {
 		entries, err := r.entries(ctx, name)
 		if err != nil {

@@ -69,7 +69,7 @@ func pushed(t testing.TB, host string, p Put, tags ...string) Artifact {
 }
 
 // sound makes sure that nothing in a store is damaged.
-func sound(t *testing.T, s *Store) {
+func sound(t *testing.T, s *Local) {
 	t.Helper()
 	if lines, err := s.Verify(t.Context()); err != nil || len(lines) > 0 {
 		t.Errorf("Verify: %q, %v", lines, err)
@@ -77,7 +77,7 @@ func sound(t *testing.T, s *Store) {
 }
 
 // same makes sure that the store has an artifact, and gives out all of it.
-func same(t *testing.T, s *Store, want Artifact, p Put) {
+func same(t *testing.T, s *Local, want Artifact, p Put) {
 	t.Helper()
 	got, err := s.Get(t.Context(), p.Ref)
 	if err != nil {

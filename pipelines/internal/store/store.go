@@ -1,6 +1,6 @@
 // Package store keeps artifacts by key, and the builders and sources they are made
 // of, in OCI image layouts on disk and in the repositories of a registry behind
-// them. Store is the one, Registry the other, Tiered both.
+// them. Local is the one, Registry the other, Tiered both.
 //
 // The one idea: all of these are entries, a manifest under a tag that says what
 // the manifest must be, with one way to look them up, to pull and to push them. A
@@ -92,8 +92,8 @@ func (a Artifact) output(name string) (Output, error) {
 	return Output{}, fmt.Errorf("artifact %s of %s has no output %q", a.Tag(), a.Asset, name)
 }
 
-// Store is a folder of layouts, one for each asset. It is safe for concurrent use.
-type Store struct {
+// Local is a folder of layouts, one for each asset. It is safe for concurrent use.
+type Local struct {
 	dir    string
 	report *progress.Reporter
 	// layouts are those that were used, by their names.
@@ -103,15 +103,15 @@ type Store struct {
 // Open returns the store in a folder, which need not exist. It touches nothing.
 // The report, which may be nil, gets damage that was found, each kind once, and
 // waiting for other processes.
-func Open(dir string, report *progress.Reporter) *Store {
-	return &Store{dir: dir, report: report}
+func Open(dir string, report *progress.Reporter) *Local {
+	return &Local{dir: dir, report: report}
 }
 
 // locksFolder is next to the layouts; asset names do not begin with a dot.
 const locksFolder = ".locks"
 
 // layout returns the one of a repository's name.
-func (s *Store) layout(name string) *oci.Layout {
+func (s *Local) layout(name string) *oci.Layout {
 	l, _ := s.layouts.LoadOrStore(name, &oci.Layout{
 		Root: filepath.Join(s.dir, name), Locks: filepath.Join(s.dir, locksFolder, name),
 		Report: s.report, Name: func(m oci.Manifest) (string, error) { return localTag(name, m) },
@@ -121,7 +121,7 @@ func (s *Store) layout(name string) *oci.Layout {
 
 // find returns the manifest of an entry. What is not whole is reported and counts as
 // ErrNotFound, like what is missing.
-func (s *Store) find(ctx context.Context, e entry) (oci.Manifest, error) {
+func (s *Local) find(ctx context.Context, e entry) (oci.Manifest, error) {
 	if err := e.validate(); err != nil {
 		return oci.Manifest{}, err
 	}
@@ -140,7 +140,7 @@ func (s *Store) find(ctx context.Context, e entry) (oci.Manifest, error) {
 }
 
 // missed makes a miss of an entry of the store that is damaged, which it reports.
-func (s *Store) missed(e entry, err error) error {
+func (s *Local) missed(e entry, err error) error {
 	name, _ := e.place()
 	switch {
 	case IsDamage(err):
@@ -154,7 +154,7 @@ func (s *Store) missed(e entry, err error) error {
 
 // Get returns the artifact of a key without reading its tarball. A damaged entry
 // is reported and counts as ErrNotFound, like a missing one.
-func (s *Store) Get(ctx context.Context, ref Ref) (Artifact, error) {
+func (s *Local) Get(ctx context.Context, ref Ref) (Artifact, error) {
 	m, err := s.find(ctx, ref)
 	if err != nil {
 		return Artifact{}, err
@@ -166,7 +166,7 @@ func (s *Store) Get(ctx context.Context, ref Ref) (Artifact, error) {
 
 // List returns all whole artifacts, sorted by asset, arch and key. Damaged
 // entries are reported and left out, foreign ones left out.
-func (s *Store) List(ctx context.Context) ([]Artifact, error) {
+func (s *Local) List(ctx context.Context) ([]Artifact, error) {
 	names, err := s.names()
 	if err != nil {
 		return nil, err
@@ -196,7 +196,7 @@ func (s *Store) List(ctx context.Context) ([]Artifact, error) {
 }
 
 // names returns those of the layouts.
-func (s *Store) names() (names []string, err error) {
+func (s *Local) names() (names []string, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading the store: %w", err)
@@ -211,7 +211,7 @@ func (s *Store) names() (names []string, err error) {
 
 // Verify reads every blob of every layout once, vets the tarballs, and returns the
 // damage that it found, a line each, in the order of the folders. It changes nothing.
-func (s *Store) Verify(ctx context.Context) (all []string, err error) {
+func (s *Local) Verify(ctx context.Context) (all []string, err error) {
 	names, err := s.names()
 	if err != nil {
 		return nil, err
@@ -239,11 +239,11 @@ func (s *Store) Verify(ctx context.Context) (all []string, err error) {
 // Lock keeps other processes, and other callers in this one, from building the
 // same artifact. It waits for them, which it reports, until ctx ends. A holder
 // that dies frees the lock.
-func (s *Store) Lock(ctx context.Context, ref Ref) (unlock func(), err error) {
+func (s *Local) Lock(ctx context.Context, ref Ref) (unlock func(), err error) {
 	return s.lock(ctx, ref, fmt.Sprintf("waiting for another build of %s with the key %s", ref.Asset, ref.Key))
 }
 
-func (s *Store) lock(ctx context.Context, e entry, waiting string) (unlock func(), err error) {
+func (s *Local) lock(ctx context.Context, e entry, waiting string) (unlock func(), err error) {
 	if err := e.validate(); err != nil {
 		return nil, err
 	}

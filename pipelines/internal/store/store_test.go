@@ -72,7 +72,7 @@ func (n *notes) want(t *testing.T, parts ...string) {
 	}
 }
 
-func open(t testing.TB) (*Store, *notes) {
+func open(t testing.TB) (*Local, *notes) {
 	t.Helper()
 	n := newNotes()
 	return Open(filepath.Join(t.TempDir(), "store"), n.report), n
@@ -102,7 +102,7 @@ func sample(t testing.TB, asset, arch string, number int) Put {
 	}
 }
 
-func put(t testing.TB, s *Store, p Put) Artifact {
+func put(t testing.TB, s *Local, p Put) Artifact {
 	t.Helper()
 	artifact, err := s.Put(t.Context(), p)
 	if err != nil {
@@ -111,7 +111,7 @@ func put(t testing.TB, s *Store, p Put) Artifact {
 	return artifact
 }
 
-func wantMiss(t *testing.T, s *Store, ref Ref) {
+func wantMiss(t *testing.T, s *Local, ref Ref) {
 	t.Helper()
 	if _, err := s.Get(t.Context(), ref); !IsNotFound(err) {
 		t.Errorf("Get: %v, want a miss", err)

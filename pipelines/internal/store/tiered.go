@@ -15,9 +15,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// Local is the Store of a Tiered.
-type Local = Store
-
 // Tiered is the local store with a registry behind it, from which it reads and
 // to which it never writes. What is wrong with the registry is a warning, once, and
 // from then on it counts as empty, or as without an artifact whose manifest could
@@ -38,7 +35,7 @@ const (
 
 // find looks an entry up: in the local store, which opens no connection, or else in
 // the registry, which may be nil.
-func find(ctx context.Context, local *Store, registry *Registry, e entry) (m oci.Manifest, where string, err error) {
+func find(ctx context.Context, local *Local, registry *Registry, e entry) (m oci.Manifest, where string, err error) {
 	m, err = local.find(ctx, e)
 	if err == nil {
 		return m, InLocal, nil
@@ -118,7 +115,7 @@ func (t *Tiered) Blob(ctx context.Context, artifact Artifact, output string) (pa
 // admit hashes and vets a tarball of the store. One that must not be used is removed,
 // with the entry that led to it; one that is only hostile has the bytes of its digest,
 // and stays.
-func (s *Store) admit(ctx context.Context, artifact Artifact, tarball Output, path string) error {
+func (s *Local) admit(ctx context.Context, artifact Artifact, tarball Output, path string) error {
 	d := ocispec.Descriptor{MediaType: tarballType, Digest: digest.Digest(tarball.Digest), Size: tarball.Size}
 	sum, size, err := files.Hash(ctx, path)
 	var wrong string

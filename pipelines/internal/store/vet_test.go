@@ -23,7 +23,7 @@ func hostile(t *testing.T) []string {
 }
 
 // trust makes a store take a tarball as one that has been vetted.
-func trust(t *testing.T, s *Store, path string) {
+func trust(t *testing.T, s *Local, path string) {
 	t.Helper()
 	sum, _, err := files.Hash(t.Context(), path)
 	if err != nil {
@@ -104,7 +104,7 @@ func TestStoredBeforeVetting(t *testing.T) {
 
 // poisoned has an artifact with a hostile tarball in the registry and its key in a
 // store of somebody honest.
-func poisoned(t *testing.T, host string) (own *Store, p Put, evil Artifact) {
+func poisoned(t *testing.T, host string) (own *Local, p Put, evil Artifact) {
 	t.Helper()
 	theirs, _ := open(t)
 	p = sample(t, "qemu", "x86_64", 1)

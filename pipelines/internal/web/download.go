@@ -66,6 +66,7 @@ type Unavailable struct {
 	Response *http.Response
 }
 
+// Error returns the reason, without addresses.
 func (u *Unavailable) Error() string { return Reason(u.Err) }
 
 // Unwrap returns the cause.
@@ -78,6 +79,7 @@ type Mismatch struct {
 	SHA256 string
 }
 
+// Error says what the content is instead.
 func (m *Mismatch) Error() string {
 	return fmt.Sprintf("got %d bytes with sha256 %q", m.Size, m.SHA256)
 }
