@@ -217,6 +217,7 @@ func TestIndexBytes(t *testing.T) {
 		{"no JSON", wrap(frames, []byte("hello")), "reading the index"},
 		{"two values", wrap(frames, append(bytes.Clone(text), "{}"...)), "reading the index"},
 		{"newer", wrap(frames, bytes.Replace(text, []byte(`"format":1`), []byte(`"format":2`), 1)), "format 2: this program reads 1"},
+		{"a second text", wrap(frames, bytes.Replace(text, []byte(`"format":1`), []byte(`"format":0`), 1)), "not written as"},
 		{"more fields", wrap(frames, bytes.Replace(text, []byte(`"time":`), []byte(`"hidden":1,"time":`), 1)), "not written as"},
 		{"a field twice", wrap(frames, bytes.Replace(text, []byte(`"frames":`), []byte(`"frames":[],"frames":`), 1)), "not written as"},
 		{"capital letters", wrap(frames, bytes.Replace(text, []byte(`"mode":`), []byte(`"Mode":`), 1)), "not written as"},

@@ -166,7 +166,7 @@ func decodeIndex(text []byte) (*Index, error) {
 	}
 	var again []byte
 	if err == nil {
-		again, err = encodeJSON(x)
+		again, err = encodeJSON(indexJSON{indexFormat, x.Index})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the index: %w", err)
