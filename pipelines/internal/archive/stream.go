@@ -30,25 +30,23 @@ func List(r io.Reader) ([]Member, error) {
 }
 
 // Extract reads a tarball to its end, as List does, and writes the files that are
-// wanted, with their modes. Place gets a member's name and size, and returns the path
-// to write to, "" for none, or an error. The files must not exist before, so no member
-// is extracted twice.
+// wanted, with their modes whatever the umask. Place gets a member's name and size, and
+// returns the path to write to, "" for none, or an error. The files must not exist
+// before, so no member is extracted twice. After an error, the files written so far are
+// left behind: callers extract into temporary folders.
 func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) ([]Member, error) {
 	return walk(r, maxUnpacked, func(m Member, content io.Reader) error {
 		if !m.Mode.IsRegular() {
 			return nil
 		}
 		path, err := place(m.Name, m.Size)
-		if path == "" && err == nil {
+		if err != nil {
+			return fmt.Errorf("extracting %s: %w", m.Name, err)
+		}
+		if path == "" {
 			return nil
 		}
-		var file *os.File
-		if err == nil {
-			file, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, m.Mode.Perm())
-		}
-		if errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("duplicate member %s, or %s exists", m.Name, path)
-		}
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("duplicate member %s, or %s exists", m.Name, path)
 		}
@@ -56,7 +54,7 @@ func Extract(r io.Reader, place func(name string, size int64) (path string, err 
 			return fmt.Errorf("extracting %s: %w", m.Name, err)
 		}
 		_, err = io.Copy(file, content)
-		return errors.Join(err, file.Close())
+		return errors.Join(err, file.Chmod(m.Mode.Perm()), file.Close())
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -197,4 +198,19 @@ func TestExtractOverwritesNothing(t *testing.T) {
 	}
 	_, err = extract()
 	checkError(t, "again", err, "duplicate member ./opt/a, or "+filepath.Join(dir, "a")+" exists")
+}
+
+// TestExtractKeepsModes extracts under a umask that would take permissions away.
+func TestExtractKeepsModes(t *testing.T) {
+	data := compress(tarOf(t, tar.Header{Name: "./opt/a", Typeflag: tar.TypeReg, Mode: 0o775}))
+	path := filepath.Join(t.TempDir(), "a")
+	old := syscall.Umask(0o077)
+	_, err := Extract(bytes.NewReader(data), func(string, int64) (string, error) { return path, nil })
+	syscall.Umask(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o775 {
+		t.Errorf("%v, %v: want mode 0775", info, err)
+	}
 }
