@@ -98,11 +98,7 @@ func (f *File) ReadFile(name string) (io.ReadCloser, error) {
 		if m := frame.Members[at]; !m.Mode.IsRegular() {
 			return nil, notFile(m)
 		}
-		content, err := f.read(i, at)
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", full, unexpected(err))
-		}
-		return content, nil
+		return f.read(i, at)
 	}
 	return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 }
@@ -120,7 +116,7 @@ func (f *File) read(i, at int) (io.ReadCloser, error) {
 	}
 	if _, err := io.CopyN(io.Discard, decoder, before); err != nil {
 		decoder.Close()
-		return nil, err
+		return nil, fmt.Errorf("reading %s: %w", frame.Members[at].Name, unexpected(err))
 	}
 	content, err := newContent(decoder, frame.Members[at], modTime)
 	if err != nil {
@@ -156,7 +152,7 @@ func newContent(from io.Reader, m Member, modTime time.Time) (*content, error) {
 	}
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(from, got); err != nil {
-		return nil, unexpected(err)
+		return nil, fmt.Errorf("reading %s: %w", m.Name, unexpected(err))
 	}
 	if !bytes.Equal(want, got) {
 		return nil, fmt.Errorf("the index lies: another member than %s is there", m.Name)

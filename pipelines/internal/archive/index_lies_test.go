@@ -55,8 +55,8 @@ func mix(x *Index) {
 
 func seconds(n int64) *int64 { return &n }
 
-// TestIndexLies has what the index alone gives away, and what only the frames
-// do: then check is true, and reading the member fails, too.
+// TestIndexLies has lies that the index itself gives away, and with check those that
+// only the frames do.
 func TestIndexLies(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -113,6 +113,9 @@ func TestIndexLies(t *testing.T) {
 			}
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want %q", err, test.want)
+			}
+			if test.check && err != nil && strings.Count(err.Error(), "./opt/") > 1 {
+				t.Errorf("error %v names the member twice", err)
 			}
 			if errors.Is(err, ErrNoIndex) {
 				t.Error("passes for a tarball without an index")

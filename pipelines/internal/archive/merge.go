@@ -68,6 +68,9 @@ func PlanMerge(ctx context.Context, components []Component, extras []Extra, o Op
 	if len(components) == 0 {
 		return nil, errors.New("no components to merge")
 	}
+	if o.Cache == "" {
+		return nil, errors.New("no cache folder for the merge")
+	}
 	o.Level = mergeLevel
 	m := &Merged{Index: &Index{Time: o.ModTime.Unix()}}
 	var problems []error

@@ -246,6 +246,8 @@ func TestMergeRefuses(t *testing.T) {
 			}
 		})
 	}
+	_, err := PlanMerge(t.Context(), []Component{good}, nil, Options{ModTime: epoch})
+	checkError(t, "no cache", err, "no cache folder")
 }
 
 // TestMergeVets has components that a copy of frames would turn into a tarball that is

@@ -97,6 +97,9 @@ func (v Verdicts) Vet(ctx context.Context, path, digest string) error {
 
 // vet is Vet, and returns the digest.
 func (v Verdicts) vet(ctx context.Context, path, digest string) (string, error) {
+	if v.Dir == "" {
+		return "", errors.New("no folder for verdicts")
+	}
 	file, size, err := openFile(path)
 	if err != nil {
 		return "", err
@@ -175,14 +178,14 @@ func (f *File) checkFrame(ctx context.Context, i int) error {
 	plain, frame := files.Reader(ctx, decoder), f.index.Frames[i]
 	for _, m := range frame.Members {
 		content, err := newContent(plain, m, f.index.modTime(frame))
-		if err == nil {
-			_, err = io.Copy(io.Discard, content)
-		}
-		if err == nil {
-			err = expectZeros(plain, padding(m.Size))
-		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", m.Name, err)
+			return err
+		}
+		if _, err := io.Copy(io.Discard, content); err != nil {
+			return err
+		}
+		if err := expectZeros(plain, padding(m.Size)); err != nil {
+			return fmt.Errorf("checking what follows %s: %w", m.Name, err)
 		}
 	}
 	if i == len(f.index.Frames)-1 {

@@ -166,6 +166,7 @@ func TestVerdicts(t *testing.T) {
 	// A digest that has passed is not read again; this shows that nothing is.
 	checkError(t, "known", verdicts.Vet(t.Context(), bad, summary.SHA256), "")
 	checkError(t, "digest", verdicts.Vet(t.Context(), good, "../../x"), "is not a sha256")
+	checkError(t, "no folder", Verdicts{}.Vet(t.Context(), good, ""), "no folder for verdicts")
 	if err := os.Rename(bad, good); err != nil {
 		t.Fatal(err)
 	}
