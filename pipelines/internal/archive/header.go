@@ -46,7 +46,7 @@ func headerBytes(m Member, modTime time.Time) ([]byte, error) {
 }
 
 // padding is what fills the last block of a content.
-func padding(size int64) int64 { return -size & (blockSize - 1) }
+func padding(size int64) int64 { return (blockSize - size%blockSize) % blockSize }
 
 // tarSize is how much of the tar stream a member takes. A member whose header
 // cannot be written takes none, and readIndex refuses it.

@@ -65,7 +65,10 @@ func (d Delta) note() string {
 	case d.Was != "":
 		notes = append(notes, "was "+path.Base(d.Was))
 	}
-	return strings.TrimSuffix(" ("+strings.Join(notes, ", ")+")", " ()")
+	if len(notes) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(notes, ", ") + ")"
 }
 
 // Compare sets Change to the differences from an earlier tarball. A report of another

@@ -166,8 +166,11 @@ func (r rect) in(outer rect) template.CSS {
 // longer side, and goes on with both. The weights are positive and sorted, the biggest
 // first, so that the halves hardly differ and the rectangles are near to squares.
 func divide(weights []float64, in rect) []rect {
-	if len(weights) < 2 {
-		return []rect{in}[:len(weights)]
+	switch len(weights) {
+	case 0:
+		return nil
+	case 1:
+		return []rect{in}
 	}
 	var total float64
 	for _, w := range weights {
