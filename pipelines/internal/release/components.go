@@ -41,11 +41,9 @@ func setIn(dir string, assets *catalog.Catalog, set catalog.Set, arch catalog.Ar
 	if err != nil {
 		return nil, nil, err
 	}
-	if there, missing, err = tarballsIn(dir, names); err != nil {
-		return nil, nil, err
-	}
+	there, missing, irregular := tarballsIn(dir, names)
 	extra, err := extras(dir, assets, arch)
-	problems := []error{err}
+	problems := []error{irregular, err}
 	if len(missing) > 0 && (!partial || len(there) == 0) {
 		problems = append(problems, fmt.Errorf("%d of %d components are missing in %s: build them (`pipelines build-asset %s`), take them from the caches (no --from), or leave them out (--without)",
 			len(missing), len(names), dir, strings.Join(missing, " ")))
@@ -61,23 +59,23 @@ func setIn(dir string, assets *catalog.Catalog, set catalog.Set, arch catalog.Ar
 }
 
 // tarballsIn returns the tarballs of assets that a folder has, and the assets that it
-// lacks.
+// lacks. The error lists the tarballs that are not regular files.
 func tarballsIn(dir string, names []string) (there []archive.Component, missing []string, err error) {
 	for _, name := range names {
 		path := filepath.Join(dir, build.TarballName(name))
-		info, err := os.Stat(path)
+		info, failed := os.Stat(path)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(failed, fs.ErrNotExist):
 			missing = append(missing, name)
-			continue
-		case err != nil:
-			return nil, nil, fmt.Errorf("looking for the components: %w", err)
+		case failed != nil:
+			return nil, nil, fmt.Errorf("looking for the components: %w", failed)
 		case !info.Mode().IsRegular():
-			return nil, nil, fmt.Errorf("%s is not a regular file: remove it", path)
+			err = errors.Join(err, fmt.Errorf("%s is not a regular file: remove it", path))
+		default:
+			there = append(there, archive.Component{Name: name, Path: path})
 		}
-		there = append(there, archive.Component{Name: name, Path: path})
 	}
-	return there, missing, nil
+	return there, missing, err
 }
 
 // released matches what follows the prefix in the name of a release's own file.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
@@ -34,6 +35,24 @@ func TestHostileFolder(t *testing.T) {
 		}
 		if _, err := ComponentsIn(t.Context(), ws, dir, []string{"x"}, catalog.X86_64); err == nil {
 			t.Errorf("%s was taken", from)
+		}
+	}
+}
+
+// TestComponentsInListsAll gives each component of a folder a different problem: the error
+// lists them all.
+func TestComponentsInListsAll(t *testing.T) {
+	dir := t.TempDir()
+	err := errors.Join(os.Mkdir(filepath.Join(dir, build.TarballName("folder")), 0o755),
+		os.WriteFile(filepath.Join(dir, build.TarballName("text")), []byte("no tarball"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ws := &workspace.Workspace{Folders: workspace.Folders{Cache: t.TempDir()}}
+	_, err = ComponentsIn(t.Context(), ws, dir, []string{"folder", "missing", "text"}, catalog.X86_64)
+	for _, want := range []string{"kata-static-folder.tar.zst is not a regular file", "lacks kata-static-missing.tar.zst", "component text: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %q:\n%v", want, err)
 		}
 	}
 }

@@ -77,10 +77,7 @@ func Components(ctx context.Context, ws *workspace.Workspace, names []string, ar
 // problems.
 func ComponentsIn(ctx context.Context, ws *workspace.Workspace, dir string, names []string, arch catalog.Arch) ([]archive.Component, error) {
 	there, missing, err := tarballsIn(dir, names)
-	if err != nil {
-		return nil, err
-	}
-	var problems []error
+	problems := []error{err}
 	for _, name := range missing {
 		problems = append(problems, fmt.Errorf("component %s: %s lacks %s: run build-asset %s first, or leave out --from to take it from the caches",
 			name, dir, build.TarballName(name), name))
