@@ -8,6 +8,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
@@ -35,8 +36,11 @@ type ReleasedImage struct {
 
 // run is one execution of a Plan.
 type run struct {
-	*Plan
-	notes    string
+	job   *Job
+	plan  *Plan
+	notes string
+	// page is the release on GitHub that the files are uploaded to.
+	page     github.Release
 	released Released
 }
 
@@ -45,20 +49,20 @@ type run struct {
 // see comes last: the tags of the images, then the page. It holds a lock on the output
 // folder.
 func (p *Plan) Execute(ctx context.Context) (Released, error) {
-	r := &run{Plan: p, released: Released{Version: p.Version, Commit: p.Commit, Files: []File{}, Images: []ReleasedImage{}}}
+	r := &run{job: p.job, plan: p, released: Released{Version: p.Version, Commit: p.Commit, Files: []File{}, Images: []ReleasedImage{}}}
 	if err := p.Err(); err != nil {
 		return r.released, err
 	}
-	if p.BeforeBuild {
+	if p.job.BeforeBuild {
 		return r.released, errors.New("refusing to execute a plan that accepts missing and unproven assets")
 	}
 	if p.Finished {
 		r.released.URL, r.released.Finished = p.URL, true
 		return r.released, nil
 	}
-	unlock, err := files.TryLock(filepath.Join(p.Output, ".lock"))
+	unlock, err := files.TryLock(filepath.Join(p.job.Output, ".lock"))
 	if errors.Is(err, files.ErrLocked) {
-		return r.released, fmt.Errorf("another release is at work in %s: wait for it, or name another folder with --output", p.Output)
+		return r.released, fmt.Errorf("another release is at work in %s: wait for it, or name another folder with --output", p.job.Output)
 	}
 	if err != nil {
 		return r.released, err
@@ -77,12 +81,12 @@ func (p *Plan) Execute(ctx context.Context) (Released, error) {
 // pushAssets sends the artifacts that the registry lacks, and moves the tags of the
 // commit and of the release there.
 func (r *run) pushAssets(ctx context.Context) error {
-	if r.PushTo == "" {
+	if r.job.PushTo == "" {
 		return nil
 	}
-	for _, c := range r.Components {
-		tags := []string{store.MovingTag("commit", r.Commit, string(c.Arch)), store.MovingTag("release", r.Version, string(c.Arch))}
-		if err := r.Store.Registry.Push(ctx, c.Artifact.Ref, r.Store.Local, tags); err != nil {
+	for _, c := range r.job.Components {
+		tags := []string{store.MovingTag("commit", r.job.Commit, string(c.Arch)), store.MovingTag("release", r.job.Version, string(c.Arch))}
+		if err := r.job.Store.Registry.Push(ctx, c.Artifact.Ref, r.job.Store.Local, tags); err != nil {
 			return fmt.Errorf("pushing %q for %s: %w", c.Asset, c.Arch, err)
 		}
 	}
@@ -91,11 +95,11 @@ func (r *run) pushAssets(ctx context.Context) error {
 
 // writeFiles writes the files of the release. The sums come last.
 func (r *run) writeFiles(ctx context.Context) error {
-	for _, file := range r.Files {
+	for _, file := range r.plan.Files {
 		var err error
 		switch {
 		case file.merge != nil:
-			stage := r.Report.Stage(file.Name, "merge")
+			stage := r.job.Report.Stage(file.Name, "merge")
 			var changed bool
 			if changed, err = file.merge.Write(ctx, file.Path, stage); err == nil {
 				file.Digest, err = digestOfFile(ctx, file.Path)

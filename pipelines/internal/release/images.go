@@ -46,13 +46,13 @@ func (i PlannedImage) tagged() bool { return len(i.There) == len(i.only(ofReleas
 // planImages plans the images and the index of each repository. A draft gets no tags of
 // the release.
 func (p *Plan) planImages(ctx context.Context) error {
-	j := p.Job
+	j := p.job
 	version := j.Version
 	if j.KeepDraft {
 		version = ""
 	}
 	for _, repository := range j.Repositories {
-		look := looking{p, repository, false}
+		look := looking{plan: p, repository: repository}
 		for _, image := range j.Images {
 			if err := look.image(ctx, image.GoArch, payload.ImageTags(j.Commit, version, image.GoArch)); err != nil {
 				return err
@@ -71,7 +71,7 @@ func (p *Plan) planImages(ctx context.Context) error {
 
 // looking looks for tags in a repository until it fails.
 type looking struct {
-	*Plan
+	plan       *Plan
 	repository *payload.Repository
 	failed     bool
 }
@@ -85,20 +85,20 @@ func (l *looking) image(ctx context.Context, goarch string, tags []payload.Tag) 
 			return err
 		}
 		if moving(tag) && semver.Newer(there.Version, tag.Release) {
-			l.Report.Note("release", fmt.Sprintf("%s:%s is the newer release %s: it stays", l.repository, tag.Name, there.Version))
+			l.plan.job.Report.Note("release", fmt.Sprintf("%s:%s is the newer release %s: it stays", l.repository, tag.Name, there.Version))
 			continue
 		}
 		image.Tags, image.tags = append(image.Tags, tag.Name), append(image.tags, tag)
 		switch {
 		case !tag.Fixed || there.Digest == "":
-		case there.Revision == l.Commit:
+		case there.Revision == l.plan.Commit:
 			image.There = append(image.There, tag.Name)
-		case !l.Force:
-			l.problem(fmt.Errorf("%s:%s is already %s, made from another commit (%s): a release is not replaced; raise VERSION, or pass --force",
+		case !l.plan.job.Force:
+			l.plan.problem(fmt.Errorf("%s:%s is already %s, made from another commit (%s): a release is not replaced; raise VERSION, or pass --force",
 				l.repository, tag.Name, there.Digest, cmp.Or(there.Revision, "unknown")))
 		}
 	}
-	l.Images = append(l.Images, image)
+	l.plan.Images = append(l.plan.Images, image)
 	return nil
 }
 
@@ -113,10 +113,10 @@ func (l *looking) resolve(ctx context.Context, tag payload.Tag) (payload.Tagged,
 	case ctx.Err() != nil:
 		return there, context.Cause(ctx)
 	case oci.Refused(err):
-		l.Report.Note("release", fmt.Sprintf("existing images of %s are not visible: %v", l.Version, err))
+		l.plan.job.Report.Note("release", fmt.Sprintf("existing images of %s are not visible: %v", l.plan.Version, err))
 		l.failed = true
 	case err != nil:
-		l.problem(err)
+		l.plan.problem(err)
 		l.failed = true
 	}
 	return there, nil
@@ -126,8 +126,8 @@ func (l *looking) resolve(ctx context.Context, tag payload.Tag) (payload.Tagged,
 // the tags of the version.
 func (r *run) pushImages(ctx context.Context) error {
 	built := map[string]*payload.Image{}
-	for _, options := range r.Job.Images {
-		if len(r.Images) == 0 {
+	for _, options := range r.job.Images {
+		if len(r.plan.Images) == 0 {
 			break
 		}
 		var err error
@@ -136,7 +136,7 @@ func (r *run) pushImages(ctx context.Context) error {
 		}
 	}
 	var parts []payload.IndexImage
-	for _, image := range r.Images {
+	for _, image := range r.plan.Images {
 		o := payload.PushOptions{Tags: image.only(ofCommit)}
 		what := cmp.Or(image.GoArch, "index")
 		var there payload.Pushed
@@ -145,7 +145,7 @@ func (r *run) pushImages(ctx context.Context) error {
 			there, err = image.repository.Push(ctx, built[image.GoArch], o)
 			parts = append(parts, payload.IndexImage{GoArch: image.GoArch, Reference: there.Reference})
 		} else {
-			there, err = image.repository.PushIndex(ctx, payload.IndexOptions{Images: parts, Labels: r.Labels, PushOptions: o})
+			there, err = image.repository.PushIndex(ctx, payload.IndexOptions{Images: parts, Labels: r.job.Labels, PushOptions: o})
 			parts = nil
 		}
 		if err != nil {
@@ -155,7 +155,7 @@ func (r *run) pushImages(ctx context.Context) error {
 		if !there.Changed {
 			text = what + ": everything is there already"
 		}
-		r.Report.Note(image.Repository, text)
+		r.job.Report.Note(image.Repository, text)
 		r.released.Images = append(r.released.Images, ReleasedImage{image.GoArch, there})
 	}
 	return nil
@@ -167,14 +167,14 @@ func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, err
 	if err != nil {
 		return nil, err
 	}
-	set, err := r.Catalog.FindSet(workspace.PayloadSet)
+	set, err := r.job.Catalog.FindSet(workspace.PayloadSet)
 	if err != nil {
 		return nil, err
 	}
-	if o.Components, err = Tarballs(ctx, r.Store, r.of(set, arch)); err != nil {
+	if o.Components, err = Tarballs(ctx, r.job.Store, r.job.of(set, arch)); err != nil {
 		return nil, err
 	}
-	o.Labels = r.Labels
+	o.Labels = r.job.Labels
 	return payload.Build(ctx, o)
 }
 
@@ -182,8 +182,8 @@ func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, err
 // while nothing is changed that users see.
 func (r *run) checkTags(ctx context.Context) error {
 	var problems []error
-	for i, image := range r.Images {
-		problems = append(problems, image.repository.Check(ctx, r.released.Images[i].Digest, payload.PushOptions{Tags: image.only(ofRelease), Force: r.Force}, true))
+	for i, image := range r.plan.Images {
+		problems = append(problems, image.repository.Check(ctx, r.released.Images[i].Digest, payload.PushOptions{Tags: image.only(ofRelease), Force: r.job.Force}, true))
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -194,13 +194,13 @@ func (r *run) checkTags(ctx context.Context) error {
 // tagImages gives the images the other tags; they are not pushed again.
 func (r *run) tagImages(ctx context.Context) error {
 	for _, these := range []func(payload.Tag) bool{ofRelease, moving} {
-		for i, image := range r.Images {
+		for i, image := range r.plan.Images {
 			tags := image.only(these)
 			if len(tags) == 0 {
 				continue
 			}
 			there := &r.released.Images[i]
-			moved, err := image.repository.Tag(ctx, there.Digest, payload.PushOptions{Tags: tags, Force: r.Force})
+			moved, err := image.repository.Tag(ctx, there.Digest, payload.PushOptions{Tags: tags, Force: r.job.Force})
 			if err != nil {
 				return fmt.Errorf("tagging %s: %w", there.Reference, err)
 			}

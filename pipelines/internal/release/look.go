@@ -15,13 +15,13 @@ import (
 // this must not be released.
 func (p *Plan) look(ctx context.Context) error {
 	p.newest = !semver.Prerelease(p.Version)
-	if p.GitHub == nil {
+	if p.job.GitHub == nil {
 		return nil
 	}
-	if !p.GitHub.Authorized() {
-		p.problem(fmt.Errorf("no token: set GH_TOKEN or GITHUB_TOKEN to one that may write the contents of %s; without it a draft is invisible", p.GitHub.Repository()))
+	if !p.job.GitHub.Authorized() {
+		p.problem(fmt.Errorf("no token: set GH_TOKEN or GITHUB_TOKEN to one that may write the contents of %s; without it a draft is invisible", p.job.GitHub.Repository()))
 	}
-	err := p.GitHub.CheckName(ctx)
+	err := p.job.GitHub.CheckName(ctx)
 	if err == nil && p.Commit != "" {
 		err = p.checkCommit(ctx)
 	}
@@ -31,8 +31,8 @@ func (p *Plan) look(ctx context.Context) error {
 	if err == nil {
 		err = p.lookAt(ctx)
 	}
-	p.URL, p.Latest = p.page.URL, p.newest && !p.KeepDraft
-	p.Publish = !p.KeepDraft && (p.page.ID == 0 || p.page.Draft)
+	p.URL, p.Latest = p.page.URL, p.newest && !p.job.KeepDraft
+	p.Publish = !p.job.KeepDraft && (p.page.ID == 0 || p.page.Draft)
 	switch {
 	case p.page.ID == 0:
 		p.Page = "create"
@@ -44,14 +44,14 @@ func (p *Plan) look(ctx context.Context) error {
 
 // lookAt finds out what there is of this version.
 func (p *Plan) lookAt(ctx context.Context) (err error) {
-	p.page, err = p.GitHub.Find(ctx, p.Version)
+	p.page, err = p.job.GitHub.Find(ctx, p.Version)
 	if errors.Is(err, github.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if p.there, err = p.GitHub.Assets(ctx, p.page); err != nil || p.page.Draft || p.Force {
+	if p.there, err = p.job.GitHub.Assets(ctx, p.page); err != nil || p.page.Draft || p.job.Force {
 		return err
 	}
 	var missing []string
@@ -70,7 +70,7 @@ func (p *Plan) lookAt(ctx context.Context) (err error) {
 // lookBefore finds out which release came before this one, the highest below it, and
 // whether this one is going to be the latest: none above it is published.
 func (p *Plan) lookBefore(ctx context.Context) error {
-	releases, err := p.GitHub.Releases(ctx)
+	releases, err := p.job.GitHub.Releases(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (p *Plan) lookBefore(ctx context.Context) error {
 		}
 	}
 	if p.previous != nil {
-		p.before, err = p.GitHub.Assets(ctx, *p.previous)
+		p.before, err = p.job.GitHub.Assets(ctx, *p.previous)
 	}
 	return err
 }
@@ -93,17 +93,17 @@ func (p *Plan) lookBefore(ctx context.Context) error {
 // checkCommit refuses a version that belongs to another commit, and a commit that
 // GitHub does not have: it could not be tagged.
 func (p *Plan) checkCommit(ctx context.Context) error {
-	tagged, err := p.GitHub.Commit(ctx, "tags/"+p.Version)
+	tagged, err := p.job.GitHub.Commit(ctx, "tags/"+p.Version)
 	switch {
 	case err == nil && tagged == p.Commit:
 		return nil
 	case err == nil:
-		return fmt.Errorf("the tag %s of %s is commit %s, and this tree is %s: raise VERSION, or check that commit out", p.Version, p.GitHub.Repository(), tagged, p.Commit)
+		return fmt.Errorf("the tag %s of %s is commit %s, and this tree is %s: raise VERSION, or check that commit out", p.Version, p.job.GitHub.Repository(), tagged, p.Commit)
 	case !errors.Is(err, github.ErrNotFound):
 		return err
 	}
-	if _, err := p.GitHub.Commit(ctx, p.Commit); errors.Is(err, github.ErrNotFound) {
-		return fmt.Errorf("%s has no commit %s: push it first (%w)", p.GitHub.Repository(), p.Commit, err)
+	if _, err := p.job.GitHub.Commit(ctx, p.Commit); errors.Is(err, github.ErrNotFound) {
+		return fmt.Errorf("%s has no commit %s: push it first (%w)", p.job.GitHub.Repository(), p.Commit, err)
 	} else if err != nil {
 		return err
 	}

@@ -120,16 +120,16 @@ func (n Notes) pins(text *strings.Builder) {
 
 // writeNotes writes the text of the release.
 func (r *run) writeNotes(ctx context.Context) error {
-	notes := Notes{Released: r.released, Components: r.Components}
-	if r.previous != nil {
-		notes.Previous = r.previous.Tag
-		notes.Pins, notes.PinsUnknown = r.pins(ctx)
+	notes := Notes{Released: r.released, Components: r.job.Components}
+	if r.plan.previous != nil {
+		notes.Previous = r.plan.previous.Tag
+		notes.Pins, notes.PinsUnknown = r.plan.pins(ctx)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	r.notes = notes.Markdown()
-	return files.Write(filepath.Join(r.Output, NotesName), []byte(r.notes), 0o644)
+	return files.Write(filepath.Join(r.job.Output, NotesName), []byte(r.notes), 0o644)
 }
 
 // PinChange is a pin that differs between two versions.yaml.

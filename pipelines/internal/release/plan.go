@@ -32,7 +32,7 @@ type Plan struct {
 	Publish bool   `json:"publish"`
 	Latest  bool   `json:"latest"`
 
-	*Job `json:"-"`
+	job  *Job
 	errs []error
 	// page is the release of the version on GitHub, with its files; its ID is 0 if there
 	// is none. previous is the release before this one, with its files, nil for none.
@@ -49,7 +49,7 @@ type Plan struct {
 // release is in Problems.
 func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	p := &Plan{
-		Job: j, Version: j.Version, Commit: j.Commit, Cache: j.PushTo, Problems: []string{}, Components: j.Components, Files: j.files(), Images: []PlannedImage{},
+		job: j, Version: j.Version, Commit: j.Commit, Cache: j.PushTo, Problems: []string{}, Components: j.Components, Files: j.files(), Images: []PlannedImage{},
 	}
 	p.problem(j.Problems...)
 	if j.Commit == "" && len(j.Problems) == 0 {
@@ -73,7 +73,7 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 
 // planFiles plans the files; the components must be there for it.
 func (p *Plan) planFiles(ctx context.Context) error {
-	j := p.Job
+	j := p.job
 	var unready []error
 	for _, arch := range j.Arches {
 		unready = append(unready, Missing(j.on(arch)), Unproven(j.on(arch)))
@@ -122,7 +122,7 @@ func (p *Plan) Err() error { return errors.Join(p.errs...) }
 // planTarball plans a merged tarball and its report: if exact to the byte, otherwise by
 // the sizes of the components.
 func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Arch, exact bool) error {
-	j := p.Job
+	j := p.job
 	tarball := p.file(PublishedFile(set.Name, j.Version, arch))
 	components := j.of(set, arch)
 	if !exact {

@@ -17,7 +17,7 @@ func (p *Plan) fetch(ctx context.Context, name string) ([]byte, error) {
 	if i < 0 || p.before[i].Size > sizes.MaxReport {
 		return nil, fmt.Errorf("it has no %s", name)
 	}
-	return p.GitHub.Download(ctx, p.before[i])
+	return p.job.GitHub.Download(ctx, p.before[i])
 }
 
 // compare compares a merge with the previous release. Nothing depends on that: what it
@@ -36,7 +36,7 @@ func (p *Plan) compare(ctx context.Context, report *sizes.Report) {
 		err = report.Compare(previous)
 	}
 	if err != nil {
-		p.Report.Note("release", fmt.Sprintf("the growth since %s is unknown: %v", tag, err))
+		p.job.Report.Note("release", fmt.Sprintf("the growth since %s is unknown: %v", tag, err))
 	}
 }
 
@@ -50,8 +50,8 @@ func (p *Plan) pins(ctx context.Context) (changes []PinChange, unknown string) {
 		before, err = versions.Parse(name, content)
 	}
 	if err != nil {
-		p.Report.Note("release", fmt.Sprintf("the pins of %s are unknown: %v", p.previous.Tag, err))
+		p.job.Report.Note("release", fmt.Sprintf("the pins of %s are unknown: %v", p.previous.Tag, err))
 		return nil, name + " of that release cannot be read"
 	}
-	return ComparePins(before, p.Versions), ""
+	return ComparePins(before, p.job.Versions), ""
 }

@@ -11,25 +11,25 @@ import (
 
 // upload uploads the files that the draft lacks.
 func (r *run) upload(ctx context.Context) error {
-	if r.GitHub == nil {
+	if r.job.GitHub == nil {
 		return nil
 	}
 	var err error
-	r.page, err = r.GitHub.Draft(ctx, github.Release{
-		Tag: r.Version, Name: "Kata Containers " + r.Version, Target: r.Commit, Prerelease: semver.Prerelease(r.Version),
+	r.page, err = r.job.GitHub.Draft(ctx, github.Release{
+		Tag: r.job.Version, Name: "Kata Containers " + r.job.Version, Target: r.job.Commit, Prerelease: semver.Prerelease(r.job.Version),
 		Body: SpliceNotes("", r.notes),
 	})
 	if err != nil {
 		return err
 	}
 	// A release that is replaced by force must not keep the digests of its old files.
-	if r.page.Draft || r.Force {
-		if r.page, err = r.GitHub.Describe(ctx, r.page, SpliceNotes(r.page.Body, r.notes)); err != nil {
+	if r.page.Draft || r.job.Force {
+		if r.page, err = r.job.GitHub.Describe(ctx, r.page, SpliceNotes(r.page.Body, r.notes)); err != nil {
 			return err
 		}
 	}
 	r.released.URL, r.released.Draft = r.page.URL, r.page.Draft
-	changes, others, err := r.GitHub.Compare(ctx, r.page, githubFiles(r.released.Files))
+	changes, others, err := r.job.GitHub.Compare(ctx, r.page, githubFiles(r.released.Files))
 	if err != nil {
 		return err
 	}
@@ -37,12 +37,12 @@ func (r *run) upload(ctx context.Context) error {
 		r.released.Files[i].Action = change.Action
 	}
 	for _, other := range others {
-		if r.generated(other.Name) {
+		if r.job.generated(other.Name) {
 			return fmt.Errorf("%s has %s, which an earlier run left and which is not a file of this release: delete it there", r.page.URL, other.Name)
 		}
-		r.Report.Note("github", other.Name+" is not a file of this release: it stays")
+		r.job.Report.Note("github", other.Name+" is not a file of this release: it stays")
 	}
-	if err := r.GitHub.Sync(ctx, r.page, changes, r.Force); err != nil {
+	if err := r.job.GitHub.Sync(ctx, r.page, changes, r.job.Force); err != nil {
 		return fmt.Errorf("uploading to %s: %w", r.page.URL, err)
 	}
 	return nil
@@ -57,10 +57,10 @@ func githubFiles(files []File) (all []github.File) {
 
 // verify checks that GitHub has what was sent: a publication cannot be taken back.
 func (r *run) verify(ctx context.Context) error {
-	if r.GitHub == nil {
+	if r.job.GitHub == nil {
 		return nil
 	}
-	changes, others, err := r.GitHub.Compare(ctx, r.page, githubFiles(r.released.Files))
+	changes, others, err := r.job.GitHub.Compare(ctx, r.page, githubFiles(r.released.Files))
 	if err != nil {
 		return err
 	}
@@ -83,10 +83,10 @@ func (r *run) verify(ctx context.Context) error {
 
 // publish publishes the draft.
 func (r *run) publish(ctx context.Context) error {
-	if r.GitHub == nil || r.KeepDraft {
+	if r.job.GitHub == nil || r.job.KeepDraft {
 		return nil
 	}
-	published, err := r.GitHub.Publish(ctx, r.page, r.newest)
+	published, err := r.job.GitHub.Publish(ctx, r.page, r.plan.newest)
 	if err != nil {
 		return err
 	}
