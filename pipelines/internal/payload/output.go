@@ -57,9 +57,14 @@ func (i *Image) WriteLayout(ctx context.Context, dir string, names []string) (er
 	return replace(dir, fresh, filepath.Join(temp.Name(), "old"))
 }
 
-// replace has a fresh folder take the place of dir, which becomes old. Where that
-// fails dir is what it was.
+// replace puts a fresh folder in the place of dir, whose content is then at fresh or at
+// old. If it fails, dir is unchanged.
 func replace(dir, fresh, old string) error {
+	// Two renames, between which dir is missing, are left for a dir that does not exist
+	// and for file systems that cannot exchange folders.
+	if exchange(dir, fresh) == nil {
+		return nil
+	}
 	err := os.Rename(dir, old)
 	there := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
