@@ -148,7 +148,8 @@ func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace
 		o.Repositories = append(o.Repositories, repository)
 	}
 	if len(o.Repositories) > 0 && o.Installer == "" {
-		return nil, usage(errors.New("--image: an image that runs nothing would become the latest kata-deploy: name the folder of its programs with --installer, or pass --installer none if another image takes the payload from these"))
+		return nil, usage(errors.New("--image: an image that runs nothing would become the latest kata-deploy: " +
+			"name the folder of its programs with --installer, or pass --installer none if another image takes the payload from these"))
 	}
 	if o.Installer == nowhere {
 		o.Installer = ""

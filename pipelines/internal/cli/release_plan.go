@@ -35,8 +35,11 @@ func releaseText(p *release.Plan) string {
 	for _, image := range p.Images {
 		text.WriteString(imageText(image))
 	}
-	if page := map[string]string{"create": "create a draft release on GitHub", "change": "update the draft release: " + p.URL}[p.Page]; page != "" {
-		fmt.Fprintln(&text, page)
+	switch p.Page {
+	case "create":
+		fmt.Fprintln(&text, "create a draft release on GitHub")
+	case "change":
+		fmt.Fprintf(&text, "update the draft release: %s\n", p.URL)
 	}
 	switch {
 	case p.Publish && p.Latest:

@@ -65,7 +65,8 @@ func newLayer(component, title string, entries ...entry) (Layer, error) {
 		if err := tar.NewWriter(&head).WriteHeader(&h); err != nil {
 			return fmt.Errorf("packing %s: %w", h.Name, err)
 		}
-		content = append(content, bytesPiece(head.Bytes()), p, bytesPiece(make([]byte, -p.size&(block-1))))
+		padding := (block - p.size%block) % block
+		content = append(content, bytesPiece(head.Bytes()), p, bytesPiece(make([]byte, padding)))
 		return nil
 	}
 	seen := map[string]bool{}

@@ -65,7 +65,8 @@ func WithGiven(tags []Tag, given string) ([]Tag, error) {
 	case slices.ContainsFunc(tags, func(tag Tag) bool { return tag.Name == given }):
 		return tags, nil
 	case given == latest || releaseTag.MatchString(given):
-		return nil, fmt.Errorf("the tag %s is for a release, and none that is pushed here: name another tag (--release gives a release its own: payload push VERSION-ARCH, payload index VERSION and latest)", given)
+		return nil, fmt.Errorf("the tag %s is reserved for releases: name another tag "+
+			"(with --release, payload push adds VERSION-ARCH, and payload index VERSION and latest)", given)
 	}
 	return append(tags, Tag{Name: given}), nil
 }
