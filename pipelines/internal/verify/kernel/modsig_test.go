@@ -86,6 +86,7 @@ func TestParseRefuses(t *testing.T) {
 		"other type":     {appendMessage(moduleData, []byte("x"), 1), "want type 2"},
 		"too long":       {append(bytes.Clone(good[:20]), good[len(good)-40:]...), "inside of"},
 		"no message":     {appendMessage(moduleData, []byte("x"), 2), "PKCS#7"},
+		"deep":           {appendMessage(moduleData, bytes.Repeat([]byte{0x30, 0x80}, 10<<20), 2), "PKCS#7"},
 		"old digest":     {sign(t, key, certificateOf(t, key), sha1), "not one that Linux signs with"},
 		"unsigned":       {moduleData, "not signed"},
 		"nothing at all": {nil, "not signed"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/binary"
 	"encoding/pem"
@@ -13,8 +14,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/smallstep/pkcs7"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	disk "github.com/kata-containers/kata-pipelines/pipelines/internal/files"
@@ -124,9 +123,27 @@ type algorithm struct {
 }
 
 var algorithms = []algorithm{
-	{pkcs7.OIDDigestAlgorithmSHA256, crypto.SHA256, x509.SHA256WithRSA, x509.ECDSAWithSHA256},
-	{pkcs7.OIDDigestAlgorithmSHA384, crypto.SHA384, x509.SHA384WithRSA, x509.ECDSAWithSHA384},
-	{pkcs7.OIDDigestAlgorithmSHA512, crypto.SHA512, x509.SHA512WithRSA, x509.ECDSAWithSHA512},
+	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}, crypto.SHA256, x509.SHA256WithRSA, x509.ECDSAWithSHA256},
+	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}, crypto.SHA384, x509.SHA384WithRSA, x509.ECDSAWithSHA384},
+	{asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}, crypto.SHA512, x509.SHA512WithRSA, x509.ECDSAWithSHA512},
+}
+
+// message is the signed data of RFC 5652 as Linux writes it. Libraries that read all of
+// PKCS#7 recurse as deeply as the message nests, which a hostile module chooses.
+type message struct {
+	Type       asn1.ObjectIdentifier
+	SignedData struct {
+		Version      int
+		Digests      []pkix.AlgorithmIdentifier `asn1:"set"`
+		Content      struct{ Type asn1.ObjectIdentifier }
+		Certificates asn1.RawValue `asn1:"optional,tag:0"`
+		Signers      []struct {
+			Version           int
+			ID                asn1.RawValue
+			Digest, Algorithm pkix.AlgorithmIdentifier
+			Signature         []byte
+		} `asn1:"set"`
+	} `asn1:"explicit,tag:0"`
 }
 
 // parseSignature splits a module from what scripts/sign-file of Linux appends: a PKCS#7
@@ -147,20 +164,23 @@ func parseSignature(module []byte) (s signature, err error) {
 			info[2], length, typePKCS7, len(rest))
 	}
 	split := int64(len(rest)) - length
-	message, err := pkcs7.Parse(rest[split:])
-	if err != nil {
+	var m message
+	if _, err := asn1.Unmarshal(rest[split:], &m); err != nil {
 		return s, fmt.Errorf("reading the PKCS#7 message: %w", err)
 	}
-	if len(message.Signers) != 1 {
-		return s, fmt.Errorf("%d signers: want one", len(message.Signers))
+	if signedData := (asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}); !m.Type.Equal(signedData) {
+		return s, fmt.Errorf("the PKCS#7 message has type %s: want %s, signed data", m.Type, signedData)
 	}
-	signer := message.Signers[0]
-	used := signer.DigestAlgorithm.Algorithm
+	if len(m.SignedData.Signers) != 1 {
+		return s, fmt.Errorf("%d signers: want one", len(m.SignedData.Signers))
+	}
+	signer := m.SignedData.Signers[0]
+	used := signer.Digest.Algorithm
 	known := slices.IndexFunc(algorithms, func(a algorithm) bool { return a.oid.Equal(used) })
 	if known < 0 {
 		return s, fmt.Errorf("the digest's algorithm %s is not one that Linux signs with today", used)
 	}
-	return signature{algorithms[known], rest[:split], signer.EncryptedDigest}, nil
+	return signature{algorithms[known], rest[:split], signer.Signature}, nil
 }
 
 // verify checks the signature with the certificate it must be from. The
