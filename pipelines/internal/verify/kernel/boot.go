@@ -30,7 +30,7 @@ func (f *files) boot(ctx context.Context, h host.Host) error {
 	if err == nil {
 		err = g.prepare(ctx, h)
 	}
-	if missing := report.Missing(""); errors.As(err, &missing) {
+	if missing, skipped := report.AsMissing(err); skipped {
 		f.r.Result("boot", "", missing)
 		return nil
 	}
@@ -63,7 +63,8 @@ func (g *guest) prepare(ctx context.Context, h host.Host) (err error) {
 		return err
 	}
 	err = g.makeDisk(ctx, h)
-	if !errors.As(err, &g.noDisk) && err != nil {
+	var skipped bool
+	if g.noDisk, skipped = report.AsMissing(err); err != nil && !skipped {
 		return err
 	}
 	if host.Usable(host.VhostVsock) == nil {

@@ -106,8 +106,7 @@ func (s Snapshotter) Check(ctx context.Context, r *report.Report, t *tarball.Tar
 			return context.Cause(ctx)
 		}
 		r.Result(c.name, saw, err)
-		var missing report.Missing
-		switch skipped := errors.As(err, &missing); {
+		switch missing, skipped := report.AsMissing(err); {
 		case err != nil && !skipped:
 			why = report.Missing("because of " + c.name)
 		case skipped && x.server == nil:

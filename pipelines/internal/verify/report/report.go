@@ -70,12 +70,19 @@ func (r *Report) Add(c Check) {
 	}
 }
 
+// AsMissing returns the Missing that an error is or wraps. A Missing that is joined with
+// other errors does not count, because they are failures.
+func AsMissing(err error) (missing Missing, ok bool) {
+	var joined interface{ Unwrap() []error }
+	return missing, errors.As(err, &missing) && !errors.As(err, &joined)
+}
+
 // Result adds a check that saw something, or ended with an error: a Missing skips it,
 // and any other fails it.
 func (r *Report) Result(name, saw string, err error) {
-	var missing Missing
+	missing, skipped := AsMissing(err)
 	switch {
-	case errors.As(err, &missing):
+	case skipped:
 		r.Add(Check{Name: name, Verdict: Skipped, Saw: missing.Error()})
 	case err != nil:
 		r.Add(Check{Name: name, Verdict: Failed, Saw: err.Error()})

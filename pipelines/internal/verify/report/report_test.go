@@ -30,6 +30,29 @@ func proof(r *report.Report, tarball string) report.Proof {
 		Runner:  report.Runner{By: "me@here", Program: "1", Arch: "x86_64", Accelerator: "tcg"}}
 }
 
+// TestResult guards against a failure that counts as skipped because of a Missing next
+// to it.
+func TestResult(t *testing.T) {
+	failure, missing := errors.New("broken"), report.Missing("no qemu")
+	for _, test := range []struct {
+		err     error
+		verdict report.Verdict
+	}{
+		{missing, report.Skipped},
+		{fmt.Errorf("finding QEMU: %w", missing), report.Skipped},
+		{errors.Join(failure, missing), report.Failed},
+		{fmt.Errorf("booting: %w", errors.Join(missing, failure)), report.Failed},
+		{fmt.Errorf("%w: %w", missing, failure), report.Failed},
+		{failure, report.Failed},
+	} {
+		r := &report.Report{}
+		r.Result("boot", "", test.err)
+		if got := r.Checks[0].Verdict; got != test.verdict {
+			t.Errorf("%q: %s, want %s", test.err, got, test.verdict)
+		}
+	}
+}
+
 // TestRequired guards against a skipped check that ships: its skip is a failure
 // where the check is required.
 func TestRequired(t *testing.T) {
