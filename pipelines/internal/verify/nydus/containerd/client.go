@@ -48,18 +48,22 @@ func (i Installed) Serve(ctx context.Context, dir, path string, ready time.Durat
 	return s, nil
 }
 
-// connect returns a client. Its errors name the request.
+// connect returns a client whose requests take a minute at most. Its errors name the
+// request.
 func connect(address string) (*Server, error) {
-	const patience = time.Minute
-	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUnaryInterceptor(
-		func(ctx context.Context, method string, request, reply any, on *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-			timed, cancel := context.WithTimeout(ctx, patience)
-			defer cancel()
-			if err := invoke(timed, method, request, reply, on, options...); err != nil {
-				return fmt.Errorf("asking containerd for %s of %v: %w", method, request, err)
-			}
-			return nil
-		}))
+	// The timeout is for all methods, unary ones and streams.
+	const config = `{"methodConfig": [{"name": [{}], "timeout": "60s"}]}`
+	explain := func(
+		ctx context.Context, method string, request, reply any, on *grpc.ClientConn,
+		invoke grpc.UnaryInvoker, options ...grpc.CallOption,
+	) error {
+		if err := invoke(ctx, method, request, reply, on, options...); err != nil {
+			return fmt.Errorf("asking containerd for %s of %v: %w", method, request, err)
+		}
+		return nil
+	}
+	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(config), grpc.WithUnaryInterceptor(explain))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to containerd: %w", err)
 	}

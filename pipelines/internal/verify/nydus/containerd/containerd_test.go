@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	introspection "github.com/containerd/containerd/api/services/introspection/v1"
 	snapshots "github.com/containerd/containerd/api/services/snapshots/v1"
@@ -108,6 +109,9 @@ type fake struct {
 }
 
 func (f *fake) Plugins(ctx context.Context, _ *introspection.PluginsRequest) (*introspection.PluginsResponse, error) {
+	if until, limited := ctx.Deadline(); !limited || time.Until(until) > time.Minute {
+		return nil, status.Error(codes.InvalidArgument, "the request has no limit of time")
+	}
 	f.asked, _ = metadata.FromIncomingContext(ctx)
 	const kind = "io.containerd.snapshotter.v1"
 	return &introspection.PluginsResponse{Plugins: []*introspection.Plugin{
@@ -116,6 +120,9 @@ func (f *fake) Plugins(ctx context.Context, _ *introspection.PluginsRequest) (*i
 }
 
 func (f *fake) List(_ *snapshots.ListSnapshotsRequest, stream snapshots.Snapshots_ListServer) error {
+	if until, limited := stream.Context().Deadline(); !limited || time.Until(until) > time.Minute {
+		return status.Error(codes.InvalidArgument, "the stream has no limit of time")
+	}
 	for _, key := range []string{"child", "parent"} {
 		if err := stream.Send(&snapshots.ListSnapshotsResponse{Info: []*snapshots.Info{{Name: key}}}); err != nil {
 			return err
