@@ -55,8 +55,12 @@ func (k Kernel) suffix() string {
 // Layout has the four files and two links of every kernel, and the symbols that some
 // have in a file of their own.
 func (k Kernel) Layout() tarball.Layout {
+	const maxImage = 4 << 30
 	l := tarball.Layout{}
-	for _, what := range []string{"vmlinuz", "vmlinux", "vmlinux.elf", "config", "System.map"} {
+	for _, what := range []string{"vmlinuz", "vmlinux", "vmlinux.elf"} {
+		l[k.path(what)] = tarball.File{Mode: 0o644, Max: maxImage}
+	}
+	for _, what := range []string{"config", "System.map"} {
 		l[k.path(what)] = tarball.File{Mode: 0o644}
 	}
 	for _, what := range []string{"vmlinuz", "vmlinux"} {

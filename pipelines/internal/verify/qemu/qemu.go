@@ -58,7 +58,7 @@ func (e Emulator) folder() string { return "opt/kata/share/kata-qemu" + e.suffix
 
 // Layout has the program and the firmware of the list.
 func (e Emulator) Layout() tarball.Layout {
-	layout := tarball.Layout{e.program(): {Mode: 0o755}}
+	layout := tarball.Layout{e.program(): {Mode: 0o755, Max: 1 << 30}}
 	for _, name := range e.firmware {
 		layout[e.folder()+"/"+name] = tarball.File{Mode: 0o644}
 	}

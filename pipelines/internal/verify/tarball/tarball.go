@@ -4,6 +4,7 @@ package tarball
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type File struct {
 	Mode fs.FileMode
 	// Size is its exact size in bytes, 0 for any but empty.
 	Size int64
+	// Max is the most that it may have, in bytes, 0 for maxRead.
+	Max int64
 	// Link is the target, of a link.
 	Link string
 }
@@ -33,8 +36,9 @@ type File struct {
 // Layout says what a tarball must have, by path without a leading "./".
 type Layout map[string]File
 
-// maxFile is the most that one file may have, in bytes.
-const maxFile = 4 << 30
+// maxRead limits the files of a tarball, in bytes, because checks read most of them into
+// memory.
+const maxRead = 256 << 20
 
 // Tarball is an unpacked tarball.
 type Tarball struct {
@@ -56,11 +60,12 @@ func (l Layout) Unpack(file, dir string) (*Tarball, error) {
 	defer in.Close()
 	members, err := archive.Extract(in, func(name string, size int64) (string, error) {
 		name = path.Clean(name)
-		if _, ours := l[name]; !ours {
+		file, ours := l[name]
+		if !ours {
 			return "", nil
 		}
-		if size > maxFile {
-			return "", fmt.Errorf("it has %d bytes: want %d at most", size, maxFile)
+		if most := cmp.Or(file.Max, maxRead); size > most {
+			return "", fmt.Errorf("it has %d bytes: want %d at most", size, most)
 		}
 		target := filepath.Join(dir, name)
 		return target, os.MkdirAll(filepath.Dir(target), 0o755)

@@ -3,11 +3,25 @@ package tarball_test
 import (
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
+
+// TestLimits guards against a tarball that fills the memory.
+func TestLimits(t *testing.T) {
+	const name = "opt/kata/data"
+	file := verifytest.Tree{name: "four"}.Pack(t)
+	for limit, good := range map[int64]bool{3: false, 4: true, 0: true} {
+		layout := tarball.Layout{name: {Mode: 0o644, Max: limit}}
+		_, err := layout.Unpack(file, t.TempDir())
+		if good && err != nil || !good && (err == nil || !strings.Contains(err.Error(), "it has 4 bytes: want 3 at most")) {
+			t.Errorf("with a limit of %d: %v", limit, err)
+		}
+	}
+}
 
 // Programs are started where they are unpacked, so files have the modes of members.
 func TestUnpack(t *testing.T) {
