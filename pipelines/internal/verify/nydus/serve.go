@@ -18,8 +18,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
 
-// check ends with its first error, as a test does: must and try panic with it, and
-// attempt recovers.
+// check ends with its first error, as a test does.
 type check struct {
 	name string
 	do   func(*run, context.Context) (saw string)
@@ -86,7 +85,9 @@ func (r *run) cannot() error {
 	return nil
 }
 
-// attempt makes a check.
+// attempt makes a check. A check is a long line of steps that each need the one before,
+// so must, try and want panic with a failure, which becomes the error of the check.
+// Any other panic is a bug of this program, and ends it.
 func (r *run) attempt(ctx context.Context, c check) (saw string, err error) {
 	defer func() {
 		caught := recover()
@@ -102,20 +103,20 @@ func (r *run) attempt(ctx context.Context, c check) (saw string, err error) {
 // failure is the error that a check ends with.
 type failure struct{ error }
 
-// must ends a check if there is an error.
+// must ends a check with an error, if there is one.
 func must(err error) {
 	if err != nil {
 		panic(failure{err})
 	}
 }
 
-// try ends a check if there is an error, and else returns the value.
+// try returns a value, or ends a check with an error.
 func try[T any](value T, err error) T {
 	must(err)
 	return value
 }
 
-// want ends a check unless a condition is met.
+// want ends a check with an error unless a condition is met.
 func want(met bool, format string, args ...any) {
 	if !met {
 		must(fmt.Errorf(format, args...))

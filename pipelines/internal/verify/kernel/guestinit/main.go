@@ -5,9 +5,6 @@
 // through each of them, and says what it saw over the serial line, a line at a
 // time (see package serial). Whether that is what the kernel should do is
 // decided outside. At the end it turns the machine off.
-//
-// A step ends with its first error, as a test does: must and try panic with it, and
-// attempt makes it a part of the observation.
 package main
 
 import (
@@ -68,15 +65,16 @@ func main() {
 	select {}
 }
 
-// attempt runs a step; whatever goes wrong in it is an observation too.
+// attempt runs a step. A step is a line of actions that each need the one before, so
+// must and try panic with a failure, which becomes the error of the observation. Any
+// other panic is a bug of this init, and ends it: the console shows where.
 func attempt(look func(*serial.Observation), o *serial.Observation) {
 	defer func() {
-		switch caught := recover().(type) {
-		case nil:
-		case failure:
-			o.Error = caught.Error()
-		default:
-			o.Error = fmt.Sprintf("the init panicked: %v", caught)
+		caught := recover()
+		if ended, ours := caught.(failure); ours {
+			o.Error = ended.Error()
+		} else if caught != nil {
+			panic(caught)
 		}
 	}()
 	look(o)
@@ -85,14 +83,14 @@ func attempt(look func(*serial.Observation), o *serial.Observation) {
 // failure is the error that a step ends with.
 type failure struct{ error }
 
-// must ends a step if there is an error.
+// must ends a step with an error, if there is one.
 func must(err error) {
 	if err != nil {
 		panic(failure{err})
 	}
 }
 
-// try ends a step if there is an error, and else returns the value.
+// try returns a value, or ends a step with an error.
 func try[T any](value T, err error) T {
 	must(err)
 	return value
