@@ -9,6 +9,9 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -63,6 +66,17 @@ type Object struct {
 // IsFile reports whether it is a regular file, and not a link or a submodule.
 func (o Object) IsFile() bool { return o.Mode == "100644" || o.Mode == "100755" }
 
+// Holds reports whether it is a blob of these bytes, by its SHA-1 or SHA-256.
+func (o Object) Holds(data []byte) bool {
+	sum := sha1.New()
+	if len(o.ID) == hex.EncodedLen(sha256.Size) {
+		sum = sha256.New()
+	}
+	fmt.Fprintf(sum, "blob %d\x00", len(data))
+	sum.Write(data)
+	return hex.EncodeToString(sum.Sum(nil)) == o.ID
+}
+
 // run runs git in the repository and returns what it printed. The error holds all
 // that git said: its advice comes after the first line.
 func (r Repository) run(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
@@ -88,14 +102,14 @@ func (r Repository) run(ctx context.Context, stdin io.Reader, args ...string) (s
 }
 
 // line is run for one line of output.
-func (r Repository) line(ctx context.Context, args ...string) (string, error) {
-	out, err := r.run(ctx, nil, args...)
+func (r Repository) line(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	out, err := r.run(ctx, stdin, args...)
 	return strings.TrimSpace(out), err
 }
 
 // Head returns the commit that is checked out.
 func (r Repository) Head(ctx context.Context) (string, error) {
-	head, err := r.line(ctx, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+	head, err := r.line(ctx, nil, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
 	if errors.Is(err, errNoAnswer) {
 		return "", errors.New("nothing is committed yet: commit the inputs")
 	}
@@ -105,7 +119,7 @@ func (r Repository) Head(ctx context.Context) (string, error) {
 // Branch returns the branch that is checked out, or "" if there is none: at the
 // commit of a tag, or outside a repository.
 func (r Repository) Branch(ctx context.Context) string {
-	branch, err := r.line(ctx, "symbolic-ref", "--short", "--quiet", "HEAD")
+	branch, err := r.line(ctx, nil, "symbolic-ref", "--short", "--quiet", "HEAD")
 	if err != nil {
 		return ""
 	}
@@ -114,7 +128,7 @@ func (r Repository) Branch(ctx context.Context) string {
 
 // Commit resolves a revision.
 func (r Repository) Commit(ctx context.Context, revision string) (string, error) {
-	commit, err := r.line(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", revision+"^{commit}")
+	commit, err := r.line(ctx, nil, "rev-parse", "--verify", "--quiet", "--end-of-options", revision+"^{commit}")
 	if errors.Is(err, errNoAnswer) {
 		return "", fmt.Errorf("%w %q: fetch it, or name another", ErrUnknown, revision)
 	}
@@ -123,12 +137,12 @@ func (r Repository) Commit(ctx context.Context, revision string) (string, error)
 
 // MergeBase returns the commit where HEAD left the other commit.
 func (r Repository) MergeBase(ctx context.Context, commit string) (string, error) {
-	return r.line(ctx, "merge-base", commit, "HEAD")
+	return r.line(ctx, nil, "merge-base", commit, "HEAD")
 }
 
 // Time returns the time of a commit.
 func (r Repository) Time(ctx context.Context, commit string) (time.Time, error) {
-	text, err := r.line(ctx, "show", "--no-patch", "--format=%ct", commit)
+	text, err := r.line(ctx, nil, "show", "--no-patch", "--format=%ct", commit)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -163,17 +177,8 @@ func (r Repository) Objects(ctx context.Context, commit string) (map[string]Obje
 	return objects, nil
 }
 
-// Hash returns the ids of the blobs that files below the repository's folder are, or
-// with filters those that git would commit for them.
-func (r Repository) Hash(ctx context.Context, paths []string, filters bool) (map[string]string, error) {
-	args := []string{"hash-object", "--stdin-paths"}
-	if !filters {
-		args = append(args, "--no-filters")
-	}
-	out, err := r.run(ctx, strings.NewReader(strings.Join(paths, "\n")), args...)
-	ids := map[string]string{}
-	for i, id := range strings.Fields(out) {
-		ids[paths[i]] = id
-	}
-	return ids, err
+// Hash returns the id of the blob that git would commit for the content of a file: its
+// filters, such as those of line ends, are applied.
+func (r Repository) Hash(ctx context.Context, path string, data []byte) (string, error) {
+	return r.line(ctx, bytes.NewReader(data), "hash-object", "--stdin", "--path="+path)
 }

@@ -10,14 +10,23 @@ import (
 	"sync"
 )
 
-// Tree is the working tree as recipes read it: every file is read and hashed once,
-// so that all keys of one run and its builds see the same bytes even if a file is
-// edited meanwhile. It is safe for concurrent use.
+// Tree is the working tree as recipes read it: every file and every folder is read
+// once, so that all keys of one run, its builds and what is compared with a commit are
+// the same bytes even if the tree is edited in the meantime. It is safe for concurrent
+// use.
 type Tree struct {
-	root fs.FS
+	root    fs.FS
+	infos   memo[fs.FileInfo]
+	folders memo[[]fs.DirEntry]
+	files   memo[Content]
+}
 
-	mu    sync.Mutex
-	files map[string]Content
+// memo keeps the first answer for each name, which may be an error.
+type memo[T any] struct{ answers sync.Map }
+
+func (m *memo[T]) get(name string, ask func() (T, error)) (T, error) {
+	answer, _ := m.answers.LoadOrStore(name, sync.OnceValues(ask))
+	return answer.(func() (T, error))()
 }
 
 // Content is a declared file with its bytes.
@@ -27,12 +36,20 @@ type Content struct {
 }
 
 // NewTree returns a tree over the root of the repository.
-func NewTree(root fs.FS) *Tree {
-	return &Tree{root: root, files: map[string]Content{}}
-}
+func NewTree(root fs.FS) *Tree { return &Tree{root: root} }
 
 // Open makes a Tree an fs.FS; it reads the file as it is now.
 func (t *Tree) Open(name string) (fs.File, error) { return t.root.Open(name) }
+
+// Stat describes a file or a folder as of the first call.
+func (t *Tree) Stat(name string) (fs.FileInfo, error) {
+	return t.infos.get(name, func() (fs.FileInfo, error) { return fs.Stat(t.root, name) })
+}
+
+// ReadDir returns the entries of a folder as of its first reading.
+func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
+	return t.folders.get(name, func() ([]fs.DirEntry, error) { return fs.ReadDir(t.root, name) })
+}
 
 // ReadFile returns the bytes of a file as of its first reading.
 func (t *Tree) ReadFile(name string) ([]byte, error) {
@@ -40,27 +57,22 @@ func (t *Tree) ReadFile(name string) ([]byte, error) {
 	return content.Data, err
 }
 
-// Content returns a regular file.
+// Content returns a regular file as of its first reading.
 func (t *Tree) Content(name string) (Content, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if content, ok := t.files[name]; ok {
-		return content, nil
-	}
-	info, err := fs.Stat(t.root, name)
-	if err != nil {
-		return Content{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return Content{}, fmt.Errorf("%s: not a regular file", name)
-	}
-	data, err := fs.ReadFile(t.root, name)
-	if err != nil {
-		return Content{}, err
-	}
-	content := NewContent(name, data)
-	t.files[name] = content
-	return content, nil
+	return t.files.get(name, func() (Content, error) {
+		info, err := t.Stat(name)
+		if err != nil {
+			return Content{}, err
+		}
+		if !info.Mode().IsRegular() {
+			return Content{}, fmt.Errorf("%s: not a regular file", name)
+		}
+		data, err := fs.ReadFile(t.root, name)
+		if err != nil {
+			return Content{}, err
+		}
+		return NewContent(name, data), nil
+	})
 }
 
 // NewContent describes a file with some bytes. What begins as a script can be executed:
@@ -79,7 +91,7 @@ func NewContent(name string, data []byte) Content {
 func (t *Tree) Below(names ...string) ([]Content, error) {
 	var contents []Content
 	for _, name := range names {
-		err := fs.WalkDir(t.root, name, func(file string, entry fs.DirEntry, err error) error {
+		err := fs.WalkDir(t, name, func(file string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
 			}

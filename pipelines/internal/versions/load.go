@@ -50,7 +50,7 @@ func Parse(path string, data []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Path: path, pins: map[string]*yaml.Node{}}
+	f := &File{Path: path, Data: data, pins: map[string]*yaml.Node{}}
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s:%d: not a versions.yaml: want a mapping of groups such as assets", path, root.Line())
 	}

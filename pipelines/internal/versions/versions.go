@@ -22,8 +22,9 @@ import (
 
 // File is a versions.yaml and its lock.
 type File struct {
-	// Path is the path given to Load.
+	// Path is the path given to Load, and Data the content of the file.
 	Path string
+	Data []byte
 
 	// pins are the values by path, those that are not strings included.
 	pins map[string]*yaml.Node

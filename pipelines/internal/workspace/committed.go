@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
 // Inputs returns the paths of everything in the tree that the keys of the named assets
@@ -50,43 +53,70 @@ func (w *Workspace) Committed(ctx context.Context, in []string) (string, error) 
 	return commit, nil
 }
 
-// changed compares the inputs with a commit, and returns those that differ, sorted, in
-// whatever but their mode: no key has that. `git status` is not enough: files can be
-// hidden from it.
+// changed compares the inputs, as the keys read them, with a commit, and returns those
+// that differ in more than their mode, which no key has; sorted. `git status` does not
+// do: files can be hidden from it, and the tree may be another by now.
 func (w *Workspace) changed(ctx context.Context, commit string, in []string) ([]string, error) {
 	objects, err := w.Git.Objects(ctx, commit)
 	if err != nil {
 		return nil, err
 	}
 	var differ []string
-	for _, name := range in {
-		info, err := fs.Stat(w.Resolver.Tree, name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // It may be missing in the commit, too.
-		case err != nil:
-			return nil, err
-		case !info.IsDir():
-			differ = append(differ, name)
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(in))) {
+		info, err := w.Resolver.Tree.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
+			continue
 		}
-	}
-	// A checkout may write other bytes than are committed, such as other line ends: what
-	// differs is compared again as git would commit it.
-	for _, filters := range []bool{false, true} {
-		ids, err := w.Git.Hash(ctx, differ, filters)
+		content := recipe.NewContent(name, w.Resolver.Versions.Data)
+		if name != pinsFile {
+			content, err = w.Resolver.Tree.Content(name)
+		}
 		if err != nil {
 			return nil, err
 		}
-		differ = slices.DeleteFunc(differ, func(file string) bool { return objects[file].IsFile() && objects[file].ID == ids[file] })
+		same, err := w.same(ctx, content, objects[name])
+		if err != nil {
+			return nil, err
+		}
+		if !same {
+			differ = append(differ, name)
+		}
 	}
 	// A committed file that is missing differs, also below a folder.
 	for file := range objects {
 		if !slices.ContainsFunc(in, func(name string) bool { return file == name || strings.HasPrefix(file, name+"/") }) {
 			continue
 		}
-		if _, err := fs.Stat(w.Resolver.Tree, file); err != nil {
+		if !w.had(file) {
 			differ = append(differ, file)
 		}
 	}
 	slices.Sort(differ)
 	return slices.Compact(differ), nil
+}
+
+// had reports whether the tree had a file when the keys were made: the file or one of its
+// folders may be back by now.
+func (w *Workspace) had(file string) bool {
+	for name := file; name != "."; name = path.Dir(name) {
+		info, err := w.Resolver.Tree.Stat(name)
+		if err != nil || name == file && info.IsDir() {
+			return false
+		}
+		entries, err := w.Resolver.Tree.ReadDir(path.Dir(name))
+		if err != nil || !slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == path.Base(name) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// same compares a file with that of a commit. A checkout may write other bytes than are
+// committed, such as other line ends: then git says what it would commit.
+func (w *Workspace) same(ctx context.Context, content recipe.Content, committed git.Object) (bool, error) {
+	if !committed.IsFile() || committed.Holds(content.Data) {
+		return committed.IsFile(), nil
+	}
+	id, err := w.Git.Hash(ctx, content.Path, content.Data)
+	return id == committed.ID, err
 }
