@@ -8,10 +8,10 @@
 //
 // # Format
 //
-// Directories are in frames of their own, before all else, so that a merge can
-// replace them. Other members share frames of bounded size; one that does not fit
-// has some of its own. The two blocks that end the stream are a frame, too. The
-// index follows in a skippable frame: see indexfile.go.
+// Directories come first, in frames of their own, so that a merge can replace them.
+// Other members share frames of bounded size; one that does not fit has frames of its
+// own. The two blocks that end the stream are the last frame. The index follows in a
+// skippable frame: see indexfile.go.
 //
 // # Determinism
 //
@@ -20,7 +20,7 @@
 // name; owner, mode and time are fixed. The members decide where the stream is cut,
 // and each frame is compressed by itself, so the number of processors only decides
 // how many are compressed at a time. The index decides every byte of the stream but
-// the contents of files, and has their hashes.
+// the contents of files, whose hashes it holds.
 //
 // # Names
 //
@@ -63,8 +63,8 @@ type Member struct {
 	SHA256, Link string
 }
 
-// Options are what decides the bytes of a tarball besides its members, and where
-// a merge keeps what the next one can use.
+// Options decide, with the members, the bytes of a tarball. They also say where a
+// merge keeps what the next one can use.
 type Options struct {
 	// Level is 1 (fastest), 2 (default), 3 (better) or 4 (best), for Pack: see writer.go.
 	Level int
@@ -75,14 +75,14 @@ type Options struct {
 	// time between merges.
 	Cache string
 
-	// frame is for tests: how much a frame holds, frameSize if it is 0.
+	// frame is how many bytes of the tar stream a frame holds, frameSize if it is 0.
 	frame int
 }
 
-// verdicts are on the tarballs that PlanMerge need not vet again.
+// verdicts records the tarballs that PlanMerge need not vet again.
 func (o Options) verdicts() Verdicts { return Verdicts{filepath.Join(o.Cache, "vetted")} }
 
-// Summary is what was written.
+// Summary describes a tarball that was written.
 type Summary struct {
 	// SHA256 is that of the tarball in hex, Size its length in bytes.
 	SHA256  string

@@ -54,14 +54,14 @@ func openFile(path string) (*os.File, int64, error) {
 	return file, info.Size(), nil
 }
 
-// Index returns what is in the tarball; it must not be changed.
+// Index returns the index of the tarball. The caller must not change it.
 func (f *File) Index() *Index { return f.index }
 
-// Close closes the file. What ReadFile returned must not be read after it.
+// Close closes the file, and readers that ReadFile returned must not be used after it.
 func (f *File) Close() error { return f.close.Close() }
 
 // Cat writes the content of one file of a tarball to w. The error is fs.ErrNotExist
-// if there is no such member; w may have got something before any error.
+// if there is no such member. Before an error, w may have received data.
 func Cat(w io.Writer, path, name string) error {
 	tarball, size, err := openFile(path)
 	if err != nil {
@@ -86,7 +86,7 @@ func Cat(w io.Writer, path, name string) error {
 
 // ReadFile returns the content of a file, "./opt/kata/bin/x" or opt/kata/bin/x. It
 // decompresses only the frames that hold it. The last Read returns an error in
-// place of io.EOF if the bytes are not those that the index names. The error is
+// place of io.EOF if the hash differs from that in the index. The error is
 // fs.ErrNotExist if there is no such member.
 func (f *File) ReadFile(name string) (io.ReadCloser, error) {
 	full := memberName(name)
@@ -129,14 +129,14 @@ func (f *File) read(i, at int) (io.ReadCloser, error) {
 	}{content, decoder.IOReadCloser()}, nil
 }
 
-// decode decompresses the frames of the members that begin in one.
+// decode decompresses a frame and the pieces that follow it.
 func (f *File) decode(frame int) (*zstd.Decoder, error) {
 	offset, _ := f.index.span(0, frame)
 	packed, _ := f.index.span(frame, f.index.pieces(frame))
 	return newDecoder(io.NewSectionReader(f.file, offset, packed))
 }
 
-// content reads that of one member, and compares it with the index.
+// content reads the content of one member, and compares it with the index.
 type content struct {
 	from   io.Reader
 	member Member
@@ -144,7 +144,7 @@ type content struct {
 	hash   hash.Hash
 }
 
-// newContent reads the header of a member, which must be the one that the index says.
+// newContent reads the header of a member, and compares it with the index.
 func newContent(from io.Reader, m Member, modTime time.Time) (*content, error) {
 	want, err := headerBytes(m, modTime)
 	if err != nil {
@@ -160,12 +160,13 @@ func newContent(from io.Reader, m Member, modTime time.Time) (*content, error) {
 	return &content{from: from, member: m, left: m.Size, hash: sha256.New()}, nil
 }
 
-// Read reads on, and at the end of a file compares the hash.
+// Read compares the hash at the end of the file.
 func (c *content) Read(p []byte) (int, error) {
 	if c.left == 0 {
 		got := hex.EncodeToString(c.hash.Sum(nil))
 		if c.member.Mode.IsRegular() && got != c.member.SHA256 {
-			return 0, fmt.Errorf("reading %s: the sha256 is %.16s…, the index says %.16s…: the tarball is damaged or its index lies", c.member.Name, got, c.member.SHA256)
+			return 0, fmt.Errorf("reading %s: the sha256 is %.16s…, but the index says %.16s…: the tarball is damaged or its index lies",
+				c.member.Name, got, c.member.SHA256)
 		}
 		return 0, io.EOF
 	}
@@ -178,7 +179,7 @@ func (c *content) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// unexpected turns an end of the data into one that came too soon.
+// unexpected turns io.EOF into io.ErrUnexpectedEOF, for data that ends too soon.
 func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

@@ -21,7 +21,7 @@ func header(m Member, modTime time.Time) *tar.Header {
 	return h
 }
 
-// memberOf is the reverse of header. Of modes it keeps all permissions.
+// memberOf is the reverse of header. It keeps all permission bits.
 func memberOf(h *tar.Header) Member {
 	m := Member{Name: memberName(h.Name), Mode: fs.FileMode(h.Mode) & fs.ModePerm}
 	switch h.Typeflag {
@@ -37,18 +37,18 @@ func memberOf(h *tar.Header) Member {
 	return m
 }
 
-// headerBytes are the blocks before the content of a member. The writer uses no
-// other, so that a reader can compare them.
+// headerBytes returns the blocks before the content of a member. The writer writes
+// exactly these, so that a reader can compare them.
 func headerBytes(m Member, modTime time.Time) ([]byte, error) {
 	var buffer bytes.Buffer
 	err := tar.NewWriter(&buffer).WriteHeader(header(m, modTime))
 	return buffer.Bytes(), err
 }
 
-// padding is what fills the last block of a content.
+// padding returns how many zeros fill up the last block of a content.
 func padding(size int64) int64 { return (blockSize - size%blockSize) % blockSize }
 
-// tarSize is how much of the tar stream a member takes. A member whose header
+// tarSize returns how much of the tar stream a member takes. A member whose header
 // cannot be written takes none, and readIndex refuses it.
 func tarSize(m Member, modTime time.Time) int64 {
 	head, err := headerBytes(m, modTime)

@@ -13,9 +13,9 @@ import (
 
 const (
 	// frameSize is how much of the tar stream a frame holds at most: `make
-	// bench-archive` shows the trade. With 16 MiB a kernel with debug information
-	// takes 0.8 % less, with 8 MiB a large program 7 % more; a file is read from
-	// one of 12 MiB in some 20 ms.
+	// bench-archive` shows the trade-off. With 16 MiB a kernel with debug information
+	// takes 0.8 % less space, with 8 MiB a large program takes 7 % more. Reading a
+	// file from a frame of 12 MiB takes some 20 ms.
 	frameSize = 12 << 20
 	// windowSize is the most that the specification of zstd asks every reader to
 	// accept.
@@ -24,9 +24,9 @@ const (
 	blockSize = 512
 	// endSize is the length of the two blocks of zeros that end a tar stream.
 	endSize = 2 * blockSize
-	// maxFrame bounds the frames of tarballs that are read, unpacked.
+	// maxFrame bounds the unpacked size of the frames that are read.
 	maxFrame = 64 << 20
-	// maxUnpacked bounds the work that a small tarball can ask for: a release
+	// maxUnpacked bounds the work that a small tarball can cause: a release
 	// is 2 GiB packed, and unpacks to some six.
 	maxUnpacked = 64 << 30
 	// maxPacked bounds the tarballs that are read: four releases.
@@ -39,9 +39,9 @@ var ErrNoIndex = errors.New("the tarball has no index")
 
 // Index says what is in a tarball, and where. Together with the contents of the
 // files it decides every byte of the tar stream. Offsets and numbers of frames follow
-// from the order, so that they cannot be wrong.
+// from their order, so they cannot be wrong.
 type Index struct {
-	// Time is that of the members of frames that have no other, in seconds since 1970.
+	// Time is the time of members whose frame has none, in seconds since 1970.
 	Time int64 `json:"time"`
 	// Frames are all frames but the index itself, in their order, without gaps. The
 	// last one is the end of the tar stream.
@@ -49,13 +49,13 @@ type Index struct {
 }
 
 // Frame is one zstd frame of a tarball. It holds directories or other members. A member
-// that does not fit into a frame has some of its own: all but the first of them are
-// pieces, which have no members.
+// that does not fit into a frame has several of its own. All but the first are called
+// pieces, and list no members.
 type Frame struct {
-	// Size is its length in the file, Unpacked in the tar stream, in bytes.
+	// Size is its length in the file, Unpacked that in the tar stream, in bytes.
 	Size     int64 `json:"size"`
 	Unpacked int64 `json:"unpacked"`
-	// Time is that of the members in it if it differs from that of the index.
+	// Time is the time of its members if it differs from that of the index.
 	Time *int64 `json:"time,omitempty"`
 	// Members are those whose headers begin in it, in their order.
 	Members []Member `json:"members,omitempty"`
@@ -63,7 +63,7 @@ type Frame struct {
 
 func (f Frame) isDirectories() bool { return len(f.Members) > 0 && f.Members[0].Mode.IsDir() }
 
-// modTime is that of the members of a frame.
+// modTime returns the time of the members of a frame.
 func (x *Index) modTime(f Frame) time.Time {
 	if f.Time != nil {
 		return time.Unix(*f.Time, 0)
@@ -85,14 +85,14 @@ type Sized struct {
 	Member
 	// Frame is the number of the frame that its header begins in.
 	Frame int
-	// Packed is an estimate where members share a frame: the frame's bytes,
-	// divided as the members' are. All of a frame add up to it.
+	// Packed is an estimate where members share a frame: it divides the frame's bytes
+	// in proportion to the sizes of the members. The shares add up to the frame.
 	Packed int64
 }
 
 // Sized returns the members in their order, with their shares of the tarball. The
-// shares are rounded so that those of a frame add up to it: a sum over members is what
-// a sum over frames is.
+// shares are rounded so that those of a frame add up to it: a sum over members equals
+// the sum over their frames.
 func (x *Index) Sized() []Sized {
 	var sized []Sized
 	for i := 0; i < len(x.Frames); i += x.pieces(i) {
@@ -108,8 +108,8 @@ func (x *Index) Sized() []Sized {
 	return sized
 }
 
-// share is size*part/whole, rounded down, of a part that is no more than the
-// whole. The product can have more than 64 bits.
+// share returns size*part/whole, rounded down, for a part that is no larger than
+// the whole. The product can have more than 64 bits.
 func share(size, part, whole int64) int64 {
 	high, low := bits.Mul64(uint64(size), uint64(part))
 	quotient, _ := bits.Div64(high, low, uint64(whole))
@@ -129,7 +129,7 @@ func (x *Index) files() iter.Seq2[int64, Frame] {
 	}
 }
 
-// pieces is how many frames belong to the members that begin in one.
+// pieces counts a frame and the pieces that follow it.
 func (x *Index) pieces(frame int) int {
 	n := 1
 	for frame+n < len(x.Frames)-1 && len(x.Frames[frame+n].Members) == 0 {
@@ -138,7 +138,7 @@ func (x *Index) pieces(frame int) int {
 	return n
 }
 
-// span is the length of n frames in the file and in the tar stream.
+// span returns the length of n frames in the file and in the tar stream.
 func (x *Index) span(frame, n int) (packed, unpacked int64) {
 	for _, f := range x.Frames[frame : frame+n] {
 		packed += f.Size
@@ -147,7 +147,7 @@ func (x *Index) span(frame, n int) (packed, unpacked int64) {
 	return packed, unpacked
 }
 
-// size is the length of the tarball without its index.
+// size returns the length of the tarball without its index.
 func (x *Index) size() int64 {
 	size, _ := x.span(0, len(x.Frames))
 	return size
@@ -156,7 +156,7 @@ func (x *Index) size() int64 {
 // readIndex reads the index at the end of a tarball of size bytes. The error is
 // ErrNoIndex if there is none; an index that contradicts itself or the size of
 // the file, or that holds a member that must not be shipped, is another error.
-// Whether the frames hold what it says is for Vet to see. Memory is bounded
+// Only Vet compares the frames with it. Memory is bounded
 // whatever the tarball says.
 func readIndex(r io.ReaderAt, size int64) (*Index, error) {
 	if size > maxPacked {
@@ -179,7 +179,7 @@ func readIndex(r io.ReaderAt, size int64) (*Index, error) {
 	return x, nil
 }
 
-// checkFrames makes sure that the frames take up the file to offset, and that
+// checkFrames makes sure that the frames take up the file up to offset, and that
 // each has the length of the members in it.
 func (x *Index) checkFrames(offset int64) error {
 	var at, total int64
@@ -198,7 +198,7 @@ func (x *Index) checkFrames(offset int64) error {
 		}
 	}
 	if at != offset {
-		return fmt.Errorf("the frames end at %d, the index begins at %d", at, offset)
+		return fmt.Errorf("the frames end at %d, but the index begins at %d", at, offset)
 	}
 	last := len(x.Frames) - 1
 	if last < 0 || x.Frames[last].Unpacked != endSize || len(x.Frames[last].Members) > 0 {
@@ -226,7 +226,7 @@ func (x *Index) checkMembers(i int) error {
 			return err
 		}
 		if m.Mode.IsDir() != f.isDirectories() {
-			return fmt.Errorf("frame %d holds directories and others", i)
+			return fmt.Errorf("frame %d mixes directories with other members", i)
 		}
 		size := tarSize(m, x.modTime(f))
 		if size == 0 {
@@ -237,7 +237,7 @@ func (x *Index) checkMembers(i int) error {
 		}
 	}
 	if _, got := x.span(i, x.pieces(i)); got != want {
-		return fmt.Errorf("frame %d unpacks to %d bytes, its members take %d", i, got, want)
+		return fmt.Errorf("frame %d unpacks to %d bytes, but its members take %d", i, got, want)
 	}
 	return nil
 }

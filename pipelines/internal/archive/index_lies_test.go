@@ -85,7 +85,7 @@ func TestIndexLies(t *testing.T) {
 		{name: "hidden member", change: func(x *Index) { hide(x, "./opt/kata/bin/tool") }, want: "its members take"},
 		{name: "piece of nothing", change: func(x *Index) { x.Frames[0].Members = nil }, want: "continues no member"},
 		{name: "directory with a target", change: func(x *Index) { entry(x, "./opt/kata/").Link = "\x1b[31m../../../etc" }, want: `"./opt/kata/" is a directory, and has the link target "\x1b[31m`},
-		{name: "kinds mixed", change: func(x *Index) { mix(x) }, want: "holds directories and others"},
+		{name: "kinds mixed", change: func(x *Index) { mix(x) }, want: "mixes directories with other members"},
 		{name: "time", change: func(x *Index) { x.Frames[1].Time = seconds(-1 << 62) }, want: "its members take"},
 		// What follows is found where the frames are read.
 		{name: "other hash", check: true, change: func(x *Index) { entry(x, "./opt/kata/big").SHA256 = strings.Repeat("0", 64) }, want: "the sha256 is"},

@@ -64,7 +64,7 @@ func TestIndexGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("the format is another: raise indexFormat (-want +got)\n%s", diff)
+		t.Errorf("the format has changed: raise indexFormat (-want +got)\n%s", diff)
 	}
 	var kinds []string
 	for i, f := range x.Frames {
@@ -94,7 +94,7 @@ func TestReadFileAndCheck(t *testing.T) {
 		content, err := file.ReadFile(name)
 		if !m.Mode.IsRegular() {
 			if err == nil {
-				t.Errorf("%s is no file, and was read", m.Name)
+				t.Errorf("%s is not a file, but was read", m.Name)
 			}
 			continue
 		}

@@ -27,7 +27,7 @@ const (
 	// maxIndex bounds the JSON, and with it the memory that an index takes:
 	// some 50,000 members.
 	maxIndex = 8 << 20
-	// minElement is how many bytes of the JSON there are at least for each comma
+	// minElement is the least number of bytes that the JSON has for each comma
 	// between values: the shortest frame, {"size":1,"unpacked":1,"time":1}, has three.
 	minElement = 10
 )
@@ -38,7 +38,7 @@ type indexJSON struct {
 	*Index
 }
 
-// memberJSON is a member in the index. Its name and link say what it is.
+// memberJSON is a member in the index. Its name and link tell its type.
 type memberJSON struct {
 	Name   string `json:"name"` // ends with a slash for a directory
 	Mode   string `json:"mode"` // octal
@@ -87,7 +87,8 @@ func (x *Index) encode() ([]byte, error) {
 		return nil, fmt.Errorf("encoding the index: %w", err)
 	}
 	if len(text) > maxIndex {
-		return nil, fmt.Errorf("the index of %d members takes %d bytes, and may take %d: ship fewer files, or an image of them", len(x.Members()), len(text), maxIndex)
+		return nil, fmt.Errorf("the index of %d members takes %d bytes, and at most %d are allowed: ship fewer files, or an image of them",
+			len(x.Members()), len(text), maxIndex)
 	}
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<20))
 	if err != nil {

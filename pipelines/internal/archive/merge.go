@@ -8,11 +8,11 @@ import (
 	"slices"
 )
 
-// Component is one tarball of a merge, by the name that errors give it.
+// Component is one tarball of a merge, with the name that errors call it.
 type Component struct {
 	Name, Path string
-	// Digest is the sha256 in hex that the bytes are known to have, empty if they
-	// must be hashed: see Verdicts.
+	// Digest is the sha256 of the file in hex, empty if it must be hashed: see
+	// Verdicts.
 	Digest string
 }
 
@@ -22,11 +22,11 @@ type Extra struct {
 	Content []byte
 }
 
-// Part is what one component gives to the merged tarball.
+// Part is what one component contributes to the merged tarball.
 type Part struct {
 	Name string
-	// Path is the tarball that is copied from. If Reframed is true, that is a copy
-	// in Options.Cache of the component's own, which has no index.
+	// Path is the tarball that is copied from. If Reframed is true, the component's
+	// own has no index, and Path is its copy in Options.Cache.
 	Path     string
 	Reframed bool
 	// Size is the length of its frames in the file in bytes.
@@ -37,7 +37,7 @@ type Part struct {
 	index *Index // of Path
 }
 
-// Merged is a merge that was planned.
+// Merged is a planned merge.
 type Merged struct {
 	// Size is the exact length of the tarball in bytes.
 	Size int64
@@ -52,18 +52,18 @@ type Merged struct {
 }
 
 const (
-	// mergeLevel is that of what a merge compresses itself: the best one would take
-	// more memory than all else together.
+	// mergeLevel is the level of what a merge compresses itself: the best one would
+	// take more memory than everything else together.
 	mergeLevel = 3
-	// mergeFrame is how much the frames of directories and extras hold, for the same
-	// reason.
+	// mergeFrame is how much a frame of directories or extras holds. It saves memory,
+	// too.
 	mergeFrame = 1 << 20
 )
 
 // PlanMerge vets the components, reads their indexes and decides every byte of the
-// merged tarball, but writes none. The error has all problems: a component that Vet
-// refuses, a path in two components, links to nothing. Components without an index
-// are written to o.Cache once more with one, unless an earlier merge did that.
+// merged tarball, but writes none. The error lists all problems: components that Vet
+// refuses, paths in two components, links to nothing. Of a component without an index
+// it writes a copy with one to o.Cache, unless an earlier merge did.
 func PlanMerge(ctx context.Context, components []Component, extras []Extra, o Options) (*Merged, error) {
 	if len(components) == 0 {
 		return nil, errors.New("no components to merge")
@@ -123,8 +123,8 @@ func readComponent(ctx context.Context, c Component, o Options) (Part, error) {
 	return part, file.Close()
 }
 
-// layout puts the tarball together: directories, the components' frames, extras,
-// end, index.
+// layout lays out the tarball: directories, the components' frames, extras, end,
+// index.
 func (m *Merged) layout(directories []Member, extras []Extra, o Options) (err error) {
 	m.head, err = m.compose(o, func(w *writer) error {
 		for _, dir := range directories {
@@ -162,7 +162,7 @@ func (m *Merged) layout(directories []Member, extras []Extra, o Options) (err er
 	return m.Index.checkFrames(m.Index.size())
 }
 
-// compose returns frames that are compressed here and now, and adds them to the index.
+// compose compresses the members that add adds, and adds their frames to the index.
 func (m *Merged) compose(o Options, add func(w *writer) error) ([]byte, error) {
 	var buffer bytes.Buffer
 	x, err := compose(&buffer, o, add)

@@ -12,14 +12,14 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// chunk is how much of a component is copied at a time: it stays in a processor's
+// chunk is how much of a component is copied at a time: it stays in the processor's
 // cache until it is written.
 const chunk = 256 << 10
 
 // Write writes the merged tarball to the file out, which appears complete or not at
-// all, whoever else writes it at the same time. A file that is the merged tarball
+// all, even if others write it at the same time. A file that is the merged tarball
 // already is left alone, and changed is false. The stage shows the bytes written. The
-// tarball is not hashed: that would take twice as long as all else.
+// tarball is not hashed: that would take twice as long as everything else.
 func (m *Merged) Write(ctx context.Context, out string, stage *progress.Stage) (changed bool, err error) {
 	if err := files.Sweep(out); err != nil {
 		return false, fmt.Errorf("removing what a killed merge left: %w", err)
@@ -52,7 +52,7 @@ func (m *Merged) writeFile(ctx context.Context, out string, stage *progress.Stag
 	return nil
 }
 
-// progressWriter reports the bytes that pass.
+// progressWriter reports the bytes written.
 type progressWriter struct {
 	to         io.Writer
 	stage      *progress.Stage
@@ -72,7 +72,7 @@ func (w *progressWriter) Write(p []byte) (int, error) {
 func (m *Merged) Same(ctx context.Context, out string) (bool, error) {
 	file, size, err := openFile(out)
 	if err != nil {
-		// Whatever is there instead is replaced, or Write says why it cannot be.
+		// Write replaces whatever is there, or says why it cannot.
 		return false, nil //nolint:nilerr // as said
 	}
 	defer file.Close()
@@ -89,13 +89,13 @@ func (m *Merged) Same(ctx context.Context, out string) (bool, error) {
 // errDiffers ends a comparison.
 var errDiffers = errors.New("the tarballs differ")
 
-// comparer compares what is written to it, in chunks, with what a file has.
+// comparer compares the chunks that are written to it with a file.
 type comparer struct {
 	with   io.Reader
 	buffer []byte
 }
 
-// Write fails with errDiffers if p is not what comes next, or cannot be read.
+// Write fails with errDiffers if the file does not go on with p, or cannot be read.
 func (c *comparer) Write(p []byte) (int, error) {
 	got := c.buffer[:len(p)]
 	if _, err := io.ReadFull(c.with, got); err != nil || !bytes.Equal(p, got) {
@@ -119,7 +119,7 @@ func (m *Merged) stream(ctx context.Context, to io.Writer) error {
 	return err
 }
 
-// stream sends the frames that the merge has of a part to a writer.
+// stream sends the frames that the merge copies from a part to a writer.
 func (p *Part) stream(ctx context.Context, to io.Writer, buffer []byte) error {
 	file, err := Open(p.Path)
 	if err != nil {

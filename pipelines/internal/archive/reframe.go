@@ -12,10 +12,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// reframe writes a tarball of another program once more, with frames and an index,
-// to o.Cache, and returns where. Owners, times and modes become those of Pack. The
-// name of the file says what it was made of, so that it is made once; one that is
-// damaged is made again.
+// reframe writes a copy of another program's tarball, with frames and an index, to
+// o.Cache, and returns its path. Owners, times and modes become those of Pack. The name
+// of the copy says what it was made from, so that it is made once; a damaged copy is
+// made again.
 func reframe(ctx context.Context, from, digest string, o Options) (to string, err error) {
 	to = filepath.Join(o.Cache, "reframed", fmt.Sprintf("%.32s-%d-%d-%d.tar.zst", digest, indexFormat, o.Level, o.ModTime.Unix()))
 	if err := o.verdicts().Vet(ctx, to, ""); err == nil {

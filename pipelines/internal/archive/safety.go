@@ -16,10 +16,10 @@ import (
 // Container runtimes write them, and a shipped one would break it.
 var hostFiles = []string{"etc/resolv.conf", "etc/hosts", "etc/hostname", "etc/mtab", ".dockerenv"}
 
-// hostFolders are file systems of its kernel.
+// hostFolders are file systems of the host's kernel.
 var hostFolders = []string{"dev", "proc", "sys"}
 
-// maxName is the longest name and link in bytes, that of Linux.
+// maxName is the longest name or link target in bytes, as on Linux.
 const maxName = 4096
 
 // maxDepth is how many folders a member may be in: each of them is looked up.

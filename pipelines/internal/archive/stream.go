@@ -15,7 +15,7 @@ import (
 const (
 	// maxListing bounds the memory that names and links of one tarball take.
 	maxListing = 64 << 20
-	// maxTrailer is how many zeros may fill up the last record of a tar stream.
+	// maxTrailer is how many zeros may follow the end of a tar stream, to fill a record.
 	maxTrailer = 1 << 20
 )
 
@@ -80,9 +80,9 @@ func copyFile(w io.Writer, r io.Reader, name string) error {
 	return nil
 }
 
-// walk reads a tarball to its end, of at most limit bytes unpacked, and returns its
+// walk reads a tarball of at most limit bytes unpacked to its end, and returns its
 // members. It calls each with every member, whose hash is not known yet, and its
-// content. The header has passed vetHeader; whether the names fit together is known
+// content. The header has passed vetHeader; the names are compared with each other
 // only at the end.
 func walk(r io.Reader, limit int64, each func(m Member, content io.Reader) error) ([]Member, error) {
 	decoder, err := newDecoder(r)
@@ -93,7 +93,7 @@ func walk(r io.Reader, limit int64, each func(m Member, content io.Reader) error
 	stream := &countReader{from: decoder, max: limit}
 	tarball := tar.NewReader(stream)
 	var members []Member
-	size, fill := 0, int64(0) // of the list, and after the content before
+	size, fill := 0, int64(0) // of the list; of the zeros after the previous content
 	for {
 		stream.note()
 		h, err := tarball.Next()
@@ -129,7 +129,7 @@ func walk(r io.Reader, limit int64, each func(m Member, content io.Reader) error
 	}
 }
 
-// read makes a member of a header and the content that follows it.
+// read makes a member from a header and the content that follows it.
 func read(h *tar.Header, content io.Reader, each func(m Member, content io.Reader) error) (Member, error) {
 	m := memberOf(h)
 	if err := CheckMember(m); err != nil {
@@ -150,13 +150,13 @@ func read(h *tar.Header, content io.Reader, each func(m Member, content io.Reade
 
 // atEnd makes sure that the stream is complete: archive/tar does not notice one that
 // was cut between two members, or within the headers of one, and ignores what
-// follows the end. Left are the bytes that it has read after the last content.
+// follows the end. Left holds the bytes that it has read after the last content.
 func atEnd(stream *countReader, left []byte) error {
 	switch {
 	case len(left) < endSize:
 		return fmt.Errorf("the tar stream ends without its final blocks: %w", io.ErrUnexpectedEOF)
 	case len(left) > endSize || !allZero(left):
-		return fmt.Errorf("the tar stream ends in a header of no member: %w", io.ErrUnexpectedEOF)
+		return fmt.Errorf("the tar stream ends in a header without its member: %w", io.ErrUnexpectedEOF)
 	}
 	buffer := make([]byte, 32*blockSize)
 	for end := stream.n; ; {

@@ -31,7 +31,7 @@ func scan(dir string) ([]Member, error) {
 	return members, nil
 }
 
-// order is that of the members: directories, then the others, each by name.
+// order compares members as they are sorted: directories, then the others, by name.
 func order(a, b Member) int {
 	if a.Mode.IsDir() != b.Mode.IsDir() {
 		if a.Mode.IsDir() {
@@ -57,7 +57,7 @@ func inspect(tree fs.FS, name string, entry fs.DirEntry) (Member, error) {
 			return Member{}, err
 		}
 	case 0:
-		// A directory may have these bits by inheritance: they say nothing about it.
+		// Directories may inherit these bits, so they are ignored there.
 		if info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
 			return Member{}, fmt.Errorf("%s is setuid or setgid: an installer must not hand out privileges; clear the bit in the build script", m.Name)
 		}

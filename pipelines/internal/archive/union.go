@@ -13,7 +13,7 @@ import (
 // maxProblems is how many conflicts an error names.
 const maxProblems = 20
 
-// union has the members of all components, by name without a slash at the end. A
+// union holds the members of all components, by name without a slash at the end. A
 // directory belongs to the first component that needs it.
 type union struct {
 	owners map[string]owner
@@ -31,8 +31,8 @@ type owner struct {
 // extrasName is the owner of the extras, in errors.
 const extrasName = "the merge itself"
 
-// unite puts the members of all parts together, and returns the directories that
-// they need. The error says what does not fit.
+// unite returns the directories that the members of all parts need. The error lists
+// what does not fit together.
 func unite(parts []Part, extras []Extra) ([]Member, error) {
 	u := &union{owners: map[string]owner{}}
 	for _, part := range parts {

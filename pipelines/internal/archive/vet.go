@@ -17,12 +17,12 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// vetVersion is raised when vet refuses more than before: verdicts of an older one
-// then no longer count.
+// vetVersion is raised when vet refuses more than before: older verdicts then no
+// longer count.
 const vetVersion = 2
 
-// Listing is what is in a tarball. Without an index there are no frames, and no
-// shares of members.
+// Listing says what is in a tarball. Without an index there are no frames, and the
+// members have no shares.
 type Listing struct {
 	Size    int64
 	Frames  int
@@ -88,8 +88,8 @@ func vet(ctx context.Context, r io.ReaderAt, size int64) (Listing, error) {
 type Verdicts struct{ Dir string }
 
 // Vet decides whether the tarball at path may enter, as Check does, unless its digest
-// has passed before. Digest is the sha256 in hex that the caller knows the bytes to
-// have; if it is empty, Vet hashes the file.
+// has passed before. Digest is the sha256 of the file in hex, which the caller has
+// checked; if it is empty, Vet hashes the file.
 func (v Verdicts) Vet(ctx context.Context, path, digest string) error {
 	_, err := v.vet(ctx, path, digest)
 	return err
@@ -106,7 +106,7 @@ func (v Verdicts) vet(ctx context.Context, path, digest string) (string, error) 
 	}
 	defer file.Close()
 	if digest == "" {
-		// What is not zstd is not hashed: it may be gigabytes of nothing.
+		// Do not hash what is not zstd: it may be gigabytes.
 		var head [zstd.HeaderMaxSize]byte
 		n, _ := file.ReadAt(head[:], 0)
 		if err := new(zstd.Header).Decode(head[:n]); errors.Is(err, zstd.ErrMagicMismatch) {
@@ -161,7 +161,7 @@ func (f *File) check(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// checkFrame checks a frame with the pieces that follow it.
+// checkFrame checks a frame and the pieces that follow it.
 func (f *File) checkFrame(ctx context.Context, i int) error {
 	offset, _ := f.index.span(0, i)
 	for _, piece := range f.index.Frames[i : i+f.index.pieces(i)] {
@@ -185,7 +185,7 @@ func (f *File) checkFrame(ctx context.Context, i int) error {
 			return err
 		}
 		if err := expectZeros(plain, padding(m.Size)); err != nil {
-			return fmt.Errorf("checking what follows %s: %w", m.Name, err)
+			return fmt.Errorf("checking the padding of %s: %w", m.Name, err)
 		}
 	}
 	if i == len(f.index.Frames)-1 {
@@ -209,7 +209,7 @@ func expectZeros(r io.Reader, n int64) error {
 		return unexpected(err)
 	}
 	if !allZero(got) {
-		return errors.New("there are bytes where there must be zeros")
+		return errors.New("data where there must be zeros")
 	}
 	return nil
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// hostileDir has tarballs that nothing may take in, each for one reason. The tests
-// of other packages offer them to what admits bytes.
+// hostileDir has tarballs that must be refused, each for one reason. The tests of
+// other packages use them, too.
 const hostileDir = "testdata/hostile"
 
 // hostile returns the tarballs of hostileDir by name.

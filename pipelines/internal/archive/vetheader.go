@@ -15,14 +15,14 @@ import (
 // a sixth of it.
 const maxHeads = 64 << 10
 
-// paxRecords are those on which programs agree. To some programs, others are a
-// second name, a second length, an attribute or the holes of a sparse file, which cost
-// no bytes: a small tarball could ask for an exabyte to be hashed.
+// paxRecords are the ones on which programs agree. Some programs take others for a
+// second name, a second length, an attribute or the holes of a sparse file, which take
+// no bytes: a small tarball could make them hash an exabyte.
 var paxRecords = []string{"path", "linkpath", "size", "mtime", "atime", "ctime", "uid", "gid", "uname", "gname"}
 
 // vetHeader refuses a header that must not be shipped, or that another program would
-// read differently than archive/tar does, so that it extracts something that was not
-// checked. Heads are the bytes of the header.
+// read differently from archive/tar, and so extract something that was not checked.
+// Heads are the bytes of the header.
 func vetHeader(h *tar.Header, heads []byte) error {
 	switch {
 	case h.Typeflag != tar.TypeReg && h.Typeflag != tar.TypeDir && h.Typeflag != tar.TypeSymlink:
@@ -34,7 +34,7 @@ func vetHeader(h *tar.Header, heads []byte) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
 		if !slices.Contains(paxRecords, key) {
-			return fmt.Errorf("%q has the PAX record %q, which some programs pass over: pack it without", h.Name, key)
+			return fmt.Errorf("%q has the PAX record %q, which some programs ignore: pack it without", h.Name, key)
 		}
 		if h.PAXRecords[key] == "" {
 			return fmt.Errorf("%q has an empty PAX record %q: pack it without", h.Name, key)
@@ -46,9 +46,9 @@ func vetHeader(h *tar.Header, heads []byte) error {
 	return nil
 }
 
-// format is one of tar, told by the magic at byte 257 of its headers. Extended are the
-// types of headers that say more about the member after them. From the byte rest on,
-// the header must be zeros: some programs take it for a part of the name.
+// format is a format of tar. Magic is at byte 257 of its headers. Extended are the
+// types of headers that describe the member after them. From the byte rest on, the
+// header must be zeros: some programs take it for a part of the name.
 type format struct {
 	magic    string
 	extended []byte
@@ -67,7 +67,7 @@ const gnuMagic = "ustar  \x00"
 var numbers = [][2]int{{100, 108}, {108, 116}, {116, 124}, {124, 136}, {136, 148}, {148, 156}}
 
 var (
-	errMixed   = errors.New("it mixes the formats of tar, or is of none: pack it with tar --format=gnu (bsdtar: gnutar)")
+	errMixed   = errors.New("it mixes the formats of tar, or has none: pack it with tar --format=gnu (bsdtar: gnutar)")
 	errUnclear = errors.New("it is not clear where its headers end: pack it with tar --format=gnu")
 )
 
@@ -113,7 +113,7 @@ func formatOf(head []byte) int {
 	for _, at := range numbers {
 		field := head[at[0]:at[1]]
 		if formats[is].magic == gnuMagic && (field[0] == 0x80 || field[0] == 0xff) {
-			continue // It is binary.
+			continue // The number is binary.
 		}
 		// Before the digits, some programs skip a zero byte, and some stop at it.
 		rest := bytes.TrimLeft(bytes.TrimLeft(field, " "), "01234567")

@@ -143,8 +143,8 @@ func TestVet(t *testing.T) {
 		{"through a link", []raw{link("./opt/s", "."), {kind: tar.TypeReg, name: "./opt/s/f"}}, "./opt/s/f is below ./opt/s"},
 		{"through a later link", []raw{{kind: tar.TypeReg, name: "./opt/s/f"}, link("./opt/s", ".")}, "./opt/s/f is below ./opt/s"},
 
-		{"PAX of no member", []raw{file, pax("path=./opt/b")}, "ends in a header of no member"},
-		{"long name of no member", []raw{file, long('L', "./opt/b")}, "ends in a header of no member"},
+		{"PAX of no member", []raw{file, pax("path=./opt/b")}, "ends in a header without its member"},
+		{"long name of no member", []raw{file, long('L', "./opt/b")}, "ends in a header without its member"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			data := compress(append(stream(test.members...), end...))
@@ -170,7 +170,7 @@ func TestVet(t *testing.T) {
 	}
 	// Without the end, a stream that stops in a header is as long as a whole one.
 	_, err := List(bytes.NewReader(compress(stream(file, pax("path=./opt/b")))))
-	checkError(t, "cut", err, "ends in a header of no member")
+	checkError(t, "cut", err, "ends in a header without its member")
 }
 
 func checkError(t *testing.T, what string, err error, want string) {

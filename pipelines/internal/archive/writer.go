@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// levels are the encoder levels by Options.Level - 1. They are part of the keys
-// of artifacts, by their numbers here.
+// levels are the encoder levels by Options.Level - 1. The keys of artifacts contain
+// the number.
 var levels = []zstd.EncoderLevel{
 	zstd.SpeedFastest, zstd.SpeedDefault, zstd.SpeedBetterCompression, zstd.SpeedBestCompression,
 }
@@ -34,20 +34,20 @@ type writer struct {
 	// limit is how much of the stream a frame holds.
 	limit int
 
-	// frames are all that were begun, and plain is what the last one holds, nil if it
-	// was cut.
+	// frames are those begun so far. Plain is the content of the last one, nil if it was
+	// cut.
 	frames []*Frame
 	plain  []byte
 	// directories tells whether the last frame is one of directories.
 	directories bool
-	// group compresses. Written is closed when the output has all frames that were cut.
+	// group compresses. Written is closed once all frames cut so far are in the output.
 	group   errgroup.Group
 	written chan struct{}
 	failed  atomic.Bool
 }
 
-// compose writes the frames of the members that add adds, and returns what they
-// hold. Unless add ends the stream, they are part of a tarball.
+// compose writes the frames of the members that add adds, and returns their index.
+// Unless add ends the stream, the frames are only a part of a tarball.
 func compose(out io.Writer, o Options, add func(w *writer) error) (*Index, error) {
 	encoder, err := zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(levels[o.Level-1]), zstd.WithEncoderConcurrency(workers()),
@@ -76,7 +76,7 @@ func compose(out io.Writer, o Options, add func(w *writer) error) (*Index, error
 	return x, nil
 }
 
-// add writes a member. Of a file it reads m.Size bytes of content, and fills in its hash.
+// add writes a member. For a file, it reads m.Size bytes of content and adds their hash.
 func (w *writer) add(m Member, content io.Reader) error {
 	head, err := headerBytes(m, w.modTime)
 	if err != nil {
@@ -102,7 +102,7 @@ func (w *writer) add(m Member, content io.Reader) error {
 	return nil
 }
 
-// content writes that of a file, and returns its hash.
+// content writes the content of a file, and returns its hash.
 func (w *writer) content(m Member, content io.Reader) (string, error) {
 	hash := sha256.New()
 	n, err := io.Copy(io.MultiWriter(w, hash), io.LimitReader(content, m.Size+1))
@@ -148,8 +148,8 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// cut ends the frame that is being filled, and lets it be compressed. It waits while
-// others are.
+// cut ends the frame that is being filled, and starts to compress it. If all workers
+// are busy, it waits.
 func (w *writer) cut() {
 	if w.plain == nil {
 		return

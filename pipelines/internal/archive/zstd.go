@@ -34,7 +34,7 @@ func oneFrame(r *io.SectionReader, unpacked int64) error {
 		return fmt.Errorf("no zstd frame begins there: %w", err)
 	}
 	if header.Skippable || !header.HasFCS || header.FrameContentSize != uint64(unpacked) {
-		return fmt.Errorf("it unpacks to %d bytes, the index says %d", header.FrameContentSize, unpacked)
+		return fmt.Errorf("it unpacks to %d bytes, but the index says %d", header.FrameContentSize, unpacked)
 	}
 	size, err := blocks(r, int64(header.HeaderSize))
 	if err != nil {
@@ -44,13 +44,13 @@ func oneFrame(r *io.SectionReader, unpacked int64) error {
 		size += 4
 	}
 	if size != r.Size() {
-		return fmt.Errorf("it has %d bytes, the index says %d", size, r.Size())
+		return fmt.Errorf("it has %d bytes, but the index says %d", size, r.Size())
 	}
 	return nil
 }
 
-// blocks returns the length of a frame up to its checksum, by the headers of its
-// blocks, of which the first is at a position.
+// blocks returns the length of a frame up to its checksum, from the headers of its
+// blocks. The first one is at the given offset.
 func blocks(r io.ReaderAt, at int64) (int64, error) {
 	const rle, reserved = 1, 3
 	var head [4]byte

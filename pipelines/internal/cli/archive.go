@@ -23,7 +23,7 @@ their end.`,
 	}, archiveLsCmd(a), archiveCatCmd(a), archiveDiffCmd(a), archiveCheckCmd(a))
 }
 
-// inTarball says which tarball an error is about, and what helps.
+// inTarball adds the path of the tarball to an error, and a hint.
 func inTarball(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w (see `pipelines archive ls %s`)", path, err, path)
@@ -98,7 +98,7 @@ func archiveCatCmd(a *app) *cobra.Command {
 		Use:   "cat FILE MEMBER",
 		Short: "Print one file of a tarball",
 		Long: `Print one file of a tarball. Its hash is compared while it is printed: if the hash
-differs, what was printed is wrong, and the command fails.`,
+differs, the output is wrong, and the command fails.`,
 		Example: `  pipelines archive cat build/kata-static.tar.zst opt/kata/VERSION
   pipelines archive cat build/kata-static-qemu.tar.zst opt/kata/bin/qemu-system-x86_64 > qemu`,
 		Args: cobra.ExactArgs(2),
@@ -156,8 +156,8 @@ func archiveCheckCmd(a *app) *cobra.Command {
 		Use:   "check FILE...",
 		Short: "Decompress tarballs and compare every byte with their index",
 		Long: `Decompress tarballs and compare every byte with their index: headers, hashes of
-contents, padding. A tarball without an index must be complete, and hold nothing that
-must not be shipped.`,
+contents, padding. A tarball without an index must be complete and hold only what may
+be shipped.`,
 		Example: `  pipelines archive check build/kata-static.tar.zst
   pipelines archive check --json build/*.tar.zst`,
 		Args: cobra.MinimumNArgs(1),

@@ -38,7 +38,7 @@ All problems are found before anything is written: a missing component, a tarbal
 the folder that belongs to no release, a path that two components ship, a path of the
 host's own, a link to nothing, and a result that is too large for GitHub. A tarball
 that this machine has not seen before is decompressed once, to compare every byte with
-its index. A tarball without an index is compressed again into the cache, also by
+its index. A tarball without an index is compressed again into the cache, even with
 --dry-run.
 
 Prints the path of the merged tarball, kata-static.tar.zst or
@@ -98,7 +98,7 @@ func runMerge(cmd *cobra.Command, a *app, o mergeOptions, args []string) error {
 	return a.print(mergedTarball{r.Set, string(r.Arch), out, r.Size, changed}, workspace.Relative(out)+"\n")
 }
 
-// mergeText says what a merge would do.
+// mergeText describes what a merge would do.
 func mergeText(plan *release.MergePlan, out string) string {
 	text := sizesText(plan.Report)
 	for _, part := range plan.Merged.Parts {
@@ -109,7 +109,7 @@ func mergeText(plan *release.MergePlan, out string) string {
 	return text + fmt.Sprintf("would write %s, of %d bytes\n", workspace.Relative(out), plan.Report.Size)
 }
 
-// sizesText is a report for a person at a terminal.
+// sizesText returns a report for a terminal.
 func sizesText(r sizes.Report) string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)

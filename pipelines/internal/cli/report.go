@@ -34,7 +34,7 @@ needs nothing but a browser, .md is Markdown for a pull request, and .json is wh
   pipelines report --arch x86_64
   # A page that compares with the tarball of the last release.
   pipelines report --previous kata-static-3.28.0-amd64.tar.zst -o size.html
-  # What there is of the tarballs in a folder.
+  # Report on the tarballs that a folder has so far.
   pipelines report --from build --partial -o size.md`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runReport(cmd, a, o, args) },
@@ -65,8 +65,8 @@ func runReport(cmd *cobra.Command, a *app, o reportOptions, args []string) error
 	return errors.Join(err, a.summarize(r.Markdown()+"\n"), o.set.check(a, r))
 }
 
-// setOptions say what is merged, and what its size is compared with. The verbs merge
-// and report have them.
+// setOptions are the options of the verbs merge and report: what is merged, and what its
+// size is compared with.
 type setOptions struct {
 	release.Set
 	strict bool

@@ -1,7 +1,7 @@
 // Package markdown writes the Markdown of release notes, size reports and step
 // summaries. Everything it is given is text: names come from tarballs, registries and
-// other people's files, so cells are escaped for GitHub's dialect. It renders tables
-// only and parses nothing.
+// other people's files, so cells are escaped for GitHub's dialect. It writes only
+// tables, and parses nothing.
 package markdown
 
 import (
@@ -25,7 +25,7 @@ var (
 	plainCell = strings.NewReplacer("\r", " ", "\n", " ", "|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "@", "&#64;")
 )
 
-// Code returns a text in the font of code. A cell cannot hold a line break or a bar.
+// Code returns a text as code. Line breaks, which a cell cannot hold, become spaces.
 func Code(text string) string {
 	if text == "" {
 		return ""

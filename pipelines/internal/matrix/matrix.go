@@ -1,7 +1,7 @@
 // Package matrix lists the assets of an architecture as the jobs of a matrix of
 // GitHub Actions: which machine builds each, in which stage, with which secrets. It
-// decides from the catalog and the pins only; what the caches have is not asked,
-// since a job finds that out in less time than a matrix that asks for all.
+// decides from the catalog and the pins only. It does not ask the caches: each job
+// does that for its asset, in less time than it takes to ask for all of them.
 package matrix
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// Matrix is that of a job. GitHub refuses to start a job of an empty one: a workflow
-// skips it.
+// Matrix is the matrix of a job. GitHub refuses a job with an empty one, so a workflow
+// skips the job.
 type Matrix struct {
 	// Include is never nil.
 	Include []Job `json:"include"`
@@ -31,8 +31,7 @@ type Job struct {
 	Stage int `json:"stage"`
 	// Runner is the label of the machines that can build it.
 	Runner string `json:"runner"`
-	// Secrets are the names of those that it is built with, never nil: a job gets
-	// no others.
+	// Secrets are the names of the secrets that the job gets, never nil.
 	Secrets []string `json:"secrets"`
 	// Require are the checks of verify that must run, separated by commas: a machine
 	// that cannot run them fails the job. Root is true if they need root.
@@ -45,13 +44,13 @@ type Options struct {
 	Arch catalog.Arch
 	// Stage is the only stage to list; 0 is all.
 	Stage int
-	// Anybody leaves out assets that need a secret, Without those of these names.
+	// Anybody leaves out assets that need a secret, Without the assets that it names.
 	Anybody bool
 	Without []string
 }
 
-// runners are the labels of machines by architecture: GitHub's, and for the others
-// those of Kata's CI.
+// runners are the labels of machines by architecture: GitHub's own, or those of Kata's
+// CI.
 var runners = map[catalog.Arch]string{
 	catalog.X86_64:  "ubuntu-24.04",
 	catalog.AArch64: "ubuntu-24.04-arm",
@@ -128,8 +127,7 @@ func reserved(pins *versions.File, asset catalog.Asset, jobs map[string]Job, o O
 	return "", nil
 }
 
-// unlocked returns the reason of an asset whose version the lock does not know, or an
-// error.
+// unlocked returns why an asset without a locked version has no job, or an error.
 func unlocked(asset catalog.Asset, err error) (string, error) {
 	if errors.As(err, new(*versions.Unlocked)) {
 		return "cannot be built: " + err.Error(), nil
@@ -137,8 +135,8 @@ func unlocked(asset catalog.Asset, err error) (string, error) {
 	return "", fmt.Errorf("%s: %w", asset.Pos, err)
 }
 
-// runner returns the label of the machines that can build an asset. There are many
-// of x86_64, and what they build is what most developers build.
+// runner returns the label of the machines that build an asset. What can be built on
+// x86_64 is: there are many such machines, and most developers have one.
 func runner(asset catalog.Asset, arch catalog.Arch) string {
 	if _, crosses := asset.Builder.Cross[arch]; crosses {
 		return runners[catalog.X86_64]
@@ -147,8 +145,8 @@ func runner(asset catalog.Asset, arch catalog.Arch) string {
 }
 
 // Required returns the checks of verify that show that an asset runs, and whether they
-// need root. Guests of any architecture are emulated; other programs run only on a
-// machine of their own, and not where CI builds them on another.
+// need root. Guests of any architecture are emulated. Other programs run only on their
+// own architecture, and so not where CI cross-compiles them.
 func Required(asset catalog.Asset, arch catalog.Arch) (checks []string, root bool) {
 	native := runner(asset, arch) == runners[arch]
 	switch {

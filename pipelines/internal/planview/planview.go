@@ -1,7 +1,7 @@
-// Package planview writes plans of builds, and what they compare, for people: as text
+// Package planview writes build plans and their explanations for people: as text
 // for a terminal and as Markdown for the summary of a step of GitHub Actions. Recipes
-// come from registries, too, so no text in them reaches a terminal or a page as it
-// is. What programs read is the JSON of the values themselves.
+// come from registries, too, so their text is escaped for the terminal or the page.
+// Programs read the JSON of the values themselves.
 package planview
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// Plan is a table of the steps of a plan, a line for each reason, and the total.
+// Plan returns a table of the steps of a plan, a line for each reason, and the total.
 func Plan(steps []build.Step, arch catalog.Arch) string {
 	var out, why strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
@@ -64,7 +64,7 @@ func counted(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// state is the state of a step, and for a hit where it is.
+// state returns the state of a step, and where a hit was found.
 func state(s build.Step) string {
 	if s.State == build.Hit {
 		return fmt.Sprintf("%s (%s)", s.State, s.Where)
@@ -72,7 +72,7 @@ func state(s build.Step) string {
 	return string(s.State)
 }
 
-// size is that of a hit.
+// size returns the size of a hit, "" for other steps.
 func size(s build.Step) string {
 	if s.State != build.Hit {
 		return ""
@@ -80,7 +80,7 @@ func size(s build.Step) string {
 	return progress.Size(s.Size)
 }
 
-// short is as much of a key as a person compares.
+// short returns as much of a key as a person compares.
 func short(key string) string { return fmt.Sprintf("%.12s", key) }
 
 // Explanation says what changed for a step, and which dependents change with it.
@@ -113,13 +113,12 @@ func Explanation(s build.Step, dependents []string) string {
 		}
 	}
 	if len(dependents) > 0 {
-		fmt.Fprintf(&out, "takes with it: %s\n", strings.Join(dependents, ", "))
+		fmt.Fprintf(&out, "also changes: %s\n", strings.Join(dependents, ", "))
 	}
 	return out.String()
 }
 
-// Inputs has the key of a step and all inputs that are in it: a heading for each kind,
-// and a line for each input.
+// Inputs lists the key of a step and its inputs, with a heading for each kind.
 func Inputs(step build.Step) string {
 	var out strings.Builder
 	without := "pending on " + strings.Join(step.PendingOn, ", ")
@@ -187,7 +186,7 @@ func Markdown(steps []build.Step, arch catalog.Arch, assets *catalog.Catalog) st
 			item(absent.String())
 		}
 		if dependents := assets.Dependents(s.Asset, catalog.Arch(s.Arch)); len(dependents) > 0 {
-			item("takes with it: " + strings.Join(dependents, ", "))
+			item("also changes: " + strings.Join(dependents, ", "))
 		}
 		out.WriteString("\n</details>\n")
 	}

@@ -21,7 +21,7 @@ type Change struct {
 	// taken to compress equally well.
 	Estimated bool `json:"estimated,omitempty"`
 	// Components are those whose share changed and Members those whose content
-	// changed. What grew most comes first.
+	// changed, sorted by growth.
 	Components []Delta `json:"components"`
 	Members    []Delta `json:"members"`
 }
@@ -31,7 +31,7 @@ type Delta struct {
 	Name string `json:"name"`
 	// Was is the earlier name of a member that now has another version in it.
 	Was string `json:"was,omitempty"`
-	// Component is that of a member, "" if it is not known.
+	// Component is the component of a member, "" if it is not known.
 	Component string `json:"component,omitempty"`
 	// State is "new", "gone" or "changed".
 	State string `json:"state"`
@@ -53,7 +53,7 @@ func (c *Change) Growth() int64 { return c.After - c.Before }
 // Growth is the difference in bytes, negative for what shrank.
 func (d Delta) Growth() int64 { return d.After - d.Before }
 
-// note says where a member is from and what happened to it.
+// note names the component of a member and what happened to the member.
 func (d Delta) note() string {
 	var notes []string
 	if d.Component != "" {
@@ -85,7 +85,7 @@ func (r *Report) Compare(before Report) error {
 	was, is, touched := map[string]int64{}, map[string]int64{}, map[string]bool{} // by component
 	for _, d := range deltas(before, *r) {
 		if d.State == StateGone && (slices.Contains(r.Missing, d.Component) || d.Component == "" && len(r.Missing) > 0) {
-			continue // It is not gone: this report was made without it.
+			continue // It is not gone: this report leaves out its component.
 		}
 		if d.State != StateNew {
 			was[d.Component] += d.Before
@@ -124,9 +124,9 @@ func byGrowth(a, b Delta) int {
 	return cmp.Or(cmp.Compare(b.Growth(), a.Growth()), strings.Compare(a.Name, b.Name))
 }
 
-// deltas pairs the members of each component by name, and what is left by name without
-// version where that is unambiguous. A tarball has no components: the names decide. The
-// state of what is the same is "".
+// deltas pairs the members of each component by name, and the others by name without
+// version where that is unambiguous. A tarball has no components: only the names count.
+// The state of an unchanged member is "".
 func deltas(before, after Report) (all []Delta) {
 	was, is := before.owned(), after.owned()
 	for _, short := range []func(name string) string{strings.Clone, stem} {
@@ -180,8 +180,8 @@ var digits = regexp.MustCompile(`[0-9]+([._+~-][0-9]+)*`)
 // stem returns a name without the versions in it.
 func stem(name string) string { return digits.ReplaceAllString(name, "#") }
 
-// inChanged returns the members of components that existed before and still do: for
-// the others the component says everything.
+// inChanged returns the members of components that existed before and still do: a new
+// or removed component says everything about its members.
 func (c *Change) inChanged() []Delta {
 	return slices.DeleteFunc(slices.Clone(c.Members), func(m Delta) bool {
 		return slices.ContainsFunc(c.Components, func(d Delta) bool { return d.Name == m.Component && d.State != StateChanged })

@@ -20,8 +20,8 @@ const (
 	maxChanged = 100
 )
 
-// page is what the template shows: the report, and what would be awkward to compute in
-// a template.
+// page is the data of the template: the report, and what a template could not easily
+// compute.
 type page struct {
 	Report
 	File  string
@@ -110,11 +110,10 @@ func width(part, whole int64) template.CSS {
 	return template.CSS(fmt.Sprintf("width:%.3f%%", 100*float64(part)/float64(max(whole, 1))))
 }
 
-// BeforeSize and AfterSize write the shares of a delta; there is none before what is
-// new and after what is gone.
+// BeforeSize writes the earlier share of a delta, or a dash if it is new.
 func (d Delta) BeforeSize() string { return d.sizeUnless(StateNew, d.Before) }
 
-// AfterSize is explained at BeforeSize.
+// AfterSize writes the share of a delta now, or a dash if it is gone.
 func (d Delta) AfterSize() string { return d.sizeUnless(StateGone, d.After) }
 
 func (d Delta) sizeUnless(state string, n int64) string {
@@ -124,7 +123,7 @@ func (d Delta) sizeUnless(state string, n int64) string {
 	return progress.Size(n)
 }
 
-// words say what happened to it.
+// words describe the change for a person.
 func (d Delta) words(since string) string {
 	switch {
 	case d.State == StateNew:

@@ -8,7 +8,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// Limit is the size in bytes from which on GitHub refuses a file of a release.
+// Limit is the size in bytes from which GitHub refuses a file of a release.
 const Limit int64 = 2_147_483_648
 
 // How many lines of each kind an error has at most.
@@ -68,7 +68,8 @@ func (r Report) OverBudget() []string {
 	return texts
 }
 
-// Check returns an error if the tarball is too big for a release and, if strict, one for each component that exceeds its budget.
+// Check returns an error if the tarball is too big for a release and, if strict, one for
+// each component that exceeds its budget.
 func (r Report) Check(strict bool) error {
 	var problems []error
 	if r.Size >= r.Limit {

@@ -20,9 +20,9 @@ import (
 // MaxReport is the most that the JSON of a report may have, in bytes.
 const MaxReport = 64 << 20
 
-// Read reads the JSON of a report, or makes one of a merged tarball, to compare with. A
-// tarball says nothing of components: all members are of one without a name. One without
-// an index is decompressed for it, and the shares of its members are estimates.
+// Read reads the JSON of a report, or makes a report of a merged tarball, to compare
+// with. A tarball does not name its components: all members are in one without a name. A
+// tarball without an index is decompressed, and the shares of its members are estimates.
 func Read(path string) (Report, error) {
 	r, err := read(path)
 	if err != nil {
@@ -83,7 +83,7 @@ func reportOf(tarball archive.Listing) Report {
 	return r
 }
 
-// maxSize is more than any size in a report, and so little that sums do not overflow.
+// maxSize is larger than any size in a report, and so small that sums do not overflow.
 const maxSize = 1 << 40
 
 // check refuses a report that this program did not write: its names are printed and

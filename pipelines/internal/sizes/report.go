@@ -1,5 +1,5 @@
 // Package sizes says what takes up the bytes of a merged tarball. A Report is a value
-// made only from the plan of a merge; it is held to the limit of GitHub and to the
+// made only from the plan of a merge. It is checked against the limit of GitHub and the
 // budgets of the catalog, compared with an earlier release, and written as JSON,
 // Markdown or one HTML page.
 //
@@ -46,7 +46,7 @@ type Report struct {
 	// Change compares with an earlier release.
 	Change *Change `json:"change,omitempty"`
 
-	// estimated is true if the shares of members are guesses: see Read.
+	// estimated is true if the shares of members are estimates: see Read.
 	estimated bool
 }
 

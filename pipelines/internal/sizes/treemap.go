@@ -36,7 +36,7 @@ const (
 	// headRoom is the height of a component's heading, edge its border, in pixels.
 	headRoom = 24
 	edge     = 2
-	// smallest is the area in square pixels below which members are put together.
+	// smallest is the area in square pixels below which members share a cell.
 	smallest = 90
 )
 
@@ -67,7 +67,7 @@ func treemap(r Report, class string, width, height float64) pageMap {
 	return m
 }
 
-// cells lays out the members of a component. The smallest share a cell.
+// cells lays out the members of a component. The small ones share a cell.
 func cells(r Report, c Component, tone tone, in rect) []pageCell {
 	if in.W <= 0 || in.H <= 0 {
 		return nil
@@ -90,7 +90,8 @@ func cells(r Report, c Component, tone tone, in rect) []pageCell {
 		weights, all = append(weights, float64(m.Packed)), append(all, cell)
 	}
 	if area(rest) >= smallest/4 {
-		// It may be bigger than the last ones: that makes rectangles a little longer.
+		// This cell may be bigger than the ones before it, which only makes rectangles
+		// a little longer.
 		others := len(c.Members) - len(all)
 		cell := pageCell{Name: fmt.Sprintf("%d more", others), Size: progress.Size(rest), Colour: tone.css(len(all))}
 		cell.Title = fmt.Sprintf("%d smaller files of %s\n%s", others, c.Name, cell.Size)
@@ -162,9 +163,9 @@ func (r rect) in(outer rect) template.CSS {
 }
 
 // divide divides a rectangle into one for each weight, with areas in the same
-// proportions: it parts the weights into two halves, cuts the rectangle across its
+// proportions: it splits the weights into two halves, cuts the rectangle across its
 // longer side, and goes on with both. The weights are positive and sorted, the biggest
-// first, so that the halves hardly differ and the rectangles are near to squares.
+// first, so that the halves hardly differ and the rectangles are nearly square.
 func divide(weights []float64, in rect) []rect {
 	switch len(weights) {
 	case 0:
