@@ -249,6 +249,15 @@ func TestPlanHoldsTheBytesOfItsFiles(t *testing.T) {
 	}
 }
 
+// TestMode: what begins as a program is executable, whatever the checkout says.
+func TestMode(t *testing.T) {
+	for data, want := range map[string]string{"#!/bin/sh\n": "0755", "\x7fELF\x02\x01": "0755", "patch": "0644", "": "0644"} {
+		if got := NewContent("file", []byte(data)).Mode; got != want {
+			t.Errorf("%q has mode %s, want %s", data, got, want)
+		}
+	}
+}
+
 // counting is a test double of a file system that counts how often the content
 // of each file is read.
 type counting struct {

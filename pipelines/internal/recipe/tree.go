@@ -75,12 +75,12 @@ func (t *Tree) Content(name string) (Content, error) {
 	})
 }
 
-// NewContent describes a file with some bytes. What begins as a script can be executed:
-// its mode is 0755. That of others is 0644. The modes of the working tree do not count:
-// some file systems have none, and git leaves them alone with core.fileMode=false.
+// NewContent describes a file with some bytes. A script or an ELF file, by how it begins,
+// is executable: its mode is 0755. That of others is 0644. The modes of the working tree do
+// not count: some file systems have none, and git ignores them with core.fileMode=false.
 func NewContent(name string, data []byte) Content {
 	mode := "0644"
-	if bytes.HasPrefix(data, []byte("#!")) {
+	if bytes.HasPrefix(data, []byte("#!")) || bytes.HasPrefix(data, []byte("\x7fELF")) {
 		mode = "0755"
 	}
 	return Content{File: File{Path: name, Mode: mode, SHA256: hexSHA256(data)}, Data: data}
