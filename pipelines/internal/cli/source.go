@@ -28,9 +28,13 @@ type sourceOptions struct {
 }
 
 // command completes a verb that works on the sources of the selected assets.
-func (o *sourceOptions) command(a *app, cmd *cobra.Command, run func(context.Context, *workspace.Workspace, *supply.Set) error) *cobra.Command {
+func (o *sourceOptions) command(
+	a *app, cmd *cobra.Command, run func(context.Context, *workspace.Workspace, *supply.Set) error,
+) *cobra.Command {
 	cmd.Use += " [NAME...|--set SET|--all]"
-	cmd.Long += "\nWithout names: of all assets of the architecture. With names: of these and of the\nassets that they depend on."
+	cmd.Long += `
+Without names: of all assets of the architecture. With names: of these and of the
+assets that they depend on.`
 	cmd.Args = selected(&o.selection, true)
 	cmd.RunE = a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 		set, err := supply.New(ws, o.selection, o.given)
@@ -49,7 +53,8 @@ func sourceListCmd(a *app) *cobra.Command {
 	var o sourceOptions
 	return o.command(a, &cobra.Command{
 		Use: "list", Short: "List sources, their places, and which caches have them",
-		Long: "List the sources, their places, and whether the local cache and the registry of\n--cache have the file.",
+		Long: `List the sources, their places, and whether the local cache and the registry of
+--cache have the file.`,
 		Example: `  pipelines source list kernel-debug
   pipelines source list --all --cache ghcr.io/example/cache --json`,
 	}, func(ctx context.Context, _ *workspace.Workspace, set *supply.Set) error {
@@ -68,7 +73,9 @@ func sourceFetchCmd(a *app) *cobra.Command {
 	var o sourceOptions
 	cmd := o.command(a, &cobra.Command{
 		Use: "fetch", Short: "Fetch sources into the local cache",
-		Long: "Fetch the sources that the local cache lacks: from the registry of --cache, or from\nthe first place that answers. Print where each file is. If a source cannot be\nfetched, fetch the others, then fail.",
+		Long: `Fetch the sources that the local cache lacks: from the registry of --cache, or from
+the first place that answers. Print where each file is. If a source cannot be
+fetched, fetch the others, then fail.`,
 		Example: `  pipelines source fetch --all
   pipelines source fetch kernel-debug --source linux=linux-6.18.15.tar.xz`,
 	}, func(ctx context.Context, _ *workspace.Workspace, set *supply.Set) error {
@@ -87,7 +94,8 @@ func sourcePushCmd(a *app) *cobra.Command {
 	var o sourceOptions
 	return o.command(a, &cobra.Command{
 		Use: "push", Short: "Push sources and builders to the registry, so that it is enough to build from",
-		Long: "Push to the registry of --cache the sources that it lacks, fetching them where needed,\nand the builders in the local cache: with both, other machines build with --offline.",
+		Long: `Push to the registry of --cache the sources that it lacks, fetching them where needed,
+and the builders in the local cache: with both, other machines build with --offline.`,
 		Example: `  pipelines source push --all --cache ghcr.io/example/cache
   pipelines source push kernel-debug --arch arm64 --cache ghcr.io/example/cache`,
 	}, func(ctx context.Context, ws *workspace.Workspace, set *supply.Set) error {
@@ -108,7 +116,9 @@ func sourceCheckCmd(a *app) *cobra.Command {
 	var upstream bool
 	cmd := o.command(a, &cobra.Command{
 		Use: "check", Short: "Hash sources again, in the cache or as their places give them",
-		Long: "Hash every file of the sources that is in the local cache. With --upstream, also\ndownload each file from each declared place, and compare. Fail if there are other\nbytes than declared; a place that does not answer is only reported.",
+		Long: `Hash every file of the sources that is in the local cache. With --upstream, also
+download each file from each declared place, and compare. Fail if the bytes differ
+from the declared hash; a place that does not answer is only reported.`,
 		Example: `  pipelines source check --all
   pipelines source check kernel-debug --upstream`,
 	}, func(ctx context.Context, ws *workspace.Workspace, set *supply.Set) error {

@@ -21,6 +21,7 @@ type IrregularError struct {
 	Is string
 }
 
+// Error names the path and what it is.
 func (e *IrregularError) Error() string {
 	return fmt.Sprintf("%s is %s, not a regular file", e.Path, e.Is)
 }

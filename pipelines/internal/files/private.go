@@ -33,7 +33,7 @@ func Private(dir string, owners ...int) error {
 		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return nil // It went meanwhile.
+			return nil // Removed in the meantime.
 		case err != nil:
 			return fmt.Errorf("%w; remove what they may have put there: `rm -r %s`", err, path)
 		case entry.IsDir() && strings.Count(strings.TrimPrefix(path, real), "/") == examined:
@@ -62,7 +62,7 @@ func through(path string, owners []int) error {
 	target, err := os.Readlink(path)
 	switch {
 	case errors.Is(err, syscall.EINVAL):
-		return nil // It is no link.
+		return nil // Not a link.
 	case err != nil:
 		return err
 	case !filepath.IsAbs(target):

@@ -12,7 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// State is what the local caches have of one place.
+// State is what the local caches hold for one place.
 type State struct {
 	// Cached says that the file is there, Size its length in bytes.
 	Cached bool
@@ -39,7 +39,7 @@ func (f *Fetcher) Has(ctx context.Context, place versions.Place) (State, error) 
 	return state((&task{Fetcher: f}).moduleOffline(ctx, place))
 }
 
-// Check is Has for one who wants the file hashed. It changes nothing.
+// Check is Has, but hashes the file. It changes nothing.
 func (f *Fetcher) Check(ctx context.Context, place versions.Place) (State, error) {
 	t := &task{Fetcher: f}
 	fetched, err := t.inspect(ctx, place)
@@ -49,7 +49,7 @@ func (f *Fetcher) Check(ctx context.Context, place versions.Place) (State, error
 	return state(fetched, err)
 }
 
-// state says what it means for a cache that a look into it gave this.
+// state translates the result of a lookup in the local caches.
 func state(fetched Fetched, err error) (State, error) {
 	var other *Mismatch
 	switch {
@@ -63,10 +63,9 @@ func state(fetched Fetched, err error) (State, error) {
 	return State{Cached: true, Size: fetched.Size}, nil
 }
 
-// Ask takes the file from one place of a source, whatever the caches have, and
-// compares it with the declared hash. It returns its size in bytes. The error is
-// a *Mismatch where the bytes are others; any other says why the place did not
-// answer. Scratch is a folder for the file, which is removed again.
+// Ask downloads the file from one place of a source, whatever the caches have, and
+// compares it with the declared hash. It returns its size in bytes. The error is a
+// *Mismatch if the hash differs; any other says why the place did not answer. Scratch is a folder for the file, which is removed again.
 func (f *Fetcher) Ask(ctx context.Context, s versions.Source, place, scratch string, stage *progress.Stage) (size int64, err error) {
 	if err := os.MkdirAll(scratch, 0o755); err != nil {
 		return 0, fmt.Errorf("making the scratch folder: %w", err)

@@ -221,7 +221,8 @@ func (t *task) missing(places []versions.Place) error {
 		where = "in the caches (" + t.Dir + " and the registry)"
 		remedy = "have a machine that is online put it into the registry with `source push`, "
 	}
-	return fmt.Errorf("source %q is not %s, and nothing is fetched offline: missing %s; fetch it once online with `source fetch`, %sor give its file with --source %s=PATH",
+	return fmt.Errorf("source %q is not %s, and nothing is fetched offline: missing %s; "+
+		"fetch it once online with `source fetch`, %sor give its file with --source %s=PATH",
 		t.source.Name, where, strings.Join(hashes, " or "), remedy, t.source.Name)
 }
 
@@ -235,7 +236,8 @@ type Mismatch struct {
 
 // Error says what to do about it.
 func (m *Mismatch) Error() string {
-	return fmt.Sprintf("%s has %s and %s is declared: if the change is meant, correct the declared hash; otherwise do not trust the place: take another with --place NAME, or give the file with --source %s=PATH",
+	return fmt.Sprintf("%s has %s and %s is declared: if the change is intended, correct the declared hash; "+
+		"otherwise do not trust the place: take another with --place NAME, or give the file with --source %s=PATH",
 		m.What, m.Got, m.Want, m.Source)
 }
 

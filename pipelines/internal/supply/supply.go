@@ -77,7 +77,9 @@ type Listed struct {
 // List returns the places of all sources.
 func (s *Set) List(ctx context.Context) ([]Listed, error) {
 	return places(s, func(d workspace.Declared, place versions.Place) (Listed, error) {
-		l := Listed{Source: d.Path, Assets: d.Assets, Place: place.Name, Holds: place.Holds(), Hash: place.Hash(), Size: place.Size, Where: []string{}}
+		l := Listed{
+			Source: d.Path, Assets: d.Assets, Place: place.Name, Holds: place.Holds(), Hash: place.Hash(), Size: place.Size, Where: []string{},
+		}
 		local, err := s.Fetcher.Has(ctx, place)
 		if err != nil {
 			return l, err
@@ -193,7 +195,8 @@ func (s *Set) Check(ctx context.Context, scratch string) (list []Checked, err er
 		return c, err
 	})
 	if err == nil && wrong > 0 {
-		err = fmt.Errorf("%d of %d places have other bytes than declared: see the table; remove a damaged file from the cache, or correct the declared hash if the change is meant", wrong, len(list))
+		err = fmt.Errorf("%d of %d places have other bytes than declared: see the table; remove a damaged file from the cache, "+
+			"or correct the declared hash if the change is intended", wrong, len(list))
 	}
 	return list, err
 }
