@@ -39,6 +39,6 @@ if [ -z "$("$program" build-asset kernel-debug --arch x86_64 --engine unix:///no
 	exit
 fi
 measure "build-asset kernel-debug, hit, in place" "$program" build-asset kernel-debug --arch x86_64 --output "$work/out"
-hit_anew() { rm -f "$work/out/"*.zst && "$program" build-asset kernel-debug --arch x86_64 --output "$work/out"; }
-measure "build-asset kernel-debug, hit, written anew" hit_anew
+hit_again() { rm -f "$work/out/"*.zst && "$program" build-asset kernel-debug --arch x86_64 --output "$work/out"; }
+measure "build-asset kernel-debug, hit, written again" hit_again
 measure "explain kernel-debug" "$program" explain kernel-debug --arch x86_64

@@ -19,7 +19,7 @@ import (
 
 // Builder builds recipes.
 type Builder interface {
-	// Check reports all that would keep the steps from being built, parallel at
+	// Check reports everything that would keep the steps from being built, parallel at
 	// a time, without changing anything.
 	Check(ctx context.Context, steps []Step, parallel int) error
 	// Build builds one recipe. Dependencies maps the name of each dependency to
@@ -27,9 +27,9 @@ type Builder interface {
 	Build(ctx context.Context, plan recipe.Plan, dependencies map[string]string) (Built, error)
 }
 
-// Built is what a Builder made.
+// Built is the result of a Builder.
 type Built struct {
-	// Work is the folder of the files, locked as long as it is open.
+	// Work is the folder of the files, which is locked while it is open.
 	Work *os.File
 	// Tarballs are the paths of the tarballs by output; "" is the main one.
 	Tarballs map[string]string
@@ -55,15 +55,15 @@ type Store interface {
 	Publish(ctx context.Context, artifact store.Artifact, tags []string) error
 }
 
-// Result is one asset that is in place.
+// Result is one asset whose tarballs are in place.
 type Result struct {
 	Asset  string `json:"asset"`
 	Arch   string `json:"arch"`
 	Key    string `json:"key"`
 	Digest string `json:"digest"`
 	Size   int64  `json:"size"`
-	// Path is the tarball, and Changed is false where it and the secondary ones
-	// were there already.
+	// Path is the tarball. Changed is false if it and the secondary ones existed
+	// already.
 	Path    string `json:"path"`
 	Changed bool   `json:"changed"`
 	// Outputs are the paths of the secondary tarballs, by name.

@@ -43,7 +43,7 @@ func TestMissBuildsAndHitDoesNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	got.Changed = true
-	// Another process, as it were.
+	// It takes the part of another process.
 	other := setUp(t, h.root, assets)
 	if diff := cmp.Diff([]Result{got}, other.build(t, "walls")); diff != "" {
 		t.Errorf("the hit after the output was removed (-want +got)\n%s", diff)

@@ -97,7 +97,7 @@ func (b *run) keepBuilder(ctx context.Context, image store.Image) (store.Image, 
 	return image, errors.Join(b.publishBuilder(ctx, image.ID, image.Arch), os.Remove(b.archive()))
 }
 
-// publishBuilder pushes a builder where pushing is on.
+// publishBuilder pushes a builder if pushing is enabled.
 func (b *run) publishBuilder(ctx context.Context, id, machine string) error {
 	if !b.Builders.Push || b.Builders.Registry == nil {
 		return nil

@@ -113,7 +113,7 @@ func TestBuilderIsKept(t *testing.T) {
 	}
 }
 
-// A builder that only the local cache has goes to the registry once pushing is on.
+// A builder that only the local cache has goes to the registry once pushing is enabled.
 func TestKeptBuilderIsPushed(t *testing.T) {
 	registry, err := store.OpenRegistry(registrytest.New(t)+"/kata", oci.Options{})
 	if err != nil {

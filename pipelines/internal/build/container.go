@@ -31,8 +31,8 @@ type Container struct {
 	Secrets map[string]string
 	// Offline takes builders only from the caches; see Sources.Offline, too.
 	Offline bool
-	// Nonce, if it is not "", makes the steps run even if the engine has kept the
-	// results of equal steps.
+	// Nonce, if it is not "", makes the steps run even if the engine has cached
+	// the results of equal steps.
 	Nonce string
 	// Work is the folder for unfinished builds, Logs the one for a log per asset
 	// and architecture.
@@ -52,7 +52,7 @@ func (c *Container) Check(ctx context.Context, steps []Step, parallel int) error
 	return errors.Join(append(problems, c.room(steps, parallel), c.Engine.Ready(ctx))...)
 }
 
-// room checks the space for the largest builds that can run at once.
+// room checks that the disk has space for the largest builds that can run at once.
 func (c *Container) room(steps []Step, parallel int) error {
 	largest := slices.Clone(steps)
 	slices.SortStableFunc(largest, func(a, b Step) int { return cmp.Compare(b.Resolved.Disk, a.Resolved.Disk) })
@@ -68,7 +68,7 @@ func (c *Container) room(steps []Step, parallel int) error {
 	return nil
 }
 
-// problems are those of one step.
+// problems returns the problems of one step.
 func (c *Container) problems(step Step) []string {
 	var problems, unset []string
 	for _, secret := range step.Resolved.Recipe.Secrets {
@@ -168,7 +168,7 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 		rec.Record, err = b.in(ctx, session, job)
 		return err
 	})
-	// What the build needs of the session is on this machine by now.
+	// Everything that the build needs from the session is on this machine now.
 	if closing := session.Close(); closing != nil && ctx.Err() == nil {
 		b.note(fmt.Sprintf("closing the session with the engine: %v", closing))
 	}
@@ -206,7 +206,7 @@ func (b *run) in(ctx context.Context, session *engine.Session, job engine.Job) (
 		if err != nil {
 			return record, err
 		}
-		// What a compiler makes depends on it and on what it is made for.
+		// The output of a compiler depends on the compiler and on its target.
 		job.Ccache = "kata-ccache-" + b.plan.Recipe.Arch + "-" + id[:16]
 	}
 	builder, err := b.builder(ctx, session, declared, job.Machine)

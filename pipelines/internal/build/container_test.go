@@ -144,8 +144,7 @@ func TestContainerWithoutLog(t *testing.T) {
 	wantEmpty(t, c.Work)
 }
 
-// TestCheck wants all that would keep builds from succeeding, of all steps, and
-// nothing begun.
+// TestCheck wants every problem of every step reported, and nothing begun.
 func TestCheck(t *testing.T) {
 	c, _ := container(t)
 	c.Engine = engine.Finder{}
@@ -163,7 +162,7 @@ func TestCheck(t *testing.T) {
 	wanted := []string{
 		`building "walls": walls declares secrets that are not set in the environment: set KBUILD_SIGN_PIN, OTHER_PIN`,
 		`building "walls": source linux cannot be used: git:https://linux.example@main has no pinned commit`,
-		`building "walls": source mortar cannot be used: it has no place of the name that --place gives`,
+		`building "walls": source mortar cannot be used: it has no place of the name in --place`,
 		"building huge: " + c.Work + " has ", " free and 1.0 EiB is needed: free some space", "--cache-dir",
 		engine.ErrNoEngine.Error(),
 	}
@@ -197,7 +196,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Builds that run at once need their space at once.
+// Concurrent builds need their disk space at the same time.
 func TestCheckDiskOfParallelBuilds(t *testing.T) {
 	c, _ := container(t)
 	if err := os.MkdirAll(c.Work, 0o755); err != nil {
@@ -229,7 +228,7 @@ func TestStage(t *testing.T) {
 	if err := stage(dir, files); err != nil {
 		t.Fatal(err)
 	}
-	// What lies there has the hashes and modes that made the key.
+	// The files have the hashes and modes that went into the key.
 	got, err := recipe.NewTree(os.DirFS(dir)).Below(".")
 	if err != nil {
 		t.Fatal(err)

@@ -15,8 +15,8 @@ import (
 type Executor struct {
 	Store   Store
 	Builder Builder
-	// Rebuild, where it is set, builds each of the assets asked for once more,
-	// without any cache, and Execute compares the bytes.
+	// Rebuild, if it is set, builds each requested asset again without any cache,
+	// and Execute compares the bytes.
 	Rebuild Builder
 	// Push publishes each artifact, dependencies included, once it is in place,
 	// and points the moving tags at it.
@@ -24,12 +24,12 @@ type Executor struct {
 	Tags []string
 	// Parallel is how many builds may run at once; less than 1 counts as 1.
 	Parallel int
-	// Output is the folder for the tarballs of the assets asked for.
+	// Output is the folder for the tarballs of the requested assets.
 	Output string
 }
 
-// Execute puts the tarballs of the assets that the plan is about into Output.
-// It first checks all that it has to build, and reports all problems at once.
+// Execute puts the tarballs of the plan's requested assets into Output. It first
+// checks everything that it has to build, and reports all problems at once.
 // Builds start in the order of the plan, each as soon as its dependencies are in
 // place. Execute stops at the first failure, whose error names the asset; the
 // results, never nil, are the assets that are in place.
@@ -52,8 +52,8 @@ func (e *Executor) Execute(ctx context.Context, plan Plan) (results []Result, er
 	return results, err
 }
 
-// check checks what the builders have to build. A step that is pending counts:
-// most of them turn out to be misses, hours later.
+// check checks everything that may have to be built. Pending steps count: most of
+// them turn out to be misses, hours later.
 func (e *Executor) check(ctx context.Context, plan Plan) error {
 	var builds []Step
 	var problems []error
@@ -90,18 +90,18 @@ type node struct {
 	result        Result
 	// damaged counts the stored artifacts of the step that turned out damaged.
 	damaged int
-	// lost is the digest of an artifact that the registry has but not whole, so
-	// that the step is built whatever the store has; "" for none.
+	// lost is the digest of an artifact that is incomplete in the registry, so that
+	// the step is built whatever the store has; "" for none.
 	lost string
 
 	// needed is held while one of the dependents finds the tarballs of the node.
 	needed sync.Mutex
 }
 
-// tiers is how many a store has: a damaged artifact can be met in each.
+// tiers is how many tiers a store has: each can have a damaged artifact.
 const tiers = 2
 
-// outcome is that of the work on a node; see work.
+// outcome is the outcome of work on a node.
 type outcome struct {
 	*node
 	again State
@@ -138,8 +138,8 @@ func (x *execution) run(ctx context.Context) (failed error) {
 	}
 }
 
-// start starts the work on those nodes whose dependencies are done, in order, and
-// as many builds at once as may be.
+// start starts the work on the nodes whose dependencies are done, in order, with at
+// most Parallel builds at once.
 func (x *execution) start(ctx context.Context) error {
 	for _, n := range x.nodes {
 		if n.begun || !x.ready(n) {
@@ -169,7 +169,7 @@ func (x *execution) ready(n *node) bool {
 	return !slices.ContainsFunc(n.Dependencies, func(name string) bool { return !x.byName[name].done })
 }
 
-// decide looks a pending node up, whose dependencies are done by now.
+// decide looks up a pending node, whose dependencies are done now.
 func (x *execution) decide(ctx context.Context, n *node) error {
 	if n.State != Pending {
 		return nil

@@ -76,8 +76,7 @@ func TestBuildsStartInOrder(t *testing.T) {
 	}
 }
 
-// What keeps a build from succeeding is reported before anything is built, that
-// of what is pending too.
+// Problems are reported before anything is built, those of pending steps too.
 func TestAllIsCheckedFirst(t *testing.T) {
 	h := setUp(t, t.TempDir(), assets)
 	h.builder.refuses = errors.New("no secret")
@@ -187,8 +186,8 @@ func TestDamagedDependency(t *testing.T) {
 	}
 }
 
-// registry is a test double of a Store that one can publish to; each error is
-// that of one call.
+// registry is a test double of a Store that can publish; each error is that of one
+// call.
 type registry struct {
 	Store
 	published []string
@@ -225,8 +224,8 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// worn is a test double of a Store that offers an artifact some times more whose
-// tarball it then does not have, as two damaged tiers do.
+// worn is a test double of a Store that offers an artifact a few more times although
+// it lacks the tarball, as two damaged tiers do.
 type worn struct {
 	Store
 	artifact store.Artifact
@@ -279,12 +278,12 @@ func TestBothTiersDamaged(t *testing.T) {
 	}
 }
 
-// TestPublishWhatTheRegistryLost wants an artifact that neither tier has whole
+// TestPublishWhatTheRegistryLost wants an artifact that is incomplete in both tiers
 // built again, and then published.
 func TestPublishWhatTheRegistryLost(t *testing.T) {
 	for _, test := range []struct{ content, want string }{
 		{"walls", ""},
-		{"crooked walls", `publishing "walls": the registry's artifact is not whole, and building it again gave`},
+		{"crooked walls", `publishing "walls": the registry's artifact is incomplete, and building it again gave`},
 	} {
 		h := setUp(t, t.TempDir(), assets)
 		h.build(t, "walls")

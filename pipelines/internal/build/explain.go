@@ -10,7 +10,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// explain adds to the steps that are to be built why, and what a build needs.
+// explain adds to each step that is not a hit why it is built, and what a build needs.
 func (p *Planner) explain(ctx context.Context, steps []Step) error {
 	if !slices.ContainsFunc(steps, func(s Step) bool { return s.State != Hit }) {
 		return nil
@@ -78,8 +78,8 @@ func (p *Planner) sources(ctx context.Context, step *Step) error {
 	return nil
 }
 
-// assume returns a recipe in which the dependencies that must be built first
-// have the digests that they had before.
+// assume returns a recipe in which the dependencies that must be built first have
+// their earlier digests.
 func assume(after, before recipe.Recipe) recipe.Recipe {
 	after.Dependencies = slices.Clone(after.Dependencies)
 	for i, dependency := range after.Dependencies {
@@ -121,9 +121,9 @@ func (s Step) why() string {
 	return text
 }
 
-// nearest returns the artifact of the same asset and arch that shares most
-// inputs with a recipe, or nil: a local one, or, where there is none, that of the
-// registry's moving tags.
+// nearest returns the artifact of the same asset and architecture that shares the
+// most inputs with a recipe: a local one or, if there is none, that of the registry's
+// moving tags. It returns nil if neither exists.
 func (p *Planner) nearest(ctx context.Context, wanted recipe.Recipe, local []store.Artifact) (*Against, error) {
 	if best := closest(wanted, store.InLocal, local); best != nil || len(p.Branches) == 0 {
 		return best, nil
@@ -139,14 +139,14 @@ func (p *Planner) nearest(ctx context.Context, wanted recipe.Recipe, local []sto
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case !store.IsNotFound(err):
-		// The plan is right without the comparison.
+		// The plan is correct without the comparison.
 		p.Report.Note("plan", fmt.Sprintf("comparing %s with the registry: %v", wanted.Asset, err))
 	}
 	return nil, nil
 }
 
-// closest picks the artifact with the most inputs in common; of several the one
-// with the smallest key. Recipes that this program cannot read are skipped.
+// closest picks the artifact with the most inputs in common, of several the one with
+// the smallest key. Recipes that this program cannot read are skipped.
 func closest(wanted recipe.Recipe, where string, artifacts []store.Artifact) *Against {
 	var best *Against
 	most := 0

@@ -11,7 +11,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// stored returns the artifact of walls in a tree where they have these options.
+// stored returns the artifact of walls in a tree where walls has these options.
 func stored(t *testing.T, options string, arch catalog.Arch) store.Artifact {
 	t.Helper()
 	planner := newShelf().planner(t, strings.Replace(town, `{COLOUR: red, HEIGHT: "3"}`, options, 1))
@@ -100,8 +100,8 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// TestNewDependency: a dependency that is new, and one that is gone, are changes
-// of the asset's own, whatever they will hold.
+// TestNewDependency: a new dependency and a removed one are changes of the asset
+// itself, whatever they contain.
 func TestNewDependency(t *testing.T) {
 	s := newShelf()
 	s.fill(t, s.local, town, nil)

@@ -53,20 +53,20 @@ assets:
 // fakeBuilder is a test double of Builder: it writes a tarball at once.
 type fakeBuilder struct {
 	dir string
-	// content is what the tarball of an asset holds; its name where unset. A
-	// secondary one holds "<asset> <output>".
+	// content is that of an asset's tarball; by default it is the asset's name. A
+	// secondary one contains "<asset> <output>".
 	content map[string]string
 	err     error
 	// refuses is the error of Check, checked are the names of the assets that it
 	// was asked about.
 	refuses error
 	checked []string
-	// begun, if set, gets a value as a build begins, which then waits for go on.
+	// begun, if set, gets a value when a build begins, which then waits for goOn.
 	begun, goOn chan struct{}
 
 	mu sync.Mutex
-	// built are the names of the assets in order; given, by asset, what the
-	// tarballs of its dependencies held, and digests those in its recipe.
+	// built are the names of the assets in order; given has, by asset, the contents
+	// of the tarballs of its dependencies, and digests those in its recipe.
 	built   []string
 	given   map[string]string
 	digests map[string]string
@@ -150,7 +150,7 @@ func textOf(path string) string {
 	return text.String()
 }
 
-// house is a Planner and an Executor over a real store, with all that they
+// house is a Planner and an Executor over a real store, with everything that they
 // write to.
 type house struct {
 	Planner
@@ -200,7 +200,7 @@ func (h *house) Build(ctx context.Context, names []string, arch catalog.Arch) ([
 	return h.Execute(ctx, plan)
 }
 
-// noted sends each warning of a store on.
+// noted forwards each warning of a store.
 type noted chan string
 
 // Write takes a line of the report.
@@ -210,7 +210,7 @@ func (n noted) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// build builds and checks that nothing but the tarballs asked for is left.
+// build builds and checks that nothing but the requested tarballs is left.
 func (h *house) build(t *testing.T, names ...string) []Result {
 	t.Helper()
 	results, err := h.Build(t.Context(), names, catalog.X86_64)

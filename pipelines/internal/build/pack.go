@@ -57,7 +57,7 @@ func (b *run) packOne(ctx context.Context, dir, tarball string) error {
 }
 
 // checkOutputs compares the folder of the secondary outputs with the declared
-// ones. Packing refuses one without content.
+// ones. Packing refuses an empty one.
 func checkOutputs(dir string, declared []string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +80,7 @@ func checkOutputs(dir string, declared []string) error {
 	return nil
 }
 
-// stage writes the declared files, with the bytes that the key was made of.
+// stage writes the declared files, with the bytes that went into the key.
 func stage(dir string, files []recipe.Content) error {
 	for _, file := range files {
 		path, mode := filepath.Join(dir, filepath.FromSlash(file.Path)), os.FileMode(0o644)

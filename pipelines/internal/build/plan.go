@@ -18,9 +18,9 @@ import (
 // Plan is what building some assets takes.
 type Plan struct {
 	Arch catalog.Arch
-	// Names are the assets asked for.
+	// Names are the requested assets.
 	Names []string
-	// Steps are those of the assets and all they depend on, by stage and name:
+	// Steps are those of the assets and all their dependencies, by stage and name:
 	// the order in which they are built.
 	Steps []Step
 
@@ -54,12 +54,12 @@ const (
 	Miss State = "build"
 	// Pending means that the key depends on the results of earlier builds.
 	Pending State = "pending"
-	// Unlocked means that the lock does not know a version: there is no key, and
-	// nothing can be built.
+	// Unlocked means that the lock lacks a version: there is no key, and nothing
+	// can be built.
 	Unlocked State = "unlocked"
 )
 
-// Step is what there is to do for one asset.
+// Step is the work to do for one asset.
 type Step struct {
 	Asset string `json:"asset"`
 	Arch  string `json:"arch"`
@@ -100,7 +100,7 @@ type Step struct {
 	artifact store.Artifact
 }
 
-// Artifact returns that of a hit.
+// Artifact returns the artifact of a hit.
 func (s Step) Artifact() store.Artifact { return s.artifact }
 
 // Absent is a source that a build has to fetch from one of its places.
@@ -117,7 +117,7 @@ func (a Absent) String() string {
 	from := strings.Join(a.Places, " or ")
 	switch {
 	case len(a.Places) == 0:
-		return fmt.Sprintf("source %s cannot be used: it has no place of the name that --place gives", a.Source)
+		return fmt.Sprintf("source %s cannot be used: it has no place of the name in --place", a.Source)
 	case !a.Pinned:
 		return fmt.Sprintf("source %s cannot be used: %s has no pinned commit", a.Source, from)
 	}
@@ -139,7 +139,7 @@ type Planner struct {
 	Store    Store
 	// Sources is asked for sources in its cache; nil leaves Step.Absent empty.
 	Sources *source.Fetcher
-	// Branches are those whose moving tags are read, the first that has one.
+	// Branches are the branches whose moving tags to look for, up to the first found.
 	Branches []string
 	Report   *progress.Reporter
 }
@@ -147,8 +147,8 @@ type Planner struct {
 // lookups is how many assets are looked up at once.
 const lookups = 8
 
-// Plan returns the plan of the named assets. Everything of one stage is looked
-// up side by side.
+// Plan returns the plan of the named assets. It looks up the assets of one stage
+// concurrently.
 func (p *Planner) Plan(ctx context.Context, names []string, arch catalog.Arch) (Plan, error) {
 	closure, err := p.Catalog.Closure(names, arch)
 	if err != nil {
@@ -176,7 +176,7 @@ func (p *Planner) Plan(ctx context.Context, names []string, arch catalog.Arch) (
 	return plan, p.explain(ctx, plan.Steps)
 }
 
-// each looks up the steps side by side.
+// each calls look for all steps, concurrently.
 func (*Planner) each(ctx context.Context, steps []Step, look func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(lookups)
@@ -191,7 +191,7 @@ func (*Planner) each(ctx context.Context, steps []Step, look func(ctx context.Co
 	return group.Wait()
 }
 
-// pending replaces the digest of what must be built first in a recipe.
+// pending is, in a recipe, the digest of a dependency that must be built first.
 const pending = "pending"
 
 // step plans one asset; found are the digests of the dependencies that are hits.

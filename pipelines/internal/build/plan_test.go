@@ -20,7 +20,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// told are steps as a line each.
+// told formats steps, one a line.
 func told(steps []Step) []string {
 	var lines []string
 	for _, s := range steps {
@@ -142,7 +142,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// checkSteps checks what holds for the steps of every plan.
+// checkSteps checks the invariants of the steps of every plan.
 func checkSteps(t *testing.T, steps []Step) {
 	t.Helper()
 	at := map[string]Step{}
@@ -167,8 +167,8 @@ func checkSteps(t *testing.T, steps []Step) {
 	}
 }
 
-// TestPlanAsksLittle: hits compare nothing; where the local store has something
-// to compare with, the registry is not asked; the store is listed once.
+// TestPlanAsksLittle: hits are not compared; the registry is asked only if the local
+// store has nothing to compare with; the store is listed once.
 func TestPlanAsksLittle(t *testing.T) {
 	s := newShelf()
 	s.fill(t, s.local, town, nil)
@@ -187,7 +187,8 @@ func TestPlanAsksLittle(t *testing.T) {
 	}
 }
 
-// TestPlanWithoutCache is that of USE_CACHE=no: nothing is found, though there.
+// TestPlanWithoutCache plans as with USE_CACHE=no: no artifact is found, although it
+// exists.
 func TestPlanWithoutCache(t *testing.T) {
 	s := newShelf()
 	s.fill(t, s.local, town, nil)
@@ -291,7 +292,8 @@ func (s *slow) count(n int) {
 	s.most = max(s.most, s.running)
 }
 
-// TestPlanLooksUpSideBySide: of the first stage as many as may, then the second.
+// TestPlanLooksUpSideBySide: as many assets of the first stage as the limit allows,
+// then the second stage.
 func TestPlanLooksUpSideBySide(t *testing.T) {
 	const width = 3 * lookups
 	var assets, names strings.Builder

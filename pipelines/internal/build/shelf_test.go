@@ -57,7 +57,7 @@ func (s *shelf) Find(_ context.Context, ref store.Ref) (store.Artifact, string, 
 		return artifact, "local", nil
 	}
 	if artifact, ok := s.registry[ref]; ok {
-		// Like a registry, of which only manifests are read.
+		// As in a registry, only the manifest is read.
 		artifact.Recipe = nil
 		return artifact, "registry", nil
 	}
@@ -100,8 +100,8 @@ func (s *shelf) planner(t *testing.T, assets string) *Planner {
 	return &Planner{Catalog: h.Catalog, Resolver: h.Resolver, Store: s, Branches: []string{"main"}, Report: report}
 }
 
-// fill puts artifacts of all the assets of a tree, on x86_64, into a tier. What
-// an asset's tarball and outputs hold is its name, unless contents say otherwise.
+// fill puts artifacts of all the assets of a tree, on x86_64, into a tier. The tarball
+// and outputs of an asset contain its name, unless contents say otherwise.
 func (s *shelf) fill(t *testing.T, tier map[store.Ref]store.Artifact, assets string, given map[string]string) {
 	t.Helper()
 	planner := s.planner(t, assets)

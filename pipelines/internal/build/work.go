@@ -16,9 +16,9 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// work builds a node that is a miss, puts the tarballs of one that was asked for
-// in place, and publishes. It returns the state of a node that has to be looked up
-// or built once more, "" for one that is done.
+// work builds a node that is a miss, exports one that was requested, and publishes.
+// It returns the state of a node that must be looked up or built again, "" for one
+// that is done.
 func (x *execution) work(ctx context.Context, n *node) (again State, err error) {
 	cached := true
 	if n.State == Miss {
@@ -29,7 +29,7 @@ func (x *execution) work(ctx context.Context, n *node) (again State, err error) 
 	if n.asked {
 		err := x.export(ctx, n, cached)
 		if store.IsNotFound(err) && n.damaged < tiers {
-			// The store does not offer it again: its other tier may have it whole.
+			// The store does not offer it again, but its other tier may have a good one.
 			n.damaged++
 			return Pending, nil
 		}
@@ -51,12 +51,12 @@ func (x *execution) work(ctx context.Context, n *node) (again State, err error) 
 	return again, nil
 }
 
-// publish publishes the artifact of a node. Where the registry's is not whole and
-// the local store has none, it is built again: that one can be sent.
+// publish publishes the artifact of a node. If the registry's copy is incomplete and
+// the local store has none, the node is built again, so that there is one to push.
 func (x *execution) publish(ctx context.Context, n *node) (again State, err error) {
 	if n.lost != "" && n.lost != n.artifact.Digest {
-		// The one in place was good, and other builds may know it by its digest.
-		return "", fmt.Errorf("the registry's artifact is not whole, and building it again gave %s instead of %s: run the command once more", n.artifact.Digest, n.lost)
+		// Keys of other builds may have the digest of the first one.
+		return "", fmt.Errorf("the registry's artifact is incomplete, and building it again gave %s instead of %s: run the command again", n.artifact.Digest, n.lost)
 	}
 	err = x.Store.Publish(ctx, n.artifact, x.Tags)
 	if store.IsNotFound(err) && n.lost == "" {
@@ -66,8 +66,8 @@ func (x *execution) publish(ctx context.Context, n *node) (again State, err erro
 	return "", err
 }
 
-// obtain builds a node, unless another process that wants the same artifact has
-// built it meanwhile.
+// obtain builds a node, unless another process has built the same artifact in the
+// meantime.
 func (x *execution) obtain(ctx context.Context, n *node) (found store.Artifact, cached bool, err error) {
 	unlock, err := x.Store.Lock(ctx, n.ref())
 	if err != nil {
@@ -146,9 +146,9 @@ func (x *execution) export(ctx context.Context, n *node, cached bool) error {
 	return nil
 }
 
-// dependency returns the paths of the tarballs of a node, which is done; "" is the
-// main one. A damaged one is built again: the keys of its dependents hold only if
-// that gives the same bytes.
+// dependency returns the paths of the tarballs of a node that is done; "" is the main
+// one. A damaged artifact is built again: the keys of its dependents stay valid only
+// if that gives the same bytes.
 func (x *execution) dependency(ctx context.Context, n *node) (map[string]string, error) {
 	n.needed.Lock()
 	defer n.needed.Unlock()
@@ -162,7 +162,7 @@ func (x *execution) dependency(ctx context.Context, n *node) (map[string]string,
 			return nil, err
 		}
 		if artifact.Digest != n.artifact.Digest || !slices.Equal(artifact.Outputs, n.artifact.Outputs) {
-			return nil, fmt.Errorf("its artifact was damaged, and building it again gave %s instead of %s: run the command once more", artifact.Digest, n.artifact.Digest)
+			return nil, fmt.Errorf("its artifact was damaged, and building it again gave %s instead of %s: run the command again", artifact.Digest, n.artifact.Digest)
 		}
 	}
 }
@@ -182,7 +182,7 @@ func (x *execution) blobs(ctx context.Context, artifact store.Artifact) (map[str
 // shownMembers is how many differing members an error names.
 const shownMembers = 20
 
-// rebuild builds a node again whose tarballs are in place, and compares.
+// rebuild builds a node again and compares the result with the tarballs in place.
 func (x *execution) rebuild(ctx context.Context, n *node) (err error) {
 	unlock, err := x.Store.Lock(ctx, n.ref())
 	if err != nil {
@@ -204,7 +204,7 @@ func (x *execution) rebuild(ctx context.Context, n *node) (err error) {
 	return err
 }
 
-// compare fails where two tarballs differ in any byte, and keeps the second in a
+// compare fails if two tarballs differ in any byte. It then keeps the second in a
 // folder next to the first, in place of an earlier one.
 func compare(ctx context.Context, first, second string) error {
 	kept := filepath.Join(filepath.Dir(first), "rebuild", filepath.Base(first))

@@ -74,8 +74,8 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CA
 	return cmd
 }
 
-// build plans the selected assets, and executes the plan. It is the one place that puts
-// together what builds need.
+// build plans the selected assets and executes the plan. It is the one place that
+// assembles what builds need.
 func (o buildAssetOptions) build(ctx context.Context, a *app, ws *workspace.Workspace) ([]build.Result, error) {
 	names, arch, err := ws.Select(o.selection)
 	if err != nil {
@@ -133,7 +133,7 @@ func (o buildAssetOptions) container(a *app, ws *workspace.Workspace, plan build
 }
 
 // parallel is how many builds run at once: one for every eight processors, because
-// each of them uses all it gets for most of its time. The folding groups of GitHub
+// each keeps all the processors busy most of the time. The folding groups of GitHub
 // Actions cannot show two at once.
 func parallel(a *app) int {
 	if a.mode() == progress.GitHub {

@@ -1,7 +1,7 @@
 // Package command prepares the child processes of this program, all in the same
 // way: they get an allow-listed environment, so that no secret and no token of
 // the caller reaches them; programs are also found in the folders of system
-// programs; and the end of the context asks a process to end before it kills it.
+// programs; and the end of the context first asks a process to end, then kills it.
 //
 // It starts nothing itself: callers keep the whole of [os/exec].
 package command
@@ -33,9 +33,9 @@ var passed = []string{
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 }
 
-// Environ returns the variables that a process gets: a fixed few, those of the
-// given names or, where a name ends with "*", that begin so, and PATH with the
-// folders of system programs.
+// Environ returns the variables that a process gets: a fixed few, those with the
+// given names (a prefix, if it ends with "*"), and PATH with the folders of system
+// programs.
 func Environ(more ...string) []string {
 	wanted := append(slices.Clone(passed), more...)
 	var environ []string
@@ -93,8 +93,8 @@ var userinfo = regexp.MustCompile(`://[^/@\s]+@`)
 func Redact(printed string) string { return userinfo.ReplaceAllString(printed, "://") }
 
 // Failure returns why a command failed: the end of ctx, or err with the last
-// lines of what the command printed, without the credentials of URLs. It is nil
-// where neither ended nor failed.
+// lines of what the command printed, without the credentials of URLs. It is nil if
+// there is neither.
 func Failure(ctx context.Context, cmd *exec.Cmd, err error, printed string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("running %s: %w", cmd.Args[0], context.Cause(ctx))

@@ -1,8 +1,8 @@
-// Package debian takes two things from a Debian archive without naming one:
-// the place and hash of a file of a source package, out of the signed index,
-// and the base of a builder, made with mmdebstrap where no container registry
-// answers. Both use the mirror that the machine's own apt is configured with,
-// and neither touches the machine's apt state.
+// Package debian takes two things from a Debian archive: the address and hash of
+// a file of a source package, out of the signed index, and the base of a builder,
+// made with mmdebstrap where no container registry answers. It names no mirror:
+// both use the one that the machine's own apt is configured with, and neither
+// touches the machine's apt state.
 package debian
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
-// aptConf drops what the machine has apt run after an update, which is about
+// aptConf clears the machine's hooks that apt runs around an update: they concern
 // the machine's own indexes.
 const aptConf = `#clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -40,12 +40,12 @@ func apt(ctx context.Context, root string, args ...string) ([]byte, error) {
 	} {
 		options = append(options, "-o", option.name+"="+option.value)
 	}
-	// apt-get source leaves out files that lie in the current folder.
+	// apt-get source skips files that exist in the current folder.
 	return output(ctx, filepath.Join(root, "empty"), "apt-get", append(options, args...)...)
 }
 
-// lookUpFresh returns the files of a source package, of a newer index where
-// the one that is here lacks it.
+// lookUpFresh returns the files of a source package. If the index on this machine
+// lacks it, it fetches a newer one.
 func lookUpFresh(ctx context.Context, root, pkg, version string) ([]Archive, error) {
 	archives, err := lookUp(ctx, root, pkg, version)
 	// apt's exit status does not tell a missing index from a missing version:
@@ -68,7 +68,7 @@ func lookUp(ctx context.Context, root, pkg, version string) ([]Archive, error) {
 	return parseURIs(string(out))
 }
 
-// parseURIs reads apt's list of files, a line each beside its own remarks:
+// parseURIs reads apt's list of files, one a line, among its own remarks:
 //
 //	'http://mirror/pool/x.tar.xz' x.tar.xz 1234 SHA256:abc
 func parseURIs(text string) ([]Archive, error) {
@@ -98,7 +98,7 @@ func parseURIs(text string) ([]Archive, error) {
 // keyring holds the keys of the Debian archive, on Ubuntu as well.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// output runs a program in dir and returns what it wrote. It speaks English.
+// output runs a program in dir and returns its output, in English.
 func output(ctx context.Context, dir, program string, args ...string) ([]byte, error) {
 	cmd := command.New(ctx, program, args...)
 	cmd.Dir, cmd.Env = dir, append(cmd.Env, "LC_ALL=C.UTF-8")
@@ -115,7 +115,7 @@ const osRelease = "/etc/os-release"
 
 // Mirror returns the address of the Debian archive (not the security one) that
 // this machine's apt uses, "" where none is configured: on Ubuntu, or without
-// apt. The address may carry credentials.
+// apt. The address may have credentials.
 func Mirror(ctx context.Context) (string, error) { return mirrorOf(ctx, osRelease) }
 
 func mirrorOf(ctx context.Context, osRelease string) (string, error) {
@@ -126,8 +126,8 @@ func mirrorOf(ctx context.Context, osRelease string) (string, error) {
 	if mirror != "" || err != nil {
 		return mirror, err
 	}
-	// A fresh container image has no index yet, so nothing is signed as
-	// Debian's: there, the configuration of a Debian machine is trusted.
+	// A fresh container image has no index yet, so no signature names Debian:
+	// trust the configuration of a Debian machine.
 	codename, err := codename(osRelease)
 	if codename == "" || err != nil {
 		return "", err
@@ -154,7 +154,7 @@ func firstTarget(ctx context.Context, fields ...string) (string, error) {
 
 // reachable returns an address that other programs and containers can use too:
 // an http one as it is, the first of a list of mirrors (Debian's cloud images
-// have one), and "" for a medium that only apt reads.
+// have one), and "" for a medium that only apt can read.
 func reachable(uri string) (string, error) {
 	scheme, rest, _ := strings.Cut(uri, ":")
 	switch scheme {

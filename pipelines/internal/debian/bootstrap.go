@@ -65,7 +65,7 @@ func (b *Bootstrapper) replace(ctx context.Context, path, suite string, arch cat
 	if err != nil {
 		return "", err
 	}
-	// A killed process left it: no other process works there while the lock is held.
+	// A killed process may have left it: nobody else uses it while the lock is held.
 	work := path + ".work"
 	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
 		return "", fmt.Errorf("making a work folder: %w", err)
@@ -84,7 +84,7 @@ func (b *Bootstrapper) replace(ctx context.Context, path, suite string, arch cat
 	return digest, nil
 }
 
-// arguments returns those that have mmdebstrap write a base to its output.
+// arguments returns the arguments with which mmdebstrap writes a base to its output.
 func (b *Bootstrapper) arguments(ctx context.Context, suite, debArch string) ([]string, error) {
 	mirror := b.Mirror
 	if mirror == "" {
@@ -161,8 +161,8 @@ func wrap(ctx context.Context, path, layer, arch string) (string, error) {
 	return m.Digest().String(), nil
 }
 
-// intact returns the digest of a base that is as it was made. Its error is
-// fs.ErrNotExist where there is none.
+// intact verifies a base and returns its digest. Its error is fs.ErrNotExist if
+// there is none.
 func intact(ctx context.Context, path string) (string, error) {
 	file, err := files.Open(path)
 	if err != nil {

@@ -168,8 +168,8 @@ func TestDamagedBase(t *testing.T) {
 	}
 }
 
-// The digest of a base is recorded with what is built on it, and so is the same
-// for the same packages, whatever writes the image.
+// The digest of a base is recorded with everything built on it, so it is the same for
+// the same packages, whatever code writes the image.
 func TestDigestsOfBases(t *testing.T) {
 	program(t, "mmdebstrap", fakeMmdebstrap)
 	b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
@@ -219,7 +219,7 @@ func TestBaseErrors(t *testing.T) {
 	}
 	entries, err := os.ReadDir(b.Dir)
 	if err != nil || len(entries) != 1 {
-		t.Errorf("failures left %v, %v, want the lock alone", entries, err)
+		t.Errorf("failures left %v, %v, want only the lock", entries, err)
 	}
 }
 
@@ -266,6 +266,6 @@ while :; do sleep 0.02; done`)
 	}
 	entries, err := os.ReadDir(b.Dir)
 	if err != nil || len(entries) != 1 {
-		t.Errorf("a stop left %v, %v, want the lock alone", entries, err)
+		t.Errorf("a stop left %v, %v, want only the lock", entries, err)
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// release is what apt knows of a repository after an update.
+// release is what apt knows about a repository after an update.
 type release struct{ repository, suite, origin, label string }
 
-// configure has this process's apt-get use repositories of a test.
+// configure makes this process's apt-get use repositories of a test.
 func configure(t *testing.T, sources string, releases []release) {
 	t.Helper()
 	if _, err := exec.LookPath("apt-get"); err != nil {

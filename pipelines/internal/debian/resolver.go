@@ -13,10 +13,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// Archive is one file of a Debian source package as the signed index has it.
+// Archive is one file of a Debian source package, as the signed index lists it.
 type Archive struct {
 	// Name is the name of the file, URL its address on the mirror, which may
-	// carry the mirror's credentials, SHA256 its hash in lower-case hex.
+	// have the mirror's credentials, SHA256 its hash in lower-case hex.
 	Name, URL, SHA256 string
 	// Size is in bytes.
 	Size int64
@@ -24,17 +24,17 @@ type Archive struct {
 
 // Resolver looks up files of Debian source packages.
 type Resolver struct {
-	// StateDir is a folder for apt's indexes, made by need, with a private
-	// apt root for each suite.
+	// StateDir is a folder for apt's indexes, made if need be, with a private apt
+	// root for each suite.
 	StateDir string
 	// Mirror is the address of a Debian archive; "" is the machine's own.
 	Mirror string
 }
 
 // Source returns a file of a source package: Source(ctx, "linux",
-// "6.18.15-1~bpo13+1", "trixie-backports", "linux_6.18.15.orig.tar.xz"). The
-// index is fetched where it is absent or lacks the version, and its signature
-// is checked by apt. Processes that share StateDir take turns.
+// "6.18.15-1~bpo13+1", "trixie-backports", "linux_6.18.15.orig.tar.xz"). It
+// fetches the index if it is absent or lacks the version; apt verifies the
+// signature. Processes that share StateDir take turns.
 func (r *Resolver) Source(ctx context.Context, pkg, version, suite, file string) (Archive, error) {
 	if err := checkNames(pkg, version, suite); err != nil {
 		return Archive{}, err
@@ -94,7 +94,7 @@ func (r *Resolver) lay(ctx context.Context, root, suite string) error {
 		}
 	}
 	if mirror == "" {
-		return errors.New("apt on this machine has no Debian mirror configured; take another place of the source, or give its file with --source")
+		return errors.New("apt on this machine has no Debian mirror configured; use another place of the source, or pass its file with --source")
 	}
 	if _, err := os.Stat(keyring); err != nil {
 		return fmt.Errorf("the keys of the Debian archive are missing: %w; apt-get install debian-archive-keyring", err)
@@ -106,7 +106,7 @@ func (r *Resolver) lay(ctx context.Context, root, suite string) error {
 	}
 	list := fmt.Sprintf("deb-src [signed-by=%s] %s %s main\n", keyring, mirror, suite)
 	for _, file := range []struct{ name, content string }{{"sources.list", list}, {"apt.conf", aptConf}} {
-		// The mirror's address may carry credentials.
+		// The mirror's address may have credentials.
 		if err := os.WriteFile(filepath.Join(root, file.name), []byte(file.content), 0o600); err != nil {
 			return fmt.Errorf("making a private apt root: %w", err)
 		}

@@ -24,7 +24,7 @@ case "$*" in
 esac
 `
 
-// archiveKeys skips where the keys of the Debian archive are not installed.
+// archiveKeys skips the test if the keys of the Debian archive are not installed.
 func archiveKeys(t *testing.T) {
 	if _, err := os.Stat(keyring); err != nil {
 		t.Skipf("the keys of the Debian archive are not installed: %v", err)

@@ -17,20 +17,20 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
-// pullTimeout bounds the attempt to get a builder's image from a registry
-// before its base is bootstrapped instead.
+// pullTimeout bounds the pull of a builder's image. After it, the base of the
+// builder is bootstrapped instead.
 const pullTimeout = 2 * time.Minute
 
 // Builder is a container image with the packages of a recipe, ready to run steps.
 type Builder struct {
 	container *dagger.Container
-	// Base is the image that it was made of, or "bootstrap:" and the digest of
+	// Base is the image that it was made from, or "bootstrap:" and the digest of
 	// the bootstrapped base.
 	Base string
-	// Digest is that of the manifest under which it is kept, "sha256:<hex>"; ""
-	// for one that is not.
+	// Digest is the digest of the manifest of a kept builder, "sha256:<hex>"; ""
+	// for one that is not kept.
 	Digest string
-	// Packages are those installed in it, "name=version", sorted.
+	// Packages are the installed packages, "name=version", sorted.
 	Packages []string
 }
 
@@ -47,7 +47,7 @@ func (s *Session) ImportBuilder(ctx context.Context, archive, machine string) (b
 }
 
 // MakeBuilder makes the builder that a recipe declares: packages on its image,
-// or on a base from bases where no registry gives the image.
+// or on a base from bases if no registry provides the image.
 func (s *Session) MakeBuilder(ctx context.Context, declared recipe.Builder, machine string, bases *debian.Bootstrapper, stage *progress.Stage) (Builder, error) {
 	container, base, err := s.base(ctx, declared, machine, bases, stage)
 	if err != nil {
@@ -60,9 +60,9 @@ func (s *Session) MakeBuilder(ctx context.Context, declared recipe.Builder, mach
 	return Builder{container: container, Base: base, Packages: packages}, err
 }
 
-// ExportBuilder writes a builder to path as an OCI archive. With zstd a compiler's
-// 170 MB take 5 s to export and 2 s to import on two cores; without, they are
-// 600 MB, and take 7 s and 10 s.
+// ExportBuilder writes a builder to path as an OCI archive. With zstd, a builder with
+// a compiler is 170 MB and takes 5 s to export and 2 s to import on two cores; without,
+// it is 600 MB and takes 7 s and 10 s.
 func (s *Session) ExportBuilder(ctx context.Context, builder Builder, path string) error {
 	_, err := builder.container.Export(ctx, path, dagger.ContainerExportOpts{
 		ForcedCompression: dagger.ImageLayerCompressionZstd, MediaTypes: dagger.ImageMediaTypesOcimediaTypes,
@@ -81,8 +81,8 @@ func (s *Session) imported(ctx context.Context, archive, machine string) (*dagge
 	return s.client.Container(platform(machine)).Import(s.client.Host().File(archive)).Sync(ctx)
 }
 
-// base returns the container that the declared image names, or the bootstrapped
-// equivalent where no registry gives it.
+// base returns a container of the declared image, or of a bootstrapped base if no
+// registry provides the image.
 func (s *Session) base(ctx context.Context, declared recipe.Builder, machine string, bases *debian.Bootstrapper, stage *progress.Stage) (*dagger.Container, string, error) {
 	pull, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
@@ -93,8 +93,8 @@ func (s *Session) base(ctx context.Context, declared recipe.Builder, machine str
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
-	fmt.Fprintf(stage, "no registry gave the image of the builder: %v\n", pullErr)
-	stage.Note("no registry gives the image of the builder: bootstrapping Debian " + declared.Suite + " instead")
+	fmt.Fprintf(stage, "pulling the builder's image: %v\n", pullErr)
+	stage.Note("no registry provides the builder's image: bootstrapping Debian " + declared.Suite + " instead")
 	archive, digest, err := bases.Base(ctx, declared.Suite, catalog.Arch(machine), declared.Epoch, stage)
 	if err != nil {
 		return nil, "", errors.Join(fmt.Errorf("pulling %s: %w", declared.Image, pullErr), err)

@@ -12,9 +12,9 @@ import (
 // variable is one environment variable of a step.
 type variable struct{ Name, Value string }
 
-// environment returns the variables of a recipe's steps on a machine of an
-// architecture, without those that the container itself sets and without
-// secrets. assets/README.md lists them for those who write steps.
+// environment returns the variables of a recipe's steps on a machine of the given
+// architecture, without secrets and without those that the container itself sets.
+// assets/README.md documents them for authors of steps.
 func environment(r recipe.Recipe, machine string) []variable {
 	variables := append(common(r),
 		variable{"ARCH", r.Arch},
@@ -38,7 +38,7 @@ func environment(r recipe.Recipe, machine string) []variable {
 	return variables
 }
 
-// common returns the variables that every step has, also one that is alone.
+// common returns the variables that every step has, even one that runs alone.
 func common(r recipe.Recipe) []variable {
 	variables := []variable{
 		{"BUILD", buildPath},
@@ -55,8 +55,8 @@ func common(r recipe.Recipe) []variable {
 	return variables
 }
 
-// crossCompile is the prefix of the names of the cross compiler and its tools,
-// "" where the machine has the architecture that is built for.
+// crossCompile returns the prefix of the names of the cross compiler and its tools,
+// "" for a native build.
 func crossCompile(arch, machine string) string {
 	switch arch {
 	case machine:

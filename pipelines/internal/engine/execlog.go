@@ -12,28 +12,26 @@ import (
 	"time"
 )
 
-// The CLI writes what commands print, among the rest of its progress, as
+// The CLI writes the output of commands among the rest of its progress, as
 //
 //	19  : [1.6s] | the line
 //
-// with bars for the depth after the colon, and may do so seconds after a
+// with bars for the depth after the colon. A line may come seconds after its
 // command has ended.
 var execLine = regexp.MustCompile(`^\d+ +: (?:┆ )*\[[0-9.hms]+\] \| ?(.*)$`)
 
 const (
-	// cachedTimeout is how long a command that has ended well may owe the first
-	// line of its log: one whose result the engine had cached never prints it.
+	// cachedTimeout bounds the wait for the first line of a command that has
+	// succeeded: one whose result comes from the engine's cache never prints it.
 	cachedTimeout = time.Second
 	// flushTimeout bounds every other wait for the log.
 	flushTimeout = 12 * time.Second
 )
 
-// marker runs a command between two lines, so that its output can be told from
-// the rest and its end is known.
+// marker runs a command between two lines that mark the beginning and end of its output.
 const marker = `echo "begin $0"; "$@" 2>&1; code=$?; echo; echo "end $0"; exit $code`
 
-// execLog picks the output of one command at a time out of the progress of the
-// CLI.
+// execLog extracts the output of one command at a time from the CLI's progress.
 type execLog struct {
 	mu      sync.Mutex
 	partial []byte
@@ -44,10 +42,10 @@ type execLog struct {
 	inside  bool
 }
 
-// follow returns the arguments that run a command between marks, and flush,
-// which waits, for the given time until the first line has come, and says
-// whether all the output has been written to target. The marks are made of the
-// arguments: the engine's cache knows an equal command again.
+// follow returns the arguments that run a command between marks, and flush, which
+// waits for the output and reports whether target has all of it; first bounds the
+// wait for the first line. The marks derive from the arguments, so that the engine's
+// cache recognizes an equal command.
 func (l *execLog) follow(target io.Writer, args ...string) (marked []string, flush func(ctx context.Context, first time.Duration) bool) {
 	sum := sha256.Sum256([]byte(strings.Join(args, "\x00")))
 	begun, ended := make(chan struct{}), make(chan struct{})

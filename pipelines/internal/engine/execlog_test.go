@@ -71,11 +71,11 @@ func TestExecLogOfACachedCommand(t *testing.T) {
 	one, _ := log.follow(&out, "make")
 	two, flush := log.follow(&out, "make")
 	if one[3] != two[3] {
-		t.Error("equal commands have different marks, so that the engine would not know them again")
+		t.Error("equal commands have different marks, so that the engine would run both")
 	}
 	begin := time.Now()
 	if flush(t.Context(), cachedTimeout) {
-		t.Error("a log that never came was called whole")
+		t.Error("a log that never came counts as complete")
 	}
 	if took := time.Since(begin); took > 5*cachedTimeout {
 		t.Errorf("waited %v for a log that never comes", took)

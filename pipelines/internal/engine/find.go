@@ -35,13 +35,13 @@ const (
 
 const whyEmbedded = "root, and no container runtime answers"
 
-// clientTimeout bounds the call of a client that is asked for its daemon.
+// clientTimeout bounds the call that asks a client for its daemon.
 const clientTimeout = 5 * time.Second
 
 // Endpoint is an engine to connect to.
 type Endpoint struct {
 	Kind Kind `json:"kind"`
-	// Why says what made the choice.
+	// Why is the reason for the choice.
 	Why string `json:"why"`
 	// Address is a Dagger runner host such as unix:///run/engine.sock or
 	// tcp://host:port, "" where the SDK knows it.
@@ -83,8 +83,8 @@ type Finder struct {
 	// Manager runs the embedded engine.
 	Manager embedded.Manager
 
-	// variable is the one of Dagger's that chooses an engine, "" for none; cli
-	// the path of the dagger program that the caller has set.
+	// variable is the name of Dagger's variable that chooses an engine, "" if none
+	// is set; cli is the path of the dagger program that the caller has set.
 	variable, cli string
 }
 
@@ -133,7 +133,7 @@ func (f Finder) Choose(ctx context.Context) (Endpoint, error) {
 	return Endpoint{Kind: Embedded, Why: whyEmbedded}, nil
 }
 
-// daemonAnswers calls a client's daemon: clients without one are common.
+// daemonAnswers reports whether a client reaches its daemon: many have none.
 func daemonAnswers(ctx context.Context, client string) bool {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
@@ -158,7 +158,7 @@ func (f Finder) Ready(ctx context.Context) error {
 
 // Find returns an engine that runs or that the SDK starts. The embedded one is
 // installed, built and started if need be. For a named engine, root gets the
-// CLI that belongs to the embedded one, so that the SDK downloads none.
+// embedded engine's CLI, so that the SDK downloads none.
 func (f Finder) Find(ctx context.Context) (Endpoint, error) {
 	endpoint, err := f.Choose(ctx)
 	switch {
@@ -175,7 +175,7 @@ func (f Finder) Find(ctx context.Context) (Endpoint, error) {
 }
 
 // Embedded returns the embedded engine, installed, built and started if need be,
-// whatever else could be used.
+// even where another engine could be used.
 func (f Finder) Embedded(ctx context.Context) (Endpoint, error) {
 	err := host.Check()
 	if f.Install {

@@ -67,7 +67,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// TestVersions ties the three places that name Dagger's version together.
+// TestVersions compares the three places that name Dagger's version.
 func TestVersions(t *testing.T) {
 	if got := SDKVersion(); got != embedded.Version {
 		t.Errorf("the SDK is %s, the embedded engine %s", got, embedded.Version)
@@ -120,8 +120,8 @@ func TestCLIVariableIsScoped(t *testing.T) {
 	}
 }
 
-// The CLI gets what every command gets and what clients of engines read. A session
-// ends when its CLI has ended.
+// The CLI gets the variables of every command and those that clients of engines read.
+// A session ends when its CLI has ended.
 func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `{"data": {"version": "`+embedded.Version+`"}}`)
@@ -162,7 +162,7 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	}
 }
 
-// The CLI of a connection that is given up does not outlive it.
+// The CLI of a cancelled connection does not outlive it.
 func TestConnectIsGivenUp(t *testing.T) {
 	dir := t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\ntouch %[1]s/begun\ncat > /dev/null\nsleep 0.3\ntouch %[1]s/ended\n", dir)

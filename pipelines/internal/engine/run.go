@@ -29,12 +29,12 @@ const (
 	ccachePath       = "/ccache"
 )
 
-// nonceVariable makes the steps of a job others than those of an equal job.
+// nonceVariable makes the steps of a job differ from those of an equal job.
 const nonceVariable = "KATA_REBUILD"
 
 // Job is one recipe to run and where its inputs are on this machine.
 type Job struct {
-	// Plan has the recipe, and what the configuration of a kernel is checked for.
+	// Plan has the recipe, and the options that a kernel's configuration must have.
 	Plan recipe.Plan
 	// Machine is the architecture of the engine.
 	Machine string
@@ -46,27 +46,27 @@ type Job struct {
 	Dependencies map[string]string
 	// Secrets are the values of the recipe's secrets, by name.
 	Secrets map[string]string
-	// Nonce, where it is not "", keeps the engine from taking the results of
-	// the steps out of its own cache.
+	// Nonce, if it is not "", keeps the engine from using cached results of the
+	// steps.
 	Nonce string
 	// Ccache names the volume of the engine that holds the cache of ccache, ""
 	// for none. A job with a nonce has none.
 	Ccache string
-	// Export is the folder that what the steps installed is written to,
-	// ExportOutputs that with a folder for each secondary output.
+	// Export is the folder for what the steps install into $DESTDIR, ExportOutputs
+	// the one for $OUTPUTS, which has a folder for each secondary output.
 	Export, ExportOutputs string
 	// Report gets a stage for each step.
 	Report *progress.Reporter
 }
 
-// Record says which of the equivalents that its recipe declares a build used.
+// Record says what a build used where its recipe leaves a choice.
 type Record struct {
 	// Base is the image reference, or "bootstrap:" and the digest of the base.
 	Base string `json:"base"`
 	// Builder is the digest of the kept builder, "sha256:<hex>"; "" where none
 	// was kept.
 	Builder string `json:"builder,omitempty"`
-	// Machine is the architecture that it was built on.
+	// Machine is the architecture of the machine that it was built on.
 	Machine string `json:"machine"`
 	// Engine is the version of the Dagger engine.
 	Engine string `json:"engine"`
@@ -106,12 +106,12 @@ func (s *Session) Machine(ctx context.Context) (string, error) {
 	goarch, _, _ := strings.Cut(rest, "/")
 	arch, err := catalog.ParseArch(goarch)
 	if err != nil || system != "linux" {
-		return "", fmt.Errorf("the engine runs on %s, where nothing can be built: name one on Linux with --engine", platform)
+		return "", fmt.Errorf("the engine runs on %s, which cannot build assets: name an engine on Linux with --engine", platform)
 	}
 	return string(arch), nil
 }
 
-// exec runs a command, whose output goes to log.
+// exec runs a command and writes its output to log.
 func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.Writer, args ...string) (*dagger.Container, error) {
 	marked, flush := s.log.follow(log, args...)
 	container, err := container.WithExec(marked).Sync(ctx)
@@ -126,8 +126,8 @@ func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.
 	return container, err
 }
 
-// steps runs all steps: first those that are alone, each in a container of its own,
-// from which the next takes $BUILD, and then the others in one.
+// steps runs all steps: first those that run alone, each in a container of its own,
+// whose $BUILD goes to the next, and then the others in one container.
 func (s *Session) steps(ctx context.Context, builder *dagger.Container, job Job) (container *dagger.Container, err error) {
 	build, steps := s.client.Directory(), job.Plan.Recipe.Steps
 	for ; len(steps) > 0 && steps[0].Alone; steps = steps[1:] {
@@ -145,8 +145,8 @@ func (s *Session) steps(ctx context.Context, builder *dagger.Container, job Job)
 	return container, nil
 }
 
-// begin gives a container what every step has; of the files those that only
-// matches, all where it is nil.
+// begin gives a container what every step gets. The files are those that match only,
+// or all if it is nil.
 func (s *Session) begin(container *dagger.Container, build *dagger.Directory, only []string, job Job) *dagger.Container {
 	if job.Nonce != "" {
 		container = container.WithEnvVariable(nonceVariable, job.Nonce)
@@ -165,8 +165,8 @@ func (s *Session) begin(container *dagger.Container, build *dagger.Directory, on
 	return container.WithMountedDirectory(buildPath, build).WithWorkdir(buildPath)
 }
 
-// lone gives a step that is alone what it may see: the same for all assets that
-// have it in common, so that the engine's cache knows it again.
+// lone prepares the container of a step that runs alone. The step sees only what is
+// the same for all assets that share it, so that they share its cached result.
 func (s *Session) lone(container *dagger.Container, build *dagger.Directory, step recipe.Step, job Job) *dagger.Container {
 	only := []string{step.Script}
 	for _, name := range step.Only {
@@ -175,7 +175,7 @@ func (s *Session) lone(container *dagger.Container, build *dagger.Directory, ste
 	return s.begin(container, build, only, job)
 }
 
-// prepare gives the container all that the other steps may read.
+// prepare gives the container everything that the other steps may read.
 func (s *Session) prepare(container *dagger.Container, build *dagger.Directory, job Job) *dagger.Container {
 	container = s.begin(container, build, nil, job)
 	for _, name := range slices.Sorted(maps.Keys(job.Dependencies)) {
@@ -194,7 +194,7 @@ func (s *Session) prepare(container *dagger.Container, build *dagger.Directory, 
 		WithDirectory(outputsPath, s.client.Directory())
 }
 
-// step runs one script and checks the configuration that it leaves, if any.
+// step runs one script and checks the configuration that it writes, if any.
 func (s *Session) step(ctx context.Context, container *dagger.Container, step recipe.Step, job Job) (_ *dagger.Container, err error) {
 	stage := job.stage(step.Name)
 	defer func() { stage.End(err, "") }()
@@ -215,7 +215,7 @@ func (s *Session) step(ctx context.Context, container *dagger.Container, step re
 	if err := check(job.Plan, step, []byte(config), facts); err != nil {
 		return nil, err
 	}
-	stage.Note(fmt.Sprintf("the final configuration has all %d requested options and none for debugging that is not requested", len(job.Plan.Kernel.Requested.Options)))
+	stage.Note(fmt.Sprintf("the final configuration has all %d requested options and no debugging option that is not requested", len(job.Plan.Kernel.Requested.Options)))
 	return container, nil
 }
 

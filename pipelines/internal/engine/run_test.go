@@ -11,7 +11,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
-// Secrets are given by another way, so that their values are in no list.
+// Secrets are passed in another way, so that their values are in no list.
 func TestEnvironmentHasNoSecrets(t *testing.T) {
 	found := map[string]string{}
 	for _, variable := range environment(recipe.Recipe{Secrets: []recipe.Secret{{Name: "PIN"}}}, "x86_64") {

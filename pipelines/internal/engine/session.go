@@ -48,7 +48,7 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 	for _, name := range withheld() {
 		options = append(options, dagger.WithEnvironmentVariable(name, ""))
 	}
-	// What execLog reads, whatever the caller prefers to see.
+	// execLog reads this format, whatever the caller's environment asks for.
 	options = append(options, dagger.WithEnvironmentVariable("DAGGER_PROGRESS", "plain"), dagger.WithEnvironmentVariable("NO_COLOR", "1"))
 	if endpoint.Address != "" {
 		options = append(options, dagger.WithRunnerHost(endpoint.Address))
@@ -64,16 +64,16 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 	return session, nil
 }
 
-// clientVariables are those that clients of engines and of container runtimes
-// read, besides what every command gets.
+// clientVariables are the variables that clients of engines and of container
+// runtimes read, in addition to those that every command gets.
 var clientVariables = []string{
 	"DAGGER_*", "_EXPERIMENTAL_DAGGER_*", "XDG_*", "SSH_AUTH_SOCK",
 	"DOCKER_API_VERSION", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST", "DOCKER_TLS_VERIFY",
 	"CONTAINER_CONNECTION", "CONTAINER_HOST", "CONTAINER_SSHKEY", "CONTAINERD_*", "CONTAINERS_*", "NERDCTL_*",
 }
 
-// withheld names the variables that the CLI does not get. The SDK starts it with
-// all of this process's, and those that are set for it override them.
+// withheld names the variables to hide from the CLI. The SDK starts it with all the
+// variables of this process; only its options can override them.
 func withheld() []string {
 	passed := command.Environ(clientVariables...)
 	var names []string
@@ -86,7 +86,7 @@ func withheld() []string {
 	return names
 }
 
-// reach dials an address before the SDK does, which waits for minutes.
+// reach dials an address first, because the SDK waits for minutes.
 func (e Endpoint) reach(ctx context.Context) error {
 	network, target, _ := strings.Cut(e.Address, "://")
 	if network != "tcp" && network != "unix" {
@@ -102,8 +102,8 @@ func (e Endpoint) reach(ctx context.Context) error {
 // connecting is held while the path of a CLI is in the environment.
 var connecting sync.Mutex
 
-// connect is dagger.Connect, but returns soon after the context ends: once the CLI,
-// which is asked to end then, has.
+// connect is dagger.Connect, but returns soon after ctx ends. The CLI is asked to end
+// then, and gets closeTimeout to do so.
 func connect(ctx context.Context, cli string, options []dagger.ClientOpt) (*dagger.Client, error) {
 	var client *dagger.Client
 	var err error
@@ -124,16 +124,16 @@ func connect(ctx context.Context, cli string, options []dagger.ClientOpt) (*dagg
 	select {
 	case <-done:
 		if err == nil {
-			_ = client.Close() // Nothing was done with it.
+			_ = client.Close() // Nothing has used it.
 		}
 	case <-time.After(closeTimeout):
 	}
 	return nil, context.Cause(ctx)
 }
 
-// setCLI puts the path of the CLI into the environment, the only place where
-// the SDK looks for it, until restore is called: what else this process starts
-// or finds must not see it.
+// setCLI puts the path of the CLI into the environment, the only place where the
+// SDK looks for it. The caller calls restore soon: no other child of this process,
+// and no other search for an engine, may see the path.
 func setCLI(cli string) (restore func(), err error) {
 	if cli == "" {
 		return func() {}, nil
@@ -173,8 +173,8 @@ const (
 	closeTimeout = 5 * time.Second
 )
 
-// Watch runs what uses the engine. It gives up when the engine has died, with the
-// end of its log.
+// Watch runs a function that uses the engine. If the engine dies, Watch cancels it
+// and fails with the end of the engine's log.
 func (s *Session) Watch(ctx context.Context, run func(ctx context.Context) error) error {
 	watched, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -187,7 +187,7 @@ func (s *Session) Watch(ctx context.Context, run func(ctx context.Context) error
 				return
 			case <-ticker.C:
 			}
-			// One failure to answer may be a moment's.
+			// A single failure to answer may be transient.
 			if why := s.Endpoint.Explain(); why == "" {
 				dead = 0
 			} else if dead++; dead == 2 {
@@ -210,7 +210,7 @@ func (s *Session) Close() error {
 	select {
 	case err = <-closed:
 	case <-time.After(closeTimeout):
-		err = errors.New("the engine does not end the session")
+		err = errors.New("the engine did not end the session in time")
 	}
 	s.Endpoint.Release()
 	return err

@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// Elapsed writes a duration for a person: "0.4s", "12.3s", "4m05s", "1h02m".
+// Elapsed formats a duration for a person: "0.4s", "12.3s", "4m05s", "1h02m".
 func Elapsed(d time.Duration) string {
 	switch {
 	case d < 100*time.Second:
@@ -19,7 +19,7 @@ func Elapsed(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 }
 
-// Size writes a number of bytes for a person, in powers of 1024: "150.1 MiB".
+// Size formats a number of bytes for a person, in powers of 1024: "150.1 MiB".
 func Size(n int64) string {
 	const units = "KMGTPE"
 	if n < 1024 {
@@ -38,9 +38,9 @@ func bar(done, total int64) string {
 	return "[" + strings.Repeat("=", full) + strings.Repeat(" ", width-full) + "]"
 }
 
-// Printable returns a line of a log as it can be shown: without what would move
-// a terminal's cursor or start a workflow command of GitHub Actions, and with
-// the last of several texts that were written over each other.
+// Printable makes a line of a log safe to show: it removes what would move a
+// terminal's cursor or start a workflow command of GitHub Actions, and keeps only the
+// last of several texts that overwrite each other.
 func Printable(line string) string {
 	line = strings.TrimRight(line, "\r \t")
 	line = line[strings.LastIndexByte(line, '\r')+1:]
@@ -60,8 +60,8 @@ func Printable(line string) string {
 	return line
 }
 
-// PrintableLines returns a text of one or more lines as it can be shown: each
-// line is Printable, and none hides the text before it.
+// PrintableLines makes a text of one or more lines safe to show: each line is
+// Printable, and no carriage return hides the text before it.
 func PrintableLines(text string) string {
 	lines := strings.Split(strings.ReplaceAll(text, "\r", "\n"), "\n")
 	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.TrimSpace(line) == "" })

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// minLine is the shortest line of a secret of several lines that is hidden.
+	// minLine is the length of the shortest line of a multi-line secret to hide.
 	minLine = 4
 	// tailLines is how many lines of a log Tail returns.
 	tailLines = 25
@@ -30,14 +30,14 @@ type Log struct {
 	err  error
 }
 
-// CreateLog creates a log file with a first line, in place of one that is there:
-// a process that still writes to the old file keeps it.
+// CreateLog creates a log file with a first line. It replaces an existing file; a
+// process that still writes to the old one keeps it.
 func CreateLog(path, title string, secrets []string) (*Log, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("making the log folder: %w", err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("removing the former log: %w", err)
+		return nil, fmt.Errorf("removing the previous log: %w", err)
 	}
 	file, err := os.Create(path)
 	if err != nil {
@@ -49,7 +49,7 @@ func CreateLog(path, title string, secrets []string) (*Log, error) {
 	return l, nil
 }
 
-// hide replaces secrets, the longest first, and the lines of those of several.
+// hide replaces secrets, the longest first, and each line of multi-line ones.
 func hide(secrets []string) *strings.Replacer {
 	var hidden []string
 	for _, secret := range secrets {

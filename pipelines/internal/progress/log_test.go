@@ -15,7 +15,7 @@ import (
 
 const title = "walls x86_64, key abc"
 
-// written returns what a log has after text was written to it in pieces.
+// written returns the content of a log after text was written to it in pieces.
 func written(t *testing.T, secrets []string, text string, piece int) string {
 	t.Helper()
 	log, err := CreateLog(filepath.Join(t.TempDir(), "walls.log"), title, secrets)

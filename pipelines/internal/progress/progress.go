@@ -1,11 +1,11 @@
 // Package progress reports what the program is doing to a person and to log
-// files: one line for each finished stage with its elapsed time, and in between
+// files: one line for each finished stage with its elapsed time, and until then
 // what suits the reader. A terminal gets lines that are repainted in place; a
 // pipe gets a line a minute while a stage is still at work; GitHub Actions gets
 // the log of each stage in a group that folds, and errors as annotations.
 //
-// A Reporter is a value that is handed down to whatever works: it replaces
-// callbacks for notes, transferred bytes and logs.
+// A Reporter is passed down to whatever does the work, in place of callbacks for
+// notes, transferred bytes and logs.
 package progress
 
 import (
@@ -226,8 +226,8 @@ func (c *screen) line(s *Stage, detail string) string {
 	return line
 }
 
-// plainWidth is where lines about the work are cut if there is no terminal:
-// the call of a compiler can have thousands of characters.
+// plainWidth is where lines about the work are cut if there is no terminal: a
+// compiler's command line can have thousands of characters.
 const plainWidth = 120
 
 // tick shows the stages at work.

@@ -113,7 +113,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// Code without an observer is handed a nil reporter.
+// Code without an observer gets a nil reporter.
 func TestNilReporter(t *testing.T) {
 	var reporter *Reporter
 	reporter.Note("kernel", "nothing")

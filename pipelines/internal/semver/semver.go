@@ -1,5 +1,5 @@
 // Package semver compares versions of releases such as 3.28.0, 3.28.0-alpha1 and
-// 3.28.0-rc10. It stands on golang.org/x/mod/semver, which wants a leading v, and compares
+// 3.28.0-rc10. It uses golang.org/x/mod/semver, which requires a leading v and compares
 // the numbers of pre-releases only after a dot.
 package semver
 

@@ -18,7 +18,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
-// programs are what is compiled, by the names they are installed under.
+// programs are the programs to compile, by their installed names.
 var programs = []struct{ name, pkg string }{
 	{"dagger-engine", "github.com/dagger/dagger/cmd/engine"},
 	{"dagger", "github.com/dagger/dagger/cmd/dagger"},
@@ -26,10 +26,10 @@ var programs = []struct{ name, pkg string }{
 	{"dnsname", "github.com/dagger/dagger/cmd/dnsname"},
 }
 
-// building begins the names of folders that a killed process leaves.
+// building is the prefix of the folders to compile in, which a killed process leaves.
 const building = "building-"
 
-// CLI returns a dagger program, compiled from its module if need be.
+// CLI returns a lease of the dagger program, compiled from its module if need be.
 func (m *Manager) CLI(ctx context.Context) (*Lease, error) {
 	unlock, err := m.lock(ctx)
 	if err != nil {
@@ -43,9 +43,8 @@ func (m *Manager) CLI(ctx context.Context) (*Lease, error) {
 	return m.lease(ctx, bin)
 }
 
-// build compiles the engine and its helpers where they are not there yet, and
-// returns the folder they are in. It takes minutes with an empty Go cache. The
-// caller has the lock.
+// build compiles the engine and its helpers unless they exist, and returns their
+// folder. It takes minutes with an empty Go cache. The caller has the lock.
 func (m *Manager) build(ctx context.Context) (bin string, err error) {
 	hash, err := m.buildHash()
 	if err != nil {
@@ -136,7 +135,7 @@ func isSource(name string) bool {
 	return name == "go.mod" || name == "go.sum" || filepath.Ext(name) == ".go"
 }
 
-// removePrograms removes the folders whose names match a pattern, but for one.
+// removePrograms removes the folders whose names match a pattern, except one.
 func (m *Manager) removePrograms(pattern, keep string) error {
 	found, err := filepath.Glob(filepath.Join(m.dir(), pattern))
 	if err != nil {

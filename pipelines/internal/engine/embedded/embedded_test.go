@@ -50,7 +50,7 @@ func TestChooseUplink(t *testing.T) {
 	if one.Link == two.Link || one.Table == two.Table {
 		t.Errorf("two cache directories share names: %+v, %+v", one, two)
 	}
-	// The kernel takes 15 bytes.
+	// The kernel allows 15 bytes.
 	if len(one.Link) > 15 {
 		t.Errorf("the link's name is too long: %s", one.Link)
 	}
@@ -160,8 +160,8 @@ func TestLongCachePath(t *testing.T) {
 	}
 }
 
-// A state names processes and a folder; nothing else in it is used, and no other
-// process with the number of one is ended.
+// Only the processes and the folder of a state are used, and no other process that has
+// the number of one is killed.
 func TestHostileState(t *testing.T) {
 	bystander := command.New(t.Context(), "sleep", "60")
 	if err := bystander.Start(); err != nil {

@@ -18,19 +18,19 @@ import (
 
 const (
 	forwardingPath = "/proc/sys/net/ipv4/ip_forward"
-	// cniState is where the CNI plugins keep the addresses they gave out; each
-	// engine mounts its own over it.
+	// cniState is where the CNI plugins record the addresses in use; each engine
+	// mounts its own over it.
 	cniState = "/var/lib/cni"
-	// marks holds a file for each of the two things above that engines have
-	// changed on the host. All engines share them: the first changes them if
-	// need be, the last restores them. A reboot removes both.
+	// marks has a file for each of the two things above that an engine has changed
+	// on the host. All engines share them: the first changes what it has to, the
+	// last restores it. A reboot removes the marks.
 	marks          = "/run/kata-pipelines"
 	forwardingMark = marks + "/forwarding"
 	cniMark        = marks + "/cni-folder"
 )
 
-// prepareHost turns on packet forwarding and makes the folder of the CNI
-// plugins where needed, and marks each before.
+// prepareHost turns on packet forwarding and makes the folder of the CNI plugins
+// if need be. It writes the mark of a change before it makes the change.
 func prepareHost() error {
 	if err := os.MkdirAll(marks, 0o755); err != nil {
 		return err
@@ -59,7 +59,7 @@ func prepareHost() error {
 	return nil
 }
 
-// restoreHost undoes what is marked once no engine is connected any more.
+// restoreHost undoes the marked changes once no engine is connected.
 func restoreHost() error {
 	links, err := filepath.Glob("/sys/class/net/" + linkPrefix + "*")
 	if err != nil || len(links) > 0 {
@@ -82,10 +82,9 @@ func restoreHost() error {
 	return nil
 }
 
-// removeCgroups removes the empty groups that an engine leaves, in cgroup v2's
-// one hierarchy or in each of v1's, the deepest first: the files of a group
-// cannot be removed and go with it. A group that is in use belongs to an engine
-// of another cache directory.
+// removeCgroups removes the empty cgroups that an engine leaves, in the hierarchy of
+// cgroup v2 or in each of v1's, deepest first. It removes only the folders: their
+// files go with them. A busy cgroup belongs to an engine of another cache directory.
 func removeCgroups() error {
 	roots, err := filepath.Glob("/sys/fs/cgroup/*/buildkit")
 	if err != nil {
@@ -93,7 +92,7 @@ func removeCgroups() error {
 	}
 	var dirs []string
 	for _, root := range append(roots, "/sys/fs/cgroup/buildkit") {
-		// What is not there, or ends meanwhile, needs no removal.
+		// A cgroup that does not exist, or goes away during the walk, is no error.
 		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && entry.IsDir() {
 				dirs = append(dirs, path)
@@ -112,8 +111,8 @@ func removeCgroups() error {
 }
 
 // hostResolvers returns the lines of the first resolv.conf whose name servers
-// can be reached from another network namespace: that of systemd-resolved has the
-// real ones behind its local stub.
+// can be reached from another network namespace: that of systemd-resolved lists the
+// servers behind its local stub.
 func hostResolvers() ([]string, error) {
 	for _, path := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
 		data, err := os.ReadFile(path)
@@ -124,7 +123,7 @@ func hostResolvers() ([]string, error) {
 			return lines, nil
 		}
 	}
-	return nil, errors.New("the host's name servers are all on its loopback interface, which containers do not reach: name another one in /etc/resolv.conf")
+	return nil, errors.New("the host's name servers are all on its loopback interface, which containers cannot reach: add another one to /etc/resolv.conf")
 }
 
 // reachable returns the lines of a resolv.conf without comments and loopback

@@ -61,7 +61,7 @@ func (c config) init(ctx context.Context) error {
 // reap waits for every process of the namespace and returns when the engine
 // has ended; the kernel then ends what is left. The end of ctx ends the engine.
 func reap(ctx context.Context, engine int) error {
-	// It fails only for an engine that has ended.
+	// Kill fails only if the engine has ended already.
 	defer context.AfterFunc(ctx, func() { _ = syscall.Kill(engine, syscall.SIGTERM) })()
 	for {
 		var status syscall.WaitStatus
@@ -123,7 +123,7 @@ func (c config) mounts() error {
 
 // helpers puts runc, init and the CNI plugins where the engine looks for them.
 func (c config) helpers() error {
-	// Containers get init itself.
+	// Containers get dagger-init itself, so it is a copy and not a link.
 	program, err := os.ReadFile(filepath.Join(c.Bin, "dagger-init"))
 	if err != nil {
 		return err
@@ -142,13 +142,13 @@ func (c config) helpers() error {
 	return errors.Join(failed...)
 }
 
-// bindResolv mounts a resolv.conf over the host's, which the engine rewrites.
+// bindResolv mounts a resolv.conf over the host's, because the engine rewrites it.
 func bindResolv(target string, resolvers []string) error {
 	private := runDir + "/resolv.conf"
 	if err := os.WriteFile(private, []byte(strings.Join(resolvers, "\n")+"\n"), 0o644); err != nil {
 		return err
 	}
-	// One below the host's /run is not there any more.
+	// The private /run hides a target below the host's: create it.
 	file, err := os.OpenFile(target, os.O_CREATE|os.O_RDONLY, 0o644)
 	if err != nil {
 		return err

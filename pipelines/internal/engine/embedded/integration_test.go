@@ -202,7 +202,7 @@ func TestKilledEngineIsReplaced(t *testing.T) {
 	}
 	compare(t, before, look(t))
 
-	// What a killed supervisor could not clear away, stopping does.
+	// Stop clears away what a killed supervisor could not.
 	last, err := m.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -9,8 +9,8 @@
 //	    │         and resolv.conf, then reaps
 //	    └── dagger-engine
 //
-// The death of any of them ends all, and with them the kernel removes what they
-// mounted and connected. It exists on Linux only.
+// If one of them dies, all end, and the kernel removes their mounts and links. The
+// embedded engine exists only on Linux.
 package embedded
 
 import (
@@ -22,8 +22,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// Version is that of the Dagger modules which the nested module requires; the
-// SDK is pinned to the same.
+// Version is the version of the Dagger modules that the nested module requires; the
+// SDK is pinned to the same one.
 const Version = "v0.19.10"
 
 // Manager starts and stops the embedded engine of one cache directory.
@@ -33,7 +33,7 @@ type Manager struct {
 	CacheDir string
 	// ModuleDir is the nested Go module, pipelines/dagger-engine.
 	ModuleDir string
-	// Report gets what takes a while, and the output of the compiler.
+	// Report gets notes about what takes long, and the compiler's output.
 	Report *progress.Reporter `json:"-"`
 }
 
@@ -78,7 +78,7 @@ type Status struct {
 }
 
 // ErrInUse is returned for an engine that builds use.
-var ErrInUse = errors.New("builds use the embedded engine: wait for them, or stop it and fail them with --force")
+var ErrInUse = errors.New("builds are using the embedded engine: wait for them, or stop it and fail them with --force")
 
 // Explain returns the end of the log of an engine that has ended, and "" for
 // one that runs.

@@ -7,8 +7,8 @@ import (
 	"errors"
 )
 
-// errLinuxOnly is the error of everything here.
-var errLinuxOnly = errors.New("the embedded engine exists on Linux only: name another one with --engine, or start Docker, Podman or nerdctl")
+// errLinuxOnly is the error of every method here that can fail.
+var errLinuxOnly = errors.New("the embedded engine exists only on Linux: name another one with --engine, or start Docker, Podman or nerdctl")
 
 // Status says that no engine runs.
 func (m *Manager) Status() (Status, error) {

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// usePoll is how often a start looks again at an engine that builds use.
+	// usePoll is how often Start checks whether builds still use an engine.
 	usePoll = 500 * time.Millisecond
-	// startTimeout bounds the time from the first process to an answer.
+	// startTimeout bounds the time until a started engine answers.
 	startTimeout = 60 * time.Second
 )
 
-// Start returns the running engine, built and started if need be. A dead one is
-// cleared away first, one of another version once no build uses it. Processes
-// that start at once wait for each other and share one engine.
+// Start returns the running engine, built and started if need be. It replaces a dead
+// engine at once, and one of another version once no build uses it. Concurrent
+// processes wait for each other and share one engine.
 func (m *Manager) Start(ctx context.Context) (*Lease, error) {
 	for noted := false; ; noted = true {
 		lease, err := m.tryStart(ctx)
@@ -68,8 +68,7 @@ func (m *Manager) tryStart(ctx context.Context) (*Lease, error) {
 	return lease, nil
 }
 
-// replace starts an engine in the place of the one of a state, unless builds use
-// that.
+// replace starts an engine in place of that of a state, unless builds use that one.
 func (m *Manager) replace(ctx context.Context, now state, bin string) (pid int, err error) {
 	release, err := m.exclusive()
 	unused := err == nil
@@ -140,10 +139,10 @@ func (m *Manager) launch(ctx context.Context, bin string) (int, error) {
 	return cmd.Process.Pid, nil
 }
 
-// newLog creates the log and keeps the one of the engine before.
+// newLog creates the log and keeps that of the previous engine.
 func (m *Manager) newLog() (*os.File, error) {
 	if err := os.Rename(m.logPath(), m.logPath()+".1"); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("keeping the former log of the engine: %w", err)
+		return nil, fmt.Errorf("keeping the engine's previous log: %w", err)
 	}
 	log, err := os.Create(m.logPath())
 	if err != nil {

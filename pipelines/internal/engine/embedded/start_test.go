@@ -35,7 +35,7 @@ func fake(t *testing.T) (m *Manager, bin string, notes *noted) {
 	return m, bin, notes
 }
 
-// noted is what is reported; whoever reads notes may be told of each.
+// noted holds what is reported. It calls tell, if that is set, for each note.
 type noted struct {
 	strings.Builder
 	tell func()
@@ -58,7 +58,7 @@ func put(t *testing.T, path, content string) {
 	}
 }
 
-// runs writes the state of an engine of a build; this process plays it.
+// runs writes the state of an engine of a build, with this process as the engine.
 func runs(t *testing.T, m *Manager, build string) {
 	t.Helper()
 	self, err := identify(os.Getpid())
@@ -187,7 +187,7 @@ func TestLogIsKeptAndExplains(t *testing.T) {
 	}
 	defer log.Close()
 	if old, err := os.ReadFile(m.logPath() + ".1"); err != nil || string(old) != "panic: out of memory\n" {
-		t.Errorf("the former log is %q, %v", old, err)
+		t.Errorf("the previous log is %q, %v", old, err)
 	}
 }
 

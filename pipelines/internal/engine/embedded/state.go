@@ -27,14 +27,14 @@ type state struct {
 	Build string `json:"build"`
 }
 
-// process is a process by its number and its start time in clock ticks since
-// boot, so that another one with the same number is not taken for it.
+// process identifies a process by its number and its start time, in clock ticks
+// since boot, because the kernel reuses numbers.
 type process struct {
 	PID   int    `json:"pid"`
 	Began string `json:"began"`
 }
 
-// identify describes a process that runs.
+// identify describes a running process.
 func identify(pid int) (process, error) {
 	began, err := startTime(pid)
 	if err != nil {
@@ -55,9 +55,9 @@ func (p process) alive() bool {
 // maxState bounds the size of engine.json.
 const maxState = 64 << 10
 
-// readState returns the zero state where no engine was started. Its processes are
-// ended as root, so a file of another user is an error. It names nothing else
-// that is taken down: the names of the uplink follow from the cache directory.
+// readState returns the zero state if no engine was started. Root kills the processes
+// in it, so a file of another user is an error. It names nothing else to take down:
+// the names of the uplink derive from the cache directory.
 func readState(path string) (state, error) {
 	data, err := files.Read(path, maxState)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -110,9 +110,9 @@ func startTime(pid int) (string, error) {
 	return fields[19], nil
 }
 
-// answers reports whether something accepts connections on a unix socket. An
-// engine that has ended refuses at once; a slow one, on a busy machine, must not
-// be taken for it, because its builds would be ended.
+// answers reports whether a unix socket accepts connections. A dead engine refuses
+// at once. The timeout is long because a slow engine on a busy machine must not count
+// as dead: its builds would be killed.
 func answers(socket string) bool {
 	dialer := net.Dialer{Timeout: 30 * time.Second}
 	conn, err := dialer.DialContext(context.Background(), "unix", socket)
@@ -127,8 +127,8 @@ const stopTimeout = 20 * time.Second
 // them.
 const (
 	waitingForStart = "waiting for another process that compiles, starts or stops the engine"
-	// hostLock is held while the network of the machine is changed, which the
-	// engines of all cache directories share.
+	// hostLock is held to change the network of the machine, which the engines of
+	// all cache directories share.
 	hostLock        = "/run/kata-pipelines.lock"
 	hostLockTimeout = time.Minute
 )
@@ -148,8 +148,8 @@ func (m *Manager) lease(ctx context.Context, bin string) (*Lease, error) {
 	return &Lease{CLI: filepath.Join(bin, "dagger"), unlock: unlock}, nil
 }
 
-// exclusive keeps all others from using the programs and the engine; ErrInUse is
-// the error where somebody does.
+// exclusive keeps other processes from using the programs and the engine. It fails
+// with ErrInUse if one does.
 func (m *Manager) exclusive() (release func(), err error) {
 	release, err = files.TryLock(m.usePath())
 	if errors.Is(err, files.ErrLocked) {
@@ -162,7 +162,7 @@ func (m *Manager) waiting() files.Waiting {
 	return files.Waiting{Report: m.Report, Subject: "engine", Text: waitingForStart}
 }
 
-// Status looks without changing anything.
+// Status describes the engine without changing anything.
 func (m *Manager) Status() (Status, error) {
 	now, err := readState(m.statePath())
 	if err != nil {
@@ -180,7 +180,7 @@ func (m *Manager) Status() (Status, error) {
 
 // Stop ends the engine, its containers and everything it set up on the host.
 // The build cache stays. Stopping an engine that does not run succeeds.
-// Without force, one that builds use is left running with ErrInUse.
+// Without force, it fails with ErrInUse while builds use the engine.
 func (m *Manager) Stop(ctx context.Context, force bool) error {
 	unlock, err := m.lock(ctx)
 	if err != nil {
@@ -242,9 +242,8 @@ func end(p process) error {
 	return nil
 }
 
-// clear takes down what the engine set up on the host and is still there. The
-// supervisor calls it at its end, and the next command after one that was
-// killed.
+// clear takes down what is left of the engine's setup on the host. The supervisor
+// calls it at its end; if the supervisor was killed, the next command does.
 func (m *Manager) clear() error {
 	ctx, cancel := context.WithTimeout(context.Background(), hostLockTimeout)
 	defer cancel()

@@ -19,7 +19,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// superviseArgs are the arguments that this program starts itself with as the
+// superviseArgs are the arguments with which this program starts itself as the
 // supervisor; the command line calls Supervise for them.
 var superviseArgs = []string{"engine", "supervise"}
 
@@ -35,7 +35,7 @@ const namespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NE
 
 // config is what the supervisor and init need to know.
 type config struct {
-	// Manager has the folder of the caches.
+	// Manager has only the cache directory.
 	Manager   Manager  `json:"manager"`
 	Bin       string   `json:"bin"`
 	Runc      string   `json:"runc"`
@@ -60,10 +60,10 @@ func (m *Manager) config(bin string) (config, error) {
 }
 
 // Supervise runs the supervisor, or init, which the supervisor starts from the
-// same program. It returns when the engine has ended; the end of ctx and the
-// signals that end programs end it.
+// same program. It returns when the engine has ended. The end of ctx or a
+// termination signal ends the engine.
 func Supervise(ctx context.Context) error {
-	// The end of an engine may take longer than that of a command.
+	// An engine may take longer to end than a command.
 	signal.Reset()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
@@ -123,17 +123,17 @@ func (c config) run(ctx context.Context, s state) error {
 	}
 	if err := c.connect(s, cmd.Process.Pid, connected); err != nil {
 		stop()
-		_ = cmd.Wait() // It ends because of the error.
+		_ = cmd.Wait() // It was stopped: err says why.
 		return err
 	}
 	unlock()
 	if err := cmd.Wait(); ctx.Err() == nil {
-		return fmt.Errorf("the engine ended by itself: %w", err)
+		return fmt.Errorf("the engine ended unexpectedly: %w", err)
 	}
 	return nil
 }
 
-// connect gives init its uplink and lets it go on.
+// connect gives init its uplink and lets it continue.
 func (c config) connect(s state, pid int, connected *os.File) (err error) {
 	if s.Init, err = identify(pid); err != nil {
 		return err
@@ -150,10 +150,10 @@ func (c config) connect(s state, pid int, connected *os.File) (err error) {
 	return nil
 }
 
-// reexec prepares this program for another run with the config, even if its file
-// is gone by now, as that of `go run` is. The run outlives the command that
-// starts it, so it gets none of that command's secrets, and not its folder for
-// temporary files, which may be gone sooner. The end of ctx ends it.
+// reexec prepares another run of this program with the config, even if its file no
+// longer exists, as after `go run`. The run outlives the command that starts it, so
+// it gets none of that command's secrets, and no TMPDIR, which may be removed before
+// the run ends. The end of ctx ends it.
 func (c config) reexec(ctx context.Context) (*exec.Cmd, error) {
 	data, err := json.Marshal(c)
 	if err != nil {

@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// linkPrefix begins the names of the host's ends of all engines' links.
+	// linkPrefix is the prefix of the host's end of every engine's link.
 	linkPrefix = "kata-"
 	// innerLink is the other end of the veth pair, in the engine's namespace.
 	innerLink = "uplink0"
 )
 
-// uplink is the engine's way out: a veth pair in a network of two addresses,
-// behind the host's own.
+// uplink connects the engine to the network: a veth pair with two addresses, which
+// the host masquerades.
 type uplink struct {
 	Host  netip.Prefix `json:"host"`
 	Inner netip.Prefix `json:"inner"`
@@ -56,8 +56,8 @@ func chooseUplink(cacheDir string) (uplink, error) {
 	return nameUplink(cacheDir).within(used)
 }
 
-// within picks the first of a few small networks that none of the prefixes in
-// use overlaps. Dagger's containers have 10.87.0.0/16.
+// within picks the first of a few small networks that overlaps no prefix in use.
+// Dagger's containers have 10.87.0.0/16.
 func (u uplink) within(used []netip.Prefix) (uplink, error) {
 	for i := range 64 {
 		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 86, byte(255 - i), 0}), 30)
@@ -118,7 +118,7 @@ func (u uplink) connect() error {
 		fmt.Sprintf("route add default via %s", u.Host.Addr()))
 }
 
-// remove takes down what add has set up and is still there.
+// remove takes down what is left of add's setup.
 func (u uplink) remove() error {
 	if err := nft(fmt.Sprintf("table ip %[1]s\ndelete table ip %[1]s\n", u.Table)); err != nil {
 		return err
@@ -142,8 +142,8 @@ func nft(rules string) error {
 	return err
 }
 
-// run runs a system program, which takes an instant, even after all else was
-// cancelled, and returns its output.
+// run runs a system program and returns its output. It takes an instant, so no
+// context cancels it: the cleanup after a cancellation needs it too.
 func run(stdin, program string, args ...string) (string, error) {
 	cmd := command.New(context.Background(), program, args...)
 	var stdout, stderr bytes.Buffer

@@ -30,7 +30,7 @@ type Requirement struct {
 	Why string `json:"why"`
 	// Package is the package of Debian and Ubuntu that has it.
 	Package string `json:"package"`
-	// Present tells whether the machine has it.
+	// Present reports whether the machine has it.
 	Present bool `json:"present"`
 }
 
@@ -48,7 +48,7 @@ func Requirements() []Requirement {
 	})
 }
 
-// examine looks which requirements are met.
+// examine sets Present of each requirement.
 func examine(requirements []Requirement) []Requirement {
 	for i, r := range requirements {
 		var err error
@@ -81,8 +81,8 @@ func Check() error {
 	return fmt.Errorf("the embedded engine needs %s: run `%s`", strings.Join(names, ", "), InstallCommand(absent))
 }
 
-// InstallCommand is what a person would type to install those of the requirements
-// that are not met; "" for none.
+// InstallCommand returns the command that installs the requirements that are not met;
+// "" if all are.
 func InstallCommand(requirements []Requirement) string {
 	if names := packages(requirements); names != nil {
 		return "apt-get update && apt-get install --yes --no-install-recommends " + strings.Join(names, " ")
@@ -102,18 +102,17 @@ func packages(requirements []Requirement) (names []string) {
 const (
 	// installLock lets one process of the machine install at a time.
 	installLock = "/run/kata-pipelines-install.lock"
-	// listsLock is what `apt-get update` locks with fcntl; unlike dpkg's, apt
-	// has no option that waits for it.
+	// listsLock is what `apt-get update` locks with fcntl; unlike for dpkg's lock,
+	// apt has no option to wait for it.
 	listsLock = "/var/lib/apt/lists/lock"
-	// listsTimeout bounds the wait for another apt that has the lists, listsPoll
-	// is how often it looks.
+	// listsTimeout bounds the wait for another apt that has the lock, listsPoll is
+	// how often to check.
 	listsTimeout = 5 * time.Minute
 	listsPoll    = 100 * time.Millisecond
 )
 
-// Install installs what is missing, as root with apt. Processes that install at
-// once wait for each other. An installation that has begun is finished even if
-// ctx or this program ends.
+// Install installs what is missing, as root with apt. Concurrent processes wait for
+// each other. Once begun, an installation finishes even if ctx or this program ends.
 func Install(ctx context.Context, report *progress.Reporter) error {
 	return installer{report, installLock, listsLock}.install(ctx, Requirements())
 }
@@ -139,7 +138,7 @@ func (i installer) install(ctx context.Context, requirements []Requirement) erro
 	return nil
 }
 
-// locked installs what no other process has installed meanwhile.
+// locked takes the lock and installs what is still missing then.
 func (i installer) locked(ctx context.Context, absent []Requirement) error {
 	if _, err := command.LookPath("apt-get"); err != nil {
 		return errors.New("this machine has no apt-get")
@@ -167,7 +166,7 @@ func (i installer) locked(ctx context.Context, absent []Requirement) error {
 }
 
 // apt updates the lists of packages and installs those that are missing. Killed
-// halfway, dpkg leaves the machine's packages broken: neither the context, nor a
+// halfway, dpkg leaves the machine's packages broken, so neither the context, nor a
 // terminal's Ctrl-C, nor the end of this program and its pipes ends it.
 func (i installer) apt(ctx context.Context, absent []Requirement, stage *progress.Stage) error {
 	if err := i.update(ctx, stage); err != nil {
@@ -175,12 +174,12 @@ func (i installer) apt(ctx context.Context, absent []Requirement, stage *progres
 	}
 	output, err := os.CreateTemp("", "kata-pipelines-apt-*.log")
 	if err != nil {
-		return fmt.Errorf("creating a file for what apt-get prints: %w", err)
+		return fmt.Errorf("creating a file for the output of apt-get: %w", err)
 	}
 	defer output.Close()
 	defer os.Remove(output.Name())
 	defer context.AfterFunc(ctx, func() { stage.Note("finishing the installation of packages before ending") })()
-	// The option makes apt wait for another one that is at work.
+	// The option makes apt wait for another apt.
 	args := []string{"install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"}
 	cmd := aptGet(context.WithoutCancel(ctx), append(args, packages(absent)...)...)
 	cmd.Stdout, cmd.Stderr = output, output
@@ -192,7 +191,7 @@ func (i installer) apt(ctx context.Context, absent []Requirement, stage *progres
 	return errors.Join(command.Failure(ctx, cmd, err, ""), reading)
 }
 
-// update fetches the lists of packages. It waits for another apt that does.
+// update fetches the lists of packages. It waits for another apt that fetches them.
 func (i installer) update(ctx context.Context, stage *progress.Stage) error {
 	deadline := time.Now().Add(listsTimeout)
 	for noted := false; ; noted = true {
