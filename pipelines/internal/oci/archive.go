@@ -16,9 +16,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// ReadArchive reads an OCI archive of one image: its manifest, and what that
-// names as sections of the file, which stays open while they are used. The
-// manifest is checked against its digest; the blobs are not.
+// ReadArchive reads an OCI archive of one image: its manifest, and the blobs that it
+// names as sections of the file. The caller keeps the file open while it uses them.
+// The manifest is checked against its digest; the blobs are not.
 func ReadArchive(file *os.File) (Manifest, []Blob, error) {
 	sections, err := sectionsOf(file)
 	if err != nil {
@@ -71,7 +71,7 @@ func sectionsOf(file *os.File) (map[string]section, error) {
 		if err != nil {
 			return nil, err
 		}
-		// The reader of a tar takes from the file no more than it has to.
+		// A tar.Reader does not read ahead, so the file is at the member's content.
 		offset, err := file.Seek(0, io.SeekCurrent)
 		if err != nil {
 			return nil, err
@@ -96,8 +96,8 @@ func blobName(d digest.Digest) string {
 }
 
 // WriteArchive writes an image, with the blobs that its manifest names, as an OCI
-// archive. Its bytes depend on the image only: an engine knows it again. A blob that
-// is not what its digest says is an error.
+// archive. Its bytes depend on the image only, so an engine recognizes it. A blob that
+// does not match its digest is an error.
 func WriteArchive(ctx context.Context, path string, m Manifest, blobs []Blob) (err error) {
 	file, err := os.Create(path)
 	if err != nil {
@@ -139,7 +139,7 @@ func WriteArchive(ctx context.Context, path string, m Manifest, blobs []Blob) (e
 	return nil
 }
 
-// member is a file of an archive.
+// member is a file in an archive.
 type member struct {
 	name string
 	Blob

@@ -20,7 +20,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
-// Options say how to speak to registries.
+// Options configure a Client.
 type Options struct {
 	// Username and Password are for the host Registry. Other hosts, and this one
 	// where both are empty, get those of the docker config and its helpers.
@@ -33,15 +33,14 @@ type Options struct {
 	Pace web.Pace
 }
 
-// Client speaks to registries, all by the same rules. It is safe for concurrent
-// use.
+// Client talks to registries. It is safe for concurrent use.
 type Client struct {
 	options    Options
 	credential auth.CredentialFunc
 
 	notes told
 	mu    sync.Mutex
-	// hosts are those that were spoken to.
+	// hosts are the registries used so far, by name.
 	hosts map[string]*host
 }
 
@@ -51,11 +50,11 @@ type host struct {
 	name string
 
 	mu sync.Mutex
-	// plain tells that it speaks no TLS, known that it was asked.
+	// plain is true if it does not speak TLS, known if that has been tested.
 	plain, known bool
 }
 
-// NewClient returns a client; it connects to nothing.
+// NewClient returns a client. It opens no connection.
 func NewClient(o Options) *Client {
 	o.Pace.Tries = cmp.Or(o.Pace.Tries, 6)
 	c := &Client{options: o, hosts: map[string]*host{}}
@@ -72,7 +71,7 @@ func (c *Client) Repository(ref string) (*Repository, error) {
 	return &Repository{client: c, host: c.host(parsed.Host()), ref: parsed}, nil
 }
 
-// host returns the client of a registry: credentials do not leave its site.
+// host returns the client of a registry. Credentials do not leave the registry's site.
 func (c *Client) host(name string) *host {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,8 +79,7 @@ func (c *Client) host(name string) *host {
 		transport := web.NewClient(web.Options{
 			Report: c.options.Report, Subject: "registry", Host: name, Small: MaxDocument, Pace: c.options.Pace, Base: c.options.Transport,
 		})
-		// Oras-go has rules for redirects, under which credentials do not leave their
-		// origin.
+		// Oras-go handles redirects itself, and keeps credentials to their origin.
 		transport.CheckRedirect = nil
 		c.hosts[name] = &host{name: name, Client: &auth.Client{Client: transport, Cache: auth.NewCache(), Credential: c.credential}}
 		c.hosts[name].SetUserAgent(web.UserAgent)
@@ -89,7 +87,7 @@ func (c *Client) host(name string) *host {
 	return c.hosts[name]
 }
 
-// withoutUser leaves out what may be a user name and a password.
+// withoutUser removes a possible user name and password.
 func withoutUser(ref string) string {
 	if at := strings.LastIndexByte(ref, '@'); at >= 0 {
 		return "..." + ref[at:]
@@ -100,7 +98,7 @@ func withoutUser(ref string) string {
 // Note reports a warning the first time.
 func (c *Client) Note(text string) { c.notes.note(c.options.Report, "registry", text) }
 
-// told are the warnings that were reported: each is, once.
+// told holds the warnings reported so far, so that each is reported once.
 type told struct{ texts sync.Map }
 
 func (t *told) note(report *progress.Reporter, subject, text string) {
@@ -109,13 +107,13 @@ func (t *told) note(report *progress.Reporter, subject, text string) {
 	}
 }
 
-// hub is how Docker's registry is called in references of go-containerregistry,
-// and what its credentials are kept for.
+// hub is the name of Docker's registry in references of go-containerregistry; its
+// credentials are stored under hubHost.
 const hub, hubHost = "index.docker.io", "registry-1.docker.io"
 
-// credentials returns what finds credentials. The docker config and its helpers
-// are opened when a registry first wants any. A failure there is a warning, and the
-// registry is used anonymously.
+// credentials returns the function that looks up credentials. It opens the docker
+// config and its helpers when a registry first requires credentials. A failure there
+// is a warning, and the registry is used anonymously.
 func (c *Client) credentials() auth.CredentialFunc {
 	open := sync.OnceValues(func() (credentials.Store, error) {
 		return credentials.NewStoreFromDocker(credentials.StoreOptions{})
@@ -142,8 +140,8 @@ func (c *Client) credentials() auth.CredentialFunc {
 	}
 }
 
-// speaksPlain tells whether the registry is spoken to without TLS: only one of
-// this machine, and only where it answers no TLS. Its port is asked once.
+// speaksPlain reports whether to use the registry without TLS: only one on this
+// machine, and only if it does not speak TLS, which is tested once.
 func (h *host) speaksPlain(ctx context.Context) bool {
 	if !web.Loopback(h.name) {
 		return false
@@ -159,13 +157,13 @@ func (h *host) speaksPlain(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	// Whom it is does not matter yet: nothing is sent.
+	// The certificate does not matter: nothing is sent over this connection.
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // #nosec G402
 	connection, err := dialer.DialContext(ctx, "tcp", address)
 	if err == nil {
 		_ = connection.Close()
 	}
-	// One that is down is asked in plain, and again for TLS another time.
+	// If the registry is down, plain HTTP shows the error, and the next call tests again.
 	var other tls.RecordHeaderError
 	h.plain, h.known = err != nil, err == nil || errors.As(err, &other)
 	return h.plain

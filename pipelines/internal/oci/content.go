@@ -17,18 +17,18 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// Content can be read from any offset on, so that a transfer can be resumed.
+// Content can be read from any offset, so that a transfer can be resumed.
 type Content interface {
 	Open(offset int64) (io.ReadCloser, error)
 }
 
-// Blob is content under its digest.
+// Blob is content with its descriptor.
 type Blob struct {
 	ocispec.Descriptor
 	Content
 }
 
-// Copy writes the content. The error is *Damage where it is not what its digest says.
+// Copy writes the content. The error is *Damage if it does not match its digest.
 func (b Blob) Copy(ctx context.Context, to io.Writer) error {
 	from, err := b.Open(0)
 	if err != nil {
@@ -69,7 +69,7 @@ func (b Bytes) Open(offset int64) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(b[min(offset, int64(len(b))):])), nil
 }
 
-// section is a part of an open file.
+// section is part of an open file.
 type section struct {
 	file         *os.File
 	offset, size int64
@@ -80,12 +80,12 @@ func (s section) Open(offset int64) (io.ReadCloser, error) {
 	return io.NopCloser(io.NewSectionReader(s.file, s.offset+offset, s.size-offset)), nil
 }
 
-// BytesBlob makes a blob of bytes.
+// BytesBlob returns a blob of bytes.
 func BytesBlob(mediaType string, data []byte) Blob {
 	return Blob{content.NewDescriptorFromBytes(mediaType, data), Bytes(data)}
 }
 
-// body returns what is sent next, once for each time that it is sent.
+// body opens the part of the blob that the next request sends.
 func (u *upload) body() (io.ReadCloser, error) {
 	content, err := u.blob.Open(u.offset)
 	if err != nil {
@@ -98,8 +98,8 @@ func (u *upload) body() (io.ReadCloser, error) {
 	return b, nil
 }
 
-// body is what is read of a blob that is sent. One that is sent as a whole is
-// checked on the way: a damaged one does not become the registry's.
+// body is the body of a request that sends a blob. If it sends the whole blob, it
+// checks the digest before the last byte, so that no registry accepts a damaged blob.
 type body struct {
 	io.ReadCloser
 	upload *upload
@@ -107,7 +107,7 @@ type body struct {
 	hash   hash.Hash
 }
 
-// Read reads on. The error is *Damage.
+// Read reads from the blob. The error is *Damage if the blob does not match its digest.
 func (b *body) Read(p []byte) (int, error) {
 	u := b.upload
 	n, err := b.ReadCloser.Read(p)

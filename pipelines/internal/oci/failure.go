@@ -15,23 +15,23 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
-// Failure is a registry that cannot be used, or not for this. Its text has no
-// address: the one that a registry redirects to may be signed.
+// Failure is the error of a registry that refuses or fails a request. Its text has no
+// URL: registries redirect to signed ones.
 type Failure struct {
 	// Where is the repository, Doing what failed there.
 	Where, Doing string
 	Err          error
 }
 
-// Error says what failed where, and what helps.
+// Error says what failed, and where.
 func (f *Failure) Error() string {
 	return fmt.Sprintf("%s: %s: %s", f.Doing, f.Where, Reason(f.Err))
 }
 
-// Unwrap returns the cause; its own text may have a secret in it.
+// Unwrap returns the cause. Its text may contain a secret.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// failed makes a Failure of an error, unless the context has ended.
+// failed wraps an error in a Failure, unless the context has ended.
 func (r *Repository) failed(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
@@ -43,7 +43,7 @@ func (r *Repository) failed(ctx context.Context, doing string, err error) error 
 	return &Failure{r.String(), doing, err}
 }
 
-// Status returns the HTTP status that an error comes from, or 0.
+// Status returns the HTTP status behind an error, or 0.
 func Status(err error) int {
 	var response *errcode.ErrorResponse
 	switch {
@@ -55,16 +55,16 @@ func Status(err error) int {
 	return 0
 }
 
-// Refused tells whether a registry wants other credentials, or any.
+// Refused reports whether a registry denied access: it requires credentials, or others.
 func Refused(err error) bool {
 	code := Status(err)
 	return code == http.StatusUnauthorized || code == http.StatusForbidden
 }
 
-// maxError is how much of the body of an error is read.
+// maxError is how much of an error's body is read, in bytes.
 const maxError = 8 << 10
 
-// answered is the error of an answer: a status, and what the registry says of it.
+// answered returns the error of a response: its status, and the registry's explanation.
 func answered(response *http.Response) error {
 	failed := &errcode.ErrorResponse{Method: response.Request.Method, URL: response.Request.URL, StatusCode: response.StatusCode}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxError))
@@ -77,7 +77,7 @@ func answered(response *http.Response) error {
 	return failed
 }
 
-// temporary tells whether an error may pass.
+// temporary reports whether a retry may succeed.
 func temporary(err error) bool {
 	if code := Status(err); code != 0 {
 		return web.TemporaryStatus(code)
@@ -85,12 +85,12 @@ func temporary(err error) bool {
 	return web.Temporary(err)
 }
 
-// Rest waits before something that has failed so often is tried again.
+// Rest waits before the next attempt, after that many failures.
 func (c *Client) Rest(ctx context.Context, failures int) error {
 	return c.options.Pace.Rest(ctx, c.options.Pace.Backoff(failures))
 }
 
-// Reason is the text of an error of a registry without any address.
+// Reason returns the text of a registry's error without URLs.
 func Reason(err error) string {
 	code := Status(err)
 	if code == 0 {
@@ -108,7 +108,7 @@ func Reason(err error) string {
 	return web.Reason(errors.New(text))
 }
 
-// saidBy returns what a registry says of an error.
+// saidBy returns the registry's explanation of an error.
 func saidBy(err error) errcode.Errors {
 	var response *errcode.ErrorResponse
 	if !errors.As(err, &response) {
@@ -117,15 +117,15 @@ func saidBy(err error) errcode.Errors {
 	return response.Errors
 }
 
-// detailOf returns the reason that some registries give in addition to the message.
+// detailOf returns the reason that some registries add to the message.
 func detailOf(said errcode.Error) string {
 	detail, _ := said.Detail.(map[string]any)
 	message, _ := detail["message"].(string)
 	return message
 }
 
-// explained tells whether a registry gives a reason for its answer. Some give
-// the plain code only.
+// explained reports whether a registry gives a reason for an error. Some send only the
+// status.
 func explained(err error) bool {
 	return slices.ContainsFunc(saidBy(err), func(said errcode.Error) bool { return detailOf(said) != "" })
 }

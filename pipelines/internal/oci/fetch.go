@@ -12,7 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
-// doing is what failed, in errors about blobs.
+// doing is the operation in errors of reading blobs.
 const doing = "reading a blob"
 
 // download returns the download of a blob. The stage may be nil.
@@ -23,8 +23,8 @@ func (r *Repository) download(ctx context.Context, d ocispec.Descriptor, stage *
 	}
 }
 
-// broken makes *Damage or a *Failure of an error of a download that is the
-// registry's.
+// broken converts the error of a download: the registry's fault becomes *Damage or
+// *Failure.
 func (r *Repository) broken(ctx context.Context, d ocispec.Descriptor, err error) error {
 	var other *web.Mismatch
 	var gone *web.Unavailable
@@ -45,19 +45,19 @@ func (r *Repository) broken(ctx context.Context, d ocispec.Descriptor, err error
 	return r.failed(ctx, doing, answered(gone.Response))
 }
 
-// Fetch reads a blob into a buffer, a pipe or io.Discard, and checks it. A lost
-// connection is taken up again; bytes that are wrong although no connection was
-// lost are *Damage, a registry that does not go on a *Failure.
+// Fetch reads a blob into a buffer, a pipe or io.Discard, and checks its digest. It
+// resumes after a lost connection. Wrong content is *Damage; a registry that stops
+// serving it is *Failure.
 func (r *Repository) Fetch(ctx context.Context, d ocispec.Descriptor, to io.Writer, stage *progress.Stage) error {
 	return r.broken(ctx, d, r.download(ctx, d, stage).To(r.reading(ctx), to))
 }
 
-// Download is Fetch into a file, as web.Download.File does it.
+// Download is Fetch into a file; see web.Download.File.
 func (r *Repository) Download(ctx context.Context, d ocispec.Descriptor, path, partial string, stage *progress.Stage) error {
 	return r.broken(ctx, d, r.download(ctx, d, stage).File(r.reading(ctx), path, partial, 0o444))
 }
 
-// shown is the size in bytes from which on the transfer of a blob is shown.
+// shown is the size of the smallest blob whose transfer is reported, in bytes.
 const shown = 1 << 20
 
 // stage begins the report of a transfer.
@@ -68,8 +68,8 @@ func (c *Client) stage(subject, name string, d ocispec.Descriptor) *progress.Sta
 	return c.options.Report.Stage(subject, name)
 }
 
-// Verify reads a blob and drops it: the error is *Damage where it is not what its
-// digest says.
+// Verify reads a blob and discards it. The error is *Damage if the blob does not match
+// its digest.
 func (r *Repository) Verify(ctx context.Context, d ocispec.Descriptor, subject string) error {
 	stage := r.client.stage(subject, "verify", d)
 	err := r.Fetch(ctx, d, io.Discard, stage)
@@ -77,7 +77,7 @@ func (r *Repository) Verify(ctx context.Context, d ocispec.Descriptor, subject s
 	return err
 }
 
-// Reader returns the bytes of a blob, which are checked by the time that it ends.
+// Reader returns the bytes of a blob. Its last Read fails if they do not match the digest.
 func (r *Repository) Reader(ctx context.Context, d ocispec.Descriptor) io.ReadCloser {
 	reader, writer := io.Pipe()
 	go func() { writer.CloseWithError(r.Fetch(ctx, d, writer, nil)) }()

@@ -21,12 +21,12 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// maxIndex is how long an index may be, in bytes: some hundred thousand entries.
+// maxIndex is the largest size of an index, in bytes: a few hundred thousand entries.
 const maxIndex = 64 << 20
 
-// Index reads the index, and rebuilds a damaged or missing one. A layout that
-// was never written to has an empty one, and one that cannot be written to is
-// rebuilt for this process only.
+// Index reads the index, and rebuilds it if it is damaged or missing. A layout that was
+// never written to has an empty index. In a read-only layout, the rebuilt index lasts
+// for this process only.
 func (l *Layout) Index(ctx context.Context) (ocispec.Index, error) {
 	index, why := l.readIndex()
 	if why == nil || !l.lost(why) {
@@ -49,7 +49,7 @@ func (l *Layout) Index(ctx context.Context) (ocispec.Index, error) {
 	return index, err
 }
 
-// lockedIndex is Index for those who hold the lock.
+// lockedIndex is Index for a caller that holds the lock.
 func (l *Layout) lockedIndex(ctx context.Context) (ocispec.Index, error) {
 	index, err := l.readIndex()
 	if err == nil || !l.lost(err) {
@@ -58,8 +58,8 @@ func (l *Layout) lockedIndex(ctx context.Context) (ocispec.Index, error) {
 	return l.rebuild(ctx, err)
 }
 
-// lost tells whether entries may be missing: the index is damaged, or missing
-// although there are blobs.
+// lost reports whether entries may be lost: the index is damaged, or it is missing
+// although the layout has blobs.
 func (l *Layout) lost(err error) bool {
 	_, statErr := os.Stat(filepath.Join(l.Root, ocispec.ImageBlobsDir))
 	return IsDamage(err) || errors.Is(err, fs.ErrNotExist) && statErr == nil
@@ -102,8 +102,8 @@ func find(index ocispec.Index, tag string) (ocispec.Descriptor, bool) {
 	return ocispec.Descriptor{}, false
 }
 
-// set returns the index with an entry for a tag, in place of an earlier one, or
-// without any where the entry is nil. Entries are sorted by tag and digest.
+// set returns the index with the entry of a tag replaced, or removed if the entry is nil.
+// Entries are sorted by tag and digest.
 func set(index ocispec.Index, tag string, entry *ocispec.Descriptor) ocispec.Index {
 	entries := slices.DeleteFunc(slices.Clone(index.Manifests), func(d ocispec.Descriptor) bool {
 		return d.Annotations[ocispec.AnnotationRefName] == tag
@@ -139,12 +139,12 @@ func (l *Layout) writeIndex(index ocispec.Index) error {
 	return nil
 }
 
-// rebuild writes the index again from the manifests among the blobs, and keeps
-// the old one next to it. The caller holds the lock.
+// rebuild writes a new index from the manifests among the blobs, and keeps a damaged
+// index next to it. The caller holds the lock.
 func (l *Layout) rebuild(ctx context.Context, why error) (ocispec.Index, error) {
 	aside := l.indexPath() + ".damaged"
 	if IsDamage(why) {
-		// With a link, the index is in place until it is replaced. A folder has no links.
+		// With a link, the index stays in place until it is replaced. A folder cannot be linked.
 		err := os.RemoveAll(aside)
 		if err == nil && os.Link(l.indexPath(), aside) != nil {
 			err = os.Rename(l.indexPath(), aside)
@@ -161,13 +161,13 @@ func (l *Layout) rebuild(ctx context.Context, why error) (ocispec.Index, error) 
 	return index, l.writeIndex(index)
 }
 
-// recover makes an index of the manifests among the blobs whose parts are all
-// there. Of two with a tag, the later wins.
+// recover returns an index of those manifests among the blobs whose parts are all in the
+// layout. If two have the same tag, the later one wins.
 func (l *Layout) recover(ctx context.Context) (index ocispec.Index, err error) {
 	folder := filepath.Join(l.Root, ocispec.ImageBlobsDir, digest.SHA256.String())
 	entries, err := os.ReadDir(folder)
 	if ignoreMissing(err) != nil {
-		return index, fmt.Errorf("looking for manifests in the store: %w", err)
+		return index, fmt.Errorf("searching the store for manifests: %w", err)
 	}
 	var small []fs.FileInfo
 	for _, entry := range entries {
@@ -188,8 +188,8 @@ func (l *Layout) recover(ctx context.Context) (index ocispec.Index, err error) {
 	return index, nil
 }
 
-// candidate examines a blob that may be a manifest of this layout. The error is
-// *Damage for one that is not, or lacks a part.
+// candidate examines a blob that may be a manifest of this layout. The error is *Damage
+// if it is not, or lacks a part.
 func (l *Layout) candidate(ctx context.Context, d ocispec.Descriptor) (tag string, full ocispec.Descriptor, err error) {
 	m, err := l.manifest(ctx, d)
 	if err == nil {
@@ -203,16 +203,16 @@ func (l *Layout) candidate(ctx context.Context, d ocispec.Descriptor) (tag strin
 	return tag, m.Descriptor(), err
 }
 
-// prepare makes a layout of the folder, removes what writers that were killed
-// left half-written, and returns the index. The caller holds the lock.
+// prepare initializes the layout's folder, removes the unfinished files of killed
+// writers, and returns the index. The caller holds the lock.
 func (l *Layout) prepare(ctx context.Context) (ocispec.Index, error) {
 	if err := os.MkdirAll(l.Root, 0o755); err != nil {
-		return ocispec.Index{}, fmt.Errorf("making the store: %w", err)
+		return ocispec.Index{}, fmt.Errorf("creating the store: %w", err)
 	}
 	marker := filepath.Join(l.Root, ocispec.ImageLayoutFile)
 	if have, err := files.Read(marker, MaxManifest); err != nil || !bytes.Equal(have, layoutMarker) {
 		if err := files.Write(marker, layoutMarker, 0o644); err != nil {
-			return ocispec.Index{}, fmt.Errorf("making the store: %w", err)
+			return ocispec.Index{}, fmt.Errorf("creating the store: %w", err)
 		}
 	}
 	if err := l.clean(); err != nil {

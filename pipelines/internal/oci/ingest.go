@@ -15,8 +15,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// Add writes blobs and then a manifest, under a tag. The manifest goes last:
-// whoever sees it finds the rest.
+// Add writes blobs, then their manifest, then its entry under a tag. In this order, a
+// reader of the entry finds everything that it names.
 func (l *Layout) Add(ctx context.Context, tag string, m Manifest, blobs []Blob) error {
 	unlock, err := l.lock(ctx)
 	if err != nil {
@@ -36,21 +36,22 @@ func (l *Layout) Add(ctx context.Context, tag string, m Manifest, blobs []Blob) 
 	return l.writeIndex(set(index, tag, &d))
 }
 
-// put writes a blob, unless it is there and whole. A damaged one is replaced by
-// rename: one that another process writes at the same time is as good.
+// put writes a blob, unless the layout has it and it is whole. It replaces a damaged
+// blob by rename: if another process writes the blob at the same time, either result
+// is right.
 func (l *Layout) put(ctx context.Context, b Blob) error {
 	if whole, err := l.Holds(ctx, b.Descriptor); whole || err != nil {
 		return err
 	}
 	from, err := b.Open(0)
 	if err != nil {
-		return fmt.Errorf("reading what to store: %w", err)
+		return fmt.Errorf("opening a blob to store: %w", err)
 	}
 	defer func() { _ = from.Close() }()
 	path := l.Path(b.Digest)
 	temporary := filepath.Join(l.Root, ingestFolder, b.Digest.Encoded())
 	if err := errors.Join(os.MkdirAll(filepath.Dir(temporary), 0o755), os.MkdirAll(filepath.Dir(path), 0o755)); err != nil {
-		return fmt.Errorf("making a folder of the store: %w", err)
+		return fmt.Errorf("creating a folder of the store: %w", err)
 	}
 	pending, err := files.Create(temporary, 0o444)
 	if err != nil {
@@ -71,7 +72,7 @@ func (l *Layout) put(ctx context.Context, b Blob) error {
 	return nil
 }
 
-// Holds tells whether a blob is in the layout, and whole.
+// Holds reports whether the layout has a blob that is whole.
 func (l *Layout) Holds(ctx context.Context, d ocispec.Descriptor) (bool, error) {
 	info, err := os.Lstat(l.Path(d.Digest))
 	if err != nil || !info.Mode().IsRegular() || info.Size() != d.Size {
@@ -81,14 +82,14 @@ func (l *Layout) Holds(ctx context.Context, d ocispec.Descriptor) (bool, error) 
 	return err == nil && sum == d.Digest.Encoded(), err
 }
 
-// Describe hashes a file, for a blob of a media type.
+// Describe hashes a file and returns its descriptor.
 func Describe(ctx context.Context, mediaType, path string) (ocispec.Descriptor, error) {
 	sum, size, err := files.Hash(ctx, path)
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.NewDigestFromEncoded(digest.SHA256, sum), Size: size}, err
 }
 
-// Receive downloads the blobs that a manifest names and the layout lacks, each once;
-// subject is what the report calls them. Add then adds the manifest.
+// Receive downloads those blobs of a manifest that the layout lacks. Subject names them
+// in the report. The caller then adds the manifest with Add.
 func (l *Layout) Receive(ctx context.Context, from *Repository, m Manifest, subject string) (err error) {
 	unlock, err := l.lock(ctx)
 	if err != nil {
@@ -133,8 +134,8 @@ func (l *Layout) receive(ctx context.Context, from *Repository, d ocispec.Descri
 	return err
 }
 
-// Examine downloads a blob, whether the layout has it or not, has do look at the file,
-// and removes that.
+// Examine downloads a blob, even one that the layout has, calls do with the path of the
+// file, and removes the file.
 func (l *Layout) Examine(ctx context.Context, from *Repository, d ocispec.Descriptor, subject string, do func(path string) error) error {
 	unlock, err := l.lockBlob(ctx, d.Digest)
 	if err != nil {
@@ -151,9 +152,9 @@ func (l *Layout) Examine(ctx context.Context, from *Repository, d ocispec.Descri
 	return err
 }
 
-// Drop removes an entry, and a blob of it that is damaged. Where another process
-// has put a whole one in its place, or another entry, those stay. The blob may be
-// the zero value. Who writes a blob holds one of the two locks.
+// Drop removes an entry, and a damaged blob that it names; the blob may be the zero
+// value. If another process has replaced the blob or the entry meanwhile, Drop keeps
+// the replacement. Writers of a blob hold one of the two locks.
 func (l *Layout) Drop(ctx context.Context, tag string, manifest digest.Digest, blob ocispec.Descriptor) error {
 	if blob.Digest != "" {
 		unlock, err := l.lockBlob(ctx, blob.Digest)
@@ -185,7 +186,7 @@ func (l *Layout) Drop(ctx context.Context, tag string, manifest digest.Digest, b
 	return l.writeIndex(set(index, tag, nil))
 }
 
-// clean removes what killed writers left. The caller holds the lock.
+// clean removes the leftovers of killed writers. The caller holds the lock.
 func (l *Layout) clean() error {
 	if err := os.RemoveAll(filepath.Join(l.Root, ingestFolder)); err != nil {
 		return err
@@ -206,8 +207,7 @@ func (l *Layout) clean() error {
 	return nil
 }
 
-// cleanPartial removes a partial blob that no process has written to for long, unless
-// a process is about to resume it.
+// cleanPartial removes an abandoned partial blob, unless a process is about to resume it.
 func (l *Layout) cleanPartial(path string) error {
 	unlock, err := files.TryLock(l.blobLock(filepath.Base(path)))
 	if errors.Is(err, files.ErrLocked) {

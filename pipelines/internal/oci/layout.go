@@ -19,28 +19,27 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// Folders of a layout for blobs that are not whole yet: of transfers, by their
-// digests, which the next of the same blob resumes, and of writers, which the
-// next writer removes.
+// Folders of a layout for unfinished blobs, named by their digests. The next download of
+// a blob resumes the one in partialFolder; the next writer empties ingestFolder.
 const (
 	partialFolder = "partial"
 	ingestFolder  = "ingest"
 )
 
-// abandoned is the age at which a partial blob is removed.
+// abandoned is the time without a write after which a partial blob is removed.
 const abandoned = 24 * time.Hour
 
-// Layout is an OCI image layout on disk. Any number of processes may use one at
-// once. Readers take no lock: blobs are written once, under their digest, and the
-// index is replaced by rename. Writers take turns by lock. So a process that is
-// killed leaves at worst blobs that no manifest names.
+// Layout is an OCI image layout on disk. Any number of processes may use it at once.
+// Readers take no lock, because blobs are written once, under their digest, and the
+// index is replaced by rename. Writers hold a lock. A killed process leaves, at worst,
+// blobs that no manifest names.
 type Layout struct {
-	// Root is the layout's folder, Locks the one of its lock files.
+	// Root is the folder of the layout, Locks the folder of its lock files.
 	Root, Locks string
 	// Report gets warnings. It may be nil.
 	Report *progress.Reporter
-	// Name returns the tag of a manifest, by which a lost index is rebuilt. The error
-	// is *Damage where it is none of this layout.
+	// Name returns the tag of a manifest; a lost index is rebuilt with it. The error is
+	// *Damage if the manifest does not belong to this layout.
 	Name func(Manifest) (string, error)
 
 	notes told
@@ -51,12 +50,12 @@ type Layout struct {
 // Note reports a warning the first time.
 func (l *Layout) Note(text string) { l.notes.note(l.Report, "store", text) }
 
-// Path is where the layout keeps a blob; the digest is valid.
+// Path returns the path of a blob. The digest must be valid.
 func (l *Layout) Path(d digest.Digest) string {
 	return filepath.Join(l.Root, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
-// Blobs returns what a manifest of the layout names, the config first.
+// Blobs returns the blobs that a manifest of the layout names, the config first.
 func (l *Layout) Blobs(m Manifest) (blobs []Blob) {
 	for _, part := range m.Parts() {
 		blobs = append(blobs, Blob{part, File(l.Path(part.Digest))})
@@ -64,8 +63,8 @@ func (l *Layout) Blobs(m Manifest) (blobs []Blob) {
 	return blobs
 }
 
-// Manifest returns the manifest of a tag. The error is ErrNotFound, or *Damage
-// where the manifest is not whole.
+// Manifest returns the manifest of a tag. The error is ErrNotFound, or *Damage if the
+// manifest is not whole.
 func (l *Layout) Manifest(ctx context.Context, tag string) (Manifest, error) {
 	index, err := l.Index(ctx)
 	if err != nil {
@@ -86,8 +85,8 @@ func (l *Layout) manifest(ctx context.Context, d ocispec.Descriptor) (Manifest, 
 	return ParseManifest(data)
 }
 
-// Read returns a blob of at most limit bytes, verified. The error is *Damage where
-// it is not what its digest says.
+// Read returns a blob of at most limit bytes. The error is *Damage if the blob does not
+// match its digest.
 func (l *Layout) Read(ctx context.Context, what string, d ocispec.Descriptor, limit int64) ([]byte, error) {
 	if d.Size > limit {
 		return nil, Damaged("has a %s of %d bytes, more than %d", what, d.Size, limit)
@@ -116,15 +115,15 @@ func (l *Layout) Read(ctx context.Context, what string, d ocispec.Descriptor, li
 	return data, nil
 }
 
-// Check makes sure that a blob is there with its size, and hashes one that is JSON. The
-// error is *Damage.
+// Check makes sure that the layout has a blob of the right size, and hashes it if it is
+// JSON. Otherwise, the error is *Damage.
 func (l *Layout) Check(ctx context.Context, what string, d ocispec.Descriptor) error {
 	info, err := os.Lstat(l.Path(d.Digest))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Damaged("has lost its %s", what)
 	case err != nil:
-		return fmt.Errorf("looking for a blob of the store: %w", err)
+		return fmt.Errorf("examining a blob of the store: %w", err)
 	case !info.Mode().IsRegular():
 		return Damaged("has a %s that is not a regular file", what)
 	case info.Size() != d.Size:
@@ -135,7 +134,7 @@ func (l *Layout) Check(ctx context.Context, what string, d ocispec.Descriptor) e
 	return err
 }
 
-// Missing returns those of some blobs that the layout does not have.
+// Missing returns those of the blobs that the layout lacks.
 func (l *Layout) Missing(blobs []ocispec.Descriptor) (missing []ocispec.Descriptor) {
 	for _, d := range blobs {
 		if !files.Exists(l.Path(d.Digest)) {
@@ -145,24 +144,24 @@ func (l *Layout) Missing(blobs []ocispec.Descriptor) (missing []ocispec.Descript
 	return missing
 }
 
-// lock keeps others from writing to the layout.
+// lock takes the lock for writing to the layout.
 func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
 	return files.Lock(ctx, filepath.Join(l.Locks, "layout"), files.Waiting{})
 }
 
-// partial is where a download of a blob is kept until it is whole.
+// partial returns the path of an unfinished download of a blob.
 func (l *Layout) partial(d digest.Digest) string {
 	return filepath.Join(l.Root, partialFolder, d.Encoded())
 }
 
-// lockBlob keeps others from downloading a blob.
+// lockBlob takes the lock for downloading a blob.
 func (l *Layout) lockBlob(ctx context.Context, d digest.Digest) (unlock func(), err error) {
 	waiting := files.Waiting{Report: l.Report, Subject: "store", Text: "waiting for another process that pulls " + filepath.Base(l.Root)}
 	return files.Lock(ctx, l.blobLock(d.Encoded()), waiting)
 }
 
-// blobLock is the lock of those who write to a partial blob. Some blobs share
-// one, so that the files, which stay behind, are few.
+// blobLock returns the lock file for writing to a partial blob. Blobs share locks, so
+// that few lock files remain.
 func (l *Layout) blobLock(encoded string) string {
 	return filepath.Join(l.Locks, "blob-"+encoded[:min(2, len(encoded))])
 }

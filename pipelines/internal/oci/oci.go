@@ -2,19 +2,18 @@
 // layouts on disk, and archives of one image. It is the only importer of
 // oras-go.
 //
-// The one idea: a blob has one name, its digest, and is checked against it
-// whenever it moves. So a transfer can stop anywhere and go on from there, in
-// both directions, and nothing is believed for where it came from.
+// The one idea: the name of a blob is its digest, and the blob is checked against it
+// whenever it moves. So a transfer can stop anywhere and resume there, in both
+// directions, and no source of a blob needs to be trusted.
 //
-// Oras-go does the logging in, the credentials of the docker config, manifests,
-// tags, and referrers with their fallback tag. Written by hand is what neither
-// it nor go-containerregistry does: blobs that resume after a lost connection,
-// downwards from a partial file that another process left and upwards from the
-// offset that the registry names; manifests and lookups of blobs where a registry leaves out
-// the length or the digest of an answer; a layout whose index is replaced by rename,
-// shared by any number of processes, and rebuilt when it is damaged (content/oci
-// reads every manifest when it opens a layout and writes index.json in place);
-// and archives that are the same bytes each time.
+// Oras-go logs in, reads the credentials of the docker config, and handles manifests,
+// tags, and referrers with their fallback tag. This package adds what neither it nor
+// go-containerregistry does: downloads that resume from a partial file, even another
+// process's, and uploads that resume from the offset that the registry names; lookups
+// of manifests and blobs in registries that omit the length or the digest of an answer;
+// a layout that any number of processes share, whose index is replaced by rename and
+// rebuilt when it is damaged (content/oci reads every manifest when it opens a layout,
+// and writes index.json in place); and archives that are reproducible to the byte.
 package oci
 
 import (
@@ -29,40 +28,41 @@ import (
 	"oras.land/oras-go/v2/errdef"
 )
 
-// ErrNotFound is the error for what is not there.
+// ErrNotFound is the error for a tag, manifest or blob that does not exist.
 var ErrNotFound = errdef.ErrNotFound
 
-// Limits in bytes. Registries accept manifests up to the first; no blob that a
-// machine could hold is over the last, so that one is damage.
+// Limits in bytes. Registries accept manifests up to the first. A descriptor of a blob
+// larger than the last is damage: no machine could hold it.
 const (
 	MaxManifest = 4 << 20
 	MaxDocument = 64 << 20
 	maxBlob     = 1 << 42
 )
 
-// Damage is content that is not what its name says; it reads on from "it".
+// Damage is the error of content that does not match its name. Its text continues a
+// sentence whose subject is the content: "it has lost its config".
 type Damage struct{ What string }
 
-// Error says what is wrong.
+// Error returns what is wrong.
 func (d *Damage) Error() string { return d.What }
 
-// Damaged makes a Damage.
+// Damaged returns a Damage with a formatted text.
 func Damaged(format string, args ...any) error { return &Damage{fmt.Sprintf(format, args...)} }
 
-// IsDamage tells damage from other errors.
+// IsDamage reports whether an error is a Damage.
 func IsDamage(err error) bool {
 	var damage *Damage
 	return errors.As(err, &damage)
 }
 
-// Manifest is a manifest, or an index, as it was read.
+// Manifest is a manifest or an index, with its original bytes.
 type Manifest struct {
 	ocispec.Manifest
-	// Data are its bytes, whose digest is its name.
+	// Data are the bytes; their digest is the manifest's name.
 	Data []byte
 }
 
-// ParseManifest reads a manifest; the error is *Damage.
+// ParseManifest parses a manifest. The error is *Damage.
 func ParseManifest(data []byte) (Manifest, error) {
 	m := Manifest{Data: data}
 	if len(data) > MaxManifest {
@@ -79,7 +79,7 @@ func ParseManifest(data []byte) (Manifest, error) {
 	return m, nil
 }
 
-// NewManifest returns the image manifest of what it says.
+// NewManifest encodes an image manifest.
 func NewManifest(m ocispec.Manifest) (Manifest, error) {
 	m.SchemaVersion, m.MediaType = 2, ocispec.MediaTypeImageManifest
 	data, err := json.Marshal(m)
@@ -89,17 +89,17 @@ func NewManifest(m ocispec.Manifest) (Manifest, error) {
 	return Manifest{m, data}, nil
 }
 
-// Descriptor returns that of the manifest.
+// Descriptor returns the descriptor of the manifest.
 func (m Manifest) Descriptor() ocispec.Descriptor {
 	d := content.NewDescriptorFromBytes(m.MediaType, m.Data)
 	d.ArtifactType = m.ArtifactType
 	return d
 }
 
-// Digest returns that of the manifest.
+// Digest returns the digest of the manifest.
 func (m Manifest) Digest() digest.Digest { return digest.FromBytes(m.Data) }
 
-// Parts returns what a manifest names, the config first. An index has none.
+// Parts returns the config and the layers of a manifest. An index has none.
 func (m Manifest) Parts() []ocispec.Descriptor {
 	if m.Config.Digest == "" && len(m.Layers) == 0 {
 		return nil
@@ -107,12 +107,12 @@ func (m Manifest) Parts() []ocispec.Descriptor {
 	return append([]ocispec.Descriptor{m.Config}, m.Layers...)
 }
 
-// Bare leaves of a descriptor what every reader knows.
+// Bare returns a descriptor with only the fields that every reader knows.
 func Bare(d ocispec.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 }
 
-// Total returns the bytes of some blobs; a sum that is too large is the largest.
+// Total returns the size of some blobs in bytes, at most math.MaxInt64.
 func Total(blobs []ocispec.Descriptor) (size int64) {
 	for _, d := range blobs {
 		if d.Size > math.MaxInt64-size {
@@ -123,5 +123,5 @@ func Total(blobs []ocispec.Descriptor) (size int64) {
 	return size
 }
 
-// IsNotFound tells what is not there from other errors.
+// IsNotFound reports whether an error is ErrNotFound.
 func IsNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

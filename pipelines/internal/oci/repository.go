@@ -18,7 +18,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// Repository is one of a registry. It is safe for concurrent use.
+// Repository is a repository of a registry. It is safe for concurrent use.
 type Repository struct {
 	client *Client
 	host   *host
@@ -42,7 +42,7 @@ func (r *Repository) remote(ctx context.Context) *remote.Repository {
 	}
 }
 
-// Manifest reads what a tag or a digest names, in one request. The error is
+// Manifest reads the manifest of a tag or a digest, in one request. The error is
 // ErrNotFound, *Damage or *Failure, or the context's.
 func (r *Repository) Manifest(ctx context.Context, reference string) (Manifest, error) {
 	doing := "looking up " + reference
@@ -62,7 +62,7 @@ func (r *Repository) Manifest(ctx context.Context, reference string) (Manifest, 
 	if err != nil {
 		return Manifest{}, r.failed(ctx, doing, err)
 	}
-	// A digest says what the answer must be; for a tag the registry may say so.
+	// A digest in the reference counts; for a tag, the registry may send a digest.
 	want := response.Header.Get("Docker-Content-Digest")
 	if strings.Contains(reference, ":") {
 		want = reference
@@ -77,13 +77,13 @@ func (r *Repository) Manifest(ctx context.Context, reference string) (Manifest, 
 	return m, err
 }
 
-// manifestTypes are those that are asked for.
+// manifestTypes are the accepted media types of manifests.
 var manifestTypes = strings.Join([]string{
 	ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex,
 	"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json",
 }, ", ")
 
-// ask performs a request that only reads.
+// ask sends a request that only reads.
 func (r *Repository) ask(ctx context.Context, method, path string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(r.reading(ctx), method, r.url(ctx, path), http.NoBody)
 	if err != nil {
@@ -95,12 +95,12 @@ func (r *Repository) ask(ctx context.Context, method, path string) (*http.Respon
 	return r.host.Do(request)
 }
 
-// reading returns the context of requests that only read.
+// reading returns a context for requests that only read.
 func (r *Repository) reading(ctx context.Context) context.Context {
 	return auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull)
 }
 
-// url returns the address of a path of the repository.
+// url returns the URL of a path of the repository.
 func (r *Repository) url(ctx context.Context, path string) string {
 	address := url.URL{Scheme: "https", Host: r.ref.Host()}
 	if r.host.speaksPlain(ctx) {
@@ -109,9 +109,9 @@ func (r *Repository) url(ctx context.Context, path string) string {
 	return address.String() + "/v2/" + r.ref.Repository + "/" + path
 }
 
-// PutManifest puts a manifest, whose parts are there, under a tag, or under its
-// digest only where that is "". One that refers to another is listed with that,
-// by its tag where the registry has no API for it.
+// PutManifest pushes a manifest, whose parts the registry has, under a tag; if the tag is
+// "", under its digest only. If the manifest has a subject, it becomes a referrer of
+// that, by a fallback tag if the registry has no API for referrers.
 func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) error {
 	d := m.Descriptor()
 	doing := "pushing " + tag
@@ -120,8 +120,8 @@ func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) er
 	}
 	for attempt := 0; ; attempt++ {
 		err := r.remote(ctx).PushReference(ctx, d, bytes.NewReader(m.Data), tag)
-		// What is sent is right: a registry says otherwise where another client writes
-		// the same tag at the same moment. One that gives a reason means it.
+		// Registries answer 400, without a reason, if another client writes the same tag at
+		// the same moment.
 		if err == nil || Status(err) != http.StatusBadRequest || explained(err) || attempt+1 >= r.client.options.Pace.Tries {
 			if err != nil {
 				return r.failed(ctx, doing, err)
@@ -135,15 +135,15 @@ func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) er
 	}
 }
 
-// retrying reports that something is tried again.
+// retrying reports a retry.
 func (r *Repository) retrying(doing string, err error) {
 	r.Note(fmt.Sprintf("%s: %s (%s): trying again", doing, r, Reason(err)))
 }
 
-// Note reports something about the registry.
+// Note reports a warning about the registry.
 func (r *Repository) Note(text string) { r.client.options.Report.Note("registry", text) }
 
-// Has tells whether the repository has a blob.
+// Has reports whether the repository has a blob.
 func (r *Repository) Has(ctx context.Context, d ocispec.Descriptor) (bool, error) {
 	response, err := r.ask(ctx, http.MethodHead, "blobs/"+d.Digest.String())
 	if err != nil {
@@ -152,7 +152,7 @@ func (r *Repository) Has(ctx context.Context, d ocispec.Descriptor) (bool, error
 	_ = response.Body.Close()
 	switch response.StatusCode {
 	case http.StatusOK:
-		// Some registries do not say how long it is.
+		// Some registries do not send the length.
 		return response.ContentLength < 0 || response.ContentLength == d.Size, nil
 	case http.StatusNotFound:
 		return false, nil
@@ -160,18 +160,18 @@ func (r *Repository) Has(ctx context.Context, d ocispec.Descriptor) (bool, error
 	return false, r.failed(ctx, "looking for a blob", answered(response))
 }
 
-// Lists end somewhere, whatever a registry says.
+// Limits of a list, whatever the registry sends.
 const maxPages, maxListed = 1000, 100_000
 
 var errEndless = errors.New("the list does not end")
 
-// pages is a client for one list, of which oras-go does not show empty pages.
+// pages is a client for one list. It counts pages, since oras-go hides empty ones.
 type pages struct {
 	*host
 	asked int
 }
 
-// Do asks for a page.
+// Do requests a page.
 func (p *pages) Do(request *http.Request) (*http.Response, error) {
 	if p.asked++; p.asked > maxPages {
 		return nil, errEndless
@@ -186,7 +186,7 @@ func (r *Repository) listed(ctx context.Context) *remote.Repository {
 	return repository
 }
 
-// Tags returns those of the repository; one that is not there has none.
+// Tags returns the tags of the repository. A repository that does not exist has none.
 func (r *Repository) Tags(ctx context.Context) (all []string, err error) {
 	err = r.listed(ctx).Tags(ctx, "", func(tags []string) error {
 		if all = append(all, tags...); len(all) > maxListed {
@@ -206,9 +206,9 @@ func (r *Repository) Tags(ctx context.Context) (all []string, err error) {
 // errEnough ends a list.
 var errEnough = errors.New("enough")
 
-// Referrers returns what the registry lists as referring to a manifest, in the
-// order of the digests and at most limit of them: those of an artifact type, and
-// such as may be of it, since some registries list the type of the config instead.
+// Referrers returns at most limit referrers of a manifest, sorted by digest: those of an
+// artifact type, and those that may be of it, because some registries list the type of
+// the config instead.
 func (r *Repository) Referrers(ctx context.Context, subject digest.Digest, artifactType string, limit int) (all []ocispec.Descriptor, err error) {
 	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: subject}
 	err = r.listed(ctx).Referrers(ctx, d, "", func(page []ocispec.Descriptor) error {

@@ -24,25 +24,25 @@ import (
 type Sending struct {
 	// Title names it in messages: "a layer of qemu".
 	Title string
-	// From are paths of repositories of the same registry that may have it.
+	// From are paths of repositories of the same registry that may have the blob.
 	From []string
-	// Known has it sent though the registry may have it: the caller knows better.
+	// Known sends the blob even if the registry says that it has it.
 	Known bool
-	// Subject is what the report calls it.
+	// Subject names the blob in the report.
 	Subject string
 }
 
-// Sent is what a push of a blob cost: bytes that went out, also those that a lost
-// connection took; Mounted tells that the registry took it from another of its
-// repositories, There that it had it.
+// Sent is the cost of pushing a blob. Bytes counts what was sent, including what was lost
+// with a connection. Mounted is true if the registry took the blob from another of its
+// repositories, There if it had the blob.
 type Sent struct {
 	Bytes          int64
 	Mounted, There bool
 }
 
-// Push has the repository hold a blob: it is there, or is mounted, or sent. What
-// fails for now is tried again, from where it was lost if the registry can say
-// where that is, else from its start.
+// Push makes sure that the repository has a blob: it mounts or sends a missing one. It
+// retries temporary failures, from the offset that the registry names, or else from the
+// start.
 func (r *Repository) Push(ctx context.Context, b Blob, s Sending) (Sent, error) {
 	u := &upload{repository: r, blob: b, sending: s}
 	ctx = auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull, auth.ActionPush)
@@ -51,7 +51,7 @@ func (r *Repository) Push(ctx context.Context, b Blob, s Sending) (Sent, error) 
 	}
 	doing := "pushing " + s.Title
 	if !s.Known {
-		// One that hides what is not there yet is asked by sending it.
+		// Some registries deny access to blobs that they lack: then the blob is sent.
 		there, err := r.Has(ctx, b.Descriptor)
 		if err != nil && !Refused(err) {
 			return Sent{}, r.failed(ctx, doing, err)
@@ -73,29 +73,29 @@ func (r *Repository) Push(ctx context.Context, b Blob, s Sending) (Sent, error) 
 	return Sent{Bytes: u.sent.Load()}, err
 }
 
-// upload is the sending of one blob.
+// upload is the upload of one blob.
 type upload struct {
 	repository *Repository
 	blob       Blob
 	sending    Sending
-	// location is where the registry takes it, "" before it said so; offset is how
-	// much of it is there.
+	// location is the URL for the next request, "" before the registry named one; offset
+	// is how many bytes the registry has.
 	location string
 	offset   int64
 	sent     atomic.Int64
 	stage    *progress.Stage
-	// damage is what is wrong with the blob itself.
+	// damage is the damage of the blob itself, found while it was sent.
 	damage atomic.Pointer[Damage]
 }
 
-// answer is what a registry said, without the body; location is "" where it gave none.
+// answer is a response without its body; location is "" if it named none.
 type answer struct {
 	code     int
 	header   http.Header
 	location string
 }
 
-// do performs a request without content; codes are those that are wanted.
+// do sends a request without content. Codes are the wanted statuses.
 func (u *upload) do(ctx context.Context, method, address string, codes ...int) (answer, error) {
 	if method != http.MethodGet {
 		ctx = web.Once(ctx) // What begins or ends an upload may have done so.
@@ -107,8 +107,8 @@ func (u *upload) do(ctx context.Context, method, address string, codes ...int) (
 	return u.perform(request, codes...)
 }
 
-// perform performs a request and reads a little of the answer, which keeps the
-// connection, and closes it.
+// perform sends a request, and reads a little of the response's body so that the
+// connection can be reused.
 func (u *upload) perform(request *http.Request, codes ...int) (answer, error) {
 	response, err := u.repository.host.Do(request)
 	if err != nil {
@@ -126,7 +126,7 @@ func (u *upload) perform(request *http.Request, codes ...int) (answer, error) {
 	return said, err
 }
 
-// mount has the registry take the blob from another of its repositories.
+// mount asks the registry to take the blob from another of its repositories.
 func (u *upload) mount(ctx context.Context) (bool, error) {
 	for _, from := range u.sending.From {
 		query := url.Values{"mount": {u.blob.Digest.String()}, "from": {from}}
@@ -135,11 +135,11 @@ func (u *upload) mount(ctx context.Context) (bool, error) {
 		case ctx.Err() != nil:
 			return false, context.Cause(ctx)
 		case err != nil:
-			continue // One that it may not see, say: then the blob is sent.
+			continue // For example, a repository without access: then the blob is sent.
 		case response.code == http.StatusCreated:
 			return true, nil
 		}
-		// Not there: the registry has begun an upload instead, which serves as well.
+		// The repository lacks the blob, and the registry has begun an upload instead.
 		if err := u.moved(response); err != nil {
 			return false, err
 		}
@@ -158,9 +158,9 @@ func (u *upload) send(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		// 404 and 416 are for an upload that the registry has forgotten, once there was
-		// one: before that, 404 is for a repository that it does not have. A 400 without
-		// a reason may be of bytes that changed on the way.
+		// During an upload, 404 and 416 mean that the registry has lost it; before one, 404
+		// means that the repository does not exist. A 400 without a reason may come from
+		// bytes that changed on the way.
 		if IsDamage(err) {
 			return err
 		}
@@ -180,12 +180,12 @@ func (u *upload) send(ctx context.Context) error {
 			return err
 		}
 		if u.offset > before {
-			failures = 0 // It is slow going, but it goes.
+			failures = 0 // The upload makes progress, if slowly.
 		}
 	}
 }
 
-// try sends what the registry has not.
+// try sends the part that the registry lacks, and ends the upload.
 func (u *upload) try(ctx context.Context) error {
 	if u.location == "" {
 		response, err := u.do(ctx, http.MethodPost, u.repository.url(ctx, "blobs/uploads/"), http.StatusAccepted)
@@ -213,7 +213,7 @@ func (u *upload) try(ctx context.Context) error {
 	return err
 }
 
-// patch sends the rest in one request.
+// patch sends the rest of the blob in one request.
 func (u *upload) patch(ctx context.Context) error {
 	body, err := u.body()
 	if err != nil {
@@ -240,8 +240,8 @@ func (u *upload) patch(ctx context.Context) error {
 	return u.moved(response)
 }
 
-// resume asks how much the registry has; one that cannot say is sent everything
-// again. The blob is done where only the last answer was lost.
+// resume asks the registry how much it has; if it cannot tell, the upload starts again.
+// Done is true if only the last response was lost.
 func (u *upload) resume(ctx context.Context) (done bool, err error) {
 	if !u.sending.Known {
 		if there, err := u.repository.Has(ctx, u.blob.Descriptor); err == nil && there {
@@ -257,14 +257,14 @@ func (u *upload) resume(ctx context.Context) (done bool, err error) {
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	// Not every registry keeps half an upload, and can say how much that is.
+	// Not every registry keeps an unfinished upload and reports its size.
 	if end := lastByte(response.header.Get("Range")); err == nil && end > 0 && end < u.blob.Size {
 		u.offset, u.location = end+1, cmp.Or(response.location, location)
 	}
 	return false, nil
 }
 
-// lastByte reads a header such as "0-1023"; "0-0" is what an empty upload has.
+// lastByte parses a header such as "0-1023"; that of an empty upload is "0-0".
 func lastByte(header string) int64 {
 	_, last, _ := strings.Cut(header, "-")
 	end, err := strconv.ParseInt(last, 10, 64)
@@ -274,7 +274,7 @@ func lastByte(header string) int64 {
 	return end
 }
 
-// moved takes over where the registry wants the next request.
+// moved stores the URL that the registry names for the next request.
 func (u *upload) moved(response answer) error {
 	if response.location == "" {
 		return errors.New("the registry does not say where to send a blob: its answer has no Location")

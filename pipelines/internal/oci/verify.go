@@ -12,8 +12,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// Verify reads every blob once, and returns the manifests of the entries that are
-// whole, and the damage that it found, a line each. It changes nothing.
+// Verify reads every blob once. It returns the manifests of the entries that are whole,
+// and one line for each damage that it found. It changes nothing.
 func (l *Layout) Verify(ctx context.Context) (whole []Manifest, lines []string, err error) {
 	index, err := l.readIndex()
 	switch {
@@ -45,7 +45,8 @@ func (l *Layout) Verify(ctx context.Context) (whole []Manifest, lines []string, 
 	return whole, lines, nil
 }
 
-// rehash hashes all blobs: it returns the sizes of the good ones.
+// rehash hashes all blobs. It returns the sizes of the intact ones, and a line for each
+// damaged one.
 func (l *Layout) rehash(ctx context.Context) (sizes map[digest.Digest]int64, wrong []string, err error) {
 	folder := filepath.Join(l.Root, ocispec.ImageBlobsDir, digest.SHA256.String())
 	entries, err := os.ReadDir(folder)
@@ -72,8 +73,8 @@ func (l *Layout) rehash(ctx context.Context) (sizes map[digest.Digest]int64, wro
 	return sizes, wrong, nil
 }
 
-// verifyEntry examines one entry of the index, whose blobs were hashed before:
-// what it says reads on from the tag.
+// verifyEntry verifies one entry of the index, given the sizes of the intact blobs. Each
+// line it returns continues a sentence whose subject is the entry.
 func (l *Layout) verifyEntry(ctx context.Context, d ocispec.Descriptor, tag string, sizes map[digest.Digest]int64) (m Manifest, lines []string, err error) {
 	verify := func(what string, d ocispec.Descriptor) {
 		if size, found := sizes[d.Digest]; !found {

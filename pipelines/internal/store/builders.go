@@ -11,8 +11,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// The builders are ordinary images: in a layout next to those of the assets,
-// under the tag <id>, and in a repository of a registry, under <id>-<arch>.
+// Builders are ordinary images. Their tag is <id> in a layout next to those of the
+// assets, and <id>-<arch> in a repository of a registry.
 const (
 	builderRepository = "builder"
 	idAnnotation      = "io.katacontainers.builder.id"
@@ -21,11 +21,11 @@ const (
 
 // Image is a builder image.
 type Image struct {
-	// ID is that of the builder's declaration, in hex; Arch its architecture.
+	// ID is the hash of the builder's declaration, in hex; Arch the architecture.
 	ID, Arch string
-	// Base is what the builder was made of, as in a build record.
+	// Base is the base image, as in a build record.
 	Base string
-	// Digest is that of the manifest, "sha256:<hex>".
+	// Digest is the digest of the manifest, "sha256:<hex>".
 	Digest string
 }
 
@@ -67,31 +67,30 @@ func builderOf(m oci.Manifest) (Image, error) {
 	return image, nil
 }
 
-// Builders keeps builder images.
+// Builders stores builder images.
 type Builders struct {
 	Local *Local
 	// Registry may be nil.
 	Registry *Registry
-	// Push has the registry given what is made or found in the local store.
+	// Push says to push builders that are made, or found in the local store.
 	Push bool
 }
 
-// Lock keeps others from making the same builder, as Local.Lock does for
-// artifacts.
+// Lock is Local.Lock for builders.
 func (b *Builders) Lock(ctx context.Context, id, arch string) (unlock func(), err error) {
 	return b.Local.lock(ctx, builderRef{id, arch}, "waiting for another build that makes the same builder")
 }
 
-// Get writes a builder to path as an OCI archive, an image layout in a tar: the
-// one of the local store, or else that of the registry, which the local store
-// then has. A miss is ErrNotFound. So is, with a warning, a damaged builder, which
-// is removed from the local store, and a registry that fails.
+// Get writes a builder to path as an OCI archive, an image layout in a tar. It takes the
+// builder from the local store, or else pulls it from the registry into the local store.
+// A miss is ErrNotFound. A damaged builder, which it removes from the local store, and a
+// registry that fails are warnings and misses.
 func (b *Builders) Get(ctx context.Context, id, arch, path string) (image Image, where string, err error) {
 	ref := builderRef{id, arch}
 	m, where, err := find(ctx, b.Local, b.Registry, ref)
 	if err == nil && where == InLocal {
 		if err = b.check(ctx, ref, m); IsNotFound(err) {
-			m, where, err = find(ctx, b.Local, b.Registry, ref) // What was damaged here may be whole there.
+			m, where, err = find(ctx, b.Local, b.Registry, ref) // The registry may have a whole one.
 		}
 	}
 	if err == nil && where == InRegistry {
@@ -104,7 +103,7 @@ func (b *Builders) Get(ctx context.Context, id, arch, path string) (image Image,
 	return image, where, errors.Join(err, oci.WriteArchive(ctx, path, m, b.Local.layout(builderRepository).Blobs(m)))
 }
 
-// check hashes a builder of the local store. A damaged one is removed.
+// check hashes a builder of the local store, and removes a damaged one.
 func (b *Builders) check(ctx context.Context, ref builderRef, m oci.Manifest) error {
 	l := b.Local.layout(builderRepository)
 	for _, part := range m.Parts() {
@@ -121,8 +120,8 @@ func (b *Builders) check(ctx context.Context, ref builderRef, m oci.Manifest) er
 	return nil
 }
 
-// Find says where a builder is, by its manifest only: InLocal or InRegistry. A
-// miss is as in Get.
+// Find looks a builder up by its manifest only; where is InLocal or InRegistry. Misses
+// are those of Get.
 func (b *Builders) Find(ctx context.Context, id, arch string) (image Image, where string, err error) {
 	m, where, err := find(ctx, b.Local, b.Registry, builderRef{id, arch})
 	if err != nil {
@@ -132,7 +131,7 @@ func (b *Builders) Find(ctx context.Context, id, arch string) (image Image, wher
 	return image, where, err
 }
 
-// Put keeps the builder that is in an OCI archive at path.
+// Put stores the builder that is in an OCI archive at path.
 func (b *Builders) Put(ctx context.Context, image Image, path string) (Image, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -160,7 +159,7 @@ func (b *Builders) Put(ctx context.Context, image Image, path string) (Image, er
 	return image, b.Local.layout(builderRepository).Add(ctx, image.ID, m, blobs)
 }
 
-// Publish gives the registry a builder of the local store, unless it has one.
+// Publish pushes a builder of the local store, unless the registry has one.
 func (b *Builders) Publish(ctx context.Context, id, arch string) (pushed bool, err error) {
 	ref := builderRef{id, arch}
 	m, err := b.Local.find(ctx, ref)

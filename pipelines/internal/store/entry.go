@@ -13,8 +13,9 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// Media types of an artifact and its parts, and the annotations of a manifest: with
-// the digest of the config they make its tag, so that an index can be rebuilt.
+// Media types of an artifact and its parts, and the annotations of its manifest. The
+// annotations and the digest of the config determine the tag, so that an index can be
+// rebuilt.
 const (
 	artifactType = "application/vnd.kata-containers.asset.v1"
 	recipeType   = "application/vnd.kata-containers.asset.recipe.v1+json"
@@ -28,22 +29,22 @@ const (
 	outputAnnotation = "io.katacontainers.asset.output"
 )
 
-// entry names what is kept: an artifact, a builder, a source, or a proof.
+// entry names an artifact, a builder, a source, or a proof.
 type entry interface {
-	// validate refuses names that cannot be part of a path or a tag. It is called before
-	// any other method.
+	// validate refuses names that are not valid in a path or a tag. Call it before any
+	// other method.
 	validate() error
-	// place returns the repository, and the tag there; local the tag in the layout.
+	// place returns the repository, which is also the layout's name, and the tag there;
+	// local returns the tag in the layout.
 	place() (repository, tag string)
 	local() string
 	// check makes sure that a manifest is the entry's; the error is *oci.Damage.
 	check(m oci.Manifest) error
-	// String is what messages call it: "artifact <tag> of qemu".
+	// String names the entry in messages: "artifact <tag> of qemu".
 	String() string
 }
 
-// entryOf returns what a repository keeps under a tag; ok is false for what is not
-// an entry.
+// entryOf returns the entry of a repository's tag; ok is false for other tags.
 func entryOf(repository, tag string) (e entry, ok bool) {
 	first, arch, _ := strings.Cut(tag, "-")
 	switch repository {
@@ -58,7 +59,7 @@ func entryOf(repository, tag string) (e entry, ok bool) {
 }
 
 // localTag returns the tag of a manifest in the layout of a name. The error is
-// *oci.Damage where it is none of that layout.
+// *oci.Damage if the manifest does not belong there.
 func localTag(name string, m oci.Manifest) (string, error) {
 	if name == builderRepository {
 		image, err := builderOf(m)
@@ -129,7 +130,7 @@ func (r Ref) compare(other Ref) int {
 	return cmp.Or(strings.Compare(r.Asset, other.Asset), strings.Compare(r.Arch, other.Arch), strings.Compare(r.Key, other.Key))
 }
 
-// movingRef is what a moving tag points at: any artifact of the asset.
+// movingRef names a moving tag, which points at any artifact of the asset.
 type movingRef struct{ asset, tag string }
 
 func (t movingRef) validate() error         { return validateName("asset name", t.asset) }
@@ -147,9 +148,9 @@ func (t movingRef) check(m oci.Manifest) error {
 	return err
 }
 
-// refOf returns whose artifact a manifest is. The error is *oci.Damage where it is
-// none: the config is the recipe, and the layers are the tarball, the record, and
-// secondary tarballs in the order of their names.
+// refOf returns the name of the artifact that a manifest describes. Its config is the
+// recipe, its layers are the tarball, the record, and secondary tarballs sorted by name.
+// The error for any other manifest is *oci.Damage.
 func refOf(m oci.Manifest) (Ref, error) {
 	if m.MediaType != ocispec.MediaTypeImageManifest || m.ArtifactType != artifactType {
 		return Ref{}, oci.Damaged("is a foreign manifest of type %q, artifactType %q", m.MediaType, m.ArtifactType)
@@ -174,7 +175,7 @@ func refOf(m oci.Manifest) (Ref, error) {
 	return Ref{Asset: m.Annotations[assetAnnotation], Arch: m.Annotations[archAnnotation], Key: m.Config.Digest.Encoded()}, nil
 }
 
-// artifactOf returns what a checked manifest says: an artifact without its recipe.
+// artifactOf returns the artifact of a checked manifest, without its recipe.
 func artifactOf(ref Ref, m oci.Manifest) Artifact {
 	artifact := Artifact{Ref: ref, Digest: m.Layers[0].Digest.String(), Size: m.Layers[0].Size, Manifest: m}
 	for _, layer := range m.Layers[2:] {
@@ -185,7 +186,7 @@ func artifactOf(ref Ref, m oci.Manifest) Artifact {
 	return artifact
 }
 
-// isTarball tells whether a part of an entry is a tarball of an artifact.
+// isTarball reports whether a part of an entry is a tarball of an artifact.
 func isTarball(part ocispec.Descriptor) bool {
 	return part.MediaType == tarballType || part.MediaType == outputType
 }
@@ -205,8 +206,8 @@ func partName(part ocispec.Descriptor) string {
 	return "layer"
 }
 
-// Tags have at most 128 characters; what is shortened or changed ends in a part
-// of its hash, so that two names never share a tag by chance.
+// Tags have at most 128 characters. A name that must be shortened or changed gets a part
+// of its hash as a suffix, so that two names do not share a tag by chance.
 const (
 	longestTag = 128
 	hashPart   = 8

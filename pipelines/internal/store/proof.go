@@ -12,14 +12,14 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// A proof is a manifest with one layer, whose subject is the artifact's manifest.
-// In a registry it is a referrer of that; in a layout, where nothing lists
-// referrers, a tag made of both digests leads to it.
+// A proof is a manifest with one layer, whose subject is the artifact's manifest. In a
+// registry, it is a referrer of that. A layout has no list of referrers: there, the tag of
+// a proof is made of both digests.
 const (
 	proofType = "application/vnd.kata-containers.asset.proof.v1+json"
 	proofTag  = "proof-"
 	maxProof  = 4 << 20
-	// maxProofs is how many proofs of one artifact are read from a registry.
+	// maxProofs is how many proofs of one artifact are read from a registry, at most.
 	maxProofs = 256
 )
 
@@ -52,7 +52,7 @@ func (p proofRef) check(m oci.Manifest) error {
 	return err
 }
 
-// checkProof makes sure that a manifest is that of a proof. The error is *oci.Damage.
+// checkProof makes sure that a manifest is a proof's. The error is *oci.Damage.
 func checkProof(m oci.Manifest) error {
 	switch {
 	case m.ArtifactType != proofType || len(m.Layers) != 1 || m.Subject == nil || m.Subject.Digest.Validate() != nil:
@@ -63,15 +63,15 @@ func checkProof(m oci.Manifest) error {
 	return nil
 }
 
-// PutProof keeps a proof of an artifact of the store: bytes that only who made
-// them understands. The same proof twice is kept once.
+// PutProof stores a proof of an artifact of the store: bytes that only their producer
+// interprets. Storing the same proof again changes nothing.
 func (s *Local) PutProof(ctx context.Context, artifact Artifact, proof []byte) error {
 	if len(proof) == 0 || len(proof) > maxProof {
 		return fmt.Errorf("a proof of %s has %d bytes, want 1 to %d", artifact.Asset, len(proof), maxProof)
 	}
 	of, err := s.find(ctx, artifact.Ref)
 	if err == nil && of.Digest() != artifact.Manifest.Digest() {
-		err = fmt.Errorf("%s in the local cache is another build: %w", artifact.Ref, ErrNotFound)
+		err = fmt.Errorf("the local cache has another build of %s: %w", artifact.Ref, ErrNotFound)
 	}
 	if err != nil {
 		return fmt.Errorf("storing a proof: %w", err)
@@ -92,8 +92,8 @@ func (s *Local) PutProof(ctx context.Context, artifact Artifact, proof []byte) e
 	return s.layout(artifact.Asset).Add(ctx, e.local(), m, []oci.Blob{empty, layer})
 }
 
-// Proofs returns the proofs of an artifact in both tiers, each once. What is wrong
-// with the registry, or with a proof, is a warning.
+// Proofs returns the proofs of an artifact in both tiers, each once. A failing registry or
+// a damaged proof is a warning.
 func (t *Tiered) Proofs(ctx context.Context, artifact Artifact) (proofs [][]byte, err error) {
 	refs, err := t.proofs(ctx, artifact.Asset, artifact.Manifest.Digest())
 	if err == nil && t.Registry != nil {
@@ -115,7 +115,7 @@ func (t *Tiered) Proofs(ctx context.Context, artifact Artifact) (proofs [][]byte
 	return proofs, nil
 }
 
-// proof reads a proof, wherever it is.
+// proof reads a proof from the local store, or else from the registry.
 func (t *Tiered) proof(ctx context.Context, e proofRef) ([]byte, error) {
 	m, where, err := find(ctx, t.Local, t.Registry, e)
 	switch {
@@ -128,7 +128,7 @@ func (t *Tiered) proof(ctx context.Context, e proofRef) ([]byte, error) {
 	return proof, t.missed(e, err)
 }
 
-// proofs returns the names of the proofs of a manifest. What no name can be is left out.
+// proofs returns the names of the proofs of a manifest. It skips invalid names.
 func (s *Local) proofs(ctx context.Context, asset string, subject digest.Digest) (refs []proofRef, err error) {
 	index, err := s.layout(asset).Index(ctx)
 	for _, d := range index.Manifests {
@@ -140,11 +140,11 @@ func (s *Local) proofs(ctx context.Context, asset string, subject digest.Digest)
 	return refs, err
 }
 
-// proofs returns the names of the proofs that the registry has of an artifact, in the
-// order of their digests. One that was given up is not asked, which is said.
+// proofs returns the names of the registry's proofs of an artifact, sorted by digest. If
+// the registry failed before, it reports that and returns none.
 func (r *Registry) proofs(ctx context.Context, artifact Artifact) (refs []proofRef, err error) {
 	if r.ignored(artifact.Ref) {
-		r.client.Note(fmt.Sprintf("not asking %s for proofs of %s, since it failed before: there may be some", r, artifact.Ref))
+		r.client.Note(fmt.Sprintf("%s failed before: continuing without its proofs of %s, if it has any", r, artifact.Ref))
 		return nil, nil
 	}
 	repository, err := r.repository(artifact.Ref)
@@ -165,8 +165,7 @@ func (r *Registry) proofs(ctx context.Context, artifact Artifact) (refs []proofR
 	return refs, nil
 }
 
-// sendProofs sends those proofs of an artifact that a store has and the registry
-// lacks.
+// sendProofs pushes those proofs of an artifact that a store has and the registry lacks.
 func (r *Registry) sendProofs(ctx context.Context, of oci.Manifest, asset string, from *Local) error {
 	refs, err := from.proofs(ctx, asset, of.Digest())
 	for _, e := range refs {

@@ -11,15 +11,14 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// Push makes an artifact available in the registry, and the tags point at it: it
-// sends the blobs that the registry lacks, then the manifest under the key, then
-// the proofs, then the tags. Who comes first wins: a whole artifact that is there
-// under the key, though it may be another build, stays, and the tags point at that.
-// Another build than the store's is read and vetted for that, so that a hostile one is
-// replaced. The store need not hold an artifact that is there. One that could not be
-// read in a pull of this Registry is sent again, all of it, and then read: a registry
-// may keep the damaged blob that it had, and then nothing is tagged. Of two that push
-// at the very same moment the later wins, and what both sent is whole.
+// Push pushes an artifact: the blobs that the registry lacks, then the manifest under the
+// key, then the proofs, then the tags. The first push of a key wins: if the registry has a
+// whole artifact under the key, even another build, that stays, and the tags point at it.
+// Push reads and vets another build first, so that it replaces a hostile one. The store
+// need not have an artifact that the registry has. An artifact that this Registry failed
+// to pull is sent again as a whole, and then read: if the registry keeps a damaged blob
+// that it had, the push fails, and tags nothing. Of two pushes at the same moment, the
+// later wins, and both artifacts are whole.
 func (r *Registry) Push(ctx context.Context, ref Ref, from *Local, tags []string) error {
 	there, stays, err := r.whole(ctx, ref)
 	if err == nil && stays {
@@ -37,9 +36,9 @@ func (r *Registry) Push(ctx context.Context, ref Ref, from *Local, tags []string
 	return r.hinted(err)
 }
 
-// stays tells whether the build of an artifact that the registry has stays there. Where
-// the store has another, two honest builds may differ in what is not reproducible: then
-// the first stays. One that is damaged or hostile does not.
+// stays reports whether the registry's build of an artifact stays there although the
+// store has another. Two honest builds may differ where a build is not reproducible: then
+// the first stays. A damaged or hostile build does not.
 func (r *Registry) stays(ctx context.Context, ref Ref, there oci.Manifest, from *Local) (bool, error) {
 	own, err := from.find(ctx, ref)
 	if err != nil || own.Digest() == there.Digest() {
@@ -56,8 +55,8 @@ func (r *Registry) stays(ctx context.Context, ref Ref, there oci.Manifest, from 
 	return true, err
 }
 
-// sendArtifact sends the one of a store. A tarball that turns out to be damaged is
-// removed from the store.
+// sendArtifact pushes an artifact of a store. If a tarball turns out to be damaged, it
+// is removed from the store.
 func (r *Registry) sendArtifact(ctx context.Context, ref Ref, from *Local) (oci.Manifest, error) {
 	m, err := from.find(ctx, ref)
 	if err != nil {
@@ -76,13 +75,13 @@ func (r *Registry) sendArtifact(ctx context.Context, ref Ref, from *Local) (oci.
 	return m, fmt.Errorf("the stored %s %w", ref, err)
 }
 
-// blobs returns what a manifest of a layout names.
+// blobs returns the blobs that a manifest of a layout names, in the order to push them.
 func (s *Local) blobs(name string, m oci.Manifest) []oci.Blob {
 	return oci.SmallFirst(s.layout(name).Blobs(m))
 }
 
-// tag points tags at a manifest: not those that point there already, since some
-// registries refuse to be told twice.
+// tag points tags at a manifest. It skips those that already do, because some registries
+// refuse to set a tag again.
 func (r *Registry) tag(ctx context.Context, e entry, m oci.Manifest, tags []string) error {
 	repository, err := r.repository(e)
 	if err != nil {
@@ -99,7 +98,7 @@ func (r *Registry) tag(ctx context.Context, e entry, m oci.Manifest, tags []stri
 	return nil
 }
 
-// publish sends an entry, unless the registry has a whole one.
+// publish pushes an entry, unless the registry has a whole one.
 func (r *Registry) publish(ctx context.Context, e entry, m oci.Manifest, blobs []oci.Blob) (pushed bool, err error) {
 	_, whole, err := r.whole(ctx, e)
 	if err != nil || whole {
@@ -108,8 +107,9 @@ func (r *Registry) publish(ctx context.Context, e entry, m oci.Manifest, blobs [
 	return true, r.send(ctx, e, m, blobs)
 }
 
-// whole returns what the registry has of an entry, and whether that and all that it
-// names are there. A registry that hides what is not there yet does not have it.
+// whole returns the registry's manifest of an entry, and whether the registry has
+// everything that it names. A registry that denies access to the entry counts as
+// lacking it.
 func (r *Registry) whole(ctx context.Context, e entry) (oci.Manifest, bool, error) {
 	if r.condemned(e) {
 		return oci.Manifest{}, false, nil
@@ -146,8 +146,8 @@ func (r *Registry) whole(ctx context.Context, e entry) (oci.Manifest, bool, erro
 	return m, err == nil && lacks.Load() == 0, err
 }
 
-// send sends what the registry lacks of an entry, and its manifest. One that could
-// not be read is sent again, all of it, and then read.
+// send pushes the blobs that the registry lacks, and the manifest of an entry. If the
+// entry was condemned, it sends all blobs again, and then reads them.
 func (r *Registry) send(ctx context.Context, e entry, m oci.Manifest, blobs []oci.Blob) error {
 	name, tag := e.place()
 	repository, err := r.repository(e)

@@ -13,9 +13,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// Put is an artifact to store: Tarball is a path, Outputs are the paths of the
-// secondary tarballs by name. Recipe is the canonical recipe, Record the build
-// record, both JSON.
+// Put is an artifact to store. Tarball is a path, Outputs are the paths of the secondary
+// tarballs by name. Recipe is the canonical recipe, Record the build record, both in JSON.
 type Put struct {
 	Ref
 	Tarball        string
@@ -23,10 +22,9 @@ type Put struct {
 	Recipe, Record []byte
 }
 
-// Put stores an artifact in place of an earlier one of the same key. What it
-// replaces stays among the blobs until they are collected. What is published about
-// an artifact (proofs, signatures, provenance, an SBOM) has no place in its
-// manifest: that refers to it.
+// Put stores an artifact, and replaces an earlier one of the same key, whose blobs stay.
+// What is published about an artifact (proofs, signatures, provenance, an SBOM) is not
+// in its manifest, but in manifests that refer to it.
 func (s *Local) Put(ctx context.Context, put Put) (Artifact, error) {
 	if err := put.validate(); err != nil {
 		return Artifact{}, err
@@ -56,7 +54,7 @@ func (s *Local) Put(ctx context.Context, put Put) (Artifact, error) {
 		err = put.check(m)
 	}
 	if err != nil {
-		return Artifact{}, fmt.Errorf("an artifact of %s that nothing could read: it %w", put.Asset, err)
+		return Artifact{}, fmt.Errorf("refusing to store an invalid artifact of %s: it %w", put.Asset, err)
 	}
 	if err := s.layout(put.Asset).Add(ctx, put.Tag(), m, blobs); err != nil {
 		return Artifact{}, err
@@ -74,7 +72,7 @@ func (p Put) tarball(ctx context.Context, verdicts archive.Verdicts, output stri
 		path, mediaType, asset = p.Outputs[output], outputType, p.Asset+"-"+output
 		annotations[outputAnnotation] = output
 	}
-	// The file name by which other OCI clients save it.
+	// Other OCI clients save the tarball under this file name.
 	annotations[ocispec.AnnotationTitle] = "kata-static-" + asset + ".tar.zst"
 	d, err := oci.Describe(ctx, mediaType, path)
 	if err == nil {
@@ -84,13 +82,14 @@ func (p Put) tarball(ctx context.Context, verdicts archive.Verdicts, output stri
 	return oci.Blob{Descriptor: d, Content: oci.File(path)}, err
 }
 
-// verdicts are next to the store in the cache: merges use them, too.
+// verdicts returns the verdicts of vetting, next to the store in the cache. Merges use
+// them, too.
 func (s *Local) verdicts() archive.Verdicts {
 	return archive.Verdicts{Dir: filepath.Join(filepath.Dir(s.dir), "vetted")}
 }
 
 // vet vets the tarballs of an artifact whose blobs are in a layout. The error is
-// *oci.Damage for one that must not be used.
+// *oci.Damage if one must not be used.
 func (s *Local) vet(ctx context.Context, name string, m oci.Manifest) error {
 	for _, part := range m.Layers {
 		if isTarball(part) {
@@ -102,7 +101,7 @@ func (s *Local) vet(ctx context.Context, name string, m oci.Manifest) error {
 	return nil
 }
 
-// vetFile vets a tarball, whose bytes are those of its digest.
+// vetFile vets a tarball whose digest has been checked.
 func (s *Local) vetFile(ctx context.Context, part ocispec.Descriptor, path string) error {
 	err := s.verdicts().Vet(ctx, path, part.Digest.Encoded())
 	if ctx.Err() != nil {

@@ -20,18 +20,18 @@ import (
 // concurrent use.
 type Registry struct {
 	client *oci.Client
-	// base is the repository that those of the entries are below.
+	// base is the parent of the entries' repositories.
 	base *oci.Repository
 
-	// damaged are entries that could not be pulled though their manifests answered.
+	// damaged are the entries that could not be pulled although their manifests could.
 	damaged sync.Map
-	// down is true once the registry is not asked any more.
+	// down is true once the registry has failed and is not used any more.
 	down atomic.Bool
 }
 
-// OpenRegistry returns the registry HOST[:PORT]/PATH; the artifacts of an asset are in
-// the repository PATH/<asset>. It connects to nothing. The options' user is for that
-// host.
+// OpenRegistry returns the registry HOST[:PORT]/PATH, where the artifacts of an asset are
+// in the repository PATH/<asset>. It opens no connection. The user of the options is for
+// that host.
 func OpenRegistry(ref string, o oci.Options) (*Registry, error) {
 	o.Registry, _, _ = strings.Cut(ref, "/")
 	client := oci.NewClient(o)
@@ -48,7 +48,7 @@ func OpenRegistry(ref string, o oci.Options) (*Registry, error) {
 // String names the registry in messages.
 func (r *Registry) String() string { return "the registry " + r.base.String() }
 
-// repository returns the one of an entry.
+// repository returns the repository of an entry.
 func (r *Registry) repository(e entry) (*oci.Repository, error) {
 	if err := e.validate(); err != nil {
 		return nil, err
@@ -72,20 +72,20 @@ func (r *Registry) read(ctx context.Context, e entry) (oci.Manifest, error) {
 	return m, err
 }
 
-// lookup is read that makes a miss of whatever keeps a cache from giving something.
+// lookup is read with failures of the registry as misses; see absent.
 func (r *Registry) lookup(ctx context.Context, e entry) (oci.Manifest, error) {
 	if r.ignored(e) {
 		return oci.Manifest{}, r.miss(e)
 	}
 	m, err := r.read(ctx, e)
 	if isFailure(err) && oci.Status(err) == 0 && r.client.Rest(ctx, 1) == nil {
-		// A registry is not given up for one connection that failed.
+		// One failed connection is not enough to give up a registry.
 		m, err = r.read(ctx, e)
 	}
 	return m, r.absent(e, err)
 }
 
-// document reads a small part of an entry; errors are as in lookup.
+// document reads a small part of an entry. Its errors are those of lookup.
 func (r *Registry) document(ctx context.Context, e entry, part ocispec.Descriptor) ([]byte, error) {
 	repository, err := r.repository(e)
 	if err != nil {
@@ -95,9 +95,9 @@ func (r *Registry) document(ctx context.Context, e entry, part ocispec.Descripto
 	return data, r.absent(e, err)
 }
 
-// Lookup returns the artifact of a key, without its recipe: it reads the manifest
-// only. A miss is ErrNotFound; so is, with a warning, an artifact that is not what
-// its tag says, and a registry that fails or wants credentials.
+// Lookup returns the artifact of a key, without its recipe. It reads the manifest only. A
+// miss is ErrNotFound. An artifact that does not match its tag, and a registry that fails
+// or denies access, are warnings and misses.
 func (r *Registry) Lookup(ctx context.Context, ref Ref) (Artifact, error) {
 	m, err := r.lookup(ctx, ref)
 	if err != nil {
@@ -106,9 +106,8 @@ func (r *Registry) Lookup(ctx context.Context, ref Ref) (Artifact, error) {
 	return artifactOf(ref, m), nil
 }
 
-// Latest returns the artifact that a tag of an asset points at, with its recipe. A
-// miss is ErrNotFound, as in Lookup; so is a registry that fails, which is a warning
-// and then not asked again.
+// Latest returns the artifact that a tag of an asset points at, with its recipe. Misses
+// are those of Lookup.
 func (r *Registry) Latest(ctx context.Context, asset, tag string) (artifact Artifact, err error) {
 	e := movingRef{asset, tag}
 	m, err := r.lookup(ctx, e)
@@ -124,8 +123,8 @@ func (r *Registry) Latest(ctx context.Context, asset, tag string) (artifact Arti
 	return artifact, err
 }
 
-// entries returns what a repository has, sorted by tag, without looking at what
-// that is. A repository that is not there is empty.
+// entries returns the entries of a repository by their tags, sorted, without reading them.
+// A repository that does not exist has none.
 func (r *Registry) entries(ctx context.Context, name string) ([]entry, error) {
 	repository, err := r.repository(movingRef{asset: name})
 	if err != nil {
@@ -149,7 +148,7 @@ func (r *Registry) entries(ctx context.Context, name string) ([]entry, error) {
 const listing = 8
 
 // List returns the artifacts of an asset, without recipes, sorted by arch and key.
-// Only manifests are read; what is not an artifact is reported and left out.
+// It reads only manifests. It reports and skips those that are not artifacts.
 func (r *Registry) List(ctx context.Context, asset string) ([]Artifact, error) {
 	entries, err := r.entries(ctx, asset)
 	if err != nil {
@@ -174,9 +173,9 @@ func (r *Registry) List(ctx context.Context, asset string) ([]Artifact, error) {
 	return found, nil
 }
 
-// Pull brings an artifact into a store, in place of an earlier one of the same
-// key. An artifact that turns out to be damaged is reported, forgotten and not
-// offered again, and the error is an ErrNotFound, as for one that is not there.
+// Pull pulls an artifact into a store, and replaces an earlier one of the same key. If
+// the artifact is missing or damaged, the error is ErrNotFound; a damaged one is reported
+// and not looked up again.
 func (r *Registry) Pull(ctx context.Context, ref Ref, into *Local) (Artifact, error) {
 	m, err := r.read(ctx, ref)
 	if err == nil {
@@ -191,8 +190,8 @@ func (r *Registry) Pull(ctx context.Context, ref Ref, into *Local) (Artifact, er
 	return into.Get(ctx, ref)
 }
 
-// pull brings what the manifest of an entry names into a store, and vets it. A
-// registry that fails now may have the other entries.
+// pull pulls everything that the manifest of an entry names into a store, and vets it. If
+// it fails, only this entry is condemned: the registry may serve others.
 func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Local) error {
 	name, _ := e.place()
 	l := into.layout(name)
@@ -216,9 +215,9 @@ func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Loca
 	return err
 }
 
-// examine reads everything that the manifest of an entry names, hashes it, and vets
-// the tarballs; scratch is the store that keeps those for that long. The error is
-// *oci.Damage, *oci.Failure or the context's, or that of a full disk.
+// examine reads and hashes everything that the manifest of an entry names, and vets the
+// tarballs, which it keeps in the scratch store for that time. The error is *oci.Damage,
+// *oci.Failure or the context's, or that of a full disk.
 func (r *Registry) examine(ctx context.Context, e entry, m oci.Manifest, scratch *Local) error {
 	repository, err := r.repository(e)
 	if err != nil {
@@ -252,10 +251,10 @@ func (r *Registry) verify(ctx context.Context, e entry, scratch *Local) error {
 	return r.hinted(err)
 }
 
-// Verify reads every blob of the artifacts of some assets, of the builders and of the
-// sources, hashes it, vets the tarballs, which it keeps in the scratch store for that
-// long, and returns the damage that it found, a line each. The error is that of a
-// registry that fails. Foreign tags are left out.
+// Verify reads and hashes every blob of the artifacts of some assets, of the builders and
+// of the sources, and vets the tarballs, which it keeps in the scratch store for that
+// time. It returns one line for each damage. The error is that of a registry that fails.
+// Verify skips foreign tags.
 func (r *Registry) Verify(ctx context.Context, assets []string, scratch *Local) (damage []string, err error) {
 	for _, name := range append(slices.Clone(assets), builderRepository, sourceRepository) {
 		entries, err := r.entries(ctx, name)
@@ -266,7 +265,7 @@ func (r *Registry) Verify(ctx context.Context, assets []string, scratch *Local) 
 			switch err := r.verify(ctx, e, scratch); {
 			case IsDamage(err):
 				damage = append(damage, err.Error())
-			case ignoreMiss(err) != nil: // What is missing went away since it was listed.
+			case ignoreMiss(err) != nil: // A missing entry was removed after it was listed.
 				return damage, fmt.Errorf("verifying %s: %w", e, err)
 			}
 		}

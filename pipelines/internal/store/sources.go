@@ -18,16 +18,16 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// The sources are in a repository of their own: a tag for each declared hash, a
-// manifest with one layer, which is the file.
+// Sources have a repository of their own. Each declared hash has a tag, whose manifest has
+// one layer: the file.
 const (
 	sourceRepository = "sources"
 	sourceType       = "application/vnd.kata-containers.source.v1"
 	sourceLayerType  = "application/octet-stream"
 )
 
-// sourceTag returns the tag of a declared hash: "sha256:<hex>", or "h1:<base64>"
-// for a Go module, whose zip can have any digest.
+// sourceTag returns the tag of a declared hash: "sha256:<hex>" of a file, or "h1:<base64>"
+// of a Go module, whose zip may have any digest.
 func sourceTag(hash string) (string, error) {
 	kind, sum, _ := strings.Cut(hash, ":")
 	switch kind {
@@ -46,7 +46,7 @@ func sourceTag(hash string) (string, error) {
 // sourceRef names a source by its declared hash.
 type sourceRef string
 
-// sourceOf returns the source of a tag, which may be none.
+// sourceOf returns the source of a tag. It is not valid if the tag is not a source's.
 func sourceOf(tag string) sourceRef {
 	kind, sum, _ := strings.Cut(tag, "-")
 	if raw, err := hex.DecodeString(sum); err == nil && kind == "h1" {
@@ -70,8 +70,8 @@ func (h sourceRef) local() string {
 // String names the source in messages.
 func (h sourceRef) String() string { return "source " + string(h) }
 
-// check makes sure that a manifest is of the file of the declared hash, as far as
-// the manifest says.
+// check makes sure that a manifest names the file of the declared hash, as far as a
+// manifest can show.
 func (h sourceRef) check(m oci.Manifest) error {
 	if m.ArtifactType != sourceType || len(m.Layers) != 1 {
 		return oci.Damaged("is a foreign manifest of artifactType %q with %d layers", m.ArtifactType, len(m.Layers))
@@ -82,9 +82,9 @@ func (h sourceRef) check(m oci.Manifest) error {
 	return nil
 }
 
-// FindSource returns the size in bytes of the file that the registry has for a
-// declared hash; it reads the manifest only. A miss is ErrNotFound, and so is,
-// with a warning, whatever is wrong with the registry.
+// FindSource returns the size, in bytes, of the registry's file of a declared hash. It
+// reads the manifest only. A miss is ErrNotFound; a failure of the registry is a warning
+// and a miss.
 func (r *Registry) FindSource(ctx context.Context, hash string) (size int64, err error) {
 	m, err := r.lookup(ctx, sourceRef(hash))
 	if err != nil {
@@ -93,14 +93,13 @@ func (r *Registry) FindSource(ctx context.Context, hash string) (size int64, err
 	return m.Layers[0].Size, nil
 }
 
-// Pulling is behind the name of a source that is not whole yet.
+// Pulling is the suffix of an unfinished download of a source.
 const Pulling = ".pulling"
 
-// PullSource writes the file of a declared hash to path, which appears where it
-// is whole: an unfinished download has Pulling behind its name, and is
-// resumed by the next call. The caller sees to it that one call at a time has a
-// path. The bytes have the digest that the registry names; for a Go module the
-// caller compares the sum. Misses are as in FindSource.
+// PullSource writes the file of a declared hash to path, which appears once it is whole.
+// An unfinished download has the suffix Pulling; the next call resumes it. Calls for the
+// same path must not overlap. The bytes have the digest that the registry names; for a
+// Go module, the caller compares the sum. Misses are those of FindSource.
 func (r *Registry) PullSource(ctx context.Context, hash, path string, stage *progress.Stage) error {
 	e := sourceRef(hash)
 	m, err := r.lookup(ctx, e)
@@ -118,9 +117,9 @@ func (r *Registry) PullSource(ctx context.Context, hash, path string, stage *pro
 	return r.absent(e, err)
 }
 
-// PushSource puts the file at path into the registry under its declared hash,
-// unless it is there. The caller has compared the file with the hash. Title is
-// the file name for other OCI clients.
+// PushSource pushes the file at path under its declared hash, unless the registry has it.
+// The caller has compared the file with the hash. Title is the file name for other OCI
+// clients.
 func (r *Registry) PushSource(ctx context.Context, hash, title, path string) (pushed bool, err error) {
 	layer, err := oci.Describe(ctx, sourceLayerType, path)
 	if err != nil {
@@ -149,8 +148,8 @@ func (r *Registry) PushSource(ctx context.Context, hash, title, path string) (pu
 	}))
 }
 
-// isModule downloads the zip of a Go module that the registry has, and tells whether it
-// has the declared sum: two zips with one sum may differ.
+// isModule downloads the registry's zip of a Go module, and reports whether it has the
+// declared sum: different zips may have the same sum.
 func (r *Registry) isModule(ctx context.Context, e sourceRef, zip ocispec.Descriptor) (bool, error) {
 	repository, err := r.repository(e)
 	if err != nil {
@@ -158,7 +157,7 @@ func (r *Registry) isModule(ctx context.Context, e sourceRef, zip ocispec.Descri
 	}
 	folder, err := os.MkdirTemp("", "module-")
 	if err != nil {
-		return false, fmt.Errorf("making a folder for a module: %w", err)
+		return false, fmt.Errorf("creating a folder for a module: %w", err)
 	}
 	defer os.RemoveAll(folder)
 	path := filepath.Join(folder, "zip")

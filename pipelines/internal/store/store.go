@@ -1,24 +1,23 @@
-// Package store keeps artifacts by key, and the builders and sources they are made
-// of, in OCI image layouts on disk and in the repositories of a registry behind
-// them. Local is the one, Registry the other, Tiered both.
+// Package store keeps artifacts by key, and the builders and sources they are made of.
+// Local keeps them in OCI image layouts on disk, Registry in the repositories of a
+// registry; Tiered is a Local with a Registry behind it.
 //
-// The one idea: all of these are entries, a manifest under a tag that says what
-// the manifest must be, with one way to look them up, to pull and to push them. A
-// miss is ErrNotFound. Whatever is wrong with a registry or with what it sends is
-// a warning and a miss, so that the entry is made again; only pushing fails for it.
+// The one idea: all of these are entries. An entry is a manifest under a tag that
+// determines what the manifest must be, and there is one way to look entries up, to pull
+// and to push them. A miss is ErrNotFound. A registry that fails, or sends wrong content,
+// is a warning and a miss, so that the entry is built again; only a push fails.
 //
 // # The artifact
 //
 // A manifest with artifactType application/vnd.kata-containers.asset.v1 under
 // the tag <key>-<arch>. Its config is the canonical recipe, whose SHA-256 is the
 // key; its first layer the tarball; its second the build record; the others are
-// secondary tarballs. It holds no time: storing the same content twice gives the
-// same manifest. A tag by key is moved from a whole artifact to another only where
-// that has a tarball that must not be used; the moving tags are for people and for
-// comparing. Proofs refer to an artifact.
+// secondary tarballs. It has no time, so that storing the same content twice gives the
+// same manifest. The tag of a key stays on the first whole artifact, unless that has a
+// tarball that must not be used. Moving tags are for people and for comparing. Proofs
+// refer to an artifact.
 //
-// Layouts and registries are package oci's; what enters is vetted by package
-// archive.
+// Package oci has the layouts and registries; package archive vets the tarballs.
 package store
 
 import (
@@ -39,10 +38,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// ErrNotFound is the miss: the store has no whole artifact for a key.
+// ErrNotFound is a miss: there is no whole entry.
 var ErrNotFound = oci.ErrNotFound
 
-// IsNotFound tells a miss from other errors.
+// IsNotFound reports whether an error is a miss.
 func IsNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
 
 // Output is a secondary tarball of an artifact.
@@ -64,14 +63,14 @@ func (o Output) what() string {
 // Artifact is a stored artifact.
 type Artifact struct {
 	Ref
-	// Digest is that of the tarball, "sha256:<hex>", Size its length in bytes.
+	// Digest is the digest of the tarball, "sha256:<hex>", Size its length in bytes.
 	Digest string
 	Size   int64
 	// Outputs are the secondary tarballs, sorted by name.
 	Outputs []Output
-	// Recipe is the canonical recipe in JSON; lookups leave it out.
+	// Recipe is the canonical recipe in JSON. Lookups do not set it.
 	Recipe []byte
-	// Manifest is what a cache has under the key.
+	// Manifest is the artifact's manifest.
 	Manifest oci.Manifest
 }
 
@@ -96,13 +95,13 @@ func (a Artifact) output(name string) (Output, error) {
 type Local struct {
 	dir    string
 	report *progress.Reporter
-	// layouts are those that were used, by their names.
+	// layouts are the layouts used so far, by name.
 	layouts sync.Map
 }
 
-// Open returns the store in a folder, which need not exist. It touches nothing.
-// The report, which may be nil, gets damage that was found, each kind once, and
-// waiting for other processes.
+// Open returns the store in a folder, which need not exist. It reads and writes nothing
+// yet. The report, which may be nil, gets a warning for each damage, once, and when the
+// store waits for another process.
 func Open(dir string, report *progress.Reporter) *Local {
 	return &Local{dir: dir, report: report}
 }
@@ -110,7 +109,7 @@ func Open(dir string, report *progress.Reporter) *Local {
 // locksFolder is next to the layouts; asset names do not begin with a dot.
 const locksFolder = ".locks"
 
-// layout returns the one of a repository's name.
+// layout returns the layout of a repository's name.
 func (s *Local) layout(name string) *oci.Layout {
 	l, _ := s.layouts.LoadOrStore(name, &oci.Layout{
 		Root: filepath.Join(s.dir, name), Locks: filepath.Join(s.dir, locksFolder, name),
@@ -119,8 +118,8 @@ func (s *Local) layout(name string) *oci.Layout {
 	return l.(*oci.Layout)
 }
 
-// find returns the manifest of an entry. What is not whole is reported and counts as
-// ErrNotFound, like what is missing.
+// find returns the manifest of an entry. A missing entry is ErrNotFound; so is a damaged
+// one, which it reports.
 func (s *Local) find(ctx context.Context, e entry) (oci.Manifest, error) {
 	if err := e.validate(); err != nil {
 		return oci.Manifest{}, err
@@ -139,7 +138,7 @@ func (s *Local) find(ctx context.Context, e entry) (oci.Manifest, error) {
 	return m, s.missed(e, err)
 }
 
-// missed makes a miss of an entry of the store that is damaged, which it reports.
+// missed converts the error of a damaged entry, which it reports, to a miss.
 func (s *Local) missed(e entry, err error) error {
 	name, _ := e.place()
 	switch {
@@ -152,8 +151,7 @@ func (s *Local) missed(e entry, err error) error {
 	return err
 }
 
-// Get returns the artifact of a key without reading its tarball. A damaged entry
-// is reported and counts as ErrNotFound, like a missing one.
+// Get returns the artifact of a key without reading its tarball. Misses are those of find.
 func (s *Local) Get(ctx context.Context, ref Ref) (Artifact, error) {
 	m, err := s.find(ctx, ref)
 	if err != nil {
@@ -164,8 +162,8 @@ func (s *Local) Get(ctx context.Context, ref Ref) (Artifact, error) {
 	return artifact, s.missed(ref, err)
 }
 
-// List returns all whole artifacts, sorted by asset, arch and key. Damaged
-// entries are reported and left out, foreign ones left out.
+// List returns all whole artifacts, sorted by asset, arch and key. It reports and skips
+// damaged entries, and skips foreign ones.
 func (s *Local) List(ctx context.Context) ([]Artifact, error) {
 	names, err := s.names()
 	if err != nil {
@@ -195,7 +193,7 @@ func (s *Local) List(ctx context.Context) ([]Artifact, error) {
 	return artifacts, nil
 }
 
-// names returns those of the layouts.
+// names returns the names of the layouts.
 func (s *Local) names() (names []string, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -209,8 +207,8 @@ func (s *Local) names() (names []string, err error) {
 	return names, nil
 }
 
-// Verify reads every blob of every layout once, vets the tarballs, and returns the
-// damage that it found, a line each, in the order of the folders. It changes nothing.
+// Verify reads every blob of every layout once, and vets the tarballs. It returns one line
+// for each damage, in the order of the folders. It changes nothing.
 func (s *Local) Verify(ctx context.Context) (all []string, err error) {
 	names, err := s.names()
 	if err != nil {
@@ -222,7 +220,7 @@ func (s *Local) Verify(ctx context.Context) (all []string, err error) {
 			return nil, fmt.Errorf("verifying %s: %w", name, err)
 		}
 		for _, m := range whole {
-			tag, _ := localTag(name, m) // Verify compared it.
+			tag, _ := localTag(name, m) // The layout's Verify has compared it.
 			if err := s.vet(ctx, name, m); IsDamage(err) {
 				lines = append(lines, fmt.Sprintf("entry %s %v", tag, err))
 			} else if err != nil {
@@ -236,9 +234,9 @@ func (s *Local) Verify(ctx context.Context) (all []string, err error) {
 	return all, nil
 }
 
-// Lock keeps other processes, and other callers in this one, from building the
-// same artifact. It waits for them, which it reports, until ctx ends. A holder
-// that dies frees the lock.
+// Lock takes the lock for building an artifact. It waits for other processes, and for
+// other callers in this one, until ctx ends, and reports that it waits. The end of a
+// process frees its locks.
 func (s *Local) Lock(ctx context.Context, ref Ref) (unlock func(), err error) {
 	return s.lock(ctx, ref, fmt.Sprintf("waiting for another build of %s with the key %s", ref.Asset, ref.Key))
 }
@@ -251,5 +249,5 @@ func (s *Local) lock(ctx context.Context, e entry, waiting string) (unlock func(
 	return files.Lock(ctx, filepath.Join(s.dir, locksFolder, name, e.local()), files.Waiting{Report: s.report, Subject: "store", Text: waiting})
 }
 
-// IsDamage tells from other errors that what is stored is wrong or not all there.
+// IsDamage reports whether an error means that stored content is damaged or incomplete.
 func IsDamage(err error) bool { return oci.IsDamage(err) }

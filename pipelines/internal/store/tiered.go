@@ -15,15 +15,15 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// Tiered is the local store with a registry behind it, from which it reads and
-// to which it never writes. What is wrong with the registry is a warning, once, and
-// from then on it counts as empty, or as without an artifact whose manifest could
-// be read: the local store and the builds go on.
+// Tiered is the local store with a registry behind it. Only Publish writes to the
+// registry. If the registry fails, that is reported once, and the registry counts as
+// empty from then on; if only a blob of an artifact fails, it counts as lacking that
+// artifact. Builds continue without it.
 type Tiered struct {
 	*Local
 	// Registry may be nil.
 	Registry *Registry
-	// Fresh has nothing looked up, so that all is built.
+	// Fresh makes every lookup a miss, so that everything is built.
 	Fresh bool
 }
 
@@ -33,8 +33,7 @@ const (
 	InRegistry = "registry"
 )
 
-// find looks an entry up: in the local store, which opens no connection, or else in
-// the registry, which may be nil.
+// find looks an entry up in the local store, or else in the registry, which may be nil.
 func find(ctx context.Context, local *Local, registry *Registry, e entry) (m oci.Manifest, where string, err error) {
 	m, err = local.find(ctx, e)
 	if err == nil {
@@ -47,8 +46,8 @@ func find(ctx context.Context, local *Local, registry *Registry, e entry) (m oci
 	return m, InRegistry, err
 }
 
-// Find returns the artifact of a key without its recipe, by its manifest only, and
-// says where it is: in the local store, or else in the registry.
+// Find looks an artifact up by its manifest only, and returns it without its recipe; where
+// is InLocal or InRegistry.
 func (t *Tiered) Find(ctx context.Context, ref Ref) (artifact Artifact, where string, err error) {
 	if t.Fresh {
 		return artifact, "", fmt.Errorf("%s is not looked up: %w", ref, ErrNotFound)
@@ -66,10 +65,9 @@ func (t *Tiered) Get(ctx context.Context, ref Ref) (Artifact, error) {
 	return artifact, err
 }
 
-// Export writes one of an artifact's tarballs to path, which it replaces by
-// rename: "" is the main one, another name a secondary output. A file at path that
-// has the right content is left as it is, nothing is pulled for it, and changed is
-// false. The errors are those of Blob.
+// Export writes one of an artifact's tarballs to path, by rename: "" is the main one,
+// another name a secondary output. If the file at path has the right content already,
+// Export pulls and writes nothing, and changed is false. The errors are those of Blob.
 func (t *Tiered) Export(ctx context.Context, artifact Artifact, output, path string) (changed bool, err error) {
 	tarball, err := artifact.output(output)
 	if err != nil {
@@ -93,28 +91,27 @@ func (t *Tiered) Export(ctx context.Context, artifact Artifact, output, path str
 	return true, copyOut(ctx, blob, path)
 }
 
-// Blob returns the path of one of an artifact's tarballs in the local store, by its
-// digest, for readers that stop using it before the run ends. The local store gets
-// what only the registry has: once, even if several processes want it. A tarball that
-// turns out to be damaged or hostile is reported and removed, and the error is
-// ErrNotFound: the artifact must be built again. So it is for a registry that fails,
-// or whose artifact is damaged: it offers the artifact no more.
+// Blob returns the path of one of an artifact's tarballs in the local store, which is
+// valid until the run ends. It pulls an artifact that only the registry has: once, even
+// if several processes need it. Blob reports and removes a damaged or hostile tarball;
+// the error is then ErrNotFound, and the artifact must be built again. The same holds if
+// the registry fails, or its artifact is damaged: it is not looked up there again.
 func (t *Tiered) Blob(ctx context.Context, artifact Artifact, output string) (path string, err error) {
 	tarball, err := artifact.output(output)
 	if err != nil {
 		return "", err
 	}
 	path = t.layout(artifact.Asset).Path(digest.Digest(tarball.Digest))
-	pulled, err := t.bring(ctx, artifact)
+	pulled, err := t.ensure(ctx, artifact)
 	if err != nil || pulled {
-		return path, err // What was pulled just now was hashed and vetted.
+		return path, err // The pull has hashed and vetted it.
 	}
 	return path, t.admit(ctx, artifact, tarball, path)
 }
 
-// admit hashes and vets a tarball of the store. One that must not be used is removed,
-// with the entry that led to it; one that is only hostile has the bytes of its digest,
-// and stays.
+// admit hashes and vets a tarball of the store. If it must not be used, admit removes the
+// entry that names it, and the tarball if it is damaged. A hostile tarball matches its
+// digest, and stays.
 func (s *Local) admit(ctx context.Context, artifact Artifact, tarball Output, path string) error {
 	d := ocispec.Descriptor{MediaType: tarballType, Digest: digest.Digest(tarball.Digest), Size: tarball.Size}
 	sum, size, err := files.Hash(ctx, path)
@@ -160,7 +157,7 @@ func copyOut(ctx context.Context, blob, path string) error {
 		return fmt.Errorf("creating the output: %w", err)
 	}
 	defer pending.Discard()
-	// Both are files, so that the kernel can copy.
+	// With files on both sides, the kernel can copy.
 	if _, err := files.Copy(ctx, pending.File, from); err != nil {
 		return fmt.Errorf("copying from the store: %w", err)
 	}
@@ -170,9 +167,9 @@ func copyOut(ctx context.Context, blob, path string) error {
 	return nil
 }
 
-// bring has the local store hold an artifact, and tells whether it was pulled
-// for that.
-func (t *Tiered) bring(ctx context.Context, artifact Artifact) (pulled bool, err error) {
+// ensure makes sure that the local store has an artifact, and reports whether it pulled
+// the artifact for that.
+func (t *Tiered) ensure(ctx context.Context, artifact Artifact) (pulled bool, err error) {
 	if t.Registry == nil || t.holds(ctx, artifact) {
 		return false, nil
 	}
@@ -193,14 +190,14 @@ func (t *Tiered) bring(ctx context.Context, artifact Artifact) (pulled bool, err
 	return true, nil
 }
 
-// holds tells whether the local store has exactly this artifact.
+// holds reports whether the local store has exactly this artifact.
 func (t *Tiered) holds(ctx context.Context, artifact Artifact) bool {
 	m, err := t.find(ctx, artifact.Ref)
 	return err == nil && m.Digest() == artifact.Manifest.Digest()
 }
 
-// Latest returns the artifact of the first of several moving tags that the
-// registry has, with its recipe, or ErrNotFound.
+// Latest returns the artifact, with its recipe, of the first of some moving tags that the
+// registry has, or ErrNotFound.
 func (t *Tiered) Latest(ctx context.Context, asset string, tags ...string) (Artifact, error) {
 	if t.Registry != nil {
 		for _, tag := range tags {
@@ -212,7 +209,7 @@ func (t *Tiered) Latest(ctx context.Context, asset string, tags ...string) (Arti
 	return Artifact{}, fmt.Errorf("the latest artifact of %s: %w", asset, ErrNotFound)
 }
 
-// HasSource reports whether the registry has the source of a declared hash.
+// HasSource reports whether the registry has the source with a declared hash.
 func (t *Tiered) HasSource(ctx context.Context, hash string) (bool, error) {
 	if t.Registry == nil {
 		return false, nil
@@ -221,8 +218,8 @@ func (t *Tiered) HasSource(ctx context.Context, hash string) (bool, error) {
 	return err == nil, ignoreMiss(err)
 }
 
-// Publish pushes an artifact of the local store to the registry under its key,
-// and points moving tags at it.
+// Publish pushes an artifact of the local store to the registry, and points moving tags
+// at it; see Registry.Push.
 func (t *Tiered) Publish(ctx context.Context, artifact Artifact, tags []string) error {
 	return t.Registry.Push(ctx, artifact.Ref, t.Local, tags)
 }

@@ -12,13 +12,12 @@ func isFailure(err error) bool {
 	return errors.As(err, &failure)
 }
 
-// miss is the error for an entry that the registry does not have, or cannot give.
+// miss returns the error for an entry that the registry lacks or cannot serve.
 func (r *Registry) miss(e entry) error { return fmt.Errorf("%s in %s: %w", e, r, ErrNotFound) }
 
-// absent makes a miss of whatever keeps a cache from giving something: the build
-// goes on without. What is wrong is a warning. What is damaged is not offered again;
-// a registry that fails is not asked again, unless the entry's manifest answered: it
-// may have the others.
+// absent converts the failure of a lookup or a pull to a warning and a miss, so that the
+// build continues. A damaged entry is not looked up again. A registry that fails is not
+// used again, unless the entry's manifest could be read: then it may serve other entries.
 func (r *Registry) absent(e entry, err error) error {
 	switch {
 	case err == nil:
@@ -47,7 +46,7 @@ func (r *Registry) login() string {
 	return fmt.Sprintf("set ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD, or run docker login %s", r.base.Host())
 }
 
-// hinted adds to the error of a registry that refuses what helps.
+// hinted adds a hint to the error of a registry that denies access.
 func (r *Registry) hinted(err error) error {
 	if oci.Refused(err) {
 		return fmt.Errorf("%w: %s", err, r.login())
@@ -55,8 +54,8 @@ func (r *Registry) hinted(err error) error {
 	return err
 }
 
-// condemn has an entry not offered again: it turned out to be damaged, or the registry
-// failed though its manifest answered.
+// condemn excludes an entry from further lookups: it is damaged, or the registry failed
+// although the manifest could be read.
 func (r *Registry) condemn(e entry) { r.damaged.Store(e, true) }
 
 func (r *Registry) condemned(e entry) bool {
@@ -64,7 +63,7 @@ func (r *Registry) condemned(e entry) bool {
 	return damaged
 }
 
-// ignored tells whether an entry is not to be asked for.
+// ignored reports whether an entry is excluded from lookups.
 func (r *Registry) ignored(e entry) bool { return r.down.Load() || r.condemned(e) }
 
 func ignoreMiss(err error) error {
