@@ -78,7 +78,7 @@ func listCaches(ctx context.Context, ws *workspace.Workspace) ([]cached, error) 
 			return nil, context.Cause(ctx)
 		}
 		if err != nil {
-			ws.Report.Note("registry", fmt.Sprintf("%v; the list goes on without it", err))
+			ws.Report.Note("registry", fmt.Sprintf("%v: continuing without it", err))
 			break
 		}
 		add("registry", artifacts)
@@ -86,13 +86,14 @@ func listCaches(ctx context.Context, ws *workspace.Workspace) ([]cached, error) 
 	return list, nil
 }
 
-// keyed is what the verbs that move artifacts share.
+// keyed has the options of the verbs that pull or push artifacts.
 type keyed struct {
 	selection  workspace.Selection
 	allowDirty bool
 }
 
-// command completes a verb that moves the selected artifacts. There must be a registry.
+// command completes a verb that pulls or pushes the selected artifacts. It requires a
+// registry.
 func (o *keyed) command(a *app, cmd *cobra.Command, run func(context.Context, *workspace.Workspace, []string, catalog.Arch) error) *cobra.Command {
 	cmd.Args = selected(&o.selection, false)
 	cmd.RunE = a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
@@ -110,7 +111,7 @@ func (o *keyed) command(a *app, cmd *cobra.Command, run func(context.Context, *w
 	return cmd
 }
 
-// moved prints an artifact that was moved.
+// moved prints an artifact that was pulled or pushed.
 func (a *app) moved(artifact store.Artifact) {
 	fmt.Fprintf(a.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
 }
@@ -145,8 +146,8 @@ func cachePushCmd(a *app) *cobra.Command {
 		Short: "Push the artifacts of the current keys from the local cache to the registry",
 		Long: `Push the artifacts of the current keys of the assets, and of their dependencies,
 from the local cache to the registry of --cache: those that it lacks, their proofs,
-their builders, and the moving tags. What can be pushed is, then the verb fails with
-the list of what could not be.`,
+their builders, and the moving tags. Pushes everything that it can, then fails with a
+list of the rest.`,
 		Example: `  pipelines cache push kernel-debug --cache ghcr.io/example/kata
   pipelines cache push --set kata-static --without qemu --cache ghcr.io/example/kata`,
 	}, func(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch) error {
@@ -156,9 +157,9 @@ the list of what could not be.`,
 	return cmd
 }
 
-// push pushes artifacts, and then their builders that the local cache has.
+// push pushes artifacts, and then those of their builders that the local cache has.
 func (o *keyed) push(ctx context.Context, a *app, ws *workspace.Workspace, names []string, arch catalog.Arch) error {
-	// Assets whose inputs cannot be read are left to Walk, which lists them.
+	// Walk reports the assets whose inputs cannot be read.
 	readable := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		_, err := ws.Inputs([]string{name}, arch)
 		return err != nil
@@ -220,7 +221,7 @@ func cacheVerifyCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-// verdict says what was found, and fails where that is anything.
+// verdict prints the damage, and fails if there is any.
 func verdict(w io.Writer, where string, damage []string, err error) error {
 	for _, line := range damage {
 		fmt.Fprintln(w, progress.PrintableLines(line))

@@ -15,27 +15,27 @@ import (
 )
 
 var (
-	// ErrStalled is the error of a body that makes no or hardly any progress.
+	// ErrStalled is the error of a body that makes little or no progress.
 	ErrStalled = errors.New("the transfer stalled")
-	// ErrTooLarge is the error of an answer that is larger than its kind ever is.
+	// ErrTooLarge is the error of a response that is larger than any of its kind.
 	ErrTooLarge = errors.New("the answer is too large")
 )
 
-// silence is the error of a server that does not begin to answer.
+// silence is the error of a server that does not answer.
 type silence struct{ limit time.Duration }
 
 func (s silence) Error() string { return "no answer for " + progress.Elapsed(s.limit) }
 func (silence) Timeout() bool   { return true }
 func (silence) Temporary() bool { return true }
 
-// maxRefusal is how much is read of an answer that refuses, in bytes.
+// maxRefusal is how much of an error's body is read, in bytes.
 const maxRefusal = 1 << 20
 
-// leastRate is the slowest transfer that is not a stall, in bytes a second over
-// the time of a stall.
+// leastRate is the slowest transfer that is not a stall, in bytes per second over
+// Pace.Stall.
 const leastRate = 512
 
-// try performs a request once.
+// try sends a request once.
 func (t *transport) try(request *http.Request, body io.ReadCloser) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(request.Context())
 	asking, answer := &guard{ctx: ctx, cancel: cancel}, &guard{ctx: ctx, cancel: cancel}
@@ -48,7 +48,7 @@ func (t *transport) try(request *http.Request, body io.ReadCloser) (*http.Respon
 		attempt.Body = &sending{ReadCloser: body, guard: asking, left: request.ContentLength, stall: t.Pace.Stall}
 	}
 	response, err := t.Base.RoundTrip(attempt)
-	// Once the head of the answer has arrived, the rest of the request does not matter.
+	// Once the header of the response has arrived, the rest of the request does not matter.
 	asking.end()
 	if err != nil {
 		defer cancel(nil)
@@ -68,7 +68,7 @@ func (t *transport) try(request *http.Request, body io.ReadCloser) (*http.Respon
 	return response, nil
 }
 
-// guard ends a request of which one part takes too long.
+// guard cancels a request if a part of it takes too long.
 type guard struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -78,7 +78,7 @@ type guard struct {
 	over  bool
 }
 
-// allow gives the part so long from now on, unless it is over.
+// allow restarts the time limit of the part, unless the part is over.
 func (g *guard) allow(limit time.Duration, cause error) {
 	g.pause()
 	g.mu.Lock()
@@ -103,7 +103,7 @@ func (g *guard) end() {
 	g.pause()
 }
 
-// cause returns why the request ended, which its error does not say.
+// cause returns why the request was canceled, which its error does not say.
 func (g *guard) cause(err error) error {
 	if g.ctx.Err() != nil && !errors.Is(err, io.EOF) {
 		return context.Cause(g.ctx)
@@ -111,8 +111,8 @@ func (g *guard) cause(err error) error {
 	return err
 }
 
-// small reads an answer that is small by its kind, so that it is repeated like any
-// other if it breaks off. It must arrive within the time of a stall.
+// small reads the whole body of a small response, so that the request is retried if the
+// connection breaks. The body must arrive within the time of a stall.
 func (g *guard) small(response *http.Response, limit int64, stall time.Duration) (*http.Response, error) {
 	defer g.cancel(nil)
 	g.allow(stall, stalled(stall))
@@ -122,7 +122,7 @@ func (g *guard) small(response *http.Response, limit int64, stall time.Duration)
 	if int64(len(data)) > limit {
 		data, err = data[:limit], ErrTooLarge
 	}
-	// Of a refusal, the status matters.
+	// If the server refuses the request, only the status matters.
 	if err != nil && response.StatusCode < 400 {
 		return nil, g.cause(err)
 	}
@@ -134,7 +134,7 @@ func stalled(limit time.Duration) error {
 	return fmt.Errorf("%w for %s", ErrStalled, progress.Elapsed(limit))
 }
 
-// sending is the body of a request, which the connection must keep reading.
+// sending is the body of a request. The connection must keep reading it.
 type sending struct {
 	io.ReadCloser
 	guard *guard
@@ -142,7 +142,7 @@ type sending struct {
 	stall time.Duration
 }
 
-// Read reads on.
+// Read reads from the body, and restarts the time limit.
 func (s *sending) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	s.left -= int64(n)
@@ -154,18 +154,18 @@ func (s *sending) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// receiving is the body of an answer, which must keep bringing bytes.
+// receiving is the body of a response. The server must keep sending it.
 type receiving struct {
 	io.ReadCloser
 	guard *guard
 	stall time.Duration
-	// waited is how long reads have taken since the body last moved, and got how
-	// much they brought.
+	// waited is how long reads have taken since the last progress, and got how many
+	// bytes they returned.
 	waited time.Duration
 	got    int64
 }
 
-// Read reads on. The time between two reads does not count.
+// Read reads from the body. The time between two reads does not count.
 func (r *receiving) Read(p []byte) (int, error) {
 	begin := time.Now()
 	r.guard.allow(max(0, r.stall-r.waited), fmt.Errorf("%w: %d bytes in %s", ErrStalled, r.got, progress.Elapsed(r.stall)))

@@ -29,39 +29,39 @@ const chunk = 128 << 10
 // MaxUnsized is the largest content whose size is not declared, in bytes.
 const MaxUnsized = 16 << 30
 
-// Download reads content of a known hash. It hashes what it writes, so that
-// nothing is read twice, and a lost connection costs only what was not read yet.
+// Download reads content of a known hash. It hashes the content while it writes it, and
+// resumes after a lost connection.
 type Download struct {
 	Client interface {
 		Do(*http.Request) (*http.Response, error)
 	}
-	// URL is where the content is. It may have credentials in it.
+	// URL is the address of the content. It may contain credentials.
 	URL string
-	// SHA256 is the hash of the content, Size its length in bytes; -1 if unknown. Most
-	// is the largest of unknown size; 0 is MaxUnsized.
+	// SHA256 is the hash of the content, Size its length in bytes, or -1 if unknown. Most
+	// limits content of unknown size; 0 is MaxUnsized.
 	SHA256     string
 	Size, Most int64
-	// Stage shows how far the download is, What names it in notes.
+	// Stage shows the progress of the download, What names it in notes.
 	Stage *progress.Stage
 	What  string
 	Notes interface{ Note(text string) }
-	// Pace has the waits, and Tries: how often the download is tried without any progress.
+	// Pace has the waits between attempts; Tries limits the attempts without progress.
 	Pace Pace
-	// Impatient gives up a server that stalls: there may be another.
+	// Impatient gives up a server that stalls at once: the caller may have another.
 	Impatient bool
 
-	// Done is how many bytes were taken in.
+	// Done is how many bytes were received.
 	Done int64
 
 	to   io.Writer
 	hash hash.Hash
-	// pieced is true where the bytes came in more than one answer.
+	// pieced is true if the bytes came in more than one response.
 	pieced bool
 }
 
-// Unavailable is the error of a server that does not give the content.
+// Unavailable is the error of a server that does not serve the content.
 type Unavailable struct {
-	// Err says why, Response is what the server answered instead, or nil.
+	// Err says why. Response is the server's error response, or nil.
 	Err      error
 	Response *http.Response
 }
@@ -72,24 +72,24 @@ func (u *Unavailable) Error() string { return Reason(u.Err) }
 // Unwrap returns the cause.
 func (u *Unavailable) Unwrap() error { return u.Err }
 
-// Mismatch is the error of a server that gives other content than declared.
+// Mismatch is the error of content other than the declared.
 type Mismatch struct {
 	Size int64
-	// SHA256 is "" where the size alone is wrong.
+	// SHA256 is "" if the size is already wrong.
 	SHA256 string
 }
 
-// Error says what the content is instead.
+// Error returns the size and the hash of the content.
 func (m *Mismatch) Error() string {
 	return fmt.Sprintf("got %d bytes with sha256 %q", m.Size, m.SHA256)
 }
 
-// lost is a connection that ended early.
+// lost is the error of a connection that ended early.
 type lost struct{ error }
 
-// File reads the content into the file at path, which appears where it is whole. The
-// next call, of any process, one at a time, resumes what is in the file partial. A disk
-// that is full, and bytes that are wrong, leave nothing.
+// File writes the content to path, which appears once it is whole. An unfinished download
+// stays in the file partial, and the next call, of any process, resumes it; calls must
+// not overlap. After a full disk, or wrong content, File removes partial.
 func (d *Download) File(ctx context.Context, path, partial string, mode fs.FileMode) error {
 	file, err := d.open(ctx, partial)
 	if err != nil {
@@ -107,8 +107,8 @@ func (d *Download) File(ctx context.Context, path, partial string, mode fs.FileM
 	return nil
 }
 
-// open opens a partial file and takes in what is there already. One that is
-// not a regular file, or too long, is begun again.
+// open opens a partial file and hashes its content. It replaces one that is not a regular
+// file, and empties one that is too long.
 func (d *Download) open(ctx context.Context, path string) (*os.File, error) {
 	err := os.MkdirAll(filepath.Dir(path), 0o755)
 	if info, statErr := os.Lstat(path); statErr == nil && !info.Mode().IsRegular() {
@@ -140,13 +140,13 @@ func (d *Download) limit() int64 {
 	return d.Size
 }
 
-// To reads the content into a buffer, a pipe, or io.Discard.
+// To writes the content to a buffer, a pipe, or io.Discard.
 func (d *Download) To(ctx context.Context, to io.Writer) error {
 	d.to, d.hash = to, sha256.New()
 	return d.run(ctx)
 }
 
-// restart forgets what was taken in.
+// restart discards what was received.
 func (d *Download) restart() (err error) {
 	d.hash.Reset()
 	d.Done, d.pieced = 0, false
@@ -158,12 +158,12 @@ func (d *Download) restart() (err error) {
 	case *bytes.Buffer:
 		to.Reset()
 	case *io.PipeWriter:
-		err = errors.New("what was read cannot be taken back")
+		err = errors.New("cannot start again: the reader has received data already")
 	}
 	return err
 }
 
-// again forgets what was taken in, for a reason that may pass.
+// again discards what was received, for a reason that may be temporary.
 func (d *Download) again(why error) error {
 	if err := d.restart(); err != nil {
 		return err
@@ -171,8 +171,8 @@ func (d *Download) again(why error) error {
 	return lost{why}
 }
 
-// run takes in what is missing, and checks the whole. If one of several pieces
-// is wrong, nothing says which: all are read again.
+// run downloads the missing content and checks the hash. If the content came in pieces
+// and is wrong, no one knows which piece is: run downloads everything again.
 func (d *Download) run(ctx context.Context) error {
 	err := d.complete(ctx)
 	var other *Mismatch
@@ -185,7 +185,7 @@ func (d *Download) run(ctx context.Context) error {
 	return err
 }
 
-// complete takes up lost connections again until the content is whole.
+// complete resumes after lost connections until the content is whole.
 func (d *Download) complete(ctx context.Context) error {
 	for failures, furthest := 0, d.Done; ; {
 		err := d.attempt(ctx)
@@ -220,7 +220,7 @@ func (d *Download) complete(ctx context.Context) error {
 	}
 }
 
-// attempt asks once for what is missing, and takes it in.
+// attempt requests the missing content once.
 func (d *Download) attempt(ctx context.Context) error {
 	if d.Done == d.Size && d.Done > 0 {
 		return nil
@@ -245,11 +245,11 @@ func (d *Download) attempt(ctx context.Context) error {
 	ranged := strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.Done))
 	switch code := response.StatusCode; {
 	case code == http.StatusOK:
-		return d.take(response, d.Done) // The server has no ranges, or an answer that it has stored.
+		return d.take(response, d.Done) // The server does not support ranges, or a cache has the whole content.
 	case code == http.StatusPartialContent && ranged:
 		return d.take(response, 0)
 	case code == http.StatusRequestedRangeNotSatisfiable && d.Done > 0 && d.Size < 0:
-		return nil // There is nothing after what is here.
+		return nil // The content ends where the file does.
 	case code == http.StatusRequestedRangeNotSatisfiable, code == http.StatusPartialContent:
 		return d.again(fmt.Errorf("%s for the range from %d", StatusText(code), d.Done))
 	default:
@@ -257,8 +257,8 @@ func (d *Download) attempt(ctx context.Context) error {
 	}
 }
 
-// take reads an answer, without what is here already, to its end, or that of the
-// content.
+// take reads the body of a response to the end of the content, and skips as many bytes of
+// it as were received before.
 func (d *Download) take(response *http.Response, skip int64) error {
 	total := d.Size
 	if response.ContentLength >= 0 {
@@ -268,7 +268,7 @@ func (d *Download) take(response *http.Response, skip int64) error {
 		return &Mismatch{Size: total}
 	}
 	if _, err := io.CopyN(io.Discard, response.Body, skip); errors.Is(err, io.EOF) {
-		return d.again(err) // It has less than the file.
+		return d.again(err) // The response is shorter than what was received before.
 	} else if err != nil {
 		return lost{err}
 	}
@@ -290,7 +290,7 @@ func (d *Download) take(response *http.Response, skip int64) error {
 		case !errors.Is(err, io.EOF):
 			return lost{err}
 		case d.Done < d.Size && total == d.Size:
-			// Without a length in the answer, a break looks like an end.
+			// Without a declared length, a lost connection looks like the end.
 			return lost{io.ErrUnexpectedEOF}
 		default:
 			return nil

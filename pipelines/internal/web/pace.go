@@ -16,26 +16,26 @@ import (
 
 // Pace says how patient a client is.
 type Pace struct {
-	// Tries is how often a request is sent that fails for now. The first wait
-	// takes First, each further one twice as long, up to Longest.
+	// Tries is how often a request is sent while it fails temporarily. The first wait is
+	// First, each further one twice as long, up to Longest.
 	Tries          int
 	First, Longest time.Duration
-	// Patience is how long, in all, a server may ask one request to wait.
+	// Patience is how long, in total, a server may ask one request to wait.
 	Patience time.Duration
-	// Answer is how long a server may take to begin the answer to a request
-	// without a body.
+	// Answer is how long a server may take to begin its response to a request without a
+	// body.
 	Answer time.Duration
-	// Stall is how long a body may make no progress, in either direction.
+	// Stall is how long a body, in either direction, may make no progress.
 	Stall time.Duration
-	// Sleep waits in place of a timer, in tests.
+	// Sleep replaces the timer in tests.
 	Sleep func(ctx context.Context, wait time.Duration) error
 }
 
 // maxHolds is how often a server may ask one request to wait.
 const maxHolds = 20
 
-// takingIn is how much longer than a stall a server may work on a body that it
-// has received: registries hash it before they answer.
+// takingIn is the factor by which a server may take longer than a stall to answer once it
+// has a request's body: registries hash it first.
 const takingIn = 10
 
 func (p Pace) complete() Pace {
@@ -46,15 +46,15 @@ func (p Pace) complete() Pace {
 	}
 }
 
-// Backoff returns the wait after so many failures, counted from 1, with jitter:
-// many that failed together do not come back together.
+// Backoff returns the wait after that many failures, counted from 1. It has jitter, so that
+// clients that failed together do not retry together.
 func (p Pace) Backoff(failures int) time.Duration {
 	p = p.complete()
 	wait := min(p.First<<min(failures-1, 16), p.Longest)
 	return wait + rand.N(wait/4+1)
 }
 
-// Rest waits while the context lasts.
+// Rest waits, until the context ends at the latest.
 func (p Pace) Rest(ctx context.Context, wait time.Duration) error {
 	if p.Sleep != nil {
 		return p.Sleep(ctx, wait)
@@ -75,8 +75,7 @@ type effort struct {
 	held                 time.Duration
 }
 
-// again says why a request is to be repeated, and after what wait; "" is for
-// one that is not.
+// again returns why to retry a request, and after what wait; "" means not to retry.
 func (e *effort) again(pace Pace, request *http.Request, response *http.Response, err error) (wait time.Duration, why string) {
 	if request.Context().Err() != nil {
 		return 0, ""
@@ -85,7 +84,7 @@ func (e *effort) again(pace Pace, request *http.Request, response *http.Response
 		asked, given := RetryAfter(response)
 		switch given = given && response.StatusCode >= 400; {
 		case given:
-			// The server did nothing, so even a request marked with Once is repeated.
+			// The server did nothing, so even a request marked with Once is retried.
 			wait = max(asked, pace.First)
 			if e.held+wait > pace.Patience || e.holds >= maxHolds {
 				return 0, ""
@@ -112,26 +111,25 @@ func (e *effort) again(pace Pace, request *http.Request, response *http.Response
 
 type onceKey struct{}
 
-// Once marks the requests of a context as ones that do something twice if they
-// are sent twice. They are repeated only where the server says that it did
-// nothing, and when.
+// Once marks the requests of a context as not idempotent. They are retried only if the
+// server says that it did nothing, and when to try again.
 func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
 
 // StatusText names a status: "404 Not Found".
 func StatusText(code int) string { return fmt.Sprintf("%d %s", code, http.StatusText(code)) }
 
-// TemporaryStatus tells whether a server may answer with another status later.
+// TemporaryStatus reports whether a server may answer with another status later.
 func TemporaryStatus(code int) bool {
 	return code == http.StatusTooManyRequests || code == http.StatusRequestTimeout ||
 		code >= 500 && code != http.StatusNotImplemented && code != http.StatusHTTPVersionNotSupported
 }
 
-// Temporary tells whether an error may pass. A server that refuses connections
-// counts if it has answered before.
+// Temporary reports whether a retry may succeed. A refused connection counts as temporary
+// if the server has answered before.
 func Temporary(err error) bool { return failure(err) != "" }
 
-// RetryAfter returns how long a server asks to wait, which it says in seconds or
-// by a date of its own clock.
+// RetryAfter returns how long a server asks to wait. It may ask in seconds, or by a date
+// of its own clock.
 func RetryAfter(response *http.Response) (time.Duration, bool) {
 	value := response.Header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
@@ -148,12 +146,12 @@ func RetryAfter(response *http.Response) (time.Duration, bool) {
 	return max(0, date.Sub(now)), true
 }
 
-// lostError is a connection that was refused by a server that was there before.
+// lostError is the error of a refused connection to a server that has answered before.
 type lostError struct{ error }
 
 func (l *lostError) Unwrap() error { return l.error }
 
-// failure says what went wrong on the way that may go well another time, or "".
+// failure describes a temporary error of the network; it returns "" for other errors.
 func failure(err error) string {
 	var lost *lostError
 	switch {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// allowed refuses a request that would give something away.
+// allowed refuses a request that would leak credentials or lack TLS.
 func (t *transport) allowed(request *http.Request) error {
 	secret := hasSecret(request)
 	if request.URL.Scheme != "https" && !Loopback(request.URL.Host) {
@@ -29,14 +29,14 @@ func (t *transport) allowed(request *http.Request) error {
 	return nil
 }
 
-// hasSecret tells whether a request carries credentials: in its header, or in
-// the form by which OAuth 2 asks for a token.
+// hasSecret reports whether a request carries credentials: in its header or URL, or in the
+// form by which OAuth 2 requests a token.
 func hasSecret(request *http.Request) bool {
 	return request.Header.Get("Authorization") != "" || request.URL.User != nil ||
 		request.Method == http.MethodPost && strings.HasPrefix(request.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
 }
 
-// Loopback tells whether a host, with or without a port, is this machine.
+// Loopback reports whether a host, with or without a port, is this machine.
 func Loopback(host string) bool {
 	name := hostname(host)
 	ip := net.ParseIP(name)
@@ -50,8 +50,8 @@ func hostname(host string) string {
 	return strings.ToLower(strings.Trim(host, "[]"))
 }
 
-// sameSite tells whether two hosts have the same owner, as registry.example.org
-// and auth.example.org do.
+// sameSite reports whether two hosts have the same owner, as registry.example.org and
+// auth.example.org do.
 func sameSite(a, b string) bool {
 	a, b = hostname(a), hostname(b)
 	if a == b || Loopback(a) && Loopback(b) {
@@ -62,7 +62,7 @@ func sameSite(a, b string) bool {
 	return err == nil && otherErr == nil && site == other && net.ParseIP(a) == nil && net.ParseIP(b) == nil
 }
 
-// Shown returns an address without user, password and query, for messages.
+// Shown returns a URL without user, password and query, for messages.
 func Shown(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -72,21 +72,20 @@ func Shown(address string) string {
 }
 
 var (
-	// named is how net/http and clients of registries begin the text of an error.
+	// named is the prefix of errors of net/http and of clients of registries.
 	named = regexp.MustCompile(`\b(?i:get|head|post|put|patch|delete) "(?:[^"\\]|\\.)*": `)
 	user  = regexp.MustCompile(`://[^\s"/@]*@`)
 	query = regexp.MustCompile(`(://[^\s"?]*)\?[^\s"]*`)
 )
 
-// Reason returns the text of an error without addresses of requests, and without
-// users, passwords and queries in other addresses: where a server redirects to
-// is signed.
+// Reason returns the text of an error without the URLs of requests, and without users,
+// passwords and queries in other URLs: servers redirect to signed URLs.
 func Reason(err error) string {
 	text := named.ReplaceAllString(err.Error(), "")
 	return query.ReplaceAllString(user.ReplaceAllString(text, "://"), "$1")
 }
 
-// Clean returns an error with the text of Reason, and the chain of the error.
+// Clean returns an error with the text of Reason that wraps the original.
 func Clean(err error) error {
 	if err == nil {
 		return nil

@@ -1,18 +1,18 @@
-// Package web is the one policy by which the program speaks HTTP: to registries,
-// to GitHub, and to the places of sources.
+// Package web is the program's policy for HTTP: with registries, with GitHub, and with
+// the servers of sources.
 //
-// The one idea: trust nothing that a server says about itself. It may be down for
-// a moment, ask for patience, stop sending, send for ever, or point elsewhere. So
-// a request is repeated while that can help, and no longer than the caller allows;
-// an answer must keep moving, and one that is small by its kind must be small;
-// credentials go to their own site only, and never unencrypted to another machine.
+// The one idea: do not trust a server. It may be down for a moment, ask for patience,
+// stop sending, never stop sending, or redirect elsewhere. So a request is retried while
+// that can help, and no longer than the caller allows; a response must make progress, and
+// one of a small kind must be small; credentials go only to their own site, and never
+// unencrypted to another machine.
 //
-// It is an http.RoundTripper, so that clients of others, such as that of
-// oras-go, can stand on it. A Download reads content of a known hash, and resumes.
-// It leaves out what needs to know the service: resuming an upload is up to the
-// caller, who finds here what failed for now (Temporary) and how long to wait (Pace).
-// Clients such as go-retryablehttp repeat requests, too; they know no stalls, no
-// transfers that are too slow, and no limit to what a server may ask for.
+// The policy is an http.RoundTripper, so that other clients, such as that of oras-go, can
+// use it. A Download reads content of a known hash, and resumes. The package leaves out
+// what depends on the service: a caller that resumes uploads gets from it which failures
+// are temporary (Temporary) and how long to wait (Pace). Clients such as go-retryablehttp
+// retry requests, too, but they do not detect stalls or slow transfers, and do not limit
+// how long a server may ask to wait.
 package web
 
 import (
@@ -28,25 +28,25 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// UserAgent is the name that the program gives itself.
+// UserAgent is the User-Agent of the program's requests.
 const UserAgent = "kata-pipelines"
 
-// Options say whom a client speaks to and how.
+// Options configure a client.
 type Options struct {
-	// Report reads of waits, under the subject.
+	// Report gets notes about waits, under the subject.
 	Report  *progress.Reporter
 	Subject string
-	// Host is the host that credentials belong to. They go to it and to the hosts
-	// of its site, where registries have their token servers; "" restricts them
-	// to the host of the first request.
+	// Host is the host of the credentials. They are sent to it, and to hosts of its site,
+	// where registries have their token servers; if Host is "", only to the host of the
+	// first request.
 	Host string
 	// Plain allows plain HTTP to other machines, for requests without credentials.
 	Plain bool
-	// Small is the largest answer in JSON, in bytes; 0 allows any.
+	// Small is the largest response in JSON, in bytes; 0 allows any.
 	Small int64
-	// Pace replaces defaults where its fields are not 0.
+	// Pace overrides the defaults with its fields that are not 0.
 	Pace Pace
-	// Base carries the requests; nil is a transport of this package.
+	// Base carries the requests; nil means NewBase.
 	Base http.RoundTripper
 }
 
@@ -61,9 +61,8 @@ func NewClient(o Options) *http.Client {
 
 const connecting = 10 * time.Second
 
-// NewBase returns the transport that carries requests. It has no limit for a
-// whole answer, since a tarball takes as long as it takes, and none for its
-// beginning, which depends on the request.
+// NewBase returns a transport. It does not limit the time of a whole response, since a
+// tarball may take long, nor the time until it begins, which depends on the request.
 func NewBase() http.RoundTripper {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -73,15 +72,15 @@ func NewBase() http.RoundTripper {
 		IdleConnTimeout:       time.Minute,
 		TLSHandshakeTimeout:   connecting,
 		ExpectContinueTimeout: time.Second,
-		// The hash of a file is that of its bytes as they are.
+		// Hashes are those of the bytes as stored.
 		DisableCompression: true,
 		WriteBufferSize:    64 << 10,
 	}
 }
 
-// redirect follows requests that only read, without the credentials if they leave
-// the origin. It does not follow others: net/http would turn a change into a GET,
-// which changes nothing, and the body may hold a secret.
+// redirect follows redirects of requests that only read, and drops the credentials if they
+// leave the origin. It does not follow others: net/http would turn a POST into a GET,
+// which changes nothing, and the body may contain a secret.
 func redirect(request *http.Request, via []*http.Request) error {
 	first := via[0]
 	if first.Method != http.MethodGet && first.Method != http.MethodHead {
@@ -102,11 +101,11 @@ func redirect(request *http.Request, via []*http.Request) error {
 
 type transport struct {
 	Options
-	// reached has the hosts that have answered.
+	// reached has the hosts that have answered before.
 	reached sync.Map
 }
 
-// RoundTrip performs a request, again where that can help.
+// RoundTrip sends a request, and retries it while that can help.
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err := t.allowed(request); err != nil {
 		if request.Body != nil {
@@ -120,14 +119,14 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		if err == nil {
 			t.reached.Store(request.URL.Host, nil)
 		} else if _, known := t.reached.Load(request.URL.Host); known && errors.Is(err, syscall.ECONNREFUSED) {
-			err = &lostError{err} // It was there, and may be starting again.
+			err = &lostError{err} // The server may be restarting.
 		}
 		wait, why := e.again(t.Pace, request, response, err)
 		if why == "" || body != nil && body != http.NoBody && request.GetBody == nil {
 			return response, err
 		}
 		if response != nil {
-			// Read to its end, the connection is kept.
+			// The connection is reused only if the body has been read to its end.
 			_, _ = io.CopyN(io.Discard, response.Body, 64<<10)
 			_ = response.Body.Close()
 		}
@@ -145,7 +144,7 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 }
 
-// CloseIdleConnections is what http.Client's method of that name calls.
+// CloseIdleConnections is called by the method of http.Client of that name.
 func (t *transport) CloseIdleConnections() {
 	if base, ok := t.Base.(interface{ CloseIdleConnections() }); ok {
 		base.CloseIdleConnections()

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Rule is one fault: what happens to requests of a method ("" is any) whose path
-// matches a pattern. Nth is which of them, from 1; 0 is all.
+// Rule is a fault: an action for requests with a method ("" is any) and a path that
+// matches a pattern. Nth selects one of them, counted from 1; 0 selects all.
 type Rule struct {
 	Method, Path string
 	Nth          int
@@ -23,8 +23,7 @@ type Rule struct {
 // Action performs a request with a fault.
 type Action func(request *http.Request, base http.RoundTripper) (*http.Response, error)
 
-// Faults is a transport with faults on the way. The first rule that fits a
-// request is the one that it meets.
+// Faults is a transport that injects faults. A request meets the first rule that matches.
 type Faults struct {
 	// Base carries the requests; nil means http.DefaultTransport.
 	Base  http.RoundTripper
@@ -35,7 +34,7 @@ type Faults struct {
 	requests []string
 }
 
-// RoundTrip performs one request.
+// RoundTrip sends a request.
 func (f *Faults) RoundTrip(request *http.Request) (*http.Response, error) {
 	base := f.Base
 	if base == nil {
@@ -66,22 +65,21 @@ func (f *Faults) rule(request *http.Request) Action {
 	return nil
 }
 
-// Requests returns all requests so far: method, path, and the range if any.
+// Requests returns all requests so far: method, path, and range, if any.
 func (f *Faults) Requests() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]string(nil), f.requests...)
 }
 
-// Met returns how many requests a rule has fitted.
+// Met returns how many requests have matched a rule.
 func (f *Faults) Met(rule int) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.met[rule]
 }
 
-// Status answers with a status, and with headers given as pairs, without asking
-// the registry.
+// Status answers with a status, and with headers given as pairs, in place of the registry.
 func Status(code int, headers ...string) Action {
 	return func(request *http.Request, _ http.RoundTripper) (*http.Response, error) {
 		closeBody(request)
@@ -104,7 +102,7 @@ func closeBody(request *http.Request) {
 	}
 }
 
-// Refuse is a registry that is down.
+// Refuse refuses the connection, like a registry that is down.
 func Refuse() Action {
 	return func(request *http.Request, _ http.RoundTripper) (*http.Response, error) {
 		closeBody(request)
@@ -112,7 +110,7 @@ func Refuse() Action {
 	}
 }
 
-// Hang calls reached and asks nothing while the request lasts.
+// Hang calls reached, and sends nothing until the request's context ends.
 func Hang(reached func()) Action {
 	return func(request *http.Request, _ http.RoundTripper) (*http.Response, error) {
 		return nil, hang(request.Context(), reached)
@@ -127,7 +125,7 @@ func hang(ctx context.Context, reached func()) error {
 	return context.Cause(ctx)
 }
 
-// NoRange answers as a server that knows no ranges.
+// NoRange answers like a server without support for ranges.
 func NoRange() Action {
 	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
 		request = request.Clone(request.Context())
@@ -136,8 +134,8 @@ func NoRange() Action {
 	}
 }
 
-// body is one that ends after left bytes with what end returns, has the byte at
-// an offset changed, or pauses after each read.
+// body is a body with a fault: it ends after left bytes with the error of end, has the
+// byte at the offset wrong changed, or pauses before each read.
 type body struct {
 	io.ReadCloser
 	left, wrong int64
@@ -162,7 +160,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answering changes the body of a good answer.
+// answering replaces the body of a successful response.
 func answering(change func(ctx context.Context, from io.ReadCloser) *body) Action {
 	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
 		response, err := base.RoundTrip(request)
@@ -173,7 +171,7 @@ func answering(change func(ctx context.Context, from io.ReadCloser) *body) Actio
 	}
 }
 
-// sending changes the body of a request.
+// sending ends the body of a request after n bytes.
 func sending(n int64, end func(ctx context.Context) error) Action {
 	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
 		changed := request.Clone(request.Context())
@@ -190,38 +188,38 @@ func ending(n int64, end func(ctx context.Context) error) Action {
 	})
 }
 
-// Reset loses the connection after n bytes of the answer's body.
+// Reset loses the connection after n bytes of the response's body.
 func Reset(n int64) Action {
 	return ending(n, func(context.Context) error { return syscall.ECONNRESET })
 }
 
-// End ends the answer's body after n bytes, as a proxy may that lost its own
-// connection, though its length said more.
+// End ends the response's body after n bytes, before the declared length, like a proxy
+// that lost its own connection.
 func End(n int64) Action {
 	return ending(n, func(context.Context) error { return io.ErrUnexpectedEOF })
 }
 
-// Stall brings n bytes of the answer's body, calls reached, which may be nil, and
-// brings no more while the request lasts.
+// Stall delivers n bytes of the response's body, calls reached, which may be nil, and
+// delivers no more until the request's context ends.
 func Stall(n int64, reached func()) Action {
 	return ending(n, func(ctx context.Context) error { return hang(ctx, reached) })
 }
 
-// Slow brings the answer's body with a pause before each n bytes.
+// Slow delivers the response's body with a pause before each n bytes.
 func Slow(n int64, pause time.Duration) Action {
 	return answering(func(_ context.Context, from io.ReadCloser) *body {
 		return &body{ReadCloser: from, left: n, wrong: -1, pause: pause}
 	})
 }
 
-// Wrong changes the byte at an offset of the answer's body.
+// Wrong changes the byte at an offset of the response's body.
 func Wrong(at int64) Action {
 	return answering(func(_ context.Context, from io.ReadCloser) *body {
 		return &body{ReadCloser: from, left: 1 << 20, wrong: at}
 	})
 }
 
-// Truncate makes a whole answer of the first n bytes of the body.
+// Truncate cuts the response's body after n bytes, and its declared length, too.
 func Truncate(n int64) Action {
 	cut := ending(n, func(context.Context) error { return io.EOF })
 	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
@@ -240,7 +238,7 @@ func ResetBody(n int64) Action {
 }
 
 // StallBody sends n bytes of the request's body, calls reached, and sends no more
-// while the request lasts.
+// until the request's context ends.
 func StallBody(n int64, reached func()) Action {
 	return sending(n, func(ctx context.Context) error { return hang(ctx, reached) })
 }

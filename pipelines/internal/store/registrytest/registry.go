@@ -1,5 +1,5 @@
-// Package registrytest runs registries for tests: one in the process, the
-// distribution's, and either with faults on the way to it. Only tests import it.
+// Package registrytest runs registries for tests: one in this process, or the
+// distribution's, and injects faults between them and a client. Only tests import it.
 package registrytest
 
 import (
@@ -21,8 +21,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// New starts an empty registry in this process, which ends with the test, and
-// returns its HOST:PORT.
+// New starts an empty registry in this process, until the test ends, and returns its
+// HOST:PORT.
 func New(t testing.TB) string {
 	t.Helper()
 	server := httptest.NewServer(Handler(false))
@@ -30,24 +30,25 @@ func New(t testing.TB) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-// Handler is such a registry for a server of the caller's: with the API for
-// referrers, or without.
+// Handler returns an empty registry for the caller's own server, with or without the API
+// for referrers.
 func Handler(referrers bool) http.Handler {
 	return registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(referrers))
 }
 
-// User and Password are let in by a registry started with WithLogin.
+// User and Password are the credentials of a registry that StartDistribution starts with
+// a login.
 const (
 	User     = "kata"
 	Password = "containers"
 )
 
-// login is the line of an htpasswd file for them.
+// login is the line for them in an htpasswd file.
 const login = User + ":$2b$04$OnYicME4cKxgcfwVGH3HXuDBAXL44.t5zf5eFoXlbMBU4Jo/RCgIW"
 
 // Server is a running registry of the distribution.
 type Server struct {
-	// Host is its HOST:PORT, Storage the folder it keeps everything in.
+	// Host is its HOST:PORT, Storage the folder of its content.
 	Host, Storage string
 	binary        string
 	config        string
@@ -55,24 +56,24 @@ type Server struct {
 	output        bytes.Buffer
 }
 
-// Distribution starts an empty registry of the distribution's package
-// docker-registry, which ends with the test, and returns its HOST:PORT. The
-// package is downloaded once, without being installed.
+// Distribution starts an empty registry of the distribution's package docker-registry,
+// until the test ends, and returns its HOST:PORT. It downloads the package once, and
+// does not install it.
 func Distribution(t testing.TB) string {
 	t.Helper()
 	return StartDistribution(t, false).Host
 }
 
-// StartDistribution is Distribution for tests that need more of it. With a login
-// it wants User and Password for everything.
+// StartDistribution is Distribution for tests that stop the registry or change its
+// storage. With a login, the registry requires User and Password for every request.
 func StartDistribution(t testing.TB, withLogin bool) *Server {
 	t.Helper()
 	binary, err := install(t.Context())
 	if err != nil {
-		t.Fatalf("bringing docker-registry: %v", err)
+		t.Fatalf("finding docker-registry: %v", err)
 	}
 	s := &Server{binary: binary, Storage: t.TempDir()}
-	// Its port is free again at once, and nobody takes it so soon.
+	// Closing this server frees its port, which the system does not reuse at once.
 	free := httptest.NewServer(nil)
 	free.Close()
 	s.Host = strings.TrimPrefix(free.URL, "http://")
@@ -94,10 +95,10 @@ func StartDistribution(t testing.TB, withLogin bool) *Server {
 	return s
 }
 
-// Start starts it, again after Stop.
+// Start starts the registry, also after Stop.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
-	// Not bound to the test's context: that ends before the clean-ups.
+	// The test's context would end before the cleanups.
 	s.command = exec.CommandContext(context.WithoutCancel(t.Context()), s.binary, "serve", s.config)
 	s.command.Stdout, s.command.Stderr = &s.output, &s.output
 	if err := s.command.Start(); err != nil {
@@ -127,7 +128,7 @@ func (s *Server) answers(ctx context.Context) bool {
 	return response.StatusCode == http.StatusOK || response.StatusCode == http.StatusUnauthorized
 }
 
-// Stop kills it; what it stores stays until the test ends.
+// Stop kills the registry. Its content stays until the test ends.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	if s.command == nil {
@@ -140,8 +141,8 @@ func (s *Server) Stop(t testing.TB) {
 	s.command = nil
 }
 
-// install returns the program, which it takes out of the package where it is
-// neither installed nor taken out already.
+// install returns the path of the program. Unless it is installed or was extracted
+// before, install downloads the package and extracts it.
 func install(ctx context.Context) (string, error) {
 	if path, err := exec.LookPath("docker-registry"); err == nil {
 		return path, nil
@@ -158,7 +159,7 @@ func install(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
-	// The user who downloads is not root where this is.
+	// The sandbox user of apt has no access to this folder.
 	command := exec.CommandContext(ctx, "sh", "-ec", `folder=$(mktemp -d -p . download-XXXXXX); trap 'rm -rf "$folder"' EXIT
 chmod 755 "$folder"; cd "$folder"
 apt-get -q -o APT::Sandbox::User=root download docker-registry
