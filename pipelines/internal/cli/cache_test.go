@@ -28,8 +28,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-// TestVerifyRegistry tells damage, of artifacts and of what they are built from,
-// from a registry that does not give what it has.
+// TestVerifyRegistry distinguishes damage, of artifacts and of what they are built from,
+// from a registry that fails.
 func TestVerifyRegistry(t *testing.T) {
 	host := registrytest.New(t)
 	fill(t, host+"/kata")
@@ -76,7 +76,7 @@ func TestVerifyRegistry(t *testing.T) {
 	}
 }
 
-// flipped is an answer whose bytes are others.
+// flipped is a response whose bytes are changed.
 type flipped struct{ http.ResponseWriter }
 
 // Write flips a bit of each byte.
@@ -123,8 +123,8 @@ func fill(t *testing.T, ref string) {
 	}
 }
 
-// TestCacheGoesOn has a tree with an asset whose sources have no pin: the others
-// are pulled or pushed, and the error lists what could not be.
+// TestCacheGoesOn has a tree with an asset whose sources have no pin: the others are pulled
+// or pushed, and the error lists the rest.
 func TestCacheGoesOn(t *testing.T) {
 	removed := func(root string) error { return os.Remove(filepath.Join(root, "assets", "sources.yaml")) }
 	raised := func(root string) error {

@@ -27,7 +27,7 @@ func TestStoppedRebuild(t *testing.T) {
 	}
 }
 
-// A layout that cannot be written to is searched for manifests once, not at each lookup.
+// A damaged read-only layout is searched for manifests once, not at each lookup.
 func TestReadOnlyLayout(t *testing.T) {
 	var looked int
 	l := &Layout{Root: filepath.Join(t.TempDir(), "layout"), Locks: t.TempDir(), Name: func(Manifest) (string, error) {
@@ -35,7 +35,7 @@ func TestReadOnlyLayout(t *testing.T) {
 		return "a", nil
 	}}
 	damage(t, l)
-	l.Locks = "/sys/locks" // Not even root creates a folder there.
+	l.Locks = "/sys/locks" // Not even root can create a folder there.
 	for range 3 {
 		if _, err := l.Manifest(t.Context(), "a"); err != nil {
 			t.Error(err)

@@ -22,7 +22,7 @@ import (
 
 var quick = web.Pace{Tries: 3, First: time.Millisecond, Longest: 20 * time.Millisecond}
 
-// repository opens one of a registry, with a transport on the way.
+// repository opens a repository with a transport.
 func repository(t *testing.T, ref string, transport http.RoundTripper) *Repository {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
@@ -34,7 +34,7 @@ func repository(t *testing.T, ref string, transport http.RoundTripper) *Reposito
 	return r
 }
 
-// small is a manifest of one layer, with its blobs.
+// small returns a manifest of one layer, with its blobs.
 func small(t *testing.T) (Manifest, []Blob) {
 	t.Helper()
 	config, layer := BytesBlob(ocispec.MediaTypeEmptyJSON, []byte("{}")), BytesBlob("text/plain", bytes.Repeat([]byte("kata\n"), 1000))
@@ -45,7 +45,7 @@ func small(t *testing.T) (Manifest, []Blob) {
 	return m, []Blob{config, layer}
 }
 
-// push pushes all of a manifest, and returns the bytes that went out.
+// push pushes a manifest with its blobs, and returns how many bytes were sent.
 func push(t *testing.T, r *Repository, m Manifest, blobs []Blob) (sent int64, err error) {
 	t.Helper()
 	for _, b := range blobs {
@@ -58,8 +58,7 @@ func push(t *testing.T, r *Repository, m Manifest, blobs []Blob) (sent int64, er
 	return sent, r.PutManifest(t.Context(), m, "a")
 }
 
-// TestTLSOnLoopback has a registry of this machine that speaks TLS: it is spoken
-// to as any other.
+// TestTLSOnLoopback uses TLS with a registry on this machine that supports it.
 func TestTLSOnLoopback(t *testing.T) {
 	server := httptest.NewTLSServer(registrytest.Handler(false))
 	defer server.Close()
@@ -78,7 +77,7 @@ func TestTLSOnLoopback(t *testing.T) {
 	}
 }
 
-// elsewhere fails the test once a secret leaves for another machine.
+// elsewhere fails the test when a secret is sent to another machine.
 type elsewhere struct {
 	t    *testing.T
 	host string
@@ -98,8 +97,8 @@ func (e elsewhere) RoundTrip(request *http.Request) (*http.Response, error) {
 	return registrytest.Status(http.StatusOK)(request, nil)
 }
 
-// TestSecretsStay has a registry that asks for the password to be sent to another
-// machine without TLS: by a realm, and by a redirect.
+// TestSecretsStay has a registry that tries to obtain the password on another machine
+// without TLS: by a realm, and by a redirect.
 func TestSecretsStay(t *testing.T) {
 	for name, answer := range map[string]func(w http.ResponseWriter, request *http.Request){
 		"realm": func(w http.ResponseWriter, _ *http.Request) {
@@ -135,7 +134,7 @@ func TestSecretsStay(t *testing.T) {
 	}
 }
 
-// wrapped changes the answers of a registry.
+// wrapped changes the responses of a registry.
 func wrapped(t *testing.T, change func(w http.ResponseWriter, request *http.Request) bool) string {
 	t.Helper()
 	behind := registrytest.Handler(false)
@@ -148,7 +147,7 @@ func wrapped(t *testing.T, change func(w http.ResponseWriter, request *http.Requ
 	return strings.TrimPrefix(server.URL, "http://") + "/kata"
 }
 
-// dropping is an answer without a header.
+// dropping removes a header from responses.
 type dropping struct {
 	http.ResponseWriter
 	header string
@@ -159,8 +158,8 @@ func (d dropping) WriteHeader(code int) {
 	d.ResponseWriter.WriteHeader(code)
 }
 
-// TestRegistriesThatSayLittle leave out what is optional, or hide what is not there
-// yet: a push works, and the second sends nothing.
+// TestRegistriesThatSayLittle has registries that omit optional headers, or deny access to
+// what they lack: a push works, and a second one sends nothing.
 func TestRegistriesThatSayLittle(t *testing.T) {
 	behind := registrytest.Handler(false)
 	for name, change := range map[string]func(w http.ResponseWriter, request *http.Request) bool{
@@ -205,8 +204,8 @@ func TestRegistriesThatSayLittle(t *testing.T) {
 	}
 }
 
-// TestRefusalWithReason has a registry that says why it refuses: it is asked once,
-// and the reason is in the error.
+// TestRefusalWithReason has a registry that refuses with a reason: the request is not
+// retried, and the error has the reason.
 func TestRefusalWithReason(t *testing.T) {
 	asked := 0
 	r := repository(t, wrapped(t, func(w http.ResponseWriter, request *http.Request) bool {
@@ -224,7 +223,7 @@ func TestRefusalWithReason(t *testing.T) {
 	}
 }
 
-// TestEndless has lists that go on for ever, and an error without end.
+// TestEndless has endless lists, and an error with an endless body.
 func TestEndless(t *testing.T) {
 	pages := 0
 	r := repository(t, wrapped(t, func(w http.ResponseWriter, request *http.Request) bool {
@@ -250,8 +249,8 @@ func TestEndless(t *testing.T) {
 	}
 }
 
-// TestDamagedBlobStays guards against removing what another process has just put
-// in place of a damaged blob: it is only ever replaced.
+// TestDamagedBlobStays guards against removing a blob with which another process has just
+// replaced a damaged one.
 func TestDamagedBlobStays(t *testing.T) {
 	l := &Layout{Root: filepath.Join(t.TempDir(), "layout"), Locks: t.TempDir(), Name: func(Manifest) (string, error) { return "a", nil }}
 	m, blobs := small(t)
@@ -272,7 +271,7 @@ func TestDamagedBlobStays(t *testing.T) {
 	if err := l.Add(t.Context(), "a", m, blobs); err != nil {
 		t.Fatal(err)
 	}
-	// Another process found the damaged one, and drops it only now.
+	// Another process found the damaged blob before, and drops it now.
 	if err := l.Drop(t.Context(), "a", m.Digest(), blobs[1].Descriptor); err != nil {
 		t.Fatal(err)
 	}

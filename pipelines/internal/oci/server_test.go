@@ -14,8 +14,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// TestEndlessBodies has a registry whose answer of one kind does not end: the client
-// takes in no more than such an answer ever has, and goes on or fails.
+// TestEndlessBodies has a registry with an endless response of one kind: the client reads
+// no more than the limit of that kind, and continues or fails.
 func TestEndlessBodies(t *testing.T) {
 	for name, test := range map[string]struct {
 		method, path string
@@ -74,7 +74,7 @@ func TestEndlessBodies(t *testing.T) {
 	}
 }
 
-// TestTokensStay has a token server whose answers hold secrets and no token.
+// TestTokensStay has a token server whose responses contain secrets and no token.
 func TestTokensStay(t *testing.T) {
 	for name, answer := range map[string]string{
 		"no token": `{"refresh_token":"hush"}`, "a list": `["hush"]`, "no JSON": `hush`,
@@ -102,7 +102,7 @@ func TestTokensStay(t *testing.T) {
 	}
 }
 
-// TestEndlessReferrers has pages of referrers that go on for ever.
+// TestEndlessReferrers has an endless list of referrers.
 func TestEndlessReferrers(t *testing.T) {
 	asked := 0
 	r := repository(t, wrapped(t, func(w http.ResponseWriter, request *http.Request) bool {
@@ -121,7 +121,7 @@ func TestEndlessReferrers(t *testing.T) {
 	}
 }
 
-// TestDropsOfBytes has a registry that sends a byte of an answer now and then.
+// TestDropsOfBytes has a registry that sends a response one byte at a time.
 func TestDropsOfBytes(t *testing.T) {
 	host := wrapped(t, func(w http.ResponseWriter, request *http.Request) bool {
 		if request.Method == http.MethodHead {
@@ -158,7 +158,7 @@ func TestDropsOfBytes(t *testing.T) {
 	}
 }
 
-// TestPatienceOfUploads has a registry that wants uploads to come again in an hour.
+// TestPatienceOfUploads has a registry that asks uploads to wait for an hour.
 func TestPatienceOfUploads(t *testing.T) {
 	for _, method := range []string{http.MethodPost, http.MethodPatch, http.MethodPut} {
 		r := repository(t, wrapped(t, func(w http.ResponseWriter, request *http.Request) bool {
@@ -186,8 +186,8 @@ func TestPatienceOfUploads(t *testing.T) {
 	}
 }
 
-// TestRefusedConnections has nobody listen: that costs seconds, at the pace that the
-// program has.
+// TestRefusedConnections has no listening registry: at the default pace, that costs
+// seconds only.
 func TestRefusedConnections(t *testing.T) {
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -215,8 +215,8 @@ func TestRefusedConnections(t *testing.T) {
 	}
 }
 
-// TestReaderWithoutRanges has a registry lose the connection of a blob and then send
-// all of it again: who has read the beginning gets the rest, or an error.
+// TestReaderWithoutRanges has a registry lose the connection of a blob, and then send all
+// of it again: a reader of the beginning gets the rest, or an error.
 func TestReaderWithoutRanges(t *testing.T) {
 	content := bytes.Repeat([]byte("kata\n"), 100_000)
 	for name, second := range map[string][]byte{"the same": content, "less": content[:1000], "more": append(content[:len(content):len(content)], 'x')} {

@@ -22,8 +22,7 @@ import (
 
 var builderID = strings.Repeat("b", 64)
 
-// image writes an OCI archive with two layers as an engine does, and returns its
-// path.
+// image writes an OCI archive with two layers, like an engine, and returns its path.
 func image(t *testing.T, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image.tar")
@@ -74,7 +73,7 @@ func newBuilders(t *testing.T, registry *Registry) (*Builders, *notes) {
 	return &Builders{Local: s, Registry: registry}, n
 }
 
-// has tells whether a note has a part.
+// has reports whether a note contains a text.
 func (n *notes) has(part string) bool {
 	return strings.Contains(strings.Join(n.texts(), "\n"), part)
 }
@@ -292,7 +291,7 @@ func TestBuildersOfARegistry(t *testing.T) {
 	if second := getBuilder(t, other, made, InLocal); !bytes.Equal(first, second) {
 		t.Error("the archive differs from the one that was just pulled")
 	}
-	// Who came first wins, so that all machines have the same.
+	// The first push wins, so that all machines have the same builder.
 	third, _ := newBuilders(t, registry)
 	if putBuilder(t, third, "two") == made {
 		t.Fatal("two images have the same digest")
@@ -338,7 +337,7 @@ func TestFaultyBuilders(t *testing.T) {
 			if test.note != "" && !notes.has(test.note) {
 				t.Errorf("noted %q, want %q", notes.texts(), test.note)
 			}
-			// The next run has it, with what came already.
+			// The next run resumes the download.
 			b.Registry = whole
 			b.Local = Open(b.Local.dir, notes.report)
 			where := InRegistry

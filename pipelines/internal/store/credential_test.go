@@ -14,7 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// guarded is a registry that lets only one user in.
+// guarded is a registry that only one user has access to.
 func guarded(t *testing.T) string {
 	t.Helper()
 	behind, err := url.Parse("http://" + registrytest.New(t))

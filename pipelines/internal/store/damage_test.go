@@ -18,7 +18,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// spoil replaces a blob, or removes it where data is nil.
+// spoil replaces a blob, or removes it if data is nil.
 func spoil(t *testing.T, l *oci.Layout, d string, data []byte) {
 	t.Helper()
 	path := l.Path(digest.Digest(d))
@@ -37,7 +37,7 @@ func TestDamagedTarball(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		damage func(tarball []byte) []byte
-		// seen is what Get notes, or "" where only Export can see it.
+		// seen is the note of Get, or "" if only Export detects the damage.
 		seen, found string
 	}{
 		{"flipped", func(b []byte) []byte { b[77] ^= 1; return b }, "", "hashes to"},
@@ -86,8 +86,8 @@ func TestDamagedTarball(t *testing.T) {
 	}
 }
 
-// TestExportSparesARepair guards against removing the good tarball that another
-// process has stored while this one was reading the bad.
+// TestExportSparesARepair guards against removing an intact tarball that another process
+// has stored while this one read the damaged one.
 func TestExportSparesARepair(t *testing.T) {
 	s, _ := open(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -114,7 +114,7 @@ func TestDamagedParts(t *testing.T) {
 			if list, err := s.List(t.Context()); err != nil || len(list) != 0 {
 				t.Errorf("List: %v, %v; want none", list, err)
 			}
-			// A blob that is there already must not stand in the way of its repair.
+			// A damaged blob must not prevent its repair.
 			if got := put(t, s, p); !cmp.Equal(want, got) {
 				t.Errorf("Put again: %+v, want %+v", got, want)
 			}

@@ -16,20 +16,19 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// pullFault is a fault met while an artifact is pulled.
+// pullFault is a fault during a pull.
 type pullFault struct {
 	name  string
 	rules []registrytest.Rule
-	// miss is true where the artifact is given up and must be built; otherwise it
-	// comes through.
+	// miss is true if the artifact must be built; otherwise the pull succeeds.
 	miss bool
-	// notes are what is said, each a part of one note.
+	// notes are parts of the notes, one of each.
 	notes []string
-	// ranges are what is asked for of the tarball, in order.
+	// ranges are the requested ranges of the tarball, in order.
 	ranges []string
 }
 
-// rest is the range that asks for a sample's tarball from an offset on.
+// rest returns the range of a sample's tarball from an offset to its end.
 func rest(from string) string { return "bytes=" + from + "-199999" }
 
 func pullFaults(tarball digest.Digest) []pullFault {
@@ -146,17 +145,17 @@ func pullThroughFaults(t *testing.T, host string) {
 	}
 }
 
-// lookupFault is a fault met by a lookup.
+// lookupFault is a fault during a lookup.
 type lookupFault struct {
 	name string
 	do   registrytest.Action
-	// requests are those of two lookups.
+	// requests is the number of requests of two lookups.
 	requests int
 	note     string
 }
 
-// TestLookupFaults has a registry that fails: it is said once, nothing is found,
-// and a registry that fails is not asked again.
+// TestLookupFaults has a registry that fails: that is reported once, lookups are misses,
+// and the registry is not used again.
 func TestLookupFaults(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -197,8 +196,8 @@ func TestLookupFaults(t *testing.T) {
 	}
 }
 
-// TestOneFailedLookup guards against a registry that is given up, and everything
-// built again, for one connection that failed.
+// TestOneFailedLookup guards against giving up a registry, and building everything again,
+// after one failed connection.
 func TestOneFailedLookup(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -213,8 +212,8 @@ func TestOneFailedLookup(t *testing.T) {
 	}
 }
 
-// TestRetryAfterIsKept measures that a registry is left alone for as long as it
-// wants, but not for ever, nor longer than the context.
+// TestRetryAfterIsKept measures that a client waits for as long as a registry asks it to,
+// but within a limit, and no longer than the context.
 func TestRetryAfterIsKept(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -244,7 +243,7 @@ func TestRetryAfterIsKept(t *testing.T) {
 	}
 }
 
-// TestRetryAfterIsKeptByPush is the same for what brings bytes.
+// TestRetryAfterIsKeptByPush is the same for uploads.
 func TestRetryAfterIsKeptByPush(t *testing.T) {
 	t.Parallel()
 	r, _, _ := connect(t, registrytest.New(t), registrytest.Rule{Method: "PUT", Nth: 1, Do: registrytest.Status(503, "Retry-After", "1")})
@@ -260,8 +259,8 @@ func TestRetryAfterIsKeptByPush(t *testing.T) {
 	}
 }
 
-// TestBadPartial has what is there of a blob not be the beginning of it, as after
-// a power cut: the pull begins anew.
+// TestBadPartial has a partial blob with wrong content, as after a power cut: the pull
+// starts again.
 func TestBadPartial(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -283,8 +282,8 @@ func TestBadPartial(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNotTold has a registry that redirects to a signed address, which
-// fails, and one that is given a password.
+// TestSecretsAreNotTold has a registry that redirects to a signed URL, which fails, and one
+// with a password.
 func TestSecretsAreNotTold(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -322,7 +321,7 @@ func TestSecretsAreNotTold(t *testing.T) {
 	}
 }
 
-// A partial blob that is a link to a file of the caller's overwrites nothing.
+// A partial blob that is a symbolic link does not overwrite the linked file.
 func TestPartialThatIsALink(t *testing.T) {
 	host := registrytest.New(t)
 	p := rich(t, "qemu")

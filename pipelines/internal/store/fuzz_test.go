@@ -8,8 +8,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// FuzzManifest has a registry answer anything: what is taken for an entry names parts
-// that can be looked for, and its tag is the one that leads to it.
+// FuzzManifest has a registry send any manifest: if it is accepted as an entry, the parts
+// that it names are valid, and its tag leads back to it.
 func FuzzManifest(f *testing.F) {
 	for _, name := range []string{"manifest.golden", "manifest-outputs.golden"} {
 		data, err := os.ReadFile(filepath.Join("testdata", name))
@@ -52,8 +52,8 @@ func FuzzManifest(f *testing.F) {
 	})
 }
 
-// FuzzIndex has anything as index.json of a layout: what is whole is found, and
-// nothing else is an artifact.
+// FuzzIndex has any content in index.json of a layout: List finds the whole artifacts, and
+// nothing else.
 func FuzzIndex(f *testing.F) {
 	kept, _ := open(f)
 	p := sample(f, "qemu", "x86_64", 1)

@@ -47,7 +47,7 @@ func entryAt(t testing.TB, l *oci.Layout, tag string) ocispec.Descriptor {
 	return ocispec.Descriptor{}
 }
 
-// setEntry puts a manifest under a tag, whatever it is.
+// setEntry puts any manifest under a tag.
 func setEntry(t testing.TB, l *oci.Layout, tag string, d ocispec.Descriptor) {
 	t.Helper()
 	index := mustIndex(t, l)
@@ -68,7 +68,7 @@ func setEntry(t testing.TB, l *oci.Layout, tag string, d ocispec.Descriptor) {
 	}
 }
 
-// tarballOf is a tarball of that size with noise in it, which zstd stores as it is.
+// tarballOf returns a tarball of that size, with noise that zstd does not compress.
 func tarballOf(number, size int) []byte {
 	const block, head, trailer, blockHead = 128 << 10, 9, 8, 3
 	content := (size-head-trailer-blockHead*(size/block+1))/512*512 - 3*512
@@ -88,16 +88,15 @@ func tarballOf(number, size int) []byte {
 		data = append(data, byte(begin), byte(begin>>8), byte(begin>>16))
 		data = append(data, piece...)
 	}
-	// A frame that readers skip fills up.
+	// A skippable frame is the padding.
 	fill := size - len(data) - trailer
 	data = binary.LittleEndian.AppendUint32(append(data, 0x50, 0x2a, 0x4d, 0x18), uint32(fill))
 	return append(data, make([]byte, fill)...)
 }
 
-// counter counts what goes over the connections of its transport: headers,
-// bodies, everything.
+// counter counts all bytes on the connections of its transport, headers included.
 type counter struct {
-	// Connections that were opened, and bytes that were read from them.
+	// Connections opened, and bytes read from them.
 	Connections, Read atomic.Int64
 }
 
@@ -119,20 +118,20 @@ type counted struct {
 	counter *counter
 }
 
-// Read reads and counts.
+// Read reads from the connection and counts the bytes.
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.counter.Read.Add(int64(n))
 	return n, err
 }
 
-// scratch is a store for what is read to be examined.
+// scratch returns an empty store for tarballs that are examined.
 func scratch(t testing.TB) *Local {
 	s, _ := open(t)
 	return s
 }
 
-// verified hashes and vets everything of an entry of a registry.
+// verified hashes and vets everything that an entry of a registry names.
 func verified(t testing.TB, r *Registry, e entry) error {
 	t.Helper()
 	return r.verify(t.Context(), e, scratch(t))

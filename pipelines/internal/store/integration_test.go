@@ -16,7 +16,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// These are the tests of the registry again, with the distribution's.
+// These tests run the tests of the registry with the distribution's registry.
 
 func TestDistributionRoundTrip(t *testing.T) { roundTrip(t, registrytest.Distribution(t)) }
 
@@ -36,8 +36,7 @@ func TestDistributionCredentials(t *testing.T) {
 	credentialsWork(t, registrytest.StartDistribution(t, true).Host)
 }
 
-// TestDistributionDies has the registry killed in a pull, and started again for
-// the next.
+// TestDistributionDies kills the registry during a pull, and restarts it for the next.
 func TestDistributionDies(t *testing.T) {
 	server := registrytest.StartDistribution(t, false)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -69,7 +68,7 @@ func TestDistributionDies(t *testing.T) {
 	n.want(t)
 }
 
-// TestDistributionDamage spoils the tarball in the registry's own storage.
+// TestDistributionDamage damages a tarball in the registry's storage.
 func TestDistributionDamage(t *testing.T) {
 	for name, damage := range map[string]func([]byte) []byte{
 		"flipped":   func(data []byte) []byte { data[100_000] ^= 1; return data },
@@ -104,7 +103,7 @@ func TestDistributionDamage(t *testing.T) {
 			sound(t, s)
 			put(t, s, p)
 			same(t, s, want, p)
-			// The push must not say that the registry has it while it gives out this.
+			// The push must not report success while the registry serves the damaged blob.
 			pushErr := r.Push(t.Context(), p.Ref, s, nil)
 			fresh, _, _ := connect(t, server.Host)
 			after := verified(t, fresh, p.Ref)
@@ -118,7 +117,7 @@ func TestDistributionDamage(t *testing.T) {
 	}
 }
 
-// TestReadOnlyStore has a damaged index in a store that cannot be written to.
+// TestReadOnlyStore has a damaged index in a read-only store.
 func TestReadOnlyStore(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting needs root")
@@ -160,7 +159,7 @@ func TestReadOnlyStore(t *testing.T) {
 	}
 }
 
-// TestDiskFull pulls into file systems that are too small by more and less.
+// TestDiskFull pulls into file systems of several sizes, all too small.
 func TestDiskFull(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a small file system needs root")

@@ -18,7 +18,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// hostVariable is the registry of a second process.
+// hostVariable names the registry of a second process.
 const hostVariable = "STORE_TEST_HOST"
 
 // The places where a second process waits to be killed.
@@ -36,7 +36,7 @@ func reached() {
 	select {}
 }
 
-// registryChild is another process that pulls or pushes artifact 0.
+// registryChild runs in another process, and pulls or pushes artifact 0.
 func registryChild(s *Local, role string) error {
 	ctx, ref := context.Background(), numbered(0).Ref
 	p, err := withTarball(numbered(0), os.Getenv(scratchVariable))
@@ -78,7 +78,7 @@ func registryChild(s *Local, role string) error {
 	return err
 }
 
-// atEnd is where the end of a transfer is reported.
+// atEnd is a report that waits to be killed at the end of a transfer.
 type atEnd struct{}
 
 // Write tells the parent.
@@ -140,8 +140,7 @@ func killedPull(t *testing.T, host string) {
 	}
 }
 
-// TestKilledPulls kills at all sorts of moments, the writing of the layout among
-// them.
+// TestKilledPulls kills pulls at many moments, also while they write the layout.
 func TestKilledPulls(t *testing.T) {
 	host := registrytest.New(t)
 	p, err := withTarball(numbered(0), t.TempDir())

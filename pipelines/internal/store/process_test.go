@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// numbered is the artifact that all processes put under a number, without its
+// numbered returns the artifact that all processes put under a number, without its
 // tarball.
 func numbered(number int) Put {
 	recipe := fmt.Appendf(nil, `{"number":%d}`, number)
@@ -52,7 +52,7 @@ func numbered(number int) Put {
 	}
 }
 
-// withTarball gives it one of a megabyte, large enough to be killed in.
+// withTarball adds a tarball of a megabyte, large enough to kill a process that writes it.
 func withTarball(p Put, scratch string) (Put, error) {
 	p.Tarball = filepath.Join(scratch, p.Key)
 	key, err := strconv.ParseInt(p.Key[:6], 16, 32)
@@ -62,8 +62,9 @@ func withTarball(p Put, scratch string) (Put, error) {
 	return p, os.WriteFile(p.Tarball, tarballOf(int(key), 1<<20), 0o644)
 }
 
-// child is another process: "hold" takes a lock, says so and waits to be killed;
-// a number puts artifacts from there on, saying when each is in.
+// child runs in another process. In the role "hold", it takes a lock, prints that it has
+// it, and waits to be killed. In the role of a number, it puts artifacts from that number
+// on, and prints each one that is stored.
 func child(role string) error {
 	s := Open(os.Getenv(folderVariable), nil)
 	scratch := os.Getenv(scratchVariable)
@@ -105,7 +106,7 @@ func start(t *testing.T, role, folder string) (*exec.Cmd, *bufio.Scanner) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Left open: the child reads it until it is killed, or this process ends.
+	// It stays open: the child reads it until it is killed, or this process ends.
 	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func TestConcurrentPuts(t *testing.T) {
 	n.want(t)
 }
 
-// TestKilledPuts kills writers at all sorts of moments.
+// TestKilledPuts kills writers at many moments.
 func TestKilledPuts(t *testing.T) {
 	s, n := open(t)
 	in := map[int]bool{}

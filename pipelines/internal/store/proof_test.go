@@ -16,8 +16,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// TestProofs keeps proofs with an artifact, in both tiers: with a registry that
-// lists referrers and with one that does not.
+// TestProofs stores proofs of an artifact in both tiers, with a registry that lists
+// referrers and with one that does not.
 func TestProofs(t *testing.T) {
 	server := httptest.NewServer(registrytest.Handler(true))
 	defer server.Close()
@@ -70,7 +70,7 @@ func proofs(t *testing.T, host string) {
 	}
 	sound(t, s)
 	n.want(t)
-	// A rebuilt index leads to them too.
+	// A rebuilt index has them, too.
 	if err := os.WriteFile(filepath.Join(s.dir, "qemu", "index.json"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func wantProofs(t *testing.T, read func(ctx context.Context, artifact Artifact) 
 	}
 }
 
-// TestRefusedProof guards an error that says once what helps.
+// TestRefusedProof makes sure that the error has the hint once.
 func TestRefusedProof(t *testing.T) {
 	s, _ := open(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -130,8 +130,8 @@ func TestRefusedProof(t *testing.T) {
 	}
 }
 
-// TestProofsOfAFailedRegistry has a registry that failed before it was asked for
-// proofs: that is not the same as having none. Of too many, some are read.
+// TestProofsOfAFailedRegistry has a registry that failed before the lookup of proofs: that
+// is reported, because the registry may have some.
 func TestProofsOfAFailedRegistry(t *testing.T) {
 	s, _ := open(t)
 	p := sample(t, "qemu", "x86_64", 1)

@@ -17,7 +17,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// sent returns the requests that bring bytes.
+// sent returns the requests that send blobs.
 func sent(f *registrytest.Faults) []string {
 	return slices.DeleteFunc(f.Requests(), func(request string) bool { return !strings.HasPrefix(request, "PUT ") })
 }
@@ -42,7 +42,7 @@ func TestPushOnlyWhatIsMissing(t *testing.T) {
 	if got := sent(faults)[6:]; len(got) != 2 || !strings.HasSuffix(got[1], "/manifests/v1") {
 		t.Errorf("sent %q, want two tags", got)
 	}
-	// Another recipe with the same outputs: only what differs is sent.
+	// Another recipe with the same outputs: only the differing blobs are sent.
 	other := p
 	other.Recipe = []byte(`{"other":1}`)
 	other.Key = digest.FromBytes(other.Recipe).Encoded()
@@ -85,7 +85,7 @@ func TestFirstPushWins(t *testing.T) {
 		}
 	}
 	n.want(t, "already has another build of qemu under the key "+p.Key+": it stays ("+first.Manifest.Digest().String()+" there, "+second.Manifest.Digest().String()+" here)")
-	// A store that has nothing can still move tags, and only that.
+	// An empty store can still move tags, but nothing else.
 	empty, _ := open(t)
 	if err := r.Push(t.Context(), p.Ref, empty, []string{"v1"}); err != nil {
 		t.Error(err)
@@ -133,8 +133,8 @@ func twoPushers(t *testing.T, host string) {
 	same(t, into, want, p)
 }
 
-// TestTwoBuildsAtOnce has two builds of a key pushed at the same time: one of them
-// is there in the end, whole.
+// TestTwoBuildsAtOnce pushes two builds of a key at the same time: in the end, the registry
+// has one of them, whole.
 func TestTwoBuildsAtOnce(t *testing.T) {
 	host := registrytest.New(t)
 	builds := map[digest.Digest]bool{}
@@ -161,8 +161,7 @@ func TestTwoBuildsAtOnce(t *testing.T) {
 	sound(t, into)
 }
 
-// TestPushRepairs has a registry that has lost a blob of what it lists, or a part
-// of it.
+// TestPushRepairs has a registry that has lost a blob of an artifact, or part of a blob.
 func TestPushRepairs(t *testing.T) {
 	for name, do := range map[string]registrytest.Action{"lost": registrytest.Status(404), "short": registrytest.Truncate(5)} {
 		t.Run(name, func(t *testing.T) {
@@ -183,8 +182,8 @@ func TestPushRepairs(t *testing.T) {
 	}
 }
 
-// TestPushReplacesDamage has a registry whose tarball turned out to be wrong: the
-// next push sends it again.
+// TestPushReplacesDamage has a registry whose tarball turns out to be damaged: the next
+// push sends it again.
 func TestPushReplacesDamage(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -208,9 +207,9 @@ func TestPushReplacesDamage(t *testing.T) {
 	}
 }
 
-// TestPushOverDamageThatStays has a registry that takes a blob, and keeps the
-// damaged one that it had: the push fails, and no tag moves. A blob that could not
-// be sent at first must not count as sent for being there.
+// TestPushOverDamageThatStays has a registry that accepts a blob, but keeps the damaged one
+// that it had: the push fails, and no tag moves. After a failed upload, a retry must not
+// take the damaged blob for the sent one.
 func TestPushOverDamageThatStays(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -298,7 +297,7 @@ func pushThroughFaults(t *testing.T, host func(testing.TB) string) {
 	}
 }
 
-// TestPushOfDamage has a tarball in the store that is not what it should be.
+// TestPushOfDamage has a damaged tarball in the store.
 func TestPushOfDamage(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -325,7 +324,7 @@ func TestPushOfDamage(t *testing.T) {
 	}
 }
 
-// TestProgress has the transfers of tarballs reported, each with its end.
+// TestProgress makes sure that transfers of tarballs are reported, each with its end.
 func TestProgress(t *testing.T) {
 	host := registrytest.New(t)
 	p, err := withTarball(numbered(0), t.TempDir())
@@ -356,7 +355,7 @@ func TestProgress(t *testing.T) {
 }
 
 // TestImmutableTags has a registry that refuses to move a tag, or to set it again, as
-// ECR does: a rerun passes, and a tag of another artifact fails once, with the reason.
+// ECR does: a repeated push passes; one of another artifact fails, with the reason once.
 func TestImmutableTags(t *testing.T) {
 	behind, refused := registrytest.Handler(false), 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {

@@ -25,7 +25,7 @@ import (
 // quick is a pace for tests.
 var quick = web.Pace{Tries: 4, First: time.Millisecond, Longest: 50 * time.Millisecond, Stall: 300 * time.Millisecond}
 
-// connect opens the registry of a host, with rules on the way.
+// connect opens the registry of a host, with faults.
 func connect(t testing.TB, host string, rules ...registrytest.Rule) (*Registry, *registrytest.Faults, *notes) {
 	t.Helper()
 	return connectAt(t, host, quick, rules...)
@@ -41,7 +41,7 @@ func connectAt(t testing.TB, host string, pace web.Pace, rules ...registrytest.R
 	return r, faults, n
 }
 
-// rich is a sample with secondary outputs.
+// rich returns a sample with secondary outputs.
 func rich(t testing.TB, asset string) Put {
 	t.Helper()
 	p := sample(t, asset, "x86_64", 1)
@@ -76,7 +76,7 @@ func sound(t *testing.T, s *Local) {
 	}
 }
 
-// same makes sure that the store has an artifact, and gives out all of it.
+// same makes sure that the store has an artifact, and exports all of it.
 func same(t *testing.T, s *Local, want Artifact, p Put) {
 	t.Helper()
 	got, err := s.Get(t.Context(), p.Ref)
@@ -106,7 +106,7 @@ func same(t *testing.T, s *Local, want Artifact, p Put) {
 	sound(t, s)
 }
 
-// manifestOnly is what the registry says of an artifact without reading a blob.
+// manifestOnly removes from an artifact the fields that a lookup does not set.
 func manifestOnly(a Artifact) Artifact {
 	a.Recipe = nil
 	return a
@@ -167,8 +167,8 @@ func roundTrip(t *testing.T, host string) {
 	notes.want(t)
 }
 
-// TestLookupIsOneRequest guards the promise that a hit or a miss reads one
-// manifest and nothing else.
+// TestLookupIsOneRequest makes sure that a hit or a miss reads one manifest and nothing
+// else.
 func TestLookupIsOneRequest(t *testing.T) { lookupIsOneRequest(t, registrytest.New(t)) }
 
 func lookupIsOneRequest(t *testing.T, host string) {
@@ -203,7 +203,7 @@ func lookupIsOneRequest(t *testing.T, host string) {
 	}
 }
 
-// TestForeignTags has manifests under key tags that are not what they should be.
+// TestForeignTags has manifests under the tags of keys that are not those of artifacts.
 func TestForeignTags(t *testing.T) {
 	host := registrytest.New(t)
 	p, other := sample(t, "qemu", "x86_64", 1), sample(t, "qemu", "x86_64", 2)
@@ -249,7 +249,7 @@ func TestForeignTags(t *testing.T) {
 	}
 }
 
-// answer is a manifest that the registry does not have.
+// answer sends a manifest that the registry does not have.
 func answer(body string) registrytest.Action {
 	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
 		response, err := registrytest.Status(http.StatusOK, "Content-Type", "application/vnd.oci.image.manifest.v1+json",
@@ -298,7 +298,7 @@ func TestMovingTag(t *testing.T) {
 	}
 }
 
-// TestOldManifest guards artifacts that were stored before there were outputs.
+// TestOldManifest reads an artifact that was stored before secondary outputs existed.
 func TestOldManifest(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join("testdata", "manifest.golden"))
 	if err != nil {

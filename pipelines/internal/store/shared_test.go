@@ -15,7 +15,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// TestVerifyShared damages what is in the registry beside the artifacts.
+// TestVerifyShared damages sources and builders in the registry.
 func TestVerifyShared(t *testing.T) {
 	host := registrytest.New(t)
 	whole, _, _ := connect(t, host)
@@ -70,8 +70,8 @@ func TestVerifyShared(t *testing.T) {
 	}
 }
 
-// TestSharedIsHealed has a source and a builder whose bytes in the registry turn
-// out to be wrong: a push sends them again, and believes what it then reads.
+// TestSharedIsHealed has a source and a builder that turn out to be damaged in the
+// registry: a push sends them again, and reads them to be sure.
 func TestSharedIsHealed(t *testing.T) {
 	for name, nth := range map[string]int{"healed": 1, "stays": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -162,8 +162,8 @@ func TestPublishFaults(t *testing.T) {
 	}
 }
 
-// TestOneBadBlob has one artifact, one source and one builder that cannot be
-// read: the registry is still asked for the others.
+// TestOneBadBlob has one artifact, one source and one builder that cannot be read: the
+// registry is still used for others.
 func TestOneBadBlob(t *testing.T) {
 	for name, do := range map[string]registrytest.Action{"403": registrytest.Status(403), "breaks off": registrytest.Reset(10)} {
 		t.Run(name, func(t *testing.T) {
@@ -219,8 +219,8 @@ func TestIsDamage(t *testing.T) {
 	}
 }
 
-// TestKilledExports guards against temporary files that stay beside the outputs
-// for ever; those of others, and what is no temporary file, are left alone.
+// TestKilledExports makes sure that temporary files of killed exports are removed, and
+// those of running exports and other files are not.
 func TestKilledExports(t *testing.T) {
 	s, n := open(t)
 	artifact := put(t, s, sample(t, "qemu", "x86_64", 1))
@@ -246,7 +246,7 @@ func TestKilledExports(t *testing.T) {
 	n.want(t)
 }
 
-// TestFewLocks guards against a lock file for each blob that was ever pulled.
+// TestFewLocks guards against a lock file for every pulled blob.
 func TestFewLocks(t *testing.T) {
 	host := registrytest.New(t)
 	p := rich(t, "qemu")

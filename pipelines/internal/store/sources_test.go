@@ -18,7 +18,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// archived is the content of a source: several reads long.
+// archived is the content of a source, which takes several reads.
 var archived = bytes.Repeat([]byte("kata containers\n"), 1<<17)
 
 func sourceFile(t *testing.T) (path, hash string) {
@@ -92,7 +92,7 @@ func TestPullSourceFaults(t *testing.T) {
 		rules []registrytest.Rule
 		note  string
 		hit   bool
-		// left is how many bytes the next pull need not fetch.
+		// left is how many bytes the next pull does not need to fetch.
 		left int64
 	}{
 		"reset":            {[]registrytest.Rule{{Method: "GET", Path: blobs, Nth: 1, Do: registrytest.Reset(1 << 20)}}, "resuming", true, 0},
@@ -131,7 +131,7 @@ func TestPullSourceFaults(t *testing.T) {
 	}
 }
 
-// A tag that somebody else pushed is no source, and is replaced by a push.
+// A foreign manifest under the tag of a source is a miss, and a push replaces it.
 func TestForeignSource(t *testing.T) {
 	r, _, notes := connect(t, registrytest.New(t))
 	path, hash := sourceFile(t)
@@ -153,8 +153,8 @@ func TestForeignSource(t *testing.T) {
 	}
 }
 
-// TestForeignModule has another file in the registry under the sum of a Go module: it
-// is replaced, unless it is the module, too.
+// TestForeignModule has another file in the registry under the sum of a Go module: a push
+// replaces it, unless it is also a zip of the module.
 func TestForeignModule(t *testing.T) {
 	zipped := func(comment, content string) string {
 		var data bytes.Buffer

@@ -11,8 +11,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// TestNothingHangs has a registry send the head of each kind of answer, a byte of
-// its body, and then nothing.
+// TestNothingHangs has a registry send the header of each kind of response, a byte of its
+// body, and then nothing.
 func TestNothingHangs(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)

@@ -78,16 +78,15 @@ func open(t testing.TB) (*Local, *notes) {
 	return Open(filepath.Join(t.TempDir(), "store"), n.report), n
 }
 
-// noise returns bytes in which no part is like another, so that nothing that is
-// out of place goes unseen.
+// noise returns bytes without repetitions, so that tests detect misplaced ones.
 func noise(number, size int) []byte {
 	data := make([]byte, size)
-	// Its Read never fails.
+	// This Read never fails.
 	_, _ = rand.NewChaCha8([32]byte{byte(number), byte(number >> 8), byte(number >> 16)}).Read(data)
 	return data
 }
 
-// sample makes an artifact to put, with its own key and tarball.
+// sample returns an artifact to put, with its own key and tarball.
 func sample(t testing.TB, asset, arch string, number int) Put {
 	t.Helper()
 	recipe := fmt.Appendf(nil, `{"schema":1,"asset":%q,"arch":%q,"number":%d}`, asset, arch, number)

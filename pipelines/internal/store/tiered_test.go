@@ -32,7 +32,7 @@ func TestTieredHits(t *testing.T) {
 	if err != nil || where != InRegistry || !cmp.Equal(manifestOnly(want), got) {
 		t.Fatalf("Find: %q, %v\n%s", where, err, cmp.Diff(manifestOnly(want), got))
 	}
-	// An output in place: nothing is pulled for it.
+	// The output has the right content: nothing is pulled.
 	out := filepath.Join(t.TempDir(), "modules")
 	data, err := os.ReadFile(p.Outputs["modules"])
 	if err != nil {
@@ -58,7 +58,7 @@ func TestTieredHits(t *testing.T) {
 	if _, err := tiered.Export(t.Context(), got, "nothing", out); err == nil || IsNotFound(err) {
 		t.Errorf("Export of no output: %v", err)
 	}
-	// Now that it is local, nothing is asked.
+	// The local store has it: no request.
 	requests, connections := len(faults.Requests()), count.Connections.Load()
 	got, where, err = tiered.Find(t.Context(), p.Ref)
 	if err != nil || where != InLocal || !cmp.Equal(manifestOnly(want), got) {
@@ -142,9 +142,8 @@ func TestLocalDamageIsPulled(t *testing.T) {
 	n.want(t)
 }
 
-// TestOtherBuildIsReplaced has another build of the key come into the local
-// store between a lookup in the registry and the export: the one that was looked
-// up is what the caller gets.
+// TestOtherBuildIsReplaced stores another build of the key locally between a lookup in the
+// registry and the export: the caller gets the build that was looked up.
 func TestOtherBuildIsReplaced(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -198,8 +197,8 @@ func TestPullsOnce(t *testing.T) {
 	same(t, s, want, p)
 }
 
-// TestContextIsNoFailure has a lookup end with its context: the registry must
-// still be asked later.
+// TestContextIsNoFailure has a lookup end with its context: later lookups must still use
+// the registry.
 func TestContextIsNoFailure(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -220,7 +219,7 @@ func TestContextIsNoFailure(t *testing.T) {
 	n.want(t)
 }
 
-// A damaged record makes a miss as a damaged tarball does, so it is pulled, too.
+// A damaged record is a miss, like a damaged tarball, so the artifact is pulled again.
 func TestDamagedRecordIsPulled(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)

@@ -13,7 +13,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// TestVerify damages each thing of a store in turn.
+// TestVerify damages each part of a store in turn.
 func TestVerify(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -89,7 +89,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// TestAbandonedPartials guards against partial blobs that stay for ever.
+// TestAbandonedPartials makes sure that abandoned partial blobs are removed.
 func TestAbandonedPartials(t *testing.T) {
 	s, _ := open(t)
 	put(t, s, sample(t, "qemu", "x86_64", 1))

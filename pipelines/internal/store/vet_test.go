@@ -12,7 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// hostile are tarballs that nothing may take in.
+// hostile are tarballs that must be refused everywhere.
 func hostile(t *testing.T) []string {
 	t.Helper()
 	paths, err := filepath.Glob("../archive/testdata/hostile/*.tar.zst")
@@ -22,7 +22,7 @@ func hostile(t *testing.T) []string {
 	return paths
 }
 
-// trust makes a store take a tarball as one that has been vetted.
+// trust makes a store treat a tarball as vetted.
 func trust(t *testing.T, s *Local, path string) {
 	t.Helper()
 	sum, _, err := files.Hash(t.Context(), path)
@@ -59,7 +59,7 @@ func TestPutVets(t *testing.T) {
 	}
 }
 
-// TestPullVets has artifacts in the registry that somebody pushed without vetting.
+// TestPullVets has artifacts in the registry that were pushed without vetting.
 func TestPullVets(t *testing.T) {
 	host := registrytest.New(t)
 	for i, path := range hostile(t) {
@@ -102,8 +102,8 @@ func TestStoredBeforeVetting(t *testing.T) {
 	}
 }
 
-// poisoned has an artifact with a hostile tarball in the registry and its key in a
-// store of somebody honest.
+// poisoned has an artifact with a hostile tarball in the registry, and an honest build of
+// the same key in a store.
 func poisoned(t *testing.T, host string) (own *Local, p Put, evil Artifact) {
 	t.Helper()
 	theirs, _ := open(t)
@@ -145,8 +145,8 @@ func TestPushReplacesPoison(t *testing.T) {
 	}
 }
 
-// TestPoisonIsNoHit has a hostile build in both caches: no caller gets it, and it is
-// not whole.
+// TestPoisonIsNoHit has a hostile build in both caches: no caller gets it, and it does not
+// count as whole.
 func TestPoisonIsNoHit(t *testing.T) {
 	host := registrytest.New(t)
 	_, p, _ := poisoned(t, host)

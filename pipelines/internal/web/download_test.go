@@ -17,8 +17,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// A server that sends another range than it was asked for is asked for everything;
-// what a partial file holds is kept for as long as nothing is wrong.
+// After a response with the wrong range, everything is requested. A partial file keeps its
+// content unless that is wrong.
 func TestDownload(t *testing.T) {
 	content := bytes.Repeat([]byte("kata\n"), 1000)
 	sum := sha256.Sum256(content)
@@ -44,7 +44,7 @@ func TestDownload(t *testing.T) {
 		"no ranges":     {[]http.HandlerFunc{whole}, 1, -1},
 		"less":          {[]http.HandlerFunc{status(200, "Content-Length", "0"), serve}, 2, -1},
 		"too long":      {[]http.HandlerFunc{status(200, "Content-Length", "5001")}, 1, -1},
-		// A connection that is lost before the answer is as long as the file costs nothing.
+		// A connection lost while the known bytes are skipped costs nothing.
 		"refused after a break": {[]http.HandlerFunc{broken, status(403)}, 2, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,8 +78,8 @@ func TestDownload(t *testing.T) {
 	}
 }
 
-// TestEndlessDownload has content whose size nobody declared: it is refused where it
-// says that it is larger than anything that is downloaded.
+// TestEndlessDownload has content of undeclared size: it is refused if the response
+// declares more than MaxUnsized.
 func TestEndlessDownload(t *testing.T) {
 	server, asked := answers(t, status(200, "Content-Length", strconv.FormatInt(MaxUnsized+1, 10)))
 	dir := t.TempDir()
@@ -94,7 +94,7 @@ func TestEndlessDownload(t *testing.T) {
 	}
 }
 
-// What is at the path of the partial file, and cannot be removed, is not opened.
+// A folder at the path of the partial file is an error if it cannot be removed.
 func TestIrregularPartial(t *testing.T) {
 	dir := t.TempDir()
 	partial := filepath.Join(dir, "partial")
@@ -107,7 +107,7 @@ func TestIrregularPartial(t *testing.T) {
 	}
 }
 
-// A server that never ends, about content whose size nobody declared, fills no disk.
+// An endless response, for content of undeclared size, does not fill the disk.
 func TestDownloadWithoutEnd(t *testing.T) {
 	server, _ := answers(t, func(w http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {

@@ -32,7 +32,7 @@ func (q *quick) pace() Pace {
 	}}
 }
 
-// answers serves the handlers in turn, the last one again and again.
+// answers serves the handlers in turn, and repeats the last one.
 func answers(t *testing.T, handlers ...http.HandlerFunc) (*httptest.Server, *atomic.Int64) {
 	t.Helper()
 	var asked atomic.Int64
@@ -76,7 +76,7 @@ func TestRepeats(t *testing.T) {
 		handlers []http.HandlerFunc
 		asked    int64
 		code     int
-		waits    []time.Duration // exact ones, where the server asks for them
+		waits    []time.Duration // exact, if the server asks for them
 	}{
 		"all is well":              {"GET", []http.HandlerFunc{status(200)}, 1, 200, nil},
 		"busy for a moment":        {"GET", []http.HandlerFunc{status(503), status(429), status(200)}, 3, 200, nil},
@@ -102,7 +102,7 @@ func TestRepeats(t *testing.T) {
 			if code != test.code || err != nil {
 				t.Errorf("got %d, %v, want %d", code, err, test.code)
 			}
-			// net/http itself tries once more after a connection that was in use.
+			// net/http itself retries once after it lost a reused connection.
 			if n := asked.Load(); n != test.asked {
 				t.Errorf("asked %d times, want %d", n, test.asked)
 			}
@@ -131,7 +131,7 @@ func TestWaitsGrow(t *testing.T) {
 	}
 }
 
-// A server that asks again and again for no time at all is left alone in the end.
+// A server that keeps asking for a wait of no time is given up in the end.
 func TestStormEnds(t *testing.T) {
 	var q quick
 	server, asked := answers(t, status(429, "Retry-After", "0"))
@@ -161,7 +161,7 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-// A body that cannot be sent again is the caller's, who gets the answer.
+// If a body cannot be sent again, the caller gets the response.
 func TestUnrepeatable(t *testing.T) {
 	var q quick
 	server, asked := answers(t, status(503, "Retry-After", "7"))
@@ -171,7 +171,7 @@ func TestUnrepeatable(t *testing.T) {
 	}
 }
 
-// A body is sent whole each time.
+// Each retry sends the whole body.
 func TestBodyIsSentAgain(t *testing.T) {
 	var q quick
 	var got []string
@@ -207,7 +207,7 @@ func TestRefusedConnections(t *testing.T) {
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// It was there: it may be starting again.
+	// It has answered before, and may be restarting.
 	_, _, err = send(t.Context(), client, "GET", address, nil)
 	if !Temporary(err) || len(q.waits) != 3 {
 		t.Errorf("a server that was there: %v after %v", err, q.waits)
@@ -232,7 +232,7 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// A body that stands still, or brings a byte now and then, is given up.
+// A body that makes no progress, or hardly any, is given up.
 func TestStall(t *testing.T) {
 	for name, pause := range map[string]time.Duration{"still": time.Hour, "a drop at a time": 20 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
@@ -258,7 +258,7 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// A body that moves may take longer than a stall.
+// A body that makes progress may take longer than a stall.
 func TestSlowBody(t *testing.T) {
 	server, _ := answers(t, func(w http.ResponseWriter, _ *http.Request) {
 		for range 10 {
@@ -321,7 +321,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// An answer in JSON that breaks off is asked for again.
+// A response in JSON that breaks off is requested again.
 func TestBrokenAnswer(t *testing.T) {
 	var q quick
 	server, asked := answers(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -338,7 +338,7 @@ func TestBrokenAnswer(t *testing.T) {
 	}
 }
 
-// The length in the answer to a HEAD is that of the content, which is not there.
+// The response to a HEAD has the length of the content, but no content.
 func TestHead(t *testing.T) {
 	server, _ := answers(t, status(200, "Content-Type", "application/json", "Content-Length", "4000"))
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, server.URL, nil)
@@ -368,7 +368,7 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// Whatever a server answers, credentials go nowhere else.
+// Whatever a server answers, credentials are sent nowhere else.
 func TestCredentials(t *testing.T) {
 	base := roundTripper(func(request *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Body: http.NoBody, Request: request}, nil
@@ -415,7 +415,7 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("the error has a secret: %v", err)
 		}
 	}
-	// A token is asked for with the password in a form.
+	// A request for a token has the password in a form.
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://evil.org/token", strings.NewReader("password=x"))
 	if err != nil {
 		t.Fatal(err)
