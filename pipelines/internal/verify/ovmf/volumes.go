@@ -178,12 +178,13 @@ func parseSections(data []byte, depth int) (files []file, err error) {
 			return nil, fmt.Errorf("its section %d has %d bytes by its header, but %d are left", n, size, len(rest))
 		}
 		var nested []file
-		switch rest[3] {
-		case volumeImage:
+		switch kind := rest[3]; {
+		case depth > maxDepth: // What is nested deeper is not read.
+		case kind == volumeImage:
 			var volumes []volume
 			volumes, err = parseVolumes(rest[header:size], depth+1)
 			nested = filesOf(volumes)
-		case guided:
+		case kind == guided:
 			nested, err = unwrap(rest[header:size], header, depth)
 		}
 		if err != nil {
@@ -204,7 +205,7 @@ func unwrap(content []byte, header, depth int) ([]file, error) {
 	if begin < 20 || begin > len(content) {
 		return nil, fmt.Errorf("its content is at %#x of %#x bytes", begin, len(content))
 	}
-	if guid(content) != lzmaSection || depth > maxDepth {
+	if guid(content) != lzmaSection {
 		return nil, nil
 	}
 	var unpacked []byte

@@ -132,8 +132,19 @@ func TestVariableStoreRefuses(t *testing.T) {
 	}
 }
 
-// Volumes that nest without end are not followed.
+// TestDepth guards against an image whose nesting takes all time or memory.
 func TestDepth(t *testing.T) {
+	volume := makeVolume(fileSystem2, 4096, nil, makeFile(name, driver, makeSection(0x10, []byte("code"))))
+	for range 3 * maxDepth {
+		volume = makeVolume(fileSystem2, len(volume)+4096, nil, makeFile(name, driver, makeSection(0x17, volume)))
+	}
+	volumes, err := parseVolumes(volume, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(volumes[0].files); got > maxDepth+2 {
+		t.Errorf("got the files of %d volumes in each other", got)
+	}
 	content := []byte("code")
 	for range 3 * maxDepth {
 		content = makeCompressed(makeSection(0x10, content))
