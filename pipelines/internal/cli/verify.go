@@ -84,7 +84,7 @@ func runVerify(ctx context.Context, a *app, ws *workspace.Workspace, o verifyOpt
 	return nil
 }
 
-// verify makes the checks, and stores the proof of an artifact of the caches. Without
+// verify runs the checks, and stores the proof of an artifact of the caches. Without
 // a report the error says why nothing was checked.
 func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspace, asset catalog.Asset, arch catalog.Arch) (*report.Report, error) {
 	family, err := families.Of(ws.Resolver, asset, arch)
@@ -123,7 +123,7 @@ func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspa
 	return r, o.record(ctx, a, ws, artifact, r)
 }
 
-// host is this machine.
+// host returns this machine, with the limits of the options.
 func (o verifyOptions) host(ws *workspace.Workspace, name string) host.Host {
 	const grace = 15 * time.Second
 	h := host.Host{
@@ -136,7 +136,7 @@ func (o verifyOptions) host(ws *workspace.Workspace, name string) host.Host {
 	return h
 }
 
-// record stores the proof of an artifact, unless it has one that says the same.
+// record stores the proof of an artifact, unless it has a proof that says the same.
 func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspace, artifact store.Artifact, r *report.Report) error {
 	version, err := ws.Version()
 	if err != nil {
@@ -161,7 +161,7 @@ func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspa
 // sawLines is how many lines of one check a table shows.
 const sawLines = 12
 
-// reportText is what each check saw, the consoles of guests that failed, and a summary.
+// reportText has what each check saw, the consoles of guests that failed, and a summary.
 func reportText(r *report.Report) string {
 	var rows []string
 	for _, check := range r.Checks {

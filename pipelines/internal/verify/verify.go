@@ -1,6 +1,6 @@
 // Package verify proves that an artifact works, on the tarball that would be
 // shipped. Each family of artifacts is a package of its own, which says what its
-// tarballs hold and makes its checks; they share the report, the unpacked tarball
+// tarballs hold and runs its checks. Families share the report, the unpacked tarball
 // and the machine that checks run on (packages report, tarball and host).
 package verify
 
@@ -22,10 +22,10 @@ import (
 type Family interface {
 	// Layout says what the tarball must have.
 	Layout() tarball.Layout
-	// Checks are the names of all checks that Check may make.
+	// Checks are the names of all checks that Check may run.
 	Checks() []string
-	// Check adds what it finds to the report. An error is for a machine on which
-	// nothing more can be verified.
+	// Check adds what it finds to the report. An error means that this machine
+	// cannot run any further check.
 	Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error
 }
 
@@ -50,11 +50,11 @@ func Known(f Family, names []string) error {
 	return errors.Join(unknown...)
 }
 
-// Run verifies an artifact. What is wrong with the artifact is in the report; the
-// error is for what is not a tarball, which gives no report, and for a machine on
-// which nothing more can be verified, which leaves the checks made before.
+// Run verifies an artifact. The report says what is wrong with it. A file that is not a
+// tarball gives an error and no report; a machine that cannot run any further check
+// gives an error and a report of the checks so far.
 func Run(ctx context.Context, f Family, a Artifact, h host.Host) (*report.Report, error) {
-	// The paths of sockets below it must be short.
+	// The paths of sockets below it have a length limit, hence the short name.
 	dir, err := os.MkdirTemp("", "kv-")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the files of the tarball: %w", err)

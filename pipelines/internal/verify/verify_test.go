@@ -35,7 +35,7 @@ func TestKnown(t *testing.T) {
 }
 
 // A required check that the run does not reach fails, and an error of the family keeps
-// the checks made before.
+// the earlier checks.
 func TestRun(t *testing.T) {
 	a := verify.Artifact{Tarball: verifytest.Tree{"opt/kata/file": "x"}.Pack(t), Required: []string{"first", "second"}}
 	r, err := verify.Run(t.Context(), broken{}, a, verifytest.NoBoot)

@@ -19,7 +19,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/qemu"
 )
 
-// Of returns the family that verifies an asset, with what the tree declares.
+// Of returns the family that verifies an asset, by what the tree declares.
 func Of(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (verify.Family, error) {
 	var unpinned error
 	pin := func(variable string) string {

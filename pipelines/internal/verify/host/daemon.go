@@ -33,13 +33,13 @@ type DaemonSpec struct {
 type Daemon struct {
 	spec DaemonSpec
 	cmd  *exec.Cmd
-	// done is closed when the program has ended, as err says.
+	// done is closed when the program has ended; err then says how.
 	done chan struct{}
 	err  error
 }
 
-// StartDaemon runs the program and waits until it serves. One that ends before, or does
-// not serve in time, is an error with the end of what it printed. The end of ctx
+// StartDaemon runs the program and waits until it serves. A program that ends first, or
+// does not serve in time, is an error, which has the end of its output. The end of ctx
 // kills the program.
 func StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error) {
 	log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
@@ -87,8 +87,8 @@ func (d *Daemon) ready(ctx context.Context) error {
 	}
 }
 
-// Stop asks the program to end, and waits for it. One that has ended by itself, or
-// does not end within grace, is an error.
+// Stop asks the program to end, and waits for it. A program that has ended
+// by itself, or does not end within grace, is an error.
 func (d *Daemon) Stop(grace time.Duration) error {
 	select {
 	case <-d.done:
@@ -121,7 +121,7 @@ func (d *Daemon) Kill() error {
 	return nil
 }
 
-// failure is an error that ends with what the program printed last.
+// failure returns an error that ends with the last lines of output.
 func (d *Daemon) failure(format string, args ...any) error {
 	const lines = 8
 	// Without a log there is nothing to add.

@@ -83,7 +83,7 @@ func TestStartAndStop(t *testing.T) {
 	}
 }
 
-// The socket of a killed daemon stays, and is none of the next one.
+// The socket of a killed daemon stays, and does not pass for that of the next one.
 func TestKill(t *testing.T) {
 	s := spec(t, "good")
 	d, err := host.StartDaemon(t.Context(), s)

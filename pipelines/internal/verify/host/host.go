@@ -32,14 +32,14 @@ type Host struct {
 	// Timeout is how long a guest or program may take, and Grace how long a guest
 	// may take to power off once its boot is over.
 	Timeout, Grace time.Duration
-	// Tools is a folder that has all programs, "" for the machine's own.
+	// Tools is the only folder to find programs in, "" to search PATH.
 	Tools string
 	// Subject names the artifact in messages to Reporter, which may be nil.
 	Subject  string
 	Reporter *progress.Reporter
 }
 
-// Note reports what takes time.
+// Note reports a step that takes time.
 func (h Host) Note(text string) { h.Reporter.Note(h.Subject, text) }
 
 // LookPath finds a program.
@@ -61,8 +61,8 @@ func (h Host) Find(name, pkg string) (string, error) {
 	return path, nil
 }
 
-// Start starts a command that dies with this process, and returns what waits for
-// its end. The caller must call it.
+// Start starts a command that dies with this process, and returns a function
+// that waits for its end. The caller must call it.
 func Start(cmd *exec.Cmd) (wait func() error, err error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -101,7 +101,7 @@ func Output(cmd *exec.Cmd) (string, error) {
 	return stdout.String(), nil
 }
 
-// Indented is the output of a program on lines of its own, or nothing.
+// Indented returns the output of a program on lines of its own, "" if it is blank.
 func Indented(text string) string {
 	if text = strings.TrimSpace(text); text == "" {
 		return ""

@@ -11,7 +11,7 @@ import (
 
 // Machine says how to start QEMU for guests of one architecture.
 type Machine struct {
-	// Program is QEMU's, and Package the Debian and Ubuntu package that has it.
+	// Program is the QEMU to run, and Package the Debian and Ubuntu package that has it.
 	Program, Package string
 	// Model are the arguments for machine and processor.
 	Model []string
@@ -56,13 +56,13 @@ func ForArch(arch string) (m Machine, ok bool) {
 	return m, ok
 }
 
-// Processors is how many a guest gets, and memory what it gets in MiB.
+// The number of processors and the memory, in MiB, of a guest.
 const (
 	Processors = 2
 	memory     = 1024
 )
 
-// Guest is what one boot is made of; Kernel, Initrd, Disk, Share and Port are paths.
+// Guest describes one boot; Kernel, Initrd, Disk, Share and Port are paths.
 type Guest struct {
 	Kernel, Initrd string
 	// Accelerator is "tcg" or "kvm".
@@ -90,7 +90,7 @@ func (m Machine) Plain(accelerator string) []string {
 func (m Machine) Args(g Guest) []string {
 	network := ",netdev=net"
 	if m.Bus == "pci" {
-		// Its firmware for booting from the network is another package.
+		// Its firmware for booting from the network is in another package.
 		network += ",romfile="
 	}
 	args := append(m.Plain(g.Accelerator), "-smp", strconv.Itoa(Processors),
@@ -110,8 +110,8 @@ func (m Machine) Args(g Guest) []string {
 	return args
 }
 
-// Comma doubles the commas of a value: QEMU takes a single one for the beginning
-// of a property.
+// Comma doubles the commas of a value: QEMU takes a single one for the start
+// of the next property.
 func Comma(value string) string { return strings.ReplaceAll(value, ",", ",,") }
 
 // MachineFor returns the machine for an architecture and the path of its QEMU. The

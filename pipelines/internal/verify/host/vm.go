@@ -20,7 +20,7 @@ type Ending string
 const (
 	Off     Ending = "off"     // The guest powered off.
 	Stopped Ending = "stopped" // The console said that the boot is over, and the guest stayed on.
-	Hang    Ending = "hang"    // The time was up.
+	Hang    Ending = "hang"    // The time ran out.
 	Refused Ending = "refused" // QEMU itself failed.
 )
 
@@ -34,14 +34,14 @@ type Result struct {
 	Stderr string
 }
 
-// The causes of an ending by the clock, and of one that the console asked for.
+// The causes of an early end: the time limit, and a line of the console.
 var (
 	errTimeout = errors.New("the guest took too long")
 	errStopped = errors.New("the console said that it is over")
 )
 
 // Boot runs QEMU until the guest is off, hangs, or ctx ends. It calls line with each
-// line of the console, which says whether the boot is over. Only the end of ctx and a
+// line of the console; line reports whether the boot is over. Only the end of ctx and a
 // QEMU that does not start are errors.
 func (h Host) Boot(ctx context.Context, program string, args []string, line func(text string) (over bool)) (Result, error) {
 	timed, cancel := context.WithTimeoutCause(ctx, h.Timeout, errTimeout)

@@ -15,7 +15,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestArgs(t *testing.T) {
 	var out strings.Builder

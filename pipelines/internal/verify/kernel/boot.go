@@ -68,8 +68,8 @@ func (g *guest) prepare(ctx context.Context, h host.Host) (err error) {
 		return err
 	}
 	if host.Usable(host.VhostVsock) == nil {
-		// Any address but the first three. Another guest of the machine may have
-		// it, which QEMU reports.
+		// The first three addresses are reserved. QEMU reports an address that another
+		// guest of the machine has.
 		const base, span = 1 << 16, 1 << 20
 		g.spec.Vsock = base + uint32(os.Getpid())%span
 	}
@@ -80,7 +80,7 @@ func (g *guest) prepare(ctx context.Context, h host.Host) (err error) {
 // initPackage is the guest's init, below the root of the repository.
 const initPackage = "pipelines/internal/verify/kernel/guestinit"
 
-// buildInit compiles the guest's init and makes its root of it.
+// buildInit compiles the guest's init and packs it as the initramfs.
 func (g *guest) buildInit(ctx context.Context, h host.Host) error {
 	if _, err := os.Stat(filepath.Join(h.Root, initPackage)); errors.Is(err, fs.ErrNotExist) {
 		return report.Missing(fmt.Sprintf("the guest's init cannot be compiled: no %s below %s", initPackage, h.Root))
@@ -99,7 +99,7 @@ func (g *guest) buildInit(ctx context.Context, h host.Host) error {
 
 // initramfs returns an archive of the format "newc" that Linux takes as an initramfs,
 // with only the file init: Documentation/driver-api/early-userspace/buffer-format.rst.
-// The kernel brings /dev/console itself. Each member is a header of 13 numbers, its
+// The initramfs within the kernel has /dev/console. Each member is a header of 13 numbers, its
 // name and its content, padded to four bytes.
 func initramfs(init []byte) []byte {
 	const executable = 0o100755

@@ -199,8 +199,8 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// What is missing on a machine skips the boot with what to do about it, and does
-// not count as passed.
+// A program that the machine lacks skips the boot, with advice, and does not count as
+// passed.
 func TestMissingTools(t *testing.T) {
 	for missing, want := range map[string]string{
 		"qemu-system-x86_64": "no qemu-system-x86_64 on this machine: apt-get install qemu-system-x86",

@@ -47,7 +47,7 @@ func (f *files) checkRequested() (saw string, err error) {
 	return saw, f.Plan.CheckRequested(f.config, nil)
 }
 
-// firstDifference is the first line in which two configurations differ.
+// firstDifference returns the first line in which two configurations differ.
 func firstDifference(embedded, shipped []byte) string {
 	a, b := strings.Split(string(embedded), "\n"), strings.Split(string(shipped), "\n")
 	for i := range min(len(a), len(b)) {
@@ -59,7 +59,7 @@ func firstDifference(embedded, shipped []byte) string {
 }
 
 // checkBTF parses the types of the kernel if its configuration promises them, and
-// else makes sure that there are none.
+// otherwise checks that there are none.
 func (f *files) checkBTF() (saw string, err error) {
 	if f.full == nil || f.config == nil {
 		return "", report.Missing("no vmlinux, or no config that says whether it has types")
@@ -79,7 +79,7 @@ func (f *files) checkBTF() (saw string, err error) {
 	return types(raw)
 }
 
-// types decodes every type, and finds the one that most programs use.
+// types decodes every type, and looks for the one that most programs use.
 func types(raw []byte) (saw string, err error) {
 	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
 	if err != nil {
@@ -137,7 +137,7 @@ func (f *files) checkSymbols() (saw string, err error) {
 	case !known:
 		return "", report.Missing(fmt.Sprintf("%d symbols; no vmlinux with addresses to compare them with", count))
 	case !has:
-		return "", fmt.Errorf("it is of another build: vmlinux has no linux_banner at %#x", banner)
+		return "", fmt.Errorf("it belongs to another build: vmlinux has no linux_banner at %#x", banner)
 	}
 	return fmt.Sprintf("%d symbols, linux_banner at %#x as in vmlinux", count, banner), nil
 }

@@ -27,7 +27,7 @@ type guest struct {
 	panic   string
 }
 
-// line takes a line of the console, and says whether the boot is over.
+// line takes a line of the console, and reports whether the boot is over.
 func (g *guest) line(line string) bool {
 	if why, is := serial.Panic(line); is && g.panic == "" {
 		g.panic = why

@@ -66,7 +66,7 @@ func (f *files) checkImage(what string, image kimage.Image) (err error) {
 	if known := formats[f.Arch+" "+what]; known != nil && !slices.Contains(known, image.Format) {
 		err = fmt.Errorf("the format is %s: hypervisors want %s", image.Format, strings.Join(known, ", or "))
 	}
-	// A compressed image need not say its release; then the boot does.
+	// A compressed image may lack its release, which the boot then checks.
 	if image.Release != "" && image.Release != f.release() {
 		err = errors.Join(err,
 			fmt.Errorf("the release is %s: want %s, the pin %s", image.Release, f.release(), f.Plan.Version))

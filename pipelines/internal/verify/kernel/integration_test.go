@@ -116,7 +116,7 @@ func TestRealKernel(t *testing.T) {
 	}
 }
 
-// A guest that is out of time is a hang, and leaves no QEMU behind.
+// A guest that runs out of time counts as a hang, and leaves no QEMU behind.
 func TestRealKernelHangs(t *testing.T) {
 	file, k := realKernel(t)
 	short := machine(t)

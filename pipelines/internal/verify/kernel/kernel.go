@@ -37,9 +37,9 @@ const ModulesOutput = "modules"
 // folder is where a kernel is installed.
 const folder = "opt/kata/share/kata-containers/"
 
-// path is that of a file of the kernel in the tarball: of vmlinuz, vmlinux, config
-// or System.map, or of vmlinux.elf, which has the symbols for debuggers where VMMs
-// start another vmlinux.
+// path returns the path of a file of the kernel in the tarball: vmlinuz, vmlinux, config
+// or System.map, or vmlinux.elf, which has the symbols for debuggers where VMMs start
+// another vmlinux.
 func (k Kernel) path(what string) string {
 	version := strings.TrimPrefix(k.Plan.Version, "v")
 	return fmt.Sprintf("%s%s-%s-%d%s", folder, what, version, k.Plan.ConfigVersion, k.suffix())
@@ -52,8 +52,8 @@ func (k Kernel) suffix() string {
 	return "-" + k.Suffix
 }
 
-// Layout has the four files and two links of every kernel, and the symbols that some
-// have in a file of their own.
+// Layout has the four files and two links of every kernel, and vmlinux.elf, which some
+// kernels have.
 func (k Kernel) Layout() tarball.Layout {
 	const maxImage = 4 << 30
 	l := tarball.Layout{}
@@ -69,8 +69,8 @@ func (k Kernel) Layout() tarball.Layout {
 	return l
 }
 
-// Checks are those of the files, and those of the guest, of which some depend on
-// the configuration.
+// Checks are those of the files and those of the guest; some depend on the
+// configuration.
 func (Kernel) Checks() []string {
 	names := []string{
 		"members", "links", "vmlinuz", "vmlinux", "vmlinux.elf", "embedded config", "requested options", "forbidden options",
@@ -123,15 +123,15 @@ type files struct {
 	t *tarball.Tarball
 
 	vmlinuz, vmlinux *kimage.Image
-	// full is the image with all that a kernel can have in it: vmlinux.elf, or
-	// vmlinux where it is the same.
+	// full is the image with all sections: vmlinux.elf, or vmlinux where there is no
+	// vmlinux.elf.
 	full            *kimage.Image
 	config, symbols []byte
 	// options are those of config.
 	options map[string]string
 }
 
-// separateELF says whether the kernel must have a vmlinux.elf: where VMMs start a
+// separateELF reports whether the kernel must have a vmlinux.elf: where VMMs start a
 // raw or a compressed vmlinux, its symbols and debug information are in a file of
 // their own.
 func (f *files) separateELF() bool {

@@ -55,8 +55,7 @@ func vmlinux(t *testing.T, config string, extra ...kimagetest.Section) string {
 
 func btfSection() kimagetest.Section { return kimagetest.Section{Name: ".BTF", Data: kimagetest.BTF()} }
 
-// good is the tarball of a kernel that nothing is wrong with. What begins with
-// "-> " is a link.
+// good is the tarball of a good kernel. Content that begins with "-> " is a link.
 func good(t *testing.T) tree {
 	return tree{
 		share + "vmlinuz-" + version:      string(kimagetest.BzImage("6.18.15")),
@@ -174,7 +173,7 @@ func TestBadKernels(t *testing.T) {
 		"BTF garbage": {with(good(t), "vmlinux-"+version, vmlinux(t, config, kimagetest.Section{Name: ".BTF", Data: []byte("hello")})), "BTF", report.Failed, "parsing .BTF"},
 		"BTF cut":     {with(good(t), "vmlinux-"+version, vmlinux(t, config, kimagetest.Section{Name: ".BTF", Data: kimagetest.BTF()[:70]})), "BTF", report.Failed, "parsing"},
 
-		"symbols of another": {with(good(t), "System.map-"+version, "0000000000001001 D linux_banner\n"), "System.map", report.Failed, "of another build"},
+		"symbols of another": {with(good(t), "System.map-"+version, "0000000000001001 D linux_banner\n"), "System.map", report.Failed, "belongs to another build"},
 		"no symbols":         {with(good(t), "System.map-"+version, "0000000000001001 D something\n"), "System.map", report.Failed, "no linux_banner among 1 symbols"},
 		"garbage symbols":    {with(good(t), "System.map-"+version, "hello\n"), "System.map", report.Failed, "line 1 is not a symbol"},
 	} {

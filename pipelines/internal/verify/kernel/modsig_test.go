@@ -82,7 +82,7 @@ func TestParseRefuses(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"mark alone":     {[]byte("~Module signature appended~\n"), "cut short"},
+		"only mark":      {[]byte("~Module signature appended~\n"), "cut short"},
 		"other type":     {appendMessage(moduleData, []byte("x"), 1), "want type 2"},
 		"too long":       {append(bytes.Clone(good[:20]), good[len(good)-40:]...), "inside of"},
 		"no message":     {appendMessage(moduleData, []byte("x"), 2), "PKCS#7"},

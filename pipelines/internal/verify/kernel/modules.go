@@ -70,8 +70,8 @@ func (f *files) checkModules() (saw string, err error) {
 // modulePath is where a module is unpacked.
 func (f *files) modulePath(n int) string { return f.t.Path(fmt.Sprintf("module-%d", n)) }
 
-// unpackModules unpacks the modules of a tarball, and returns the names of those, and
-// of the ones that are compressed.
+// unpackModules unpacks the modules of a tarball, and returns their names, and the names
+// of compressed modules, which it does not unpack.
 func (f *files) unpackModules(tarball string) (modules, compressed []string, err error) {
 	const maxModule = 1 << 30
 	file, err := disk.OpenNamed(tarball)
@@ -107,7 +107,7 @@ func parseCertificate(data []byte) (*x509.Certificate, error) {
 // errUnsigned is for a module without a signature.
 var errUnsigned = errors.New("the module is not signed")
 
-// signature is that of a module.
+// signature is the signature of a module.
 type signature struct {
 	algorithm
 	// content is the module without its signature.
@@ -115,7 +115,7 @@ type signature struct {
 	signature []byte
 }
 
-// algorithm is one that CONFIG_MODULE_SIG_HASH may choose.
+// algorithm is a digest algorithm that CONFIG_MODULE_SIG_HASH may choose.
 type algorithm struct {
 	oid        asn1.ObjectIdentifier
 	hash       crypto.Hash
@@ -178,13 +178,13 @@ func parseSignature(module []byte) (s signature, err error) {
 	used := signer.Digest.Algorithm
 	known := slices.IndexFunc(algorithms, func(a algorithm) bool { return a.oid.Equal(used) })
 	if known < 0 {
-		return s, fmt.Errorf("the digest's algorithm %s is not one that Linux signs with today", used)
+		return s, fmt.Errorf("the digest algorithm %s is not one that Linux signs with today", used)
 	}
 	return signature{algorithms[known], rest[:split], signer.Signature}, nil
 }
 
-// verify checks the signature with the certificate it must be from. The
-// kernel ignores its validity in time, and so does this.
+// verify checks that the key of a certificate made the signature. Like the kernel, it
+// ignores the dates of the certificate.
 func (s signature) verify(certificate *x509.Certificate) error {
 	chosen := s.rsa
 	if certificate.PublicKeyAlgorithm == x509.ECDSA {

@@ -21,7 +21,7 @@ import (
 // probes are the checks of a running kernel, with what the init reports for each.
 var probes = []struct {
 	check, observation string
-	// options are those of the kernel without which there is no such check.
+	// options are the kernel options that the check needs.
 	options []string
 	// driver is the one that must bind a device.
 	driver string
@@ -52,9 +52,9 @@ var probes = []struct {
 	{check: "BPF event", observation: serial.Event, options: []string{"CONFIG_DEBUG_INFO_BTF", "CONFIG_KPROBES"}},
 }
 
-// check makes the checks of a boot from the observations. An error of the guest comes
-// before other problems. A guest that did not get as far as an observation skips its
-// checks.
+// check runs the checks of a boot on the observations. An error of the guest comes
+// before other problems. Checks of observations that the guest did not reach are
+// skipped.
 func (g *guest) check() {
 	g.r.Add(g.booted())
 	if _, began := g.saw[serial.Begin]; !began {
@@ -161,7 +161,7 @@ func (g *guest) sameTypes(o serial.Observation) (saw string, err error) {
 	return fmt.Sprintf("vmlinux, %d bytes, equals .BTF of the file", o.Size), same(o, want, ".BTF of vmlinux")
 }
 
-// sameBuild makes sure that vmlinuz, which runs, and vmlinux are the same kernel.
+// sameBuild checks that vmlinuz, which runs, and vmlinux are the same kernel.
 func (g *guest) sameBuild(o serial.Observation) (saw string, err error) {
 	switch {
 	case g.vmlinux == nil:
@@ -188,12 +188,12 @@ func (g *guest) sameBuild(o serial.Observation) (saw string, err error) {
 	return "vmlinuz is the kernel of vmlinux, build ID " + id, nil
 }
 
-// feature is a driver or a controller, with the option that brings it, "" for one that
+// feature is a driver or a controller, with the option that enables it, "" for one that
 // must always be there.
 type feature struct{ name, option string }
 
 var (
-	// drivers are those of devices that the guest does not have here.
+	// drivers are those of devices that this guest does not have.
 	drivers = []feature{
 		{"virtio_balloon", "CONFIG_VIRTIO_BALLOON"}, {"virtiofs", "CONFIG_VIRTIO_FS"}, {"virtio_mem", "CONFIG_VIRTIO_MEM"},
 		{"virtio_pmem", "CONFIG_VIRTIO_PMEM"}, {"virtio_scsi", "CONFIG_SCSI_VIRTIO"},
@@ -206,7 +206,7 @@ var (
 	}
 )
 
-// has looks for the features that the options of the kernel bring.
+// has checks for the features that the options of the kernel enable.
 func (g *guest) has(kind string, items []string, features []feature) (saw string, err error) {
 	var seen []string
 	for _, f := range features {
@@ -231,7 +231,7 @@ func equal(what, got, want string) error {
 	return nil
 }
 
-// contains returns an error for a file outside of the guest that has other content.
+// contains returns an error for a file of the host that has other content.
 func contains(path, what, want string) error {
 	got, err := os.ReadFile(path)
 	if err != nil {

@@ -32,7 +32,7 @@ func plainZstd(data []byte) []byte {
 	}
 }
 
-// A tarball that was not packed here may hold anything.
+// A tarball that another program packed may hold anything.
 func TestForeignTarballs(t *testing.T) {
 	name := "./" + share + "vmlinuz-" + version
 	for title, test := range map[string]struct {

@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// Whatever an instance does to its data directory when it stops is seen, but for what
-// databases do.
+// Any change of the data directory when an instance stops is found, except in databases.
 func TestLost(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(dir string) error

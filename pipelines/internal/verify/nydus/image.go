@@ -82,10 +82,10 @@ const (
 	volumeLayer = "layer_raw_block"
 )
 
-// layerAnnotation is one that disable_snapshot_annotations controls.
+// layerAnnotation is an annotation that disable_snapshot_annotations controls.
 const layerAnnotation = "containerd.io/snapshot/cri.layer-digest"
 
-// volume reads the volume in the mounts that an instance returns for Kata.
+// volume decodes the volume in the mounts that an instance returns for Kata.
 func (r *run) volume(mounts []*types.Mount) (volume kataVolume) {
 	kind := "fuse." + filepath.Join(r.dir, overlayfs)
 	want(len(mounts) == 1 && mounts[0].Type == kind, "the mounts are %v: want one of type %s", mounts, kind)

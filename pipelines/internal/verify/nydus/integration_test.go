@@ -101,8 +101,8 @@ func unpacked(t *testing.T, tarball string) map[string]string {
 	return files
 }
 
-// TestNydusFaults spoils what is shipped, and wants the checks that serve a containerd
-// to see it.
+// TestNydusFaults spoils a file of a real tarball, and expects the checks that serve a
+// containerd to fail.
 func TestNydusFaults(t *testing.T) {
 	tarball, machine := nydusTarball(t)
 	good := unpacked(t, tarball)

@@ -22,8 +22,8 @@ type Snapshotter struct {
 	Version, Revision string
 }
 
-// The two instances, and the paths of the tarball: installers and containerd's
-// records rely on these names.
+// The names of the two instances, and paths in the tarball: installers and
+// containerd's records rely on them.
 const (
 	guestPull = "nydus-for-kata-tee"
 	hostShare = "nydus-for-kata-tee-host-share"
@@ -31,7 +31,7 @@ const (
 	grpc      = home + "/containerd-nydus-grpc"
 	overlayfs = home + "/nydus-overlayfs"
 	renderer  = home + "/templates/render.sh"
-	// converter is what host sharing converts layers with. It is not of this asset.
+	// converter converts layers for host sharing. It belongs to another asset.
 	converter = "opt/kata/libexec/nydus-image"
 )
 

@@ -14,7 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
 
-// snapshotter is one that was pinned once.
+// snapshotter is one that was pinned in the past.
 var snapshotter = nydus.Snapshotter{
 	Arch:    "x86_64",
 	Version: "v0.15.13", Revision: "3d398e4dfc928ad782a94019edd801d5441f4fea",
@@ -52,8 +52,7 @@ func compileGo(t *testing.T, arch, flags, text string) []byte {
 	return data
 }
 
-// nydusFiles are the files of a good tarball, but for the programs, which are both
-// the same.
+// nydusFiles are the files of a good tarball, except that both programs are the same.
 func nydusFiles(t *testing.T, program []byte) map[string]string {
 	t.Helper()
 	rendered := t.TempDir()
@@ -165,8 +164,8 @@ func TestNydusTarballs(t *testing.T) {
 	}
 }
 
-// What is not started counts as skipped, each check of it, and so does what needs a
-// program that is not there.
+// Checks of programs that are not started are skipped, and so are checks that need a
+// missing program.
 func TestNydusSkips(t *testing.T) {
 	r := verifyNydus(t, nydusFiles(t, compileGo(t, "amd64", "-s -w", snapshotter.Version+" "+snapshotter.Revision)), idle(t, nil))
 	for name, why := range map[string]string{

@@ -63,8 +63,8 @@ type run struct {
 	server    *containerd.Server
 	// config is the configuration of containerd that server runs with.
 	config string
-	// child are the mounts of a snapshot, of guests that pull, whose parent has a
-	// file in it.
+	// child are the mounts of a snapshot for guests that pull; its parent has a file
+	// in it.
 	child []*types.Mount
 }
 

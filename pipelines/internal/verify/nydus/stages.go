@@ -26,8 +26,8 @@ func (r *run) find(ctx context.Context) string {
 	return fmt.Sprintf("containerd %s, %s", r.installed.Version, r.installed.From)
 }
 
-// imagesPlugin is the table in a dumped configuration that has containerd tell
-// snapshotters about images.
+// imagesPlugin is the table in a dumped configuration that decides whether containerd
+// tells snapshotters about images.
 const imagesPlugin = "io.containerd.cri.v1.images"
 
 // dropIns has containerd read the drop-in of each version, and keeps a configuration
@@ -49,8 +49,8 @@ func (r *run) dropIns(ctx context.Context) string {
 	return strings.Join(saw, "\n")
 }
 
-// checkDump checks what a drop-in sets, in the configuration that containerd makes
-// of it, which is of the newest version.
+// checkDump checks what a drop-in sets, in the configuration of the newest version that
+// containerd makes of it.
 func (r *run) checkDump(dump string) error {
 	var config struct {
 		Plugins map[string]map[string]any

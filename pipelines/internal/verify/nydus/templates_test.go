@@ -20,8 +20,7 @@ func render(t *testing.T, templates, output string, values []string) (string, er
 	return string(said), err
 }
 
-// A template whose placeholder has no value is an error with its place, and leaves
-// no file.
+// A placeholder without a value is an error that names it, and leaves no file.
 func TestUnsetPlaceholders(t *testing.T) {
 	for _, value := range nydusValues {
 		name, _, _ := strings.Cut(value, "=")
@@ -66,7 +65,7 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
-// A value is text, whatever it has in it, and several stand on one line.
+// A value is plain text, whatever characters it has, and a line may have several.
 func TestRender(t *testing.T) {
 	templates, output := t.TempDir(), t.TempDir()
 	const template = "a @CRI_SERVICE@ b @KATA_PREFIX@@CRI_SERVICE@ me@example @lower@\n"
@@ -82,7 +81,7 @@ func TestRender(t *testing.T) {
 	}
 }
 
-// The templates of a build have the values that verify wants.
+// The asset has the options that verify expects.
 func TestNydusOptions(t *testing.T) {
 	data, err := os.ReadFile(nydusFamily + "/assets.yaml")
 	if err != nil {

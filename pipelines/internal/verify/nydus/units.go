@@ -51,7 +51,7 @@ func (r *run) units(context.Context) string {
 			}
 		}
 		for _, line := range have {
-			// A command at the stop could remove what containerd still has records of.
+			// A command that runs at a stop could remove data that containerd still uses.
 			if strings.HasPrefix(line, "ExecStop") {
 				problems = errors.Join(problems, fmt.Errorf("%s has %s: stopping must not touch the data", i.unit, line))
 			}

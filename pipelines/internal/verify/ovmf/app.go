@@ -61,7 +61,7 @@ type appFile struct {
 }
 
 // app makes a program for UEFI that prints the text on a line of its own and ends.
-// A firmware that starts it would start a kernel.
+// Firmware that starts it would also start a kernel.
 func app(arch, text string) ([]byte, error) {
 	m, known := appMachines[arch]
 	if !known {

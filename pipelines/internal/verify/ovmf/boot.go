@@ -18,11 +18,11 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
 
-// started is what the program prints that takes the place of a kernel.
+// started is what the program prints that boots in place of a kernel.
 const started = "kata-verify: the firmware has started this program"
 
 // start is one boot: QEMU's arguments, the text that must come over the serial
-// line, and the one that must not. Without a good text the firmware must stop
+// line, and the text that must not. Without a good text the firmware must stop
 // silently.
 type start struct {
 	name      string
@@ -30,8 +30,8 @@ type start struct {
 	good, bad string
 }
 
-// boot boots the firmware without a kernel, until its boot manager or its shell
-// says so on the serial line, and with a program in place of a kernel.
+// boot boots the firmware without a kernel, until its boot manager or its shell prints
+// on the serial line, and with a program in place of a kernel.
 func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, t *tarball.Tarball, h host.Host) error {
 	machine, program, err := h.MachineFor(f.arch)
 	if err == nil && slices.ContainsFunc(images, func(i image) bool { return i.data == nil }) {
@@ -52,7 +52,7 @@ func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, t 
 		once := h
 		once.Grace = 0
 		if s.good == "" {
-			// A silent stop is believed after several times what a boot takes here.
+			// Silence counts as a stop after several times the duration of a boot.
 			once.Timeout = min(h.Timeout, 5*slowest+5*time.Second)
 		}
 		check, elapsed, err := s.run(ctx, once, program, slices.Concat(args, s.args))
@@ -65,9 +65,9 @@ func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, t 
 	return nil
 }
 
-// starts returns the boots, and writes the files that they need. Firmware that wants
-// hashes of a kernel gets them where a monitor would put them, which needs no SEV:
-// those of the program, which it must start, and those of another.
+// starts returns the boots, and writes the files that they need. Firmware that
+// checks the hashes of a kernel finds them where a monitor would put them, which needs
+// no SEV: first those of the program, which it must start, then those of another.
 func (f Firmware) starts(image []byte, t *tarball.Tarball) ([]start, error) {
 	program, err := app(f.arch, started)
 	if err != nil {
@@ -86,7 +86,7 @@ func (f Firmware) starts(image []byte, t *tarball.Tarball) ([]start, error) {
 	if page.size == 0 {
 		return starts, nil // A check has reported why.
 	}
-	// with loads a file into the page.
+	// with returns the arguments that load a file into the page.
 	with := func(hashes string) []string {
 		loader := fmt.Sprintf("loader,file=%s,addr=%#x,force-raw=on", host.Comma(t.Path(hashes)), page.base)
 		return append([]string{"-device", loader}, kernel...)
@@ -155,7 +155,7 @@ func (s start) run(ctx context.Context, h host.Host, program string, args []stri
 	case result.Ending == host.Refused:
 		check.Saw = "QEMU failed: " + result.Stderr
 	case result.Ending == host.Hang:
-		check.Saw = fmt.Sprintf("nothing known on the serial line in %s: want %s", took, want)
+		check.Saw = fmt.Sprintf("no known text on the serial line within %s: want %s", took, want)
 	default:
 		check.Saw = fmt.Sprintf("the machine powered off after %s: want %s", took, want)
 	}
@@ -167,8 +167,8 @@ func (s start) run(ctx context.Context, h host.Host, program string, args []stri
 	return check, result.Elapsed, nil
 }
 
-// flashArgs puts the images into a machine. One image replaces the machine's own
-// firmware; of two the first is code, which the guest cannot write.
+// flashArgs returns the arguments that put the images into a machine. One image replaces
+// the machine's own firmware; of two the first is code, which the guest cannot write.
 func flashArgs(images []image, t *tarball.Tarball) (args []string) {
 	if len(images) == 1 {
 		return []string{"-bios", t.Path(images[0].path)}
@@ -180,8 +180,8 @@ func flashArgs(images []image, t *tarball.Tarball) (args []string) {
 	return args
 }
 
-// escapes are the terminal's control sequences: the firmware draws its screen.
+// escapes are the terminal's control sequences, with which the firmware draws.
 var escapes = regexp.MustCompile("\x1b\\[[0-9;=?]*[A-Za-z]")
 
-// plain is a line without control sequences.
+// plain returns a line without control sequences.
 func plain(line string) string { return strings.TrimSpace(escapes.ReplaceAllString(line, "")) }

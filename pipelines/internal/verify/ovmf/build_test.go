@@ -47,7 +47,7 @@ func makeVolume(fileSystem string, size int, top []byte, files ...[]byte) []byte
 	return fill(v, size)
 }
 
-// seal writes the checksum of a volume's header anew.
+// seal writes the checksum of a volume's header.
 func seal(volume []byte) {
 	binary.LittleEndian.PutUint16(volume[50:], 0)
 	var sum uint16
@@ -77,8 +77,7 @@ func makeFile(name string, kind byte, content []byte) []byte {
 	return f
 }
 
-// sealFile writes the checksum of a file's header anew, and the state of a file
-// that is valid.
+// sealFile writes the checksum of a file's header, and the state of a valid file.
 func sealFile(file []byte) {
 	const noChecksum, valid = 0xaa, 0xf8
 	file[16], file[17], file[23] = 0, 0, 0

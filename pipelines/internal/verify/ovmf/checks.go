@@ -11,7 +11,7 @@ import (
 )
 
 // readVolumes reads the volumes of an image, compares their file systems with the
-// known ones, and wants the store of variables to be empty.
+// known ones, and checks that the store of variables is empty.
 func (i *image) readVolumes() (saw string, err error) {
 	if len(i.data) < i.head {
 		return "", fmt.Errorf("%d bytes: too few for its head of %d", len(i.data), i.head)
@@ -85,7 +85,7 @@ func wide(text string) (data []byte) {
 	return data
 }
 
-// describe lists sections, and wants one of each of the kinds.
+// describe lists sections, and checks that there is one of each of the kinds.
 func describe(sections []section, kinds ...string) (saw string, err error) {
 	var problems []error
 	var lines []string
@@ -116,9 +116,9 @@ func (t *table) checkSEV() (saw string, err error) {
 	return saw, err
 }
 
-// checkHashes wants only one firmware to have a page for hashes of kernel, initrd and
-// command line. With such a page in another, the monitor would take a boot for
-// measured that nothing checks.
+// checkHashes checks that only the firmware that verifies the hashes of kernel, initrd
+// and command line has a page for them. With a page in another firmware, the monitor
+// would count a boot as measured that nothing verifies.
 func (v variant) checkHashes(t *table) (saw string, err error) {
 	sections, err := t.sev()
 	if err != nil {

@@ -1,6 +1,6 @@
 package ovmf
 
-// variant is what tells a firmware from the others.
+// variant describes a firmware by what tells it from the others.
 type variant struct {
 	images []flash
 	// has are files that it must have, lacks those that belong to another.
@@ -8,7 +8,7 @@ type variant struct {
 	// hashes says that it compares kernel, initrd and command line with hashes
 	// that are part of the measurement of an SEV guest.
 	hashes bool
-	// end is the text on the serial line at the end of a boot without a kernel.
+	// end is the text on the serial line that ends a boot without a kernel.
 	end string
 }
 
@@ -34,7 +34,7 @@ const (
 	// flash in QEMU's machine for aarch64.
 	x86Size   = 4 << 20
 	flashSize = 64 << 20
-	// armHead is kept free since a volume at the address 0 would look like none.
+	// armHead is kept free because a volume at address 0 would look like none.
 	armHead = 4096
 
 	// What the shell and the boot manager say when there is nothing to start.

@@ -1,7 +1,7 @@
 // Package ovmf verifies UEFI firmware: its volumes and the files in them, what its
-// end tells a virtual machine monitor, and that it boots in QEMU. It reads no more
-// of the image than tells the variants apart; that the rest is whole is shown by
-// the boot.
+// end tells a virtual machine monitor, and that it boots in QEMU. It reads only
+// as much of the image as tells the variants apart; the boot shows that the rest is
+// intact.
 package ovmf
 
 import (
@@ -19,7 +19,7 @@ import (
 type Firmware struct {
 	arch, version string
 	variant
-	// files are those of the volumes of all images, once they were read.
+	// files are those of the volumes of all images, once they are read.
 	files []file
 }
 

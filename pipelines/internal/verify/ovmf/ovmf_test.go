@@ -140,8 +140,8 @@ func (p parts) files() verifytest.Tree {
 		makeVolume(fileSystem2, 0x34000, makeFile(gReset, 0x01, top), codeFile(p.sec, "code"))))}
 }
 
-// firmwareScript is QEMU for healthy firmware: with hashes it starts what has the
-// right ones alone.
+// firmwareScript is QEMU for healthy firmware: with hashes it starts only a program that
+// has the right ones.
 const (
 	plainScript = `case "$*" in *-kernel*) echo 'kata-verify: the firmware has started this program';; *) printf '\033[2J\033[01;01HUEFI Interactive Shell v2.2\r\n';; esac`
 	tdxScript   = `case "$*" in *-kernel*) echo 'kata-verify: the firmware has started this program';; *) echo 'BdsDxe: No bootable option or device was found.';; esac`

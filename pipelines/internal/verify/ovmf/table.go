@@ -66,11 +66,11 @@ type area struct{ base, size uint64 }
 // String returns the range in hex; its end is not part of it.
 func (a area) String() string { return fmt.Sprintf("%#x-%#x", a.base, a.base+a.size) }
 
-// has says whether another piece of memory is within this one.
+// has reports whether another piece of memory is within this one.
 func (a area) has(b area) bool { return a.base <= b.base && b.base+b.size <= a.base+a.size }
 
-// area returns the memory that secretBlock or hashesBlock names; it is empty where
-// the firmware does without.
+// area returns the memory that secretBlock or hashesBlock names; it is empty if
+// the firmware does not use it.
 func (t *table) area(id string) (area, error) {
 	block, err := t.block(id, 8)
 	if err != nil {

@@ -68,8 +68,8 @@ func leading(data []byte, value byte) int {
 	return len(data)
 }
 
-// parseVolumes reads the volumes of an image, which is that many sections deep in
-// another one, and skips the padding around them.
+// parseVolumes reads the volumes of an image, and skips the padding around them. Depth
+// is the number of sections around an image within another.
 func parseVolumes(image []byte, depth int) (volumes []volume, err error) {
 	const alignment, smallest = 4096, 64
 	for offset := 0; offset < len(image); {
@@ -196,7 +196,7 @@ func parseSections(data []byte, depth int) (files []file, err error) {
 	return files, nil
 }
 
-// unwrap returns the files in a section that is wrapped; only LZMA is unpacked.
+// unwrap returns the files in an encapsulated section; it unpacks only LZMA.
 func unwrap(content []byte, header, depth int) ([]file, error) {
 	if len(content) < 20 {
 		return nil, fmt.Errorf("%d bytes are too few for a GUID", len(content))

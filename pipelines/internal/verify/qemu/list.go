@@ -54,7 +54,7 @@ func parseFirmware(tree fs.FS, file string) (names []string, err error) {
 	return names, err
 }
 
-// line are the words of a line of a list, and its place: "x86_64.list:7".
+// line has the words of a line of a list, and its place: "x86_64.list:7".
 type line struct {
 	place string
 	words []string
@@ -72,7 +72,7 @@ func lines(tree fs.FS, file string) (all []line, err error) {
 	return all, err
 }
 
-// offer is a device that QEMU says it has.
+// offer is a device that QEMU lists.
 type offer struct {
 	// name is what -device takes, kind the heading above it in the list:
 	// "Network".

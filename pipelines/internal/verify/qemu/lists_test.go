@@ -66,7 +66,7 @@ func TestParseFirmware(t *testing.T) {
 	}
 }
 
-// The lists of the tree can be read, and ask for what every emulator of Kata has.
+// The lists of the tree parse, and require what every emulator of Kata has.
 func TestLists(t *testing.T) {
 	for _, arch := range []string{"x86_64", "aarch64", "s390x", "ppc64le"} {
 		devices, err := parseDevices(os.DirFS(family), "devices/"+arch+".list")

@@ -56,8 +56,8 @@ type machine struct {
 	objects, devices []trial
 }
 
-// machines returns the machines that together have everything of the list, and what
-// is in none because the host lacks something.
+// machines returns the machines that together have everything on the list, and what
+// none of them has because the host lacks something.
 func (e Emulator) machines() (all []machine, without []string) {
 	usable := func(trials []trial) []trial {
 		return slices.DeleteFunc(trials, func(t trial) bool {
@@ -79,9 +79,9 @@ func (e Emulator) machines() (all []machine, without []string) {
 	return append([]machine{first}, all...), without
 }
 
-// bzImage returns the smallest file that QEMU takes for a kernel of x86: a boot
-// sector and a sector of setup that are empty but for the fields of the protocol
-// (Documentation/arch/x86/boot.rst in Linux), and nothing to start.
+// bzImage returns the smallest file that QEMU accepts as an x86 kernel: a boot sector
+// and a sector of setup, empty except for the fields of the protocol
+// (Documentation/arch/x86/boot.rst in Linux), and no code.
 func bzImage() []byte {
 	image := make([]byte, 8*512)
 	image[0x1f1] = 1 // Sectors of setup.
@@ -91,8 +91,8 @@ func bzImage() []byte {
 	return image
 }
 
-// accelerate chooses KVM where it makes machines, and else qtest, with which
-// machines are made and never run; the note says why.
+// accelerate chooses KVM if it works here, and otherwise qtest, under which machines
+// are made but never run; the note says why.
 func (x *run) accelerate(ctx context.Context, s *setting) (note string, err error) {
 	s.accelerator = "kvm"
 	if x.h.Accelerator == "kvm" {
@@ -109,7 +109,7 @@ func (x *run) accelerate(ctx context.Context, s *setting) (note string, err erro
 }
 
 // try makes a machine, and returns what QEMU says is in its memory, and whether each
-// device is realized. The error is QEMU's where it refuses.
+// device is realized. If QEMU refuses the machine, the error has its message.
 func (x *run) try(ctx context.Context, s setting, m machine) (answers []message, err error) {
 	timed, cancel := context.WithTimeoutCause(ctx, x.h.Timeout, fmt.Errorf("QEMU took longer than %s", x.h.Timeout))
 	defer cancel()
@@ -134,7 +134,7 @@ func (x *run) try(ctx context.Context, s setting, m machine) (answers []message,
 }
 
 // judge returns the names of objects and devices that are realized, and what is wrong
-// with the other devices. QEMU itself ends where it cannot make an object.
+// with the other devices. QEMU itself ends if it cannot make an object.
 func (m machine) judge(answers []message) (realized string, problems error) {
 	for _, t := range m.objects {
 		realized += " " + t.name
@@ -155,7 +155,8 @@ func (m machine) judge(answers []message) (realized string, problems error) {
 // start. Others are for other guests, or for one device.
 var loaded = []string{"bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin", "s390-ccw.img", "slof.bin"}
 
-// checkLoaded wants those of these that are on the list in the memory of a machine.
+// checkLoaded checks that the memory of a machine has the loaded files that are on the
+// list.
 func (e Emulator) checkLoaded(answer message) (problems error) {
 	roms := ""
 	if err := answer.into(&roms); err != nil {

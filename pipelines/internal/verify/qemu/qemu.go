@@ -1,6 +1,6 @@
-// Package qemu verifies a QEMU that is built for Kata: the program and its firmware
-// are the ones that the lists of its family ask for, it has their devices and no
-// others that attack guests and hosts, and makes machines with all of them.
+// Package qemu verifies a QEMU that is built for Kata: the tarball has the program and
+// the firmware that the lists of its family require, and the program has the devices of
+// the lists, has no others that widen the attack surface, and makes machines with them.
 package qemu
 
 import (
@@ -26,7 +26,7 @@ type Emulator struct {
 
 // New reads the lists of an emulator, devices/ARCH.list and firmware/ARCH.list in
 // the folder of its family. Its version is the pin: "v10.2.2", or the tag of a fork,
-// which says nothing about the number that the program prints. The suffix ends the
+// which says nothing about the version that the program prints. The suffix ends the
 // names of program and firmware folder.
 func New(tree fs.FS, folder, arch, version, suffix string) (Emulator, error) {
 	e := Emulator{arch: arch, version: version}
@@ -92,7 +92,7 @@ func (e Emulator) Check(ctx context.Context, r *report.Report, t *tarball.Tarbal
 	return x.check(ctx)
 }
 
-// inspect wants an executable to be static and hardened.
+// inspect checks that an executable is static and hardened.
 func inspect(file *elf.File) (saw string, problems error) {
 	stack, relro := false, false
 	for _, segment := range file.Progs {

@@ -19,8 +19,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
 
-// fake is an emulator with a network card, for which %s stands where lines of
-// shell may change it. It looks for firmware beside itself.
+// fake is an emulator with a network card; %s is the place for lines of shell that
+// change it. It looks for firmware next to itself.
 const fake = `#!/bin/sh
 folder="$(cd "$(dirname "$0")/.." && pwd)/share/kata-qemu/qemu"
 version='10.2.2 (kata-static)' accel=kvm card=virtio-net-pci realized=true rom=bios-256k.bin
@@ -50,7 +50,7 @@ esac
 // emulated verifies a changed fake.
 func emulated(t *testing.T, change string) *report.Report {
 	t.Helper()
-	// vfio-pci is on the list, and the fake has it no more than a host for tests.
+	// vfio-pci is on the list, but neither the fake nor a host of tests has it.
 	change += "\n" + `[ "$*" != '-device help' ] || echo 'name "vfio-pci"'`
 	x := unpacked(t, "x86_64", fmt.Appendf(nil, fake, change))
 	if err := x.check(t.Context()); err != nil {
@@ -59,7 +59,7 @@ func emulated(t *testing.T, change string) *report.Report {
 	return x.r
 }
 
-// unpacked is a program that was unpacked.
+// unpacked is an unpacked program.
 func unpacked(t *testing.T, arch string, program []byte) *run {
 	t.Helper()
 	x := &run{
@@ -145,7 +145,7 @@ func TestEmulationHang(t *testing.T) {
 	}
 }
 
-// A program of another architecture is not tried, and nothing passes for it.
+// A program of another architecture is not run, and none of its checks passes.
 func TestEmulationOfAnotherArchitecture(t *testing.T) {
 	x := unpacked(t, "s390x", elfFile(elf.EM_AVR))
 	if err := x.check(t.Context()); err != nil {
@@ -156,8 +156,8 @@ func TestEmulationOfAnotherArchitecture(t *testing.T) {
 	}
 }
 
-// Without a program the report names what did not run: a check that CI requires is
-// then a failure among others, and not an unknown name that hides them.
+// Without a program the report names the checks that did not run, so that a check that
+// CI requires is one failure among others, and not an unknown name that hides them.
 func TestNoProgram(t *testing.T) {
 	x := unpacked(t, "x86_64", []byte("not a program"))
 	x.r.Required = []string{"version"}

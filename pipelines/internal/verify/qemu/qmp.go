@@ -40,7 +40,7 @@ func exchange(ctx context.Context, cmd *exec.Cmd, queries []query) ([]message, e
 		}
 	}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	// It stays open: QEMU drops commands at the end of its input.
+	// Stdin stays open: QEMU drops commands at the end of its input.
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func exchange(ctx context.Context, cmd *exec.Cmd, queries []query) ([]message, e
 	if err != nil {
 		return nil, fmt.Errorf("starting QEMU: %w", err)
 	}
-	// A QEMU that ends before it reads says why.
+	// If QEMU ends before it reads this, its own error says why.
 	_, _ = script.WriteTo(in)
 	err = wait()
 	if ctx.Err() != nil {
@@ -88,7 +88,7 @@ func parseAnswers(from io.Reader, queries []query) (answers []message, err error
 	return answers, nil
 }
 
-// into reads what a query returned. One that QEMU refused is an error.
+// into decodes what a query returned. A query that QEMU refused is an error.
 func (m message) into(result any) error {
 	if m.Error != nil {
 		return errors.New(m.Error.Desc)

@@ -14,7 +14,7 @@ import (
 
 const greeting = `{"QMP": {"version": {"qemu": {"major": 10}}, "capabilities": []}}` + "\n"
 
-// A QEMU that writes what it is asked to a file, and answers.
+// A QEMU that writes the queries to a file, and answers.
 func TestExchange(t *testing.T) {
 	script := `while read -r line; do
 		echo "$line" >&3

@@ -17,7 +17,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
 
-// run is an emulator that was unpacked, on a machine that may run it.
+// run is an unpacked emulator, and the machine to run it on.
 type run struct {
 	Emulator
 	r *report.Report
@@ -25,7 +25,8 @@ type run struct {
 	h host.Host
 }
 
-// programChecks run the program; "machines" is for all of them where it does not run.
+// programChecks run the program; "machines" stands for all
+// machines if it does not run.
 var programChecks = []string{"version", "devices", "unasked devices", "firmware folder", "machines"}
 
 // skip reports the checks that run the program as skipped.
@@ -35,15 +36,15 @@ func (x *run) skip(why string) {
 	}
 }
 
-// outputs are what checks read: the program's arguments, and the check that fails
-// where it does not print.
+// outputs are what checks read: the program's arguments, and the check that fails if
+// the program does.
 var outputs = []struct{ args, check string }{
 	{"--version", "version"},
 	{"-device help", "devices"}, {"-object help", "devices"}, {"-machine help", "devices"}, {"-accel help", "devices"},
 	{"-L help", "firmware folder"},
 }
 
-// check runs the program: it prints what it has, and makes machines.
+// check runs the program, to list what it has and to make machines.
 func (x *run) check(ctx context.Context) error {
 	printed := map[string]string{}
 	for _, o := range outputs {
@@ -71,8 +72,8 @@ func (x *run) check(ctx context.Context) error {
 
 var versionLine = regexp.MustCompile(`^QEMU emulator version (\S+) \((.*)\)`)
 
-// checkVersion compares what the emulator prints with the pin and with the name of
-// Kata's builds.
+// checkVersion compares the version that the emulator prints with the pin, and the
+// package with the name of Kata's builds.
 func (x *run) checkVersion(text string) (line string, problems error) {
 	line, _, _ = strings.Cut(text, "\n")
 	m := versionLine.FindStringSubmatch(line)
@@ -113,12 +114,12 @@ func (x *run) checkNames(printed map[string]string) (saw string, problems error)
 		len(found["-device"]), strings.Join(found["-accel"], ", ")), problems
 }
 
-// checkUnasked wants no device that widens the attack surface and is not on the list.
+// checkUnasked refuses devices that widen the attack surface and are not on the list.
 func (x *run) checkUnasked(help string) (saw string, problems error) {
 	for _, offer := range unasked(parseDeviceHelp(help), x.required["-device"]) {
 		problems = errors.Join(problems, fmt.Errorf("%s, among the %s devices, is not on the list", offer.name, strings.ToLower(offer.kind)))
 	}
-	return "no network, display, sound or USB device but those of the list", problems
+	return "no network, display, sound or USB device except those of the list", problems
 }
 
 // hiddenObjects returns the objects of the list that the program has, but does not

@@ -66,7 +66,7 @@ func TestConfigure(t *testing.T) {
 	const mak = "printf 'CONFIG_Q35=y\\nCONFIG_VIRTIO_BLK=y\\nCONFIG_PCI=y\\n' >x86_64-softmmu-config-devices.mak\nmkdir -p pc-bios/optionrom\n"
 	for title, test := range map[string]struct {
 		devices, firmware, configure string
-		// want is printed, where it fails; "" where it does not.
+		// want is printed by a step that fails, "" for one that passes.
 		want string
 	}{
 		"good":           {goodDevices, goodFirmware, mak, ""},
@@ -137,7 +137,7 @@ func TestUnpack(t *testing.T) {
 	for title, test := range map[string]struct {
 		source, release map[string]string
 		patch           string
-		// want is printed, where it fails; "" where it does not.
+		// want is printed by a step that fails, "" for one that passes.
 		want string
 	}{
 		"whole":           {source: whole},

@@ -18,12 +18,12 @@ type trial struct {
 	properties string
 	// needs is a device file of the host that it needs, or hardware that no test has.
 	needs string
-	// hidden says that QEMU names it only on a host that has what it needs.
+	// hidden says that QEMU lists it only on a host that has what it needs.
 	hidden bool
 	// last puts it after everything else, and rank is its place in the order.
 	last bool
 	rank int
-	// alone puts it into a machine of its own: it excludes another.
+	// alone puts it into a machine of its own, because it excludes another device.
 	alone bool
 }
 
@@ -72,7 +72,7 @@ var trials = []trial{
 	{name: "vhost-user-scsi", args: []string{"-chardev", "socket,id=user-scsi,path=SOCKET"}, properties: "chardev=user-scsi"},
 	{name: "vhost-user-fs", args: []string{"-chardev", "socket,id=user-fs,path=SOCKET"}, properties: "chardev=user-fs,tag=user"},
 	{name: "vhost-vsock", properties: "guest-cid=1048577", needs: "/dev/vhost-vsock"},
-	// Devices that come after an expander, and name no bus, would be put on it.
+	// QEMU puts a device that names no bus on an expander that comes before it.
 	{name: "pxb-pcie", properties: "bus_nr=128", last: true},
 
 	{name: "vfio-pci", needs: "a PCI device that is bound to vfio-pci"},
@@ -83,7 +83,7 @@ var trials = []trial{
 }
 
 // trialsOf returns the trials of devices or objects, in the order of the command
-// line. What has no trial of its own is tried without arguments, after the others.
+// line. A name without a trial is tried without arguments, after the others.
 func trialsOf(names []string, object bool) (all []trial) {
 	for _, name := range names {
 		rank := slices.IndexFunc(trials, func(t trial) bool {

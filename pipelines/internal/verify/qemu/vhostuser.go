@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// getConfig is the vhost-user message for a device's configuration: its answer has
-// the same head, and a configuration of zeros as it came.
+// getConfig is the vhost-user message for a device's configuration. The answer is the
+// content of the message itself, whose configuration is all zeros.
 const getConfig = 24
 
 // numbers are the answers to the other vhost-user messages that need one.
@@ -44,8 +44,8 @@ func serveVhostUser(ctx context.Context, listener *net.UnixListener) error {
 // header begins each message, in the host's byte order.
 type header struct{ Request, Flags, Size uint32 }
 
-// serveDevice answers one device. The kernel drops files that come with a message,
-// which this does not receive.
+// serveDevice answers one device. It does not receive the files that come with a
+// message, so the kernel drops them.
 func serveDevice(ctx context.Context, conn *net.UnixConn) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })

@@ -106,7 +106,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// A message that is none must not take the memory it asks for.
+// A bad message must not allocate the size that it claims.
 func TestServeHugeMessage(t *testing.T) {
 	socket, end := serve(t)
 	conn := dial(t, socket)

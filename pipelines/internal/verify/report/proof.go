@@ -21,7 +21,7 @@ const ProofVersion = 1
 type Subject struct {
 	Asset string `json:"asset"`
 	Arch  string `json:"arch"`
-	// Key is that of the artifact's recipe, in hex.
+	// Key is the key of the artifact's recipe, in hex.
 	Key string `json:"key"`
 	// Tarball is the digest of the main tarball, "sha256:<hex>"; Outputs are
 	// those of the secondary tarballs, by name.
@@ -93,7 +93,7 @@ func Parse(data []byte) (Proof, error) {
 func (p Proof) Err() error { return verdict(p.Checks) }
 
 // Accept returns nil if one of the encoded proofs is a passing proof of the
-// subject's content; else an error says what is wrong with each of them.
+// subject's content; otherwise the error says what is wrong with each of them.
 // A proof that failed does not outweigh one that passed: checks depend on the
 // machine that runs them. A required check that was skipped did not pass.
 func Accept(proofs [][]byte, subject Subject, required ...string) error {
@@ -131,7 +131,7 @@ func (p Proof) accept(subject Subject, required []string) error {
 	return nil
 }
 
-// passed are the names of the checks that passed.
+// passed returns the names of the checks that passed.
 func (p Proof) passed() (names []string) {
 	for _, c := range p.Checks {
 		if c.Verdict == Passed {
@@ -141,8 +141,8 @@ func (p Proof) passed() (names []string) {
 	return names
 }
 
-// Adds reports whether a proof says more than the encoded ones that an artifact has
-// already: CI verifies an unchanged artifact in every run, and a second proof of the
+// Adds reports whether a proof says more than the encoded proofs that an artifact
+// already has: CI verifies an unchanged artifact in every run, and a second proof of the
 // same checks only makes the list of proofs longer. A failure always adds.
 func (p Proof) Adds(there [][]byte) bool {
 	return p.Err() != nil || Accept(there, p.Subject, p.passed()...) != nil

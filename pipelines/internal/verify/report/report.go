@@ -78,7 +78,7 @@ func AsMissing(err error) (missing Missing, ok bool) {
 }
 
 // Result adds a check that saw something, or ended with an error: a Missing skips it,
-// and any other fails it.
+// and any other error fails it.
 func (r *Report) Result(name, saw string, err error) {
 	missing, skipped := AsMissing(err)
 	switch {
@@ -91,7 +91,7 @@ func (r *Report) Result(name, saw string, err error) {
 	}
 }
 
-// Run makes a check and adds it, as Result does.
+// Run runs a check and adds its result.
 func (r *Report) Run(name string, check func() (saw string, err error)) {
 	saw, err := check()
 	r.Result(name, saw, err)

@@ -25,7 +25,7 @@ import (
 // File is a file that a tarball must have, or a symbolic link.
 type File struct {
 	Mode fs.FileMode
-	// Size is its exact size in bytes, 0 for any but empty.
+	// Size is its exact size in bytes, 0 for any size except empty.
 	Size int64
 	// Max is the most that it may have, in bytes, 0 for maxRead.
 	Max int64
@@ -50,8 +50,8 @@ type Tarball struct {
 	err     error
 }
 
-// Unpack lists a tarball and writes the files of the layout below dir. Its error
-// is for what is not a tarball.
+// Unpack lists a tarball and writes the files of the layout below dir. A file
+// that is not a tarball is an error.
 func (l Layout) Unpack(file, dir string) (*Tarball, error) {
 	in, err := files.OpenNamed(file)
 	if err != nil {
@@ -95,7 +95,7 @@ func (t *Tarball) Read(name string) []byte {
 // Err returns why files could not be read, nil if all of them were.
 func (t *Tarball) Err() error { return t.err }
 
-// Check compares the members with the layout; saw says what they are together.
+// Check compares the members with the layout; saw describes all of them.
 func (l Layout) Check(r *report.Report, t *Tarball, saw string) {
 	missing := maps.Clone(l)
 	var problems error
@@ -112,7 +112,7 @@ func (l Layout) Check(r *report.Report, t *Tarball, saw string) {
 	r.Result("members", saw, problems)
 }
 
-// problem says what is wrong with a member, if anything is.
+// problem says what is wrong with a member, "" if nothing is.
 func (l Layout) problem(name string, m archive.Member) string {
 	file, known := l[name]
 	switch {
@@ -133,7 +133,7 @@ func (l Layout) problem(name string, m archive.Member) string {
 	return ""
 }
 
-// leads says whether a folder, "./opt/", leads to a member of the layout.
+// leads reports whether a folder, "./opt/", leads to a member of the layout.
 func (l Layout) leads(folder string) bool {
 	for name := range l {
 		if strings.HasPrefix("./"+name, folder) {
@@ -170,8 +170,8 @@ func (l Layout) CheckLinks(r *report.Report, t *Tarball) {
 	r.Result("links", strings.Join(saw, ", "), problems)
 }
 
-// machines are those that Kata runs on. The byte order tells little-endian PowerPC
-// from the big-endian one.
+// machines are the ones that Kata runs on. The byte order tells little-endian PowerPC
+// from big-endian PowerPC.
 var machines = []struct {
 	machine elf.Machine
 	data    elf.Data

@@ -65,8 +65,8 @@ func Host(t testing.TB, scripts map[string]string) host.Host {
 	return host.Host{Root: dir, Tools: dir, Accelerator: "tcg", Timeout: 10 * time.Second, Grace: 200 * time.Millisecond}
 }
 
-// Run verifies an artifact. A check that the family does not name is an error: no
-// caller could require it.
+// Run verifies an artifact. A check that the family does not name is an error,
+// because no caller could require it.
 func Run(t testing.TB, f verify.Family, a verify.Artifact, h host.Host) *report.Report {
 	t.Helper()
 	r, err := verify.Run(t.Context(), f, a, h)

@@ -27,8 +27,8 @@ import (
 // calls it here.
 const probed = "sys_getpgid"
 
-// event is what the program sends: pid and tgid out of task_struct, then what the
-// helper of the kernel says they are.
+// event is what the program sends: pid and tgid from task_struct, then both as the
+// helper of the kernel returns them.
 type event struct {
 	PID, TGID uint32
 	Helper    uint64
@@ -38,7 +38,7 @@ const eventSize = 16
 
 // bpfEvent loads a program that reads task_struct where the types of the running
 // kernel say its fields are, attaches it to a kprobe, calls the function, sees the
-// event, detaches the program, and sees no event any more.
+// event, detaches the program, and sees no further event.
 func bpfEvent(o *serial.Observation) {
 	events, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
 	must(doing("making the ring buffer", err))
@@ -109,8 +109,8 @@ func taskOffsets(types *btf.Spec, names ...string) ([]int16, error) {
 	return offsets, nil
 }
 
-// instructions sends two fields of the current task, which the kernel lets it read
-// only where its types say that they are, and what the helper says.
+// instructions returns a program that sends two fields of the current task, which the
+// kernel lets it read only at the offsets in its types, and the answer of the helper.
 func instructions(events int, offsets []int16) asm.Instructions {
 	const pid, tgid, helper = -eventSize, -eventSize + 4, -eventSize + 8
 	return asm.Instructions{
@@ -137,7 +137,7 @@ const (
 	guest   = cgroups + "/guest"
 )
 
-// controllers mounts cgroup v2, lists its controllers, and hands all of them to a
+// controllers mounts cgroup v2, lists its controllers, and enables all of them for a
 // group of containers.
 func controllers(o *serial.Observation) {
 	must(mount("cgroup2", "cgroup2", cgroups, ""))
@@ -148,8 +148,8 @@ func controllers(o *serial.Observation) {
 	must(os.Mkdir(guest, 0o755))
 }
 
-// deviceRules has a program of BPF forbid all devices to a group of processes,
-// as the agent does with the devices that a container may not have.
+// deviceRules attaches a BPF program that forbids all devices to a group of processes,
+// as the agent forbids those that a container may not use.
 func deviceRules(o *serial.Observation) {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.CGroupDevice, License: "Apache-2.0",

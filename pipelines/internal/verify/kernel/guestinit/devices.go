@@ -51,8 +51,8 @@ func disk(o *serial.Observation) {
 	sum(o.Value)(o)
 }
 
-// entropy takes bytes from the virtio generator, also where the machine has a
-// better one.
+// entropy takes bytes from the virtio generator, even if the machine has a better
+// one.
 func entropy(o *serial.Observation) {
 	const folder = "/sys/class/misc/hw_random/"
 	for _, name := range strings.Fields(read(folder + "rng_available")) {
@@ -66,10 +66,10 @@ func entropy(o *serial.Observation) {
 	o.Size = int64(try(io.ReadFull(file, make([]byte, 32))))
 }
 
-// port writes the name of the virtio serial port into it.
+// port writes the name of the virtio serial port to the port.
 func port(o *serial.Observation) {
 	const wait, pause = 5 * time.Second, 50 * time.Millisecond
-	// The names come over a queue of the device, some time after its driver.
+	// The names arrive over a queue of the device, some time after its driver is bound.
 	for deadline := time.Now().Add(wait); time.Now().Before(deadline); time.Sleep(pause) {
 		for _, path := range try(filepath.Glob("/sys/class/virtio-ports/*/name")) {
 			if read(path) == serial.PortName {
@@ -79,7 +79,7 @@ func port(o *serial.Observation) {
 			}
 		}
 	}
-	must(fmt.Errorf("no port of the name %s", serial.PortName))
+	must(fmt.Errorf("no port named %s", serial.PortName))
 }
 
 // vsock opens a socket to the host; without a device its own address is
@@ -97,5 +97,5 @@ func vsock(o *serial.Observation) {
 	}
 }
 
-// closeSocket ends the use of a socket: all that it was for has happened.
+// closeSocket closes a socket after its last use, when an error does not matter.
 func closeSocket(fd int) { _ = unix.Close(fd) }

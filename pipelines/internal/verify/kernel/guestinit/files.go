@@ -19,7 +19,7 @@ import (
 // read returns the content of a small file without blanks around it.
 func read(path string) string { return strings.TrimSpace(string(try(os.ReadFile(path)))) }
 
-// write writes to a file, which it makes where there is none.
+// write writes to a file, and makes it if needed.
 func write(path, content string) { must(os.WriteFile(path, []byte(content), 0o644)) }
 
 // list returns the names in a folder, sorted.
@@ -52,7 +52,7 @@ func config(o *serial.Observation) {
 	hash(o, try(gzip.NewReader(file)))
 }
 
-// notes passes on the ELF notes of the running kernel, in hex.
+// notes reports the ELF notes of the running kernel, in hex.
 func notes(o *serial.Observation) {
 	o.Value = hex.EncodeToString(try(os.ReadFile("/sys/kernel/notes")))
 }
@@ -66,8 +66,8 @@ var taints = []struct {
 	{4, "machine check"}, {5, "bad page"}, {7, "oops"}, {9, "warning"}, {14, "soft lockup"},
 }
 
-// taint says whether the kernel has found a defect, and what it said of it: the line
-// after each cut, which it writes above a warning or an oops, a few at most.
+// taint reports the defects that the kernel has found, and a few of its messages: the
+// lines below the cut that it writes above a warning or an oops.
 func taint(o *serial.Observation) {
 	const readAll, most, cut = 3, 5, "[ cut here ]"
 	o.Value = read("/proc/sys/kernel/tainted")

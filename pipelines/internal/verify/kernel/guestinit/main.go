@@ -2,9 +2,9 @@
 
 // Command guestinit is /init of the guest that a kernel is verified in. It
 // mounts what a Kata guest mounts, looks at the devices, moves a little data
-// through each of them, and says what it saw over the serial line, a line at a
-// time (see package serial). Whether that is what the kernel should do is
-// decided outside. At the end it turns the machine off.
+// through each of them, and reports what it saw over the serial line, a line at a
+// time (see package serial). The host decides whether the kernel works. At the end
+// the init turns the machine off.
 package main
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
 )
 
-// steps are in the order in which one needs the other. The result of each goes out
-// before the next one starts, so that a hang tells where it is.
+// steps are in the order of their needs. The result of each goes out before the next
+// one starts, so that the last one shows where a guest hangs.
 var steps = []struct {
 	name string
 	look func(*serial.Observation)
@@ -44,7 +44,7 @@ var steps = []struct {
 	{serial.Mount + "debugfs", mountAt("debugfs", "/sys/kernel/debug")},
 	{serial.Mount + "tracefs", mountAt("tracefs", "/sys/kernel/tracing")},
 	{serial.Controllers, controllers},
-	// The library that loads programs reads once what is mounted.
+	// The library that loads programs reads the list of mounts only once.
 	{serial.DeviceRules, deviceRules},
 	{serial.Event, bpfEvent},
 	{serial.Taint, taint},
@@ -61,7 +61,7 @@ func main() {
 	unix.Sync()
 	err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	fmt.Println("init: powering off:", err)
-	// The kernel panics where its init ends: wait to be ended instead.
+	// The kernel panics if its init ends, so wait for the host to end the machine.
 	select {}
 }
 
@@ -96,7 +96,7 @@ func try[T any](value T, err error) T {
 	return value
 }
 
-// doing says what an error is about.
+// doing adds to an error what failed.
 func doing(what string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -113,8 +113,8 @@ func say(o serial.Observation) {
 	fmt.Print("\n" + line + "\n")
 }
 
-// quiet has the console show only errors of the kernel: else the messages of every
-// mount would come between the lines.
+// quiet makes the console show only errors of the kernel: otherwise the messages of
+// every mount would come between the lines.
 func quiet(*serial.Observation) {
 	// This action of syslog(2) takes the level as the length of a buffer.
 	const setConsoleLevel, errorsOnly = 8, 4

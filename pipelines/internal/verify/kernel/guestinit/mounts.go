@@ -13,7 +13,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
 )
 
-// mountAt returns a step that mounts a file system of the kernel's own.
+// mountAt returns a step that mounts a file system without a device.
 func mountAt(kind, target string) func(*serial.Observation) {
 	return func(o *serial.Observation) {
 		o.Value = target
@@ -30,7 +30,7 @@ func mount(source, kind, target, options string) error {
 
 func unmount(target string) { must(doing("unmounting "+target, unix.Unmount(target, 0))) }
 
-// holds reads a file that must have a certain content.
+// holds returns an error for a file that has other content.
 func holds(path, content string) error {
 	if got := read(path); got != content {
 		return fmt.Errorf("%s has %q: want %q", path, got, content)
@@ -47,8 +47,8 @@ func mountTmpfs(o *serial.Observation) {
 	must(holds(scratch+"/file", "kept"))
 }
 
-// mountOverlay puts a container's root together: what is below shows through,
-// what is written goes into the upper folder, what is removed is gone.
+// mountOverlay mounts an overlay, as the root of a container is one: files of the lower
+// folder show through, written files go into the upper folder, removed files are gone.
 func mountOverlay(o *serial.Observation) {
 	const lower, upper, work, merged = scratch + "/lower", scratch + "/upper", scratch + "/work", scratch + "/merged"
 	for _, dir := range []string{lower, upper, work} {
@@ -69,8 +69,8 @@ func mountOverlay(o *serial.Observation) {
 	unmount(merged)
 }
 
-// mountExt4 reads the file that was put on the disk outside, writes one, and
-// finds it again after another mount.
+// mountExt4 reads the file that the host put on the disk, writes one, and reads it
+// again after another mount.
 func mountExt4(o *serial.Observation) {
 	const target = "/run/ext4"
 	device := "/dev/" + child("block")
@@ -84,8 +84,8 @@ func mountExt4(o *serial.Observation) {
 	unmount(target)
 }
 
-// mount9p reads the file that was put into the shared folder outside, and
-// answers with the same in another.
+// mount9p reads the file that the host put into the shared folder, and writes another
+// with the same content.
 func mount9p(o *serial.Observation) {
 	const target = "/run/9p"
 	must(mount(serial.ShareTag, "9p", target, "trans=virtio,version=9p2000.L"))

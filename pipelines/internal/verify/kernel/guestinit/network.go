@@ -21,8 +21,8 @@ var (
 	gateway = net.IPv4(10, 0, 2, 2)
 )
 
-// network brings the virtio interface up, and has the gateway answer the ARP request
-// of the kernel for a datagram: a packet out, and one in.
+// network brings the virtio interface up, and sends a datagram to the gateway. The
+// kernel first sends an ARP request, and the gateway answers: a packet out, one in.
 func network(o *serial.Observation) {
 	const discard, wait, pause = 9, 5 * time.Second, 20 * time.Millisecond
 	o.Value = child("net")

@@ -11,7 +11,7 @@ import (
 	"slices"
 )
 
-// ErrNone is the error of content that an image does not have.
+// ErrNone is the error for content that an image does not have.
 var ErrNone = errors.New("not in the image")
 
 // banner begins the text of /proc/version.
@@ -74,7 +74,7 @@ func (i Image) Contains(data []byte) bool {
 }
 
 // Config returns the embedded .config, or ErrNone for a kernel without
-// CONFIG_IKCONFIG. One that is too large is cut.
+// CONFIG_IKCONFIG. A configuration that is too large is truncated.
 func (i Image) Config() ([]byte, error) {
 	const mark, maxConfig = "IKCFG_ST", 16 << 20
 	for _, section := range i.Sections {

@@ -22,7 +22,7 @@ func truncated(size, want int64) error {
 // needs returns an error for data that is shorter than it must be, or whose EFI stub
 // has a section beyond its end.
 func needs(data []byte, want int64) error {
-	// Package pe also takes what has no MZ, such as object files.
+	// Package pe also accepts files without MZ, such as object files.
 	if file, err := pe.NewFile(bytes.NewReader(data)); err == nil && is(data, 0, "MZ") {
 		for _, section := range file.Sections {
 			if section.Size > 0 {
@@ -162,8 +162,8 @@ func openELF(r io.ReaderAt, size int64) (Image, error) {
 	return image, nil
 }
 
-// elfEnd is where the table of sections ends, the last thing in a vmlinux: package elf
-// would call a file without it malformed.
+// elfEnd returns the end of the table of sections, which comes last in a vmlinux.
+// Package elf would call a truncated file malformed.
 func elfEnd(r io.ReaderAt) int64 {
 	var header elf.Header64
 	head := make([]byte, binary.Size(header))

@@ -53,7 +53,7 @@ type Section struct {
 // Open reads an image of size bytes. A truncated image and an unknown format are
 // errors.
 func Open(r io.ReaderAt, size int64) (Image, error) {
-	// The mark of s390 is the last one.
+	// The mark of s390 is the one furthest into the file.
 	head := make([]byte, min(size, 0x10010))
 	if _, err := r.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return Image{}, fmt.Errorf("reading the image: %w", err)

@@ -207,7 +207,7 @@ func FuzzOpen(f *testing.F) {
 		if image.Format == "" || image.Arch == "" {
 			t.Errorf("an image without format or architecture: %+v", image)
 		}
-		// None of them may fall over, whatever they find.
+		// None of them may panic on any input.
 		_, _ = image.Config()
 		_, _ = image.BTF()
 		kimage.BuildID(data)
@@ -215,7 +215,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// TestPacks tells the decompressor of an image from another's.
+// TestPacks guards against a kernel that counts as packed in the image of another.
 func TestPacks(t *testing.T) {
 	payload := kimage.Section{Name: ".vmlinux.bin.compressed", Data: []byte("a kernel, compressed")}
 	ours := kimage.Image{Sections: []kimage.Section{{Name: ".text", Data: []byte("unpack")}, payload}}

@@ -39,7 +39,7 @@ const (
 	Mount       = "mount "
 )
 
-// Names of the things that both sides share.
+// Names that both sides use.
 const (
 	// ShareTag is the tag of the folder that the guest mounts over 9p.
 	ShareTag = "kata-verify"
@@ -77,7 +77,7 @@ func Encode(o Observation) (string, error) {
 // Decode reads a line of the console. Ours is false for a line of the kernel. A
 // damaged line of the protocol is an error.
 func Decode(line string) (o Observation, ours bool, err error) {
-	// The kernel may have left its last line without an end.
+	// The last line of the kernel may lack its end.
 	_, text, found := strings.Cut(line, mark)
 	if !found {
 		return Observation{}, false, nil

@@ -88,7 +88,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || !ours {
 			return
 		}
-		// What was understood is said again in the same way.
+		// A decoded line encodes to the same observation.
 		again, err := serial.Encode(o)
 		if err != nil {
 			t.Fatal(err)

@@ -58,7 +58,7 @@ func connect(address string) (*Server, error) {
 		invoke grpc.UnaryInvoker, options ...grpc.CallOption,
 	) error {
 		if err := invoke(ctx, method, request, reply, on, options...); err != nil {
-			return fmt.Errorf("asking containerd for %s of %v: %w", method, request, err)
+			return fmt.Errorf("calling %s of containerd with %v: %w", method, request, err)
 		}
 		return nil
 	}
@@ -70,7 +70,7 @@ func connect(address string) (*Server, error) {
 	return &Server{connection: connection, snapshots: snapshots.NewSnapshotsClient(connection), namespace: "default"}, nil
 }
 
-// Kill ends the connection and containerd.
+// Kill closes the connection and kills containerd.
 func (s *Server) Kill() error { return errors.Join(s.connection.Close(), s.Daemon.Kill()) }
 
 // In returns the same server, for another namespace.
@@ -113,7 +113,7 @@ func (s *Server) Remove(ctx context.Context, snapshotter string, keys ...string)
 	return nil
 }
 
-// Snapshots returns the keys of all snapshots, in the order of containerd.
+// Snapshots returns the keys of all snapshots, in containerd's order.
 func (s *Server) Snapshots(ctx context.Context, snapshotter string) (keys []string, err error) {
 	list, err := s.snapshots.List(s.in(ctx), &snapshots.ListSnapshotsRequest{Snapshotter: snapshotter})
 	for err == nil {
@@ -148,7 +148,7 @@ func (s *Server) Plugin(ctx context.Context, kind, id string) error {
 }
 
 // Collect has containerd collect garbage now. Otherwise a snapshotter keeps removed
-// snapshots until containerd does so in its own time.
+// snapshots until containerd does so at some later time.
 func (s *Server) Collect(ctx context.Context) error {
 	client := leases.NewLeasesClient(s.connection)
 	reply, err := client.Create(s.in(ctx), &leases.CreateRequest{})

@@ -25,8 +25,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
 
-// machine has a Go that prints what it is asked, and a containerd that prints a version
-// if it is not empty.
+// machine has a Go that prints its arguments, and a containerd that prints a version,
+// unless that is empty.
 func machine(t *testing.T, version string) host.Host {
 	t.Helper()
 	scripts := map[string]string{"go": `echo "compiling: $*"; exit 1`}
@@ -72,7 +72,7 @@ func TestFindNothing(t *testing.T) {
 	}
 }
 
-// What was compiled is there for the next time, and what failed is not.
+// A compiled program is cached, and one that failed to compile is not.
 func TestCompiled(t *testing.T) {
 	h := machine(t, "")
 	if _, err := Find(t.Context(), h); err == nil {
@@ -163,7 +163,7 @@ func TestClient(t *testing.T) {
 	if keys, err := s.Snapshots(t.Context(), "overlayfs"); err != nil || !slices.Equal(keys, []string{"child", "parent"}) {
 		t.Errorf("got %q, %v", keys, err)
 	}
-	if err := s.Remove(t.Context(), "overlayfs", "child"); err == nil || !strings.Contains(err.Error(), `Snapshots/Remove of snapshotter:"overlayfs"`) {
+	if err := s.Remove(t.Context(), "overlayfs", "child"); err == nil || !strings.Contains(err.Error(), `Snapshots/Remove of containerd with snapshotter:"overlayfs"`) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -194,7 +194,7 @@ func TestConfigure(t *testing.T) {
 	}
 }
 
-// The registry has what is asked for, and knows it afterwards.
+// The registry serves the image, and records the requests.
 func TestImage(t *testing.T) {
 	image, err := ServeImage(t.Context(), "name", "content")
 	if err != nil {

@@ -30,12 +30,12 @@ type Installed struct {
 	Daemon string
 	// Version is what it says: "2.2.2", "1.7.24~ds1".
 	Version string
-	// From says why it was taken.
+	// From says where it comes from.
 	From string
 }
 
-// Find returns the machine's containerd if it is new enough, or one that is built
-// from its Go module.
+// Find returns the machine's containerd if it is new enough, and otherwise builds
+// one from its Go module.
 func Find(ctx context.Context, h host.Host) (Installed, error) {
 	if daemon, err := h.LookPath("containerd"); err == nil {
 		found, err := inspect(ctx, daemon, "of this machine")
@@ -50,8 +50,8 @@ func Find(ctx context.Context, h host.Host) (Installed, error) {
 	return inspect(ctx, daemon, "built from its Go module")
 }
 
-// build returns the path of a containerd in the cache, which it compiles if it is not
-// there.
+// build returns the path of a containerd in the cache, and compiles it first if it is
+// not there.
 func build(ctx context.Context, h host.Host) (string, error) {
 	dir := filepath.Join(h.Root, module)
 	sum, _, err := files.Hash(ctx, filepath.Join(dir, "go.sum"))
@@ -93,7 +93,7 @@ func inspect(ctx context.Context, daemon, from string) (Installed, error) {
 	return Installed{Daemon: daemon, Version: strings.TrimPrefix(fields[versionField], "v"), From: from}, nil
 }
 
-// numbers are the first three of a version, which what follows does not change.
+// numbers returns the first three numbers of a version, without any suffix.
 func numbers(version string) []int {
 	parts := make([]int, 3)
 	// Fewer than three numbers leave zeros.

@@ -22,7 +22,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Image is an image of one layer, in a registry on loopback that only has it.
+// Image is an image of one layer, in a registry on loopback that has nothing else.
 type Image struct {
 	// Ref is its reference, by digest.
 	Ref string
@@ -37,8 +37,8 @@ type Image struct {
 	asked []digest.Digest
 }
 
-// ServeImage makes an image for this machine, of a layer with one file, and has it in
-// a registry until Close is called.
+// ServeImage makes an image for this machine, of a layer with one file, and serves it
+// from a registry until Close is called.
 func ServeImage(ctx context.Context, name, content string) (*Image, error) {
 	i := &Image{blobs: map[digest.Digest][]byte{}}
 	var packed bytes.Buffer
@@ -76,7 +76,7 @@ func ServeImage(ctx context.Context, name, content string) (*Image, error) {
 	return i, nil
 }
 
-// Close ends the registry.
+// Close stops the registry.
 func (i *Image) Close() error { return i.server.Close() }
 
 // add adds a blob.

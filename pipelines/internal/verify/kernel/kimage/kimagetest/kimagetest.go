@@ -1,5 +1,5 @@
-// Package kimagetest makes small kernel images for tests: all that is read of a
-// real one, and nothing else.
+// Package kimagetest makes small kernel images for tests, with only the parts
+// that are read of real ones.
 package kimagetest
 
 import (
@@ -89,7 +89,7 @@ func ELF(arch string, sections ...Section) []byte {
 	return out.Bytes()
 }
 
-// BTF is the types of a kernel that knows but one structure:
+// BTF returns the types of a kernel that has only one structure:
 //
 //	struct task_struct { int pid; };
 func BTF() []byte {
