@@ -35,14 +35,19 @@ func TestReframeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := lying(t, func(x *Index) { entry(x, "./opt/kata/big").Name = "./opt/kata/bug" })
-	for name, data := range map[string][]byte{"lying": data, "cut": want[:50], "empty": {}} {
+	valid, _ := pack(t, plant(t, sample()), 1)
+	another, err := os.ReadFile(valid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"lying": data, "cut": want[:50], "empty": {}, "another": another} {
 		if err := errors.Join(os.WriteFile(path, data, 0o644), os.WriteFile(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp1234567890"), data, 0o644)); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(copyOf()); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: %d bytes, want %d: %v", name, len(got), len(want), err)
 		}
-		if entries, err := os.ReadDir(filepath.Join(options.Cache, "reframed")); err != nil || len(entries) != 1 {
+		if entries, err := os.ReadDir(filepath.Join(options.Cache, "reframed")); err != nil || len(entries) != 2 {
 			t.Errorf("%s: left in the folder: %v, %v", name, entries, err)
 		}
 	}
