@@ -70,7 +70,7 @@ func TestVerifyRegistry(t *testing.T) {
 				t.Errorf("exit code %d", code)
 			}
 			if test.refuse && (strings.Contains(stderr.String(), "damaged") || stdout.Len() > 0) {
-				t.Errorf("a refusal is told as damage: %q %q", &stdout, &stderr)
+				t.Errorf("a refusal is reported as damage: %q %q", &stdout, &stderr)
 			}
 		})
 	}

@@ -110,7 +110,7 @@ func TestDistributionDamage(t *testing.T) {
 			if (pushErr == nil) != (after == nil) {
 				t.Errorf("Push: %v; then Verify: %v", pushErr, after)
 			}
-			if pushErr != nil && !strings.Contains(pushErr.Error(), "took the blob "+want.Digest) {
+			if pushErr != nil && !strings.Contains(pushErr.Error(), "accepted the blob "+want.Digest) {
 				t.Errorf("Push: %v, want the blob to delete", pushErr)
 			}
 		})

@@ -168,7 +168,7 @@ func (r *Registry) send(ctx context.Context, e entry, m oci.Manifest, blobs []oc
 		for _, d := range m.Parts() {
 			err := repository.Verify(ctx, d, "")
 			if IsDamage(err) {
-				return fmt.Errorf("pushing %s: %s took the blob %s and still %s: delete that blob from the registry's storage, and push again", name, r, d.Digest, err.Error())
+				return fmt.Errorf("pushing %s: %s accepted the blob %s but still %s: delete that blob from the registry's storage, and push again", name, r, d.Digest, err.Error())
 			}
 			if err != nil {
 				return err

@@ -350,7 +350,7 @@ func TestProgress(t *testing.T) {
 		told = append(told, line[1]+" "+line[2])
 	}
 	if diff := cmp.Diff([]string{"push pushed", "pull pulled", "verify verified"}, told); diff != "" {
-		t.Errorf("told (-want +got)\n%s", diff)
+		t.Errorf("reported (-want +got)\n%s", diff)
 	}
 }
 

@@ -40,7 +40,7 @@ func OpenRegistry(ref string, o oci.Options) (*Registry, error) {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	if (o.Username == "") != (o.Password == "") {
-		return nil, fmt.Errorf("registry %q: a user name and a password go together", ref)
+		return nil, fmt.Errorf("registry %q: want both a user name and a password, or neither", ref)
 	}
 	return &Registry{client: client, base: base}, nil
 }

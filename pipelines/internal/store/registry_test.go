@@ -273,7 +273,7 @@ func TestOpenRegistry(t *testing.T) {
 		}
 	}
 	if _, err := OpenRegistry("ghcr.io/kata", oci.Options{Username: "x"}); err == nil {
-		t.Error("a user name alone is taken")
+		t.Error("a user name without a password is accepted")
 	}
 }
 
@@ -324,7 +324,7 @@ func TestOldManifest(t *testing.T) {
 		changed.Layers[0], changed.Layers[1] = m.Layers[0], m.Layers[1]
 		changed.Layers[2].Digest = m.Layers[0].Digest
 		if _, err := refOf(changed); err == nil {
-			t.Errorf("the layer %s is taken", layer)
+			t.Errorf("the layer %s is accepted", layer)
 		}
 	}
 }

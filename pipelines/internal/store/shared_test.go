@@ -105,7 +105,7 @@ func TestSharedIsHealed(t *testing.T) {
 				switch {
 				case nth == 1 && (err != nil || !pushed):
 					t.Errorf("%s: pushed %t, %v", what, pushed, err)
-				case nth == 0 && (err == nil || IsNotFound(err) || !strings.Contains(err.Error(), "took the blob "+blob)):
+				case nth == 0 && (err == nil || IsNotFound(err) || !strings.Contains(err.Error(), "accepted the blob "+blob)):
 					t.Errorf("%s: pushed %t, %v; want the blob to delete", what, pushed, err)
 				}
 			}

@@ -72,11 +72,11 @@ func TestSources(t *testing.T) {
 		report.Note("linux", "pulled") // Paints the stage.
 		report.Close()
 		if data, err := os.ReadFile(to); err != nil || !bytes.Equal(data, archived) || !strings.Contains(out.String(), "100% of "+progress.Size(int64(len(archived)))) {
-			t.Errorf("pulled %d bytes, %v, told %q", len(data), err, out.String())
+			t.Errorf("pulled %d bytes, %v, reported %q", len(data), err, out.String())
 		}
 	}
 	if _, err := r.FindSource(t.Context(), "sha256:"); err == nil || IsNotFound(err) {
-		t.Errorf("a hash that is none: %v", err)
+		t.Errorf("an invalid hash: %v", err)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestPullSourceFaults(t *testing.T) {
 			case test.left == 0 && !errors.Is(err, os.ErrNotExist):
 				t.Errorf("a partial file was left: %v", err)
 			case test.left > 0 && (err != nil || info.Size() < test.left):
-				t.Errorf("what came is lost: %v, %v", info, err)
+				t.Errorf("the received bytes are lost: %v, %v", info, err)
 			}
 			if _, err := os.Stat(to); !test.hit && !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("a failed pull left the file: %v", err)
@@ -197,7 +197,7 @@ func TestForeignModule(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := dirhash.HashZip(to, dirhash.Hash1); err != nil || got != sum {
-			t.Errorf("%s: the registry gives %s, %v", name, got, err)
+			t.Errorf("%s: the registry has %s, %v", name, got, err)
 		}
 	}
 }

@@ -122,7 +122,7 @@ func TestRoundTrip(t *testing.T) {
 	p := sample(t, "kernel-debug", "x86_64", 1)
 	wantMiss(t, s, p.Ref)
 	if _, err := os.Stat(s.dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a miss made the folder: %v", err)
+		t.Errorf("a miss created the folder: %v", err)
 	}
 	want := put(t, s, p)
 	got, err := s.Get(t.Context(), p.Ref)
@@ -239,7 +239,7 @@ func TestBadInput(t *testing.T) {
 				t.Errorf("Put: %v, want %q", err, test.want)
 			}
 			if _, err := os.Stat(s.dir); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("bad input made the folder: %v", err)
+				t.Errorf("bad input created the folder: %v", err)
 			}
 		})
 	}

@@ -150,7 +150,7 @@ func copyOut(ctx context.Context, blob, path string) error {
 	}
 	defer from.Close()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("making the output folder: %w", err)
+		return fmt.Errorf("creating the output folder: %w", err)
 	}
 	pending, err := files.Create(path, 0o644)
 	if err != nil {

@@ -45,7 +45,7 @@ func TestTieredHits(t *testing.T) {
 		t.Errorf("Export over the same: %t, %v", changed, err)
 	}
 	if requests := faults.Requests(); len(requests) != 1 {
-		t.Errorf("requests: %q, want the lookup alone", requests)
+		t.Errorf("requests: %q, want only the lookup", requests)
 	}
 	wantMiss(t, s, p.Ref)
 	for _, output := range []string{"", "headers"} {
@@ -68,7 +68,7 @@ func TestTieredHits(t *testing.T) {
 		t.Errorf("Export: %t, %v", changed, err)
 	}
 	if len(faults.Requests()) != requests || count.Connections.Load() != connections {
-		t.Errorf("a local hit asked %q", faults.Requests()[requests:])
+		t.Errorf("a local hit sent %q", faults.Requests()[requests:])
 	}
 	n.want(t)
 }
@@ -91,7 +91,7 @@ func TestTieredFresh(t *testing.T) {
 		t.Errorf("Export: %t, %v", changed, err)
 	}
 	if len(faults.Requests()) > 0 {
-		t.Errorf("asked %q", faults.Requests())
+		t.Errorf("requests: %q", faults.Requests())
 	}
 }
 
@@ -192,7 +192,7 @@ func TestPullsOnce(t *testing.T) {
 		blobs += len(faults.Requests())
 	}
 	if blobs != 5 {
-		t.Errorf("%d blobs were asked for, want 5", blobs)
+		t.Errorf("%d blobs were requested, want 5", blobs)
 	}
 	same(t, s, want, p)
 }

@@ -104,7 +104,7 @@ func TestRepeats(t *testing.T) {
 			}
 			// net/http itself retries once after it lost a reused connection.
 			if n := asked.Load(); n != test.asked {
-				t.Errorf("asked %d times, want %d", n, test.asked)
+				t.Errorf("sent %d requests, want %d", n, test.asked)
 			}
 			for i, want := range test.waits {
 				if i >= len(q.waits) || q.waits[i] != want {
@@ -210,12 +210,12 @@ func TestRefusedConnections(t *testing.T) {
 	// It has answered before, and may be restarting.
 	_, _, err = send(t.Context(), client, "GET", address, nil)
 	if !Temporary(err) || len(q.waits) != 3 {
-		t.Errorf("a server that was there: %v after %v", err, q.waits)
+		t.Errorf("a server that has answered before: %v after %v", err, q.waits)
 	}
 	q.waits = nil
 	_, _, err = send(t.Context(), NewClient(Options{Pace: q.pace()}), "GET", address, nil)
 	if Temporary(err) || err == nil || len(q.waits) != 0 {
-		t.Errorf("a server that was never there: %v after %v", err, q.waits)
+		t.Errorf("a server that has never answered: %v after %v", err, q.waits)
 	}
 }
 
