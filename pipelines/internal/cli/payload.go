@@ -48,8 +48,8 @@ func (o *imageFlags) add(a *app, flags *pflag.FlagSet) {
 	a.jsonFlag(flags)
 }
 
-// described is an image before it is built: its assets, and in dirty the reason if its
-// inputs are not committed.
+// described is an image before it is built: its assets, and in dirty why no commit has
+// its inputs, nil if one does.
 type described struct {
 	arch  catalog.Arch
 	names []string
@@ -69,7 +69,7 @@ func (o *imageFlags) describe(ctx context.Context, ws *workspace.Workspace) (d d
 	return d, err
 }
 
-// build puts the image together.
+// build builds the image.
 func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, d described) (*payload.Image, error) {
 	o.Remote = remote(a, ws)
 	err := errors.Join(release.Describe(ws, &o.Options, d.arch, d.names, len(o.assets.Names) > 0)...)
@@ -92,8 +92,8 @@ func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, 
 	return image, nil
 }
 
-// remote says how the registries of images are spoken to: that of the cache with
-// the credentials of the environment, as in Kata's CI.
+// remote says how to reach the registries of images: that of the cache with the
+// credentials of the environment, as in Kata's CI.
 func remote(a *app, ws *workspace.Workspace, mountFrom ...string) payload.RemoteOptions {
 	o := payload.RemoteOptions{Client: ws.Registries(), Report: ws.Report, MountFrom: mountFrom}
 	if a.mode() == progress.GitHub {
@@ -113,9 +113,9 @@ type payloadBuildOptions struct {
 type builtPayload struct {
 	Digest string `json:"digest"`
 	Arch   string `json:"arch"`
-	// Base is that of the image, "" for none.
+	// Base is the base of the image, "" for none.
 	Base string `json:"base"`
-	// Size is that of all layers, in bytes.
+	// Size is the size of all layers, in bytes.
 	Size   int64           `json:"size"`
 	Layers []payload.Layer `json:"layers"`
 	// Layout and Archive are the paths that were written to.
@@ -160,7 +160,7 @@ func runPayloadBuild(ctx context.Context, a *app, ws *workspace.Workspace, o pay
 		return err
 	}
 	if d.dirty != nil {
-		ws.Report.Note("payload", fmt.Sprintf("has no commit: %v", d.dirty))
+		ws.Report.Note("payload", fmt.Sprintf("names no commit: %v", d.dirty))
 	}
 	if o.layout == "" {
 		o.layout = filepath.Join(ws.Root, "build", "payload", d.arch.GoArch(), "image")

@@ -117,7 +117,7 @@ func runPayloadPush(ctx context.Context, a *app, ws *workspace.Workspace, o payl
 	if err != nil {
 		return usage(err)
 	}
-	// Without its base a release would be another image, and keep the tag.
+	// A release without its base would be another image, and keep the tag.
 	o.RequireBase = o.RequireBase || version != ""
 	image, err := o.build(ctx, a, ws, d)
 	if err != nil {
@@ -150,11 +150,11 @@ func payloadIndexCmd(a *app) *cobra.Command {
 	var o payloadIndexOptions
 	cmd := &cobra.Command{
 		Use:   "index REPOSITORY[:TAG|@DIGEST]",
-		Short: "Push the image of all architectures, made of the pushed ones",
-		Long: `Push the image of all architectures, an index of the images that payload push put
-there for this commit. It gets the tags kata-containers-COMMIT and that of the argument,
-and for a release VERSION and latest, which stays at a newer release. A missing image
-is an error unless its architecture is excused. Prints the reference by digest.`,
+		Short: "Push the index of the images of all architectures",
+		Long: `Push the index of the images of all architectures that payload push has pushed for
+this commit. It gets the tags kata-containers-COMMIT and that of the argument, and for
+a release VERSION and latest, which never moves to an older release. A missing image is
+an error unless its architecture is excused. Prints the reference by digest.`,
 		Example: `  pipelines payload index ghcr.io/OWNER/kata-deploy:nightly
   pipelines payload index ghcr.io/OWNER/kata-deploy --release --allow-missing s390x`,
 		Args: cobra.ExactArgs(1),

@@ -37,7 +37,7 @@ func releaseCmd(a *app) *cobra.Command {
 		Long: `Publish the release that the file VERSION names, made from the commit that is
 checked out: merge the assets of the release sets for each architecture, push the
 kata-deploy images and their index, and upload the tarballs, their size reports,
-versions.yaml and SHA256SUMS to a draft release on GitHub. What users see comes last:
+versions.yaml and SHA256SUMS to a draft release on GitHub. What users see changes last:
 the tags of the images, then the release's page.
 
 Nothing is built: every asset must be in the caches, and have a proof of
@@ -77,7 +77,7 @@ func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and change nothing anywhere except the local cache")
 	flags.BoolVar(&o.BeforeBuild, "before-build", false, "with --dry-run: accept assets that are still to be built or verified")
 	a.jsonFlag(flags)
-	// The texts say where these come from.
+	// The texts already name these defaults.
 	flags.Lookup("github").DefValue, flags.Lookup("github-api").DefValue, flags.Lookup("image").DefValue = "", "", "[]"
 }
 
@@ -120,10 +120,10 @@ func runRelease(ctx context.Context, a *app, ws *workspace.Workspace, o releaseO
 	return a.summarize(string(notes))
 }
 
-// nowhere is the destination of a release that is not published there.
+// nowhere stands for no destination in --github, --image and --installer.
 const nowhere = "none"
 
-// job puts together what is released, and where.
+// job returns what is released, and where.
 func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace) (job *release.Job, err error) {
 	switch {
 	case o.BeforeBuild && !o.dryRun:
@@ -163,7 +163,7 @@ func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace
 	return release.New(ctx, ws, o.Options)
 }
 
-// releasedText is the result: the page, the files, the images.
+// releasedText lists the page, the files and the images of a release.
 func releasedText(released release.Released) string {
 	var lines []string
 	if released.URL != "" {

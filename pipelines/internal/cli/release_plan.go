@@ -10,9 +10,9 @@ import (
 )
 
 // errRefused ends a dry run that found problems; they are printed.
-var errRefused = errors.New("this would not be released because of the problems above")
+var errRefused = errors.New("the problems above prevent this release")
 
-// releaseText is a plan for a person, in the order in which things are done.
+// releaseText describes a plan to a person, in the order of its steps.
 func releaseText(p *release.Plan) string {
 	var text strings.Builder
 	of := "no commit"

@@ -20,13 +20,14 @@ func CheckBase(ref string) error {
 		return nil
 	}
 	if _, err := name.NewDigest(ref, name.WithDefaultTag("")); err != nil {
-		return fmt.Errorf("base %q: want NAME@sha256:<64 hex digits>: only a digest says what it is", ref)
+		return fmt.Errorf("base %q: want NAME@sha256:<64 hex digits>: only a digest identifies an image", ref)
 	}
 	return nil
 }
 
-// findBase reads the manifest and the configuration of the base; its layers are
-// read when they are needed. Where no registry answers there is none: nil.
+// findBase reads the manifest and the configuration of the base; its layers are read
+// when they are needed. It returns nil if there is no base, or if no registry answers
+// and the options allow that.
 func findBase(ctx context.Context, o Options) (*Image, error) {
 	if o.Base == "" {
 		return nil, nil
@@ -45,7 +46,7 @@ func findBase(ctx context.Context, o Options) (*Image, error) {
 	return nil, fmt.Errorf("getting the base %s: %w", o.Base, err)
 }
 
-// layerTypes are those of the layers of a base, with those of the image: manifests do
+// layerTypes maps the types of the layers of a base to those of the image: manifests do
 // not mix docker's types with OCI's.
 var layerTypes = map[types.MediaType]types.MediaType{
 	types.DockerLayer: types.OCILayer, types.DockerUncompressedLayer: types.OCIUncompressedLayer,
@@ -55,7 +56,7 @@ var layerTypes = map[types.MediaType]types.MediaType{
 func readBase(ctx context.Context, o Options) (*Image, error) {
 	ref, err := name.NewDigest(o.Base, name.WithDefaultTag(""))
 	if err != nil {
-		return nil, err // CheckBase has seen it.
+		return nil, err // CheckBase has accepted it.
 	}
 	home, err := o.Remote.Client.Repository(ref.Context().Name())
 	if err != nil {
@@ -76,14 +77,14 @@ func readBase(ctx context.Context, o Options) (*Image, error) {
 	for i, l := range base.layers {
 		var known bool
 		if base.layers[i].mediaType, known = layerTypes[l.mediaType]; !known {
-			return nil, fmt.Errorf("it has a layer of type %s: want a plain one, or one of gzip or zstd", l.mediaType)
+			return nil, fmt.Errorf("it has a layer of type %s: want an uncompressed one, or gzip or zstd", l.mediaType)
 		}
 		base.layers[i].Title = "base"
 	}
 	return base, nil
 }
 
-// pick reads the manifest of an architecture that an index lists.
+// pick reads the manifest that an index lists for an architecture.
 func pick(ctx context.Context, home *oci.Repository, index oci.Manifest, goarch string) (oci.Manifest, error) {
 	var list v1.IndexManifest
 	if err := json.Unmarshal(index.Data, &list); err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// Image is an image that was put together, or found in a registry. Its layers are read
+// Image is an image that was built here, or found in a registry. Its layers are read
 // when it is written.
 type Image struct {
 	manifest oci.Manifest
@@ -26,16 +26,17 @@ type Image struct {
 	layers []Layer
 	// base is the reference of the base by digest, "" for none.
 	base string
-	// home is the repository that has the image, nil for one that was put together.
+	// home is the repository that has the image, nil for one that was built here.
 	home *oci.Repository
 }
 
 // Layer is a layer of an image.
 type Layer struct {
-	// Component is the asset that it holds, "" for others; Title is for people.
+	// Component is the asset in the layer, "" for none; Title describes the layer to
+	// people.
 	Component string `json:"component,omitempty"`
 	Title     string `json:"title"`
-	// Digest is that of the blob, Size its length in bytes.
+	// Digest is the digest of the blob, Size its length in bytes.
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
 
@@ -43,7 +44,7 @@ type Layer struct {
 	// diffID is the digest of the plain tar.
 	diffID  v1.Hash
 	content oci.Content
-	// home is a repository that has it, nil for none.
+	// home is a repository that has the layer, nil for none.
 	home *oci.Repository
 }
 
@@ -51,8 +52,8 @@ func (l Layer) blob() oci.Blob {
 	return oci.Blob{Descriptor: ocispec.Descriptor{Digest: l.Digest, Size: l.Size}, Content: l.content}
 }
 
-// annotations depend on the bytes of a component only, not on where its tarball came
-// from: the same ones are the same image.
+// annotations depend only on the bytes of a component, not on where its tarball came
+// from: equal components make equal images.
 func (l Layer) annotations() map[string]string {
 	annotations := map[string]string{annotation + "title": l.Title}
 	if l.Component != "" {
@@ -61,13 +62,13 @@ func (l Layer) annotations() map[string]string {
 	return annotations
 }
 
-// Digest returns that of the manifest: "sha256:...".
+// Digest returns the digest of the manifest: "sha256:...".
 func (i *Image) Digest() string { return i.manifest.Digest().String() }
 
 // GoArch returns the architecture.
 func (i *Image) GoArch() string { return i.config.Architecture }
 
-// Base returns the reference of the base, or "" where there is none.
+// Base returns the reference of the base, or "" if there is none.
 func (i *Image) Base() string { return i.base }
 
 // Layers returns the layers, lowest first.
@@ -81,7 +82,7 @@ func (i *Image) Size() (size int64) {
 	return size
 }
 
-// descriptor is how an index or a layout lists the image.
+// descriptor returns the entry of the image in an index or a layout.
 func (i *Image) descriptor() v1.Descriptor {
 	return v1.Descriptor{
 		MediaType: types.MediaType(i.manifest.MediaType), Digest: hashOf(i.manifest.Digest()), Size: int64(len(i.manifest.Data)),
@@ -128,7 +129,7 @@ func assemble(o Options, base *Image, own []Layer) (*Image, error) {
 	return image, err
 }
 
-// encode returns the bytes of a manifest or an index, and what package oci reads there.
+// encode encodes a manifest or an index, and parses it as package oci does.
 func encode(manifest any) (oci.Manifest, error) {
 	data, err := json.Marshal(manifest)
 	if err != nil {
@@ -155,7 +156,7 @@ func imageOf(ctx context.Context, home *oci.Repository, m oci.Manifest, goarch s
 		return nil, fmt.Errorf("it is for %s/%s, want linux/%s", config.OS, config.Architecture, goarch)
 	}
 	if len(config.RootFS.DiffIDs) != len(m.Layers) {
-		return nil, fmt.Errorf("it has %d layers, and its configuration names %d", len(m.Layers), len(config.RootFS.DiffIDs))
+		return nil, fmt.Errorf("it has %d layers, but its configuration lists %d", len(m.Layers), len(config.RootFS.DiffIDs))
 	}
 	for i, d := range m.Layers {
 		image.layers = append(image.layers, Layer{
@@ -168,15 +169,15 @@ func imageOf(ctx context.Context, home *oci.Repository, m oci.Manifest, goarch s
 
 func isIndex(m oci.Manifest) bool { return types.MediaType(m.MediaType).IsIndex() }
 
-// remoteBlob is the content of a blob of a registry. Contents are read without a context,
-// so it has that of the caller who reads the image.
+// remoteBlob is the content of a blob of a registry. A Content is opened without a
+// context, so this keeps that of the caller who reads the image.
 type remoteBlob struct {
 	ctx        context.Context
 	repository *oci.Repository
 	descriptor ocispec.Descriptor
 }
 
-// Open reads from an offset on.
+// Open opens the blob at an offset.
 func (b remoteBlob) Open(offset int64) (io.ReadCloser, error) {
 	content := b.repository.Reader(b.ctx, b.descriptor)
 	if _, err := io.CopyN(io.Discard, content, offset); err != nil {

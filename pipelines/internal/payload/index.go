@@ -19,20 +19,20 @@ type IndexImage struct {
 	GoArch string
 	// Reference is NAME:TAG or NAME@sha256:..., in any repository.
 	Reference string
-	// Optional is an image that may be missing.
+	// Optional tolerates that the image is missing.
 	Optional bool
 }
 
-// IndexOptions say what an index is made of, and called.
+// IndexOptions say what an index contains, and how it is tagged.
 type IndexOptions struct {
 	Images []IndexImage
 	Labels Labels
 	PushOptions
 }
 
-// PushIndex makes one image of those of several architectures, in their order, and
-// gives it its tags. Images of other repositories are copied first. One that is
-// missing is an error unless it is optional; so is one of another architecture.
+// PushIndex pushes an index of the images of several architectures, in their order, and
+// tags it. It copies images from other repositories first. A missing image is an error
+// unless it is optional; an image of another architecture always is.
 func (r *Repository) PushIndex(ctx context.Context, o IndexOptions) (Pushed, error) {
 	images, err := r.find(ctx, o.Images)
 	if err != nil {
@@ -50,7 +50,7 @@ func (r *Repository) PushIndex(ctx context.Context, o IndexOptions) (Pushed, err
 		return Pushed{}, fmt.Errorf("making the index: %w", err)
 	}
 	if o.Digest != "" && o.Digest != m.Digest().String() {
-		return Pushed{}, fmt.Errorf("the index is %s, and was to be %s: one of its images is another", m.Digest(), o.Digest)
+		return Pushed{}, fmt.Errorf("the index is %s, want %s: one of its images differs", m.Digest(), o.Digest)
 	}
 	if err := r.Check(ctx, m.Digest().String(), o.PushOptions, false); err != nil {
 		return Pushed{}, err
@@ -71,7 +71,7 @@ func (r *Repository) PushIndex(ctx context.Context, o IndexOptions) (Pushed, err
 	return p.finish(ctx, m, o.PushOptions)
 }
 
-// find reads the images; the names of all that are missing are in one error.
+// find reads the images. The error lists all that are missing.
 func (r *Repository) find(ctx context.Context, wanted []IndexImage) ([]*Image, error) {
 	var images []*Image
 	var missing []string
@@ -108,7 +108,7 @@ func (r *Repository) find(ctx context.Context, wanted []IndexImage) ([]*Image, e
 		return nil, fmt.Errorf("no image for %s: push it, or excuse the architecture with --allow-missing", strings.Join(missing, ", "))
 	}
 	if len(images) == 0 {
-		return nil, errors.New("an index of no image: push one for at least one architecture")
+		return nil, errors.New("an index without images: push one for at least one architecture")
 	}
 	return images, nil
 }

@@ -80,8 +80,8 @@ func TestIndexProblems(t *testing.T) {
 		want   string
 	}{
 		"missing":  {wantedImages(ref, "amd64", "s390x", "ppc64le"), "no image for s390x (" + ref + ":s390x), ppc64le (" + ref + ":ppc64le): push it, or excuse"},
-		"none":     {[]IndexImage{{"s390x", ref + ":s390x", true}}, "an index of no image"},
-		"empty":    {nil, "an index of no image"},
+		"none":     {[]IndexImage{{"s390x", ref + ":s390x", true}}, "an index without images"},
+		"empty":    {nil, "an index without images"},
 		"wrong":    {[]IndexImage{{"arm64", ref + ":amd64", true}}, "is for linux/amd64, want linux/arm64"},
 		"twice":    {wantedImages(ref, "amd64", "amd64"), "two images for amd64"},
 		"name":     {[]IndexImage{{"amd64", "Not a reference", false}}, "want NAME:TAG or NAME@sha256"},

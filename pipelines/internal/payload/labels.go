@@ -11,25 +11,25 @@ import (
 // Labels describe an image: they are in its configuration and, as annotations, in
 // its manifest. Empty ones are left out.
 type Labels struct {
-	// Version is the release, Revision the commit it is of.
+	// Version is the release, Revision its commit.
 	Version, Revision string
-	// Created is the time of the commit: that of the build would make each image
-	// another one.
+	// Created is the time of the commit: with that of the build, no two images would be
+	// equal.
 	Created time.Time
 	// Source is the address of the repository.
 	Source string
 }
 
-// componentKey is an annotation of Kata's own.
+// componentKey is Kata's own annotation.
 const componentKey = "io.katacontainers.component"
 
-// annotation is how the names of the standard annotations begin.
+// annotation is the prefix of the standard annotations.
 const annotation = "org.opencontainers.image."
 
-// time is when the image says that it was made, to the second.
+// time returns the creation time of the image, to the second.
 func (l Labels) time() v1.Time { return v1.Time{Time: l.Created.UTC().Truncate(time.Second)} }
 
-// of returns the labels of what begins with a base, "" for none.
+// of returns the labels of an image or index on a base, "" for none.
 func (l Labels) of(base string) map[string]string {
 	labels := map[string]string{
 		annotation + "title":       "kata-deploy",

@@ -20,7 +20,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 )
 
-// block is the unit of a tar stream, in bytes.
+// block is the size of a block of a tar stream, in bytes.
 const block = 512
 
 // entry is a file of a layer, or a link.
@@ -31,12 +31,12 @@ type entry struct {
 	piece
 }
 
-// text is a file with a content.
+// text is a file with the given content.
 func text(name string, content []byte) entry {
 	return entry{name: name, mode: 0o644, piece: piece{oci.Bytes(content), int64(len(content))}}
 }
 
-// file is the file at a path on the disk.
+// file is a copy of a file on disk.
 func file(name string, mode int64, from string) (entry, error) {
 	from, err := filepath.EvalSymlinks(from)
 	if err != nil {
@@ -52,10 +52,10 @@ func file(name string, mode int64, from string) (entry, error) {
 	return entry{name: name, mode: mode, piece: piece{oci.File(from), info.Size()}}, nil
 }
 
-// newLayer makes a layer of entries, which are in the wanted order; its digest is not
-// known before hash. It is a plain tar that is read from where its files are each time.
-// Nothing in it depends on when and where it is made, so that a component that did not
-// change is the same blob in every image.
+// newLayer makes a layer of entries, in their order; hash sets its digest. It is an
+// uncompressed tar, assembled from the files each time it is read. Nothing in it
+// depends on when and where it is made, so an unchanged component is the same blob in
+// every image.
 func newLayer(component, title string, entries ...entry) (Layer, error) {
 	l := Layer{Component: component, Title: title, mediaType: types.OCIUncompressedLayer}
 	var content pieces
@@ -132,7 +132,7 @@ func bytesPiece(data []byte) piece { return piece{oci.Bytes(data), int64(len(dat
 // pieces is the content of a layer.
 type pieces []piece
 
-// Open returns the bytes from an offset on.
+// Open opens the layer at an offset.
 func (p pieces) Open(offset int64) (io.ReadCloser, error) {
 	for len(p) > 0 && offset >= p[0].size {
 		offset, p = offset-p[0].size, p[1:]
@@ -140,12 +140,13 @@ func (p pieces) Open(offset int64) (io.ReadCloser, error) {
 	return &reader{pieces: p, skip: offset}, nil
 }
 
-// reader reads pieces one after the other, with one open at a time.
+// reader reads pieces one after the other. At most one is open.
 type reader struct {
 	pieces []piece
 	// skip is how many bytes of the first piece are left out.
 	skip int64
-	// current is the first piece once it is open, and left what is to be read of it.
+	// current is the first piece once it is open, and left how many of its bytes
+	// remain.
 	current io.ReadCloser
 	left    int64
 }
@@ -176,7 +177,7 @@ func (r *reader) Read(buffer []byte) (n int, err error) {
 	return n, err
 }
 
-// end closes the first piece, which must be read to its end.
+// end closes the first piece, and refuses one that has grown.
 func (r *reader) end() error {
 	if n, err := io.ReadFull(r.current, make([]byte, 1)); n > 0 {
 		return fmt.Errorf("%v is longer than before: something still writes to it", r.pieces[0].Content)
@@ -200,7 +201,7 @@ func (r *reader) Close() error {
 // member is the content of a file in a tarball.
 type member struct{ tarball, name string }
 
-// Open unpacks the file from an offset on.
+// Open unpacks the file, starting at an offset.
 func (m member) Open(offset int64) (io.ReadCloser, error) {
 	from, to := io.Pipe()
 	go func() { to.CloseWithError(archive.Cat(to, m.tarball, m.name)) }()

@@ -12,24 +12,24 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 )
 
-// nydus is the asset whose files an installer takes from the image itself, not out
-// of a tarball: it installs a service of the node, which no runtime class names.
+// nydus is the asset whose files an installer takes from the image itself, not from a
+// tarball: they are a service of the node, which no runtime class names.
 const nydus = "nydus-for-kata-tee"
 
-// installerNydus is where kata-deploy looks for the snapshotter, below Root; the
-// name that the node sees is another.
+// installerNydus is where kata-deploy looks for the snapshotter, below Root. Nodes see
+// it under another name.
 const installerNydus = "nydus-snapshotter"
 
-// maxFiles is how many bytes all files of the asset may have.
+// maxFiles limits the bytes of all files of the asset.
 const maxFiles = 512 << 20
 
-// template is a file of the asset that kata-deploy fills in by itself. Its own
-// placeholders stand for whole paths, so these become them.
+// template is a file of the asset that kata-deploy fills in itself. Its placeholders
+// stand for whole paths, so they replace whole paths of the asset.
 type template struct {
 	// from is the file in the asset, to the one that kata-deploy reads.
 	from, to string
 	replace  *strings.Replacer
-	// known are the placeholders that may be left.
+	// known are the placeholders that kata-deploy fills in.
 	known []string
 }
 
@@ -40,7 +40,7 @@ var templates = []template{
 			"/run/@SNAPSHOTTER@/containerd-nydus-grpc.sock", "@SNAPSHOTTER_GRPC_SOCKET_ADDRESS@",
 			"/var/lib/@SNAPSHOTTER@", "@SNAPSHOTTER_ROOT_DIR@",
 			"@KATA_PREFIX@/"+nydus+"/nydus-overlayfs", "@NYDUS_OVERLAYFS_PATH@",
-			// Of a server that is off: no name of an instance is needed.
+			// This server is off, so its path needs no name of an instance.
 			"/run/@SNAPSHOTTER@/", "/run/"+nydus+"/",
 		),
 		known: []string{"@SNAPSHOTTER_GRPC_SOCKET_ADDRESS@", "@SNAPSHOTTER_ROOT_DIR@", "@NYDUS_OVERLAYFS_PATH@"},
@@ -51,7 +51,7 @@ var templates = []template{
 			"@KATA_PREFIX@/"+nydus+"/containerd-nydus-grpc", "@CONTAINERD_NYDUS_GRPC_BINARY@",
 			"@KATA_PREFIX@/"+nydus+"/config-guest-pulling.toml", "@CONFIG_GUEST_PULLING@",
 			"@KATA_PREFIX@/", "/opt/kata/",
-			// kata-deploy names the unit as it names the folders, and systemd knows
+			// kata-deploy names the unit like the folders, and systemd expands %N to
 			// the unit's name.
 			"@SNAPSHOTTER@", "%N",
 		),
@@ -59,8 +59,8 @@ var templates = []template{
 	},
 }
 
-// nydusEntries are the files of the asset as they are, and those that kata-deploy asks
-// for. Its programs are links, so that the image has them once.
+// nydusEntries returns the files of the asset unchanged, and those that kata-deploy
+// expects. The programs of the latter are links, so that the image has them once.
 func nydusEntries(tarball string) ([]entry, error) {
 	listing, err := archive.Inspect(tarball)
 	if err != nil {
@@ -103,8 +103,8 @@ func nydusEntries(tarball string) ([]entry, error) {
 
 var placeholder = regexp.MustCompile(`@[A-Z][A-Z0-9_]*@`)
 
-// fill makes what kata-deploy reads of a template of the asset. A placeholder that
-// kata-deploy would leave as it is, is an error.
+// fill returns the template for kata-deploy. A placeholder that kata-deploy would not
+// fill in is an error.
 func (t template) fill(tarball, prefix string) ([]byte, error) {
 	var content bytes.Buffer
 	if err := archive.Cat(&content, tarball, prefix+t.from); err != nil {

@@ -76,7 +76,7 @@ func replace(dir, fresh, old string) error {
 	return err
 }
 
-// replaceable refuses a folder that is not a layout, and one that holds the current
+// replaceable refuses a folder that is not a layout, and one that contains the current
 // folder.
 func replaceable(dir string) error {
 	here, err := os.Getwd()
@@ -160,7 +160,7 @@ type dockerImage struct {
 	Layers   []string
 }
 
-// parts are the files of the layout.
+// parts returns the files of the layout.
 func (i *Image) parts(names []string) ([]part, error) {
 	index, err := json.Marshal(i.layoutIndex(names))
 	if err != nil {
@@ -187,7 +187,7 @@ func blobName(d digest.Digest) string {
 	return path.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
-// layoutIndex names the image once for each name. Tools look for the tag, containerd
+// layoutIndex lists the image once for each name. Tools look for the tag, containerd
 // for the whole name.
 func (i *Image) layoutIndex(names []string) v1.IndexManifest {
 	index := v1.IndexManifest{SchemaVersion: 2, MediaType: ocispec.MediaTypeImageIndex}
@@ -202,7 +202,7 @@ func (i *Image) layoutIndex(names []string) v1.IndexManifest {
 	return index
 }
 
-// tagOf returns the tag of a name, or all of a name that has none.
+// tagOf returns the tag of a name, or the whole name if it has none.
 func tagOf(name string) string {
 	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
 		return name[colon+1:]

@@ -1,16 +1,16 @@
 // Package payload makes the kata-deploy image: a small base, one layer for each
-// component with its tarball as it is, and one with what tells an installer what
-// to do with them. It pushes images and the index of several architectures, and
+// component with its unchanged tarball, and one with the files that tell an installer
+// what to do with them. It pushes images and the index of several architectures, and
 // writes them as OCI layouts and as archives that `docker load` takes.
 //
-// The digest of an image depends on nothing but Options. A component's layer
-// depends on its name and its bytes only, so that an image differs from its
-// predecessor by the layers of what changed: only those are pushed.
+// The digest of an image depends only on Options. A component's layer depends only on
+// its name and its bytes, so an image differs from its predecessor only in the layers
+// of the components that changed, and only those are pushed.
 //
-// An image is a value: the bytes of its manifest and its configuration, and where its
-// layers can be read from any offset on. Types and names come from
-// go-containerregistry. Its images do not: they are read without a context and from
-// the start only, and its layout writer neither compares digests nor syncs.
+// An image is a value: the bytes of its manifest and its configuration, and layers that
+// can be read from any offset. Types and names come from go-containerregistry, images
+// do not: that library reads them without a context and only from the start, and its
+// layout writer neither compares digests nor syncs.
 package payload
 
 import (
@@ -32,7 +32,7 @@ import (
 // slash.
 const Root = "opt/kata-artifacts"
 
-// Installer is where an image has the program that installs the payload.
+// Installer is the path in an image of the program that installs the payload.
 const Installer = "usr/bin/kata-deploy"
 
 // File is a small file of a payload, below Root.
@@ -47,10 +47,10 @@ type Options struct {
 	GoArch string
 	// Base is the image to begin with, by digest, or "" for an empty one.
 	Base string
-	// RequireBase makes it an error that the base cannot be had; else the image is
-	// then made from an empty one, and Note says so.
+	// RequireBase makes it an error if no registry answers for the base. Otherwise the
+	// image then starts from an empty one, with a note.
 	RequireBase bool
-	// Components are sorted by name here, and each appears once.
+	// Components may have any order; each appears once.
 	Components []archive.Component
 	// Files are those of Root: shim-components.json, versions.yaml.
 	Files []File
@@ -62,7 +62,7 @@ type Options struct {
 	Remote RemoteOptions
 }
 
-// Build puts an image together.
+// Build builds an image.
 func Build(ctx context.Context, o Options) (*Image, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (o *Options) check() error {
 	return nil
 }
 
-// layers makes all layers but those of the base. What rarely changes comes first:
+// layers makes all layers except those of the base. What rarely changes comes first:
 // runtimes unpack in order.
 func (o Options) layers() (layers []Layer, err error) {
 	add := func(component, title string, entries ...entry) {

@@ -273,7 +273,7 @@ func TestBuildProblems(t *testing.T) {
 		"twice":     {func(o *Options) { o.Components = append(o.Components, o.Components[0]) }, `duplicate component "qemu"`},
 		"missing":   {func(o *Options) { o.Components[0].Path += "x" }, "no such file"},
 		"folder":    {func(o *Options) { o.Components[0].Path = filepath.Dir(o.Components[0].Path) }, "is not a regular file"},
-		"tag base":  {func(o *Options) { o.Base = "example.org/base:latest" }, "only a digest says what it is"},
+		"tag base":  {func(o *Options) { o.Base = "example.org/base:latest" }, "only a digest identifies an image"},
 		"installer": {func(o *Options) { o.Installer = "/nonexistent" }, "no such file"},
 		"machine":   {func(o *Options) { o.Installer = program(t, "arm64", elf.PT_LOAD) }, "is for EM_AARCH64, ELFDATA2LSB: want one for amd64"},
 	} {

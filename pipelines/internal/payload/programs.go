@@ -13,7 +13,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
-// machine is what the ELF files of an architecture say of themselves.
+// machine is what the header of an ELF file says about its architecture.
 type machine struct {
 	machine elf.Machine
 	data    elf.Data
@@ -27,8 +27,8 @@ var machines = map[string]machine{
 	"riscv64": {elf.EM_RISCV, elf.ELFDATA2LSB},
 }
 
-// CheckInstaller refuses what an image of an architecture could not run: a program of
-// another one, and one that needs a loader, which no image has.
+// CheckInstaller refuses a program that an image of an architecture cannot run: one of
+// another architecture, and one that needs a loader, which no image has.
 func CheckInstaller(path, goarch string) error {
 	program, err := files.OpenNamed(path)
 	if err != nil {
@@ -49,8 +49,8 @@ func CheckInstaller(path, goarch string) error {
 }
 
 // CheckPrograms refuses a tarball with a program of another architecture in a folder
-// bin: a folder of tarballs does not say which one it is for. One without an index is
-// not looked into.
+// bin: a folder of tarballs does not say which architecture it is for. It skips a
+// tarball without an index.
 func CheckPrograms(tarball, goarch string) error {
 	file, err := archive.Open(tarball)
 	if errors.Is(err, archive.ErrNoIndex) {

@@ -13,39 +13,38 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
-// PushOptions say what an image is called.
+// PushOptions say how an image is tagged.
 type PushOptions struct {
 	Tags []Tag
-	// Force has a fixed tag moved anyway.
+	// Force moves fixed tags too.
 	Force bool
-	// Digest, where it is not "", is what the image must be: "sha256:...".
+	// Digest is the digest that the image must have, "" for any: "sha256:...".
 	Digest string
 }
 
-// Pushed is what a repository has now.
+// Pushed is the result of a push.
 type Pushed struct {
-	// Reference is that by digest: NAME@sha256:...
+	// Reference is the reference by digest: NAME@sha256:...
 	Reference string `json:"reference"`
 	Digest    string `json:"digest"`
-	// Tags point at it.
+	// Tags are those that point to it.
 	Tags []string `json:"tags"`
-	// Sent are the bytes of layers and configurations that went out, also those that
-	// a lost connection took; Mounted those that the registry took from another
-	// repository, There those that it had.
+	// Sent are the bytes of layers and configurations that were sent, including those
+	// lost with a connection. Mounted are those that the registry took from another
+	// repository, There those that it already had.
 	Sent    int64 `json:"sent"`
 	Mounted int64 `json:"mounted"`
 	There   int64 `json:"there"`
-	// Changed is false where everything was there already, tags and all.
+	// Changed is false if everything was there already, including the tags.
 	Changed bool `json:"changed"`
 }
 
-// Push sends what the repository lacks of an image, and then gives it its tags, so
-// that half of it is never visible. Pushed again, also after it was killed, it sends what
-// is still missing. A tag that is fixed, and another image's, is an error before
-// anything is sent.
+// Push sends what the repository lacks of an image, and then tags it, so that a partial
+// image is never visible. The next push after one that was killed sends what is still
+// missing. A fixed tag of another image is an error before anything is sent.
 func (r *Repository) Push(ctx context.Context, image *Image, o PushOptions) (Pushed, error) {
 	if o.Digest != "" && o.Digest != image.Digest() {
-		return Pushed{}, fmt.Errorf("the image is %s, and was to be %s: something that it is made of is another", image.Digest(), o.Digest)
+		return Pushed{}, fmt.Errorf("the image is %s, want %s: one of its inputs differs", image.Digest(), o.Digest)
 	}
 	if err := r.Check(ctx, image.Digest(), o, false); err != nil {
 		return Pushed{}, err
@@ -64,7 +63,7 @@ type push struct {
 	changed              bool
 }
 
-// image sends what is missing of an image, several layers at once and the
+// image sends the missing parts of an image, several layers at once and the
 // configuration last.
 func (p *push) image(ctx context.Context, image *Image) error {
 	group, inGroup := errgroup.WithContext(ctx)
@@ -83,8 +82,8 @@ func (p *push) image(ctx context.Context, image *Image) error {
 	return p.hinted(p.blob(ctx, oci.BytesBlob("", image.raw), oci.Sending{Title: "the configuration", From: p.mountable(image.home)}))
 }
 
-// mountable are the repositories that may have a blob: those of the options, and where
-// it was found, if that is not nil.
+// mountable returns the repositories that a blob may be mounted from: those of the
+// options, and the one that it was found in, nil for none.
 func (r *Repository) mountable(home *oci.Repository) []string {
 	from := slices.Clone(r.mountFrom)
 	if home != nil && home.Host() == r.Host() {
@@ -93,7 +92,7 @@ func (r *Repository) mountable(home *oci.Repository) []string {
 	return slices.DeleteFunc(from, func(name string) bool { return name == r.Path() })
 }
 
-// blob has the repository hold a blob.
+// blob pushes a blob that the repository lacks.
 func (p *push) blob(ctx context.Context, b oci.Blob, how oci.Sending) error {
 	sent, err := p.Repository.Repository.Push(ctx, b, how)
 	p.sent.Add(sent.Bytes)
@@ -109,7 +108,7 @@ func (p *push) blob(ctx context.Context, b oci.Blob, how oci.Sending) error {
 	return err
 }
 
-// finish puts a manifest, whose parts are there, and gives it its tags.
+// finish puts a manifest whose parts are there, and tags it.
 func (p *push) finish(ctx context.Context, m oci.Manifest, o PushOptions) (Pushed, error) {
 	pushed := Pushed{Reference: p.String() + "@" + m.Digest().String(), Digest: m.Digest().String(), Tags: []string{}}
 	if there, err := p.tagged(ctx, pushed.Digest, pushed.Digest, false); err != nil {
@@ -120,7 +119,7 @@ func (p *push) finish(ctx context.Context, m oci.Manifest, o PushOptions) (Pushe
 			return Pushed{}, p.hinted(err)
 		}
 	}
-	// Examined once more: a release may have been pushed in the meantime.
+	// Checked again: a release may have been pushed in the meantime.
 	if err := p.Check(ctx, pushed.Digest, o, true); err != nil {
 		return Pushed{}, err
 	}
@@ -130,7 +129,7 @@ func (p *push) finish(ctx context.Context, m oci.Manifest, o PushOptions) (Pushe
 			return Pushed{}, err
 		}
 		if tag.Release != "" && semver.Newer(there.Version, tag.Release) {
-			p.options.Report.Note("payload", fmt.Sprintf("%s:%s is the newer release %s: it stays", p, tag.Name, there.Version))
+			p.options.Report.Note("payload", fmt.Sprintf("%s:%s already points to the newer release %s: not moved", p, tag.Name, there.Version))
 			continue
 		}
 		if there.Digest != pushed.Digest {

@@ -12,20 +12,20 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// RemoteOptions say how to speak to registries.
+// RemoteOptions say how to reach registries.
 type RemoteOptions struct {
-	// Client speaks to them.
+	// Client sends the requests.
 	Client *oci.Client
-	// Report gets remarks. It may be nil.
+	// Report gets notes. It may be nil.
 	Report *progress.Reporter
 	// Parallel is how many layers are pushed at once; 0 is 3.
 	Parallel int
 	// MountFrom are further repositories of the same registry that may have layers:
-	// they are taken from there, in place of being sent.
+	// those are mounted instead of sent.
 	MountFrom []string
 }
 
-// Repository is one that images are pushed to. It is safe for concurrent use.
+// Repository is a repository that images are pushed to. It is safe for concurrent use.
 type Repository struct {
 	*oci.Repository
 	options RemoteOptions
@@ -47,14 +47,14 @@ func OpenRepository(ref string, o RemoteOptions) (*Repository, error) {
 	for _, other := range o.MountFrom {
 		from, err := name.NewRepository(other)
 		if err != nil || from.RegistryStr() != r.Host() {
-			return nil, fmt.Errorf("repository %q to take layers from: want one of %s: a registry takes none from elsewhere", other, r.Host())
+			return nil, fmt.Errorf("repository %q to mount layers from: want one of %s: a registry mounts only its own", other, r.Host())
 		}
 		r.mountFrom = append(r.mountFrom, from.RepositoryStr())
 	}
 	return r, nil
 }
 
-// hinted adds to the error of a registry that refuses what helps.
+// hinted adds a hint to the error of a registry that denies access.
 func (r *Repository) hinted(err error) error {
 	if oci.Refused(err) {
 		return fmt.Errorf("%w; run docker login %s as a user who may push", err, r.Host())
@@ -62,17 +62,17 @@ func (r *Repository) hinted(err error) error {
 	return err
 }
 
-// Tagged is what a tag points at; the zero value is nothing.
+// Tagged is what a tag points to; the zero value is nothing.
 type Tagged struct {
 	// Digest is "sha256:...".
 	Digest string
-	// Version and Revision are the release and the commit that Labels gave it, ""
-	// where it says none.
+	// Version and Revision are the release and the commit in its labels, "" if they are
+	// not there.
 	Version, Revision string
 }
 
-// Resolve returns what a tag points at. It needs no right to push. Some registries
-// refuse to say that a tag is not there: see oci.Refused.
+// Resolve returns what a tag points to. It needs no permission to push. Some registries
+// deny access where a tag is missing: see oci.Refused.
 func (r *Repository) Resolve(ctx context.Context, tag string) (Tagged, error) {
 	m, err := r.Manifest(ctx, tag)
 	if oci.IsNotFound(err) {
@@ -84,9 +84,9 @@ func (r *Repository) Resolve(ctx context.Context, tag string) (Tagged, error) {
 	return Tagged{m.Digest().String(), m.Annotations[annotation+"version"], m.Annotations[annotation+"revision"]}, nil
 }
 
-// tagged is Resolve for who pushes: a registry that refuses to show what is not there
-// yet does not have it. Where the image of the digest was pushed before, that must be
-// shown, or nothing is known about the tag.
+// tagged is Resolve for a push: a registry that denies access to the tag counts as
+// lacking it. Once the image of the digest was pushed, the registry must at least show
+// that image; otherwise nothing is known about the tag.
 func (r *Repository) tagged(ctx context.Context, tag, digest string, pushed bool) (Tagged, error) {
 	there, err := r.Resolve(ctx, tag)
 	if !oci.Refused(err) {
@@ -96,13 +96,13 @@ func (r *Repository) tagged(ctx context.Context, tag, digest string, pushed bool
 		return Tagged{}, nil
 	}
 	if _, hidden := r.Manifest(ctx, digest); hidden != nil {
-		return Tagged{}, r.hinted(fmt.Errorf("%w: whether %s is another image's is not known", err, tag))
+		return Tagged{}, r.hinted(fmt.Errorf("%w: cannot tell whether %s is the tag of another image", err, tag))
 	}
 	return Tagged{}, nil
 }
 
-// Check refuses fixed tags that are another image's than that of the digest, which may
-// have been pushed before. It changes nothing.
+// Check refuses fixed tags that point to another image than that of the digest. Pushed
+// is true if that one has been pushed. Check changes nothing.
 func (r *Repository) Check(ctx context.Context, digest string, o PushOptions, pushed bool) error {
 	var problems []error
 	for _, tag := range o.Tags {
@@ -124,7 +124,7 @@ func (r *Repository) Check(ctx context.Context, digest string, o PushOptions, pu
 	return errors.Join(problems...)
 }
 
-// Tag gives tags to what the repository has under a digest.
+// Tag tags what the repository has under a digest.
 func (r *Repository) Tag(ctx context.Context, digest string, o PushOptions) (Pushed, error) {
 	m, err := r.Manifest(ctx, digest)
 	if err != nil {

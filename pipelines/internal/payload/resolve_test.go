@@ -94,7 +94,7 @@ func TestLatest(t *testing.T) {
 			t.Errorf("after %s latest is %+v, %v, want %s", version, got, err, want)
 		}
 	}
-	if want := "payload  " + host + "/kata:latest is the newer release 3.28.0: it stays\n"; n.String() != want {
+	if want := "payload  " + host + "/kata:latest already points to the newer release 3.28.0: not moved\n"; n.String() != want {
 		t.Errorf("noted %q, want %q", n, want)
 	}
 }

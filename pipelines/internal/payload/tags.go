@@ -11,20 +11,20 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
-// Tag is one that an image gets.
+// Tag is a tag of an image.
 type Tag struct {
 	Name string
-	// Fixed is for the tag of a release: another image does not get it.
+	// Fixed is true for the tag of a release: it does not move to another image.
 	Fixed bool
-	// Release is for a tag that moves from release to release: the one that it gets
-	// moved for. Where it points at a newer one it stays there.
+	// Release is set for a tag that moves from release to release: it is the release to
+	// move to. A tag that points to a newer one stays.
 	Release string
 }
 
 var validTag = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 
-// ImageTags are those of the image of one architecture: that of the commit, and of
-// the release where version is not "".
+// ImageTags returns the tags of the image of one architecture: that of the commit and,
+// unless version is "", that of the release.
 func ImageTags(commit, version, goarch string) []Tag {
 	var tags []Tag
 	if commit != "" {
@@ -36,9 +36,9 @@ func ImageTags(commit, version, goarch string) []Tag {
 	return tags
 }
 
-// IndexTags are those of the index of all architectures: that of the commit and, where
-// version is not "", of the release, and "latest", which moves from release to release.
-// One before a release, such as 3.29.0-rc0, does not get that.
+// IndexTags returns the tags of the index of all architectures: that of the commit and,
+// unless version is "", that of the release and "latest", which moves from release to
+// release. A prerelease such as 3.29.0-rc0 does not get "latest".
 func IndexTags(commit, version string) []Tag {
 	var tags []Tag
 	if commit != "" {
@@ -55,11 +55,11 @@ func IndexTags(commit, version string) []Tag {
 
 const latest = "latest"
 
-// releaseTag is how the tags of releases look.
+// releaseTag matches the tags of releases.
 var releaseTag = regexp.MustCompile(`^v?[0-9]+\.[0-9]+\.[0-9]+([.+-].*)?$`)
 
-// WithGiven adds the tag that the caller names to those that something gets anyway.
-// "latest", and one that looks like a release's, is what a release gets, or nothing.
+// WithGiven adds the tag that the caller names to those that an image gets anyway. It
+// refuses "latest" and tags that look like a release's: only releases get those.
 func WithGiven(tags []Tag, given string) ([]Tag, error) {
 	switch {
 	case slices.ContainsFunc(tags, func(tag Tag) bool { return tag.Name == given }):
@@ -71,13 +71,12 @@ func WithGiven(tags []Tag, given string) ([]Tag, error) {
 	return append(tags, Tag{Name: given}), nil
 }
 
-// Destination is where a command line wants an image: NAME, NAME:TAG, or
-// NAME@sha256:... One with a digest names the image: it must have that
-// digest, and gets no tag.
+// Destination is where a command line pushes an image: NAME, NAME:TAG, or
+// NAME@sha256:... With a digest, the image must have that digest and gets no tag.
 type Destination struct {
 	// Repository is [HOST[:PORT]/]PATH.
 	Repository string
-	// Tag and Digest are "" where there is none; not both are given.
+	// At most one of Tag and Digest is set.
 	Tag, Digest string
 }
 
@@ -90,7 +89,8 @@ func CheckName(text string) error {
 	return nil
 }
 
-// ParseDestination reads one. A tag next to a digest says nothing: the digest is the image.
+// ParseDestination parses a Destination. It ignores a tag next to a digest, which
+// identifies the image.
 func ParseDestination(text string) (Destination, error) {
 	ref, err := name.ParseReference(text, name.WithDefaultTag(""))
 	malformed := err != nil || strings.Contains(text, "//") || strings.HasSuffix(text, ":")

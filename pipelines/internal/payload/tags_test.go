@@ -148,7 +148,7 @@ func TestPushByDigest(t *testing.T) {
 	host := registrytest.New(t)
 	image := make1(t, options(t))
 	r, faults, _ := repository(t, host+"/kata")
-	if _, err := r.Push(t.Context(), image, PushOptions{Digest: "sha256:" + strings.Repeat("a", 64)}); err == nil || !strings.Contains(err.Error(), "was to be sha256:aaaa") {
+	if _, err := r.Push(t.Context(), image, PushOptions{Digest: "sha256:" + strings.Repeat("a", 64)}); err == nil || !strings.Contains(err.Error(), "want sha256:aaaa") {
 		t.Errorf("another digest: %v", err)
 	}
 	if len(faults.Requests()) > 0 {
@@ -172,8 +172,8 @@ func TestReleaseTagThatIsHidden(t *testing.T) {
 		o            PushOptions
 	}{
 		"missing":     {"/manifests/3.28.0", "", PushOptions{Tags: []Tag{{Name: "3.28.0", Fixed: true}}}},
-		"everything":  {"/manifests/", "whether 3.28.0 is another image's is not known; run docker login", PushOptions{Tags: []Tag{{Name: "3.28.0", Fixed: true}}}},
-		"latest":      {"/manifests/", "whether latest is another image's is not known", PushOptions{Tags: []Tag{{Name: "latest", Release: "3.28.0"}}}},
+		"everything":  {"/manifests/", "cannot tell whether 3.28.0 is the tag of another image; run docker login", PushOptions{Tags: []Tag{{Name: "3.28.0", Fixed: true}}}},
+		"latest":      {"/manifests/", "cannot tell whether latest is the tag of another image", PushOptions{Tags: []Tag{{Name: "latest", Release: "3.28.0"}}}},
 		"force":       {"/manifests/", "", PushOptions{Tags: []Tag{{Name: "3.28.0", Fixed: true}}, Force: true}},
 		"other image": {"/manifests/", "", PushOptions{Tags: []Tag{{Name: "kata-containers-" + commit}}}},
 	} {

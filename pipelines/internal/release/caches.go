@@ -18,22 +18,22 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-// Component is an asset of a release set, as the caches have it.
+// Component is an asset of a release set, as found in the caches.
 type Component struct {
 	Asset string       `json:"asset"`
 	Arch  catalog.Arch `json:"arch"`
-	// Version is that of upstream, "" for none.
+	// Version is the upstream version, "" if there is none.
 	Version string `json:"version,omitempty"`
-	// State is "hit", "build" or "pending", Where the cache of a hit, and Why the
-	// reason why it is not one.
+	// State is "hit", "build" or "pending". Where is the cache that has the artifact;
+	// Why says why none has.
 	State build.State `json:"state"`
 	Where string      `json:"where"`
 	Why   string      `json:"why"`
-	// Key, Digest and Size are "" and 0 as long as they are not known.
+	// Key, Digest and Size are "" and 0 while they are unknown.
 	Key    string `json:"key"`
 	Digest string `json:"digest"`
 	Size   int64  `json:"size"`
-	// Unproven says why no proof of the artifact counts, "" if one passed.
+	// Unproven says why no proof of the artifact is accepted, "" if one is.
 	Unproven string `json:"unproven,omitempty"`
 
 	Artifact store.Artifact `json:"-"`
@@ -41,8 +41,8 @@ type Component struct {
 	required []string
 }
 
-// Find looks up assets by the keys of the tree, in the order of their names. It pulls
-// nothing, and nothing is built for a release.
+// Find looks up assets by the keys of the tree, in the order of names. It neither pulls
+// nor builds anything.
 func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch) ([]Component, error) {
 	planner := build.Planner{Catalog: ws.Catalog, Resolver: ws.Resolver, Store: ws.Store, Report: ws.Report}
 	plan, err := planner.Plan(ctx, names, arch)
@@ -60,7 +60,7 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 		c.required, _ = matrix.Required(asset, arch)
 		switch s.State {
 		case build.Pending:
-			c.Why = "its key depends on " + strings.Join(s.PendingOn, ", ") + ", to be built first"
+			c.Why = "its key depends on " + strings.Join(s.PendingOn, ", ") + ", which must be built first"
 		case build.Unlocked:
 			c.Why = s.Why
 		case build.Miss:
@@ -86,12 +86,13 @@ func versionOf(pins *versions.File, asset catalog.Asset) string {
 	return strings.Join(found, ", ")
 }
 
-// Subject returns what a proof of an artifact is about.
+// Subject returns the subject that a proof of an artifact must have.
 func Subject(a store.Artifact) report.Subject {
 	return report.Subject{Asset: a.Asset, Arch: a.Arch, Key: a.Key, Tarball: a.Digest, Outputs: build.Contents(a).Outputs}
 }
 
-// Prove looks for a proof of each artifact that passed; Unproven lists those without.
+// Prove looks up the proofs of each artifact. For those without an accepted one it sets
+// Unproven.
 func Prove(ctx context.Context, from *store.Tiered, components []Component) error {
 	for i, c := range components {
 		if c.State != build.Hit {
@@ -108,8 +109,8 @@ func Prove(ctx context.Context, from *store.Tiered, components []Component) erro
 	return nil
 }
 
-// Tarballs returns the tarballs of components where they lie in the local store, which
-// gets what only the registry has.
+// Tarballs returns the tarballs of components in the local store. It pulls those that
+// only the registry has.
 func Tarballs(ctx context.Context, from *store.Tiered, components []Component) ([]archive.Component, error) {
 	var tarballs []archive.Component
 	for _, c := range components {
@@ -138,8 +139,8 @@ func Unproven(components []Component) error {
 	})
 }
 
-// listed returns an error about the components that something is wrong with, which are
-// of one architecture, with what to do.
+// listed returns an error that lists the components with a problem, and what to do
+// about it. All of them are of one architecture.
 func listed(components []Component, label string, wrong func(Component) string, todo func(names []string) string) error {
 	var names []string
 	var problems []error

@@ -16,7 +16,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
-// The names of all tarballs begin and end alike.
+// The names of all tarballs have this prefix and this suffix.
 const (
 	tarballPrefix = "kata-static-"
 	tarballSuffix = ".tar.zst"
@@ -32,10 +32,10 @@ func PublishedFile(set, version string, arch catalog.Arch) string {
 	return sizes.MergedName(set) + "-" + version + "-" + arch.GoArch() + tarballSuffix
 }
 
-// setIn finds the tarballs of a set in a folder, in its order, and the assets whose
-// tarballs are missing there. The error lists these, unless partial tolerates them and
-// there are others, and the tarballs that no release on this architecture contains or is
-// made from: they may be what is missing, under another name.
+// setIn finds the tarballs of a set in a folder, in the order of the set, and the
+// assets whose tarballs are missing. The error lists these, unless partial tolerates
+// them and some tarball is there. It also lists the tarballs that no release on this
+// architecture contains or depends on: they may be the missing ones under another name.
 func setIn(dir string, assets *catalog.Catalog, set catalog.Set, arch catalog.Arch, partial bool) (there []archive.Component, missing []string, err error) {
 	names, err := set.On(arch)
 	if err != nil {
@@ -52,7 +52,7 @@ func setIn(dir string, assets *catalog.Catalog, set catalog.Set, arch catalog.Ar
 		}
 	}
 	for _, name := range extra {
-		problems = append(problems, fmt.Errorf("extra: %s belongs to no release set of %s, nor to what one is made from: remove it, or add it to %s",
+		problems = append(problems, fmt.Errorf("extra: %s belongs to no release set of %s, nor to the dependencies of one: remove it, or add it to %s",
 			filepath.Join(dir, build.TarballName(name)), arch, catalog.SetsFile))
 	}
 	return there, missing, errors.Join(problems...)
@@ -78,12 +78,13 @@ func tarballsIn(dir string, names []string) (there []archive.Component, missing 
 	return there, missing, err
 }
 
-// released matches what follows the prefix in the name of a release's own file.
+// released matches the rest of a name that begins with tarballPrefix if the file is a
+// release's own.
 var released = regexp.MustCompile(`^[0-9]+\..*-(amd64|arm64|s390x|ppc64le|riscv64)$`)
 
-// extras returns the assets of other tarballs in a folder than those that the release
-// sets of an architecture contain or are made from, sorted: components, their
-// dependencies, and the secondary outputs of both.
+// extras returns the assets, sorted, of the tarballs in a folder that the release sets
+// of an architecture neither contain nor depend on. Secondary outputs of components and
+// of their dependencies are not extra.
 func extras(dir string, assets *catalog.Catalog, arch catalog.Arch) (extra []string, err error) {
 	closure, err := assets.Closure(Names(assets, arch), arch)
 	if err != nil {

@@ -44,10 +44,9 @@ type run struct {
 	released Released
 }
 
-// Execute makes the release, unless the plan has problems. Every step does only
-// what is missing, so that the next run finishes what a killed one began. What users
-// see comes last: the tags of the images, then the page. It holds a lock on the output
-// folder.
+// Execute makes the release, unless the plan has problems. Every step does only what is
+// missing, so the next run finishes what a killed one began. What users see changes
+// last: the tags of the images, then the page. It holds a lock on the output folder.
 func (p *Plan) Execute(ctx context.Context) (Released, error) {
 	r := &run{job: p.job, plan: p, released: Released{Version: p.Version, Commit: p.Commit, Files: []File{}, Images: []ReleasedImage{}}}
 	if err := p.Err(); err != nil {
@@ -62,7 +61,7 @@ func (p *Plan) Execute(ctx context.Context) (Released, error) {
 	}
 	unlock, err := files.TryLock(filepath.Join(p.job.Output, ".lock"))
 	if errors.Is(err, files.ErrLocked) {
-		return r.released, fmt.Errorf("another release is at work in %s: wait for it, or name another folder with --output", p.job.Output)
+		return r.released, fmt.Errorf("another release is running in %s: wait for it, or name another folder with --output", p.job.Output)
 	}
 	if err != nil {
 		return r.released, err
@@ -78,8 +77,8 @@ func (p *Plan) Execute(ctx context.Context) (Released, error) {
 	return r.released, nil
 }
 
-// pushAssets sends the artifacts that the registry lacks, and moves the tags of the
-// commit and of the release there.
+// pushAssets pushes the artifacts that the registry lacks, and moves the tags of the
+// commit and of the release to them.
 func (r *run) pushAssets(ctx context.Context) error {
 	if r.job.PushTo == "" {
 		return nil

@@ -14,8 +14,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
 )
 
-// SumsName is the file of a release that has the SHA-256 of the others. NotesName stays
-// in the output folder and has the text of the page.
+// SumsName is the file of a release with the SHA-256 of the others. NotesName has the
+// text of the page, and stays in the output folder.
 const (
 	SumsName  = "SHA256SUMS"
 	NotesName = "notes.md"
@@ -24,13 +24,13 @@ const (
 // File is a file of a release, planned or written.
 type File struct {
 	github.File
-	// Exact is false as long as the size is the sum of the components' tarballs, which
-	// is a little less.
+	// Exact is false while Size is the sum of the components' tarballs, which is a
+	// little less.
 	Exact bool `json:"exact"`
 	// Action is what GitHub's copy needs, "" if nothing is sent to GitHub.
 	Action github.Action `json:"action,omitempty"`
 
-	// merge makes a tarball, and content is that of any other file.
+	// merge plans a tarball; content is the content of any other file.
 	merge   *MergePlan
 	content []byte
 }
@@ -41,14 +41,14 @@ func (f *File) fill(content []byte) {
 	f.content, f.Size, f.Exact, f.Digest = content, int64(len(content)), true, "sha256:"+hex.EncodeToString(sum[:])
 }
 
-// pinsFile and reportFile are the names of files of a release.
+// pinsFile and reportFile return names of files of a release.
 func pinsFile(version string) string { return "kata-containers-" + version + "-versions.yaml" }
 
 func reportFile(tarball string) string {
 	return strings.TrimSuffix(tarball, tarballSuffix) + ".report.json"
 }
 
-// files are those of the release, none of them planned yet: the sums come last.
+// files returns the files of the release, not planned yet. The sums come last.
 func (j *Job) files() []File {
 	var tarballs, reports []File
 	file := func(name string) File {
@@ -68,16 +68,16 @@ func (j *Job) sets(arch catalog.Arch) []catalog.Set {
 	return slices.DeleteFunc(slices.Clone(j.Catalog.Sets), func(set catalog.Set) bool { return len(set.Components[arch]) == 0 })
 }
 
-// generated reports whether a Job gives a file this name: an architecture that the
-// release had once leaves such files in a draft, perhaps from another commit.
+// generated reports whether a Job gives a file this name. An architecture that was
+// dropped leaves such files in a draft, perhaps from another commit.
 func (j *Job) generated(name string) bool {
 	return slices.ContainsFunc(j.Catalog.Sets, func(set catalog.Set) bool {
 		return strings.HasPrefix(name, sizes.MergedName(set.Name)+"-"+j.Version+"-")
 	})
 }
 
-// published returns the report that is published with a merged tarball. It does not
-// compare: it is the same whichever release came before.
+// published returns the report that is published with a merged tarball. It compares
+// with no other release, so it is the same whichever came before.
 func published(report sizes.Report) ([]byte, error) {
 	report.Change = nil
 	data, err := json.Marshal(report)

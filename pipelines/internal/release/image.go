@@ -16,13 +16,13 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-// Scratch is the name of the base that is none.
+// Scratch is the name of the empty base.
 const Scratch = "scratch"
 
-// Describe completes the image of assets on an architecture: its base, where "" is that
-// of the shims, and the files that an installer reads. It returns all that would be wrong
-// with the image. Partial is true if the assets were chosen: then shims that need others
-// are left out.
+// Describe completes the options of the image of assets on an architecture: its base,
+// where "" means that of the shims, and the files that an installer reads. It returns
+// all problems that the image would have. If partial is true the caller chose the
+// assets: shims that need others are left out.
 func Describe(ws *workspace.Workspace, o *payload.Options, arch catalog.Arch, names []string, partial bool) (problems []error) {
 	o.GoArch = arch.GoArch()
 	shims, err := ws.Catalog.LoadShims(ws.Files())
@@ -44,7 +44,7 @@ func Describe(ws *workspace.Workspace, o *payload.Options, arch catalog.Arch, na
 	if partial {
 		var dropped []string
 		if shims, dropped = shims.Without(arch, names); len(dropped) > 0 {
-			ws.Report.Note("payload", "serves no node that runs "+strings.Join(dropped, ", ")+": it lacks what these need")
+			ws.Report.Note("payload", "leaves out the shims "+strings.Join(dropped, ", ")+": it lacks the assets that they need")
 		}
 	} else {
 		problems = append(problems, shims.Check(arch, names))
@@ -73,8 +73,8 @@ func Components(ctx context.Context, ws *workspace.Workspace, names []string, ar
 	return Tarballs(ctx, ws.Store, found)
 }
 
-// ComponentsIn returns the tarballs of assets in a folder. It vets them, and reports all
-// problems.
+// ComponentsIn returns the tarballs of assets in a folder. It vets them; the error
+// lists all problems.
 func ComponentsIn(ctx context.Context, ws *workspace.Workspace, dir string, names []string, arch catalog.Arch) ([]archive.Component, error) {
 	there, missing, err := tarballsIn(dir, names)
 	problems := []error{err}

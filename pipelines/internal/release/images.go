@@ -21,21 +21,21 @@ type PlannedImage struct {
 	Repository string   `json:"repository"`
 	GoArch     string   `json:"goarch,omitempty"`
 	Tags       []string `json:"tags"`
-	// There are the tags of the release that an earlier run has given already.
+	// There lists the tags of the release that an earlier run has already set.
 	There []string `json:"there"`
 
 	repository *payload.Repository
 	tags       []payload.Tag
 }
 
-// The tags of an image are given in this order: that of the commit when it is pushed,
-// that of the release when nothing else can fail, and that which moves from release to
-// release when every repository has those.
+// An image gets its tags in this order: that of the commit with the push, that of the
+// release once nothing else can fail, and the one that moves from release to release
+// once every repository has those.
 func ofCommit(tag payload.Tag) bool  { return !tag.Fixed && tag.Release == "" }
 func ofRelease(tag payload.Tag) bool { return tag.Fixed }
 func moving(tag payload.Tag) bool    { return tag.Release != "" }
 
-// only returns some of the tags.
+// only returns the tags that a predicate selects.
 func (i PlannedImage) only(these func(payload.Tag) bool) []payload.Tag {
 	return slices.DeleteFunc(slices.Clone(i.tags), func(tag payload.Tag) bool { return !these(tag) })
 }
@@ -69,7 +69,7 @@ func (p *Plan) planImages(ctx context.Context) error {
 	return nil
 }
 
-// looking looks for tags in a repository until it fails.
+// looking looks up tags in a repository until a lookup fails.
 type looking struct {
 	plan       *Plan
 	repository *payload.Repository
@@ -85,7 +85,7 @@ func (l *looking) image(ctx context.Context, goarch string, tags []payload.Tag) 
 			return err
 		}
 		if moving(tag) && semver.Newer(there.Version, tag.Release) {
-			l.plan.job.Report.Note("release", fmt.Sprintf("%s:%s is the newer release %s: it stays", l.repository, tag.Name, there.Version))
+			l.plan.job.Report.Note("release", fmt.Sprintf("%s:%s already points to the newer release %s: not moved", l.repository, tag.Name, there.Version))
 			continue
 		}
 		image.Tags, image.tags = append(image.Tags, tag.Name), append(image.tags, tag)
@@ -122,8 +122,8 @@ func (l *looking) resolve(ctx context.Context, tag payload.Tag) (payload.Tagged,
 	return there, nil
 }
 
-// pushImages pushes the images and the indexes: a release that fails later must not keep
-// the tags of the version.
+// pushImages pushes the images and the indexes, without the tags of the release: a run
+// that fails later must not leave those.
 func (r *run) pushImages(ctx context.Context) error {
 	built := map[string]*payload.Image{}
 	for _, options := range r.job.Images {
@@ -161,7 +161,7 @@ func (r *run) pushImages(ctx context.Context) error {
 	return nil
 }
 
-// build puts the image of an architecture together.
+// build builds the image of an architecture.
 func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, error) {
 	arch, err := catalog.ParseArch(o.GoArch)
 	if err != nil {
@@ -179,7 +179,7 @@ func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, err
 }
 
 // checkTags refuses tags of the release that point to other images, in any repository,
-// while nothing is changed that users see.
+// before anything that users see changes.
 func (r *run) checkTags(ctx context.Context) error {
 	var problems []error
 	for i, image := range r.plan.Images {
@@ -191,7 +191,7 @@ func (r *run) checkTags(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-// tagImages gives the images the other tags; they are not pushed again.
+// tagImages gives the images their other tags, without pushing them again.
 func (r *run) tagImages(ctx context.Context) error {
 	for _, these := range []func(payload.Tag) bool{ofRelease, moving} {
 		for i, image := range r.plan.Images {

@@ -10,14 +10,14 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// Job is what a release is made of and where it goes. It holds values only: Plan looks
-// at all places and decides what is to be done.
+// Job says what a release is made of and where it goes. It only holds values: Plan
+// looks at GitHub and the registries and decides what to do.
 type Job struct {
 	Options
-	// Version is the release, "3.28.0", and the tag on GitHub. Commit, in hex, is
-	// what it is built from, "" if nothing that is committed.
+	// Version is the release, "3.28.0", and the tag on GitHub. Commit, in hex, is the
+	// commit that it is built from, "" if there is none.
 	Version, Commit string
-	// Arches are those of the release.
+	// Arches are the architectures of the release.
 	Arches []catalog.Arch
 	// Catalog has the assets and the release sets, Pins is the content of
 	// versions.yaml, and Versions the parsed form.
@@ -29,13 +29,13 @@ type Job struct {
 	// Components are the assets of all release sets, and Store has their artifacts.
 	Components []Component
 	Store      *store.Tiered
-	// Images describe an image for each architecture, without their components, which
-	// are those of workspace.PayloadSet; Labels describe the index of them.
+	// Images describe the image of each architecture, without the components, which are
+	// those of workspace.PayloadSet. Labels describe the index.
 	Images []payload.Options
 	Labels payload.Labels
 	// Limit is the size in bytes that a tarball must stay below, 0 for GitHub's.
 	Limit int64
-	// Problems are reasons not to release that were found before.
+	// Problems are the reasons not to release that New found.
 	Problems []error
 	// Report shows the progress.
 	Report *progress.Reporter

@@ -153,7 +153,7 @@ func TestJobOlder(t *testing.T) {
 		}
 		wantTags(t, r.Repositories[0], map[string]string{version: version, "latest": "3.28.0"})
 	}
-	if !strings.Contains(r.said.String(), ":latest is the newer release 3.28.0: it stays") {
+	if !strings.Contains(r.said.String(), ":latest already points to the newer release 3.28.0: not moved") {
 		t.Errorf("said %s", &r.said)
 	}
 }

@@ -245,7 +245,7 @@ func TestJobRefuses(t *testing.T) {
 		"budget":    {func(r *jobRig) { r.Strict = true }, "over its budget", true},
 		"commit":    {func(r *jobRig) { r.Commit = strings.Repeat("d", 40) }, "push it first", true},
 		"tag":       {func(r *jobRig) { r.server.Tags["3.28.0"] = strings.Repeat("d", 40) }, "raise VERSION", true},
-		"no commit": {func(r *jobRig) { r.Commit = "" }, "a release is of a commit", true},
+		"no commit": {func(r *jobRig) { r.Commit = "" }, "a release needs a commit", true},
 		"leftover": {func(r *jobRig) {
 			draft := r.server.AddRelease(githubtest.Release{Tag: "3.28.0", Draft: true})
 			r.server.Add(draft, "kata-static-3.28.0-s390x.tar.zst", []byte("old"))
@@ -337,7 +337,7 @@ func TestJobAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.refused(t, "another release is at work in "+r.Output)
+	r.refused(t, "another release is running in "+r.Output)
 	unlock()
 	if _, err := r.Run(t.Context()); err != nil {
 		t.Fatal(err)

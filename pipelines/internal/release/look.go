@@ -11,8 +11,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
-// look finds out what GitHub has, and plans what happens to the page. The error says why
-// this must not be released.
+// look finds out what GitHub has, and plans what happens to the page. The error says
+// why the release is refused.
 func (p *Plan) look(ctx context.Context) error {
 	p.newest = !semver.Prerelease(p.Version)
 	if p.job.GitHub == nil {
@@ -42,7 +42,7 @@ func (p *Plan) look(ctx context.Context) error {
 	return err
 }
 
-// lookAt finds out what there is of this version.
+// lookAt finds the release of this version and its files.
 func (p *Plan) lookAt(ctx context.Context) (err error) {
 	p.page, err = p.job.GitHub.Find(ctx, p.Version)
 	if errors.Is(err, github.ErrNotFound) {
@@ -67,8 +67,8 @@ func (p *Plan) lookAt(ctx context.Context) (err error) {
 	return nil
 }
 
-// lookBefore finds out which release came before this one, the highest below it, and
-// whether this one is going to be the latest: none above it is published.
+// lookBefore finds the previous release, the highest below this one, and whether this
+// one will be the latest: no higher one is published.
 func (p *Plan) lookBefore(ctx context.Context) error {
 	releases, err := p.job.GitHub.Releases(ctx)
 	if err != nil {
@@ -98,7 +98,7 @@ func (p *Plan) checkCommit(ctx context.Context) error {
 	case err == nil && tagged == p.Commit:
 		return nil
 	case err == nil:
-		return fmt.Errorf("the tag %s of %s is commit %s, and this tree is %s: raise VERSION, or check that commit out", p.Version, p.job.GitHub.Repository(), tagged, p.Commit)
+		return fmt.Errorf("the tag %s of %s is commit %s, but this tree is %s: raise VERSION, or check out that commit", p.Version, p.job.GitHub.Repository(), tagged, p.Commit)
 	case !errors.Is(err, github.ErrNotFound):
 		return err
 	}

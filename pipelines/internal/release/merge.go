@@ -1,10 +1,11 @@
-// Package release makes a release from the artifacts in the caches. A Plan is made of
-// values and of what GitHub and the registries have; it says what is in the way of the
-// release, and executing it is the only other thing: merge the tarballs of each set,
-// push the images, upload the files, and publish last.
+// Package release makes a release from the artifacts in the caches. A Job holds the
+// inputs. Its Plan adds what GitHub and the registries have, and lists everything that
+// prevents the release. Executing the Plan merges the tarballs of each set, pushes the
+// images, uploads the files, and publishes last.
 //
-// Nothing is built here: an artifact that no cache has, or that no proof vouches for,
-// is a problem of the plan. What takes up the bytes is the business of package sizes.
+// It builds nothing: an artifact that no cache has, or that has no accepted proof, is a
+// problem of the plan. Package sizes reports which components the bytes of a tarball
+// belong to.
 package release
 
 import (
@@ -25,7 +26,7 @@ const (
 	pinsMember    = "./opt/kata/versions.yaml"
 )
 
-// Merge is what decides the bytes of a merged tarball, and how big it may be.
+// Merge holds what decides the bytes of a merged tarball, and how large it may be.
 type Merge struct {
 	sizes.Merge
 	// Pins is the content of versions.yaml.
@@ -36,15 +37,16 @@ type Merge struct {
 	Cache string
 }
 
-// MergePlan is a merge whose result is known to the byte, and not written.
+// MergePlan is a merge whose result is known to the byte but not written yet.
 type MergePlan struct {
 	Merged *archive.Merged
 	Report sizes.Report
 }
 
-// Plan vets the components and reads their indexes. The error lists all
-// that prevents a merge, naming both components: a path in both, members on the host's own
-// files, links to nothing. The size is not checked: see sizes.Report.Check.
+// Plan vets the components and reads their indexes. The error lists everything that
+// prevents the merge: paths that two components have, naming both, members that would
+// replace the host's own files, and dangling links. The size is not checked: see
+// sizes.Report.Check.
 func (m Merge) Plan(ctx context.Context) (*MergePlan, error) {
 	extras := []archive.Extra{
 		{Name: versionMember, Content: []byte(m.Version + "\n")},
@@ -59,8 +61,8 @@ func (m Merge) Plan(ctx context.Context) (*MergePlan, error) {
 	return &MergePlan{Merged: merged, Report: sizes.Of(m.Merge, merged)}, nil
 }
 
-// InPlace returns the digest of a file that is the merged tarball already, "" if it is
-// anything else.
+// InPlace returns the digest of a file that already is the merged tarball, "" for any
+// other.
 func (p *MergePlan) InPlace(ctx context.Context, path string) (digest string, err error) {
 	same, err := p.Merged.Same(ctx, path)
 	if err != nil || !same {
@@ -70,8 +72,8 @@ func (p *MergePlan) InPlace(ctx context.Context, path string) (digest string, er
 }
 
 // Write writes the tarball to a file, which appears complete or not at all, and shows
-// the bytes written on a stage. A file that is the tarball already is left alone:
-// changed is false then.
+// the bytes written on a stage. It leaves a file alone that already is the tarball, and
+// returns changed as false.
 func (p *MergePlan) Write(ctx context.Context, path string, stage *progress.Stage) (changed bool, err error) {
 	if changed, err = p.Merged.Write(ctx, path, stage); err != nil {
 		err = fmt.Errorf("merging %s on %s: %w", p.Report.Set, p.Report.Arch, err)

@@ -18,10 +18,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-// sourceAddress is where images say that they come from.
+// sourceAddress is the source repository that the labels of images name.
 const sourceAddress = "https://github.com/kata-containers/kata-pipelines"
 
-// Options say what is released and where, as the caller wants it.
+// Options say what the caller wants to release, and where.
 type Options struct {
 	// Only are the names of the architectures, none for all; Without are assets to leave
 	// out of the release sets.
@@ -29,24 +29,23 @@ type Options struct {
 	// Base is the image that images begin with, "scratch" for none, "" for that of
 	// the shims. Installer is the folder of the programs that they run, "" for none.
 	Base, Installer string
-	// Remote says how the registry of the base is spoken to.
+	// Remote says how to reach the registry of the base.
 	Remote payload.RemoteOptions
 	// Output is the folder for the files of the release, "" for one in the checkout.
 	Output string
-	// PushTo is the name of the registry of the store, if artifacts that it lacks are
-	// pushed to it and tagged there as released; "" for none.
+	// PushTo names the registry of the store if the artifacts that it lacks are pushed
+	// to it, and all are tagged there as released; "" if not.
 	PushTo string
-	// Repositories are where the images are pushed to, with the index of all
-	// architectures.
+	// Repositories get the images, and the index of all architectures.
 	Repositories []*payload.Repository
-	// GitHub is where the files are released; nil for nowhere.
+	// GitHub is the repository that gets the release page and the files, nil for none.
 	GitHub *github.Client
 	// Strict makes a component over its budget a problem, Force changes what is
 	// published already, and KeepDraft leaves the release a draft and the images
 	// without its tags.
 	Strict, Force, KeepDraft bool
-	// BeforeBuild makes a plan for the time before everything is built: components that
-	// are missing or unproven are no problem yet. It cannot be executed.
+	// BeforeBuild makes a plan that accepts components that are still missing or
+	// unproven. It cannot be executed.
 	BeforeBuild bool
 }
 
@@ -101,13 +100,13 @@ func (j *Job) describeImages(ws *workspace.Workspace) error {
 		if len(set.Components[arch]) == 0 {
 			continue
 		}
-		// Without its base it would be another image.
+		// An image without its base would be a different one.
 		image := payload.Options{Base: j.Base, RequireBase: true, Labels: j.Labels, Remote: j.Remote}
 		if j.Installer != "" {
 			image.Installer = filepath.Join(j.Installer, "kata-deploy-"+arch.GoArch())
 		}
 		for _, err := range Describe(ws, &image, arch, set.Components[arch], len(j.Without) > 0) {
-			// Those of the base are the same for all.
+			// Problems of the base are the same for all architectures.
 			if !slices.ContainsFunc(j.Problems, func(other error) bool { return other.Error() == err.Error() }) {
 				j.Problems = append(j.Problems, err)
 			}
@@ -139,10 +138,11 @@ func chosen(assets *catalog.Catalog, names []string) ([]catalog.Arch, error) {
 	return arches, nil
 }
 
-// Labels returns what describes images of assets, and the index of them: the commit
-// that their inputs are, or in dirty why they are not committed, and its time.
+// Labels returns the labels of the images of assets, and of their index: the commit
+// that has their inputs, and its time. If no commit has them, dirty says why.
 func Labels(ctx context.Context, ws *workspace.Workspace, names map[catalog.Arch][]string) (labels payload.Labels, dirty, err error) {
-	// Images of no commit contain nothing that changes from run to run.
+	// Without a commit, images get a fixed time, so that they do not change from run to
+	// run.
 	labels = payload.Labels{Source: sourceAddress, Created: time.Unix(0, 0)}
 	if labels.Version, err = ws.Version(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return labels, nil, err

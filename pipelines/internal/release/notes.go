@@ -14,7 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// Notes are what the text of a release is made of.
+// Notes hold the data of the text of a release.
 type Notes struct {
 	Released
 	// Components are the assets in the release, of all architectures.
@@ -73,8 +73,8 @@ func (n Notes) images(text *strings.Builder) {
 	}
 }
 
-// components has one table for each architecture: a row for all would be
-// too wide to read.
+// components has one table for each architecture: one for all would be too wide to
+// read.
 func (n Notes) components(text *strings.Builder) {
 	components := slices.Clone(n.Components)
 	slices.SortStableFunc(components, func(a, b Component) int {
@@ -162,11 +162,11 @@ const (
 	notesEnd   = "<!-- end of what is generated -->"
 )
 
-// SpliceNotes puts a generated text into that of a release, in place of an
-// earlier one. Text that people wrote before and after it stays. Without an earlier one
-// it comes last.
+// SpliceNotes puts a generated text in the place of the earlier one in the text of a
+// release, or at its end if there is none. Text that people wrote before and after it
+// stays.
 func SpliceNotes(there, generated string) string {
-	// GitHub's editor ends lines as Windows does.
+	// GitHub's editor ends lines with CRLF.
 	there = strings.ReplaceAll(there, "\r\n", "\n")
 	block := notesBegin + "\n\n" + strings.Trim(generated, "\n") + "\n\n" + notesEnd
 	before, rest, found := strings.Cut(there, notesBegin)

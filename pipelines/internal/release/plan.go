@@ -26,16 +26,17 @@ type Plan struct {
 	Images     []PlannedImage `json:"images"`
 	// Cache is the registry that artifacts are pushed to, "" for none.
 	Cache string `json:"cache"`
-	// Page is what happens to the release on GitHub: "create", "change", or "".
-	// Publish is true if it becomes public, Latest if it is the latest one then.
+	// Page is what happens to the release on GitHub: "create", "change", or "". Publish
+	// is true if it becomes public, Latest if it becomes the latest release.
 	Page    string `json:"page"`
 	Publish bool   `json:"publish"`
 	Latest  bool   `json:"latest"`
 
 	job  *Job
 	errs []error
-	// page is the release of the version on GitHub, with its files; its ID is 0 if there
-	// is none. previous is the release before this one, with its files, nil for none.
+	// page is the release of this version on GitHub, with its files in there; its ID is
+	// 0 if there is none. previous is the release before this one, nil for none, with
+	// its files in before.
 	page     github.Release
 	there    []github.Asset
 	previous *github.Release
@@ -44,16 +45,16 @@ type Plan struct {
 	newest bool
 }
 
-// Plan decides what is to be done. It changes nothing, but pulls what only the registry
-// has into the local store. An error is a failure to look; what prevents the
-// release is in Problems.
+// Plan decides what to do. It changes nothing, except that it pulls artifacts into the
+// local store. An error is a failure to look; the reasons not to release are in
+// Problems.
 func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	p := &Plan{
 		job: j, Version: j.Version, Commit: j.Commit, Cache: j.PushTo, Problems: []string{}, Components: j.Components, Files: j.files(), Images: []PlannedImage{},
 	}
 	p.problem(j.Problems...)
 	if j.Commit == "" && len(j.Problems) == 0 {
-		p.problem(errors.New("a release is of a commit: commit what it is made from"))
+		p.problem(errors.New("a release needs a commit: commit its inputs"))
 	}
 	p.problem(p.look(ctx))
 	if err := p.planImages(ctx); err != nil {
@@ -71,7 +72,7 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	return p, ctx.Err()
 }
 
-// planFiles plans the files; the components must be there for it.
+// planFiles plans the files: to the byte only if all components are in the caches.
 func (p *Plan) planFiles(ctx context.Context) error {
 	j := p.job
 	var unready []error
@@ -119,8 +120,8 @@ func (p *Plan) problem(errs ...error) {
 // Err returns all reasons not to release.
 func (p *Plan) Err() error { return errors.Join(p.errs...) }
 
-// planTarball plans a merged tarball and its report: if exact to the byte, otherwise by
-// the sizes of the components.
+// planTarball plans a merged tarball and its report. If exact is false it only
+// estimates the size, from those of the components.
 func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Arch, exact bool) error {
 	j := p.job
 	tarball := p.file(PublishedFile(set.Name, j.Version, arch))

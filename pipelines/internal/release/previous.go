@@ -20,8 +20,8 @@ func (p *Plan) fetch(ctx context.Context, name string) ([]byte, error) {
 	return p.job.GitHub.Download(ctx, p.before[i])
 }
 
-// compare compares a merge with the previous release. Nothing depends on that: what it
-// does not know, it says.
+// compare compares a merge with the previous release. It only reports a failure, since
+// nothing depends on the comparison.
 func (p *Plan) compare(ctx context.Context, report *sizes.Report) {
 	if p.previous == nil {
 		return

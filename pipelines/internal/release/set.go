@@ -12,10 +12,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-// Set says which release set is merged on its own, and what it is compared with.
+// Set says which release set to merge on its own, and what to compare it with.
 type Set struct {
-	// Name is that of the set, Arch one of the names of the architecture, "" for that
-	// of this machine. Without are assets to leave out.
+	// Name is the name of the set, Arch any name of the architecture, "" for that of
+	// this machine. Without are assets to leave out.
 	Name, Arch string
 	Without    []string
 	// From is the folder of the tarballs, "" for the caches. Partial tolerates missing

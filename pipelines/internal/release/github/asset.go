@@ -23,12 +23,12 @@ type Asset struct {
 	Name string `json:"name"`
 	// Size is in bytes.
 	Size int64 `json:"size"`
-	// Digest is "sha256:<hex>", or "" where GitHub does not say.
+	// Digest is "sha256:<hex>", or "" if GitHub has none.
 	Digest string `json:"digest"`
 	State  string `json:"state"`
 }
 
-// Whole tells whether all of the asset was uploaded.
+// Whole reports whether all of the asset was uploaded.
 func (a Asset) Whole() bool { return a.State == uploaded }
 
 func (a Asset) path() string { return fmt.Sprintf("/releases/assets/%d", a.ID) }
@@ -38,7 +38,7 @@ func (c *Client) Assets(ctx context.Context, release Release) ([]Asset, error) {
 	return pages[Asset](ctx, c, "listing the assets", fmt.Sprintf("/releases/%d/assets", release.ID))
 }
 
-// remove deletes an asset; it may be gone already.
+// remove deletes an asset, which may already be gone.
 func (c *Client) remove(ctx context.Context, asset Asset) error {
 	_, err := c.do(ctx, call{doing: "deleting " + asset.Name, method: http.MethodDelete, path: asset.path()}, nil)
 	if errors.Is(err, ErrNotFound) {
@@ -52,7 +52,7 @@ func (c *Client) rename(ctx context.Context, asset Asset, name string) error {
 	send := struct {
 		Name string `json:"name"`
 	}{name}
-	// The asset that had the name takes a moment to go.
+	// The deletion of the asset that had the name takes a moment.
 	taken := func(err error) bool { return isTaken(err, "ReleaseAsset") }
 	_, err := retry(ctx, c, taken, func() (*api.Response, error) {
 		return c.do(ctx, call{doing: "renaming " + asset.Name + " to " + name, method: http.MethodPatch, path: asset.path(), send: send}, nil)
@@ -60,8 +60,8 @@ func (c *Client) rename(ctx context.Context, asset Asset, name string) error {
 	return err
 }
 
-// Download returns the content of a small asset, checked against its size and,
-// where there is one, its digest.
+// Download returns the content of a small asset, checked against its size and, if it
+// has one, its digest.
 func (c *Client) Download(ctx context.Context, asset Asset) ([]byte, error) {
 	var content bytes.Buffer
 	digest, err := c.fetch(ctx, asset, &content)
@@ -74,7 +74,7 @@ func (c *Client) Download(ctx context.Context, asset Asset) ([]byte, error) {
 	return content.Bytes(), nil
 }
 
-// fetch downloads an asset into a buffer, or nowhere, and returns the digest.
+// fetch downloads an asset into a buffer, which may be nil, and returns the digest.
 func (c *Client) fetch(ctx context.Context, asset Asset, to *bytes.Buffer) (digest string, err error) {
 	broken := func(err error) bool { return errors.As(err, new(brokenOff)) }
 	return retry(ctx, c, broken, func() (string, error) { return c.download(ctx, asset, to) })
@@ -92,7 +92,7 @@ func (c *Client) download(ctx context.Context, asset Asset, to *bytes.Buffer) (d
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", doing, err)
 	}
-	// GitHub redirects to its storage, where the token does not go.
+	// GitHub redirects to its storage, which does not get the token.
 	request.Header.Set("Accept", "application/octet-stream")
 	response, err := c.api.BareDo(ctx, request)
 	if err != nil {
@@ -111,9 +111,9 @@ func (c *Client) download(ctx context.Context, asset Asset, to *bytes.Buffer) (d
 	return "sha256:" + sum, nil
 }
 
-// same tells whether an asset has the content of a file. Where GitHub has no
-// digest and the size is right, it downloads the asset to find out; one that is
-// not there any more is not the same.
+// same reports whether an asset has the content of a file. If GitHub has no digest and
+// the size is right, it downloads the asset to find out. An asset that is gone is not
+// the same.
 func (c *Client) same(ctx context.Context, asset Asset, file File) (bool, error) {
 	if !asset.Whole() || asset.Size != file.Size {
 		return false, nil

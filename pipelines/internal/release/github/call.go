@@ -26,7 +26,7 @@ const (
 
 // call is a request to the repository whose answer is JSON, or empty.
 type call struct {
-	// doing says what for, as in "listing the assets".
+	// doing says what the request is for, as in "listing the assets".
 	doing string
 	// method and path are those of the request; the path is below the repository.
 	method, path string
@@ -44,8 +44,8 @@ func (c *Client) do(ctx context.Context, call call, into any) (*api.Response, er
 	return c.exchange(ctx, request, call.doing, into)
 }
 
-// authorize adds the token to a request. It is not done by the transport, which
-// also carries what GitHub redirects to its storage.
+// authorize adds the token to a request. The transport does not, since it also sends
+// the requests that GitHub redirects to its storage.
 func (c *Client) authorize(request *http.Request) {
 	if c.options.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.options.Token)
@@ -58,7 +58,7 @@ func (c *Client) exchange(ctx context.Context, request *http.Request, doing stri
 	return response, c.failed(ctx, doing, response, err)
 }
 
-// pages returns a list that comes in pages.
+// pages returns all pages of a list.
 func pages[T any](ctx context.Context, c *Client, doing, path string) (all []T, err error) {
 	for next := 1; next != 0; {
 		if next > maxPages {
@@ -74,11 +74,11 @@ func pages[T any](ctx context.Context, c *Client, doing, path string) (all []T, 
 	return all, nil
 }
 
-// tries is how often work is done that web cannot repeat: it takes more than one
-// request, or sends what must not be there twice.
+// tries limits how often retry does work that package web cannot repeat: work of more
+// than one request, or with an effect that must not occur twice.
 const tries = 6
 
-// retry does work again while it fails in a way that may pass.
+// retry repeats work while it fails in a way that may pass.
 func retry[T any](ctx context.Context, c *Client, passes func(error) bool, work func() (T, error)) (done T, err error) {
 	for failures := 1; ; failures++ {
 		done, err = work()
@@ -93,7 +93,7 @@ func retry[T any](ctx context.Context, c *Client, passes func(error) bool, work 
 	}
 }
 
-// failed makes a failure of an error, and of an answer that is not a success.
+// failed turns an error, or an answer that is not a success, into a failure.
 func (c *Client) failed(ctx context.Context, doing string, response *api.Response, err error) error {
 	switch {
 	case err == nil:
@@ -103,7 +103,7 @@ func (c *Client) failed(ctx context.Context, doing string, response *api.Respons
 	case response == nil:
 		return &failure{doing: doing, temporary: web.Temporary(err), err: web.Clean(err)}
 	case response.StatusCode < 300:
-		return &failure{doing: doing, temporary: true, err: fmt.Errorf("unexpected answer of GitHub: %w", err)}
+		return &failure{doing: doing, temporary: true, err: fmt.Errorf("unexpected answer from GitHub: %w", err)}
 	}
 	f := &failure{doing: doing, status: response.StatusCode, temporary: web.TemporaryStatus(response.StatusCode)}
 	// A proxy's page is not JSON and says nothing.
@@ -126,17 +126,17 @@ var (
 	ErrPublished = errors.New("the release is published")
 )
 
-// failure is a request that failed. Its text has no address, since those that
-// GitHub redirects to are signed.
+// failure is a request that failed. Its text has no address: those that GitHub
+// redirects to are signed.
 type failure struct {
-	// doing says what for, as in "listing the assets".
+	// doing says what the request is for, as in "listing the assets".
 	doing string
-	// status is that of the answer, 0 where there was none, and said its content.
+	// status is the status of the answer, 0 if there was none, and said its content.
 	status int
 	said   api.ErrorResponse
-	// temporary is true where the same request may succeed a little later.
+	// temporary is true if the same request may succeed a little later.
 	temporary bool
-	// wait is how long a limit lasts that refused it.
+	// wait is how long the limit that refused it lasts.
 	wait time.Duration
 	err  error
 }
@@ -158,7 +158,7 @@ func (f *failure) Error() string {
 	case f.wait > 0:
 		text += ": run it again after " + time.Now().Add(f.wait).Format(time.DateTime)
 	case f.status == http.StatusUnauthorized:
-		text += ": the token is not valid (any more)"
+		text += ": the token is invalid or has expired"
 	case f.status == http.StatusForbidden, f.status == http.StatusNotFound:
 		text += ": the token must be allowed to write the contents of the repository, and the repository must exist"
 	}
@@ -168,13 +168,13 @@ func (f *failure) Error() string {
 // Unwrap returns the cause, which is ErrNotFound for a 404.
 func (f *failure) Unwrap() error { return f.err }
 
-// isTemporary tells whether an error is a failure that may pass.
+// isTemporary reports whether an error is a failure that may pass.
 func isTemporary(err error) bool {
 	var f *failure
 	return errors.As(err, &f) && f.temporary
 }
 
-// isTaken tells whether GitHub has something of that name already.
+// isTaken reports whether GitHub already has a resource of that name.
 func isTaken(err error, resource string) bool {
 	var f *failure
 	return errors.As(err, &f) && f.status == http.StatusUnprocessableEntity &&

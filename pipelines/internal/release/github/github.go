@@ -1,12 +1,12 @@
-// Package github keeps a release of a GitHub repository through its REST API:
-// it finds or creates the draft of a tag, uploads the assets that the draft
-// lacks, replaces those that differ, and publishes last. Each step looks at what
-// is there first, so that a run may end anywhere and start again. A published
-// release is not touched unless the caller forces it.
+// Package github maintains a release of a GitHub repository through its REST API: it
+// finds or creates the draft of a tag, uploads the assets that the draft lacks,
+// replaces those that differ, and publishes last. Each step first looks at what is
+// there, so a run may end anywhere and start again. A published release is not touched
+// unless the caller forces it.
 //
-// It leaves out what package web does for every client: repeating requests,
-// waiting for limits, and keeping the token to its site; go-github, which stands
-// on it, knows the form of requests, lists and refusals.
+// It leaves to package web what every client needs: repeating requests, waiting for
+// limits, and keeping the token to its site. On top of that, go-github knows the form
+// of requests, lists and errors.
 package github
 
 import (
@@ -35,12 +35,12 @@ type Options struct {
 	API string
 	// Repository is "owner/name".
 	Repository string
-	// Token is sent only to the API and appears in no text. Without one a Client
-	// reads what everybody can, which drafts are not part of.
+	// Token is sent only to the API and appears in no text. Without one a Client reads
+	// only public data, which does not include drafts.
 	Token string
 	// Report shows waits and uploads.
 	Report *progress.Reporter
-	// Pace replaces defaults where its fields are not 0.
+	// Fields of Pace that are not 0 replace defaults.
 	Pace web.Pace
 }
 
@@ -53,7 +53,7 @@ type Client struct {
 // repositoryName has the characters that GitHub allows.
 var repositoryName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?/[A-Za-z0-9._-]+$`)
 
-// subject names GitHub in progress.
+// subject names GitHub in the progress output.
 const subject = "github"
 
 // New returns a Client. It connects to nothing.
@@ -73,7 +73,7 @@ func New(options Options) (*Client, error) {
 	}
 	options.Token = strings.TrimSpace(options.Token)
 	if strings.ContainsFunc(options.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("the token has characters that no token has: set it again")
+		return nil, errors.New("the token has invalid characters: set it again")
 	}
 	client := api.NewClient(web.NewClient(web.Options{
 		Report: options.Report, Subject: subject, Host: base.Host, Small: maxAnswer, Pace: patient(options.Pace), Base: limits{web.NewBase()},
@@ -82,8 +82,8 @@ func New(options Options) (*Client, error) {
 	return &Client{options: options, api: client}, nil
 }
 
-// patient is the pace of a client that waits for GitHub's limits, the longest of
-// which is an hour's quota, for a quarter of it.
+// patient returns the pace of a client that waits for GitHub's limits, for at most a
+// quarter of an hour: the quota is for a whole hour.
 func patient(pace web.Pace) web.Pace {
 	pace.First, pace.Patience = cmp.Or(pace.First, time.Second), cmp.Or(pace.Patience, 15*time.Minute)
 	pace.Stall, pace.Answer = cmp.Or(pace.Stall, time.Minute), cmp.Or(pace.Answer, time.Minute)
@@ -93,16 +93,16 @@ func patient(pace web.Pace) web.Pace {
 // Repository returns "owner/name".
 func (c *Client) Repository() string { return c.options.Repository }
 
-// Authorized tells whether the Client has a token, without which it sees no
-// drafts and changes nothing.
+// Authorized reports whether the Client has a token, without which it can neither see
+// drafts nor change anything.
 func (c *Client) Authorized() bool { return c.options.Token != "" }
 
 func (c *Client) note(format string, args ...any) {
 	c.options.Report.Note(subject, fmt.Sprintf(format, args...))
 }
 
-// CheckName refuses a repository that has another name by now: GitHub redirects
-// what reads, so a plan would look right, and a change would go nowhere.
+// CheckName refuses a repository that was renamed: GitHub redirects reads, so a plan
+// would look right, but changes would fail.
 func (c *Client) CheckName(ctx context.Context) error {
 	var repository struct {
 		FullName string `json:"full_name"`

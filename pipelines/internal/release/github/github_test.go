@@ -103,7 +103,7 @@ func TestNew(t *testing.T) {
 		"no owner":        {Options{Repository: "kata"}, "want OWNER/NAME"},
 		"more":            {Options{Repository: "a/b/c"}, "want OWNER/NAME"},
 		"escape":          {Options{Repository: "a/b?c"}, "want OWNER/NAME"},
-		"token":           {Options{Repository: "a/b", Token: "secret\r\nX-Evil: 1"}, "characters that no token has"},
+		"token":           {Options{Repository: "a/b", Token: "secret\r\nX-Evil: 1"}, "the token has invalid characters"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(test.options)
@@ -120,7 +120,7 @@ func TestNew(t *testing.T) {
 // TestTokens has tokens that may not do what they are to.
 func TestTokens(t *testing.T) {
 	for name, test := range map[string]struct{ token, wrong string }{
-		"wrong":  {"ghp_wrong", "401 Unauthorized: Bad credentials: the token is not valid"},
+		"wrong":  {"ghp_wrong", "401 Unauthorized: Bad credentials: the token is invalid"},
 		"reader": {githubtest.ReaderToken, "403 Forbidden: Resource not accessible by personal access token: the token must be allowed to write"},
 		"none":   {"", "401 Unauthorized: Requires authentication"},
 	} {

@@ -17,8 +17,8 @@ import (
 // secondaryWait is the wait for a limit that does not say when it ends.
 const secondaryWait = time.Minute
 
-// limits is a transport that has every answer of GitHub's limits say in
-// Retry-After how long to wait, which GitHub says in three ways, or not at all.
+// limits is a transport that sets Retry-After in every answer of GitHub's limits.
+// GitHub says in three ways how long to wait, or not at all.
 type limits struct{ base http.RoundTripper }
 
 // RoundTrip performs one request.
@@ -43,12 +43,12 @@ func (l limits) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // limit returns how long a limit lasts, and 0 for a refusal of another kind. The
-// secondary limit may come without any header; its documentation is then what
-// tells it from other refusals.
+// secondary limit may come without any header; then only its link to the documentation
+// distinguishes it.
 func limit(response *http.Response, body []byte) time.Duration {
 	if response.Header.Get("X-RateLimit-Remaining") == "0" {
 		now := time.Now()
-		// The reset is a time of GitHub's clock, which the answer has too.
+		// The reset is a time of GitHub's clock, which the Date header shows.
 		if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
 			now = date
 		}

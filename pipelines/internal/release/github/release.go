@@ -19,8 +19,8 @@ const maxBody = 125_000
 type Release struct {
 	ID  int64  `json:"id"`
 	Tag string `json:"tag_name"`
-	// Target is what the tag is made from once the release is published: a
-	// commit, or a branch. It says nothing where the tag is there already.
+	// Target is what the tag is made from when the release is published: a commit or a
+	// branch. GitHub ignores it if the tag exists.
 	Target     string `json:"target_commitish"`
 	Name       string `json:"name"`
 	Body       string `json:"body"`
@@ -34,10 +34,9 @@ type Release struct {
 	UploadURL string `json:"upload_url"`
 }
 
-// Find returns the release of a tag: the published one, else its draft. Of
-// several drafts it is the eldest, whatever the order in which two processes
-// made them. The error is ErrNotFound where there is none, or none to see
-// without a token.
+// Find returns the release of a tag: the published one, otherwise its draft. Of several
+// drafts it returns the oldest, so that processes that each made one agree. The error
+// is ErrNotFound if there is none, or none that is visible without a token.
 func (c *Client) Find(ctx context.Context, tag string) (Release, error) {
 	releases, err := c.Releases(ctx)
 	var f *failure
@@ -63,7 +62,7 @@ func (c *Client) Find(ctx context.Context, tag string) (Release, error) {
 		return Release{}, fmt.Errorf("a release of %s in %s: %w", tag, c.options.Repository, ErrNotFound)
 	}
 	if drafts > 1 {
-		c.note("there are %d drafts of %s: going on with %s, delete the others", drafts, tag, found.URL)
+		c.note("there are %d drafts of %s: continuing with %s; delete the others", drafts, tag, found.URL)
 	}
 	return found, nil
 }
@@ -73,14 +72,14 @@ func (c *Client) Releases(ctx context.Context) ([]Release, error) {
 	return pages[Release](ctx, c, "listing the releases", "/releases")
 }
 
-// Commit returns the commit, in 40 hex digits, that the repository on GitHub has
-// under a reference: a commit, "heads/NAME" or "tags/NAME". The error is
-// ErrNotFound where it has none.
+// Commit returns the commit, in 40 hex digits, that the repository on GitHub has under
+// a reference: a commit, "heads/NAME" or "tags/NAME". The error is ErrNotFound if it
+// has none.
 func (c *Client) Commit(ctx context.Context, reference string) (string, error) {
 	var commit struct{ SHA string }
 	_, err := c.do(ctx, call{doing: "looking for " + reference, method: http.MethodGet, path: "/commits/" + (&url.URL{Path: reference}).EscapedPath()}, &commit)
 	var f *failure
-	// GitHub's word for a commit or tag that is not there.
+	// This is GitHub's answer for a missing commit or tag.
 	if errors.As(err, &f) && f.status == http.StatusUnprocessableEntity {
 		err = fmt.Errorf("%s in %s: %w", reference, c.options.Repository, ErrNotFound)
 	}
@@ -104,9 +103,9 @@ func (c *Client) Draft(ctx context.Context, want Release) (Release, error) {
 		creating = true
 		made, err := c.create(ctx, want)
 		if err != nil {
-			return Release{}, err // It may have been made nevertheless: look again.
+			return Release{}, err // GitHub may have created it nevertheless: look again.
 		}
-		return c.eldest(ctx, made)
+		return c.oldest(ctx, made)
 	})
 }
 
@@ -137,12 +136,12 @@ func (c *Client) edit(ctx context.Context, doing string, release Release, latest
 	return edited, err
 }
 
-// eldest returns the draft to go on with after one was made: that one, unless
+// oldest returns the draft to continue with after one was made: that one, unless
 // another process was first. GitHub allows two drafts of a tag.
-func (c *Client) eldest(ctx context.Context, made Release) (Release, error) {
+func (c *Client) oldest(ctx context.Context, made Release) (Release, error) {
 	found, err := c.Find(ctx, made.Tag)
 	switch {
-	case errors.Is(err, ErrNotFound): // The list takes a moment to have it.
+	case errors.Is(err, ErrNotFound): // It takes a moment to appear in the list.
 		return made, nil
 	case err != nil || found.ID == made.ID:
 		return made, err
@@ -164,7 +163,8 @@ func (c *Client) adjust(ctx context.Context, found, want Release) (Release, erro
 	return c.edit(ctx, "changing the draft of "+want.Tag, adjusted, "")
 }
 
-// Describe sets the text of a release, which may be published already, in Markdown.
+// Describe sets the text of a release, in Markdown. The release may already be
+// published.
 func (c *Client) Describe(ctx context.Context, release Release, body string) (Release, error) {
 	if release.Body == body {
 		return release, nil
@@ -173,8 +173,8 @@ func (c *Client) Describe(ctx context.Context, release Release, body string) (Re
 	return c.edit(ctx, "changing the text of "+release.Tag, release, "")
 }
 
-// Publish publishes a draft, and returns what became of it. It becomes the
-// latest release if that is wanted. A published release stays as it is.
+// Publish publishes a draft, as the latest release if latest is true, and returns the
+// published release. A release that is already published stays as it is.
 func (c *Client) Publish(ctx context.Context, draft Release, latest bool) (Release, error) {
 	if !draft.Draft {
 		return draft, nil
@@ -182,7 +182,7 @@ func (c *Client) Publish(ctx context.Context, draft Release, latest bool) (Relea
 	draft.Draft = false
 	published, err := c.edit(ctx, "publishing "+draft.Tag, draft, strconv.FormatBool(latest))
 	if err == nil && published.Draft {
-		err = fmt.Errorf("publishing %s: GitHub took it and left it a draft: run it again, or publish %s by hand", draft.Tag, published.URL)
+		err = fmt.Errorf("publishing %s: GitHub accepted this but left it a draft: run it again, or publish %s by hand", draft.Tag, published.URL)
 	}
 	return published, err
 }

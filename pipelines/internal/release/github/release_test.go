@@ -84,9 +84,9 @@ func TestTwoDrafts(t *testing.T) {
 	// The order of the list is that of the commits' times.
 	r.server.Do(func() { r.server.Releases[1].Created = time.Time{} })
 	if found, err := r.Find(t.Context(), "3.28.0"); err != nil || found.ID != other.ID || !strings.Contains(r.notes.String(), "there are 2 drafts of 3.28.0") {
-		t.Errorf("found %d, %v, notes %q, want the eldest and a note", found.ID, err, r.notes.String())
+		t.Errorf("found %d, %v, notes %q, want the oldest and a note", found.ID, err, r.notes.String())
 	}
-	left, err := r.eldest(t.Context(), mine)
+	left, err := r.oldest(t.Context(), mine)
 	if err != nil || left.ID != other.ID || len(r.server.Releases) != 1 || r.server.Releases[0].ID != other.ID {
 		t.Errorf("went on with %d, %v, want the elder one to be left alone", left.ID, err)
 	}

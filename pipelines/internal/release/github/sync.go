@@ -21,8 +21,7 @@ const (
 	Replace Action = "replace"
 	// Resume is for an asset whose upload broke off.
 	Resume Action = "resume"
-	// Unknown is for an asset that only a look at its content, or the file's, tells
-	// from the file.
+	// Unknown is for an asset that can only be compared by reading it, or the file.
 	Unknown Action = "compare"
 )
 
@@ -123,9 +122,9 @@ func check(files []File) error {
 	return errors.Join(problems...)
 }
 
-// Allowed tells whether changes may be made to a release: ErrPublished where it
-// is published, there is something to change, and force is not given. Those of
-// an immutable release are never allowed.
+// Allowed checks that changes may be made to a release. The error is ErrPublished if it
+// is published, something would change, and force is not given. An immutable release is
+// never changed.
 func Allowed(release Release, changes []Change, force bool) error {
 	var names []string
 	for _, change := range changes {
@@ -144,9 +143,9 @@ func Allowed(release Release, changes []Change, force bool) error {
 	return fmt.Errorf("%w and differs in %s: make a release of another version, or change it with --force", ErrPublished, strings.Join(names, ", "))
 }
 
-// Sync makes changes, which Allowed has to allow. Where a run ends in the middle,
-// Compare returns next time what is left to do: an asset goes only when its
-// successor is there, under a name of its own that it then gives up.
+// Sync makes changes if Allowed allows them. If a run ends in the middle, the next
+// Compare returns what is left to do: an asset is deleted only when its successor is
+// there under a temporary name, and the successor is renamed last.
 func (c *Client) Sync(ctx context.Context, release Release, changes []Change, force bool) error {
 	if err := Allowed(release, changes, force); err != nil {
 		return err

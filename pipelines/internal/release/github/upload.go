@@ -30,7 +30,7 @@ type File struct {
 	// GitHub replaces others.
 	Name string `json:"name"`
 	Path string `json:"path"`
-	// Digest is "sha256:<hex>", "" as long as it is not known.
+	// Digest is "sha256:<hex>", "" while it is unknown.
 	Digest string `json:"digest,omitempty"`
 	// Size is in bytes.
 	Size int64 `json:"size"`
@@ -59,8 +59,8 @@ func (f File) successor() string {
 
 var successorName = regexp.MustCompile(`^new-[0-9a-f]{12}-`)
 
-// preceded tells whether a name is that of a successor of the file's asset,
-// whatever its content.
+// preceded reports whether a name is that of a successor of the file's asset, of any
+// content.
 func (f File) preceded(name string) bool {
 	mark := successorName.FindString(name)
 	return mark != "" && strings.TrimPrefix(name, mark) == f.Name
@@ -90,8 +90,8 @@ func (c *Client) upload(ctx context.Context, release Release, file File, name st
 	})
 }
 
-// clear tells whether a release has a file after all, and deletes anything else
-// of its name.
+// clear reports whether a release has a file after all, and deletes anything else of
+// its name.
 func (c *Client) clear(ctx context.Context, release Release, file File, name string) (there Asset, whole bool, err error) {
 	assets, err := c.Assets(ctx, release)
 	i := slices.IndexFunc(assets, func(asset Asset) bool { return asset.Name == name })
@@ -102,7 +102,7 @@ func (c *Client) clear(ctx context.Context, release Release, file File, name str
 	if whole, err = c.same(ctx, there, file); whole || err != nil {
 		return there, whole, err
 	}
-	c.note("deleting what an upload of %s left", file.Name)
+	c.note("deleting the remains of an upload of %s", file.Name)
 	return Asset{}, false, c.remove(ctx, there)
 }
 
@@ -123,7 +123,7 @@ func (c *Client) send(ctx context.Context, release Release, file File, name stri
 		return asset, errors.Join(fmt.Errorf("%s: %w", doing, err), content.Close())
 	}
 	request.GetBody = body.open
-	// Sent twice, it would meet what it has left itself.
+	// A second request would conflict with what the first one left.
 	if _, err := c.exchange(web.Once(ctx), request, doing, &asset); err != nil {
 		return asset, err
 	}
@@ -146,7 +146,7 @@ func (c *Client) uploadAddress(release Release, name string) (string, error) {
 	template, _, _ := strings.Cut(release.UploadURL, "{")
 	address, err := url.Parse(template)
 	if err != nil || address.Host == "" {
-		return "", errors.New("GitHub's address for uploads is not one")
+		return "", errors.New("GitHub's address for uploads is not a URL")
 	}
 	if address.Scheme != base.Scheme || address.Host != base.Host && address.Host != "uploads."+strings.TrimPrefix(base.Host, "api.") {
 		return "", fmt.Errorf("GitHub's address for uploads is on %s, which does not belong to the API at %s", address.Host, base.Host)
@@ -155,14 +155,14 @@ func (c *Client) uploadAddress(release Release, name string) (string, error) {
 	return address.String(), nil
 }
 
-// contentTypes are those of the files of a release, by what their names end with.
+// contentTypes are those of the files of a release, by extension.
 var contentTypes = map[string]string{".zst": "application/zstd", ".json": "application/json", ".yaml": "text/plain", "": "text/plain"}
 
-// upload opens a file to send it, again where it must be sent again.
+// upload opens a file to send it, once for each attempt.
 type upload struct {
 	file  File
 	stage *progress.Stage
-	// last is what was opened last: the connection may still read what was before.
+	// last is the content opened last: the connection may still read an earlier one.
 	last *content
 }
 

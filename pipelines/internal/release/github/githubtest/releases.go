@@ -132,7 +132,7 @@ func (s *Server) list(q question) (int, any) {
 	return http.StatusOK, shown
 }
 
-// page returns a page of a list, which is not null, and says where the next one is.
+// page returns a page of a list, never nil, and links to the next one.
 func page[T any](s *Server, q question, all []T) []T {
 	size, _ := strconv.Atoi(q.URL.Query().Get("per_page"))
 	number, _ := strconv.Atoi(q.URL.Query().Get("page"))
@@ -144,7 +144,7 @@ func page[T any](s *Server, q question, all []T) []T {
 	return append([]T{}, all[begin:end]...)
 }
 
-// find returns the release of the request; one that is not there has nothing.
+// find returns the release of the request, an empty one if there is none.
 func (s *Server) find(q question) *Release {
 	for _, release := range s.Releases {
 		if release.ID == q.id {
@@ -215,8 +215,8 @@ func (s *Server) owner(id int64) (*Release, int) {
 	return nil, -1
 }
 
-// asset serves, renames or deletes one. Its content is on another host than the API, so
-// that clients leave the token behind, at an address that is signed.
+// asset serves, renames or deletes an asset. Its content is at a signed address on
+// another host than the API, which must not get the token.
 func (s *Server) asset(q question) (int, any) {
 	release, i := s.owner(q.id)
 	switch {
@@ -254,7 +254,7 @@ func (s *Server) storage(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(release.Assets[i].Content) // A client that went away has no use for the error.
 }
 
-// upload takes an asset in. One that breaks off stays a starter.
+// upload receives an asset. One that breaks off stays a starter.
 func (s *Server) upload(q question) (int, any) {
 	asset, status, refusal := s.begin(q)
 	if asset == nil {

@@ -1,9 +1,9 @@
-// Package githubtest is a GitHub for tests: the part of its REST API that
-// releases are made with, as the real one behaves. Drafts are shown to those who
-// may write, and not under their tag; two drafts of a tag are no error, two
-// assets of a name are; an upload that breaks off leaves an asset in state
-// "starter", which only the list of assets shows; lists come in pages; a tag is
-// made when a release is published; a repository that was renamed redirects.
+// Package githubtest is a GitHub for tests: the part of its REST API that releases are
+// made with, as the real one behaves. Drafts are shown to those who may write, and not
+// under their tag; two drafts of a tag are allowed, two assets of a name are not; an
+// upload that breaks off leaves an asset in state "starter", which only the list of
+// assets shows; lists come in pages; a tag is made when a release is published; a
+// repository that was renamed redirects.
 //
 // It checks only what a client can get wrong, not every value of a request.
 package githubtest
@@ -32,18 +32,18 @@ const (
 // Server is one repository of a GitHub. Its fields may be set before the first
 // request, and between requests through Do.
 type Server struct {
-	// Repository is "owner/name". A name of today that differs, FullName, has requests
-	// redirected with the status Moved.
+	// Repository is "owner/name". If FullName is set, the repository was renamed to
+	// that, and requests are redirected with the status Moved.
 	Repository, FullName string
 	Moved                int
-	// PageSize is the most that a page of a list holds.
+	// PageSize limits the entries on a page of a list.
 	PageSize int
 	// Commits are those that were pushed, Tags the commits of tags.
 	Commits []string
 	Tags    map[string]string
-	// Releases are in the order of their making.
+	// Releases are in the order of their creation.
 	Releases []*Release
-	// Around, where it is set, gets each request, and serves it with serve, or not.
+	// Around, if set, gets each request, and may pass it to serve.
 	Around func(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc)
 	// Faults are met in order; see Fault.
 	Faults []*Fault
@@ -74,7 +74,7 @@ const (
 type Fault struct {
 	// Request is a pattern of "METHOD /path?query".
 	Request string
-	// Skip is how many such requests go well before, Times how many meet it.
+	// Skip is how many such requests succeed first, Times how many then meet it.
 	Skip, Times int
 	// Status, Header and Body are the answer. A Status of 0 breaks the connection.
 	Status int
@@ -107,7 +107,7 @@ func (s *Server) Requests() (all []string) {
 	return all
 }
 
-// Count returns how many requests began with a text.
+// Count returns how many requests begin with a prefix.
 func (s *Server) Count(prefix string) int {
 	return len(slices.DeleteFunc(s.Requests(), func(request string) bool { return !strings.HasPrefix(request, prefix) }))
 }
@@ -128,7 +128,7 @@ type question struct {
 	id     int64
 }
 
-// into reads the content of the request, which the client wrote as it is wanted.
+// into decodes the body of the request, which is taken to be valid.
 func (q question) into(value any) { _ = json.NewDecoder(q.Body).Decode(value) }
 
 // ServeHTTP serves one request.
@@ -219,8 +219,8 @@ func (f *Fault) meet(s *Server, w http.ResponseWriter, q question) {
 	_, _ = io.WriteString(w, f.Body) // A client that went away has no use for the error.
 }
 
-// authenticate refuses what GitHub does: tokens that are not valid, also for what
-// anybody may read, and changes without the right to.
+// authenticate refuses what GitHub does: invalid tokens, even for public data, and
+// changes without permission.
 func (q *question) authenticate() (int, any) {
 	token := q.Header.Get("Authorization")
 	q.writes = token == "Bearer "+Token
