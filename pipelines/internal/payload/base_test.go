@@ -67,7 +67,7 @@ func TestBase(t *testing.T) {
 	}
 }
 
-// TestNoBase has nobody who answers, and then somebody who has no such image.
+// TestNoBase has no registry that answers, and then one without the image.
 func TestNoBase(t *testing.T) {
 	host := registrytest.New(t)
 	o := options(t)
@@ -87,7 +87,7 @@ func TestNoBase(t *testing.T) {
 	if _, err := Build(t.Context(), required); err == nil || !strings.Contains(err.Error(), "getting the base "+o.Base) {
 		t.Errorf("where it is required: %v", err)
 	}
-	// An answer is no reason to make another image than was asked for.
+	// A registry that answers without the base is an error: the image would be another.
 	for _, code := range []int{0, 401, 403, 503} {
 		faults := &registrytest.Faults{}
 		if code != 0 {
@@ -108,7 +108,7 @@ func TestBaseThatDoesNotServe(t *testing.T) {
 	if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), "linux/s390x") {
 		t.Errorf("got %v", err)
 	}
-	// An image, and no index, of another architecture.
+	// An image of another architecture, not an index.
 	image := must(random.Image(100, 1))
 	ref := must(name.ParseReference(host + "/image:latest"))
 	if err := remote.Write(ref, image); err != nil {

@@ -61,7 +61,8 @@ func indexes(t *testing.T, host string) {
 	if again, err = r.PushIndex(t.Context(), o); err != nil || again.Changed {
 		t.Errorf("by digest: %+v, %v", again, err)
 	}
-	// An index of less is another one, and no release.
+	// An index of fewer images is another one, which may not take the tag of the
+	// release.
 	o.Images = o.Images[:2]
 	if _, err := r.PushIndex(t.Context(), o); err == nil || !strings.Contains(err.Error(), ":3.28.0 is "+pushed.Digest+" already") {
 		t.Errorf("a release was replaced: %v", err)
@@ -127,7 +128,8 @@ func TestIndexOfElsewhere(t *testing.T) {
 	}
 }
 
-// TestCopyRefused has a registry that takes no copy of an image: what helps is said once.
+// TestCopyRefused has a registry that refuses a copy of an image: the hint appears
+// once.
 func TestCopyRefused(t *testing.T) {
 	from := registrytest.New(t) + "/kata"
 	archImages(t, from, "amd64")

@@ -62,7 +62,7 @@ func TestCheckInstaller(t *testing.T) {
 	}
 }
 
-// TestCheckPrograms has programs of two architectures, beside what is none.
+// TestCheckPrograms has programs of two architectures, and other files.
 func TestCheckPrograms(t *testing.T) {
 	for name, c := range map[string]struct {
 		goarch string

@@ -12,7 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// These are the tests of the registry again, with the distribution's.
+// These tests repeat those of the in-process registry with the distribution's.
 
 func TestDistributionPush(t *testing.T) { pushes(t, registrytest.Distribution(t)) }
 
@@ -26,8 +26,8 @@ func TestDistributionIndex(t *testing.T) { indexes(t, registrytest.Distribution(
 
 func TestDistributionResolve(t *testing.T) { resolves(t, registrytest.Distribution(t)) }
 
-// TestDistributionMount pushes to another repository of the same registry: the
-// registry in the process has one set of blobs for all, and this one has not.
+// TestDistributionMount pushes to another repository of the same registry: unlike this
+// one, the in-process registry has one set of blobs for all.
 func TestDistributionMount(t *testing.T) {
 	host := registrytest.Distribution(t)
 	o := options(t)
@@ -51,7 +51,7 @@ func TestDistributionMount(t *testing.T) {
 	wantImage(t, host+"/kata/release:3.28.0", image)
 }
 
-// TestDistributionLogin has a registry that lets nobody in without a password.
+// TestDistributionLogin has a registry that requires a password.
 func TestDistributionLogin(t *testing.T) {
 	host := registrytest.StartDistribution(t, true).Host
 	image := make1(t, options(t))

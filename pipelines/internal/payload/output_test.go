@@ -58,7 +58,7 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// TestLayoutKeepsOthers has a folder that is somebody's.
+// TestLayoutKeepsOthers has a folder with somebody's file.
 func TestLayoutKeepsOthers(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "precious")
@@ -104,7 +104,7 @@ func TestLayoutHere(t *testing.T) {
 	}
 }
 
-// TestReplace has nothing that could take the place of a folder: it stays.
+// TestReplace has no folder to take the place of another, which stays.
 func TestReplace(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "layout")
 	if err := os.Mkdir(dir, 0o755); err != nil {

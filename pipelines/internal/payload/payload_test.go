@@ -30,7 +30,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
-// noise returns bytes that a seed decides.
+// noise returns pseudorandom bytes of a seed.
 func noise(size, seed int) []byte {
 	var key [32]byte
 	key[0], key[1] = byte(seed), byte(seed>>8)
@@ -39,7 +39,7 @@ func noise(size, seed int) []byte {
 	return data
 }
 
-// component is an asset of so many bytes; nothing here looks into its tarball.
+// component writes an asset of some size; nothing here looks into its tarball.
 func component(t testing.TB, name string, size, seed int) archive.Component {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kata-static-"+name+".tar.zst")
@@ -102,7 +102,6 @@ func remotes(transport http.RoundTripper, pace web.Pace) (RemoteOptions, *notes)
 // repository opens PATH of a registry, with faults on the way.
 func repository(t testing.TB, ref string, rules ...registrytest.Rule) (*Repository, *registrytest.Faults, *notes) {
 	t.Helper()
-	// Docker's configuration is nobody's here.
 	faults := &registrytest.Faults{Rules: rules}
 	o, n := remotes(faults, quick)
 	r, err := OpenRepository(ref, o)
@@ -121,7 +120,7 @@ func push1(t testing.TB, r *Repository, image *Image, tags ...Tag) Pushed {
 	return pushed
 }
 
-// TestMain keeps the docker config of whoever runs the tests out of them.
+// TestMain hides the docker config of the user who runs the tests.
 func TestMain(m *testing.M) {
 	folder, err := os.MkdirTemp("", "docker-config-")
 	if err == nil {
@@ -169,7 +168,7 @@ func members(t testing.TB, l Layer) (list []string, contents map[string]string) 
 	}
 }
 
-// TestImage holds the digest of an image: nothing but Options may change it.
+// TestImage pins the digest of an image: only Options may change it.
 func TestImage(t *testing.T) {
 	o := options(t)
 	image := make1(t, o)
@@ -311,7 +310,7 @@ func TestLayerFromAnyOffset(t *testing.T) {
 	}
 }
 
-// TestChangedMeanwhile has a tarball that is another one when the image is written.
+// TestChangedMeanwhile has a tarball that changes before the image is written.
 func TestChangedMeanwhile(t *testing.T) {
 	for name, change := range map[string]func(string) error{
 		"shorter": func(path string) error { return os.Truncate(path, 10) },
@@ -354,7 +353,7 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// methods are the requests of some methods.
+// methods returns the requests that use the wanted methods.
 func methods(f *registrytest.Faults, wanted ...string) (list []string) {
 	for _, request := range f.Requests() {
 		method, _, _ := strings.Cut(request, " ")
@@ -365,5 +364,5 @@ func methods(f *registrytest.Faults, wanted ...string) (list []string) {
 	return list
 }
 
-// quiet is the log of a registry in the process.
+// quiet is the log of an in-process registry.
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

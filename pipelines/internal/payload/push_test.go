@@ -120,7 +120,7 @@ func TestBytesOfOneChange(t *testing.T) {
 	}
 }
 
-// TestFaults has a registry that fails on the way, and does better later.
+// TestFaults has a registry that fails at first, and then recovers.
 func TestFaults(t *testing.T) { faultsPass(t, registrytest.New) }
 
 func faultsPass(t *testing.T, start func(testing.TB) string) {
@@ -162,7 +162,7 @@ func faultsPass(t *testing.T, start func(testing.TB) string) {
 	}
 }
 
-// TestFaultsForGood has a registry that does not do better.
+// TestFaultsForGood has a registry that does not recover.
 func TestFaultsForGood(t *testing.T) {
 	for name, c := range map[string]struct {
 		rule registrytest.Rule
@@ -199,7 +199,7 @@ func TestFaultsForGood(t *testing.T) {
 	}
 }
 
-// TestInterrupted ends a push on the way: the next one sends the rest.
+// TestInterrupted ends a push in the middle: the next one sends the rest.
 func TestInterrupted(t *testing.T) { interruptedPush(t, registrytest.New(t)) }
 
 func interruptedPush(t *testing.T, host string) {
@@ -288,7 +288,7 @@ func TestOpenRepository(t *testing.T) {
 	}
 }
 
-// insecure is a network where nobody speaks TLS.
+// insecure is a network without TLS.
 type insecure struct{}
 
 func (insecure) RoundTrip(request *http.Request) (*http.Response, error) {

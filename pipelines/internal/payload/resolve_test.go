@@ -8,7 +8,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// TestResolve asks what tags point at, and moves one by digest.
+// TestResolve resolves tags, and moves one by digest.
 func TestResolve(t *testing.T) { resolves(t, registrytest.New(t)) }
 
 func resolves(t *testing.T, host string) {
@@ -35,7 +35,7 @@ func resolves(t *testing.T, host string) {
 	}
 }
 
-// TestResolveFailures tells what is hidden from what is broken.
+// TestResolveFailures distinguishes hidden tags from failures.
 func TestResolveFailures(t *testing.T) {
 	for code, hidden := range map[int]bool{401: true, 403: true, 400: false, 503: false} {
 		r, _, _ := repository(t, registrytest.New(t)+"/kata", registrytest.Rule{Path: "/manifests/", Do: registrytest.Status(code)})
@@ -45,7 +45,7 @@ func TestResolveFailures(t *testing.T) {
 	}
 }
 
-// TestCheck looks for fixed tags that are another image's, and changes nothing.
+// TestCheck finds fixed tags of other images, and changes nothing.
 func TestCheck(t *testing.T) {
 	r, faults, _ := repository(t, registrytest.New(t)+"/kata")
 	image := make1(t, options(t))

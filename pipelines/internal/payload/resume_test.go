@@ -17,8 +17,9 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// remembering is a registry that can say how much of an upload it has, as the
-// distribution specification has it: the one in the process keeps it, and cannot say.
+// remembering is a registry that reports how much of an upload it has, as the
+// distribution specification requires. The in-process registry keeps the bytes, but
+// does not report them.
 type remembering struct {
 	registry http.Handler
 	// uploading is held while bytes of an upload come in.
@@ -82,14 +83,14 @@ func TestResume(t *testing.T) {
 	if front.asked == 0 || len(methods(faults, http.MethodPatch)) < 3 {
 		t.Errorf("asked %d times how much is there, and sent %q", front.asked, methods(faults, http.MethodPatch))
 	}
-	// What was on its way when the connection was lost is sent again.
+	// The bytes in flight when the connection was lost are sent again.
 	if pushed.Sent > size+size/4 {
 		t.Errorf("sent %d bytes for a layer of %d", pushed.Sent, size)
 	}
 }
 
-// TestLoginRunsOut has tokens that are good for a few requests, in the middle of an
-// upload too.
+// TestLoginRunsOut has tokens that expire after a few requests, also in the middle of
+// an upload.
 func TestLoginRunsOut(t *testing.T) {
 	var mu sync.Mutex
 	left, given := 0, 0

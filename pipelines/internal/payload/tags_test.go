@@ -143,7 +143,7 @@ func releaseStays(t *testing.T, host string) {
 	wantImage(t, host+"/kata:3.28.0", second)
 }
 
-// TestPushByDigest has a destination that says what the image is.
+// TestPushByDigest has a destination with the digest of the image.
 func TestPushByDigest(t *testing.T) {
 	host := registrytest.New(t)
 	image := make1(t, options(t))
@@ -164,8 +164,8 @@ func TestPushByDigest(t *testing.T) {
 	}
 }
 
-// TestReleaseTagThatIsHidden has a registry that refuses to show tags: only one that
-// shows what was just pushed says with that that a release's tag is not there.
+// TestReleaseTagThatIsHidden has a registry that denies access to tags: the tag of a
+// release counts as missing only if the registry shows the image that was just pushed.
 func TestReleaseTagThatIsHidden(t *testing.T) {
 	for name, c := range map[string]struct {
 		hidden, want string

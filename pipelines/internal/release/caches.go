@@ -56,7 +56,10 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 		if err != nil {
 			return nil, err
 		}
-		c := Component{Asset: name, Arch: arch, Version: versionOf(ws.Resolver.Versions, asset), State: s.State, Where: s.Where, Key: s.Key, Digest: s.Digest, Size: s.Size, Artifact: s.Artifact()}
+		c := Component{
+			Asset: name, Arch: arch, Version: versionOf(ws.Resolver.Versions, asset), State: s.State, Where: s.Where,
+			Key: s.Key, Digest: s.Digest, Size: s.Size, Artifact: s.Artifact(),
+		}
 		c.required, _ = matrix.Required(asset, arch)
 		switch s.State {
 		case build.Pending:

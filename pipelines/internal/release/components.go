@@ -45,8 +45,8 @@ func setIn(dir string, assets *catalog.Catalog, set catalog.Set, arch catalog.Ar
 	extra, err := extras(dir, assets, arch)
 	problems := []error{irregular, err}
 	if len(missing) > 0 && (!partial || len(there) == 0) {
-		problems = append(problems, fmt.Errorf("%d of %d components are missing in %s: build them (`pipelines build-asset %s`), take them from the caches (no --from), or leave them out (--without)",
-			len(missing), len(names), dir, strings.Join(missing, " ")))
+		problems = append(problems, fmt.Errorf("%d of %d components are missing in %s: build them (`pipelines build-asset %s`), "+
+			"take them from the caches (no --from), or leave them out (--without)", len(missing), len(names), dir, strings.Join(missing, " ")))
 		for _, name := range missing {
 			problems = append(problems, fmt.Errorf("missing: %s%s", build.TarballName(name), nearest.Hint(name, extra)))
 		}

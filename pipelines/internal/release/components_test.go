@@ -11,7 +11,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 )
 
-// assets has a set of a kernel, with a secondary tarball and a dependency, and qemu.
+// assets returns a catalog with a set of qemu and a kernel, which has a secondary
+// tarball and a dependency.
 func assets() *catalog.Catalog {
 	on := []catalog.Arch{catalog.X86_64}
 	return &catalog.Catalog{

@@ -12,8 +12,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-// TestHostileFolder has a folder with every tarball that package archive refuses, and
-// with what is no tarball: none becomes a layer.
+// TestHostileFolder has folders with the tarballs that package archive refuses, and
+// with other files: none becomes a layer.
 func TestHostileFolder(t *testing.T) {
 	hostile, err := filepath.Glob(filepath.Join("..", "archive", "testdata", "hostile", "*.tar.zst"))
 	if err != nil || len(hostile) < 40 {

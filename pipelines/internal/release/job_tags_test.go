@@ -24,7 +24,8 @@ func (r *jobRig) repository(t *testing.T) *payload.Repository {
 	return repository
 }
 
-// wantTags holds what tags of a repository point at against versions; "" is nothing.
+// wantTags compares the versions that tags of a repository point to; "" is a missing
+// tag.
 func wantTags(t *testing.T, repository *payload.Repository, want map[string]string) {
 	t.Helper()
 	for tag, version := range want {
@@ -35,7 +36,7 @@ func wantTags(t *testing.T, repository *payload.Repository, want map[string]stri
 }
 
 // TestJobPublishedByHand has a draft that somebody published, and then one more
-// repository: both times what is missing are the tags.
+// repository: both times only the tags are missing.
 func TestJobPublishedByHand(t *testing.T) {
 	r := newJobRig(t)
 	r.Labels = payload.Labels{Version: "3.28.0", Revision: jobCommit}
@@ -67,8 +68,8 @@ func TestJobPublishedByHand(t *testing.T) {
 	}
 }
 
-// TestJobConflict has a tag of the release that is another image's, in the second of
-// two repositories: the first keeps its own.
+// TestJobConflict has a tag of the release on another image, in the second of two
+// repositories: the first keeps its own.
 func TestJobConflict(t *testing.T) {
 	r := newJobRig(t)
 	r.Repositories = append(r.Repositories, r.repository(t))
@@ -86,7 +87,7 @@ func TestJobConflict(t *testing.T) {
 	r.Labels = payload.Labels{Version: "3.28.0", Revision: jobCommit}
 	changes := r.server.Changes()
 	r.refused(t, r.Repositories[1].String()+":3.28.0 is already sha256:")
-	// A tag that was given after the plan was made is found before users see anything.
+	// A tag that was set after the plan was made is found before users see anything.
 	if _, err := early.Execute(t.Context()); err == nil || !strings.Contains(err.Error(), r.Repositories[1].String()+":3.28.0 is sha256:") {
 		t.Errorf("executing an early plan: %v", err)
 	}
@@ -105,7 +106,7 @@ func TestJobConflict(t *testing.T) {
 	if _, err := r.Run(t.Context()); err != nil {
 		t.Errorf("by force: %v", err)
 	}
-	// Tags that an earlier run gave are not a problem.
+	// Tags that an earlier run set are not a problem.
 	r.Force, r.GitHub = false, nil
 	planned, err = r.plan(t)
 	if last := planned.Images[len(planned.Images)-1]; err != nil || len(planned.Problems) != 0 || !slices.Equal(last.There, []string{"3.28.0"}) {
@@ -113,7 +114,7 @@ func TestJobConflict(t *testing.T) {
 	}
 }
 
-// TestJobPlanRegistry has registries that do not answer, or not to everybody.
+// TestJobPlanRegistry has registries that do not answer, or deny access.
 func TestJobPlanRegistry(t *testing.T) {
 	for code, problems := range map[int]int{http.StatusForbidden: 0, http.StatusUnauthorized: 0, http.StatusBadRequest: 1} {
 		r := newJobRig(t)

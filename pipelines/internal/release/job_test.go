@@ -306,7 +306,7 @@ func TestJobVerifies(t *testing.T) {
 	}
 }
 
-// TestJobDraft has a draft that somebody wrote something into.
+// TestJobDraft has a draft that somebody edited.
 func TestJobDraft(t *testing.T) {
 	r := newJobRig(t)
 	r.server.AddRelease(githubtest.Release{Tag: "3.28.0", Draft: true, Body: "Read this first.\r\n", Target: "main"})
@@ -330,7 +330,7 @@ func TestJobDraft(t *testing.T) {
 	}
 }
 
-// TestJobAlone has two runs in one folder.
+// TestJobAlone starts two runs in one folder.
 func TestJobAlone(t *testing.T) {
 	r := newJobRig(t)
 	unlock, err := files.TryLock(filepath.Join(r.Output, ".lock"))
@@ -344,7 +344,7 @@ func TestJobAlone(t *testing.T) {
 	}
 }
 
-// TestJobNext has the next release compare itself with the one before.
+// TestJobNext compares the next release with the one before.
 func TestJobNext(t *testing.T) {
 	r := newJobRig(t)
 	if _, err := r.Run(t.Context()); err != nil {
@@ -394,8 +394,8 @@ func TestJobNext(t *testing.T) {
 	}
 }
 
-// TestJobWithoutPrevious has files of the release before that cannot be had: nothing
-// depends on them.
+// TestJobWithoutPrevious cannot download files of the previous release: nothing depends
+// on them.
 func TestJobWithoutPrevious(t *testing.T) {
 	r := newJobRig(t)
 	if _, err := r.Run(t.Context()); err != nil {

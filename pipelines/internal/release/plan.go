@@ -62,7 +62,10 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	}
 	// The page is published last. But somebody may have published it by hand, before
 	// the images had their tags, or another repository may have been added since.
-	if p.Finished = p.Finished && !slices.ContainsFunc(p.Images, func(image PlannedImage) bool { return !image.tagged() }); p.Finished {
+	if slices.ContainsFunc(p.Images, func(image PlannedImage) bool { return !image.tagged() }) {
+		p.Finished = false
+	}
+	if p.Finished {
 		p.Components, p.Files, p.Images, p.Cache = []Component{}, []File{}, []PlannedImage{}, ""
 		return p, ctx.Err()
 	}

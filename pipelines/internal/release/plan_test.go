@@ -87,7 +87,7 @@ func TestNothingIsBuilt(t *testing.T) {
 	if diff := cmp.Diff(want, plan.Problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
-	// A proof whose required check did not run is none.
+	// A proof whose required check did not run does not count.
 	r.unproven = nil
 	if err := r.fill(t.Context()); err != nil {
 		t.Fatal(err)
@@ -123,8 +123,8 @@ func TestBeforeBuild(t *testing.T) {
 	}
 }
 
-// TestRenamedRepository has a repository on GitHub that has another name by now: a dry
-// run says so, and nothing is read from the caches, or merged.
+// TestRenamedRepository has a repository that was renamed on GitHub: a dry run says so,
+// and neither reads from the caches nor merges.
 func TestRenamedRepository(t *testing.T) {
 	for _, code := range []int{http.StatusMovedPermanently, http.StatusTemporaryRedirect} {
 		r := newJobRig(t)
@@ -144,7 +144,8 @@ func TestRenamedRepository(t *testing.T) {
 	}
 }
 
-// TestProofOfAnotherTarball has a proof of what the asset was before: it does not count.
+// TestProofOfAnotherTarball has a proof of an earlier tarball of the asset: it does not
+// count.
 func TestProofOfAnotherTarball(t *testing.T) {
 	r := newJobRig(t)
 	if err := r.fill(t.Context()); err != nil {
@@ -155,8 +156,8 @@ func TestProofOfAnotherTarball(t *testing.T) {
 	r.refused(t, "have no proof")
 }
 
-// TestTwoCheckouts has two trees with one cache: what one of them looks up does not get
-// into the merge of the other.
+// TestTwoCheckouts has two trees with one cache: neither merges what the other looked
+// up.
 func TestTwoCheckouts(t *testing.T) {
 	r := newJobRig(t)
 	tarballs := map[string][]archive.Component{}

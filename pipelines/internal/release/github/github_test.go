@@ -117,7 +117,7 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// TestTokens has tokens that may not do what they are to.
+// TestTokens has tokens that lack the permission they need.
 func TestTokens(t *testing.T) {
 	for name, test := range map[string]struct{ token, wrong string }{
 		"wrong":  {"ghp_wrong", "401 Unauthorized: Bad credentials: the token is invalid"},
@@ -178,7 +178,7 @@ func TestOtherHosts(t *testing.T) {
 	r := newRig(t)
 	r.server.Faults = []*githubtest.Fault{{Request: "^GET .*/releases", Times: 1, Status: 200, Body: "[]",
 		Header: map[string]string{"Link": `<https://evil.org/releases?page=2>; rel="next"`}}}
-	// The next page is asked for where the first was.
+	// The next page is requested from the host of the first.
 	_, err := r.Find(t.Context(), "3.28.0")
 	if requests := r.server.Requests(); !errors.Is(err, ErrNotFound) || !strings.HasSuffix(requests[len(requests)-1], "page=2") {
 		t.Errorf("got %v after %q", err, requests)
@@ -212,7 +212,7 @@ func TestLimits(t *testing.T) {
 			for name, value := range test.header {
 				header[name] = value
 			}
-			// A limit must not end a request that may be made once alone.
+			// A limit must not end a request that may be made only once.
 			r.server.Faults = []*githubtest.Fault{{Request: "^POST ", Times: 1, Status: test.status, Header: header, Body: test.body}}
 			release, err := r.Draft(t.Context(), wanted("notes"))
 			if !slices.Equal(r.waits, test.want) {
@@ -238,7 +238,7 @@ func TestLimitForever(t *testing.T) {
 	}
 }
 
-// TestLimitStorm has a limit that is over at once, and never is.
+// TestLimitStorm has a limit that claims to end at once, and never ends.
 func TestLimitStorm(t *testing.T) {
 	r := newRig(t)
 	r.server.Faults = []*githubtest.Fault{{Request: ".", Times: 1000, Status: 429, Header: map[string]string{"Retry-After": "0"}}}
@@ -265,7 +265,7 @@ func TestTransient(t *testing.T) {
 			if _, err := r.Find(t.Context(), "3.28.0"); err == nil || errors.Is(err, ErrNotFound) {
 				t.Errorf("got %v, want a failure", err)
 			}
-			// A connection that was in use before is tried once more by net/http.
+			// Where a reused connection breaks, net/http itself tries once more.
 			if tries := len(r.server.Requests()) - before; tries < 6 || tries > 7 {
 				t.Errorf("tried %d times, want 6", tries)
 			}

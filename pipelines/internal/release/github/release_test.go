@@ -73,7 +73,7 @@ func TestCreateFaults(t *testing.T) {
 	}
 }
 
-// TestTwoDrafts has another process make a draft between the look and the make.
+// TestTwoDrafts has another process make a draft between the lookup and the creation.
 func TestTwoDrafts(t *testing.T) {
 	r := newRig(t)
 	other := r.draft(t)
@@ -92,7 +92,7 @@ func TestTwoDrafts(t *testing.T) {
 	}
 }
 
-// TestPublishedFirst has a draft beside the published release of its tag.
+// TestPublishedFirst has a draft next to the published release of its tag.
 func TestPublishedFirst(t *testing.T) {
 	r := newRig(t)
 	draft := r.draft(t)
@@ -156,8 +156,8 @@ func TestLongNotes(t *testing.T) {
 	}
 }
 
-// TestRenamed has a repository that has another name by now: what reads is redirected,
-// and what changes something is not.
+// TestRenamed has a repository that was renamed: GitHub redirects reads, but not
+// changes.
 func TestRenamed(t *testing.T) {
 	for _, code := range []int{301, 307} {
 		r := newRig(t)

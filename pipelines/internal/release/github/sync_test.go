@@ -77,8 +77,8 @@ func TestSync(t *testing.T) {
 	}
 }
 
-// TestUploadFaults has an upload fail in every way; in the end the asset is
-// whole, alone, and was sent no oftener than it had to be.
+// TestUploadFaults has an upload fail in every way; in the end the asset is whole, the
+// only one, and was not sent more often than necessary.
 func TestUploadFaults(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault githubtest.Fault
@@ -125,7 +125,7 @@ func TestUploadFaults(t *testing.T) {
 	}
 }
 
-// TestStubbornStarter has a starter that GitHub does not let go at first.
+// TestStubbornStarter has a starter that GitHub does not delete at first.
 func TestStubbornStarter(t *testing.T) {
 	r := newRig(t)
 	release, one := r.draft(t), file(t, "one", "one")
@@ -228,7 +228,7 @@ func TestChangedFile(t *testing.T) {
 	}
 }
 
-// TestNoDigests has a GitHub that does not say what it has.
+// TestNoDigests has a GitHub that gives no digests.
 func TestNoDigests(t *testing.T) {
 	r := newRig(t)
 	release := r.draft(t)
@@ -262,7 +262,7 @@ func TestDownload(t *testing.T) {
 	}
 }
 
-// TestDownloadFaults has downloads that go better later, and one that does not.
+// TestDownloadFaults has downloads that succeed later, and one that never does.
 func TestDownloadFaults(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault githubtest.Fault
@@ -316,7 +316,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// breaking calls a function once a quarter of 32 MiB was read.
+// breaking calls a function after a quarter of 32 MiB was read.
 type breaking struct {
 	io.ReadCloser
 	done   int
@@ -331,8 +331,8 @@ func (b *breaking) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestReplace has a run end at each request; until its successor is there, the
-// old asset is, and the next run ends with the new one alone.
+// TestReplace ends a run at each request: the old asset stays until its successor is
+// there, and the next run leaves only the new one.
 func TestReplace(t *testing.T) {
 	for after := range 6 {
 		t.Run(strconv.Itoa(after), func(t *testing.T) {
