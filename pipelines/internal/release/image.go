@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,9 +50,9 @@ func Describe(ws *workspace.Workspace, o *payload.Options, arch catalog.Arch, na
 	}
 	json, err := shims.JSON()
 	problems = append(problems, err)
-	pins, err := os.ReadFile(ws.Pins)
-	o.Files = []payload.File{{Name: "shim-components.json", Content: json}, {Name: "versions.yaml", Content: pins}}
-	problems = append(problems, err)
+	o.Files = []payload.File{
+		{Name: "shim-components.json", Content: json}, {Name: "versions.yaml", Content: ws.Resolver.Versions.Data},
+	}
 	return slices.DeleteFunc(problems, func(err error) bool { return err == nil })
 }
 

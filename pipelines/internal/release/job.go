@@ -19,10 +19,8 @@ type Job struct {
 	Version, Commit string
 	// Arches are the architectures of the release.
 	Arches []catalog.Arch
-	// Catalog has the assets and the release sets, Pins is the content of
-	// versions.yaml, and Versions the parsed form.
+	// Catalog has the assets and the release sets, Versions the pins.
 	Catalog  *catalog.Catalog
-	Pins     []byte
 	Versions *versions.File
 	// Cache is the folder of the caches.
 	Cache string

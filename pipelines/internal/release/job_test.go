@@ -63,15 +63,11 @@ func newJobRig(t *testing.T) *jobRig {
 	report := progress.New(&r.said, progress.Plain, nil)
 	t.Cleanup(report.Close)
 	pins := pinsOf(t, "after.yaml")
-	content, err := os.ReadFile(pins.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	arches := []catalog.Arch{catalog.X86_64, catalog.AArch64}
 	set := catalog.Set{Name: "kata-static", Components: map[catalog.Arch][]string{catalog.X86_64: {"one", "two"}, catalog.AArch64: {"one"}}}
 	r.Job = &Job{
 		Options: Options{Output: t.TempDir(), Repositories: []*payload.Repository{repository}, GitHub: client},
-		Version: "3.28.0", Commit: jobCommit, Arches: arches, Pins: content, Versions: pins, Cache: t.TempDir(),
+		Version: "3.28.0", Commit: jobCommit, Arches: arches, Versions: pins, Cache: t.TempDir(),
 		Catalog: &catalog.Catalog{Sets: []catalog.Set{set}, Assets: []catalog.Asset{
 			{Name: "one", Arches: arches, Pins: map[string]string{"V": "assets.kernel.version"}, Budget: 1, Pos: "one.yaml:1"}, {Name: "two", Arches: arches},
 		}},

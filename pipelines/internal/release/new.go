@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -64,9 +63,6 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	}
 	if j.Version, err = ws.Version(); err != nil {
 		return nil, err
-	}
-	if j.Pins, err = os.ReadFile(ws.Pins); err != nil {
-		return nil, fmt.Errorf("reading the pins: %w", err)
 	}
 	names := map[catalog.Arch][]string{}
 	for _, arch := range j.Arches {

@@ -94,7 +94,7 @@ func (p *Plan) planFiles(ctx context.Context) error {
 			}
 		}
 	}
-	p.file(pinsFile(j.Version)).fill(j.Pins)
+	p.file(pinsFile(j.Version)).fill(j.Versions.Data)
 	if others := p.Files[:len(p.Files)-1]; !slices.ContainsFunc(others, func(f File) bool { return f.Digest == "" }) {
 		p.file(SumsName).fill(Sums(others))
 	}
@@ -144,7 +144,7 @@ func (p *Plan) planTarball(ctx context.Context, set catalog.Set, arch catalog.Ar
 	}
 	merge, err := Merge{
 		Merge: sizes.Merge{Set: set.Name, Arch: arch, Version: j.Version, Catalog: j.Catalog, Limit: j.Limit},
-		Pins:  j.Pins, Components: tarballs, Cache: j.Cache,
+		Pins:  j.Versions.Data, Components: tarballs, Cache: j.Cache,
 	}.Plan(ctx)
 	if err != nil {
 		p.problem(err)

@@ -3,7 +3,6 @@ package release
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
@@ -30,7 +29,7 @@ type Set struct {
 // Plan finds the components of the set, plans their merge and compares its size. It
 // does not check the size.
 func (s Set) Plan(ctx context.Context, ws *workspace.Workspace) (*MergePlan, error) {
-	merge := Merge{Merge: sizes.Merge{Set: s.Name, Catalog: ws.Catalog}, Cache: ws.Cache}
+	merge := Merge{Merge: sizes.Merge{Set: s.Name, Catalog: ws.Catalog}, Pins: ws.Resolver.Versions.Data, Cache: ws.Cache}
 	if s.Limit != "" {
 		limit, err := catalog.ParseBytes(s.Limit)
 		if err != nil {
@@ -51,9 +50,6 @@ func (s Set) Plan(ctx context.Context, ws *workspace.Workspace) (*MergePlan, err
 	}
 	if merge.Version, err = ws.Version(); err != nil {
 		return nil, err
-	}
-	if merge.Pins, err = os.ReadFile(ws.Pins); err != nil {
-		return nil, fmt.Errorf("reading the pins: %w", err)
 	}
 	if merge.Components, merge.Missing, err = s.find(ctx, ws, set, merge.Arch); err != nil {
 		return nil, err
