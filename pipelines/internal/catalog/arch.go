@@ -71,7 +71,7 @@ func (a Arch) GoArch() string { return lookup(string(a)).goarch }
 // Kernel returns the value of ARCH in a Linux build.
 func (a Arch) Kernel() string { return lookup(string(a)).kernel }
 
-// Debian returns the name of Debian's port.
+// Debian returns Debian's name of the architecture.
 func (a Arch) Debian() string { return lookup(string(a)).deb }
 
 // Arches returns all architectures, in a fixed order.

@@ -10,7 +10,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
-// form is the form of a kind of name.
+// form is the syntax of a kind of name.
 type form struct {
 	pattern *regexp.Regexp
 	want    string
@@ -37,14 +37,14 @@ func (c checker) at(steps ...any) checker {
 	return c
 }
 
-// name checks the form of a name.
+// name checks the syntax of a name.
 func (c checker) name(what, name string, form form) {
 	if !form.pattern.MatchString(name) {
 		c.Problem("%s %q: want %s", what, name, form.want)
 	}
 }
 
-// unique checks that no name is repeated in the list, nor is one of some others.
+// unique checks that no name is in the list twice, or among some others.
 func (c checker) unique(what string, others, names []string) {
 	for i, name := range names {
 		if slices.Contains(names[:i], name) || slices.Contains(others, name) {

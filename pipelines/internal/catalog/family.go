@@ -18,7 +18,7 @@ var ReservedEnv = []string{
 	"KATA_REBUILD", "KERNEL_ARCH", "LC_ALL", "MACHINE", "OUTPUTS", "PATH", "REQUESTED_CONFIG", "SOURCES", "SOURCE_DATE_EPOCH", "SUFFIX", "TZ",
 }
 
-// reservedNames are used by the cache for other things than assets.
+// reservedNames are names that the cache uses for other things than assets.
 var reservedNames = []string{"builder", "sources"}
 
 func (c checker) family(f family) {
@@ -60,7 +60,7 @@ func (c checker) builder(b Builder) {
 	}
 }
 
-// packages checks a list of packages, which may not repeat others.
+// packages checks a list of packages, which may not be among some others.
 func (c checker) packages(others, names []string) {
 	for i, name := range names {
 		c.at(i).name("package", name, packageName)
@@ -84,7 +84,7 @@ func (c checker) step(before []Step, step Step) {
 	case !step.Alone && len(step.Files) > 0:
 		c.Problem("step %s has files: only steps with alone do, others get those of the asset", step.Name)
 	case step.Alone && step.Config != "":
-		c.Problem("step %s has alone and a config: without the asset's files it knows no options", step.Name)
+		c.Problem("step %s has alone and a config: without the asset's files it cannot know the options", step.Name)
 	case step.Alone && len(before) > 0 && !before[len(before)-1].Alone:
 		c.Problem("step %s has alone: put it before the steps without", step.Name)
 	}
@@ -135,7 +135,7 @@ func (c checker) asset(a Asset) {
 	}
 }
 
-// environment checks the variables of an asset: each is of one kind.
+// environment checks that each variable of an asset has only one source.
 func (c checker) environment(a Asset) {
 	kinds := map[string]string{}
 	for _, declared := range []struct {
@@ -180,7 +180,7 @@ func (c checker) kernel(a Asset) {
 	}
 }
 
-// folders checks a list of folders of kernel-configs, which may not repeat others.
+// folders checks a list of folders of kernel-configs, which may not be among some others.
 func (c checker) folders(others, names []string) {
 	c.unique("folder", others, names)
 	for i, folder := range names {

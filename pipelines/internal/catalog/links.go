@@ -9,8 +9,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// checkNames refuses duplicate assets, which are sorted by name, and two tarballs with
-// the same file name, which would be two dependencies with the same name for a step.
+// checkNames refuses duplicate assets, which are sorted by name, and two tarballs with the
+// same file name, which a step could not tell apart as dependencies.
 func (c *Catalog) checkNames() []error {
 	var problems []error
 	declared := map[string]string{}

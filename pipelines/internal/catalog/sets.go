@@ -53,8 +53,8 @@ func (s Set) On(arch Arch) ([]string, error) {
 	return nil, fmt.Errorf("%s: release set %s has no assets on %s, only on %s", s.Pos, s.Name, arch, join(made))
 }
 
-// loadSets reads assets/sets.yaml and checks it against the assets. A set without
-// architectures waits for its first asset.
+// loadSets reads assets/sets.yaml and checks it against the assets. A set may have no
+// assets yet.
 func (c *Catalog) loadSets(tree fs.FS) error {
 	var file map[string]map[Arch][]string
 	root, err := strictyaml.ReadFile(tree, SetsFile, &file)

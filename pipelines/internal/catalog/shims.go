@@ -52,8 +52,8 @@ func (c *Catalog) LoadShims(tree fs.FS) (*Shims, error) {
 	return shims, nil
 }
 
-// Check reports the classes of an architecture that need an asset which is not among
-// the components: the installer would refuse them.
+// Check reports the classes of an architecture that need an asset which is not among the
+// components: the installer would fail.
 func (s *Shims) Check(arch Arch, components []string) error {
 	var problems []error
 	for _, class := range s.Classes {
@@ -66,8 +66,8 @@ func (s *Shims) Check(arch Arch, components []string) error {
 	return errors.Join(problems...)
 }
 
-// Without returns the shims that need only the components on an architecture, and the
-// names of those left out, sorted. A payload of few components serves few classes.
+// Without returns the shims that need only the given components on an architecture, and
+// the sorted names of those left out: a payload of few components serves few classes.
 func (s *Shims) Without(arch Arch, components []string) (rest *Shims, dropped []string) {
 	rest = &Shims{Base: s.Base}
 	for _, class := range s.Classes {
@@ -91,7 +91,7 @@ func (s *Shims) JSON() ([]byte, error) {
 			shims[class.Name] = class.Components
 		}
 	}
-	// Maps are written in the order of their keys.
+	// Package json sorts the keys of maps.
 	data, err := json.MarshalIndent(struct {
 		Comment []string                     `json:"_comment"`
 		Shims   map[string]map[Arch][]string `json:"shims"`

@@ -88,11 +88,12 @@ func (a *app) cacheFlag(flags *pflag.FlagSet) {
 
 // sourceFlag names local files to take sources from.
 func sourceFlag(flags *pflag.FlagSet, given *map[string]string) {
-	flags.StringToStringVar(given, "source", nil, "take a source from a local file whose hash is declared, or from a clone that has its commit: NAME=PATH")
+	flags.StringToStringVar(given, "source", nil,
+		"take a source from a local file whose hash is declared, or from a clone that has its commit: NAME=PATH")
 }
 
 func allowDirtyFlag(flags *pflag.FlagSet, allow *bool) {
-	flags.BoolVar(allow, "allow-dirty", false, "push even if an input is not as it is committed")
+	flags.BoolVar(allow, "allow-dirty", false, "push even if an input differs from the commit")
 }
 
 // switchFlag overrides a variable of Kata's CI.
@@ -107,7 +108,7 @@ func (a *app) pushFlag(flags *pflag.FlagSet, push *workspace.Switch, usage strin
 	switchFlag(flags, push, "push", usage+" (default: PUSH_TO_REGISTRY is yes)")
 }
 
-// pushes says whether to push. There must be a registry then.
+// pushes reports whether to push, which needs a registry.
 func pushes(ws *workspace.Workspace, push workspace.Switch) (bool, error) {
 	on, err := push.On(false)
 	if on && ws.Store.Registry == nil {
@@ -116,8 +117,8 @@ func pushes(ws *workspace.Workspace, push workspace.Switch) (bool, error) {
 	return on, err
 }
 
-// selected takes the arguments as names of assets. An optional selection is of all
-// assets of the architecture if the command line makes none.
+// selected takes the arguments as names of assets. Without any selection on the command
+// line, an optional one selects all assets of the architecture.
 func selected(s *workspace.Selection, optional bool) cobra.PositionalArgs {
 	return func(_ *cobra.Command, names []string) error {
 		s.Names = names

@@ -94,7 +94,9 @@ type keyed struct {
 
 // command completes a verb that pulls or pushes the selected artifacts. It requires a
 // registry.
-func (o *keyed) command(a *app, cmd *cobra.Command, run func(context.Context, *workspace.Workspace, []string, catalog.Arch) error) *cobra.Command {
+func (o *keyed) command(
+	a *app, cmd *cobra.Command, run func(context.Context, *workspace.Workspace, []string, catalog.Arch) error,
+) *cobra.Command {
 	cmd.Args = selected(&o.selection, false)
 	cmd.RunE = a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 		if ws.Store.Registry == nil {
@@ -176,7 +178,8 @@ func (o *keyed) push(ctx context.Context, a *app, ws *workspace.Workspace, names
 			}
 		}
 		if store.IsNotFound(err) {
-			return artifact, fmt.Errorf("%w in the local cache under its key %.12s: run build-asset %s, or cache pull %s, first", store.ErrNotFound, ref.Key, ref.Asset, ref.Asset)
+			return artifact, fmt.Errorf("%w in the local cache under its key %.12s: run build-asset %s, or cache pull %s, first",
+				store.ErrNotFound, ref.Key, ref.Asset, ref.Asset)
 		}
 		if err == nil {
 			err = ws.Store.Publish(ctx, artifact, moving.Tags(artifact.Arch))

@@ -1,5 +1,5 @@
-// Package cli is the command line: one file per verb, each an options struct,
-// its flags, and a run function that calls what does the work. Results go to
+// Package cli is the command line: one file per verb, each with an options struct, its
+// flags, and a run function that calls the packages that do the work. Results go to
 // stdout, progress and errors to stderr. Exit codes: 0 done, 1 failed, 2 wrong
 // usage.
 package cli
@@ -75,7 +75,7 @@ func rootCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-// group returns a verb that only holds others. On its own it is wrong usage.
+// group returns a verb that only has subcommands. On its own it is wrong usage.
 func group(cmd *cobra.Command, verbs ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(verbs...)
 	cmd.Args = unknownVerb
@@ -106,8 +106,8 @@ func verbNames(cmd *cobra.Command) []string {
 	return names
 }
 
-// checkArguments makes what is wrong with the arguments of a verb a usage error. A verb
-// that says nothing about them takes none.
+// checkArguments turns errors about the arguments of verbs into usage errors. A verb that
+// declares no arguments takes none.
 func checkArguments(cmd *cobra.Command) {
 	if cmd.HasSubCommands() {
 		for _, verb := range cmd.Commands() {

@@ -123,7 +123,7 @@ func (o *engineOptions) embedded(a *app, run func(context.Context, engine.Finder
 	}
 }
 
-// superviseCmd is how the program starts itself as the engine's supervisor.
+// superviseCmd runs the supervisor of the engine: the program starts itself with it.
 func superviseCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:    "supervise",

@@ -59,11 +59,11 @@ func planner(ctx context.Context, ws *workspace.Workspace) *build.Planner {
 	return p
 }
 
-// explained is a step of a plan with all that is known about it.
+// explained is a step of a plan with everything that the caches know about it.
 type explained struct {
 	build.Step
-	// TakesWithIt are the assets whose keys change where this one's output does;
-	// none for a hit.
+	// TakesWithIt are the assets whose keys change if this one's output changes; none for a
+	// hit.
 	TakesWithIt []string        `json:"takesWithIt"`
 	Recipe      json.RawMessage `json:"recipe"`
 }

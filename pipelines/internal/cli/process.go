@@ -17,14 +17,13 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// Process is what the program gets from the one that starts it.
+// Process is the environment of the program: its streams and variables.
 type Process struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 }
 
-// report writes an error for whoever reads stderr. A failed build shows the
-// end of its log.
+// report writes an error to stderr. A failed build shows the end of its log.
 func (p Process) report(ctx context.Context, err error) {
 	var failure *build.Failure
 	if errors.As(err, &failure) && ctx.Err() == nil {
@@ -49,7 +48,7 @@ func (p Process) report(ctx context.Context, err error) {
 	fmt.Fprintln(p.Stderr, message)
 }
 
-// mode says who reads stderr.
+// mode returns the mode of progress: by who reads stderr.
 func (p Process) mode() progress.Mode {
 	if p.Getenv("GITHUB_ACTIONS") == "true" {
 		return progress.GitHub
@@ -79,7 +78,7 @@ func (p Process) reporter() *progress.Reporter {
 	})
 }
 
-// warning prints what does not stop the program, in GitHub Actions as an annotation.
+// warning prints a warning, in GitHub Actions as an annotation.
 func (p Process) warning(text string) {
 	prefix := "warning: "
 	if p.mode() == progress.GitHub {
@@ -150,7 +149,7 @@ func table[T any](items []T, heading string, row func(T) string) string {
 // dash prints words, or a dash for none.
 func dash(words ...string) string { return cmp.Or(strings.Join(words, " "), "-") }
 
-// sizeOrDash prints a size in bytes, or a dash for 0, which is none.
+// sizeOrDash prints a size in bytes, or a dash for 0.
 func sizeOrDash(n int64) string {
 	if n == 0 {
 		return "-"
@@ -158,5 +157,5 @@ func sizeOrDash(n int64) string {
 	return progress.Size(n)
 }
 
-// shortKey is as much of a key as a person compares.
+// shortKey shortens a key for people.
 func shortKey(key string) string { return fmt.Sprintf("%.12s", key) }

@@ -93,7 +93,7 @@ fetched, fetch the others, then fail.`,
 func sourcePushCmd(a *app) *cobra.Command {
 	var o sourceOptions
 	return o.command(a, &cobra.Command{
-		Use: "push", Short: "Push sources and builders to the registry, so that it is enough to build from",
+		Use: "push", Short: "Push sources and builders to the registry, so that builds need nothing else",
 		Long: `Push to the registry of --cache the sources that it lacks, fetching them where needed,
 and the builders in the local cache: with both, other machines build with --offline.`,
 		Example: `  pipelines source push --all --cache ghcr.io/example/cache
@@ -115,7 +115,7 @@ func sourceCheckCmd(a *app) *cobra.Command {
 	var o sourceOptions
 	var upstream bool
 	cmd := o.command(a, &cobra.Command{
-		Use: "check", Short: "Hash sources again, in the cache or as their places give them",
+		Use: "check", Short: "Check the hashes of sources, in the cache or from their places",
 		Long: `Hash every file of the sources that is in the local cache. With --upstream, also
 download each file from each declared place, and compare. Fail if the bytes differ
 from the declared hash; a place that does not answer is only reported.`,

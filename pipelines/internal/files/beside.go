@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Beside makes an empty folder next to path, in which a folder is written that then
-// takes its name, and returns it open. The caller removes it, and closes it last: it is
-// locked until then, which tells the next writer of the path that it is in use. Those
-// that killed writers left are removed.
+// Beside makes an empty folder next to path, to be filled and renamed to it, and returns
+// it open. The caller removes it, and closes it last: until then it is locked, which
+// tells the next writer of the path that it is in use. Beside removes the folders that
+// killed writers left.
 func Beside(path string) (*os.File, error) {
 	parent := filepath.Dir(path)
 	if err := os.MkdirAll(parent, 0o755); err != nil {

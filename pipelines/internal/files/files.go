@@ -1,11 +1,11 @@
-// Package files does what every other package does with files of the machine:
-// write one so that it appears complete or not at all, hash it, lock it, look
-// for free space, and open one that somebody else may have put there.
+// Package files does with local files what all other packages need: write one so that it
+// appears complete or not at all, hash it, lock it, check for free space, and open one
+// that somebody else may have put there.
 //
 // The one idea: a path guarantees nothing about the file behind it. Another process
 // may write there at the same time, a killed one may have left half a file, and
-// the name may lead to a link, a pipe or a file of 8 GB. So writers work beside
-// the path and rename, and readers open regular files only, never wait, and
+// the name may lead to a link, a pipe or a file of 8 GB. So writers work next to
+// the path and rename, and readers open only regular files, never wait, and
 // read no more than they expect.
 //
 // It leaves out everything that depends on the content of a file.
@@ -45,11 +45,10 @@ func (r reader) Read(p []byte) (int, error) {
 	return r.from.Read(p)
 }
 
-// copied is how much Copy copies between two looks at the context.
+// copied is how much Copy copies before it checks the context again.
 const copied = 32 << 20
 
-// Copy copies until the end of from or of ctx. Where both are files, the kernel
-// copies.
+// Copy copies until the end of from or of ctx. Between files the kernel copies.
 func Copy(ctx context.Context, to io.Writer, from io.Reader) (size int64, err error) {
 	for {
 		if ctx.Err() != nil {
@@ -80,7 +79,7 @@ func Hash(ctx context.Context, path string) (sum string, size int64, err error) 
 	return sum, size, nil
 }
 
-// HashReader is Hash for what a reader gives.
+// HashReader is Hash for the content of a reader.
 func HashReader(ctx context.Context, from io.Reader) (sum string, size int64, err error) {
 	hash := sha256.New()
 	size, err = io.CopyBuffer(hash, Reader(ctx, from), make([]byte, 256<<10))
@@ -106,8 +105,8 @@ func Free(dir string) (int64, error) {
 	return int64(stat.Bavail * uint64(stat.Bsize)), nil
 }
 
-// Room fails where the file system of a folder has less than need bytes free.
-// IsFull recognizes the error.
+// Room fails if the file system of a folder has less than need bytes free. IsFull
+// recognizes the error.
 func Room(dir string, need int64) error {
 	free, err := Free(dir)
 	if err != nil {
@@ -120,13 +119,13 @@ func Room(dir string, need int64) error {
 	return nil
 }
 
-// IsFull tells whether an error is that of a full disk or quota, or of Room.
+// IsFull reports whether an error is that of a full disk or quota, or of Room.
 func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// Exists tells whether there is anything at a path. A path that cannot be
-// examined counts as existing: whoever opens it gets the error.
+// Exists reports whether there is anything at a path. A path that cannot be examined
+// counts as existing: whoever opens it gets the error.
 func Exists(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)

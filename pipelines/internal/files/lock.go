@@ -14,32 +14,32 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
-// lockRetry is how often a lock that another process holds is tried again.
+// lockRetry is the time between two attempts to take a lock.
 const lockRetry = 50 * time.Millisecond
 
-// ErrLocked is the error of TryLock for a lock that somebody holds.
+// ErrLocked is the error of TryLock for a lock that is held.
 var ErrLocked = errors.New("another process holds the lock")
 
-// Waiting is what a person reads while Lock waits. The zero value is silent.
+// Waiting is the note that Lock reports if it has to wait. The zero value is silent.
 type Waiting struct {
 	Report        *progress.Reporter
 	Subject, Text string
 }
 
-// Lock takes the lock of a file, which it creates with its folders. It waits
-// for other holders, in this process too, until ctx ends. The end of a process
-// frees its locks. Lock files stay behind: removing one could leave two holders.
+// Lock locks a file, which it creates with its folders. It waits for other holders, in
+// this process too, until ctx ends. The end of a process frees its locks. Lock files stay:
+// removing one could let two processes hold the lock.
 func Lock(ctx context.Context, path string, waiting Waiting) (unlock func(), err error) {
 	return lock(ctx, path, waiting, (*flock.Flock).TryLock)
 }
 
-// LockShared takes a lock that any number of sharers may hold at a time, and no
-// holder of Lock beside them.
+// LockShared takes a lock that any number of sharers may hold at a time, but not together
+// with a holder of Lock.
 func LockShared(ctx context.Context, path string, waiting Waiting) (unlock func(), err error) {
 	return lock(ctx, path, waiting, (*flock.Flock).TryRLock)
 }
 
-// TryLock is Lock for one who does not wait: the error is ErrLocked.
+// TryLock is Lock without waiting: the error of a held lock is ErrLocked.
 func TryLock(path string) (unlock func(), err error) {
 	file, err := lockFile(path)
 	if err != nil {
@@ -82,8 +82,8 @@ func lockFile(path string) (*flock.Flock, error) {
 	return flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW)), nil
 }
 
-// release returns what frees the lock. Closing the file does, even where it
-// reports an error: nothing was written.
+// release returns the function that frees the lock. Closing the file frees it, even if
+// that reports an error.
 func release(file *flock.Flock, err error) (func(), error) {
 	unlock := func() { _ = file.Close() }
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // IrregularError is the error of a path that is not a regular file.
 type IrregularError struct {
 	Path string
-	// Is says what the path is instead: "a symbolic link".
+	// Is describes what it is instead: "a symbolic link".
 	Is string
 }
 
@@ -37,7 +37,7 @@ func Open(path string) (*os.File, error) {
 	return nil, fmt.Errorf("%s %w", path, errReplaced)
 }
 
-// errReplaced is the error of a file that is another than was examined.
+// errReplaced is the error of a file that changed between examining and opening it.
 var errReplaced = errors.New("was replaced while it was opened")
 
 func open(path string) (*os.File, error) {
@@ -62,8 +62,7 @@ func OpenNamed(path string) (*os.File, error) {
 	return Open(real)
 }
 
-// Read returns the content of a file that Open takes and that has at most limit
-// bytes.
+// Read returns the content of a regular file of at most limit bytes.
 func Read(path string, limit int64) ([]byte, error) {
 	file, err := Open(path)
 	if err != nil {
@@ -97,7 +96,7 @@ func OpenTree(dir string) (*Tree, error) {
 	return &Tree{root}, nil
 }
 
-// Open opens the regular file or the folder of a name with slashes.
+// Open opens a regular file or a folder by its slash-separated name.
 func (t *Tree) Open(name string) (fs.File, error) {
 	file, err := t.open(name)
 	if err != nil {
@@ -138,7 +137,7 @@ func (t *Tree) open(name string) (*os.File, error) {
 	return same(name, info, file, err)
 }
 
-// Close ends the use of the folder.
+// Close closes the folder.
 func (t *Tree) Close() error { return t.root.Close() }
 
 func regular(path string, info fs.FileInfo) error {
@@ -175,8 +174,8 @@ func same(path string, want fs.FileInfo, file *os.File, err error) (*os.File, er
 	return file, nil
 }
 
-// readAll reads and closes a file. It does not trust the size that the file
-// system gives, which is 0 for files of /proc.
+// readAll reads and closes a file. It does not trust the size of the file system, which
+// is 0 for files of /proc.
 func readAll(path string, file fs.File, limit int64) ([]byte, error) {
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, limit+1))

@@ -11,14 +11,14 @@ import (
 	"syscall"
 )
 
-// examined is how many levels below a folder Private looks at: what is deeper is
-// checked by its digest, or belongs to the users of a container.
+// examined is how many levels below a folder Private checks: deeper files are checked by
+// their digests, or belong to the users of a container.
 const examined = 3
 
 // Private fails unless a folder, all above it and the files below it belong to
 // one of the owners, and nobody else may write there: what root runs, overwrites
 // or removes must not be another user's choice. The folder need not exist yet. The
-// error has the command that mends it.
+// error names the command that fixes it.
 func Private(dir string, owners ...int) error {
 	real, err := filepath.EvalSymlinks(dir)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
@@ -43,8 +43,8 @@ func Private(dir string, owners ...int) error {
 	})
 }
 
-// through checks all that a path leads through, and the targets of its links.
-// Others may write in a folder where each removes only what is their own: /tmp.
+// through checks every folder on a path, and the targets of its links. Others may write in
+// a folder such as /tmp, where users can only remove their own files.
 func through(path string, owners []int) error {
 	parent := filepath.Dir(path)
 	if parent != path {
@@ -71,7 +71,7 @@ func through(path string, owners []int) error {
 	return through(target, owners)
 }
 
-// private checks one file. Others may write where it has a mode that allows it.
+// private checks one file. Others may write to it if it has the allowed mode.
 func private(path string, owners []int, allows fs.FileMode) error {
 	info, err := os.Lstat(path)
 	if err != nil {

@@ -25,15 +25,15 @@ func Write(path string, data []byte, mode fs.FileMode) error {
 	return pending.Commit()
 }
 
-// Pending is a file that is being written next to its path. It is locked until
-// it has its name, which tells Sweep that its writer lives.
+// Pending is a file that is being written next to its path. It is locked until it has its
+// name, which tells Sweep that its writer is alive.
 type Pending struct {
 	*os.File
 	path string
 }
 
-// Create begins a file that Commit puts at path with exactly that mode, and
-// Discard removes. It removes what killed writers of the path left.
+// Create begins a file that Commit moves to path with exactly that mode, and Discard
+// removes. It removes the files that killed writers of the path left.
 func Create(path string, mode fs.FileMode) (*Pending, error) {
 	if err := Sweep(path); err != nil {
 		return nil, err
@@ -57,11 +57,11 @@ func Create(path string, mode fs.FileMode) (*Pending, error) {
 	}
 }
 
-// temporary is how the names begin that a file or a folder has while it is written:
-// digits follow.
+// temporary is the beginning of the name of a file or a folder while it is written; digits
+// follow.
 func temporary(path string) string { return "." + filepath.Base(path) + ".tmp" }
 
-// isTemporary tells whether a name is one of those.
+// isTemporary reports whether a name is one of those.
 func isTemporary(name, path string) bool {
 	number, ok := strings.CutPrefix(name, temporary(path))
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""
@@ -75,8 +75,8 @@ func (p *Pending) Commit() error {
 	return p.CommitUnsynced()
 }
 
-// CommitUnsynced is Commit without the wait for the disk: for a file of
-// gigabytes that can be made again and is checked when it is read.
+// CommitUnsynced is Commit without waiting for the disk: for a file of gigabytes that can
+// be made again and is checked when it is read.
 func (p *Pending) CommitUnsynced() error {
 	if err := os.Rename(p.Name(), p.path); err != nil {
 		return err
@@ -90,8 +90,8 @@ func (p *Pending) Discard() {
 	_ = p.Close()
 }
 
-// Sweep removes what killed writers of a path left next to it: files that nobody has
-// locked. Create does so too: Sweep is for a path that turns out to need no writing.
+// Sweep removes the unlocked files that killed writers of a path left next to it. Create
+// does so too: Sweep is for a path that turns out to need no writing.
 func Sweep(path string) error {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -31,11 +31,11 @@ var ErrUnknown = errors.New("unknown commit")
 // ErrForeign is returned for a repository of another user, which git does not read.
 var ErrForeign = errors.New("belongs to another user, so git refuses to read it")
 
-// foreign matches what git prints then.
+// foreign matches git's message about such a repository.
 var foreign = regexp.MustCompile(`dubious ownership in repository at '(.*)'`)
 
-// Foreign returns the repository of another user that git, by what it printed, has
-// refused to read, or "".
+// Foreign returns the repository of another user that git refused to read according to
+// its output, or "".
 func Foreign(printed string) string {
 	if m := foreign.FindStringSubmatch(printed); m != nil {
 		return m[1]
@@ -43,12 +43,12 @@ func Foreign(printed string) string {
 	return ""
 }
 
-// errNoAnswer is returned when git has nothing to print: there is no commit yet, or
-// no branch.
+// errNoAnswer is returned if git has nothing to print: there is no commit yet, or no
+// branch.
 var errNoAnswer = errors.New("git has no answer")
 
-// Command returns a git command, which has what it needs to find the user's settings
-// and keys, but none of the caller's GIT_ variables. It prints English.
+// Command returns a git command that finds the user's settings and keys, but has none of
+// the caller's GIT_ variables. It prints English.
 func Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := command.New(ctx, "git", args...)
 	cmd.Env = append(command.Environ("XDG_*", "SSH_*", "SUDO_UID"), "LC_ALL=C")
@@ -77,8 +77,8 @@ func (o Object) Holds(data []byte) bool {
 	return hex.EncodeToString(sum.Sum(nil)) == o.ID
 }
 
-// run runs git in the repository and returns what it printed. The error holds all
-// that git said: its advice comes after the first line.
+// run runs git in the repository and returns its output. The error has all of stderr:
+// git's advice comes after the first line.
 func (r Repository) run(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	cmd := Command(ctx, append([]string{"-C", string(r), "--no-replace-objects"}, args...)...)
 	var stdout, stderr bytes.Buffer
@@ -135,7 +135,7 @@ func (r Repository) Commit(ctx context.Context, revision string) (string, error)
 	return commit, err
 }
 
-// MergeBase returns the commit where HEAD left the other commit.
+// MergeBase returns the commit at which HEAD forked from another commit.
 func (r Repository) MergeBase(ctx context.Context, commit string) (string, error) {
 	return r.line(ctx, nil, "merge-base", commit, "HEAD")
 }
@@ -160,8 +160,8 @@ func (r Repository) Files(ctx context.Context, commit string) (fs.FS, error) {
 	return zip.NewReader(strings.NewReader(data), int64(len(data)))
 }
 
-// Objects lists the files of a commit below the repository's folder. The files of
-// a submodule are not listed: it is one entry.
+// Objects lists the files of a commit below the repository's folder. A submodule is one
+// entry.
 func (r Repository) Objects(ctx context.Context, commit string) (map[string]Object, error) {
 	out, err := r.run(ctx, nil, "ls-tree", "-r", "-z", commit)
 	if err != nil {

@@ -46,7 +46,7 @@ func Compare(a, b Side) []Difference {
 	return differences
 }
 
-// value is the value of an option, or that of an absent one.
+// value is the value of an option, which may be absent.
 func (o *Option) value(absent string) string {
 	if o == nil {
 		return absent

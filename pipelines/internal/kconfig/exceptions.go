@@ -14,8 +14,8 @@ import (
 // ExceptionsFile holds the exceptions, below the repository root.
 const ExceptionsFile = Root + "/exceptions.yaml"
 
-// kernelArches are the values of ARCH in a Linux build that Kata knows. A misspelt
-// one would make an exception that never applies.
+// kernelArches are the values of ARCH in a Linux build that Kata uses. An exception with a
+// misspelt one would never apply.
 var kernelArches = []string{"arm64", "powerpc", "riscv", "s390", "x86_64"}
 
 // Exception tolerates that the final configuration lacks a requested option.
@@ -59,7 +59,7 @@ func LoadExceptions(tree fs.FS) ([]Exception, error) {
 	return file.Exceptions, nil
 }
 
-// check checks an exception that follows others.
+// check checks an exception against its rules and the ones before it.
 func (e *Exception) check(at strictyaml.Node, others []Exception) {
 	if !validName.MatchString(e.Option) {
 		at.Problem("option is %q: want a name such as CONFIG_PCI", e.Option)

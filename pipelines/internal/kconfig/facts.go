@@ -8,15 +8,14 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// FactsSuffix is appended to the path of a final .config for the file of facts next
-// to it.
+// FactsSuffix ends the name of the file of facts next to a final .config.
 const FactsSuffix = ".facts"
 
 // Facts are what the Kconfig files of a kernel tree say about its options, and why
 // requested ones are not in the final configuration. assets/kernel/explain.c writes
 // them.
 type Facts struct {
-	// names are all options of the tree, without CONFIG_, sorted.
+	// names are the names of all options of the tree, without CONFIG_, sorted.
 	names []string
 	// about has the facts by option and kind; see kinds.
 	about map[string]map[string][]string
@@ -46,8 +45,8 @@ func ParseFacts(data []byte) (*Facts, error) {
 	return facts, nil
 }
 
-// explain says why Linux dropped an option, as the continuation of a message, or ""
-// if the facts do not tell.
+// explain says why Linux dropped an option, as the continuation of a message, or "" if the
+// facts do not show it.
 func (f *Facts) explain(option Option) string {
 	if f == nil || len(f.names) == 0 {
 		return ""
@@ -66,7 +65,7 @@ func (f *Facts) explain(option Option) string {
 	return strings.Join(texts, "")
 }
 
-// kinds are the kinds of facts, with what an explanation says before them.
+// kinds are the kinds of facts, each with the words that introduce it.
 var kinds = []struct{ name, text string }{
 	{"hidden", "it has no prompt, so that only another option sets it"},
 	{"selects", "it is switched on by "},

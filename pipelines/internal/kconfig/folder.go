@@ -10,9 +10,9 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// fragments returns the paths of the fragments to read, in order, and the problems
-// of the folders. The folder of the architecture must exist too: a kernel without
-// it would build, but lack half of what its guests need.
+// fragments returns the paths of the fragments to read, in order, and the problems of the
+// folders. The folder of the architecture must exist too: a kernel would build without
+// it, but lack half of what its guests need.
 func fragments(tree fs.FS, folders []string, kernelArch string) (files []string, problems []error) {
 	if len(folders) == 0 {
 		return nil, []error{fmt.Errorf("%s: no folder named: name at least one", Root)}
@@ -32,7 +32,7 @@ func fragments(tree fs.FS, folders []string, kernelArch string) (files []string,
 	return files, problems
 }
 
-// list returns the fragments of a folder, of which there must be some.
+// list returns the fragments of a folder, which must have at least one.
 func list(tree fs.FS, folder, kernelArch string) ([]string, error) {
 	if folder == "" || folder == "." || strings.Contains(folder, "/") || !fs.ValidPath(folder) {
 		return nil, fmt.Errorf("%s: %q is not the name of a folder in it", Root, folder)

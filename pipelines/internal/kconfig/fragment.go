@@ -13,12 +13,12 @@ import (
 var (
 	assignment = regexp.MustCompile(`^(CONFIG_[A-Za-z0-9_]+)=(.*)$`)
 	unset      = regexp.MustCompile(`^# (CONFIG_[A-Za-z0-9_]+) is not set$`)
-	// Linux takes these for comments, but their author meant a statement.
+	// Linux reads these as comments, but their author meant statements.
 	almostUnset = regexp.MustCompile(`(?i)^#\s*CONFIG_\w+\s+is\s+not\s+set\W*$`)
-	// Kata's build leaves a fragment with such a line out for the named architectures.
+	// Kata's build excludes a fragment with such a line from the named architectures.
 	exclusion = regexp.MustCompile(`^#\s*!\s*\w`)
-	// Exactly what Linux writes: another escape or a leading zero would come back
-	// differently in the final .config.
+	// Exactly as Linux writes them: another escape or a leading zero would look different
+	// in the final .config.
 	validValue = regexp.MustCompile(`^(?:[ymn]|-?(?:0|[1-9][0-9]*)|0[xX][0-9a-fA-F]+|"(?:[^"\\\x00-\x1f]|\\["\\])*")$`)
 	validName  = regexp.MustCompile(`^CONFIG_[A-Za-z0-9_]+$`)
 )
@@ -89,8 +89,7 @@ func Statement(name, value string) string {
 	return name + "=" + value
 }
 
-// lines yields the lines of a file without line ends, those of Windows too, numbered
-// from 1.
+// lines yields the lines of a file, numbered from 1, without LF or CRLF.
 func lines(data []byte) func(yield func(int, string) bool) {
 	return func(yield func(int, string) bool) {
 		number := 0
@@ -139,7 +138,7 @@ func parseFinal(data []byte) (map[string]*Option, error) {
 	return byName(options), err
 }
 
-// shown is an option's value as a .config shows it.
+// shown is the value of an option for messages.
 func shown(o *Option) string {
 	switch {
 	case o == nil:

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// DebugFolder holds the options that only debugging needs: they cost a guest time
-// and memory, and let others look into it.
+// DebugFolder holds the options that only debugging needs: they cost a guest time and
+// memory, and expose its internals.
 const DebugFolder = "debug"
 
 // Plan is what the final configuration of one guest kernel must have, may lack and
@@ -127,8 +127,8 @@ func (p *Plan) CheckRequested(final []byte, facts *Facts) error {
 	return errors.Join(problems...)
 }
 
-// CheckForbidden checks that a final .config sets no forbidden option as the debug
-// folder does. The error has a line for each.
+// CheckForbidden checks that no forbidden option has the value of the debug folder in a
+// final .config. The error has a line for each one.
 func (p *Plan) CheckForbidden(final []byte) error {
 	got, err := parseFinal(final)
 	if err != nil {

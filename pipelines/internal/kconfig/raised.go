@@ -10,11 +10,10 @@ import (
 	"strings"
 )
 
-// CheckRaised refuses fragments that request anything else than those of an earlier
-// tree while the number in VersionFile is not higher. It compares the value of each
-// option of a folder: comments, and moves between the files of a folder, change no
-// kernel. Base names the earlier tree in the error, which has a line for each
-// change.
+// CheckRaised fails if the fragments request other options than those of an earlier tree
+// and the number in VersionFile is not higher. It compares the value of each option of a
+// folder: comments, and moves between the files of a folder, change no kernel. Base names
+// the earlier tree in the error, which has a line for each change.
 func CheckRaised(earlier, now fs.FS, base string) error {
 	before, err := requests(earlier)
 	if err != nil {
@@ -44,8 +43,8 @@ func CheckRaised(earlier, now fs.FS, base string) error {
 		strings.Join(changes, "\n"), VersionFile, base, version, old, old+1)
 }
 
-// requests returns the options of all fragments of a tree, by folder and name: another
-// folder may set the same option.
+// requests returns the options of all fragments of a tree, by folder and name, because two
+// folders may set the same option.
 func requests(tree fs.FS) (map[string]Option, error) {
 	var files []string
 	err := fs.WalkDir(tree, Root, func(file string, entry fs.DirEntry, err error) error {
@@ -65,7 +64,7 @@ func requests(tree fs.FS) (map[string]Option, error) {
 	return found, errors.Join(append(problems, err)...)
 }
 
-// changes describes the differences of the second to the first, by folder and name.
+// changes describes the differences between two trees, by folder and name.
 func changes(before, after map[string]Option) []string {
 	all := maps.Clone(before)
 	maps.Copy(all, after)

@@ -33,8 +33,8 @@ func ConfigVersion(tree fs.FS) (int, error) {
 const number = `(?:0|[1-9]\d{0,5})`
 
 var (
-	// A release candidate counts as its release, whose options it has, and a build can
-	// append anything, as in "-rc1+" or "-kata".
+	// A release candidate counts as its release, because it has the same options. A build
+	// can append anything, as in "-rc1+" or "-kata".
 	versionText = regexp.MustCompile(`^v?(` + number + `\.` + number + `)(\.` + number + `)?(?:[-+].*)?$`)
 	boundText   = regexp.MustCompile(`^(>=|<) *(` + number + `\.` + number + `(?:\.` + number + `)?)$`)
 )
@@ -48,7 +48,7 @@ func parseVersion(text string) (string, error) {
 	return m[1] + cmp.Or(m[2], ".0"), nil
 }
 
-// bound is one end of a range of versions: below is the end that is not in it.
+// bound is one end of a range of versions: at least version, or below it.
 type bound struct {
 	below   bool
 	version string

@@ -44,7 +44,7 @@ func TestOn(t *testing.T) {
 		}
 	}
 	r.Builder.Cross = nil
-	want := "kernel for aarch64 can only be built on aarch64, but the engine runs on x86_64: name another with --engine"
+	want := "kernel for aarch64 can only be built on aarch64, but the engine runs on x86_64: name another engine with --engine"
 	if _, err := r.On("x86_64"); err == nil || err.Error() != want {
 		t.Errorf("without cross packages: %v", err)
 	}

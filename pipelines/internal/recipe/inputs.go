@@ -24,7 +24,7 @@ var kinds = []string{
 	"package", "step", "dependency", "secret", "kernel", "exception", "output",
 }
 
-// present is the value of an input that has none.
+// present is the value of an input that is only a name.
 const present = "present"
 
 // Inputs returns everything in the recipe, each input once, by kind and then in the
@@ -125,7 +125,7 @@ type inputs []Input
 
 // add appends an input unless it is there already: two variables can read one pin.
 func (l *inputs) add(kind, name, value string) {
-	// Quoting distinguishes an empty value from one that looks like it.
+	// Quoting keeps an empty value distinct from a quoted one.
 	if value == "" || strings.Contains(value, `"`) {
 		value = strconv.Quote(value)
 	}
@@ -134,7 +134,7 @@ func (l *inputs) add(kind, name, value string) {
 	}
 }
 
-// list appends an input whose value is a list of names.
+// list appends an input whose value is a list.
 func (l *inputs) list(kind, name string, values []string) {
 	if len(values) == 0 {
 		values = []string{"-"}

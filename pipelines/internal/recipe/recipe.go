@@ -35,8 +35,8 @@ import (
 	"slices"
 )
 
-// Schema is the version of the form of recipes. It is raised whenever the meaning
-// of a recipe changes while its declared inputs do not.
+// Schema is the version of the form of recipes. It is raised whenever the meaning of a
+// recipe changes but its declared inputs do not.
 //
 //	1  the first
 //	2  secrets, secondary outputs, cross builds, steps that are alone
@@ -185,18 +185,18 @@ func hexSHA256(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// builderSchema is the version of how builders are made. It is raised whenever equal
-// declarations give another builder than before.
+// builderSchema is the version of how builders are made. It is raised whenever the same
+// declaration results in a different builder.
 const builderSchema = 1
 
 // On returns the builder on a machine of an architecture: with the packages for
-// cross-building if the recipe is for another one. The error is a recipe that cannot
-// be built there.
+// cross-building if the recipe is for another one. It fails if the recipe cannot be built
+// there.
 func (r Recipe) On(machine string) (Builder, error) {
 	b := r.Builder
 	if machine != r.Arch {
 		if len(b.Cross) == 0 {
-			return Builder{}, fmt.Errorf("%s for %s can only be built on %s, but the engine runs on %s: name another with --engine", r.Asset, r.Arch, r.Arch, machine)
+			return Builder{}, fmt.Errorf("%s for %s can only be built on %s, but the engine runs on %s: name another engine with --engine", r.Asset, r.Arch, r.Arch, machine)
 		}
 		b.Packages = slices.Sorted(slices.Values(slices.Concat(b.Packages, b.Cross)))
 	}
@@ -222,8 +222,7 @@ func (b Builder) ID(machine string) (string, error) {
 	}{builderSchema, machine, made{b.Distribution, b.Suite, b.Image, b.Epoch, b.Packages}})
 }
 
-// Parse reads a canonical recipe of this schema or an older one. A recipe of a newer
-// schema, and anything else, is an error.
+// Parse reads a canonical recipe of this schema or an older one.
 func Parse(canonical []byte) (Recipe, error) {
 	var form struct {
 		Schema int `json:"schema"`

@@ -29,8 +29,7 @@ const Level = 4
 // requested options.
 const RequestedConfig = generated + "requested.config"
 
-// generated is the folder, among the files of a build, of those that the program
-// generates from others.
+// generated is the folder of the files of a build that the program generates from others.
 const generated = "generated/"
 
 func isGenerated(path string) bool { return strings.HasPrefix(path, generated) }
@@ -49,16 +48,16 @@ type Plan struct {
 	Sources []versions.Source
 	// Kernel is set for guest kernels.
 	Kernel *kconfig.Plan
-	// Read are the sorted paths of all files of the tree that decide the recipe. Below
-	// are the files and folders that were declared: a file that appears or disappears
-	// below one decides, too.
+	// Read are the sorted paths of all files of the tree that decide the recipe. Below are
+	// the declared files and folders: a file that is added or removed below one changes
+	// the recipe too.
 	Read, Below []string
-	// Ccache reports whether the build uses a cache of ccache.
+	// Ccache says that the build uses a cache of ccache.
 	Ccache bool
 	// Disk is the free space that the build needs, in bytes.
 	Disk int64
-	// Unlocked are the reasons, if any, why this cannot be built: versions that the
-	// lock does not know. The recipe lacks what depends on them, and Key is "".
+	// Unlocked are the reasons, if any, why this cannot be built: versions that the lock
+	// does not have. The recipe lacks everything that depends on them, and Key is "".
 	Unlocked []string
 }
 
@@ -76,8 +75,8 @@ type Digests struct {
 }
 
 // Resolve reads everything that the asset declares. The digests are those of its
-// dependencies, by asset name. A missing digest is an error, and so is anything
-// declared that does not exist, with the place of the declaration.
+// dependencies, by asset name. A missing digest is an error, and so is a declared file,
+// pin or source that does not exist; the error names the place of the declaration.
 func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[string]Digests) (Plan, error) {
 	plan := Plan{
 		Recipe: Recipe{

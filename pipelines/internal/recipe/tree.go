@@ -10,10 +10,9 @@ import (
 	"sync"
 )
 
-// Tree is the working tree as recipes read it: every file and every folder is read
-// once, so that all keys of one run, its builds and what is compared with a commit are
-// the same bytes even if the tree is edited in the meantime. It is safe for concurrent
-// use.
+// Tree is the working tree as recipes read it. Every file and every folder is read once,
+// so the keys of a run, its builds and its comparison with a commit use the same bytes
+// even if the tree is edited in the meantime. It is safe for concurrent use.
 type Tree struct {
 	root    fs.FS
 	infos   memo[fs.FileInfo]
@@ -75,9 +74,9 @@ func (t *Tree) Content(name string) (Content, error) {
 	})
 }
 
-// NewContent describes a file with some bytes. A script or an ELF file, by how it begins,
-// is executable: its mode is 0755. That of others is 0644. The modes of the working tree do
-// not count: some file systems have none, and git ignores them with core.fileMode=false.
+// NewContent describes a file by its bytes. Scripts and ELF files get the mode 0755, others
+// 0644. The modes of the working tree do not count: some file systems have none, and git
+// ignores them with core.fileMode=false.
 func NewContent(name string, data []byte) Content {
 	mode := "0644"
 	if bytes.HasPrefix(data, []byte("#!")) || bytes.HasPrefix(data, []byte("\x7fELF")) {

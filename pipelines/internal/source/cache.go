@@ -14,10 +14,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// The cache is a folder sha256 with a file named by the hash of its bytes,
-// beside it <hash>.partial while it is being fetched; a folder h1 with zips of Go
-// modules that came from the registry, named by their sums; a folder git with a
-// repository for each address of one; locks has a lock for each file.
+// The cache has a folder sha256 with files named by their hashes, and <hash>.partial for
+// one that is being fetched; a folder h1 with the zips of Go modules that came from the
+// registry, named by their sums; a folder git with a repository for each address; and a
+// folder locks with a lock for each file.
 func (f *Fetcher) final(hash string) string { return filepath.Join(f.Dir, "sha256", hash) }
 
 // path is where the cache keeps the file of a place.
@@ -43,8 +43,8 @@ func (t *task) cached(ctx context.Context, place versions.Place) (Fetched, error
 	return t.cachedLocked(ctx, place)
 }
 
-// cachedLocked is cached for one that holds the lock of the place: another
-// process may have replaced a damaged file in the meantime.
+// cachedLocked is cached for a caller that holds the lock of the place: another process
+// may have replaced a damaged file in the meantime.
 func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched, error) {
 	fetched, err := t.inspect(ctx, place)
 	var damaged *Mismatch
@@ -58,8 +58,8 @@ func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched,
 	return Fetched{}, errNotCached
 }
 
-// inspect hashes the cached file of a place. The error is a *Mismatch where it is
-// damaged.
+// inspect hashes the cached file of a place. The error of a damaged one is a
+// *Mismatch.
 func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, error) {
 	if !place.Cacheable() {
 		return Fetched{}, errNotCached
@@ -84,8 +84,8 @@ func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, erro
 	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, From: FromCache, SHA256: hash, Size: size}, nil
 }
 
-// pulled takes the file of a place from the registry. What is wrong there is
-// not the place's fault: the places are asked next.
+// pulled takes the file of a place from the registry. Any problem there is not the
+// place's: the places are tried next.
 func (t *task) pulled(ctx context.Context, place versions.Place) (Fetched, error) {
 	if t.Registry == nil || !place.Cacheable() {
 		return Fetched{}, errNotCached
@@ -179,16 +179,16 @@ func hashNamed(ctx context.Context, path string) (string, int64, error) {
 	return files.HashReader(ctx, file)
 }
 
-// made puts a file into the cache that is not downloaded but made here, by write,
-// from the objects of git or the modules of go. It always has the same bytes, so
-// that it can be declared by its hash like any other.
+// made puts a file into the cache that write makes, from the objects of git or the
+// modules of go, instead of downloading it. It always has the same bytes, so it can be
+// declared by its hash like any other.
 func (t *task) made(ctx context.Context, place versions.Place, what string, write func(*os.File) error) (Fetched, error) {
 	folder := filepath.Join(t.Dir, "sha256")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return Fetched{}, fmt.Errorf("making the source cache: %w", err)
 	}
-	// The hash, and so the name, is known only at the end: what a killed process left
-	// is removed, not resumed.
+	// The hash, and so the name, is known only at the end: an unfinished file of a killed
+	// process is removed, not resumed.
 	temp, err := files.Create(filepath.Join(folder, "made"), 0o644)
 	if err != nil {
 		return Fetched{}, fmt.Errorf("writing into the source cache: %w", err)
@@ -203,7 +203,7 @@ func (t *task) made(ctx context.Context, place versions.Place, what string, writ
 	}
 	switch {
 	case place.SHA256 == "":
-		t.note(fmt.Sprintf("%s has sha256 %s: declare it, and caches can hold it", what, hash))
+		t.note(fmt.Sprintf("%s has sha256 %s: declare it so that caches can hold it", what, hash))
 	case hash != place.SHA256:
 		return Fetched{}, t.wrong(what, fmt.Sprintf("sha256 %s (%d bytes)", hash, size), "sha256 "+place.SHA256)
 	}

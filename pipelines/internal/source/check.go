@@ -17,12 +17,11 @@ type State struct {
 	// Cached says that the file is there, Size its length in bytes.
 	Cached bool
 	Size   int64
-	// Damage says what is wrong with the file, "" for nothing.
+	// Damage says how the file is damaged, "" if it is not.
 	Damage string
 }
 
-// Has says whether the local caches have the file of a place, without reading
-// it.
+// Has reports whether the local caches have the file of a place, without reading it.
 func (f *Fetcher) Has(ctx context.Context, place versions.Place) (State, error) {
 	if f.hasCommit(ctx, place) {
 		return State{Cached: true}, nil
@@ -65,7 +64,8 @@ func state(fetched Fetched, err error) (State, error) {
 
 // Ask downloads the file from one place of a source, whatever the caches have, and
 // compares it with the declared hash. It returns its size in bytes. The error is a
-// *Mismatch if the hash differs; any other says why the place did not answer. Scratch is a folder for the file, which is removed again.
+// *Mismatch if the hash differs; any other says why the place did not answer. Scratch is
+// a folder for the file, which is removed again.
 func (f *Fetcher) Ask(ctx context.Context, s versions.Source, place, scratch string, stage *progress.Stage) (size int64, err error) {
 	if err := os.MkdirAll(scratch, 0o755); err != nil {
 		return 0, fmt.Errorf("making the scratch folder: %w", err)

@@ -21,8 +21,8 @@ const resumptions = 4
 // download downloads a file into the cache unless another process just did. The
 // url may carry credentials; what names the file in messages.
 //
-// A partial file may have bytes of several places: the hash of the whole tells
-// whether the pieces belong together.
+// A partial file may have bytes from several places: the hash of the whole file shows
+// whether they belong together.
 func (t *task) download(ctx context.Context, place versions.Place, url, what string) (Fetched, error) {
 	unlock, err := t.lock(ctx, place)
 	if err != nil {
@@ -32,7 +32,7 @@ func (t *task) download(ctx context.Context, place versions.Place, url, what str
 	if fetched, err := t.cachedLocked(ctx, place); !isUnavailable(err) {
 		return fetched, err
 	}
-	// A place that does not answer is given up soon: there may be another.
+	// Give up soon on a place that does not answer: there may be another.
 	pace := t.Pace
 	pace.Tries, pace.Answer = cmp.Or(pace.Tries, 4), cmp.Or(pace.Answer, 10*time.Second)
 	client := web.NewClient(web.Options{Report: t.Report, Subject: "sources", Plain: true, Pace: pace})
@@ -47,7 +47,7 @@ func (t *task) download(ctx context.Context, place versions.Place, url, what str
 		err = t.failed(place, what, err)
 	}
 	if err == nil || errors.As(err, new(*Mismatch)) || files.IsFull(err) {
-		// That of a pull from the registry is of no more use.
+		// The partial file of a pull from the registry is no longer needed.
 		if removed := os.Remove(final + store.Pulling); !errors.Is(removed, fs.ErrNotExist) {
 			err = errors.Join(err, removed)
 		}
@@ -58,7 +58,7 @@ func (t *task) download(ctx context.Context, place versions.Place, url, what str
 	return Fetched{Name: t.source.Name, Path: final, Place: place.Name, From: FromPlace, SHA256: place.SHA256, Size: d.Done}, nil
 }
 
-// failed says what an error of a download means for the place.
+// failed translates the error of a download: most mean that the next place is tried.
 func (t *task) failed(place versions.Place, what string, err error) error {
 	var gone *web.Unavailable
 	var other *web.Mismatch

@@ -20,10 +20,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// git fetches the commit of a place from the repository at url, the place's own
-// or a clone of it, and archives it. Git checks every object that it fetches, so
-// only the commit has to be right; it stays in a bare repository of the cache,
-// from which a later archive is made without the network: url is "" then.
+// git fetches the commit of a place from the repository at url, the place's own or a
+// clone of it, and archives it. Git checks every object that it fetches, so only the
+// commit has to be right. The commit stays in a bare repository of the cache, from which
+// a later call with the url "" archives it without the network.
 func (t *task) git(ctx context.Context, place versions.Place, url string) (Fetched, error) {
 	if place.Git.Ref != "" {
 		return Fetched{}, t.unpinned(ctx, place.Git, url)
@@ -46,8 +46,8 @@ func (t *task) git(ctx context.Context, place versions.Place, url string) (Fetch
 	})
 }
 
-// unpinned is the error of a ref, which may be another commit tomorrow. It names
-// the one that it is now, where the repository answers.
+// unpinned is the error of a ref, which may be another commit tomorrow. It names today's
+// commit if the repository answers.
 func (t *task) unpinned(ctx context.Context, g *versions.Git, url string) error {
 	what := fmt.Sprintf("%s at %s is not pinned", g.Ref, g.URL)
 	// An annotated tag is listed twice: its commit is the one with ^{}.
@@ -73,8 +73,8 @@ func (t *task) inRepository(ctx context.Context, place versions.Place) (Fetched,
 	return fetched, err
 }
 
-// hasCommit reports whether the cache's own repository has the commit of a place,
-// out of which Fetch makes the file.
+// hasCommit reports whether the cache's own repository has the commit of a place, from
+// which Fetch makes the file.
 func (f *Fetcher) hasCommit(ctx context.Context, place versions.Place) bool {
 	if place.Git == nil || place.Git.Ref != "" {
 		return false
@@ -108,7 +108,7 @@ type gitRepository struct {
 
 // prepare makes the repository if it is missing.
 func (g gitRepository) prepare(ctx context.Context) error {
-	// Git holds this one during a whole fetch, and leaves it behind if it is killed.
+	// Git holds this lock during a whole fetch, and leaves it behind if it is killed.
 	if err := os.Remove(filepath.Join(g.dir, "shallow.lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("removing what a killed fetch left in the source cache: %w", err)
 	}
@@ -124,7 +124,7 @@ func (g gitRepository) prepare(ctx context.Context) error {
 	return nil
 }
 
-// has says whether the commit is there.
+// has reports whether the repository has a commit.
 func (g gitRepository) has(ctx context.Context, commit string) bool {
 	return g.run(ctx, "cat-file", "-e", commit+"^{tree}") == nil
 }
@@ -133,7 +133,7 @@ func (g gitRepository) has(ctx context.Context, commit string) bool {
 func (g gitRepository) fetch(ctx context.Context, url, commit string) error {
 	args := []string{"fetch", "--quiet", "--no-tags", "--depth=1", url, commit}
 	if !strings.Contains(url, "://") {
-		// A clone on this machine need not be set up to give any commit by its hash.
+		// A clone on this machine may not be configured to serve any commit by its hash.
 		args = slices.Insert(args, 1, "--upload-pack=git -c uploadpack.allowAnySHA1InWant=true upload-pack")
 	}
 	err := g.run(ctx, args...)
@@ -141,7 +141,7 @@ func (g gitRepository) fetch(ctx context.Context, url, commit string) error {
 		return err
 	}
 	if g.run(ctx, "ls-remote", "--quiet", url, "HEAD") == nil {
-		return fmt.Errorf("%s has no commit %s, or does not give commits by hash: %w", url, commit, err)
+		return fmt.Errorf("%s has no commit %s, or does not serve commits by hash: %w", url, commit, err)
 	}
 	return err
 }
@@ -175,7 +175,7 @@ func (g gitRepository) run(ctx context.Context, args ...string) error {
 			return context.Cause(ctx)
 		}
 		if path := git.Foreign(stderr.String()); path != "" {
-			// The settings of the user, where git would look for an exception, are left out.
+			// An exception in the user's settings would not help: they are not read.
 			return fmt.Errorf("%s %w: run this as its owner, or give a copy of it (cp -r) instead", path, git.ErrForeign)
 		}
 		said := strings.ReplaceAll(strings.TrimSpace(stderr.String()), "\n", "; ")
@@ -184,15 +184,15 @@ func (g gitRepository) run(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// A server of git stalls below slowGit bytes a second, for packing times as long as
-// another: it packs what is fetched before it sends it.
+// A git server counts as stalled below slowGit bytes a second. It is given packing times
+// as long as other servers, because it packs the objects before it sends them.
 const (
 	slowGit = 512
 	packing = 4
 )
 
 // gitCommand is git without the settings of the user or the machine, and without
-// questions. It gives up a server that stalls.
+// prompts. It gives up on a server that stalls.
 func (f *Fetcher) gitCommand(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := git.Command(ctx, args...)
 	cmd.Env = append(cmd.Env, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ATTR_NOSYSTEM=1",

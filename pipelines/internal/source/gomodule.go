@@ -17,8 +17,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// inModCache looks for a module in Go's module cache, where that decides whether
-// something else is asked.
+// inModCache looks for a module in Go's module cache, if a hit there saves a download or
+// a question to the registry.
 func (t *task) inModCache(ctx context.Context, place versions.Place) (Fetched, error) {
 	if !t.Offline && t.Registry == nil {
 		return Fetched{}, errNotCached
@@ -75,12 +75,12 @@ func (t *task) downloadModule(ctx context.Context, module string, env ...string)
 	return downloaded[0].Zip, nil
 }
 
-// moduleFiles are the answer of the go command for a module at a version; Zip is
-// "" where only the go.mod is needed.
+// moduleFiles is the answer of the go command for a module at a version; Zip is "" if only
+// the go.mod is needed.
 type moduleFiles struct{ Path, Version, Zip, GoMod, Error string }
 
-// askGo runs a go command with more variables; its answer is a stream of JSON objects.
-// It reads no module around it.
+// askGo runs a go command with additional variables and reads the JSON objects that it
+// prints. The command runs outside of any module.
 func (t *task) askGo(ctx context.Context, env []string, args ...string) (all []moduleFiles, err error) {
 	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the source cache: %w", err)
@@ -110,5 +110,5 @@ func (t *task) askGo(ctx context.Context, env []string, args ...string) (all []m
 	}
 }
 
-// zipSum returns the h1 sum that go.sum has for a module.
+// zipSum returns the h1 sum of a module, as in go.sum.
 func zipSum(path string) (string, error) { return dirhash.HashZip(path, dirhash.Hash1) }

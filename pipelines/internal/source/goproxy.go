@@ -80,9 +80,9 @@ func (t *task) proxyFiles(ctx context.Context, sums map[string]string) (map[stri
 	files := map[string]moduleFiles{}
 	for _, args := range [][]string{append([]string{"mod", "download", "-json"}, whole...), append([]string{"list", "-m", "-json"}, mods...)} {
 		if args[len(args)-1] == "-json" {
-			continue // No module is asked for.
+			continue // There is no module to ask for.
 		}
-		// go.sum decides, and not the checksum database.
+		// The sums are compared with go.sum, not with the checksum database.
 		answers, err := t.askGo(ctx, []string{"GONOSUMDB=*"}, args...)
 		if err != nil {
 			return nil, err
@@ -101,19 +101,19 @@ func (t *task) proxyFiles(ctx context.Context, sums map[string]string) (map[stri
 			return nil, fmt.Errorf("summing %s: %w", name, err)
 		}
 		if sum != sums[name] {
-			return nil, fmt.Errorf("%s has the sum %s, and go.sum says %s", name, sum, sums[name])
+			return nil, fmt.Errorf("%s has the sum %s, but go.sum has %s", name, sum, sums[name])
 		}
 	}
 	return files, nil
 }
 
-// modSum is the sum that go.sum has for only a go.mod file.
+// modSum returns the sum of a go.mod file, as in go.sum.
 func modSum(path string) (string, error) {
 	return dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return os.Open(path) })
 }
 
-// packProxy writes the tar of a module proxy's tree, for GOPROXY=file://. It
-// leaves out what else a proxy says of a version than its name: that may change.
+// packProxy writes the tar of a module proxy's tree, for GOPROXY=file://. Of the
+// metadata of a version it has only the name: the rest, such as the time, may change.
 func packProxy(w io.Writer, files map[string]moduleFiles) error {
 	tarball := tar.NewWriter(w)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -139,7 +139,7 @@ func packProxy(w io.Writer, files map[string]moduleFiles) error {
 	return tarball.Close()
 }
 
-// packFile packs a file of the machine; "" is none.
+// packFile packs a local file; "" is none.
 func packFile(tarball *tar.Writer, name, from string) error {
 	if from == "" {
 		return nil

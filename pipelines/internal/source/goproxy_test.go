@@ -99,5 +99,5 @@ func TestGoProxyPlace(t *testing.T) {
 	wantError(t, err, "go: downloading the Go module example.com/Main@v1.3.0")
 	publish(t, proxy, "example.com/used", "v1.0.0", "// changed\n", "")
 	_, err = fetch("v1.2.0", hash)
-	wantError(t, err, "example.com/used@v1.0.0 has the sum h1:", "go.sum says "+used)
+	wantError(t, err, "example.com/used@v1.0.0 has the sum h1:", "go.sum has "+used)
 }

@@ -1,11 +1,10 @@
 // Package source fetches the sources of a build onto this machine. A source has
-// several places that are declared equivalent; whatever a place gives is checked
-// against the hash that is declared for it, and kept by that hash in a local
-// cache. A place that does not answer is passed over; one that answers with
-// other bytes than declared is an error.
+// several places that are declared equivalent. A file from any of them is checked against
+// its declared hash and kept under that hash in a local cache. A place that does not
+// answer is skipped; one that serves other bytes than declared is an error.
 //
-// It leaves the rules of HTTP to package web, and git and the go command do what
-// only they do: check the objects of a commit, and resolve modules.
+// Package web does HTTP. Git and the go command do what only they can: check the objects
+// of a commit, and resolve modules.
 package source
 
 import (
@@ -21,22 +20,21 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
-// LocalPlace is the name of the place that a path of Fetcher.Local counts as.
+// LocalPlace is the name of the place in results for a path of Fetcher.Local.
 const LocalPlace = "local"
 
 // Fetcher fetches sources into a cache that several processes may share.
 type Fetcher struct {
 	// Dir is the folder of the cache, which is created when needed.
 	Dir string
-	// Debian looks up files in the index of a Debian archive; nil says that there
-	// is no such index here.
+	// Debian looks up files in the index of a Debian archive; nil for none.
 	Debian Index
-	// Registry is a cache that machines share; nil for none. It is asked where
-	// the local caches lack a source, before any place.
+	// Registry is a cache that machines share; nil for none. It is asked before any
+	// place if the local caches lack a source.
 	Registry Registry
 	// Offline allows only the caches: this one, Go's module cache and Registry.
 	Offline bool
-	// Place is the name of the only place to take a source from, "" any.
+	// Place is the name of the only place to take sources from, "" for any.
 	Place string
 	// Local maps names of sources to files, or clones of a repository, that are
 	// used instead of a place.
@@ -60,13 +58,13 @@ type Index interface {
 // Registry keeps the files of sources by their declared hashes, "sha256:<hex>"
 // or "h1:<base64>".
 type Registry interface {
-	// PullSource writes the file to path, which appears where it is whole, and
-	// resumes what an earlier call left. The error is store.ErrNotFound where
-	// the registry does not have it, or cannot give it.
+	// PullSource writes the file to path, which appears when it is complete, and
+	// resumes an earlier call. The error is store.ErrNotFound if the registry does not
+	// have the file or cannot serve it.
 	PullSource(ctx context.Context, hash, path string, stage *progress.Stage) error
 }
 
-// Origin says where the file of a source came from this time.
+// Origin is where the file of a source came from in this fetch.
 type Origin string
 
 // Where the file of a source can come from.
@@ -80,20 +78,19 @@ const (
 // Fetched is a source on this machine.
 type Fetched struct {
 	Name string `json:"source"`
-	// Place is the name of the place whose bytes these are.
+	// Place is the name of the place that declares the file.
 	Place string `json:"place"`
 	From  Origin `json:"from"`
-	// Path is the file: in the cache, in Go's module cache, or the one of
-	// Fetcher.Local. It is only read.
+	// Path is the file, not to be changed: in the cache, in Go's module cache, or the
+	// one of Fetcher.Local.
 	Path string `json:"path"`
-	// SHA256 is that of the file, in lower-case hex, Size its length in bytes.
+	// SHA256 is the hash of the file, in lower-case hex, Size its length in bytes.
 	SHA256 string `json:"sha256"`
 	Size   int64  `json:"size"`
 }
 
-// Fetch returns a source, from the caches or the first of its places that
-// answers. The stage shows the progress of a download, and whatever a person
-// should know about a fetch that goes on.
+// Fetch returns a source, from the caches or the first of its places that answers. The
+// stage shows the progress of a download and any problems on the way.
 func (f *Fetcher) Fetch(ctx context.Context, s versions.Source, stage *progress.Stage) (Fetched, error) {
 	t := &task{Fetcher: f, source: s, stage: stage}
 	if path, ok := f.Local[s.Name]; ok {
@@ -103,7 +100,7 @@ func (f *Fetcher) Fetch(ctx context.Context, s versions.Source, stage *progress.
 	if err != nil {
 		return Fetched{}, err
 	}
-	// The caches are asked for the files of all places before any place is.
+	// Look for the files of all places in the caches before asking any place.
 	for _, look := range []func(context.Context, versions.Place) (Fetched, error){t.cached, t.inModCache, t.inRepository, t.pulled} {
 		for _, place := range places {
 			if fetched, err := look(ctx, place); !isUnavailable(err) {
@@ -129,8 +126,8 @@ type task struct {
 
 func (t *task) note(text string) { t.stage.Note(t.source.Name + ": " + text) }
 
-// unavailable is the error of a cache or a place that gave nothing: the next one is
-// tried. Every other error ends the fetch.
+// unavailable is the error of a cache or a place that does not have the file: the next
+// one is tried. Every other error ends the fetch.
 type unavailable struct{ error }
 
 func (u unavailable) Unwrap() error { return u.error }
@@ -175,7 +172,8 @@ func (t *task) first(ctx context.Context, places []versions.Place) (Fetched, err
 			t.note(fmt.Sprintf("place %q: %v; trying %q", place.Name, err, places[i+1].Name))
 		}
 	}
-	return Fetched{}, fmt.Errorf("no place of source %q gave it:\n%w\n%s --source %s=PATH", t.source.Name, errors.Join(failed...), remedy, t.source.Name)
+	return Fetched{}, fmt.Errorf("no place of source %q has the file:\n%w\n%s --source %s=PATH",
+		t.source.Name, errors.Join(failed...), remedy, t.source.Name)
 }
 
 func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) {
@@ -194,7 +192,7 @@ func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) 
 	return t.download(ctx, place, place.URL, web.Shown(place.URL))
 }
 
-// debian downloads what the signed index of a Debian archive points at.
+// debian downloads a file that the signed index of a Debian archive lists.
 func (t *task) debian(ctx context.Context, place versions.Place) (Fetched, error) {
 	if t.Debian == nil {
 		return Fetched{}, unavailable{errors.New("there is no Debian index here")}
@@ -226,15 +224,15 @@ func (t *task) missing(places []versions.Place) error {
 		t.source.Name, where, strings.Join(hashes, " or "), remedy, t.source.Name)
 }
 
-// Mismatch is the error of a place that gave other bytes than declared.
+// Mismatch is the error of a file that differs from its declared hash.
 type Mismatch struct {
-	// What gave them, for the source of that name.
+	// What names the file, and Source the source.
 	What, Source string
-	// Got and Want say what they are and should be: "sha256 ...".
+	// Got and Want are the actual and the declared hash: "sha256 ...".
 	Got, Want string
 }
 
-// Error says what to do about it.
+// Error also says what to do.
 func (m *Mismatch) Error() string {
 	return fmt.Sprintf("%s has %s and %s is declared: if the change is intended, correct the declared hash; "+
 		"otherwise do not trust the place: take another with --place NAME, or give the file with --source %s=PATH",

@@ -264,7 +264,7 @@ func TestAllFail(t *testing.T) {
 	a, b := serve(t, status(404)), serve(t, status(500))
 	f := fetcher(t)
 	_, err := f.Fetch(t.Context(), linux(place("upstream", a.URL+"/a", content), place("debian", b.URL+"/b", content), versions.Place{Name: "bare", URL: a.URL}), nil)
-	want := "no place of source \"linux\" gave it:\n" +
+	want := "no place of source \"linux\" has the file:\n" +
 		"  upstream: " + a.URL + "/a: the server answered 404 Not Found\n" +
 		"  debian: " + b.URL + "/b: the server answered 500 Internal Server Error\n" +
 		"  bare: no sha256 is declared for it; add one\n" +

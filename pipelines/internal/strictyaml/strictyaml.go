@@ -1,8 +1,8 @@
-// Package strictyaml reads a YAML file of a declared form, with errors that name
-// the file and the line. It stands on gopkg.in/yaml.v3, whose own errors know no
-// file and call fields by Go types, and whose values know no lines.
+// Package strictyaml reads a YAML file into a Go type, with errors that name the file and
+// the line. It stands on gopkg.in/yaml.v3, whose own errors name no file and describe
+// fields by Go types, and whose decoded values have no lines.
 //
-// What the values mean is the caller's to check: a Node says where a problem is.
+// The caller checks the meaning of the values: a Node locates a problem.
 package strictyaml
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// Node is a part of a file that knows its place.
+// Node is a part of a file with its place.
 type Node struct {
 	*yaml.Node
 	file *file
@@ -69,8 +69,8 @@ func Decode(name string, data []byte, into any) (Node, error) {
 	return Node{root, &file{name: name}, root.Line}, nil
 }
 
-// At follows field names and list positions down from the node, as far as they exist:
-// the place of what is missing is that of what lacks it.
+// At follows field names and list positions down from the node, as far as they exist: the
+// place of a missing field is the place of the mapping that lacks it.
 func (n Node) At(steps ...any) Node {
 	for _, step := range steps {
 		key, value := n.child(step)
@@ -82,7 +82,7 @@ func (n Node) At(steps ...any) Node {
 	return n
 }
 
-// Line is that of the node: of a field that of its name.
+// Line returns the line of the node; for a field, that of its name.
 func (n Node) Line() int { return n.line }
 
 // Pos returns "file:line".

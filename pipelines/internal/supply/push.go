@@ -19,20 +19,19 @@ import (
 type Pushed struct {
 	// Source is the path of the source, or "builder:<id>".
 	Source string `json:"source"`
-	// Place is that of the file that the registry has.
+	// Place is the place that declares the file in the registry.
 	Place string `json:"place,omitempty"`
 	State State  `json:"state"`
 }
 
-// State says why the registry has an input, or why it does not.
+// State is the outcome of pushing an input.
 type State string
 
 // The states of a Pushed.
 const (
 	PushedNow State = "pushed"
 	There     State = "there"
-	// NoHash is for a file whose bytes nothing tells from others, so that no cache
-	// can hold it.
+	// NoHash is for a file that no declared hash identifies, so no cache can hold it.
 	NoHash State = "no sha256"
 )
 
@@ -50,7 +49,7 @@ func (s *Set) Push(ctx context.Context) ([]Pushed, error) {
 	return append(list, builders...), errors.Join(err, builderErr)
 }
 
-// push has the registry hold one of the equivalent files of a source.
+// push makes sure that the registry has one of the equivalent files of a source.
 func (s *Set) push(ctx context.Context, d workspace.Declared) (Pushed, error) {
 	if !slices.ContainsFunc(d.Places, versions.Place.Cacheable) {
 		return Pushed{Source: d.Path, State: NoHash}, nil
@@ -69,7 +68,7 @@ func (s *Set) push(ctx context.Context, d workspace.Declared) (Pushed, error) {
 	i := slices.IndexFunc(d.Places, func(p versions.Place) bool {
 		return p.Name == fetched.Place || fetched.From == source.FromFile && p.SHA256 == fetched.SHA256
 	})
-	// The only place that answered may have no hash, or a clone that was given.
+	// The file may be from a clone, or from the only place that answered, without a hash.
 	if i < 0 || !d.Places[i].Cacheable() {
 		return Pushed{Source: d.Path, Place: fetched.Place, State: NoHash}, nil
 	}
@@ -88,7 +87,7 @@ func state(pushed bool) State {
 	return There
 }
 
-// title is the name of a place's file for other OCI clients.
+// title is the file name that other OCI clients show.
 func title(place versions.Place) string {
 	switch {
 	case place.Debian != nil:
@@ -103,9 +102,9 @@ func title(place versions.Place) string {
 	return filepath.Base(place.URL)
 }
 
-// PushBuilders pushes the builders that are in the local cache: those of this
-// kind of machine, and of the kind that the assets are for. Without are the assets
-// whose builder no cache has. The error lists the builders that could not be pushed.
+// PushBuilders pushes the builders that are in the local cache: those for this machine's
+// architecture, and for that of the assets. Without are the assets whose builder no cache
+// has. The error lists the builders that could not be pushed.
 func (s *Set) PushBuilders(ctx context.Context) (list []Pushed, without []string, err error) {
 	var failed []error
 	seen := map[string]bool{}
@@ -144,8 +143,8 @@ func (s *Set) PushBuilders(ctx context.Context) (list []Pushed, without []string
 	return list, without, errors.Join(failed...)
 }
 
-// pushBuilder has the registry hold a builder. The error is store.ErrNotFound
-// for one that was not made yet.
+// pushBuilder makes sure that the registry has a builder. The error is store.ErrNotFound
+// for one that has not been built yet.
 func (s *Set) pushBuilder(ctx context.Context, id, machine string) (State, error) {
 	builders := &store.Builders{Local: s.Store.Local, Registry: s.Store.Registry}
 	_, where, err := builders.Find(ctx, id, machine)

@@ -1,11 +1,10 @@
-// Package supply says where the inputs of builds are that come from elsewhere,
-// sources and builders, and moves them: from their places into the local cache,
-// and from there into the registry.
+// Package supply lists, fetches, checks and pushes the inputs of builds that come from
+// elsewhere: sources and builders. They move from their places into the local cache, and
+// from there into the registry.
 //
-// The one idea: the inputs of a set of assets are one list, each entry is looked
-// at on its own, and one that fails keeps no other from being fetched or pushed.
-// It leaves how an input is fetched to package source, and how one is kept to
-// package store.
+// The one idea: the inputs of a set of assets are one list whose entries are independent,
+// so the failure of one does not keep the others from being fetched or pushed. Package
+// source fetches an input, and package store keeps it.
 package supply
 
 import (
@@ -65,10 +64,10 @@ type Listed struct {
 	Source string   `json:"source"`
 	Assets []string `json:"assets"`
 	Place  string   `json:"place"`
-	// Holds says what the place is.
+	// Holds describes the place.
 	Holds string `json:"holds"`
 	Hash  string `json:"hash"`
-	// Size is in bytes, 0 where it is unknown.
+	// Size is in bytes, 0 if it is unknown.
 	Size int64 `json:"size"`
 	// Where lists the caches that have the file: "local", "registry".
 	Where []string `json:"where"`
@@ -96,8 +95,8 @@ func (s *Set) List(ctx context.Context) ([]Listed, error) {
 	})
 }
 
-// places returns what look says of each place of all sources. Why a source has no
-// places is noted.
+// places returns the result of look for each place of all sources. It notes why a source
+// has no places.
 func places[T any](s *Set, look func(workspace.Declared, versions.Place) (T, error)) (list []T, err error) {
 	for _, d := range s.Sources {
 		if d.Unlocked != nil {
@@ -142,8 +141,8 @@ func (s *Set) fetch(ctx context.Context, d workspace.Declared) (source.Fetched, 
 	return fetched, nil
 }
 
-// each returns what work makes of each source; the error is that of all that
-// failed, or the context's.
+// each returns the results of work for the sources. The error joins those of all that
+// failed, or is the context's.
 func each[T any](ctx context.Context, sources []workspace.Declared, work func(workspace.Declared) (T, error)) (done []T, err error) {
 	var failed []error
 	for _, d := range sources {
@@ -169,19 +168,19 @@ type Checked struct {
 	Source string `json:"source"`
 	Place  string `json:"place"`
 	Hash   string `json:"hash"`
-	// Local is about the file in the local caches, Upstream about what the place
-	// gave: "ok", or what is wrong; "" where it was not asked.
+	// Local is about the file in the local caches, Upstream about the download from the
+	// place: "ok", or the problem; "" if the place was not asked.
 	Local    string `json:"local"`
 	Upstream string `json:"upstream,omitempty"`
-	// Wrong is true where there are other bytes than declared.
+	// Wrong is true if one of them differs from the declared hash.
 	Wrong bool `json:"wrong"`
 }
 
 const ok = "ok"
 
-// Check hashes the files of all places that the local caches have. Where scratch
-// names a folder, it also downloads each file from each place into it, and
-// removes it again. The error counts the places with other bytes than declared.
+// Check hashes the files of all places that the local caches have. If scratch names a
+// folder, it also downloads each file from each place into it, and removes it again. The
+// error counts the places with other bytes than declared.
 func (s *Set) Check(ctx context.Context, scratch string) (list []Checked, err error) {
 	wrong := 0
 	list, err = places(s, func(d workspace.Declared, place versions.Place) (Checked, error) {
@@ -215,7 +214,7 @@ func (s *Set) check(ctx context.Context, d workspace.Declared, place versions.Pl
 	return c, nil
 }
 
-// ask compares the bytes that a place gives.
+// ask downloads the file from a place and compares it.
 func (s *Set) ask(ctx context.Context, d workspace.Declared, scratch string, c *Checked) error {
 	stage := s.Report.Stage(d.Path, "source")
 	_, err := s.Fetcher.Ask(ctx, d.Source, c.Place, scratch, stage)

@@ -13,7 +13,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
-// maxSize is far more than any versions.yaml: a bigger file is another one.
+// maxSize is far more than any versions.yaml has.
 const maxSize = 1 << 20
 
 // Load reads a versions.yaml, and the lock of the tree, which may have none. It reports
@@ -43,8 +43,8 @@ func Parse(path string, data []byte) (*File, error) {
 	if len(data) > maxSize {
 		return nil, fmt.Errorf("%s: %d bytes, want at most %d", path, len(data), maxSize)
 	}
-	// Decoding finds what nodes may have: duplicate keys, cycles of aliases, and
-	// aliases of aliases that expand without end.
+	// Decoding into a value finds what nodes can hide: duplicate keys, cycles of aliases,
+	// and aliases of aliases that expand without end.
 	var content any
 	root, err := strictyaml.Decode(path, data, &content)
 	if err != nil {
@@ -58,7 +58,7 @@ func Parse(path string, data []byte) (*File, error) {
 	return f, nil
 }
 
-// proseKeys are about people: what they hold is not a pin.
+// proseKeys hold text for people, not pins.
 var proseKeys = strings.Fields("desc description format issue notes uscan-opts uscan-url")
 
 // add records every value at and below a path.
@@ -93,7 +93,7 @@ func (f *File) text(path string) (string, error) {
 	case strings.TrimSpace(node.Value) == "" || node.ShortTag() == "!!null":
 		return "", fmt.Errorf("%s is empty; write a value or remove the key", where)
 	case node.ShortTag() != "!!str":
-		// A decimal number loses its last zero, a date is written in another form.
+		// A number such as 1.10 would lose its last zero, and a date change its form.
 		return "", fmt.Errorf("%s is not a string; quote it: %q", where, node.Value)
 	}
 	return node.Value, nil

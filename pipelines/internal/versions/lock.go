@@ -15,14 +15,14 @@ import (
 // LockFile locks the versions of versions.yaml.
 const LockFile = "assets/sources.yaml"
 
-// entry is what the lock knows of an entry of versions.yaml.
+// entry is what the lock has about an entry of versions.yaml.
 type entry struct {
 	// Pin is the pin of the entry that names its version, "version" by default.
 	Pin string `yaml:"pin"`
 	// Same are pins of versions.yaml, relative to the entry, that have to agree: their
-	// value is that of Pin, which versions.yaml does not have.
+	// value is the value of Pin, which versions.yaml does not have itself.
 	Same []string `yaml:"same"`
-	// Versions is what is known of each version.
+	// Versions are the locked versions.
 	Versions map[string]struct {
 		// Pins are further pins of the entry, such as the commit of a tag.
 		Pins map[string]string `yaml:"pins"`
@@ -53,8 +53,8 @@ func (e entry) sources() []string {
 }
 
 // readLock reads the lock of a tree; without the file nothing is locked. It refuses
-// unknown fields, and places that lack a hash or are not of exactly one kind, each
-// with file and line.
+// unknown fields, and places that lack a hash or are not of exactly one kind. Each
+// problem has its file and line.
 func readLock(tree fs.FS) (map[string]entry, error) {
 	var lock map[string]entry
 	root, err := strictyaml.ReadFile(tree, LockFile, &lock)

@@ -2,10 +2,9 @@
 // outside, and its lock: for a version of an entry, the sources, each with its hash and
 // the places it can come from, as go.sum is to go.mod.
 //
-// versions.yaml has the shape of Kata Containers' own, whose releases' files load too.
-// So what this program uses of it is read strictly, and the rest is left to Kata's
-// tools. A version that the lock does not know can be planned and not built: see
-// Unlocked.
+// versions.yaml has the shape of that of Kata Containers, and those of its releases load
+// too. So the part that this program uses is read strictly, and the rest is ignored. A
+// version that the lock does not have can be planned but not built: see Unlocked.
 package versions
 
 import (
@@ -26,9 +25,9 @@ type File struct {
 	Path string
 	Data []byte
 
-	// pins are the values by path, those that are not strings included.
+	// pins are the values by path, including those that are not strings.
 	pins map[string]*yaml.Node
-	// lock is by the path of an entry.
+	// lock has the locked entries by their paths.
 	lock map[string]entry
 }
 
@@ -54,10 +53,10 @@ type Place struct {
 	// tar of the module proxy's files for them, below a folder "proxy", for
 	// GOPROXY=file://.
 	GoProxy *GoModule `yaml:"goproxy,omitempty"`
-	// SHA256 is that of the file, in 64 lower-case hex digits. It is empty for a
-	// Go module, which has a sum of its own, and may be for Git.
+	// SHA256 is the hash of the file, in 64 lower-case hex digits. It is empty for a
+	// Go module, which has a sum of its own, and may be empty for Git.
 	SHA256 string `yaml:"sha256,omitempty"`
-	// Size is that of the downloaded file in bytes, 0 where unknown.
+	// Size is the length of the downloaded file in bytes, 0 if unknown.
 	Size int64 `yaml:"size,omitempty"`
 	// Line is where the place begins in the file, counted from 1.
 	Line int `yaml:"-"`
@@ -86,7 +85,7 @@ type Git struct {
 	Ref string `yaml:"ref,omitempty"`
 }
 
-// revision is what the file is made of: "<commit>:<path>".
+// revision is the tree that the file is made from: "<commit>:<path>".
 func (g *Git) revision() string {
 	if g.Path == "" {
 		return g.Commit + g.Ref
@@ -94,17 +93,17 @@ func (g *Git) revision() string {
 	return g.Commit + g.Ref + ":" + g.Path
 }
 
-// GoModule is a module at a version; Sum, which only Place.Go has, is the one of its
-// tree in a go.sum file, "h1:" and a base64 SHA-256.
+// GoModule is a module at a version. Sum, which only Place.Go has, is the sum of its tree
+// as in a go.sum file, "h1:" and a base64 SHA-256.
 type GoModule struct {
 	Module  string `yaml:"module"`
 	Version string `yaml:"version"`
 	Sum     string `yaml:"sum"`
 }
 
-// Hash returns "sha256:" and the hex SHA-256 of the file that the place holds,
-// for a Go module its go.sum sum, "h1:...", and for git without a SHA-256 "git:"
-// and the commit or ref, with a colon and the path where there is one.
+// Hash returns "sha256:" and the hex SHA-256 of the file that the place holds, for a Go
+// module its sum as in go.sum, "h1:...", and for git without a SHA-256 "git:" and the
+// commit or ref, followed by a colon and the path if there is one.
 func (p Place) Hash() string {
 	switch {
 	case p.Go != nil:
@@ -135,8 +134,8 @@ func (p Place) Holds() string {
 	return p.URL
 }
 
-// Unlocked is the error of a pin or source whose version the lock does not have. An
-// asset with it can be planned, but not built.
+// Unlocked is the error of a pin or source whose version the lock does not have. An asset
+// that uses it can be planned, but not built.
 type Unlocked struct{ text string }
 
 // Error says what to add, and where.
@@ -163,7 +162,7 @@ func (f *File) Pin(path string) (string, error) {
 	if declared {
 		return f.text(path)
 	}
-	return "", fmt.Errorf("%s has no pin %q%s", f.Path, path, cmp.Or(nearest.Hint(path, f.Pins()), "; add it, or use the path of another"))
+	return "", fmt.Errorf("%s has no pin %q%s", f.Path, path, cmp.Or(nearest.Hint(path, f.Pins()), "; add it, or use another path"))
 }
 
 // version returns the version of an entry. The error is of type Unlocked if

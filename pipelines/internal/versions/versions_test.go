@@ -318,7 +318,7 @@ func TestUnknownPaths(t *testing.T) {
 		want string
 	}{
 		{pin, `pins.yaml has no pin "assets.kernal.version"; did you mean "assets.kernel.version"?`},
-		{farPin, `pins.yaml has no pin "x"; add it, or use the path of another`},
+		{farPin, `pins.yaml has no pin "x"; add it, or use another path`},
 		{source, `assets/sources.yaml has no source "assets.kernel.lnux"; did you mean "assets.kernel.linux"?`},
 		{farSource, `assets/sources.yaml has no source "x"; add it there`},
 	} {

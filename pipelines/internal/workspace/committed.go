@@ -54,8 +54,8 @@ func (w *Workspace) Committed(ctx context.Context, in []string) (string, error) 
 }
 
 // changed compares the inputs, as the keys read them, with a commit, and returns those
-// that differ in more than their mode, which no key has; sorted. `git status` does not
-// do: files can be hidden from it, and the tree may be another by now.
+// whose content differs, sorted; a key does not depend on modes. `git status` is not
+// enough: files can be hidden from it, and the tree may have changed since the plan.
 func (w *Workspace) changed(ctx context.Context, commit string, in []string) ([]string, error) {
 	objects, err := w.Git.Objects(ctx, commit)
 	if err != nil {
@@ -82,7 +82,7 @@ func (w *Workspace) changed(ctx context.Context, commit string, in []string) ([]
 			differ = append(differ, name)
 		}
 	}
-	// A committed file that is missing differs, also below a folder.
+	// A committed file that is missing differs too, also one below a folder.
 	for file := range objects {
 		if !slices.ContainsFunc(in, func(name string) bool { return file == name || strings.HasPrefix(file, name+"/") }) {
 			continue
@@ -95,8 +95,8 @@ func (w *Workspace) changed(ctx context.Context, commit string, in []string) ([]
 	return slices.Compact(differ), nil
 }
 
-// had reports whether the tree had a file when the keys were made: the file or one of its
-// folders may be back by now.
+// had reports whether the tree had a file when the keys were computed. The file or one of
+// its folders may have been restored since.
 func (w *Workspace) had(file string) bool {
 	for name := file; name != "."; name = path.Dir(name) {
 		info, err := w.Resolver.Tree.Stat(name)
@@ -111,8 +111,8 @@ func (w *Workspace) had(file string) bool {
 	return true
 }
 
-// same compares a file with that of a commit. A checkout may write other bytes than are
-// committed, such as other line ends: then git says what it would commit.
+// same compares a file with the committed one. A checkout may have converted it, such as
+// its line ends: then git computes what it would commit.
 func (w *Workspace) same(ctx context.Context, content recipe.Content, committed git.Object) (bool, error) {
 	if !committed.IsFile() || committed.Holds(content.Data) {
 		return committed.IsFile(), nil

@@ -12,19 +12,19 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// defaultBranch is the branch that others are compared with.
+// defaultBranch is the branch that other branches are compared with.
 const defaultBranch = "main"
 
-// defaultRepository is used where only the registry is set, as in Kata's own
+// defaultRepository is used if only the registry is set, as in Kata's own
 // scripts.
 const defaultRepository = "kata-containers"
 
 // Environment holds the variables that Kata's CI sets for its scripts.
 type Environment struct {
-	// Registry is $ARTEFACT_REGISTRY, and Cache that with $ARTEFACT_REPOSITORY:
-	// HOST[:PORT]/PATH, or "" where no registry is set.
+	// Registry is $ARTEFACT_REGISTRY, and Cache adds $ARTEFACT_REPOSITORY to it:
+	// HOST[:PORT]/PATH, or "" if no registry is set.
 	Registry, Cache string
-	// Username and Password are those of the registry, both or neither.
+	// Username and Password are the credentials of the registry.
 	Username, Password string
 	// UseCache, Push and Release are yes, no or "".
 	UseCache, Push, Release Switch
@@ -54,8 +54,8 @@ func ReadEnvironment(getenv func(string) string) Environment {
 	return e
 }
 
-// Registries returns a client for registries of images: that of the environment has
-// its credentials there, others have theirs in the docker config.
+// Registries returns a client for registries of images. The environment has the
+// credentials of its own registry, the docker config those of others.
 func (w *Workspace) Registries() *oci.Client {
 	e := w.Environment
 	return oci.NewClient(oci.Options{Registry: e.Registry, Username: e.Username, Password: e.Password, Report: w.Report})
@@ -65,7 +65,7 @@ func (w *Workspace) Registries() *oci.Client {
 // it: a pflag.Value.
 type Switch struct{ name, value string }
 
-// On returns the value of the switch, or what it is otherwise if it is not set.
+// On returns the value of the switch, or otherwise if it is not set.
 func (s Switch) On(otherwise bool) (bool, error) {
 	switch s.value {
 	case "":
@@ -78,7 +78,7 @@ func (s Switch) On(otherwise bool) (bool, error) {
 	return false, Usage(fmt.Errorf("%s is %q: set it to yes or no", s.name, s.value))
 }
 
-// Set takes the value of the flag.
+// Set sets the value of the flag.
 func (s *Switch) Set(value string) error {
 	s.name, s.value = "the flag", value
 	_, err := s.On(false)
@@ -88,7 +88,7 @@ func (s *Switch) Set(value string) error {
 // String returns the value.
 func (s *Switch) String() string { return s.value }
 
-// Type is that of a flag without a value.
+// Type makes it a flag that needs no value.
 func (*Switch) Type() string { return "bool" }
 
 // ErrNoRegistry is returned by verbs that need a registry and have none.
@@ -106,7 +106,8 @@ func openStore(o Options, cache string) (*store.Tiered, error) {
 	case o.Registry == "":
 		return tiered, nil
 	case strings.Contains(o.Registry, "@"): // It may follow a password, so the reference is not repeated.
-		return nil, Usage(errors.New("--cache, or ARTEFACT_REGISTRY: want HOST[:PORT]/PATH without an @; a user name and a password go into ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD"))
+		return nil, Usage(errors.New("--cache, or ARTEFACT_REGISTRY: want HOST[:PORT]/PATH without an @; " +
+			"set the user name and the password in ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD"))
 	case e.Password != "" && e.Username == "":
 		return nil, Usage(errors.New("ARTEFACT_REGISTRY_PASSWORD is set and ARTEFACT_REGISTRY_USERNAME is not: set both or neither"))
 	}
@@ -117,8 +118,8 @@ func openStore(o Options, cache string) (*store.Tiered, error) {
 	return tiered, nil
 }
 
-// Branches are the branches whose moving tag is read, the first that has one: the
-// target branch if it is set, or else the one checked out and the default one.
+// Branches returns the branches whose moving tags are looked up, in order: the target
+// branch if it is set, or else the one that is checked out and the default one.
 func (w *Workspace) Branches(ctx context.Context) []string {
 	if w.Environment.Branch != "" {
 		return []string{w.Environment.Branch}

@@ -17,13 +17,13 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
-// VersionFile holds the release that the tree is.
+// VersionFile holds the version of the release that the tree makes.
 const VersionFile = "VERSION"
 
-// maxRelease is how long a release may be: it is a part of tags.
+// maxRelease is the largest length of a version: it is a part of tags.
 const maxRelease = 64
 
-// Version reads the release that the tree is.
+// Version reads the version of the release that the tree makes.
 func (w *Workspace) Version() (string, error) {
 	data, err := w.Resolver.Tree.ReadFile(VersionFile)
 	if err != nil {
@@ -36,8 +36,8 @@ func (w *Workspace) Version() (string, error) {
 	return version, nil
 }
 
-// Moving holds what the moving tags of pushed artifacts are named after; "" for
-// one that there is not.
+// Moving holds what the moving tags of pushed artifacts are named after. An empty field
+// gives no tag.
 type Moving struct {
 	Branch, Commit, Release string
 }
@@ -53,9 +53,9 @@ func (m Moving) Tags(arch string) []string {
 	return tags
 }
 
-// Moving returns what the moving tags of the assets name: the branch of the pushed
-// tree, its commit, and its release. A tree with uncommitted inputs is refused
-// unless dirty ones are allowed, and is never a release.
+// Moving returns what the moving tags of the assets are named after: the branch of the
+// pushed tree, its commit, and its release. Uncommitted inputs are refused unless dirty
+// ones are allowed, and are never a release.
 func (w *Workspace) Moving(ctx context.Context, names []string, arch catalog.Arch, allowDirty bool) (Moving, error) {
 	release, err := w.Environment.Release.On(false)
 	if err != nil {
@@ -77,9 +77,9 @@ func (w *Workspace) Moving(ctx context.Context, names []string, arch catalog.Arc
 	return moving, err
 }
 
-// Release returns the release as which something is pushed, "" for none. What is not
-// committed, for the reason in dirty, is refused unless dirty inputs are allowed, and is
-// never a release.
+// Release returns the version of the release that is pushed, "" for none. Dirty says why
+// the inputs are not committed, if they are not: then a push is refused unless dirty
+// inputs are allowed, and a release always.
 func (w *Workspace) Release(release bool, dirty error, allowDirty bool) (version string, err error) {
 	if release {
 		version, err = w.Version()
@@ -109,8 +109,8 @@ func (w *Workspace) Revision(ctx context.Context, name string) (fs.FS, error) {
 	return files, nil
 }
 
-// CheckRaised refuses fragments that changed since HEAD left the base branch, if
-// the configuration version did not grow. The base may be named as GitHub does,
+// CheckRaised fails if fragments changed since HEAD left the base branch and the
+// configuration version was not raised. The base may be named as GitHub names it,
 // without its remote.
 func (w *Workspace) CheckRaised(ctx context.Context, base string) error {
 	commit, err := w.Git.Commit(ctx, base)
@@ -124,7 +124,7 @@ func (w *Workspace) CheckRaised(ctx context.Context, base string) error {
 	}
 	fork, err := w.Git.MergeBase(ctx, commit)
 	if err != nil {
-		return fmt.Errorf("finding where this branch left %s (a shallow clone does not know: fetch more of it): %w", base, err)
+		return fmt.Errorf("finding where this branch left %s (a shallow clone may lack it: fetch more history): %w", base, err)
 	}
 	earlier, err := w.Revision(ctx, fork)
 	if err != nil {
@@ -134,8 +134,8 @@ func (w *Workspace) CheckRaised(ctx context.Context, base string) error {
 }
 
 // Walk calls visit with the current key of each named asset and of all it depends on,
-// dependencies first: a key has the digests of those. It visits what can be visited,
-// and then fails with the list of what could not be.
+// dependencies first: a key contains their digests. It visits everything that it can,
+// and then fails with the list of what it could not.
 func (w *Workspace) Walk(names []string, arch catalog.Arch, visit func(store.Ref) (store.Artifact, error)) error {
 	closure, err := w.Catalog.Closure(names, arch)
 	if err != nil {
@@ -176,7 +176,7 @@ func (w *Workspace) key(asset catalog.Asset, arch catalog.Arch, digests map[stri
 	return plan.Key, err
 }
 
-// Artifact returns the artifact that the caches have for the key of an asset.
+// Artifact returns the artifact for the current key of an asset from the caches.
 func (w *Workspace) Artifact(ctx context.Context, name string, arch catalog.Arch) (artifact store.Artifact, err error) {
 	err = w.Walk([]string{name}, arch, func(ref store.Ref) (store.Artifact, error) {
 		artifact, err = w.Store.Get(ctx, ref)
@@ -188,7 +188,7 @@ func (w *Workspace) Artifact(ctx context.Context, name string, arch catalog.Arch
 	return artifact, err
 }
 
-// PayloadSet is the release set whose assets the kata-deploy image holds.
+// PayloadSet is the release set whose assets go into the kata-deploy image.
 const PayloadSet = "kata-static"
 
 // Check resolves every asset on every architecture, and reports all problems at

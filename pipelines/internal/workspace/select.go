@@ -20,13 +20,13 @@ type Selection struct {
 	Names []string
 	Set   string
 	All   bool
-	// Without are assets left out of a set, or of all.
+	// Without are assets to leave out of a set, or of all.
 	Without []string
 	// Arch is an architecture by any of its names; "" is that of this machine.
 	Arch string
 }
 
-// Check refuses a selection that no workspace can make sense of.
+// Check refuses a selection that is contradictory or empty.
 func (s Selection) Check() error {
 	switch given := len(s.Names) > 0; {
 	case given && s.Set != "":
@@ -92,8 +92,7 @@ func Arch(name string) (catalog.Arch, error) {
 	return arch, Usage(err)
 }
 
-// Known returns the names of --without, which must be names of assets: on any
-// architecture.
+// Known returns the names of --without. Each must name an asset, of any architecture.
 func (w *Workspace) Known(without []string) ([]string, error) {
 	without = trimmed(without)
 	for _, name := range without {
@@ -152,8 +151,8 @@ func trimmed(names []string) []string {
 	return list
 }
 
-// Declared is a source of the lock and the assets that have it. Its name is the one
-// that the first of them gives it.
+// Declared is a source of the lock and the assets that use it. Its name is the one that
+// the first of them gives it.
 type Declared struct {
 	Path string
 	versions.Source
@@ -190,9 +189,9 @@ func (w *Workspace) Declared(names []string, arch catalog.Arch) ([]Declared, err
 	return all, nil
 }
 
-// CheckSources refuses a local file given for a source (--source NAME=PATH) that none
-// of the assets has, or that cannot be read, and a place (--place NAME) that no source
-// of theirs has; "" is any place.
+// CheckSources refuses a local file (--source NAME=PATH) that does not exist or is for a
+// source that none of the assets uses, and a place (--place NAME) that none of their
+// sources has; "" is any place.
 func (w *Workspace) CheckSources(names []string, arch catalog.Arch, given map[string]string, place string) error {
 	if len(given) == 0 && place == "" {
 		return nil

@@ -1,12 +1,11 @@
 // Package workspace opens a checkout once for a verb: its root, pins, catalog and
 // resolver, git, the caches and the registry behind them, and what the environment
 // says. It stands on one idea: everything that a verb needs to know about where it
-// runs is found here, at the start, so that no room below reads the environment,
+// runs is found here, at the start, so that no package below reads the environment,
 // the current folder or a flag.
 //
 // It resolves which assets a verb works on (Select) and which commit and release
-// they belong to (Committed, Moving). It plans and builds nothing: that is package
-// build's.
+// they belong to (Committed, Moving). It plans and builds nothing: package build does.
 package workspace
 
 import (
@@ -50,8 +49,7 @@ type Options struct {
 // Workspace is an open checkout.
 type Workspace struct {
 	Folders
-	// Pins is the file of pins, and Foreign whether it is another than the
-	// checkout's own.
+	// Pins is the file of pins. Foreign says that it is not the checkout's own.
 	Pins    string
 	Foreign bool
 
@@ -66,12 +64,11 @@ type Workspace struct {
 	Environment Environment
 	Report      *progress.Reporter
 
-	// root opens the files of the checkout, which may be anything.
+	// root opens the files of the checkout, none of which is trusted.
 	root *files.Tree
 }
 
-// Open opens a checkout. It reads declarations only: no cache and no registry is
-// asked.
+// Open opens a checkout. It only reads declarations, and no cache or registry.
 func Open(_ context.Context, o Options) (*Workspace, error) {
 	folders, err := Find(o)
 	if err != nil {
@@ -106,7 +103,7 @@ func Open(_ context.Context, o Options) (*Workspace, error) {
 	return w, nil
 }
 
-// Close ends the report and the use of the checkout.
+// Close closes the report and the checkout.
 func (w *Workspace) Close() {
 	_ = w.root.Close() // It was only read.
 	if w.Report != nil {
@@ -117,8 +114,8 @@ func (w *Workspace) Close() {
 // Files is the working tree.
 func (w *Workspace) Files() fs.FS { return w.Resolver.Tree }
 
-// Resolve returns the recipe of an asset. The digests of its dependencies, which
-// only a build knows, are left open.
+// Resolve returns the recipe of an asset, without the digests of its dependencies, which
+// only a build knows.
 func (w *Workspace) Resolve(asset catalog.Asset, arch catalog.Arch) (recipe.Plan, error) {
 	digests := map[string]recipe.Digests{}
 	for _, name := range asset.Dependencies {
@@ -199,7 +196,7 @@ func Relative(path string) string {
 	return path
 }
 
-// UsageError is an error of a command line that cannot be right.
+// UsageError is the error of a wrong command line.
 type UsageError struct{ error }
 
 // Unwrap returns the reason.
