@@ -63,16 +63,15 @@ func (w *Workspace) changed(ctx context.Context, commit string, in []string) ([]
 	}
 	var differ []string
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(in))) {
-		info, err := w.Resolver.Tree.Stat(name)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
-			continue
-		}
 		content := recipe.NewContent(name, w.Resolver.Versions.Data)
 		if name != pinsFile {
-			content, err = w.Resolver.Tree.Content(name)
-		}
-		if err != nil {
-			return nil, err
+			info, err := w.Resolver.Tree.Stat(name)
+			if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
+				continue
+			}
+			if content, err = w.Resolver.Tree.Content(name); err != nil {
+				return nil, err
+			}
 		}
 		same, err := w.same(ctx, content, objects[name])
 		if err != nil {

@@ -18,11 +18,14 @@ func TestCommitted(t *testing.T) {
 		edit, revert string // scripts for a shell
 		want         string // the inputs that are not committed
 	}{
-		"nothing":                    {"", "", ""},
-		"an edit":                    {"echo >>" + script, "", script},
-		"an edit, reverted":          {"echo >>" + script, "git checkout -q .", script},
-		"an edit after the plan":     {"", "echo >>" + script, ""},
-		"pins, reverted":             {"echo >>versions.yaml", "git checkout -q .", "versions.yaml"},
+		"nothing":                {"", "", ""},
+		"an edit":                {"echo >>" + script, "", script},
+		"an edit, reverted":      {"echo >>" + script, "git checkout -q .", script},
+		"an edit after the plan": {"", "echo >>" + script, ""},
+		"pins, reverted":         {"echo >>versions.yaml", "git checkout -q .", "versions.yaml"},
+		"new pins, removed": {
+			"git rm -q --cached versions.yaml; git -c user.name=a -c user.email=a@example.org commit -q -m two", "rm versions.yaml", "versions.yaml",
+		},
 		"a new file, removed":        {"echo CONFIG_D=y >" + added, "rm " + added, added},
 		"a removed file, restored":   {"rm " + fragment + "; echo CONFIG_D=y >" + added, "git checkout -q .", fragment + ", " + added},
 		"an empty folder for a file": {"rm " + notes + "; mkdir " + notes, "", notes},
