@@ -85,7 +85,7 @@ func TestNoBase(t *testing.T) {
 	required := o
 	required.RequireBase = true
 	if _, err := Build(t.Context(), required); err == nil || !strings.Contains(err.Error(), "getting the base "+o.Base) {
-		t.Errorf("where it is required: %v", err)
+		t.Errorf("with RequireBase: %v", err)
 	}
 	// A registry that answers without the base is an error: the image would be another.
 	for _, code := range []int{0, 401, 403, 503} {

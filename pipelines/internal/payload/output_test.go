@@ -54,7 +54,7 @@ func TestLayout(t *testing.T) {
 		t.Errorf("%d blobs", len(blobs))
 	}
 	if left := must(os.ReadDir(filepath.Dir(dir))); len(left) != 1 {
-		t.Errorf("left beside it: %v", left)
+		t.Errorf("left next to it: %v", left)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestDockerArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(must(os.ReadFile(file))) != string(must(os.ReadFile(again))) {
-		t.Error("the same image is another file")
+		t.Error("the archive of the same image differs")
 	}
 	// It is an OCI layout too.
 	reader := tar.NewReader(must(os.Open(file)))

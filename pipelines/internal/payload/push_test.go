@@ -116,7 +116,7 @@ func TestBytesOfOneChange(t *testing.T) {
 		t.Errorf("%d bytes went out (%+v), want 20 to 21 MB", second, pushed)
 	}
 	if got := must(remote.Image(must(name.ParseReference(host + "/kata:two")))); must(got.Digest()).String() != changed.Digest() {
-		t.Error("the tag is another image's")
+		t.Error("the tag points to another image")
 	}
 }
 

@@ -66,7 +66,7 @@ func TestGivenTags(t *testing.T) {
 			t.Errorf("%q: %v", c.given, err)
 		}
 		if n := len(slices.DeleteFunc(slices.Clone(got), func(tag Tag) bool { return tag.Name != c.given })); c.ok && n != 1 {
-			t.Errorf("%q stands %d times in %q", c.given, n, names(got))
+			t.Errorf("%q appears %d times in %q", c.given, n, names(got))
 		}
 	}
 }

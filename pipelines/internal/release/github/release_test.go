@@ -88,7 +88,7 @@ func TestTwoDrafts(t *testing.T) {
 	}
 	left, err := r.oldest(t.Context(), mine)
 	if err != nil || left.ID != other.ID || len(r.server.Releases) != 1 || r.server.Releases[0].ID != other.ID {
-		t.Errorf("went on with %d, %v, want the elder one to be left alone", left.ID, err)
+		t.Errorf("continued with %d, %v, want the older draft", left.ID, err)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestNotFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := elsewhere.Find(t.Context(), "3.28.0"); err == nil || errors.Is(err, ErrNotFound) {
-		t.Errorf("got %v: no repository is another thing than no release", err)
+		t.Errorf("got %v: a missing repository is not a missing release", err)
 	}
 }
 

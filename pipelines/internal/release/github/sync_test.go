@@ -85,21 +85,21 @@ func TestUploadFaults(t *testing.T) {
 		sent  int
 		wrong string
 	}{
-		"502":                       {githubtest.Fault{Times: 1, Status: 502}, 2, ""},
-		"502 and a starter":         {githubtest.Fault{Times: 2, Status: 502, Leave: githubtest.Starter}, 3, ""},
-		"502 and all is well":       {githubtest.Fault{Times: 1, Status: 502, Leave: githubtest.Done}, 1, ""},
-		"500":                       {githubtest.Fault{Times: 1, Status: 500}, 2, ""},
-		"broken off":                {githubtest.Fault{Times: 1}, 2, ""},
-		"broken off, a starter":     {githubtest.Fault{Times: 1, Leave: githubtest.Starter}, 2, ""},
-		"broken off, all is well":   {githubtest.Fault{Times: 1, Leave: githubtest.Done}, 1, ""},
-		"422 on what nobody sees":   {githubtest.Fault{Times: 1, Status: 422, Body: `{"message": "Validation Failed", "errors": [{"resource": "ReleaseAsset", "code": "already_exists", "field": "name"}]}`}, 2, ""},
-		"damaged on the way":        {githubtest.Fault{Times: 1, Leave: githubtest.Damaged}, 2, ""},
-		"a limit":                   {githubtest.Fault{Times: 2, Status: 403, Header: map[string]string{"Retry-After": "1"}}, 3, ""},
-		"an answer that is no JSON": {githubtest.Fault{Times: 1, Status: 201, Leave: githubtest.Done, Body: "<html>"}, 1, ""},
-		"refused":                   {githubtest.Fault{Times: 1, Status: 403, Body: `{"message": "Resource not accessible by integration"}`}, 1, "not accessible by integration"},
-		"no length":                 {githubtest.Fault{Times: 1, Status: 400, Body: `{"message": "Bad Content-Length"}`}, 1, "Bad Content-Length"},
-		"a full release":            {githubtest.Fault{Times: 1, Status: 422, Body: `{"message": "Validation Failed", "errors": ["too many assets"]}`}, 1, "too many assets"},
-		"down":                      {githubtest.Fault{Times: 100, Status: 502, Leave: githubtest.Starter}, 6, "uploading one.tar.zst: GitHub answers 502 Bad Gateway"},
+		"502":                        {githubtest.Fault{Times: 1, Status: 502}, 2, ""},
+		"502 and a starter":          {githubtest.Fault{Times: 2, Status: 502, Leave: githubtest.Starter}, 3, ""},
+		"502 and all is well":        {githubtest.Fault{Times: 1, Status: 502, Leave: githubtest.Done}, 1, ""},
+		"500":                        {githubtest.Fault{Times: 1, Status: 500}, 2, ""},
+		"broken off":                 {githubtest.Fault{Times: 1}, 2, ""},
+		"broken off, a starter":      {githubtest.Fault{Times: 1, Leave: githubtest.Starter}, 2, ""},
+		"broken off, all is well":    {githubtest.Fault{Times: 1, Leave: githubtest.Done}, 1, ""},
+		"422 on an invisible asset":  {githubtest.Fault{Times: 1, Status: 422, Body: `{"message": "Validation Failed", "errors": [{"resource": "ReleaseAsset", "code": "already_exists", "field": "name"}]}`}, 2, ""},
+		"damaged on the way":         {githubtest.Fault{Times: 1, Leave: githubtest.Damaged}, 2, ""},
+		"a limit":                    {githubtest.Fault{Times: 2, Status: 403, Header: map[string]string{"Retry-After": "1"}}, 3, ""},
+		"an answer that is not JSON": {githubtest.Fault{Times: 1, Status: 201, Leave: githubtest.Done, Body: "<html>"}, 1, ""},
+		"refused":                    {githubtest.Fault{Times: 1, Status: 403, Body: `{"message": "Resource not accessible by integration"}`}, 1, "not accessible by integration"},
+		"no length":                  {githubtest.Fault{Times: 1, Status: 400, Body: `{"message": "Bad Content-Length"}`}, 1, "Bad Content-Length"},
+		"a full release":             {githubtest.Fault{Times: 1, Status: 422, Body: `{"message": "Validation Failed", "errors": ["too many assets"]}`}, 1, "too many assets"},
+		"down":                       {githubtest.Fault{Times: 100, Status: 502, Leave: githubtest.Starter}, 6, "uploading one.tar.zst: GitHub answers 502 Bad Gateway"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -346,7 +346,7 @@ func TestReplace(t *testing.T) {
 			_, changes := r.compare(t, release, []File{one})
 			r.server.Around = func(w http.ResponseWriter, request *http.Request, serve http.HandlerFunc) {
 				if asked++; asked == after {
-					serve(httptest.NewRecorder(), request) // What it asked for is done, and it never hears of it.
+					serve(httptest.NewRecorder(), request) // The request takes effect, but its answer is lost.
 					cancel(why)
 					panic(http.ErrAbortHandler)
 				}
@@ -374,7 +374,7 @@ func TestReplace(t *testing.T) {
 			}
 			assets := r.server.Release("3.28.0").Assets
 			if len(assets) != 1 || assets[0].Name != one.Name || assets[0].Digest != one.Digest || assets[0].Type != "application/zstd" {
-				t.Errorf("the assets are %+v, want the new one alone", assets)
+				t.Errorf("the assets are %+v, want only the new one", assets)
 			}
 			if actions, _ := r.compare(t, release, []File{one}); actions[one.Name] != Keep {
 				t.Errorf("in the end it is to %s", actions[one.Name])
