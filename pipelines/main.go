@@ -35,7 +35,8 @@ func main() {
 	case code := <-ended:
 		os.Exit(code)
 	case <-overdue:
-		fmt.Fprintln(os.Stderr, "interrupted, without waiting longer for what does not end")
+		go fmt.Fprintln(os.Stderr, "interrupted, without waiting longer for what does not end")
+		time.Sleep(100 * time.Millisecond) // Stderr may be what hangs.
 		os.Exit(1)
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -50,6 +52,7 @@ func TestSignalEnds(t *testing.T) {
 		within   time.Duration
 	}{
 		"a pipe that nobody reads":   {plan, "GITHUB_STEP_SUMMARY=" + pipe, 1, 10 * time.Second},
+		"nobody reads stderr":        {plan, "GITHUB_STEP_SUMMARY=" + pipe, 1, 10 * time.Second},
 		"two signals":                {plan, "GITHUB_STEP_SUMMARY=" + pipe, 2, 3 * time.Second},
 		"a registry without answers": {append(plan, "--cache", strings.TrimPrefix(registry.URL, "http://")+"/x"), "", 1, 10 * time.Second},
 		"a client that ignores it":   {[]string{"doctor"}, "", 1, 10 * time.Second},
@@ -62,9 +65,14 @@ func TestSignalEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer stdout.Close()
-			cmd := exec.CommandContext(t.Context(), program, test.args...)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, program, test.args...)
 			cmd.Dir, cmd.Stdout = dir, stdout
 			cmd.Env = append(os.Environ(), "KATA_PIPELINES_CACHE="+filepath.Join(dir, "cache"), "PATH="+dir+":"+os.Getenv("PATH"), test.variable)
+			if name == "nobody reads stderr" {
+				cmd.Stderr = fullPipe(t)
+			}
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -97,4 +105,25 @@ func waitUntil(t *testing.T, done func() bool) {
 			t.Fatal("it does not happen")
 		}
 	}
+}
+
+// fullPipe returns the writing end of a pipe that takes nothing more.
+func fullPipe(t *testing.T) *os.File {
+	t.Helper()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(reader.Close(), writer.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := writer.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writer.Write(make([]byte, 1<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("a pipe took 1 MiB that nobody read: %v", err)
+	}
+	return writer
 }
