@@ -134,22 +134,24 @@ type Kernel struct {
 // Load reads assets/*/assets.yaml and the release sets below the root of a tree. It
 // reports all problems, joined, each with file and line.
 func Load(tree fs.FS) (*Catalog, error) {
-	paths, err := fs.Glob(tree, "assets/*/"+FileName)
-	if err != nil {
+	entries, err := fs.ReadDir(tree, "assets")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
-	}
-	if len(paths) == 0 {
-		return nil, errors.New("no assets/*/assets.yaml: is this the root of the repository?")
 	}
 	var assets []Asset
 	var problems []error
-	for _, p := range paths {
-		family, err := loadFamily(tree, p)
-		if err != nil {
-			problems = append(problems, err)
+	for _, entry := range entries {
+		if entry.Type().IsRegular() {
 			continue
 		}
+		family, err := loadFamily(tree, path.Join("assets", entry.Name(), FileName))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, err)
+		}
 		assets = append(assets, family...)
+	}
+	if len(assets)+len(problems) == 0 {
+		return nil, errors.New("no assets/*/assets.yaml: is this the root of the repository?")
 	}
 	slices.SortStableFunc(assets, func(a, b Asset) int { return strings.Compare(a.Name, b.Name) })
 	c := &Catalog{Assets: assets}

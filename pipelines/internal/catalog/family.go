@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"errors"
 	"io/fs"
 	"maps"
 	"path"
@@ -184,7 +185,10 @@ func (c checker) kernel(a Asset) {
 func (c checker) folders(others, names []string) {
 	c.unique("folder", others, names)
 	for i, folder := range names {
-		if info, err := fs.Stat(c.tree, path.Join("kernel-configs", folder)); err != nil || !info.IsDir() {
+		info, err := fs.Stat(c.tree, path.Join("kernel-configs", folder))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			c.At(i).Problem("%w", err)
+		} else if err != nil || !info.IsDir() {
 			c.At(i).Problem("no folder kernel-configs/%s", folder)
 		}
 	}

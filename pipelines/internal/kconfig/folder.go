@@ -1,6 +1,7 @@
 package kconfig
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -38,26 +39,32 @@ func list(tree fs.FS, folder, kernelArch string) ([]string, error) {
 		return nil, fmt.Errorf("%s: %q is not the name of a folder in it", Root, folder)
 	}
 	dir := path.Join(Root, folder)
-	if info, err := fs.Stat(tree, dir); err != nil || !info.IsDir() {
+	files, err := inFolder(tree, folder, kernelArch)
+	if err != nil || len(files) > 0 {
+		return files, err
+	}
+	if _, err := fs.Stat(tree, dir); err != nil {
 		names := known(tree)
 		return nil, fmt.Errorf("%s: no such folder: choose one of %s%s", dir, strings.Join(names, ", "), nearest.Hint(folder, names))
 	}
-	files, err := inFolder(tree, folder, kernelArch)
-	if err == nil && len(files) == 0 {
-		err = fmt.Errorf("%s: no fragment for this architecture: add a .conf file, or remove the folder from the kernel", dir)
-	}
-	return files, err
+	return nil, fmt.Errorf("%s: no fragment for this architecture: add a .conf file, or remove the folder from the kernel", dir)
 }
 
 // inFolder returns the *.conf files of a folder, and then those of its subfolder for the
-// architecture, each sorted.
-func inFolder(tree fs.FS, folder, kernelArch string) ([]string, error) {
-	files, err := fs.Glob(tree, path.Join(Root, folder, "*.conf"))
-	if err != nil {
-		return nil, fmt.Errorf("%s/%s: %w", Root, folder, err)
+// architecture, each sorted. Either folder may be missing.
+func inFolder(tree fs.FS, folder, kernelArch string) (files []string, err error) {
+	for _, dir := range []string{path.Join(Root, folder), path.Join(Root, folder, kernelArch)} {
+		entries, err := fs.ReadDir(tree, dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s: %w", dir, cause(err))
+		}
+		for _, entry := range entries {
+			if path.Ext(entry.Name()) == ".conf" {
+				files = append(files, path.Join(dir, entry.Name()))
+			}
+		}
 	}
-	more, err := fs.Glob(tree, path.Join(Root, folder, kernelArch, "*.conf"))
-	return append(files, more...), err
+	return files, nil
 }
 
 // known returns the names of all folders, for hints.
