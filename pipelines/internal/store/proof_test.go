@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
@@ -128,6 +129,26 @@ func TestRefusedProof(t *testing.T) {
 	if err == nil || strings.Count(err.Error(), "docker login") != 1 {
 		t.Errorf("Push: %v, want what helps, once", err)
 	}
+}
+
+// TestProofThatIsNotListed has a registry that took a proof, but not the tag that lists
+// it: the next push lists it.
+func TestProofThatIsNotListed(t *testing.T) {
+	s, _ := open(t)
+	p := sample(t, "qemu", "x86_64", 1)
+	artifact := put(t, s, p)
+	if err := s.PutProof(t.Context(), artifact, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	r, _, _ := connect(t, registrytest.New(t), registrytest.Rule{Method: "PUT", Path: "/manifests/sha256-", Nth: 1, Do: registrytest.Status(403)})
+	if err := r.Push(t.Context(), p.Ref, s, nil); !oci.Refused(err) {
+		t.Errorf("Push: %v, want a refusal", err)
+	}
+	if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+		t.Fatal(err)
+	}
+	empty, _ := open(t)
+	wantProofs(t, (&Tiered{Local: empty, Registry: r}).Proofs, artifact, [][]byte{[]byte("{}")})
 }
 
 // TestProofsOfAFailedRegistry has a registry that failed before the lookup of proofs: that

@@ -3,9 +3,11 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
@@ -98,13 +100,31 @@ func (r *Registry) tag(ctx context.Context, e entry, m oci.Manifest, tags []stri
 	return nil
 }
 
-// publish pushes an entry, unless the registry has a whole one.
+// publish pushes an entry, unless the registry has a whole one, and lists it if it is a
+// referrer: a push may have ended before the registry listed its manifest.
 func (r *Registry) publish(ctx context.Context, e entry, m oci.Manifest, blobs []oci.Blob) (pushed bool, err error) {
 	_, whole, err := r.whole(ctx, e)
+	if err == nil && whole && m.Subject != nil {
+		whole, err = r.lists(ctx, e, m)
+	}
 	if err != nil || whole {
 		return false, err
 	}
 	return true, r.send(ctx, e, m, blobs)
+}
+
+// lists reports whether the registry lists a manifest as a referrer of its subject. A
+// registry that denies access to the list counts as lacking it.
+func (r *Registry) lists(ctx context.Context, e entry, m oci.Manifest) (bool, error) {
+	repository, err := r.repository(e)
+	if err != nil {
+		return false, err
+	}
+	referrers, err := repository.Referrers(ctx, m.Subject.Digest, m.ArtifactType, maxProofs+1)
+	if oci.Refused(err) {
+		return false, nil
+	}
+	return slices.ContainsFunc(referrers, func(d ocispec.Descriptor) bool { return d.Digest == m.Digest() }), err
 }
 
 // whole returns the registry's manifest of an entry, and whether the registry has
