@@ -56,10 +56,9 @@ func Status(err error) int {
 }
 
 // Refused reports whether a registry denied access: it requires credentials, or others.
-func Refused(err error) bool {
-	code := Status(err)
-	return code == http.StatusUnauthorized || code == http.StatusForbidden
-}
+func Refused(err error) bool { return refusal(Status(err)) }
+
+func refusal(code int) bool { return code == http.StatusUnauthorized || code == http.StatusForbidden }
 
 // maxError is how much of an error's body is read, in bytes.
 const maxError = 8 << 10

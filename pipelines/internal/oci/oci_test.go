@@ -175,16 +175,11 @@ func TestRegistriesThatSayLittle(t *testing.T) {
 			return true
 		},
 		"hidden": func(w http.ResponseWriter, request *http.Request) bool {
-			probe := httptest.NewRecorder()
-			if request.Method == http.MethodHead {
-				behind.ServeHTTP(probe, request)
-			}
-			if hidden := probe.Code == http.StatusNotFound; hidden {
-				w.WriteHeader(http.StatusForbidden)
-				return hidden
-			}
-			behind.ServeHTTP(w, request)
-			return true
+			return hides(w, request, behind, http.StatusForbidden)
+		},
+		"hidden from strangers": func(w http.ResponseWriter, request *http.Request) bool {
+			w.Header().Set("WWW-Authenticate", `Basic realm="kata"`)
+			return hides(w, request, behind, http.StatusUnauthorized)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -200,8 +195,33 @@ func TestRegistriesThatSayLittle(t *testing.T) {
 			if got, err := r.Manifest(t.Context(), "a"); err != nil || got.Digest() != m.Digest() {
 				t.Errorf("got %s, %v", got.Digest(), err)
 			}
+			subject := m.Descriptor()
+			proof, err := NewManifest(ocispec.Manifest{ArtifactType: "text/proof", Config: m.Config, Layers: m.Layers, Subject: &subject})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.PutManifest(t.Context(), proof, ""); err != nil {
+				t.Errorf("pushing a referrer: %v", err)
+			}
+			if got, err := r.Referrers(t.Context(), m.Digest(), "text/proof", 2); err != nil || len(got) != 1 || got[0].Digest != proof.Digest() {
+				t.Errorf("referrers %v, %v", got, err)
+			}
 		})
 	}
+}
+
+// hides answers a request for what a registry lacks with a refusal.
+func hides(w http.ResponseWriter, request *http.Request, behind http.Handler, code int) bool {
+	probe := httptest.NewRecorder()
+	if request.Method == http.MethodHead || request.Method == http.MethodGet {
+		behind.ServeHTTP(probe, request)
+	}
+	if probe.Code == http.StatusNotFound {
+		w.WriteHeader(code)
+		return true
+	}
+	behind.ServeHTTP(w, request)
+	return true
 }
 
 // TestRefusalWithReason has a registry that refuses with a reason: the request is not

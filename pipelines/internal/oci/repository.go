@@ -119,7 +119,9 @@ func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) er
 		tag, doing = d.Digest.String(), "pushing a manifest"
 	}
 	for attempt := 0; ; attempt++ {
-		err := r.remote(ctx).PushReference(ctx, d, bytes.NewReader(m.Data), tag)
+		repository := r.remote(ctx)
+		repository.Client = hiding{r.host, "/manifests/sha256-"}
+		err := repository.PushReference(ctx, d, bytes.NewReader(m.Data), tag)
 		// Registries answer 400, without a reason, if another client writes the same tag at
 		// the same moment.
 		if err == nil || Status(err) != http.StatusBadRequest || explained(err) || attempt+1 >= r.client.options.Pace.Tries {
@@ -160,6 +162,29 @@ func (r *Repository) Has(ctx context.Context, d ocispec.Descriptor) (bool, error
 	return false, r.failed(ctx, "looking for a blob", answered(response))
 }
 
+// hiding is a client for a registry that may deny access to what it lacks: if it denies
+// a GET of a path that contains part, it counts as lacking that.
+type hiding struct {
+	*host
+	part string
+}
+
+// Do sends a request.
+func (h hiding) Do(request *http.Request) (*http.Response, error) {
+	response, err := h.host.Do(request)
+	if request.Method != http.MethodGet || !strings.Contains(request.URL.Path, h.part) {
+		return response, err
+	}
+	if err == nil && refusal(response.StatusCode) {
+		err = answered(response)
+		_ = response.Body.Close()
+	}
+	if Refused(err) {
+		return &http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody, Request: request}, nil
+	}
+	return response, err
+}
+
 // Limits of a list, whatever the registry sends.
 const maxPages, maxListed = 1000, 100_000
 
@@ -167,7 +192,7 @@ var errEndless = errors.New("the list does not end")
 
 // pages is a client for one list. It counts pages, since oras-go hides empty ones.
 type pages struct {
-	*host
+	hiding
 	asked int
 }
 
@@ -176,13 +201,13 @@ func (p *pages) Do(request *http.Request) (*http.Response, error) {
 	if p.asked++; p.asked > maxPages {
 		return nil, errEndless
 	}
-	return p.host.Do(request)
+	return p.hiding.Do(request)
 }
 
 // listed returns oras-go's view of the repository for one list.
 func (r *Repository) listed(ctx context.Context) *remote.Repository {
 	repository := r.remote(ctx)
-	repository.Client = &pages{host: r.host}
+	repository.Client = &pages{hiding: hiding{r.host, "/referrers/"}}
 	return repository
 }
 
