@@ -33,11 +33,22 @@ var passed = []string{
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 }
 
+// goVariables are those of the go command. It builds for this machine, so GOOS and
+// GOARCH are not among them.
+var goVariables = []string{
+	"GOAUTH", "GOCACHE", "GOCACHEPROG", "GODEBUG", "GOENV", "GOFLAGS", "GOGC", "GOINSECURE", "GOMAXPROCS", "GOMEMLIMIT",
+	"GOMODCACHE", "GONOPROXY", "GONOSUMDB", "GOPATH", "GOPRIVATE", "GOPROXY", "GOROOT", "GOSUMDB", "GOTMPDIR",
+	"GOTOOLCHAIN", "GOVCS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+}
+
+// GoEnviron is Environ for the go command.
+func GoEnviron(more ...string) []string { return Environ(slices.Concat(more, goVariables)...) }
+
 // Environ returns the variables that a process gets: a fixed few, those with the
-// given names (a prefix, if it ends with "*"), and PATH with the folders of system
-// programs.
+// given names, and PATH with the folders of system programs. A name that ends with
+// "*" is a prefix: use it only for numbered variables.
 func Environ(more ...string) []string {
-	wanted := append(slices.Clone(passed), more...)
+	wanted := slices.Concat(passed, more)
 	var environ []string
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")

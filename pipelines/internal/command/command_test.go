@@ -13,11 +13,12 @@ import (
 
 // No token, password or secret of the caller reaches a child process.
 func TestChildrenGetNoSecrets(t *testing.T) {
-	for _, name := range []string{"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD", "AWS_SECRET_ACCESS_KEY"} {
+	for _, name := range []string{"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD", "AWS_SECRET_ACCESS_KEY", "GOOGLE_API_KEY", "GOVC_PASSWORD", "XDG_SECRET"} {
 		t.Setenv(name, "geheim")
 	}
 	t.Setenv("https_proxy", "http://proxy")
 	t.Setenv("GOPROXY", "off")
+	t.Setenv("KEY_0", "a")
 	var out bytes.Buffer
 	cmd := New(t.Context(), "env")
 	cmd.Stdout = &out
@@ -27,8 +28,8 @@ func TestChildrenGetNoSecrets(t *testing.T) {
 	if text := out.String(); strings.Contains(text, "geheim") || strings.Contains(text, "GOPROXY") || !strings.Contains(text, "https_proxy=http://proxy\n") {
 		t.Errorf("a child has\n%s", text)
 	}
-	if text := strings.Join(Environ("GO*"), "\n"); !strings.Contains(text, "GOPROXY=off") || strings.Contains(text, "GH_TOKEN") {
-		t.Errorf("with GO*:\n%s", text)
+	if text := strings.Join(GoEnviron("KEY_*"), "\n"); !strings.Contains(text, "GOPROXY=off") || !strings.Contains(text, "KEY_0=a") || strings.Contains(text, "geheim") {
+		t.Errorf("the go command has\n%s", text)
 	}
 }
 

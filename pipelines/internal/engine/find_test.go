@@ -133,10 +133,12 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "dagger"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD", "DOCKER_PASSWORD"} {
+	for _, name := range []string{"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD", "DOCKER_PASSWORD", "DAGGER_SECRET", "XDG_SECRET", "CONTAINERD_SECRET"} {
 		t.Setenv(name, "geheim")
 	}
 	t.Setenv("DOCKER_HOST", "tcp://docker")
+	t.Setenv("DAGGER_CLOUD_TOKEN", "cloud")
+	t.Setenv("DAGGER_QUIET", "3") // execLog would read nothing.
 	t.Setenv("NO_COLOR", "0")
 	session, err := Connect(t.Context(), Endpoint{Kind: Named, CLI: filepath.Join(dir, "dagger")})
 	if err != nil {
@@ -152,13 +154,36 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"DOCKER_HOST=tcp://docker", "PATH=" + os.Getenv("PATH"), "DAGGER_PROGRESS=plain", "NO_COLOR=1"} {
+	for _, want := range []string{"DOCKER_HOST=tcp://docker", "DAGGER_CLOUD_TOKEN=cloud", "DAGGER_QUIET=", "PATH=" + os.Getenv("PATH"), "DAGGER_PROGRESS=plain", "NO_COLOR=1"} {
 		if !strings.Contains(string(environ), want+"\n") {
 			t.Errorf("the CLI does not get %s", want)
 		}
 	}
 	if strings.Contains(string(environ), "geheim") {
 		t.Errorf("the CLI gets secrets:\n%s", environ)
+	}
+}
+
+// The clients of container runtimes get the variables that they read, and none of Dagger's.
+func TestClientsGetNoSecrets(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\nenv > "+dir+"/env\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	for _, name := range []string{"DAGGER_CLOUD_TOKEN", "_EXPERIMENTAL_DAGGER_CACHE_CONFIG", "XDG_SECRET", "CONTAINERS_SECRET", "NERDCTL_SECRET"} {
+		t.Setenv(name, "geheim")
+	}
+	t.Setenv("DOCKER_HOST", "tcp://docker")
+	if !daemonAnswers(t.Context(), "docker") {
+		t.Fatal("the daemon does not answer")
+	}
+	environ, err := os.ReadFile(filepath.Join(dir, "env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(environ); !strings.Contains(text, "DOCKER_HOST=tcp://docker\n") || strings.Contains(text, "geheim") {
+		t.Errorf("docker gets\n%s", text)
 	}
 }
 

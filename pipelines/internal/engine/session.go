@@ -64,18 +64,29 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 	return session, nil
 }
 
-// clientVariables are the variables that clients of engines and of container
-// runtimes read, in addition to those that every command gets.
+// clientVariables are the variables that docker, podman and nerdctl read, in addition
+// to those that every command gets.
 var clientVariables = []string{
-	"DAGGER_*", "_EXPERIMENTAL_DAGGER_*", "XDG_*", "SSH_AUTH_SOCK",
-	"DOCKER_API_VERSION", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST", "DOCKER_TLS_VERIFY",
-	"CONTAINER_CONNECTION", "CONTAINER_HOST", "CONTAINER_SSHKEY", "CONTAINERD_*", "CONTAINERS_*", "NERDCTL_*",
+	"SSH_AUTH_SOCK", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
+	"DOCKER_API_VERSION", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST", "DOCKER_TLS", "DOCKER_TLS_VERIFY",
+	"CONTAINER_CONNECTION", "CONTAINER_HOST", "CONTAINER_SSHKEY",
+	"CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE", "CONTAINERS_REGISTRIES_CONF", "CONTAINERS_STORAGE_CONF",
+	"CONTAINERD_ADDRESS", "CONTAINERD_NAMESPACE", "CONTAINERD_SNAPSHOTTER", "NERDCTL_BRIDGE_IP", "NERDCTL_TOML",
+}
+
+// cliVariables are those that the dagger CLI reads in addition, except those that
+// change its working directory or its output, which execLog reads.
+var cliVariables = []string{
+	"DAGGER_CLOUD_ENGINE", "DAGGER_CLOUD_TOKEN", "DAGGER_CLOUD_URL", "DAGGER_LEAVE_OLD_ENGINE", "DAGGER_NO_NAG", "DAGGER_TRACE_NAME",
+	"_EXPERIMENTAL_DAGGER_CACHE_CONFIG", "_EXPERIMENTAL_DAGGER_CACHE_EXPORT_CONFIG", "_EXPERIMENTAL_DAGGER_CACHE_IMPORT_CONFIG",
+	"_EXPERIMENTAL_DAGGER_GPU_SUPPORT", "_EXPERIMENTAL_DAGGER_RUNNER_IMAGESTORE", "_EXPERIMENTAL_DAGGER_SHUTDOWN_TIMEOUT",
+	cliVariable, runnerHostVariable,
 }
 
 // withheld names the variables to hide from the CLI. The SDK starts it with all the
 // variables of this process; only its options can override them.
 func withheld() []string {
-	passed := command.Environ(clientVariables...)
+	passed := command.Environ(slices.Concat(clientVariables, cliVariables)...)
 	var names []string
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")

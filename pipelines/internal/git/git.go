@@ -47,11 +47,17 @@ func Foreign(printed string) string {
 // branch.
 var errNoAnswer = errors.New("git has no answer")
 
+// clientVariables are those that git and ssh read to find the user's settings and keys,
+// and under sudo the owner whose repositories git reads.
+var clientVariables = []string{
+	"SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "SSH_AUTH_SOCK", "SUDO_UID", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+}
+
 // Command returns a git command that finds the user's settings and keys, but has none of
 // the caller's GIT_ variables. It prints English.
 func Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := command.New(ctx, "git", args...)
-	cmd.Env = append(command.Environ("XDG_*", "SSH_*", "SUDO_UID"), "LC_ALL=C")
+	cmd.Env = append(command.Environ(clientVariables...), "LC_ALL=C")
 	return cmd
 }
 

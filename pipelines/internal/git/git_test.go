@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -53,6 +55,24 @@ func TestEnvironment(t *testing.T) {
 	}
 	if content, err := fs.ReadFile(files, "file"); err != nil || string(content) != "mine" {
 		t.Errorf("%q, %v", content, err)
+	}
+}
+
+// TestNoSecrets: git gets the variables that it and ssh read, and no others like them.
+func TestNoSecrets(t *testing.T) {
+	for _, name := range []string{"SSH_PASSWORD", "XDG_SECRET", "GIT_TOKEN"} {
+		t.Setenv(name, "geheim")
+	}
+	t.Setenv("SSH_AUTH_SOCK", "/agent")
+	t.Setenv("XDG_CONFIG_HOME", "/settings")
+	environ := Command(t.Context()).Env
+	for _, want := range []string{"SSH_AUTH_SOCK=/agent", "XDG_CONFIG_HOME=/settings"} {
+		if !slices.Contains(environ, want) {
+			t.Errorf("git does not get %s", want)
+		}
+	}
+	if text := strings.Join(environ, "\n"); strings.Contains(text, "geheim") {
+		t.Errorf("git gets secrets:\n%s", text)
 	}
 }
 

@@ -79,6 +79,15 @@ func (t *task) downloadModule(ctx context.Context, module string, env ...string)
 // the go.mod is needed.
 type moduleFiles struct{ Path, Version, Zip, GoMod, Error string }
 
+// gitVariables are those that git and ssh read when the go command fetches a module
+// from its repository.
+var gitVariables = []string{
+	"GIT_ALLOW_PROTOCOL", "GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_TERMINAL_PROMPT",
+	"GIT_CONFIG_COUNT", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_KEY_*", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_VALUE_*",
+	"GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSL_CERT", "GIT_SSL_KEY", "GIT_SSL_NO_VERIFY",
+	"NETRC", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "SSH_AUTH_SOCK",
+}
+
 // askGo runs a go command with additional variables and reads the JSON objects that it
 // prints. The command runs outside of any module.
 func (t *task) askGo(ctx context.Context, env []string, args ...string) (all []moduleFiles, err error) {
@@ -87,7 +96,7 @@ func (t *task) askGo(ctx context.Context, env []string, args ...string) (all []m
 	}
 	cmd := command.New(ctx, "go", args...)
 	cmd.Dir = t.Dir
-	cmd.Env = append(command.Environ("GO*", "GIT_*", "SSH_*", "NETRC", "XDG_*"), "GOWORK=off", "GOFLAGS=-mod=mod")
+	cmd.Env = append(command.GoEnviron(gitVariables...), "GOWORK=off", "GOFLAGS=-mod=mod")
 	cmd.Env = append(cmd.Env, env...)
 	if t.ModCache != "" {
 		cmd.Env = append(cmd.Env, "GOMODCACHE="+t.ModCache, "GOFLAGS=-mod=mod -modcacherw")

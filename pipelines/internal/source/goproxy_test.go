@@ -101,3 +101,26 @@ func TestGoProxyPlace(t *testing.T) {
 	_, err = fetch("v1.2.0", hash)
 	wantError(t, err, "example.com/used@v1.0.0 has the sum h1:", "go.sum has "+used)
 }
+
+// The go command, and the git that it runs, get no secret of the caller.
+func TestGoGetsNoSecrets(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "go"), []byte("#!/bin/sh\nenv > "+dir+"/env\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	for _, name := range []string{"GIT_TOKEN", "GOVC_PASSWORD", "SSH_PASSWORD", "XDG_SECRET"} {
+		t.Setenv(name, "geheim")
+	}
+	t.Setenv("GIT_CONFIG_VALUE_12", "https://")
+	if _, err := (&task{Fetcher: fetcher(t)}).askGo(t.Context(), nil, "version"); err != nil {
+		t.Fatal(err)
+	}
+	environ, err := os.ReadFile(filepath.Join(dir, "env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(environ); !strings.Contains(text, "GIT_CONFIG_VALUE_12=https://\n") || strings.Contains(text, "geheim") {
+		t.Errorf("the go command gets\n%s", text)
+	}
+}

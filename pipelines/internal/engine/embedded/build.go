@@ -97,7 +97,7 @@ func (m *Manager) compile(ctx context.Context, pkg, out string) (err error) {
 	cmd := command.New(ctx, "go", "build", "-trimpath", "-mod=readonly",
 		"-ldflags=-s -w -X "+version+"Version="+Version+" -X "+version+"Tag="+Version, "-o", out, pkg)
 	cmd.Dir = m.ModuleDir
-	cmd.Env = append(command.Environ("GO*", "XDG_CACHE_HOME"), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on")
+	cmd.Env = append(command.GoEnviron(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on")
 	var stderr bytes.Buffer
 	cmd.Stderr = io.MultiWriter(&stderr, stage)
 	// An interrupted compiler leaves nothing behind.

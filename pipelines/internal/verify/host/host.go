@@ -118,7 +118,7 @@ func (h Host) GoBuild(ctx context.Context, dir string, environ []string, args ..
 	}
 	cmd := command.New(ctx, compiler, append([]string{"build", "-trimpath"}, args...)...)
 	cmd.Dir = dir
-	cmd.Env = append(append(command.Environ("GO*", "XDG_CACHE_HOME"), "CGO_ENABLED=0"), environ...)
+	cmd.Env = append(append(command.GoEnviron(), "CGO_ENABLED=0"), environ...)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, bytes.TrimSpace(output))
 	}
