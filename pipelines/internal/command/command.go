@@ -1,9 +1,9 @@
 // Package command prepares the child processes of this program, all in the same
-// way: they get an allow-listed environment, so that no secret and no token of
-// the caller reaches them; programs are also found in the folders of system
-// programs; and the end of the context first asks a process to end, then kills it.
+// way: they get an allow-listed environment, so that no secret or token of the caller
+// reaches them; programs are also found in the system's sbin folders; and when the
+// context ends, a process gets SIGTERM, then SIGKILL.
 //
-// It starts nothing itself: callers keep the whole of [os/exec].
+// It starts nothing itself: callers use [os/exec] as usual.
 package command
 
 import (
@@ -19,21 +19,21 @@ import (
 	"time"
 )
 
-// Grace is how long a process may take to end once it is asked to. The program
-// itself has ten seconds.
+// Grace is how long a process may take to end after SIGTERM. This program itself has
+// ten seconds.
 const Grace = 5 * time.Second
 
 // systemDirs hold system programs; a root shell made with plain `su` leaves
 // them out of PATH.
 var systemDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin"}
 
-// passed are the variables that every process gets.
+// passed lists the variables that every process gets.
 var passed = []string{
 	"HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "APT_CONFIG",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 }
 
-// goVariables are those of the go command. It builds for this machine, so GOOS and
+// goVariables lists those of the go command. It builds for this machine, so GOOS and
 // GOARCH are not among them.
 var goVariables = []string{
 	"GOAUTH", "GOCACHE", "GOCACHEPROG", "GODEBUG", "GOENV", "GOFLAGS", "GOGC", "GOINSECURE", "GOMAXPROCS", "GOMEMLIMIT",
@@ -103,9 +103,8 @@ var userinfo = regexp.MustCompile(`://[^/@\s]+@`)
 // Redact removes the credentials of URLs from what a command printed.
 func Redact(printed string) string { return userinfo.ReplaceAllString(printed, "://") }
 
-// Failure returns why a command failed: the end of ctx, or err with the last
-// lines of what the command printed, without the credentials of URLs. It is nil if
-// there is neither.
+// Failure returns why a command failed: the end of ctx, or err with the last lines that
+// the command printed, without the credentials of URLs. It is nil if neither happened.
 func Failure(ctx context.Context, cmd *exec.Cmd, err error, printed string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("running %s: %w", cmd.Args[0], context.Cause(ctx))

@@ -13,8 +13,11 @@ import (
 
 // No token, password or secret of the caller reaches a child process.
 func TestChildrenGetNoSecrets(t *testing.T) {
-	for _, name := range []string{"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD", "AWS_SECRET_ACCESS_KEY", "GOOGLE_API_KEY", "GOVC_PASSWORD", "XDG_SECRET"} {
-		t.Setenv(name, "geheim")
+	for _, name := range []string{
+		"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD", "AWS_SECRET_ACCESS_KEY",
+		"GOOGLE_API_KEY", "GOVC_PASSWORD", "XDG_SECRET",
+	} {
+		t.Setenv(name, "hidden-value")
 	}
 	t.Setenv("https_proxy", "http://proxy")
 	t.Setenv("GOPROXY", "off")
@@ -25,10 +28,12 @@ func TestChildrenGetNoSecrets(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
-	if text := out.String(); strings.Contains(text, "geheim") || strings.Contains(text, "GOPROXY") || !strings.Contains(text, "https_proxy=http://proxy\n") {
+	text := out.String()
+	if strings.Contains(text, "hidden-value") || strings.Contains(text, "GOPROXY") || !strings.Contains(text, "https_proxy=http://proxy\n") {
 		t.Errorf("a child has\n%s", text)
 	}
-	if text := strings.Join(GoEnviron("KEY_*"), "\n"); !strings.Contains(text, "GOPROXY=off") || !strings.Contains(text, "KEY_0=a") || strings.Contains(text, "geheim") {
+	text = strings.Join(GoEnviron("KEY_*"), "\n")
+	if strings.Contains(text, "hidden-value") || !strings.Contains(text, "GOPROXY=off") || !strings.Contains(text, "KEY_0=a") {
 		t.Errorf("the go command has\n%s", text)
 	}
 }

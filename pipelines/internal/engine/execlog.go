@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// The CLI writes the output of commands among the rest of its progress, as
+// The CLI mixes the output of commands into its progress, as
 //
 //	19  : [1.6s] | the line
 //

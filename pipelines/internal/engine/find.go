@@ -44,9 +44,9 @@ type Endpoint struct {
 	// Why is the reason for the choice.
 	Why string `json:"why"`
 	// Address is a Dagger runner host such as unix:///run/engine.sock or
-	// tcp://host:port, "" where the SDK knows it.
+	// tcp://host:port, "" if the SDK knows it.
 	Address string `json:"address,omitempty"`
-	// CLI is the path of the dagger program, "" where the SDK knows or
+	// CLI is the path of the dagger program, "" if the SDK knows or
 	// downloads it.
 	CLI string `json:"cli,omitempty"`
 
@@ -76,7 +76,7 @@ func (e Endpoint) String() string { return fmt.Sprintf("%s (%s)", e.Kind, e.Why)
 type Finder struct {
 	// Named is the address given with --engine, "" for none.
 	Named string
-	// Root is true where the program runs as root.
+	// Root is true if the program runs as root.
 	Root bool
 	// Install allows installing the packages that the embedded engine needs.
 	Install bool
@@ -105,7 +105,7 @@ func (f Finder) Reporting(report *progress.Reporter) Finder {
 	return f
 }
 
-// ErrNoEngine is returned where no engine can be used.
+// ErrNoEngine is returned if no engine can be used.
 var ErrNoEngine = errors.New(`no Dagger engine can be used. Do one of these:
   - name a running one: --engine tcp://HOST:PORT, or _EXPERIMENTAL_DAGGER_RUNNER_HOST
   - start Docker, Podman or nerdctl, so that its daemon answers this user
@@ -133,7 +133,8 @@ func (f Finder) Choose(ctx context.Context) (Endpoint, error) {
 	return Endpoint{Kind: Embedded, Why: whyEmbedded}, nil
 }
 
-// daemonAnswers reports whether a client reaches its daemon: many have none.
+// daemonAnswers reports whether a client reaches its daemon: a client is often installed
+// without one.
 func daemonAnswers(ctx context.Context, client string) bool {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
@@ -175,7 +176,7 @@ func (f Finder) Find(ctx context.Context) (Endpoint, error) {
 }
 
 // Embedded returns the embedded engine, installed, built and started if need be,
-// even where another engine could be used.
+// even if another engine could be used.
 func (f Finder) Embedded(ctx context.Context) (Endpoint, error) {
 	err := host.Check()
 	if f.Install {

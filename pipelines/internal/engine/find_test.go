@@ -106,7 +106,7 @@ func TestCLIVariableIsScoped(t *testing.T) {
 			t.Setenv(cliVariable, before)
 		}
 		if _, err := Connect(t.Context(), Endpoint{Kind: Named, CLI: cli}); err == nil {
-			t.Fatal("a CLI that fails gave a session")
+			t.Fatal("a failing CLI returned a session")
 		}
 		if data, err := os.ReadFile(seen); err != nil || string(data) != cli+"\n" {
 			t.Errorf("the CLI saw %q, %v", data, err)
@@ -120,7 +120,7 @@ func TestCLIVariableIsScoped(t *testing.T) {
 	}
 }
 
-// The CLI gets the variables of every command and those that clients of engines read.
+// The CLI gets the variables of every command, of the clients and of Dagger, but no others.
 // A session ends when its CLI has ended.
 func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -133,8 +133,11 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "dagger"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD", "DOCKER_PASSWORD", "DAGGER_SECRET", "XDG_SECRET", "CONTAINERD_SECRET"} {
-		t.Setenv(name, "geheim")
+	for _, name := range []string{
+		"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD", "DOCKER_PASSWORD",
+		"DAGGER_SECRET", "XDG_SECRET", "CONTAINERD_SECRET",
+	} {
+		t.Setenv(name, "hidden-value")
 	}
 	t.Setenv("DOCKER_HOST", "tcp://docker")
 	t.Setenv("DAGGER_CLOUD_TOKEN", "cloud")
@@ -154,12 +157,15 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"DOCKER_HOST=tcp://docker", "DAGGER_CLOUD_TOKEN=cloud", "DAGGER_QUIET=", "PATH=" + os.Getenv("PATH"), "DAGGER_PROGRESS=plain", "NO_COLOR=1"} {
+	for _, want := range []string{
+		"DOCKER_HOST=tcp://docker", "DAGGER_CLOUD_TOKEN=cloud", "DAGGER_QUIET=",
+		"PATH=" + os.Getenv("PATH"), "DAGGER_PROGRESS=plain", "NO_COLOR=1",
+	} {
 		if !strings.Contains(string(environ), want+"\n") {
 			t.Errorf("the CLI does not get %s", want)
 		}
 	}
-	if strings.Contains(string(environ), "geheim") {
+	if strings.Contains(string(environ), "hidden-value") {
 		t.Errorf("the CLI gets secrets:\n%s", environ)
 	}
 }
@@ -171,8 +177,10 @@ func TestClientsGetNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	for _, name := range []string{"DAGGER_CLOUD_TOKEN", "_EXPERIMENTAL_DAGGER_CACHE_CONFIG", "XDG_SECRET", "CONTAINERS_SECRET", "NERDCTL_SECRET"} {
-		t.Setenv(name, "geheim")
+	for _, name := range []string{
+		"DAGGER_CLOUD_TOKEN", "_EXPERIMENTAL_DAGGER_CACHE_CONFIG", "XDG_SECRET", "CONTAINERS_SECRET", "NERDCTL_SECRET",
+	} {
+		t.Setenv(name, "hidden-value")
 	}
 	t.Setenv("DOCKER_HOST", "tcp://docker")
 	if !daemonAnswers(t.Context(), "docker") {
@@ -182,7 +190,7 @@ func TestClientsGetNoSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := string(environ); !strings.Contains(text, "DOCKER_HOST=tcp://docker\n") || strings.Contains(text, "geheim") {
+	if text := string(environ); !strings.Contains(text, "DOCKER_HOST=tcp://docker\n") || strings.Contains(text, "hidden-value") {
 		t.Errorf("docker gets\n%s", text)
 	}
 }

@@ -40,7 +40,7 @@ type Job struct {
 	Machine string
 	// Files is a folder that holds the recipe's files at their paths.
 	Files string
-	// Sources and Dependencies map all names of the recipe to files; a secondary
+	// Sources and Dependencies map the names in the recipe to files; a secondary
 	// output of a dependency is "<asset>-<output>".
 	Sources      map[string]string
 	Dependencies map[string]string
@@ -59,11 +59,11 @@ type Job struct {
 	Report *progress.Reporter
 }
 
-// Record says what a build used where its recipe leaves a choice.
+// Record holds what a build used where its recipe leaves a choice.
 type Record struct {
 	// Base is the image reference, or "bootstrap:" and the digest of the base.
 	Base string `json:"base"`
-	// Builder is the digest of the kept builder, "sha256:<hex>"; "" where none
+	// Builder is the digest of the kept builder, "sha256:<hex>"; "" if none
 	// was kept.
 	Builder string `json:"builder,omitempty"`
 	// Machine is the architecture of the machine that it was built on.
@@ -145,8 +145,8 @@ func (s *Session) steps(ctx context.Context, builder *dagger.Container, job Job)
 	return container, nil
 }
 
-// begin gives a container what every step gets. The files are those that match only,
-// or all if it is nil.
+// begin gives a container what every step gets. Of the files, it mounts those that match
+// only, or all if only is nil.
 func (s *Session) begin(container *dagger.Container, build *dagger.Directory, only []string, job Job) *dagger.Container {
 	if job.Nonce != "" {
 		container = container.WithEnvVariable(nonceVariable, job.Nonce)
@@ -227,7 +227,7 @@ func check(plan recipe.Plan, step recipe.Step, config []byte, facts *kconfig.Fac
 	return plan.Kernel.Check(config, facts)
 }
 
-// facts reads the facts next to a configuration; nil where there are none.
+// facts reads the facts next to a configuration; nil if there are none.
 func (s *Session) facts(ctx context.Context, container *dagger.Container, config string) (*kconfig.Facts, error) {
 	there, err := container.Exists(ctx, config+kconfig.FactsSuffix)
 	if err != nil || !there {

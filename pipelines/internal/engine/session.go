@@ -32,8 +32,8 @@ type Session struct {
 // dialTimeout bounds the first contact with an engine that the caller named.
 const dialTimeout = 10 * time.Second
 
-// Connect opens a session with the engine. Where the endpoint names no CLI, the
-// SDK downloads its own.
+// Connect opens a session with the engine. If the endpoint names no CLI, the SDK
+// downloads its own.
 func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err error) {
 	defer func() {
 		if err != nil {
@@ -68,7 +68,8 @@ func Connect(ctx context.Context, endpoint Endpoint) (session *Session, err erro
 // to those that every command gets.
 var clientVariables = []string{
 	"SSH_AUTH_SOCK", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
-	"DOCKER_API_VERSION", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST", "DOCKER_TLS", "DOCKER_TLS_VERIFY",
+	"DOCKER_API_VERSION", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST",
+	"DOCKER_TLS", "DOCKER_TLS_VERIFY",
 	"CONTAINER_CONNECTION", "CONTAINER_HOST", "CONTAINER_SSHKEY",
 	"CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE", "CONTAINERS_REGISTRIES_CONF", "CONTAINERS_STORAGE_CONF",
 	"CONTAINERD_ADDRESS", "CONTAINERD_NAMESPACE", "CONTAINERD_SNAPSHOTTER", "NERDCTL_BRIDGE_IP", "NERDCTL_TOML",
@@ -77,10 +78,11 @@ var clientVariables = []string{
 // cliVariables are those that the dagger CLI reads in addition, except those that
 // change its working directory or its output, which execLog reads.
 var cliVariables = []string{
-	"DAGGER_CLOUD_ENGINE", "DAGGER_CLOUD_TOKEN", "DAGGER_CLOUD_URL", "DAGGER_LEAVE_OLD_ENGINE", "DAGGER_NO_NAG", "DAGGER_TRACE_NAME",
-	"_EXPERIMENTAL_DAGGER_CACHE_CONFIG", "_EXPERIMENTAL_DAGGER_CACHE_EXPORT_CONFIG", "_EXPERIMENTAL_DAGGER_CACHE_IMPORT_CONFIG",
-	"_EXPERIMENTAL_DAGGER_GPU_SUPPORT", "_EXPERIMENTAL_DAGGER_RUNNER_IMAGESTORE", "_EXPERIMENTAL_DAGGER_SHUTDOWN_TIMEOUT",
-	cliVariable, runnerHostVariable,
+	"DAGGER_CLOUD_ENGINE", "DAGGER_CLOUD_TOKEN", "DAGGER_CLOUD_URL",
+	"DAGGER_LEAVE_OLD_ENGINE", "DAGGER_NO_NAG", "DAGGER_TRACE_NAME", cliVariable, runnerHostVariable,
+	"_EXPERIMENTAL_DAGGER_CACHE_CONFIG", "_EXPERIMENTAL_DAGGER_CACHE_EXPORT_CONFIG",
+	"_EXPERIMENTAL_DAGGER_CACHE_IMPORT_CONFIG", "_EXPERIMENTAL_DAGGER_GPU_SUPPORT",
+	"_EXPERIMENTAL_DAGGER_RUNNER_IMAGESTORE", "_EXPERIMENTAL_DAGGER_SHUTDOWN_TIMEOUT",
 }
 
 // withheld names the variables to hide from the CLI. The SDK starts it with all the
@@ -113,8 +115,8 @@ func (e Endpoint) reach(ctx context.Context) error {
 // connecting is held while the path of a CLI is in the environment.
 var connecting sync.Mutex
 
-// connect is dagger.Connect, but returns soon after ctx ends. The CLI is asked to end
-// then, and gets closeTimeout to do so.
+// connect is dagger.Connect, but returns soon after ctx ends: the CLI then has
+// closeTimeout to end.
 func connect(ctx context.Context, cli string, options []dagger.ClientOpt) (*dagger.Client, error) {
 	var client *dagger.Client
 	var err error
@@ -135,7 +137,7 @@ func connect(ctx context.Context, cli string, options []dagger.ClientOpt) (*dagg
 	select {
 	case <-done:
 		if err == nil {
-			_ = client.Close() // Nothing has used it.
+			_ = client.Close() // The client is unused: the error does not matter.
 		}
 	case <-time.After(closeTimeout):
 	}
@@ -165,7 +167,7 @@ func setCLI(cli string) (restore func(), err error) {
 	}, nil
 }
 
-// String names the engine, and its version where that differs from the SDK's.
+// String names the engine, and its version if it differs from the SDK's.
 func (s *Session) String() string {
 	if sdk := SDKVersion(); strings.TrimPrefix(s.Version, "v") != strings.TrimPrefix(sdk, "v") {
 		return fmt.Sprintf("%s, Dagger %s, but the SDK is %s", s.Endpoint, s.Version, sdk)

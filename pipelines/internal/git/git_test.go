@@ -31,8 +31,8 @@ func repository(t *testing.T, content string) Repository {
 	return Repository(dir)
 }
 
-// TestEnvironment: the variables that git sets for a hook, or a caller for another
-// repository, lead no command away from the repository.
+// TestEnvironment: variables that git sets for a hook, or a caller sets for another
+// repository, do not redirect commands to that repository.
 func TestEnvironment(t *testing.T) {
 	mine, other := repository(t, "mine"), repository(t, "other")
 	want, err := mine.Head(t.Context())
@@ -61,7 +61,7 @@ func TestEnvironment(t *testing.T) {
 // TestNoSecrets: git gets the variables that it and ssh read, and no others like them.
 func TestNoSecrets(t *testing.T) {
 	for _, name := range []string{"SSH_PASSWORD", "XDG_SECRET", "GIT_TOKEN"} {
-		t.Setenv(name, "geheim")
+		t.Setenv(name, "hidden-value")
 	}
 	t.Setenv("SSH_AUTH_SOCK", "/agent")
 	t.Setenv("XDG_CONFIG_HOME", "/settings")
@@ -71,12 +71,12 @@ func TestNoSecrets(t *testing.T) {
 			t.Errorf("git does not get %s", want)
 		}
 	}
-	if text := strings.Join(environ, "\n"); strings.Contains(text, "geheim") {
+	if text := strings.Join(environ, "\n"); strings.Contains(text, "hidden-value") {
 		t.Errorf("git gets secrets:\n%s", text)
 	}
 }
 
-// TestForeign: of a repository of another user, the error says whose command helps.
+// TestForeign: the error for a repository of another user names the command that helps.
 func TestForeign(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a repository to another user")

@@ -110,7 +110,7 @@ func TestGoGetsNoSecrets(t *testing.T) {
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	for _, name := range []string{"GIT_TOKEN", "GOVC_PASSWORD", "SSH_PASSWORD", "XDG_SECRET"} {
-		t.Setenv(name, "geheim")
+		t.Setenv(name, "hidden-value")
 	}
 	t.Setenv("GIT_CONFIG_VALUE_12", "https://")
 	if _, err := (&task{Fetcher: fetcher(t)}).askGo(t.Context(), nil, "version"); err != nil {
@@ -120,7 +120,7 @@ func TestGoGetsNoSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := string(environ); !strings.Contains(text, "GIT_CONFIG_VALUE_12=https://\n") || strings.Contains(text, "geheim") {
+	if text := string(environ); !strings.Contains(text, "GIT_CONFIG_VALUE_12=https://\n") || strings.Contains(text, "hidden-value") {
 		t.Errorf("the go command gets\n%s", text)
 	}
 }

@@ -26,7 +26,7 @@ var programs = []struct{ name, pkg string }{
 	{"dnsname", "github.com/dagger/dagger/cmd/dnsname"},
 }
 
-// building is the prefix of the folders to compile in, which a killed process leaves.
+// building is the prefix of the temporary build folders, which a killed process leaves.
 const building = "building-"
 
 // CLI returns a lease of the dagger program, compiled from its module if need be.
@@ -108,8 +108,8 @@ func (m *Manager) compile(ctx context.Context, pkg, out string) (err error) {
 	return nil
 }
 
-// buildHash covers what the programs are compiled from. Other files of the
-// nested module do not count, because a new hash replaces the running engine.
+// buildHash hashes the sources of the programs. It leaves out the other files of the
+// nested module, because a new hash replaces the running engine.
 func (m *Manager) buildHash() (string, error) {
 	sum := sha256.New()
 	fmt.Fprintln(sum, runtime.Version(), runtime.GOARCH, Version)

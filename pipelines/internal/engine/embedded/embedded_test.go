@@ -129,7 +129,7 @@ func TestState(t *testing.T) {
 	}
 	s.Supervisor.Began += "0"
 	if s.Supervisor.alive() {
-		t.Error("another process with the same number was taken for this one")
+		t.Error("another process with the same number passed for this one")
 	}
 	own, err := json.Marshal(s)
 	if err != nil {
@@ -179,7 +179,7 @@ func TestHostileState(t *testing.T) {
 	}
 	for _, p := range []process{s.Supervisor, s.Init, {PID: 1}, {}} {
 		if p.alive() {
-			t.Errorf("%+v was taken for a process of an engine", p)
+			t.Errorf("%+v passed for a process of an engine", p)
 		}
 		if err := end(p); err != nil {
 			t.Error(err)

@@ -21,9 +21,9 @@ const (
 	// cniState is where the CNI plugins record the addresses in use; each engine
 	// mounts its own over it.
 	cniState = "/var/lib/cni"
-	// marks has a file for each of the two things above that an engine has changed
-	// on the host. All engines share them: the first changes what it has to, the
-	// last restores it. A reboot removes the marks.
+	// marks holds a file for each of the two settings above that an engine has changed.
+	// All engines share them: the first makes the changes, the last restores the host.
+	// A reboot removes the marks.
 	marks          = "/run/kata-pipelines"
 	forwardingMark = marks + "/forwarding"
 	cniMark        = marks + "/cni-folder"
@@ -92,7 +92,7 @@ func removeCgroups() error {
 	}
 	var dirs []string
 	for _, root := range append(roots, "/sys/fs/cgroup/buildkit") {
-		// A cgroup that does not exist, or goes away during the walk, is no error.
+		// A cgroup that does not exist, or goes away during the walk, is not an error.
 		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && entry.IsDir() {
 				dirs = append(dirs, path)
@@ -127,7 +127,7 @@ func hostResolvers() ([]string, error) {
 }
 
 // reachable returns the lines of a resolv.conf without comments and loopback
-// name servers, nil where no name server is left.
+// name servers, nil if no name server is left.
 func reachable(resolv string) []string {
 	var lines []string
 	servers := 0

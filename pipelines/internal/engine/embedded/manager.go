@@ -1,6 +1,6 @@
 // Package embedded runs the real Dagger engine as a local process, with no
 // container runtime around it: compiled from its Go modules, as root, in mount,
-// process, network, IPC and host name spaces of its own. Two processes belong
+// process, network, IPC and UTS namespaces of its own. Two processes belong
 // to it:
 //
 //	supervisor    in the host's namespaces; owns the uplink (a veth pair, one
@@ -47,10 +47,10 @@ func (m *Manager) note(text string) { m.Report.Note("engine", text) }
 
 // Lease is the use of an engine or of its programs: until it is released, no
 // process replaces or removes them, and none stops the engine without force. A nil
-// Lease keeps nothing.
+// Lease holds nothing.
 type Lease struct {
-	// CLI is the path of the dagger program, Address what it connects to: unix://...,
-	// or "" where only the program is used.
+	// CLI is the path of the dagger program, Address the engine's address: unix://...,
+	// or "" if only the program is used.
 	CLI, Address string
 	// PID is that of the engine's supervisor.
 	PID int

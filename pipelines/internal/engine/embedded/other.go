@@ -10,7 +10,7 @@ import (
 // errLinuxOnly is the error of every method here that can fail.
 var errLinuxOnly = errors.New("the embedded engine exists only on Linux: name another one with --engine, or start Docker, Podman or nerdctl")
 
-// Status says that no engine runs.
+// Status reports that no engine runs.
 func (m *Manager) Status() (Status, error) {
 	return Status{State: "stopped", Version: Version, Log: m.logPath()}, nil
 }

@@ -68,7 +68,7 @@ func (m *Manager) tryStart(ctx context.Context) (*Lease, error) {
 	return lease, nil
 }
 
-// replace starts an engine in place of that of a state, unless builds use that one.
+// replace starts an engine in place of the recorded one, unless builds use that one.
 func (m *Manager) replace(ctx context.Context, now state, bin string) (pid int, err error) {
 	release, err := m.exclusive()
 	unused := err == nil

@@ -107,7 +107,7 @@ func TestIncompleteProgramsAreRemoved(t *testing.T) {
 	put(t, filepath.Join(m.dir(), building+"1", "dagger"), "half")
 	// The module does not exist, so the missing program cannot be compiled.
 	if _, err := m.build(t.Context()); err == nil {
-		t.Error("incomplete programs were taken")
+		t.Error("incomplete programs were used")
 	}
 	if left, _ := filepath.Glob(filepath.Join(m.dir(), "*-*")); left != nil {
 		t.Errorf("left: %q", left)

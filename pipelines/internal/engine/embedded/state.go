@@ -56,8 +56,8 @@ func (p process) alive() bool {
 const maxState = 64 << 10
 
 // readState returns the zero state if no engine was started. Root kills the processes
-// in it, so a file of another user is an error. It names nothing else to take down:
-// the names of the uplink derive from the cache directory.
+// in it, so a file of another user is an error. The names of the uplink are not in it:
+// they derive from the cache directory.
 func readState(path string) (state, error) {
 	data, err := files.Read(path, maxState)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -123,8 +123,8 @@ func answers(socket string) bool {
 const stopTimeout = 20 * time.Second
 
 // Two locks exist below engine/: "lock" is held while the programs are compiled
-// and the engine is started or stopped, and "in-use" is shared by all that use
-// them.
+// and the engine is started or stopped, and "in-use" is shared by all processes that
+// use them.
 const (
 	waitingForStart = "waiting for another process that compiles, starts or stops the engine"
 	// hostLock is held to change the network of the machine, which the engines of

@@ -75,7 +75,7 @@ func Supervise(ctx context.Context) error {
 		return c.init(ctx)
 	}
 	if err := ctx.Err(); err != nil {
-		return err // told to end before anything began
+		return err // Nothing has started yet.
 	}
 	// The kernel sends Pdeathsig when the thread ends that started the child.
 	runtime.LockOSThread()
@@ -123,7 +123,7 @@ func (c config) run(ctx context.Context, s state) error {
 	}
 	if err := c.connect(s, cmd.Process.Pid, connected); err != nil {
 		stop()
-		_ = cmd.Wait() // It was stopped: err says why.
+		_ = cmd.Wait() // stop has ended it: err says why.
 		return err
 	}
 	unlock()

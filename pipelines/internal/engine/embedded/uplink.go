@@ -36,14 +36,14 @@ type uplink struct {
 	Table string `json:"table"`
 }
 
-// nameUplink returns an uplink without its network.
+// nameUplink returns an uplink that has names, but no network yet.
 func nameUplink(cacheDir string) uplink {
 	sum := sha256.Sum256([]byte(cacheDir))
 	id := hex.EncodeToString(sum[:4])
 	return uplink{Link: linkPrefix + id, Table: "kata_pipelines_" + id}
 }
 
-// chooseUplink returns an uplink in a network that the host does not use now.
+// chooseUplink returns an uplink in a network that the host does not use.
 func chooseUplink(cacheDir string) (uplink, error) {
 	var used []netip.Prefix
 	routes, err := run("", "ip", "-4", "-json", "route", "show", "table", "all")

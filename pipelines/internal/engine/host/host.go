@@ -43,7 +43,7 @@ func Requirements() []Requirement {
 		{Name: "iptables", Why: "writes the rules of the CNI plugins", Package: "iptables"},
 		{Name: "nft", Why: "connects the engine to the network", Package: "nftables"},
 		{Name: "ip", Why: "connects the engine to the network", Package: "iproute2"},
-		{Name: "mmdebstrap", Why: "makes the base of a builder where no registry answers", Package: "mmdebstrap"},
+		{Name: "mmdebstrap", Why: "makes the base of a builder if no registry answers", Package: "mmdebstrap"},
 		{Name: "/usr/share/keyrings/debian-archive-keyring.gpg", Why: "verifies Debian's packages and sources", Package: "debian-archive-keyring"},
 	})
 }
@@ -67,7 +67,7 @@ func missing(requirements []Requirement) []Requirement {
 	return slices.DeleteFunc(examine(slices.Clone(requirements)), func(r Requirement) bool { return r.Present })
 }
 
-// Check fails where requirements are not met; the error has the command that
+// Check fails if requirements are not met; the error has the command that
 // installs them.
 func Check() error {
 	var names []string
@@ -184,7 +184,7 @@ func (i installer) apt(ctx context.Context, absent []Requirement, stage *progres
 	cmd := aptGet(context.WithoutCancel(ctx), append(args, packages(absent)...)...)
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// Its output comes at its end: until then, the stage shows this.
+	// The output of apt-get follows at its end: until then, the stage shows this line.
 	fmt.Fprintf(stage, "installing %s\n", strings.Join(packages(absent), " "))
 	err = cmd.Run()
 	_, reading := io.Copy(stage, io.NewSectionReader(output, 0, 1<<30))
