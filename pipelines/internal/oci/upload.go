@@ -244,8 +244,9 @@ func (u *upload) patch(ctx context.Context) error {
 // Done is true if only the last response was lost.
 func (u *upload) resume(ctx context.Context) (done bool, err error) {
 	if !u.sending.Known {
-		if there, err := u.repository.Has(ctx, u.blob.Descriptor); err == nil && there {
-			return true, nil
+		there, err := u.repository.Has(ctx, u.blob.Descriptor)
+		if there || err != nil && temporary(err) {
+			return there, err
 		}
 	}
 	location := u.location

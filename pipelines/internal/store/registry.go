@@ -14,6 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
 // Registry is a registry of artifacts, builders and sources. It is safe for
@@ -78,8 +79,9 @@ func (r *Registry) lookup(ctx context.Context, e entry) (oci.Manifest, error) {
 		return oci.Manifest{}, r.miss(e)
 	}
 	m, err := r.read(ctx, e)
-	if isFailure(err) && oci.Status(err) == 0 && r.client.Rest(ctx, 1) == nil {
-		// One failed connection is not enough to give up a registry.
+	if isFailure(err) && oci.Status(err) == 0 && !web.Temporary(err) && r.client.Rest(ctx, 1) == nil {
+		// One failed connection is not enough to give up a registry. Package web has retried
+		// temporary failures.
 		m, err = r.read(ctx, e)
 	}
 	return m, r.absent(e, err)

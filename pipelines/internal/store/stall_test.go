@@ -12,7 +12,7 @@ import (
 )
 
 // TestNothingHangs has a registry send the header of each kind of response, a byte of its
-// body, and then nothing.
+// body, and then nothing. It is asked twice, no more.
 func TestNothingHangs(t *testing.T) {
 	host := registrytest.New(t)
 	p := sample(t, "qemu", "x86_64", 1)
@@ -32,11 +32,14 @@ func TestNothingHangs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, _, n := connect(t, host, registrytest.Rule{Do: registrytest.Stall(1, nil)})
+			r, faults, n := connect(t, host, registrytest.Rule{Do: registrytest.Stall(1, nil)})
 			start := time.Now()
 			err := test.ask(t, r)
 			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("took %s", took)
+			}
+			if asked := faults.Requests(); len(asked) > 2 {
+				t.Errorf("sent %q", asked)
 			}
 			switch {
 			case test.miss && (!IsNotFound(err) || !n.has("the transfer stalled for 0.3s: continuing without the registry")):

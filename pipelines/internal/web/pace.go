@@ -99,7 +99,7 @@ func (e *effort) again(pace Pace, request *http.Request, response *http.Response
 		if why = failure(err); why == "" {
 			return 0, ""
 		}
-		if isTimeout(err) {
+		if isTimeout(err) || errors.Is(err, ErrStalled) {
 			e.silent++
 		}
 	}
