@@ -75,6 +75,9 @@ func ignoreMissing(err error) error {
 func (l *Layout) indexPath() string { return filepath.Join(l.Root, ocispec.ImageIndexFile) }
 
 func (l *Layout) readIndex() (ocispec.Index, error) {
+	if info, err := os.Lstat(l.indexPath()); err == nil && info.Size() > maxIndex {
+		return ocispec.Index{}, Damaged("has %d bytes, more than %d", info.Size(), maxIndex)
+	}
 	data, err := files.Read(l.indexPath(), maxIndex)
 	if errors.As(err, new(*files.IrregularError)) {
 		return ocispec.Index{}, &Damage{err.Error()}

@@ -174,6 +174,7 @@ func TestDamagedIndex(t *testing.T) {
 		{"truncated", func(path string, data []byte) error { return os.WriteFile(path, data[:len(data)/2], 0o644) }, []string{"kept as index.json.damaged and rebuilt"}},
 		{"empty", func(path string, _ []byte) error { return os.WriteFile(path, nil, 0o644) }, []string{"rebuilt"}},
 		{"other JSON", func(path string, _ []byte) error { return os.WriteFile(path, []byte(`{"a":1}`), 0o644) }, []string{"schemaVersion"}},
+		{"huge", func(path string, _ []byte) error { return os.Truncate(path, 64<<20+1) }, []string{"has 67108865 bytes, more than 67108864): kept as index.json.damaged and rebuilt"}},
 		{"missing", func(path string, _ []byte) error { return os.Remove(path) }, nil},
 		{"a link", func(path string, data []byte) error {
 			return errors.Join(os.WriteFile(path+".real", data, 0o644), os.Remove(path), os.Symlink(path+".real", path))
@@ -209,7 +210,7 @@ func TestDamagedIndex(t *testing.T) {
 			}
 			got, err := os.ReadFile(indexPath(l))
 			if err != nil || !bytes.Equal(want, got) {
-				t.Errorf("rebuilt as %s, %v; want %s", got, err, want)
+				t.Errorf("rebuilt as %.999s, %v; want %s", got, err, want)
 			}
 			n.want(t, test.notes...)
 		})
