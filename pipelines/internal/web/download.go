@@ -27,7 +27,7 @@ import (
 const chunk = 128 << 10
 
 // MaxUnsized is the largest content whose size is not declared, in bytes.
-const MaxUnsized = 16 << 30
+const MaxUnsized = 4 << 30
 
 // Download reads content of a known hash. It hashes the content while it writes it, and
 // resumes after a lost connection.
