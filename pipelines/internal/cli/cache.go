@@ -210,13 +210,17 @@ func cacheVerifyCmd(a *app) *cobra.Command {
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			if !registry {
 				damage, err := ws.Store.Verify(ctx)
-				return verdict(a.Stdout, "the local cache", damage, err)
+				return verdict(a.Stdout, "the local cache", "", damage, err)
 			}
 			if ws.Store.Registry == nil {
 				return workspace.ErrNoRegistry
 			}
-			damage, err := ws.Store.Registry.Verify(ctx, ws.Catalog.Names(), ws.Store.Local)
-			return verdict(a.Stdout, "the registry", damage, err)
+			verified, damage, err := ws.Store.Registry.Verify(ctx, ws.Catalog.Names(), ws.Store.Local)
+			if err == nil && verified == 0 {
+				_, err = fmt.Fprintf(a.Stdout, "%s has no entries to verify\n", ws.Store.Registry)
+				return err
+			}
+			return verdict(a.Stdout, "the registry", fmt.Sprintf(" (%d verified)", verified), damage, err)
 		}),
 	}
 	a.cacheFlag(cmd.Flags())
@@ -225,7 +229,7 @@ func cacheVerifyCmd(a *app) *cobra.Command {
 }
 
 // verdict prints the damage, and fails if there is any.
-func verdict(w io.Writer, where string, damage []string, err error) error {
+func verdict(w io.Writer, where, verified string, damage []string, err error) error {
 	for _, line := range damage {
 		fmt.Fprintln(w, progress.PrintableLines(line))
 	}
@@ -235,6 +239,6 @@ func verdict(w io.Writer, where string, damage []string, err error) error {
 	if len(damage) > 0 {
 		return fmt.Errorf("%s is damaged (%d found): damaged content is never used, and the next build replaces it", where, len(damage))
 	}
-	_, err = fmt.Fprintf(w, "%s is whole\n", where)
+	_, err = fmt.Fprintf(w, "%s is whole%s\n", where, verified)
 	return err
 }

@@ -40,7 +40,7 @@ func TestVerifyRegistry(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		{"whole", "", false, "the registry is whole\n", ""},
+		{"whole", "", false, "the registry is whole (2 verified)\n", ""},
 		{"damaged artifact", "/v2/kata/tiny/blobs/", false, " of tiny: ", "error: the registry is damaged (1 found)"},
 		{"damaged source", "/v2/kata/sources/blobs/", false, "source sha256:", "error: the registry is damaged (1 found)"},
 		{"refused", "/v2/kata/tiny/blobs/", true, "", "403 Forbidden"},

@@ -255,22 +255,25 @@ func (r *Registry) verify(ctx context.Context, e entry, scratch *Local) error {
 
 // Verify reads and hashes every blob of the artifacts of some assets, of the builders and
 // of the sources, and vets the tarballs, which it keeps in the scratch store for that
-// time. It returns one line for each damage. The error is that of a registry that fails.
-// Verify skips foreign tags.
-func (r *Registry) Verify(ctx context.Context, assets []string, scratch *Local) (damage []string, err error) {
+// time. It returns how many entries it verified, and one line for each damage. The error
+// is that of a registry that fails. Verify skips foreign tags.
+func (r *Registry) Verify(ctx context.Context, assets []string, scratch *Local) (verified int, damage []string, err error) {
 	for _, name := range append(slices.Clone(assets), builderRepository, sourceRepository) {
 		entries, err := r.entries(ctx, name)
 		if err != nil {
-			return damage, err
+			return verified, damage, err
 		}
 		for _, e := range entries {
 			switch err := r.verify(ctx, e, scratch); {
 			case IsDamage(err):
 				damage = append(damage, err.Error())
-			case ignoreMiss(err) != nil: // A missing entry was removed after it was listed.
-				return damage, fmt.Errorf("verifying %s: %w", e, err)
+			case IsNotFound(err): // It was removed after it was listed.
+				continue
+			case err != nil:
+				return verified, damage, fmt.Errorf("verifying %s: %w", e, err)
 			}
+			verified++
 		}
 	}
-	return damage, nil
+	return verified, damage, nil
 }

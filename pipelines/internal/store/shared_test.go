@@ -19,7 +19,7 @@ import (
 func TestVerifyShared(t *testing.T) {
 	host := registrytest.New(t)
 	whole, _, _ := connect(t, host)
-	if lines, err := whole.Verify(t.Context(), nil, scratch(t)); err != nil || lines != nil {
+	if _, lines, err := whole.Verify(t.Context(), nil, scratch(t)); err != nil || lines != nil {
 		t.Errorf("an empty registry: %q, %v", lines, err)
 	}
 	path, hash := sourceFile(t)
@@ -51,7 +51,7 @@ func TestVerifyShared(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, _, _ := connect(t, host, test.rules...)
-			lines, err := r.Verify(t.Context(), nil, scratch(t))
+			_, lines, err := r.Verify(t.Context(), nil, scratch(t))
 			if test.fails != "" {
 				if err == nil || IsDamage(err) || !strings.Contains(err.Error(), test.fails) {
 					t.Errorf("error %v, want %q", err, test.fails)

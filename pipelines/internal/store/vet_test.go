@@ -163,7 +163,7 @@ func TestPoisonIsNoHit(t *testing.T) {
 	if _, err := tiered.Get(t.Context(), p.Ref); !IsNotFound(err) {
 		t.Errorf("Get after that: %v, want a miss", err)
 	}
-	damage, err := r.Verify(t.Context(), []string{"qemu"}, s)
+	_, damage, err := r.Verify(t.Context(), []string{"qemu"}, s)
 	if err != nil || len(damage) != 1 || !strings.Contains(damage[0], p.Tag()) || !strings.Contains(damage[0], "has a tarball that must not be used") {
 		t.Errorf("the registry: %q, %v", damage, err)
 	}
