@@ -38,7 +38,7 @@ type Client struct {
 	options    Options
 	credential auth.CredentialFunc
 
-	notes told
+	notes reported
 	mu    sync.Mutex
 	// hosts are the registries used so far, by name.
 	hosts map[string]*host
@@ -98,11 +98,11 @@ func withoutUser(ref string) string {
 // Note reports a warning the first time.
 func (c *Client) Note(text string) { c.notes.note(c.options.Report, "registry", text) }
 
-// told holds the warnings reported so far, so that each is reported once.
-type told struct{ texts sync.Map }
+// reported holds the warnings reported so far, so that each is reported once.
+type reported struct{ texts sync.Map }
 
-func (t *told) note(report *progress.Reporter, subject, text string) {
-	if _, before := t.texts.LoadOrStore(text, true); !before {
+func (r *reported) note(report *progress.Reporter, subject, text string) {
+	if _, before := r.texts.LoadOrStore(text, true); !before {
 		report.Note(subject, text)
 	}
 }

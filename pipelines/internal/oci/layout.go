@@ -42,7 +42,7 @@ type Layout struct {
 	// *Damage if the manifest does not belong to this layout.
 	Name func(Manifest) (string, error)
 
-	notes told
+	notes reported
 	// recovered is the rebuilt index of a damaged layout that is read-only.
 	recovered atomic.Pointer[ocispec.Index]
 }

@@ -21,19 +21,19 @@ func TestEndlessBodies(t *testing.T) {
 		method, path string
 		code         int
 	}{
-		"a token":                    {"GET", "/token", 200},
-		"a refused token":            {"GET", "/token", 403},
-		"a manifest":                 {"GET", "/manifests/", 200},
-		"a refused manifest":         {"GET", "/manifests/", 403},
-		"an upload that begins":      {"POST", "/blobs/uploads/", 202},
-		"an upload that is refused":  {"POST", "/blobs/uploads/", 403},
-		"bytes that are taken":       {"PATCH", "/blobs/uploads/", 202},
-		"bytes that are refused":     {"PATCH", "/blobs/uploads/", 403},
-		"an end that is refused":     {"PUT", "/blobs/uploads/", 403},
-		"a manifest that is taken":   {"PUT", "/manifests/", 201},
-		"a manifest that is refused": {"PUT", "/manifests/", 403},
-		"tags":                       {"GET", "/tags/list", 200},
-		"referrers":                  {"GET", "/referrers/", 200},
+		"a token":                     {"GET", "/token", 200},
+		"a refused token":             {"GET", "/token", 403},
+		"a manifest":                  {"GET", "/manifests/", 200},
+		"a refused manifest":          {"GET", "/manifests/", 403},
+		"an upload that begins":       {"POST", "/blobs/uploads/", 202},
+		"an upload that is refused":   {"POST", "/blobs/uploads/", 403},
+		"bytes that are accepted":     {"PATCH", "/blobs/uploads/", 202},
+		"bytes that are refused":      {"PATCH", "/blobs/uploads/", 403},
+		"an end that is refused":      {"PUT", "/blobs/uploads/", 403},
+		"a manifest that is accepted": {"PUT", "/manifests/", 201},
+		"a manifest that is refused":  {"PUT", "/manifests/", 403},
+		"tags":                        {"GET", "/tags/list", 200},
+		"referrers":                   {"GET", "/referrers/", 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var written, met atomic.Int64

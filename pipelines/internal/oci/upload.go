@@ -98,7 +98,7 @@ type answer struct {
 // do sends a request without content. Codes are the wanted statuses.
 func (u *upload) do(ctx context.Context, method, address string, codes ...int) (answer, error) {
 	if method != http.MethodGet {
-		ctx = web.Once(ctx) // What begins or ends an upload may have done so.
+		ctx = web.Once(ctx) // A request that failed may still have begun or ended the upload.
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 	if err != nil {

@@ -317,7 +317,7 @@ func TestFaultyBuilders(t *testing.T) {
 		note string
 		hit  bool
 	}{
-		"503 for ever":   {registrytest.Rule{Path: manifests, Do: registrytest.Status(503)}, "continuing without", false},
+		"503 forever":    {registrytest.Rule{Path: manifests, Do: registrytest.Status(503)}, "continuing without", false},
 		"503 once":       {registrytest.Rule{Path: manifests, Nth: 1, Do: registrytest.Status(503)}, "", true},
 		"down":           {registrytest.Rule{Do: registrytest.Refuse()}, "connection refused", false},
 		"401":            {registrytest.Rule{Path: manifests, Do: registrytest.Status(401)}, "denied access", false},

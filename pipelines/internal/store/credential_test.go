@@ -96,7 +96,7 @@ func credentialsWork(t *testing.T, host string) {
 			n.want(t, want...)
 			for _, text := range append(n.texts(), err.Error()) {
 				if strings.Contains(text, registrytest.Password) || strings.Contains(text, "hunter2") || strings.Contains(text, "a2F0YTpjb250YWluZXJz") {
-					t.Errorf("told: %s", text)
+					t.Errorf("noted: %s", text)
 				}
 			}
 		})

@@ -43,7 +43,7 @@ func pullFaults(tarball digest.Digest) []pullFault {
 		{"503 with Retry-After", once(registrytest.Status(503, "Retry-After", "0")), false, nil, []string{"", ""}},
 		{"429 with Retry-After", once(registrytest.Status(429, "Retry-After", "Sun, 01 Mar 2026 12:00:30 GMT")), false, nil, []string{"", ""}},
 		{"503 of the manifest", []registrytest.Rule{{Path: "/manifests/", Nth: 1, Do: registrytest.Status(503)}}, false, nil, []string{""}},
-		{"503 for ever", always(registrytest.Status(503)), true, []string{"503 Service Unavailable: fault 503: continuing without"}, []string{"", "", "", ""}},
+		{"503 forever", always(registrytest.Status(503)), true, []string{"503 Service Unavailable: fault 503: continuing without"}, []string{"", "", "", ""}},
 		{"reset in the blob", once(registrytest.Reset(70000)), false, []string{"broke off after 70000 of 200000 bytes (connection reset by peer): resuming"}, []string{"", rest("70000")}},
 		{"reset twice", []registrytest.Rule{
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Reset(70000)},
@@ -59,7 +59,7 @@ func pullFaults(tarball digest.Digest) []pullFault {
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Reset(70000)},
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Status(416)},
 		}, false, []string{"after 70000 of", "after 0 of 200000 bytes (416 "}, []string{"", rest("70000"), ""}},
-		{"reset for ever", always(registrytest.Reset(10)), true,
+		{"reset forever", always(registrytest.Reset(10)), true,
 			[]string{"after 10 of", "after 20 of", "after 30 of", "continuing without"}, []string{"", rest("10"), rest("20"), rest("30")}},
 		{"down after a reset", []registrytest.Rule{
 			{Method: "GET", Path: blob, Nth: 1, Do: registrytest.Reset(10)}, {Method: "GET", Path: blob, Do: registrytest.Refuse()},
@@ -98,7 +98,7 @@ func pullThroughFaults(t *testing.T, host string) {
 					t.Errorf("Export: %t, %v; want a miss", changed, err)
 				}
 				if _, err := os.Stat(out); err == nil {
-					t.Error("there is an output all the same")
+					t.Error("there is an output")
 				}
 				before := len(faults.Requests())
 				if _, err := tiered.Get(t.Context(), p.Ref); !IsNotFound(err) {
@@ -313,7 +313,7 @@ func TestSecretsAreNotTold(t *testing.T) {
 			}
 			for _, text := range append(n.texts(), err.Error()) {
 				if strings.Contains(text, "s3cret") || strings.Contains(text, "signature") {
-					t.Errorf("told: %s", text)
+					t.Errorf("noted: %s", text)
 				}
 			}
 			sound(t, into)

@@ -30,7 +30,7 @@ const (
 	anywhere       = "pull anywhere"
 )
 
-// reached tells the parent that this process may be killed, and never returns.
+// reached reports to the parent that this process may be killed, and never returns.
 func reached() {
 	fmt.Println("reached")
 	select {}
@@ -81,7 +81,7 @@ func registryChild(s *Local, role string) error {
 // atEnd is a report that waits to be killed at the end of a transfer.
 type atEnd struct{}
 
-// Write tells the parent.
+// Write reports to the parent.
 func (atEnd) Write(p []byte) (int, error) {
 	reached()
 	return len(p), nil

@@ -83,12 +83,12 @@ func TestProofOfNothing(t *testing.T) {
 	p := sample(t, "qemu", "x86_64", 1)
 	artifact := put(t, s, p)
 	if err := s.PutProof(t.Context(), artifact, nil); err == nil {
-		t.Error("an empty proof is taken")
+		t.Error("an empty proof is accepted")
 	}
 	p.Record = []byte(`{"base":"another"}`)
 	put(t, s, p)
 	if err := s.PutProof(t.Context(), artifact, []byte("{}")); !IsNotFound(err) {
-		t.Errorf("a proof of what is not there any more: %v", err)
+		t.Errorf("a proof of a replaced build: %v", err)
 	}
 	r, _, n := connect(t, registrytest.New(t), registrytest.Rule{Do: registrytest.Status(503)})
 	empty, _ := open(t)

@@ -77,7 +77,7 @@ func TestFirstPushWins(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := sent(faults); len(got) != 1 {
-		t.Errorf("sent %q, want the moving tag alone", got)
+		t.Errorf("sent %q, want only the moving tag", got)
 	}
 	for _, tag := range []string{p.Tag(), "latest-main-x86_64"} {
 		if got, err := r.Latest(t.Context(), p.Asset, tag); err != nil || got.Manifest.Digest() != first.Manifest.Digest() {
@@ -251,8 +251,8 @@ func pushThroughFaults(t *testing.T, host func(testing.TB) string) {
 		{"reset", registrytest.Rule{Method: "PATCH", Path: upload, Nth: 1, Do: registrytest.ResetBody(10)}, "", []string{"connection reset by peer): trying again"}},
 		{"upload forgotten", registrytest.Rule{Method: "PUT", Path: upload, Nth: 2, Do: registrytest.Status(404)}, "", []string{"(404 Not Found: fault 404): trying again"}},
 		{"400 of a tag", registrytest.Rule{Method: "PUT", Path: "/manifests/", Nth: 2, Do: registrytest.Status(400)}, "", []string{"pushing v1: HOST/kata/cache/qemu (400 Bad Request: fault 400): trying again"}},
-		{"400 for ever", registrytest.Rule{Method: "PUT", Path: upload, Do: registrytest.Status(400)}, "400 Bad Request", []string{"trying again", "trying again", "trying again"}},
-		{"503 for ever", registrytest.Rule{Method: "PUT", Path: upload, Do: registrytest.Status(503)}, "503 Service Unavailable", []string{"trying again", "trying again", "trying again"}},
+		{"400 forever", registrytest.Rule{Method: "PUT", Path: upload, Do: registrytest.Status(400)}, "400 Bad Request", []string{"trying again", "trying again", "trying again"}},
+		{"503 forever", registrytest.Rule{Method: "PUT", Path: upload, Do: registrytest.Status(503)}, "503 Service Unavailable", []string{"trying again", "trying again", "trying again"}},
 		{"401", registrytest.Rule{Do: registrytest.Status(401)}, "401 Unauthorized: fault 401: set ARTEFACT_REGISTRY_USERNAME and ARTEFACT_REGISTRY_PASSWORD, or run docker login HOST", nil},
 		{"401 of the upload", registrytest.Rule{Method: "POST", Do: registrytest.Status(401)}, "docker login HOST", nil},
 		{"403 of the manifest", registrytest.Rule{Method: "PUT", Path: "/manifests/", Do: registrytest.Status(403)}, "HOST/kata/cache/qemu: 403 Forbidden", nil},
@@ -345,11 +345,11 @@ func TestProgress(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := regexp.MustCompile(`qemu +(push|pull|verify) .*(pushed|pulled|verified)`).FindAllStringSubmatch(n.buffer.String(), -1)
-	var told []string
+	var reported []string
 	for _, line := range lines {
-		told = append(told, line[1]+" "+line[2])
+		reported = append(reported, line[1]+" "+line[2])
 	}
-	if diff := cmp.Diff([]string{"push pushed", "pull pulled", "verify verified"}, told); diff != "" {
+	if diff := cmp.Diff([]string{"push pushed", "pull pulled", "verify verified"}, reported); diff != "" {
 		t.Errorf("reported (-want +got)\n%s", diff)
 	}
 }

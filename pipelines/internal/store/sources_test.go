@@ -95,11 +95,11 @@ func TestPullSourceFaults(t *testing.T) {
 		// left is how many bytes the next pull does not need to fetch.
 		left int64
 	}{
-		"reset":            {[]registrytest.Rule{{Method: "GET", Path: blobs, Nth: 1, Do: registrytest.Reset(1 << 20)}}, "resuming", true, 0},
-		"stalled for ever": {[]registrytest.Rule{{Method: "GET", Path: blobs, Nth: 1, Do: registrytest.Reset(1 << 20)}, {Method: "GET", Path: blobs, Do: registrytest.Status(503)}}, "continuing without", false, 1 << 20},
-		"wrong bytes":      {[]registrytest.Rule{{Method: "GET", Path: blobs, Do: registrytest.Wrong(100)}}, ": it has a blob", false, 0},
-		"403":              {[]registrytest.Rule{{Method: "GET", Path: blobs, Do: registrytest.Status(403)}}, ": continuing without the source", false, 0},
-		"down":             {[]registrytest.Rule{{Do: registrytest.Refuse()}}, "continuing without", false, 0},
+		"reset":           {[]registrytest.Rule{{Method: "GET", Path: blobs, Nth: 1, Do: registrytest.Reset(1 << 20)}}, "resuming", true, 0},
+		"stalled forever": {[]registrytest.Rule{{Method: "GET", Path: blobs, Nth: 1, Do: registrytest.Reset(1 << 20)}, {Method: "GET", Path: blobs, Do: registrytest.Status(503)}}, "continuing without", false, 1 << 20},
+		"wrong bytes":     {[]registrytest.Rule{{Method: "GET", Path: blobs, Do: registrytest.Wrong(100)}}, ": it has a blob", false, 0},
+		"403":             {[]registrytest.Rule{{Method: "GET", Path: blobs, Do: registrytest.Status(403)}}, ": continuing without the source", false, 0},
+		"down":            {[]registrytest.Rule{{Do: registrytest.Refuse()}}, "continuing without", false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, _, notes := connect(t, host, test.rules...)

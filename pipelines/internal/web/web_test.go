@@ -82,7 +82,7 @@ func TestRepeats(t *testing.T) {
 		"busy for a moment":        {"GET", []http.HandlerFunc{status(503), status(429), status(200)}, 3, 200, nil},
 		"a gateway":                {"HEAD", []http.HandlerFunc{status(502), status(504), status(200)}, 3, 200, nil},
 		"a lost connection":        {"GET", []http.HandlerFunc{broken, status(200)}, 2, 200, nil},
-		"busy for ever":            {"GET", []http.HandlerFunc{status(503)}, 4, 503, nil},
+		"busy forever":             {"GET", []http.HandlerFunc{status(503)}, 4, 503, nil},
 		"not found":                {"GET", []http.HandlerFunc{status(404)}, 1, 404, nil},
 		"refused":                  {"GET", []http.HandlerFunc{status(403)}, 1, 403, nil},
 		"not implemented":          {"GET", []http.HandlerFunc{status(501)}, 1, 501, nil},
@@ -446,7 +446,7 @@ func TestRedirects(t *testing.T) {
 		{"POST", 301, ""}, {"POST", 307, ""}, {"PUT", 308, ""}, {"DELETE", 302, ""},
 	} {
 		got = nil
-		// The same host, on another port: net/http alone would send the credentials.
+		// The same host, on another port: net/http itself would send the credentials.
 		server, _ := answers(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target.URL, test.code) })
 		request, err := http.NewRequestWithContext(t.Context(), test.method, server.URL, strings.NewReader("secret"))
 		if err != nil {
