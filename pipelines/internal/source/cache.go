@@ -52,7 +52,7 @@ func (t *task) cachedLocked(ctx context.Context, place versions.Place) (Fetched,
 		return fetched, err
 	}
 	t.note("discarding a damaged file of the cache: " + damaged.What + " has " + damaged.Got)
-	if err := os.Remove(t.path(place)); err != nil {
+	if err := os.RemoveAll(t.path(place)); err != nil { // It may be a folder.
 		return Fetched{}, fmt.Errorf("discarding a damaged file of the cache: %w", err)
 	}
 	return Fetched{}, errNotCached
@@ -66,9 +66,12 @@ func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, erro
 	}
 	path := t.path(place)
 	hash, size, err := files.Hash(ctx, path)
+	var irregular *files.IrregularError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Fetched{}, errNotCached
+	case errors.As(err, &irregular):
+		return Fetched{}, t.wrong(path, "no content: it is "+irregular.Is, place.Hash())
 	case err != nil:
 		return Fetched{}, fmt.Errorf("reading the source cache: %w", err)
 	case place.Go == nil && hash != place.SHA256:

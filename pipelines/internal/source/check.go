@@ -27,11 +27,11 @@ func (f *Fetcher) Has(ctx context.Context, place versions.Place) (State, error) 
 		return State{Cached: true}, nil
 	}
 	if place.Cacheable() {
-		info, err := os.Stat(f.path(place))
-		if err == nil {
+		info, err := os.Lstat(f.path(place))
+		if err == nil && info.Mode().IsRegular() {
 			return State{Cached: true, Size: info.Size()}, nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return State{}, fmt.Errorf("looking into the source cache: %w", err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -200,18 +201,35 @@ func TestFetchAndCache(t *testing.T) {
 }
 
 func TestDamagedCache(t *testing.T) {
-	for _, damage := range [][]byte{nil, []byte("short"), append([]byte("K"), content[1:]...)} {
-		s, f, n := serve(t, nil), fetcher(t), &notes{}
-		path := f.final(hashText(string(content)))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, damage, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		got, err := f.Fetch(t.Context(), linux(place("upstream", s.URL, content)), n.stage())
-		wantFetched(t, f, got, err, "upstream")
-		n.want(t, "damaged")
+	write := func(data []byte) func(string) error {
+		return func(path string) error { return os.WriteFile(path, data, 0o644) }
+	}
+	for name, damage := range map[string]func(path string) error{
+		"empty":      write(nil),
+		"short":      write([]byte("short")),
+		"other byte": write(append([]byte("K"), content[1:]...)),
+		"named pipe": func(path string) error { return syscall.Mkfifo(path, 0o644) },
+		"link":       func(path string) error { return os.Symlink("/dev/zero", path) },
+		"folder":     func(path string) error { return os.MkdirAll(filepath.Join(path, "folder"), 0o755) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, f, n := serve(t, nil), fetcher(t), &notes{}
+			source := linux(place("upstream", s.URL, content))
+			path := f.final(hashText(string(content)))
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), damage(path)); err != nil {
+				t.Fatal(err)
+			}
+			has, err := f.Has(t.Context(), source.Places[0])
+			if info, _ := os.Lstat(path); err != nil || has.Cached != info.Mode().IsRegular() {
+				t.Errorf("has %+v, %v", has, err)
+			}
+			if state, err := f.Check(t.Context(), source.Places[0]); err != nil || state.Damage == "" {
+				t.Errorf("checked %+v, %v", state, err)
+			}
+			got, err := f.Fetch(t.Context(), source, n.stage())
+			wantFetched(t, f, got, err, "upstream")
+			n.want(t, "damaged")
+		})
 	}
 }
 
