@@ -102,7 +102,9 @@ func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
 				if err != nil && !errors.As(err, new(*versions.Unlocked)) {
 					return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 				}
-				a.Pins[path] = value
+				if value != "" { // Otherwise, the file of pins has no single one.
+					a.Pins[path] = value
+				}
 			}
 			assets = append(assets, a)
 		}

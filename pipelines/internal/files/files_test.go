@@ -245,7 +245,7 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, "tree", "folder", "file"), maxTreeFile+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tree.ReadFile("folder/file"); !says(err, "folder/file is larger than 16.0 MiB") {
+	if _, err := tree.ReadFile("folder/file"); !says(err, "folder/file: larger than 16.0 MiB") {
 		t.Errorf("a file over the limit: %v", err)
 	}
 	write(t, filepath.Join(dir, "tree", "folder", "file"), "hello")

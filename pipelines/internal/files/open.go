@@ -183,7 +183,7 @@ func readAll(path string, file fs.File, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s is larger than %s", path, progress.Size(limit))
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("larger than %s", progress.Size(limit))}
 	}
 	return data, nil
 }

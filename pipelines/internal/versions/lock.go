@@ -41,6 +41,9 @@ func (e entry) hasPin(name string) bool {
 	return false
 }
 
+// newest returns the version that is last in the order of strings.
+func (e entry) newest() string { return slices.Max(slices.Collect(maps.Keys(e.Versions))) }
+
 // sources returns the names of the sources of all versions, sorted.
 func (e entry) sources() []string {
 	names := map[string]bool{}

@@ -179,8 +179,9 @@ func (f *File) version(at string, e entry) (version string, err error) {
 			return "", err
 		}
 		if from != "" && value != version {
-			return "", &Unlocked{fmt.Sprintf("%s:%d: %s is %q but %s is %q, and both are built from one version; pin the same",
-				f.Path, f.pins[path].Line, path, value, from, version)}
+			return "", &Unlocked{fmt.Sprintf("%s:%d: %s is %q but %s is %q; all variants of %s are built from one version here: "+
+				"pin the same at %s, such as %q, which %s locks",
+				f.Path, f.pins[path].Line, path, value, from, version, at, strings.Join(e.Same, ", "), e.newest(), LockFile)}
 		}
 		version, from = value, path
 	}
@@ -189,7 +190,7 @@ func (f *File) version(at string, e entry) (version string, err error) {
 	}
 	if _, known := e.Versions[version]; !known {
 		return version, &Unlocked{fmt.Sprintf("%s:%d: %s is %q, which %s does not lock; add that version below %s there, with the fields that %q has",
-			f.Path, f.pins[from].Line, from, version, LockFile, at, slices.Max(slices.Collect(maps.Keys(e.Versions))))}
+			f.Path, f.pins[from].Line, from, version, LockFile, at, e.newest())}
 	}
 	return version, nil
 }

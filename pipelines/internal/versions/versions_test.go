@@ -119,7 +119,7 @@ func TestUnfitFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ file, want string }{
-		{large, ": not readable: " + large + " is larger than 1.0 MiB; give"},
+		{large, ": not readable: larger than 1.0 MiB; give"},
 		{dir, ": not readable: " + dir + " is a folder, not a regular file; give"},
 		{filepath.Join(dir, "none.yaml"), ": not readable: no such file or directory; give"},
 	} {
@@ -292,7 +292,7 @@ func TestSame(t *testing.T) {
 	for pins, want := range map[string]string{
 		`{x86_64: {version: "2"}, tdx: {version: "2"}}`: "",
 		`{x86_64: {version: "2"}}`:                      "",
-		`{x86_64: {version: "1"}, tdx: {version: "2"}}`: `pins.yaml:1: externals.ovmf.tdx.version is "2" but externals.ovmf.x86_64.version is "1", and both are built from one version; pin the same`,
+		`{x86_64: {version: "1"}, tdx: {version: "2"}}`: `pins.yaml:1: externals.ovmf.tdx.version is "2" but externals.ovmf.x86_64.version is "1"; all variants of externals.ovmf are built from one version here: pin the same at x86_64.version, tdx.version, such as "2", which assets/sources.yaml locks`,
 		`{x86_64: {version: "3"}}`:                      `pins.yaml:1: externals.ovmf.x86_64.version is "3", which assets/sources.yaml does not lock; add that version below externals.ovmf there, with the fields that "2" has`,
 		`{}`:                                            `pins.yaml has no pin "externals.ovmf.x86_64.version or tdx.version", which the build needs; add it`,
 	} {
