@@ -199,10 +199,10 @@ func (w *Workspace) Check() (checked int, err error) {
 	for _, asset := range w.Catalog.Assets {
 		for _, arch := range asset.Arches {
 			checked++
-			// A problem of a shared file is the same for every asset.
 			plan, err := w.Resolve(asset, arch)
-			if err != nil && !seen[err.Error()] {
-				seen[err.Error()] = true
+			// A problem of a shared file has the same cause in every asset.
+			if cause := cmp.Or(errors.Unwrap(err), err); err != nil && !seen[cause.Error()] {
+				seen[cause.Error()] = true
 				problems = append(problems, err)
 			}
 			for _, why := range plan.Unlocked {
