@@ -146,6 +146,9 @@ func Find(o Options) (Folders, error) {
 	if cache, err = filepath.Abs(cache); err != nil {
 		return Folders{}, err
 	}
+	if info, err := os.Stat(cache); err == nil && !info.IsDir() {
+		return Folders{}, Usage(fmt.Errorf("%s is not a folder: name one with --cache-dir", cache))
+	}
 	return Folders{root, cache}, private(cache, o.Environment.Sudo)
 }
 
