@@ -86,8 +86,12 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	return j, j.describeImages(ws)
 }
 
-// describeImages describes the image of each architecture that has components.
+// describeImages describes the image of each architecture that has components, if
+// images are released.
 func (j *Job) describeImages(ws *workspace.Workspace) error {
+	if len(j.Repositories) == 0 {
+		return nil
+	}
 	set, err := j.Catalog.FindSet(workspace.PayloadSet)
 	if err != nil {
 		return err
