@@ -109,8 +109,8 @@ func TestArchiveVerbs(t *testing.T) {
 	}
 }
 
-// TestArchivePrintable has a name that a terminal shows backwards, and a pipe, which
-// nobody writes to.
+// TestArchivePrintable has a name that a terminal shows backwards, and a pipe without
+// a writer.
 func TestArchivePrintable(t *testing.T) {
 	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
 	if err := os.MkdirAll(filepath.Join(dir, "opt"), 0o755); err != nil {

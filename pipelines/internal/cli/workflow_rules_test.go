@@ -115,7 +115,7 @@ func pinRules(w workflow) (problems []string) {
 	return problems
 }
 
-// setUp are the commands of a machine of GitHub, beside those of this repository.
+// setUp are commands of a GitHub runner, in addition to those of this repository.
 var setUp = regexp.MustCompile(`^(sudo )?apt-get (update|install --yes --no-install-recommends( [a-z0-9.+-]+)+)$`)
 
 // lineRules are about the commands: one a step, which a desk can run as well.

@@ -104,13 +104,13 @@ func TestWorkflows(t *testing.T) {
 	}
 }
 
-// called tells whether nothing but other workflows starts this one.
+// called reports whether only other workflows start this one.
 func (w workflow) called() bool {
 	_, called := w.On["workflow_call"]
 	return called && len(w.On) == 1
 }
 
-// ofForks tells whether a fork can start the workflow.
+// ofForks reports whether a fork can start the workflow.
 func (w workflow) ofForks() bool { _, pull := w.On["pull_request"]; return pull }
 
 // TestWorkflowStages: every stage that the catalog has is built, after those

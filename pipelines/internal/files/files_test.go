@@ -201,7 +201,7 @@ func TestLock(t *testing.T) {
 	}
 	defer two()
 	if _, err := TryLock(path); !errors.Is(err, ErrLocked) {
-		t.Errorf("a holder beside those who share: %v", err)
+		t.Errorf("an exclusive lock while others share it: %v", err)
 	}
 }
 

@@ -184,7 +184,7 @@ func TestNothingElseChangesTheKey(t *testing.T) {
 		"a cache of ccache":                      func(in *input) { in.edit(declared, "  epoch: 1", "  epoch: 1\n  ccache: true") },
 		"order in YAML":                          func(in *input) { in.edit(declared, "[gcc, make]", "[make, gcc]") },
 		"a description":                          func(in *input) { in.edit(declared, "a kernel", "the kernel") },
-		"the disk that is asked": func(in *input) {
+		"the disk": func(in *input) {
 			in.edit(declared, "suffix: debug, version: KERNEL_VERSION}", "suffix: debug, version: KERNEL_VERSION}\n    disk: 3")
 		},
 		"an address of a source": func(in *input) {

@@ -81,7 +81,7 @@ func TestAsk(t *testing.T) {
 	s, f := serve(t, nil), fetcher(t)
 	scratch := t.TempDir()
 	source := linux(place("upstream", s.URL, content), place("other", s.URL, []byte("another archive")), place("gone", nobody, content))
-	// That the cache has it is no answer.
+	// Ask does not count a file in the cache as an answer.
 	if _, err := f.Fetch(t.Context(), source, nil); err != nil {
 		t.Fatal(err)
 	}

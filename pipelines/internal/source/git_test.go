@@ -95,7 +95,7 @@ func TestGitPlace(t *testing.T) {
 		t.Errorf("the tar has %q, want %q", members, want)
 	}
 
-	// From then on nobody is asked, hash or not, and the bytes are the same.
+	// From then on no server is needed, hash or not, and the bytes are the same.
 	f.Offline = true
 	for commit, want := range map[string]bool{commit: true, strings.Repeat("1", 40): false} {
 		place := gitPlace(dir, commit, "", "").Places[0]

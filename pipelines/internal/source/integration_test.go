@@ -34,7 +34,7 @@ func TestFetchGperf(t *testing.T) {
 	}
 }
 
-// A module that go.sum of this repository has, with the sum that stands there.
+// A module of this repository's go.sum, with its sum there.
 func TestFetchGoModule(t *testing.T) {
 	const module, version = "github.com/gofrs/flock", "v0.13.1"
 	root, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}").Output()

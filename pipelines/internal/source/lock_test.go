@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestLockForNobody has a fetch end before it takes a lock: nobody holds it then.
+// TestLockForNobody has a fetch end before it takes a lock, so that no process holds the lock.
 func TestLockForNobody(t *testing.T) {
 	f := fetcher(t)
 	p := place("upstream", nobody, content)

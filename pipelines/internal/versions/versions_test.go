@@ -129,8 +129,8 @@ func TestUnfitFiles(t *testing.T) {
 	}
 }
 
-// Values that YAML reads as something else than what is written are refused where they
-// are used, and left alone where they are Kata's own business.
+// Values that YAML reads as something other than what is written are refused where they
+// are used, and ignored where only Kata uses them.
 func TestPinsNotStrings(t *testing.T) {
 	f := must(t, `assets:
   a:
@@ -259,8 +259,8 @@ func TestHashes(t *testing.T) {
 	}
 }
 
-// A version that the lock does not know is said by name, with its place and what to
-// add; a pin is known all the same.
+// The error of a version that the lock does not have names it, its place and what to add;
+// its pin has a value nevertheless.
 func TestUnlocked(t *testing.T) {
 	const unknown = `pins.yaml:4: assets.kernel.version is "v6.18.16", which assets/sources.yaml does not lock; ` +
 		`add that version below assets.kernel there, with the fields that "v6.18.15" has`
@@ -454,7 +454,7 @@ func TestRepository(t *testing.T) {
 					case place.GoProxy != nil:
 						held = place.GoProxy.Version
 					}
-					// A commit does not tell its version, and edk2 has those of its modules.
+					// A commit does not show its version, and edk2 has those of its modules.
 					if place.Git == nil && at != "externals.ovmf" && !strings.Contains(held, version) {
 						t.Errorf("%s:%d: place %s of %s.%s is %s, which is not version %s",
 							LockFile, place.Line, place.Name, at, name, held, version)
