@@ -89,7 +89,8 @@ func networkFaults(n int64) []registrytest.Action {
 // lie, disks fill up, files are damaged and the program is killed. Whatever happens,
 // a command ends by itself, prints no secret, and leaves the right bytes under an
 // output's name or nothing. Once the faults are over, the next run is as if there had
-// been none. `make faults` tries more sequences; -faults.seed repeats one.
+// been none. `make faults` tries more sequences. -faults.seed repeats the commands and the
+// kinds of faults of one; which request meets a fault depends on timing.
 func TestFaults(t *testing.T) {
 	c := newCampaign(t)
 	t.Cleanup(func() {

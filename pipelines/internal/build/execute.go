@@ -52,8 +52,8 @@ func (e *Executor) Execute(ctx context.Context, plan Plan) (results []Result, er
 	return results, err
 }
 
-// check checks everything that may have to be built. Pending steps count: most of
-// them turn out to be misses, hours later.
+// check checks everything that may have to be built. It includes
+// pending steps, since most of them become builds hours later.
 func (e *Executor) check(ctx context.Context, plan Plan) error {
 	var builds []Step
 	var problems []error

@@ -3,7 +3,7 @@
 // build it, and its assets with their pins, sources, options and dependencies. The
 // release sets and runtime classes refer to these assets.
 //
-// It stands on strict decoding: a field that the Go types do not have is an error, so a
+// It decodes strictly: a field that the Go types do not have is an error, so a
 // misspelt one never changes a build silently. Pins and kernel fragments are only named
 // here; packages versions and kconfig read them.
 package catalog

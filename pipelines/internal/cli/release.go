@@ -120,7 +120,7 @@ func runRelease(ctx context.Context, a *app, ws *workspace.Workspace, o releaseO
 	return a.summarize(string(notes))
 }
 
-// nowhere stands for no destination in --github, --image and --installer.
+// nowhere means no destination in --github, --image and --installer.
 const nowhere = "none"
 
 // job returns what is released, and where.

@@ -65,7 +65,7 @@ func (b *Bootstrapper) replace(ctx context.Context, path, suite string, arch cat
 	if err != nil {
 		return "", err
 	}
-	// A killed process may have left it: nobody else uses it while the lock is held.
+	// A killed process may have left it. No other process uses it while the lock is held.
 	work := path + ".work"
 	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
 		return "", fmt.Errorf("making a work folder: %w", err)

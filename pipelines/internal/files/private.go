@@ -16,7 +16,7 @@ import (
 const examined = 3
 
 // Private fails unless a folder, all above it and the files below it belong to
-// one of the owners, and nobody else may write there: what root runs, overwrites
+// one of the owners, and no other user may write there: what root runs, overwrites
 // or removes must not be another user's choice. The folder need not exist yet. The
 // error names the command that fixes it.
 func Private(dir string, owners ...int) error {

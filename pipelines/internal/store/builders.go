@@ -83,8 +83,8 @@ func (b *Builders) Lock(ctx context.Context, id, arch string) (unlock func(), er
 
 // Get writes a builder to path as an OCI archive, an image layout in a tar. It takes the
 // builder from the local store, or else pulls it from the registry into the local store.
-// A miss is ErrNotFound. A damaged builder, which it removes from the local store, and a
-// registry that fails are warnings and misses.
+// A miss is ErrNotFound. It warns of a damaged builder, which it removes from the local
+// store, and of a failed registry, and treats both as misses.
 func (b *Builders) Get(ctx context.Context, id, arch, path string) (image Image, where string, err error) {
 	ref := builderRef{id, arch}
 	m, where, err := find(ctx, b.Local, b.Registry, ref)

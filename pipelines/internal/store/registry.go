@@ -98,8 +98,8 @@ func (r *Registry) document(ctx context.Context, e entry, part ocispec.Descripto
 }
 
 // Lookup returns the artifact of a key, without its recipe. It reads the manifest only. A
-// miss is ErrNotFound. An artifact that does not match its tag, and a registry that fails
-// or denies access, are warnings and misses.
+// miss is ErrNotFound. It warns of an artifact that does not match its tag, and of a
+// registry that fails or denies access, and treats both as misses.
 func (r *Registry) Lookup(ctx context.Context, ref Ref) (Artifact, error) {
 	m, err := r.lookup(ctx, ref)
 	if err != nil {

@@ -1,0 +1,320 @@
+package versions
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	zero = "0000000000000000000000000000000000000000000000000000000000000000"
+
+	linux = `assets:
+  kernel:
+    url: "https://example.org/linux/"
+    version: "v6.18.15"
+`
+
+	lockOfLinux = `assets.kernel:
+  "v6.18.15":
+    pins: {commit: "c0ffee"}
+    linux:
+      - name: "upstream"
+        url: "https://example.org/linux-6.18.15.tar.xz"
+        sha256: "7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
+      - name: "debian"
+        debian:
+          package: "linux"
+          version: "6.18.15-1~bpo13+1"
+          suite: "trixie-backports"
+          file: "linux_6.18.15.orig.tar.xz"
+        sha256: "fdf4c4d487c95b17a41cb38003faef86669e532a44fe702eb31a3390b6a60cca"
+        size: 157422084
+      - name: "go"
+        go: {module: "example.org/linux", version: "v6.18.15", sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="}
+    patches:
+      - name: "all"
+        git: {url: "https://example.org/repo", commit: "0123456789012345678901234567890123456789"}
+      - name: "some"
+        git: {url: "https://example.org/repo", commit: "0123456789012345678901234567890123456789", path: "a/b"}
+      - name: "hashed"
+        git: {url: "https://example.org/repo", commit: "0123456789012345678901234567890123456789"}
+        sha256: "7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
+      - name: "proxy"
+        goproxy: {module: "example.org/linux", version: "v6.18.15"}
+        sha256: "7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
+      - name: "unpinned"
+        git: {url: "https://example.org/repo", ref: "v1"}
+`
+)
+
+func TestSources(t *testing.T) {
+	got, err := must(t, linux, lockOfLinux).Source("assets.kernel.linux")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Source{Name: "linux", Places: []Place{{
+		Name:   "upstream",
+		URL:    "https://example.org/linux-6.18.15.tar.xz",
+		SHA256: "7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170",
+		Line:   5,
+	}, {
+		Name:   "debian",
+		Debian: &Debian{"linux", "6.18.15-1~bpo13+1", "trixie-backports", "linux_6.18.15.orig.tar.xz"},
+		SHA256: "fdf4c4d487c95b17a41cb38003faef86669e532a44fe702eb31a3390b6a60cca",
+		Size:   157422084,
+		Line:   8,
+	}, {
+		Name: "go",
+		Go:   &GoModule{"example.org/linux", "v6.18.15", "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="},
+		Line: 16,
+	}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	var hashes []string
+	for _, place := range got.Places {
+		hashes = append(hashes, place.Hash())
+	}
+	wantHashes := []string{"sha256:" + want.Places[0].SHA256, "sha256:" + want.Places[1].SHA256, want.Places[2].Go.Sum}
+	if !slices.Equal(hashes, wantHashes) {
+		t.Errorf("hashes: %v, want %v", hashes, wantHashes)
+	}
+}
+
+// TestHashes checks the names that caches use for places.
+func TestHashes(t *testing.T) {
+	got, err := must(t, linux, lockOfLinux).Source("assets.kernel.patches")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const commit, hash = "0123456789012345678901234567890123456789", "sha256:7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
+	var lines []string
+	for _, place := range got.Places {
+		lines = append(lines, fmt.Sprint(place.Hash(), " ", place.Cacheable(), " ", place.Holds()))
+	}
+	want := []string{
+		"git:" + commit + " false git:https://example.org/repo@" + commit,
+		"git:" + commit + ":a/b false git:https://example.org/repo@" + commit + ":a/b",
+		hash + " true git:https://example.org/repo@" + commit,
+		hash + " true goproxy:example.org/linux@v6.18.15",
+		"git:v1 false git:https://example.org/repo@v1",
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// The error of a version that the lock does not have names it, its place and what to add;
+// its pin has a value nevertheless.
+func TestUnlocked(t *testing.T) {
+	const unknown = `pins.yaml:4: assets.kernel.version is "v6.18.16", which assets/sources.yaml does not lock; ` +
+		`add that version below assets.kernel there, with the fields that "v6.18.15" has`
+	for name, test := range map[string]struct{ pins, path, value, want string }{
+		"known":         {linux, "assets.kernel.version", "v6.18.15", ""},
+		"pin of ours":   {linux, "assets.kernel.commit", "c0ffee", ""},
+		"pin of theirs": {linux + "    commit: \"abc\"\n", "assets.kernel.commit", "abc", ""},
+		"other version": {strings.Replace(linux, ".15", ".16", 1), "assets.kernel.version", "v6.18.16", unknown},
+		"other commit":  {strings.Replace(linux, ".15", ".16", 1), "assets.kernel.commit", "", unknown},
+		"no version":    {"assets: {}\n", "assets.kernel.version", "", `pins.yaml has no pin "assets.kernel.version", which the build needs; add it`},
+		"other file":    {"plugins: {}\nspecs: {}\n", "assets.kernel.commit", "", `pins.yaml has no pin "assets.kernel.version", which the build needs; add it`},
+	} {
+		f := must(t, test.pins, lockOfLinux)
+		value, err := f.Pin(test.path)
+		var unlocked *Unlocked
+		if value != test.value || (err == nil) != (test.want == "") || err != nil && (!errors.As(err, &unlocked) || err.Error() != test.want) {
+			t.Errorf("%s: %q, %v, want %q, %s", name, value, err, test.value, test.want)
+		}
+		source, err := f.Source("assets.kernel.linux")
+		if known := strings.Contains(test.pins, ".15"); known != (err == nil) || known != (len(source.Places) > 0) || !known && !errors.As(err, &unlocked) {
+			t.Errorf("%s: source %v, %v", name, source, err)
+		}
+	}
+}
+
+// Pins that one thing is built from have to agree.
+func TestSame(t *testing.T) {
+	const lock = "externals.ovmf:\n  pin: all.version\n  same: [x86_64.version, tdx.version]\n  \"2\": {edk2: [{name: a, url: \"https://example.org/a\", sha256: \"" + zero + "\"}]}\n"
+	for pins, want := range map[string]string{
+		`{x86_64: {version: "2"}, tdx: {version: "2"}}`: "",
+		`{x86_64: {version: "2"}}`:                      "",
+		`{x86_64: {version: "1"}, tdx: {version: "2"}}`: `pins.yaml:1: externals.ovmf.tdx.version is "2" but externals.ovmf.x86_64.version is "1"; all variants of externals.ovmf are built from one version here: pin the same at x86_64.version, tdx.version, such as "2", which assets/sources.yaml locks`,
+		`{x86_64: {version: "3"}}`:                      `pins.yaml:1: externals.ovmf.x86_64.version is "3", which assets/sources.yaml does not lock; add that version below externals.ovmf there, with the fields that "2" has`,
+		`{}`:                                            `pins.yaml has no pin "externals.ovmf.x86_64.version or tdx.version", which the build needs; add it`,
+	} {
+		f := must(t, "externals: {ovmf: "+pins+"}\n", lock)
+		value, err := f.Pin("externals.ovmf.all.version")
+		if want == "" && (err != nil || value != "2") || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%s: %q, %v, want %s", pins, value, err, want)
+		}
+		if _, sourceErr := f.Source("externals.ovmf.edk2"); fmt.Sprint(sourceErr) != fmt.Sprint(err) {
+			t.Errorf("%s: source %v, want %v", pins, sourceErr, err)
+		}
+	}
+}
+
+func TestUnknownPaths(t *testing.T) {
+	f := must(t, linux, lockOfLinux)
+	_, pin := f.Pin("assets.kernal.version")
+	_, farPin := f.Pin("x")
+	_, source := f.Source("assets.kernel.lnux")
+	_, farSource := f.Source("x")
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{pin, `pins.yaml has no pin "assets.kernal.version"; did you mean "assets.kernel.version"?`},
+		{farPin, `pins.yaml has no pin "x"; add it, or use another path`},
+		{source, `assets/sources.yaml has no source "assets.kernel.lnux"; did you mean "assets.kernel.linux"?`},
+		{farSource, `assets/sources.yaml has no source "x"; add it there`},
+	} {
+		if test.err == nil || test.err.Error() != test.want {
+			t.Errorf("got %v, want %s", test.err, test.want)
+		}
+	}
+}
+
+// The lock is read strictly. Each of these is one place, or what replaces the places.
+func TestBadLocks(t *testing.T) {
+	const url, hash = `url: "https://example.org/a"`, `sha256: "` + zero + `"`
+	commit := strings.Repeat("0123456789", 4)
+	for text, want := range map[string]string{
+		`[]`:                            ":3: assets.kernel.linux: no places; add one, or remove the source",
+		`[{` + url + `, ` + hash + `}]`: ":3: assets.kernel.linux: a place without a name; add it",
+		`[{name: "a", ` + hash + `}]`:   ":3: assets.kernel.linux: a place with 0 of url, debian, git, go, goproxy; give it one",
+		`[{name: "a", ` + url + `, git: {url: "https://example.org/a", ref: "v1"}, ` + hash + `}]`: ":3: assets.kernel.linux: a place with 2 of url, debian, git, go, goproxy; give it one",
+		`[{name: "a", ` + url + `}]`:                                                                                            ":3: assets.kernel.linux: a place without a sha256; add that of the file",
+		`[{name: "a", ` + url + `, sha256: "ABC"}]`:                                                                             `:3: assets.kernel.linux: the sha256 "ABC" is not 64 lower-case hex digits; take it from sha256sum`,
+		`[{name: "a", ` + url + `, ` + hash + `, size: -1}]`:                                                                    ":3: assets.kernel.linux: the size -1 is not a number of bytes",
+		`[{name: "a", ` + url + `, ` + hash + `, size: "1.5 MB"}]`:                                                              ":3: cannot unmarshal !!str `1.5 MB` into int64",
+		`[{name: "a", url: "ftp://example.org/a", ` + hash + `}]`:                                                               `:3: assets.kernel.linux: "ftp://example.org/a" is not an address; write https://host/path`,
+		`[{name: "a", ` + url + `, ` + hash + `}, {name: "a", ` + url + `, ` + hash + `}]`:                                      `:3: assets.kernel.linux: duplicate place "a", first on line 3; rename one`,
+		`[{name: "a", urll: "x", ` + hash + `}]`:                                                                                `:3: unknown field "urll"; did you mean "url"?`,
+		`[{name: "a", debian: {pakage: "x"}, ` + hash + `}]`:                                                                    `:3: unknown field "pakage"; did you mean "package"?`,
+		`[{name: "a", debian: {package: "a", version: "1", file: "x"}, ` + hash + `}]`:                                          ":3: assets.kernel.linux: a Debian place needs a package, a version, a suite and a file",
+		`[{name: "a", debian: {package: "a", version: "1", suite: "s", file: "x/y"}, ` + hash + `}]`:                            `:3: assets.kernel.linux: the file "x/y" has a folder; write only its name`,
+		`[{name: "a", git: {url: "https://example.org/a", commit: "main"}}]`:                                                    `:3: assets.kernel.linux: the commit "main" is not 40 lower-case hex digits; a tag or branch may move, so take what git rev-parse TAG^{commit} prints`,
+		`[{name: "a", git: {url: "git@example.org:a", commit: "` + commit + `"}}]`:                                              `:3: assets.kernel.linux: "git@example.org:a" is not an address; write https://host/path`,
+		`[{name: "a", git: {url: "https://example.org/a", commit: "` + commit + `", path: "../b"}}]`:                            `:3: assets.kernel.linux: the path "../b" is not one below the root of the repository; write folder/folder`,
+		`[{name: "a", git: {url: "https://example.org/a"}}]`:                                                                    ":3: assets.kernel.linux: a git place needs either a commit, or a ref whose commit is not known yet; write one of them",
+		`[{name: "a", git: {url: "https://example.org/a", commit: "` + commit + `", ref: "v1"}}]`:                               ":3: assets.kernel.linux: a git place needs either a commit, or a ref whose commit is not known yet; write one of them",
+		`[{name: "a", go: {module: "example.org/a", version: "v1", sum: "h1:short"}}]`:                                          `:3: assets.kernel.linux: the sum "h1:short" is not h1: and 44 characters; take it from go mod download -json`,
+		`[{name: "a", go: {sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="}}]`:                                           ":3: assets.kernel.linux: a Go place needs a module and a version",
+		`[{name: "a", goproxy: {module: "example.org/a"}, ` + hash + `}]`:                                                       ":3: assets.kernel.linux: a goproxy place needs a module and a version, and no sum",
+		`[{name: "a", go: {module: "a", version: "v1", sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="}, ` + hash + `}]`: ":3: assets.kernel.linux: a Go module with a sha256; remove it, the sum is the hash",
+		`"https://example.org/a"`: ":3: cannot unmarshal !!str `https:/...` into []versions.Place",
+	} {
+		_, err := load(t, linux, "assets.kernel:\n  \"v6.18.15\":\n    linux: "+text+"\n")
+		if err == nil || err.Error() != LockFile+want {
+			t.Errorf("%s:\n%v, want\n%s", text, err, LockFile+want)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                       ": the file is empty",
+		"assets.kernel: {}\n":    ":1: assets.kernel: no versions; add one, or remove the entry",
+		"assets.kernel: \"1\"\n": ":1: cannot unmarshal !!str `1` into versions.entry",
+		"a:\n  \"1\":\n    b.c: [{name: a, url: \"https://example.org/a\", sha256: \"" + zero + "\"}]\n": ":3: a.b.c: the name has characters other than letters, digits, - and _; rename it",
+	} {
+		_, err := load(t, linux, text)
+		if err == nil || err.Error() != LockFile+want {
+			t.Errorf("%q: %v, want %s", text, err, LockFile+want)
+		}
+	}
+}
+
+// FuzzParse looks for input that is neither a file nor an error with its name, and for
+// a pin without a value.
+func FuzzParse(f *testing.F) {
+	kata, err := os.ReadFile("testdata/kata.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(kata)
+	for _, text := range []string{linux, lockOfLinux, "a: &a {b: *a}\n", "a: &a {b: \"1\"}\nc:\n  <<: *a\n", "? [a]\n: b\n", "a: !!binary x\n", bomb()} {
+		f.Add([]byte(text))
+	}
+	position := regexp.MustCompile(`^f(:[1-9]\d*)?: .+`)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file, err := Parse("f", data)
+		if (file == nil) == (err == nil) || err != nil && !position.MatchString(err.Error()) {
+			t.Fatalf("parse = %v, %v", file, err)
+		}
+		if err != nil {
+			return
+		}
+		for _, path := range file.Pins() {
+			if value, err := file.Pin(path); value == "" && err == nil {
+				t.Errorf("%s is empty", path)
+			}
+		}
+	})
+}
+
+// FuzzLock looks for a lock with a place that nothing can be checked against.
+func FuzzLock(f *testing.F) {
+	f.Add([]byte(lockOfLinux))
+	f.Add([]byte("a:\n  pin: tag\n  same: [b, c]\n  \"1\": {}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		lock, err := readLock(fstest.MapFS{LockFile: {Data: data}})
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), LockFile+":") {
+				t.Errorf("no position: %v", err)
+			}
+			return
+		}
+		for at, e := range lock {
+			for version := range e.Versions {
+				for name, places := range e.Versions[version].Sources {
+					for _, place := range places {
+						if place.Line == 0 || place.Git == nil && strings.HasSuffix(place.Hash(), ":") {
+							t.Errorf("%s, %s, %s: %+v", at, version, name, place)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestRepository reads the files that the pipelines use: every place must hold the
+// version of its entry, or an update of the lock was half done.
+func TestRepository(t *testing.T) {
+	f, err := Load("../../../versions.yaml", os.DirFS("../../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range slices.Sorted(maps.Keys(f.lock)) {
+		if _, err := f.version(at, f.lock[at]); err != nil {
+			t.Error(err)
+		}
+		for version, known := range f.lock[at].Versions {
+			version = strings.ReplaceAll(strings.TrimPrefix(version, "v"), "_", ".")
+			for name, places := range known.Sources {
+				for _, place := range places {
+					held := place.URL
+					switch {
+					case place.Debian != nil:
+						held = place.Debian.File
+					case place.Go != nil:
+						held = place.Go.Version
+					case place.GoProxy != nil:
+						held = place.GoProxy.Version
+					}
+					// A commit does not show its version, and edk2 has those of its modules.
+					if place.Git == nil && at != "externals.ovmf" && !strings.Contains(held, version) {
+						t.Errorf("%s:%d: place %s of %s.%s is %s, which is not version %s",
+							LockFile, place.Line, place.Name, at, name, held, version)
+					}
+				}
+			}
+		}
+	}
+}
