@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -115,20 +114,22 @@ func sourceCheckCmd(a *app) *cobra.Command {
 	var o sourceOptions
 	var upstream bool
 	cmd := o.command(a, &cobra.Command{
-		Use: "check", Short: "Check the hashes of sources, in the cache or from their places",
-		Long: `Hash every file of the sources that is in the local cache. With --upstream, also
-download each file from each declared place, and compare. Fail if the bytes differ
-from the declared hash; a place that does not answer is only reported.`,
+		Use: "check", Short: "Check the sources in the cache, and whether their places still have them",
+		Long: `Hash every file of the sources that is in the local cache. With --upstream, also ask
+each declared place whether it has the file today, without downloading it: by a HEAD
+request, a fresh Debian index, git, or the Go module proxy. Fail if bytes or a size
+differ from the declaration, or if no place of a source answers; one place that does
+not answer is only reported.`,
 		Example: `  pipelines source check --all
   pipelines source check kernel-debug --upstream`,
-	}, func(ctx context.Context, ws *workspace.Workspace, set *supply.Set) error {
-		scratch, heading := "", "SOURCE\tPLACE\tHASH\tLOCAL"
-		if upstream {
-			scratch, heading = filepath.Join(ws.Cache, "work"), heading+"\tUPSTREAM"
-		}
-		list, err := set.Check(ctx, scratch)
+	}, func(ctx context.Context, _ *workspace.Workspace, set *supply.Set) error {
+		list, err := set.Check(ctx, upstream)
 		if list == nil && err != nil {
 			return err
+		}
+		heading := "SOURCE\tPLACE\tHASH\tLOCAL"
+		if upstream {
+			heading += "\tUPSTREAM"
 		}
 		return errors.Join(printList(a, list, heading, func(c supply.Checked) string {
 			row := fmt.Sprintf("%s\t%s\t%.19s\t%s", c.Source, c.Place, c.Hash, c.Local)
@@ -138,6 +139,6 @@ from the declared hash; a place that does not answer is only reported.`,
 			return row
 		}), err)
 	})
-	cmd.Flags().BoolVar(&upstream, "upstream", false, "also download from every declared place")
+	cmd.Flags().BoolVar(&upstream, "upstream", false, "also ask every declared place for the file")
 	return cmd
 }

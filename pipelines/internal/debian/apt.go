@@ -27,8 +27,8 @@ const aptConf = `#clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 `
 
-// apt runs apt-get in a private root.
-func apt(ctx context.Context, root string, args ...string) ([]byte, error) {
+// apt runs a program of apt in a private root.
+func apt(ctx context.Context, root, program string, args ...string) ([]byte, error) {
 	options := []string{"-q", "-c", filepath.Join(root, "apt.conf")}
 	for _, option := range []struct{ name, value string }{
 		{"Dir::Etc::sourcelist", filepath.Join(root, "sources.list")},
@@ -41,7 +41,7 @@ func apt(ctx context.Context, root string, args ...string) ([]byte, error) {
 		options = append(options, "-o", option.name+"="+option.value)
 	}
 	// apt-get source skips files that exist in the current folder.
-	return output(ctx, filepath.Join(root, "empty"), "apt-get", append(options, args...)...)
+	return output(ctx, filepath.Join(root, "empty"), program, append(options, args...)...)
 }
 
 // lookUpFresh returns the files of a source package. If the index on this machine
@@ -54,14 +54,21 @@ func lookUpFresh(ctx context.Context, root, pkg, version string) ([]Archive, err
 	if err == nil || ctx.Err() != nil || !errors.As(err, &exit) {
 		return archives, err
 	}
-	if _, err := apt(ctx, root, "update"); err != nil {
-		return nil, fmt.Errorf("fetching the index: %w", err)
+	if err := update(ctx, root); err != nil {
+		return nil, err
 	}
 	return lookUp(ctx, root, pkg, version)
 }
 
+func update(ctx context.Context, root string) error {
+	if _, err := apt(ctx, root, "apt-get", "update"); err != nil {
+		return fmt.Errorf("fetching the index: %w", err)
+	}
+	return nil
+}
+
 func lookUp(ctx context.Context, root, pkg, version string) ([]Archive, error) {
-	out, err := apt(ctx, root, "-o", "Acquire::ForceHash=SHA256", "--only-source", "--print-uris", "source", pkg+"="+version)
+	out, err := apt(ctx, root, "apt-get", "-o", "Acquire::ForceHash=SHA256", "--only-source", "--print-uris", "source", pkg+"="+version)
 	if err != nil {
 		return nil, err
 	}

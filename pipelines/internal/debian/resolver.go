@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
@@ -29,6 +30,9 @@ type Resolver struct {
 	StateDir string
 	// Mirror is the address of a Debian archive; "" is the machine's own.
 	Mirror string
+
+	// fresh has the suites whose indexes were fetched by Refresh.
+	fresh sync.Map
 }
 
 // Source returns a file of a source package: Source(ctx, "linux",
@@ -39,18 +43,11 @@ func (r *Resolver) Source(ctx context.Context, pkg, version, suite, file string)
 	if err := checkNames(pkg, version, suite); err != nil {
 		return Archive{}, err
 	}
-	root, err := filepath.Abs(filepath.Join(r.StateDir, suite))
-	if err != nil {
-		return Archive{}, fmt.Errorf("finding the private apt root: %w", err)
-	}
-	unlock, err := files.Lock(ctx, root+".lock", files.Waiting{})
+	root, unlock, err := r.open(ctx, suite)
 	if err != nil {
 		return Archive{}, err
 	}
 	defer unlock()
-	if err := r.lay(ctx, root, suite); err != nil {
-		return Archive{}, err
-	}
 	archives, err := lookUpFresh(ctx, root, pkg, version)
 	if err != nil {
 		return Archive{}, fmt.Errorf("looking up the Debian source package %s %s in %s: %w", pkg, version, suite, err)
@@ -64,6 +61,42 @@ func (r *Resolver) Source(ctx context.Context, pkg, version, suite, file string)
 	}
 	return Archive{}, fmt.Errorf("the Debian source package %s %s has no file %q%s; it has %s",
 		pkg, version, file, nearest.Hint(file, names), strings.Join(names, ", "))
+}
+
+// Refresh fetches the index of a suite, once for a Resolver: what it lists is what the
+// archive has today.
+func (r *Resolver) Refresh(ctx context.Context, suite string) error {
+	if _, done := r.fresh.Load(suite); done {
+		return nil
+	}
+	if err := checkNames("any", "0", suite); err != nil {
+		return err
+	}
+	root, unlock, err := r.open(ctx, suite)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := update(ctx, root); err != nil {
+		return err
+	}
+	r.fresh.Store(suite, nil)
+	return nil
+}
+
+// open locks the private apt root of a suite, and makes it if need be.
+func (r *Resolver) open(ctx context.Context, suite string) (root string, unlock func(), err error) {
+	if root, err = filepath.Abs(filepath.Join(r.StateDir, suite)); err != nil {
+		return "", nil, fmt.Errorf("finding the private apt root: %w", err)
+	}
+	if unlock, err = files.Lock(ctx, root+".lock", files.Waiting{}); err != nil {
+		return "", nil, err
+	}
+	if err := r.lay(ctx, root, suite); err != nil {
+		unlock()
+		return "", nil, err
+	}
+	return root, unlock, nil
 }
 
 var (

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -60,24 +58,4 @@ func state(fetched Fetched, err error) (State, error) {
 		return State{}, err
 	}
 	return State{Cached: true, Size: fetched.Size}, nil
-}
-
-// Ask downloads the file from one place of a source, whatever the caches have, and
-// compares it with the declared hash. It returns its size in bytes. The error is a
-// *Mismatch if the hash differs; any other says why the place did not answer. Scratch is
-// a folder for the file, which is removed again.
-func (f *Fetcher) Ask(ctx context.Context, s versions.Source, place, scratch string, stage *progress.Stage) (size int64, err error) {
-	if err := os.MkdirAll(scratch, 0o755); err != nil {
-		return 0, fmt.Errorf("making the scratch folder: %w", err)
-	}
-	dir, err := os.MkdirTemp(scratch, "source-")
-	if err != nil {
-		return 0, fmt.Errorf("making a scratch folder: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	asking := &Fetcher{
-		Dir: dir, Debian: f.Debian, Place: place, ModCache: filepath.Join(dir, "modules"), Report: f.Report, Pace: f.Pace,
-	}
-	fetched, err := asking.Fetch(ctx, s, stage)
-	return fetched.Size, err
 }

@@ -76,31 +76,3 @@ func firstOfPath(t *testing.T) string {
 	t.Helper()
 	return filepath.SplitList(os.Getenv("PATH"))[0]
 }
-
-func TestAsk(t *testing.T) {
-	s, f := serve(t, nil), fetcher(t)
-	scratch := t.TempDir()
-	source := linux(place("upstream", s.URL, content), place("other", s.URL, []byte("another archive")), place("gone", nobody, content))
-	// Ask does not count a file in the cache as an answer.
-	if _, err := f.Fetch(t.Context(), source, nil); err != nil {
-		t.Fatal(err)
-	}
-	before := len(s.asked())
-	if size, err := f.Ask(t.Context(), source, "upstream", scratch, nil); err != nil || size != int64(len(content)) {
-		t.Errorf("asked: %d bytes, %v", size, err)
-	}
-	if len(s.asked()) == before {
-		t.Error("the place was not asked")
-	}
-	_, err := f.Ask(t.Context(), source, "other", scratch, nil)
-	var other *Mismatch
-	if !errors.As(err, &other) || other.Got == "" {
-		t.Errorf("other bytes: %v", err)
-	}
-	if _, err := f.Ask(t.Context(), source, "gone", scratch, nil); err == nil || errors.As(err, &other) {
-		t.Errorf("no answer: %v", err)
-	}
-	if entries, err := os.ReadDir(scratch); err != nil || len(entries) != 0 {
-		t.Errorf("left behind: %v, %v", entries, err)
-	}
-}

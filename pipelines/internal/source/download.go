@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
@@ -32,10 +31,7 @@ func (t *task) download(ctx context.Context, place versions.Place, url, what str
 	if fetched, err := t.cachedLocked(ctx, place); !isUnavailable(err) {
 		return fetched, err
 	}
-	// Give up soon on a place that does not answer: there may be another.
-	pace := t.Pace
-	pace.Tries, pace.Answer = cmp.Or(pace.Tries, 4), cmp.Or(pace.Answer, 10*time.Second)
-	client := web.NewClient(web.Options{Report: t.Report, Subject: "sources", Plain: true, Pace: pace})
+	pace, client := t.pace(), t.client()
 	defer client.CloseIdleConnections()
 	pace.Tries = resumptions + 1
 	d := web.Download{

@@ -49,18 +49,43 @@ func (t *task) git(ctx context.Context, place versions.Place, url string) (Fetch
 // unpinned is the error of a ref, which may be another commit tomorrow. It names today's
 // commit if the repository answers.
 func (t *task) unpinned(ctx context.Context, g *versions.Git, url string) error {
-	what := fmt.Sprintf("%s at %s is not pinned", g.Ref, g.URL)
-	// An annotated tag is listed twice: its commit is the one with ^{}.
-	out, err := t.gitCommand(ctx, "ls-remote", "--quiet", "--exit-code", url, g.Ref, g.Ref+"^{}").Output()
-	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == 2 {
-		return unavailable{fmt.Errorf("%s has no ref %s: correct the ref of the place", url, g.Ref)}
-	}
+	commit, err := t.commitOf(ctx, url, g.Ref)
 	if err != nil {
-		return unavailable{fmt.Errorf("%s, and the repository does not answer: find its commit with git ls-remote, and write that instead of the ref", what)}
+		return unavailable{fmt.Errorf("%s at %s is not pinned: %w", g.Ref, g.URL, err)}
 	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	commit, _, _ := strings.Cut(lines[len(lines)-1], "\t")
-	return unavailable{fmt.Errorf("%s: it is commit %s today; write commit: \"%s\" instead of ref: after looking at it", what, commit, commit)}
+	return unavailable{fmt.Errorf("%s at %s is not pinned: it is commit %s today; `pipelines bump` writes that down", g.Ref, g.URL, commit)}
+}
+
+// commitOf returns the commit that a tag or branch has today.
+func (f *Fetcher) commitOf(ctx context.Context, url, ref string) (string, error) {
+	refs, err := f.refs(ctx, url, ref, ref+"^{}")
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{"refs/tags/" + ref, "refs/heads/" + ref, ref} {
+		if commit := refs[name]; commit != "" {
+			return commit, nil
+		}
+	}
+	return "", fmt.Errorf("%s has no tag or branch %s: correct it", url, ref)
+}
+
+// refs lists the refs of a repository that match patterns, with their commits.
+func (f *Fetcher) refs(ctx context.Context, url string, patterns ...string) (map[string]string, error) {
+	cmd := f.gitCommand(ctx, append([]string{"ls-remote", "--quiet", url}, patterns...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("the repository %s does not answer: %w", url, command.Failure(ctx, cmd, err, stderr.String()))
+	}
+	refs := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		commit, ref, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		// An annotated tag is listed twice: its commit is the one with ^{}, which comes last.
+		refs[strings.TrimSuffix(ref, "^{}")] = commit
+	}
+	return refs, nil
 }
 
 // inRepository looks for the commit of a place in the cache's own repository.
@@ -130,8 +155,8 @@ func (g gitRepository) has(ctx context.Context, commit string) bool {
 }
 
 // fetch fetches one commit without its history.
-func (g gitRepository) fetch(ctx context.Context, url, commit string) error {
-	args := []string{"fetch", "--quiet", "--no-tags", "--depth=1", url, commit}
+func (g gitRepository) fetch(ctx context.Context, url, commit string, options ...string) error {
+	args := slices.Concat([]string{"fetch", "--quiet", "--no-tags", "--depth=1"}, options, []string{url, commit})
 	if !strings.Contains(url, "://") {
 		// A clone on this machine may not be configured to serve any commit by its hash.
 		args = slices.Insert(args, 1, "--upload-pack=git -c uploadpack.allowAnySHA1InWant=true upload-pack")

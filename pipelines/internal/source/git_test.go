@@ -150,8 +150,8 @@ func TestUnpinnedRef(t *testing.T) {
 	dir, commit := repository(t)
 	source := gitPlace(dir, "", "", "")
 	for ref, want := range map[string]string{
-		"v1":   "write commit: \"" + commit + "\" instead of ref:",
-		"v2":   dir + " has no ref v2",
+		"v1":   "it is commit " + commit + " today; `pipelines bump` writes that down",
+		"v2":   dir + " has no tag or branch v2",
 		"HEAD": "HEAD at " + dir + " is not pinned: it is commit ",
 	} {
 		source.Places[0].Git.Ref = ref
@@ -160,7 +160,7 @@ func TestUnpinnedRef(t *testing.T) {
 	}
 	source.Places[0].Git.URL = dir + "/none"
 	_, err := fetcher(t).Fetch(t.Context(), source, nil)
-	wantError(t, err, "the repository does not answer")
+	wantError(t, err, "none does not answer")
 }
 
 func TestClone(t *testing.T) {

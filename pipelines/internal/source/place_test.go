@@ -27,6 +27,13 @@ func (i index) Source(_ context.Context, name, version, suite, file string) (deb
 	return i.archive, i.err
 }
 
+func (i index) Refresh(_ context.Context, suite string) error {
+	if suite != i.want.Suite {
+		i.t.Errorf("refreshed %s", suite)
+	}
+	return nil
+}
+
 func TestDebianPlace(t *testing.T) {
 	s := serve(t, nil)
 	entry := versions.Debian{Package: "linux", Version: "6.18.15-1", Suite: "trixie", File: "linux.tar"}

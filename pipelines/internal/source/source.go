@@ -53,6 +53,8 @@ type Fetcher struct {
 type Index interface {
 	// Source returns the file of a source package at a version.
 	Source(ctx context.Context, name, version, suite, file string) (debian.Archive, error)
+	// Refresh fetches the index of a suite, so that Source knows what is there today.
+	Refresh(ctx context.Context, suite string) error
 }
 
 // Registry keeps the files of sources by their declared hashes, "sha256:<hex>"
@@ -194,18 +196,27 @@ func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) 
 
 // debian downloads a file that the signed index of a Debian archive lists.
 func (t *task) debian(ctx context.Context, place versions.Place) (Fetched, error) {
-	if t.Debian == nil {
-		return Fetched{}, unavailable{errors.New("there is no Debian index here")}
-	}
-	archive, err := t.Debian.Source(ctx, place.Debian.Package, place.Debian.Version, place.Debian.Suite, place.Debian.File)
+	archive, what, err := t.indexed(ctx, place)
 	if err != nil {
-		return Fetched{}, unavailable{err}
-	}
-	what := fmt.Sprintf("%s of the Debian package %s %s", place.Debian.File, place.Debian.Package, place.Debian.Version)
-	if archive.SHA256 != place.SHA256 {
-		return Fetched{}, t.wrong("the index entry for "+what, "sha256 "+archive.SHA256, "sha256 "+place.SHA256)
+		return Fetched{}, err
 	}
 	return t.download(ctx, place, archive.URL, what)
+}
+
+// indexed returns the entry of the signed index for a place, and its name in messages.
+func (t *task) indexed(ctx context.Context, place versions.Place) (archive debian.Archive, what string, err error) {
+	if t.Debian == nil {
+		return archive, "", unavailable{errors.New("there is no Debian index here")}
+	}
+	archive, err = t.Debian.Source(ctx, place.Debian.Package, place.Debian.Version, place.Debian.Suite, place.Debian.File)
+	if err != nil {
+		return archive, "", unavailable{err}
+	}
+	what = fmt.Sprintf("%s of the Debian package %s %s", place.Debian.File, place.Debian.Package, place.Debian.Version)
+	if archive.SHA256 != place.SHA256 {
+		err = t.wrong("the index entry for "+what, "sha256 "+archive.SHA256, "sha256 "+place.SHA256)
+	}
+	return archive, what, err
 }
 
 // missing is the error of a source that no cache has.

@@ -1,0 +1,110 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
+)
+
+// Answers asks a place whether it has its file today, without downloading it and whatever
+// the caches have: a HEAD request, a fresh Debian index, the commit without its files, the
+// metadata of a Go module. The error is a *Mismatch if the hash or the size that the place
+// names differs from the declared one; any other says why the place did not answer.
+func (f *Fetcher) Answers(ctx context.Context, s versions.Source, place versions.Place) error {
+	err := (&task{Fetcher: f, source: s}).answers(ctx, place)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (t *task) answers(ctx context.Context, place versions.Place) error {
+	switch {
+	case place.Debian != nil:
+		if t.Debian != nil {
+			if err := t.Debian.Refresh(ctx, place.Debian.Suite); err != nil {
+				return err
+			}
+		}
+		_, _, err := t.indexed(ctx, place)
+		return err
+	case place.Git != nil && place.Git.Ref != "":
+		_, err := t.commitOf(ctx, place.Git.URL, place.Git.Ref)
+		return err
+	case place.URL != "":
+		return t.head(ctx, place)
+	}
+	// A cache of git or of the go command must not answer.
+	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+		return fmt.Errorf("making the source cache: %w", err)
+	}
+	scratch, err := os.MkdirTemp(t.Dir, "answers-")
+	if err != nil {
+		return fmt.Errorf("making a scratch folder: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+	if place.Git != nil {
+		return t.serves(ctx, place.Git, scratch)
+	}
+	m := cmp.Or(place.Go, place.GoProxy)
+	asking := &task{Fetcher: &Fetcher{Dir: t.Dir, ModCache: filepath.Join(scratch, "modules")}}
+	_, err = asking.askGo(ctx, []string{"GONOSUMDB=" + m.Module}, "list", "-m", "-json", m.Module+"@"+m.Version)
+	return err
+}
+
+// serves fetches a commit without its files into a new repository.
+func (t *task) serves(ctx context.Context, from *versions.Git, dir string) error {
+	g := gitRepository{t.Fetcher, dir}
+	if err := g.prepare(ctx); err != nil {
+		return err
+	}
+	return g.fetch(ctx, from.URL, from.Commit, "--filter=tree:0")
+}
+
+// head asks for the header of a file.
+func (t *task) head(ctx context.Context, place versions.Place) error {
+	client := t.client()
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, place.URL, http.NoBody)
+	if err != nil {
+		return errors.New("invalid address")
+	}
+	response, err := client.Do(request)
+	if err == nil && response.StatusCode == http.StatusMethodNotAllowed {
+		_ = response.Body.Close()
+		request.Method = http.MethodGet // The body is not read.
+		response, err = client.Do(request)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", web.Shown(place.URL), web.Clean(err))
+	}
+	_ = response.Body.Close()
+	size := response.ContentLength
+	switch {
+	case response.StatusCode != http.StatusOK:
+		return fmt.Errorf("%s: the server answered %s", web.Shown(place.URL), web.StatusText(response.StatusCode))
+	case place.Size > 0 && size >= 0 && size != place.Size:
+		return t.wrong(web.Shown(place.URL), fmt.Sprintf("%d bytes", size), fmt.Sprintf("%d bytes", place.Size))
+	}
+	return nil
+}
+
+// client returns one that soon gives up on a place that does not answer: there may be
+// another.
+func (f *Fetcher) client() *http.Client {
+	return web.NewClient(web.Options{Report: f.Report, Subject: "sources", Plain: true, Pace: f.pace()})
+}
+
+func (f *Fetcher) pace() web.Pace {
+	pace := f.Pace
+	pace.Tries, pace.Answer = cmp.Or(pace.Tries, 4), cmp.Or(pace.Answer, 10*time.Second)
+	return pace
+}
