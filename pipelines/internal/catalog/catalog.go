@@ -87,7 +87,9 @@ type Builder struct {
 	Image string `yaml:"image"`
 	// Epoch is raised by hand to build again with newer packages.
 	Epoch int `yaml:"epoch"`
-	// Packages are installed into the base, without recommended packages.
+	// Packages are installed into the base, without recommended packages. As for apt,
+	// NAME/SUITE is one of another suite, and NAME:ARCH one of another architecture, by
+	// Debian's name of it.
 	Packages []string `yaml:"packages"`
 	// Cross are additional packages for building for an architecture on another one.
 	// An architecture without an entry is built natively only.

@@ -126,6 +126,8 @@ var bad = map[string][2]string{
 	"epoch":                    {"epoch: 1", "epoch: 0"},
 	"package-twice":            {"[gcc, make]", "[gcc, gcc]"},
 	"package-name":             {"[gcc, make]", "[gcc, --force]"},
+	"package-of-two-suites":    {"[gcc, make]", "[gcc, make, gcc/trixie-backports]"},
+	"package-suite":            {"[gcc, make]", "[gcc/../sid, make]"},
 	"no-steps":                 {"steps:\n  - name: build\n    script: build.sh\n", ""},
 	"missing-script":           {"script: build.sh", "script: bulid.sh"},
 	"script-outside":           {"script: build.sh", "script: ../tiny/build.sh"},

@@ -19,7 +19,7 @@ type form struct {
 var (
 	plainName    = form{regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`), "lower-case letters, digits and single dashes"}
 	variableName = form{regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`), "upper-case letters, digits and underscores"}
-	packageName  = form{regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`), "the name of a Debian package"}
+	packageName  = form{regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?(/[a-z][a-z0-9-]*)?$`), "the name of a Debian package, and :ARCH or /SUITE if those are not the builder's"}
 	imageName    = form{regexp.MustCompile(`^[^@\s]+@sha256:[0-9a-f]{64}$`), "NAME:TAG@sha256:<64 hex digits>"}
 )
 

@@ -66,7 +66,16 @@ func (c checker) packages(others, names []string) {
 	for i, name := range names {
 		c.at(i).name("package", name, packageName)
 	}
-	c.unique("package", others, names)
+	c.unique("package", withoutSuites(others), withoutSuites(names))
+}
+
+func withoutSuites(packages []string) []string {
+	var names []string
+	for _, name := range packages {
+		name, _, _ = strings.Cut(name, "/")
+		names = append(names, name)
+	}
+	return names
 }
 
 func (c checker) steps(list []Step) {

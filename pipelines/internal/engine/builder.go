@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,16 +106,47 @@ func (s *Session) base(ctx context.Context, declared recipe.Builder, machine str
 	return container, "bootstrap:" + digest, nil
 }
 
-// install adds the builder's packages.
-func (s *Session) install(ctx context.Context, container *dagger.Container, declared recipe.Builder, stage *progress.Stage) (*dagger.Container, error) {
-	const script = `set -eu
+// installScript installs packages: SUITE "OTHER SUITES" "OTHER ARCHITECTURES" PACKAGE...
+// The other suites come from the mirror of the builder's own, which an image and a
+// bootstrapped base configure in different files. Their priority keeps them from
+// providing anything but the packages that name them, and what only they have.
+const installScript = `set -eu
+suite="$1" others="$2" arches="$3"
+shift 3
+for arch in $arches; do
+	dpkg --add-architecture "$arch"
+done
+for other in $others; do
+	mirror="$(apt-get indextargets --no-release-info --format '$(REPO_URI)' 'Component: main' "Release: $suite" | sed -n 1p)"
+	[ -n "$mirror" ] || { echo "apt has no mirror of $suite, which would have $other too" >&2; exit 1; }
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $other main" > "/etc/apt/sources.list.d/$other.list"
+	printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n' "$other" > "/etc/apt/preferences.d/$other"
+done
 apt-get -o Acquire::Retries=3 update
 apt-get -o Acquire::Retries=3 install --yes --no-install-recommends -- "$@"
 rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb`
+
+// installArguments returns the arguments of installScript.
+func installArguments(declared recipe.Builder) []string {
+	suites, arches := map[string]bool{}, map[string]bool{}
+	for _, name := range declared.Packages {
+		name, suite, _ := strings.Cut(name, "/")
+		_, arch, _ := strings.Cut(name, ":")
+		suites[suite], arches[arch] = true, true
+	}
+	for _, own := range []map[string]bool{suites, arches} {
+		delete(own, "")
+	}
+	others := strings.Join(slices.Sorted(maps.Keys(suites)), " ")
+	return append([]string{declared.Suite, others, strings.Join(slices.Sorted(maps.Keys(arches)), " ")}, declared.Packages...)
+}
+
+// install adds the builder's packages.
+func (s *Session) install(ctx context.Context, container *dagger.Container, declared recipe.Builder, stage *progress.Stage) (*dagger.Container, error) {
 	container = container.
 		WithEnvVariable("DEBIAN_FRONTEND", "noninteractive").
 		WithEnvVariable("KATA_BUILDER_EPOCH", strconv.Itoa(declared.Epoch))
-	container, err := s.exec(ctx, container, stage, append([]string{"sh", "-c", script, "install"}, declared.Packages...)...)
+	container, err := s.exec(ctx, container, stage, append([]string{"sh", "-c", installScript, "install"}, installArguments(declared)...)...)
 	if err != nil {
 		return nil, fmt.Errorf("installing %s: %w", strings.Join(declared.Packages, " "), err)
 	}
