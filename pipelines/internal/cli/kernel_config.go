@@ -24,7 +24,7 @@ func kernelConfigCmd(a *app) *cobra.Command {
 		Example: `  pipelines kernel-config list
   pipelines kernel-config show kernel-debug --arch arm64
   pipelines kernel-config diff kernel kernel-debug`,
-	}, kernelConfigListCmd(a), kernelConfigShowCmd(a), kernelConfigDiffCmd(a), kernelConfigCheckCmd(a))
+	}, kernelConfigListCmd(a), kernelConfigShowCmd(a), kernelConfigDiffCmd(a), kernelConfigCheckCmd(a), kernelConfigCompareCmd(a))
 }
 
 // kernelOf is the configuration of a guest kernel on one architecture.

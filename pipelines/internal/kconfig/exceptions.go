@@ -14,9 +14,9 @@ import (
 // ExceptionsFile holds the exceptions, below the repository root.
 const ExceptionsFile = Root + "/exceptions.yaml"
 
-// kernelArches are the values of ARCH in a Linux build that Kata uses. An exception with a
+// KernelArches are the values of ARCH in a Linux build that Kata uses. An exception with a
 // misspelt one would never apply.
-var kernelArches = []string{"arm64", "powerpc", "riscv", "s390", "x86_64"}
+var KernelArches = []string{"arm64", "powerpc", "riscv", "s390", "x86_64"}
 
 // Exception tolerates that the final configuration lacks a requested option.
 // Arches are kernel architectures, empty for all of them; Versions is a range of
@@ -68,9 +68,9 @@ func (e *Exception) check(at strictyaml.Node, others []Exception) {
 		at.Problem("the exception for %s has no reason: say why the kernel may lack it", e.Option)
 	}
 	for i, arch := range e.Arches {
-		if !slices.Contains(kernelArches, arch) {
+		if !slices.Contains(KernelArches, arch) {
 			at.Problem("unknown kernel architecture %q: choose one of %s%s",
-				arch, strings.Join(kernelArches, ", "), nearest.Hint(arch, kernelArches))
+				arch, strings.Join(KernelArches, ", "), nearest.Hint(arch, KernelArches))
 		}
 		if slices.Contains(e.Arches[:i], arch) {
 			at.Problem("duplicate architecture %s: remove one", arch)

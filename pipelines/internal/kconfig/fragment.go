@@ -111,11 +111,10 @@ func quote(text string) string {
 	return fmt.Sprintf("%q", text)
 }
 
-// ParseConfig returns the options of a .config as Linux writes it, sorted by name;
-// one that is "not set" has the value n. Path is the place in the options and the
-// name of the file in the error.
-func ParseConfig(path string, data []byte) ([]Option, error) {
-	var options []Option
+// Statements returns the options of a file that is written like a .config, in the order
+// of its lines; one that is "not set" has the value n. Path is the place in the options
+// and the name of the file in the error.
+func Statements(path string, data []byte) (options []Option, err error) {
 	for number, line := range lines(data) {
 		name, value, ok := split(line)
 		if !ok {
@@ -125,11 +124,18 @@ func ParseConfig(path string, data []byte) ([]Option, error) {
 			options = append(options, Option{Name: name, Value: value, Path: path, Line: number})
 		}
 	}
-	if len(options) == 0 {
-		return nil, fmt.Errorf("%s has no options: is it a .config?", path)
+	return options, nil
+}
+
+// ParseConfig returns the options of a .config as Linux writes it, sorted by name; a file
+// without options is an error. See Statements.
+func ParseConfig(path string, data []byte) ([]Option, error) {
+	options, err := Statements(path, data)
+	if err == nil && len(options) == 0 {
+		err = fmt.Errorf("%s has no options: is it a .config?", path)
 	}
 	slices.SortStableFunc(options, func(a, b Option) int { return strings.Compare(a.Name, b.Name) })
-	return options, nil
+	return options, err
 }
 
 // parseFinal returns the options of a final .config by name.
