@@ -73,7 +73,9 @@ ppc64le)
 	# The compiler makes no static executables that are position independent.
 	features+=(--disable-tcg --enable-fdt=system --disable-pie)
 	;;
-*) features+=(--disable-tcg --disable-fdt --enable-pie) ;;
+s390x) features+=(--disable-tcg --disable-fdt --enable-pie) ;;
+# microvm describes its devices in a device tree.
+*) features+=(--disable-tcg --enable-fdt=system --enable-pie) ;;
 esac
 
 mkdir -p "$object"

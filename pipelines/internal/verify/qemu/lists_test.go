@@ -122,8 +122,38 @@ name "qubit"
 	}
 }
 
+// Each machine of a list is made, the last with the devices of virtio-mmio, and a device
+// that excludes others has a machine of its own.
+func TestMachines(t *testing.T) {
+	e := Emulator{required: list{
+		"-machine": {"q35", "microvm"}, "-object": {"iothread"},
+		"-device": {"virtio-blk-pci", "virtio-blk-device", "amd-iommu", "vfio-pci"},
+	}}
+	machines, without := e.machines()
+	var got []string
+	for _, m := range machines {
+		names := []string{m.title() + ":"}
+		for _, t := range append(m.objects, m.devices...) {
+			names = append(names, t.name)
+		}
+		got = append(got, strings.Join(names, " "))
+	}
+	want := []string{
+		"machine q35: iothread virtio-blk-pci",
+		"machine microvm: iothread virtio-blk-device",
+		"machine q35 with amd-iommu: iothread amd-iommu",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if len(without) != 1 || !strings.HasPrefix(without[0], "vfio-pci: ") {
+		t.Errorf("without %v", without)
+	}
+}
+
 func TestArgs(t *testing.T) {
 	m := machine{
+		name:    "s390-ccw-virtio",
 		objects: trialsOf([]string{"iothread"}, true),
 		devices: trialsOf([]string{"new-thing", "xio3130-downstream", "scsi-hd", "virtio-scsi-ccw", "pxb-pcie", "vfio-ccw"}, false),
 	}
@@ -138,7 +168,7 @@ func TestArgs(t *testing.T) {
 	if m.devices[3].lacking() == "" {
 		t.Error("vfio-ccw takes nothing of the host")
 	}
-	s := setting{machine: "s390-ccw-virtio", accelerator: "qtest", dir: "/a,b"}
+	s := setting{accelerator: "qtest", dir: "/a,b"}
 	got := strings.Join(s.arguments(m), " ")
 	for _, part := range []string{
 		"-accel qtest ", "-machine s390-ccw-virtio,memory-backend=ram ", "-object iothread,id=iothread ",
@@ -149,8 +179,8 @@ func TestArgs(t *testing.T) {
 			t.Errorf("no %q in %s", part, got)
 		}
 	}
-	nvdimm := machine{devices: trialsOf([]string{"nvdimm"}, false)}
-	s.machine, s.accelerator = "q35", "kvm"
+	nvdimm := machine{name: "q35", devices: trialsOf([]string{"nvdimm"}, false)}
+	s.accelerator = "kvm"
 	got = strings.Join(s.arguments(nvdimm), " ")
 	for _, part := range []string{"mem-path=/a,,b/image", "-machine q35,memory-backend=ram,nvdimm=on", "-accel kvm,kernel-irqchip=split"} {
 		if !strings.Contains(got, part) {

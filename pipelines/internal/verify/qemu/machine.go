@@ -18,7 +18,7 @@ import (
 // checkMachines makes machines with every device of the list that this machine can
 // make, each device once.
 func (x *run) checkMachines(ctx context.Context) error {
-	s := setting{machine: x.required["-machine"][0], dir: x.t.Dir}
+	s := setting{dir: x.t.Dir}
 	if x.arch == "x86_64" {
 		// A machine with a kernel loads the ROM that starts it.
 		s.kernel = filepath.Join(x.t.Dir, "kernel")
@@ -32,7 +32,7 @@ func (x *run) checkMachines(ctx context.Context) error {
 	}
 	machines, without := x.machines()
 	for _, m := range machines {
-		x.h.Note("making a " + m.name + " with " + s.accelerator)
+		x.h.Note("making a " + m.title() + " with " + s.accelerator)
 		answers, err := x.try(ctx, s, m)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -40,9 +40,9 @@ func (x *run) checkMachines(ctx context.Context) error {
 		var realized string
 		if err == nil {
 			realized, err = m.judge(answers[1:])
-			err = errors.Join(err, x.checkLoaded(answers[0]))
+			err = errors.Join(err, x.checkLoaded(m, answers[0]))
 		}
-		x.r.Result(m.name, s.accelerator+", realized:"+realized+note, err)
+		x.r.Result(m.title(), s.accelerator+", realized:"+realized+note, err)
 	}
 	if len(without) > 0 {
 		x.r.Result("devices of the host", "", report.Missing(strings.Join(without, "\n")))
@@ -52,12 +52,22 @@ func (x *run) checkMachines(ctx context.Context) error {
 
 // machine is one that has these objects and devices.
 type machine struct {
-	name             string
+	// name is that of -machine; with is a device that only this machine has, or "".
+	name, with       string
 	objects, devices []trial
 }
 
+// title names the check of the machine.
+func (m machine) title() string {
+	if m.with != "" {
+		return "machine " + m.name + " with " + m.with
+	}
+	return "machine " + m.name
+}
+
 // machines returns the machines that together have everything on the list, and what
-// none of them has because the host lacks something.
+// none of them has because the host lacks something. The first machine has the devices,
+// and the last those of virtio-mmio, whose names end in -device.
 func (e Emulator) machines() (all []machine, without []string) {
 	usable := func(trials []trial) []trial {
 		return slices.DeleteFunc(trials, func(t trial) bool {
@@ -68,15 +78,23 @@ func (e Emulator) machines() (all []machine, without []string) {
 			return why != ""
 		})
 	}
-	first := machine{name: "machine " + e.required["-machine"][0], objects: usable(trialsOf(e.required["-object"], true))}
+	objects := usable(trialsOf(e.required["-object"], true))
+	for _, name := range e.required["-machine"] {
+		all = append(all, machine{name: name, objects: objects})
+	}
+	first, last := &all[0], &all[len(all)-1]
+	var others []machine
 	for _, t := range usable(trialsOf(e.required["-device"], false)) {
-		if t.alone {
-			all = append(all, machine{first.name + " with " + t.name, first.objects, []trial{t}})
-		} else {
+		switch {
+		case t.alone:
+			others = append(others, machine{first.name, t.name, objects, []trial{t}})
+		case strings.HasSuffix(t.name, "-device"):
+			last.devices = append(last.devices, t)
+		default:
 			first.devices = append(first.devices, t)
 		}
 	}
-	return append([]machine{first}, all...), without
+	return append(all, others...), without
 }
 
 // bzImage returns the smallest file that QEMU accepts as an x86 kernel: a boot sector
@@ -98,7 +116,7 @@ func (x *run) accelerate(ctx context.Context, s *setting) (note string, err erro
 	if x.h.Accelerator == "kvm" {
 		return "", nil
 	}
-	_, err = x.try(ctx, *s, machine{})
+	_, err = x.try(ctx, *s, machine{name: x.required["-machine"][0]})
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
@@ -151,19 +169,24 @@ func (m machine) judge(answers []message) (realized string, problems error) {
 	return realized, problems
 }
 
-// loaded are the files that a machine with a kernel has in its memory from the
-// start. Others are for other guests, or for one device.
-var loaded = []string{"bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin", "s390-ccw.img", "slof.bin"}
+// loaded are the files that each machine has in its memory from the start if it has a
+// kernel. Others are for other guests, or for one device.
+var loaded = map[string][]string{
+	"q35":             {"bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin"},
+	"microvm":         {"bios-microvm.bin", "linuxboot_dma.bin"},
+	"s390-ccw-virtio": {"s390-ccw.img"},
+	"pseries":         {"slof.bin"},
+}
 
 // checkLoaded checks that the memory of a machine has the loaded files that are on the
-// list.
-func (e Emulator) checkLoaded(answer message) (problems error) {
+// list of firmware.
+func (e Emulator) checkLoaded(m machine, answer message) (problems error) {
 	roms := ""
 	if err := answer.into(&roms); err != nil {
 		return fmt.Errorf("listing the memory of the machine: %w", err)
 	}
-	for _, name := range e.firmware {
-		if slices.Contains(loaded, name) && !strings.Contains(roms, `"`+name+`"`) {
+	for _, name := range loaded[m.name] {
+		if slices.Contains(e.firmware, name) && !strings.Contains(roms, `"`+name+`"`) {
 			problems = errors.Join(problems, fmt.Errorf("%s is not in the memory of the machine, which has\n%s", name, strings.TrimSpace(roms)))
 		}
 	}

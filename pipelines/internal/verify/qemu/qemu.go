@@ -70,7 +70,7 @@ func (e Emulator) Checks() []string {
 	names := append([]string{"members", "firmware", "program"}, programChecks...)
 	machines, _ := e.machines()
 	for _, m := range machines {
-		names = append(names, m.name)
+		names = append(names, m.title())
 	}
 	return append(names, "devices of the host")
 }
@@ -137,7 +137,8 @@ func (e Emulator) checkFirmware(t *tarball.Tarball) (saw string, problems error)
 
 // firmwareFormat returns the format of firmware by its content.
 func firmwareFormat(data []byte) (format string, err error) {
-	const sector, legacyEntry = 512, 16
+	const sector, resetVector = 512, 16
+	jump := func(b byte) bool { return b == 0xea || b == 0xe9 } // Far in SeaBIOS, near in qboot.
 	switch {
 	case data == nil:
 		return "", errors.New("it is not in the tarball")
@@ -157,7 +158,7 @@ func firmwareFormat(data []byte) (format string, err error) {
 		return fmt.Sprintf("option ROM, %d bytes", size), nil
 	case strings.HasPrefix(string(data), elf.ELFMAG):
 		return fmt.Sprintf("ELF, %d bytes", len(data)), nil
-	case len(data) >= 64<<10 && data[len(data)-legacyEntry] == 0xea:
+	case len(data) >= 64<<10 && jump(data[len(data)-resetVector]):
 		return fmt.Sprintf("BIOS with a reset vector, %d bytes", len(data)), nil
 	case strings.Trim(string(data), "\x00") == "":
 		return "", errors.New("only zeros")

@@ -139,7 +139,7 @@ tcg"`, "failed devices: -accel tcg: only KVM"},
 func TestEmulationHang(t *testing.T) {
 	x := unpacked(t, "x86_64", []byte("#!/bin/sh\nexec sleep 60\n"))
 	x.h.Timeout = 100 * time.Millisecond
-	_, err := x.try(t.Context(), setting{machine: "q35", dir: x.t.Dir}, machine{})
+	_, err := x.try(t.Context(), setting{dir: x.t.Dir}, machine{name: "q35"})
 	if err == nil || !strings.Contains(err.Error(), "QEMU took longer than 100ms") {
 		t.Errorf("got %v", err)
 	}

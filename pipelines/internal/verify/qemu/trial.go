@@ -120,8 +120,8 @@ func (t trial) lacking() string {
 
 // setting is the machine that trials are part of.
 type setting struct {
-	// machine is that of -machine, accelerator that of -accel.
-	machine, accelerator string
+	// accelerator is that of -accel.
+	accelerator string
 	// dir is a folder of the trial's own, socket that of a vhost-user process.
 	dir, socket string
 	// kernel is what the guest would start, "" for nothing.
@@ -131,12 +131,12 @@ type setting struct {
 // arguments returns QEMU's arguments for a machine that waits, confined like Kata's,
 // with QMP on its standard input and output.
 func (s setting) arguments(m machine) []string {
-	machine := s.machine + ",memory-backend=ram"
-	if s.machine == "q35" || s.machine == "virt" {
+	machine := m.name + ",memory-backend=ram"
+	if m.name == "q35" || m.name == "virt" {
 		machine += ",nvdimm=on"
 	}
 	accelerator := s.accelerator
-	if s.machine == "q35" && accelerator == "kvm" {
+	if m.name == "q35" && accelerator == "kvm" {
 		// Kata sets this; an IOMMU needs it.
 		accelerator += ",kernel-irqchip=split"
 	}
@@ -150,7 +150,7 @@ func (s setting) arguments(m machine) []string {
 		args = append(args, "-kernel", s.kernel)
 	}
 	bus := "pci"
-	if s.machine == "s390-ccw-virtio" {
+	if m.name == "s390-ccw-virtio" {
 		bus = "ccw"
 	}
 	values := strings.NewReplacer("DIR", host.Comma(s.dir), "SOCKET", host.Comma(s.socket), "BUS", bus)
