@@ -35,4 +35,4 @@ fi
 # The version is what guests see in their SMBIOS tables; edk2 puts the quotes of
 # its syntax, L"...\0", around the text by itself.
 build -n "$(nproc)" -b RELEASE -t GCC -a "$processor" -p "$platform" \
-	--pcd "PcdFirmwareVersionString=L$EDK2_VERSION\\0"
+	--pcd "PcdFirmwareVersionString=L$(cat "$BUILD/version")\\0"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Unpacks edk2 into $BUILD/edk2, its submodules into their folders, and applies
-# Debian's patches, which fix what was found after the release.
+# Unpacks edk2 into $BUILD/edk2 and its submodules into their folders, and applies the
+# patches that Debian has for some versions. Writes the name of the result, which guests
+# see, to $BUILD/version.
 set -euo pipefail
 
 fail() {
@@ -8,8 +9,8 @@ fail() {
 	exit 1
 }
 
-# The archive's own folder alone says which edk2 it is: edk2-2025.02 or
-# edk2-edk2-stable202502.
+# Only the archive's own folder says which edk2 it is: edk2-2025.02 or
+# edk2-edk2-stable202502. In the tar of a commit it is source, and the commit says it.
 mkdir -p "$BUILD/unpacked"
 tar --extract --file="$SOURCES/edk2" --directory="$BUILD/unpacked"
 folders=("$BUILD"/unpacked/*)
@@ -18,7 +19,7 @@ if [ "${#folders[@]}" != 1 ] || [ ! -e "${folders[0]}/.gitmodules" ]; then
 fi
 found="$(basename "${folders[0]}")"
 month() { tr --complement --delete 0-9 <<<"${1##*edk2-}"; }
-if [ "$(month "$found")" != "$(month "$EDK2_VERSION")" ]; then
+if [ "$found" != source ] && [ "$(month "$found")" != "$(month "$EDK2_VERSION")" ]; then
 	fail "the source is $found, but versions.yaml pins $EDK2_VERSION"
 fi
 mv "${folders[0]}" "$BUILD/edk2"
@@ -57,7 +58,16 @@ grep --invert-match '^#' "$list" | while read -r folder source file; do
 done
 rm -rf "$BUILD/unpacked"
 
-tar --extract --file="$SOURCES/patches" --directory="$BUILD" debian/patches
+echo "$EDK2_VERSION" >"$BUILD/version"
+if [ ! -e "$SOURCES/patches" ]; then
+	exit
+fi
+tar --extract --file="$SOURCES/patches" --directory="$BUILD" debian/patches debian/changelog
+version="$(sed -nE '1s/^edk2 \((\S+)\) .*/\1/p' "$BUILD/debian/changelog")"
+if [ -z "$version" ]; then
+	fail "the source \"patches\" is not Debian's of edk2: its changelog does not begin with a version"
+fi
+echo "$EDK2_VERSION-debian-$version" >"$BUILD/version"
 sed -E 's/(^|[[:space:]])#.*//; s/[[:space:]]+$//; /^$/d' "$BUILD/debian/patches/series" | while read -r patch; do
 	echo "applying $patch"
 	if ! output="$(patch --strip=1 --forward --fuzz=0 --input="$BUILD/debian/patches/$patch")"; then

@@ -17,6 +17,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // Container is the Builder that runs recipes in a Dagger engine.
@@ -95,6 +96,8 @@ func (c *Container) problems(step Step) []string {
 type record struct {
 	engine.Record
 	Sources []sourceRecord `json:"sources"`
+	// Differs are the pins that decided the build and whose values were not Kata's.
+	Differs []versions.Difference `json:"differs"`
 }
 
 type sourceRecord struct {
@@ -151,7 +154,7 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 	if err := stage(staged, b.plan.Files); err != nil {
 		return Built{}, err
 	}
-	rec := record{Sources: []sourceRecord{}}
+	rec := record{Sources: []sourceRecord{}, Differs: b.plan.Differs}
 	sources, err := b.fetch(ctx, &rec)
 	if err != nil {
 		return Built{}, err

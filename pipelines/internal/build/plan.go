@@ -13,6 +13,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // Plan is what building some assets takes.
@@ -85,6 +86,8 @@ type Step struct {
 	Changes []recipe.Change `json:"changes"`
 	// Why is the reason for a build in words; "" for a hit.
 	Why string `json:"why"`
+	// Differs are the pins that decide the build and whose values are not Kata's.
+	Differs []versions.Difference `json:"differs"`
 	// Absent are the sources that no cache has; none for a hit.
 	Absent []Absent `json:"absentSources"`
 	// Secrets are the names of those that a build needs, Disk is the free space
@@ -220,6 +223,7 @@ func (s *Step) lookUp(ctx context.Context, resolver recipe.Resolver, from Store,
 	if s.Resolved, err = resolver.Resolve(s.declared, catalog.Arch(s.Arch), digests); err != nil {
 		return err
 	}
+	s.Differs = s.Resolved.Differs
 	switch {
 	case len(s.Resolved.Unlocked) > 0:
 		s.State = Unlocked

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -36,7 +37,8 @@ type Asset struct {
 	Name        string `yaml:"name"`
 	Description string `yaml:"description"`
 	Arches      []Arch `yaml:"arches"`
-	// Pins maps a variable of the steps to the path of its value in versions.yaml.
+	// Pins maps a variable of the steps to the path of its value in versions.yaml. In
+	// these paths and those of Sources, On replaces ${ARCH} and ${KERNEL_ARCH}.
 	Pins map[string]string `yaml:"pins"`
 	// Sources maps a file name below $SOURCES to a source of assets/sources.yaml.
 	Sources map[string]string `yaml:"sources"`
@@ -188,8 +190,20 @@ func (c *Catalog) On(arch Arch) []string {
 	return names
 }
 
-// Find returns the asset of that name. The error suggests a name, or lists the
-// architectures of the asset.
+// On returns the asset with the paths of its pins and sources on an architecture.
+func (a Asset) On(arch Arch) Asset {
+	names := strings.NewReplacer("${ARCH}", string(arch), "${KERNEL_ARCH}", arch.Kernel())
+	for _, paths := range []*map[string]string{&a.Pins, &a.Sources} {
+		*paths = maps.Clone(*paths)
+		for name, path := range *paths {
+			(*paths)[name] = names.Replace(path)
+		}
+	}
+	return a
+}
+
+// Find returns the asset of that name on an architecture, as Asset.On does. The error
+// suggests a name, or lists the architectures of the asset.
 func (c *Catalog) Find(name string, arch Arch) (Asset, error) {
 	i := slices.Index(c.Names(), name)
 	if i < 0 {
@@ -199,7 +213,7 @@ func (c *Catalog) Find(name string, arch Arch) (Asset, error) {
 	if !slices.Contains(asset.Arches, arch) {
 		return Asset{}, fmt.Errorf("%s does not exist on %s: %s declares it for %s", name, arch, asset.Pos, join(asset.Arches))
 	}
-	return asset, nil
+	return asset.On(arch), nil
 }
 
 // FindKernel returns the guest kernel of that name and its architecture: arch by any

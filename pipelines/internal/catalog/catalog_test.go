@@ -93,6 +93,23 @@ func TestDependents(t *testing.T) {
 	}
 }
 
+// Paths of pins and sources may name the architecture.
+func TestFindOnArchitecture(t *testing.T) {
+	c := &Catalog{Assets: []Asset{{
+		Name: "ovmf", Arches: []Arch{X86_64, AArch64},
+		Pins: map[string]string{"VERSION": "ovmf.${KERNEL_ARCH}.version"}, Sources: map[string]string{"edk2": "ovmf.${ARCH}.edk2"},
+	}}}
+	for arch, want := range map[Arch][2]string{
+		X86_64:  {"ovmf.x86_64.version", "ovmf.x86_64.edk2"},
+		AArch64: {"ovmf.arm64.version", "ovmf.aarch64.edk2"},
+	} {
+		asset, err := c.Find("ovmf", arch)
+		if got := [2]string{asset.Pins["VERSION"], asset.Sources["edk2"]}; err != nil || got != want {
+			t.Errorf("%s: %v, %v, want %v", arch, got, err, want)
+		}
+	}
+}
+
 func TestFindErrors(t *testing.T) {
 	c, err := Load(tree(good))
 	if err != nil {

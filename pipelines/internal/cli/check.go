@@ -46,12 +46,14 @@ at the fork from the base.`,
 
 // listed is an asset on one architecture.
 type listed struct {
-	Name         string            `json:"name"`
-	Arch         catalog.Arch      `json:"arch"`
-	Description  string            `json:"description"`
-	Pins         map[string]string `json:"pins"`
-	Sources      []string          `json:"sources"`
-	Dependencies []string          `json:"dependencies"`
+	Name        string            `json:"name"`
+	Arch        catalog.Arch      `json:"arch"`
+	Description string            `json:"description"`
+	Pins        map[string]string `json:"pins"`
+	// Differs are the pins whose values are not Kata's.
+	Differs      []versions.Difference `json:"differs"`
+	Sources      []string              `json:"sources"`
+	Dependencies []string              `json:"dependencies"`
 }
 
 func listCmd(a *app) *cobra.Command {
@@ -59,6 +61,8 @@ func listCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the assets by architecture, with their pins and dependencies",
+		Long: `List the assets by architecture. A pin whose value is not the one in Kata's own
+versions.yaml is followed by the value there.`,
 		Example: `  pipelines list
   pipelines list --arch s390x --json`,
 		RunE: a.with(func(_ context.Context, ws *workspace.Workspace, _ []string) error {
@@ -67,7 +71,7 @@ func listCmd(a *app) *cobra.Command {
 				return err
 			}
 			return printList(a, assets, "ARCH\tASSET\tPINS\tDEPENDS ON\tDESCRIPTION", func(l listed) string {
-				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", l.Arch, l.Name, pairs(l.Pins), dash(l.Dependencies...), l.Description)
+				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", l.Arch, l.Name, l.pins(), dash(l.Dependencies...), l.Description)
 			})
 		}),
 	}
@@ -92,6 +96,7 @@ func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
 			if !slices.Contains(asset.Arches, arch) {
 				continue
 			}
+			asset = asset.On(arch)
 			a := listed{
 				Name: asset.Name, Arch: arch, Description: asset.Description, Pins: map[string]string{},
 				Sources:      append([]string{}, slices.Sorted(maps.Values(asset.Sources))...),
@@ -106,16 +111,22 @@ func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
 					a.Pins[path] = value
 				}
 			}
+			a.Differs = ws.Resolver.Differences(asset)
 			assets = append(assets, a)
 		}
 	}
 	return assets, nil
 }
 
-func pairs(m map[string]string) string {
+// pins returns the pins in one line, with Kata's values of those that differ.
+func (l listed) pins() string {
+	values := maps.Clone(l.Pins)
+	for _, d := range l.Differs {
+		values[d.Pin] = d.Value + " (Kata: " + d.Kata + ")"
+	}
 	var out []string
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, key+"="+m[key])
+	for _, pin := range slices.Sorted(maps.Keys(values)) {
+		out = append(out, pin+"="+values[pin])
 	}
 	return dash(out...)
 }

@@ -120,7 +120,7 @@ func reserved(pins *versions.File, asset catalog.Asset, jobs map[string]Job, o O
 		if err != nil {
 			return unlocked(asset, err)
 		}
-		if !slices.ContainsFunc(source.Places, func(p versions.Place) bool { return p.Git == nil || p.Git.Ref == "" }) {
+		if len(source.Places) > 0 && !slices.ContainsFunc(source.Places, func(p versions.Place) bool { return p.Git == nil || p.Git.Ref == "" }) {
 			return "needs the source " + path + ", which has no pinned commit", nil
 		}
 	}

@@ -7,6 +7,8 @@ package planview
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // Plan returns a table of the steps of a plan, a line for each reason, and the total.
@@ -29,6 +32,9 @@ func Plan(steps []build.Step, arch catalog.Arch) string {
 		}
 		for _, absent := range s.Absent {
 			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(absent.String()))
+		}
+		for _, d := range s.Differs {
+			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(d.String()))
 		}
 	}
 	_ = table.Flush() // It writes to memory.
@@ -92,6 +98,9 @@ func Explanation(s build.Step, dependents []string) string {
 	}
 	if s.State == build.Unlocked {
 		fmt.Fprintln(&out, progress.Printable(s.Why))
+	}
+	for _, d := range s.Differs {
+		fmt.Fprintln(&out, progress.Printable(d.String()))
 	}
 	if len(s.PendingOn) > 0 {
 		fmt.Fprintf(&out, "its key depends on earlier builds: %s\n", strings.Join(s.PendingOn, ", "))
@@ -166,6 +175,7 @@ func Markdown(steps []build.Step, arch catalog.Arch, assets *catalog.Catalog) st
 		markdown.Row(&out, fmt.Sprint(s.Stage), s.Asset, s.Arch, state(s), size(s), markdown.Code(short(s.Key)), printable(s.Why))
 	}
 	out.WriteString("\n" + total(steps, arch) + "\n")
+	differences(&out, steps)
 	for _, s := range steps {
 		if s.State == build.Hit {
 			continue
@@ -191,6 +201,22 @@ func Markdown(steps []build.Step, arch catalog.Arch, assets *catalog.Catalog) st
 		out.WriteString("\n</details>\n")
 	}
 	return out.String()
+}
+
+// differences lists the pins that are not Kata's, with the assets that they decide.
+func differences(out *strings.Builder, steps []build.Step) {
+	assets := map[versions.Difference][]string{}
+	for _, s := range steps {
+		for _, d := range s.Differs {
+			assets[d] = append(assets[d], s.Asset)
+		}
+	}
+	for i, d := range slices.SortedFunc(maps.Keys(assets), func(a, b versions.Difference) int { return strings.Compare(a.Pin, b.Pin) }) {
+		if i == 0 {
+			out.WriteString("\nNot the versions that Kata pins:\n\n")
+		}
+		fmt.Fprintf(out, "- %s (%s)\n", printable(d.String()), strings.Join(assets[d], ", "))
+	}
 }
 
 func printable(text string) string { return markdown.Plain(progress.Printable(text)) }

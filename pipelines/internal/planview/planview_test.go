@@ -14,6 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -65,7 +66,8 @@ func steps() []build.Step {
 		{
 			Asset: "ovmf", Arch: "x86_64", Key: key("f"), State: build.Miss, Stage: 1, Dependencies: []string{}, PendingOn: []string{},
 			Changes: []recipe.Change{}, Against: &build.Against{Key: key("f"), Where: store.InLocal},
-			Why: "nothing changed, but the artifact of these inputs (local) is not to be used",
+			Why:     "nothing changed, but the artifact of these inputs (local) is not to be used",
+			Differs: []versions.Difference{{Pin: "externals.ovmf.x86_64.version", Value: "edk2-stable202502", Kata: "edk2-stable202508"}},
 		},
 		{
 			Asset: "rootfs-image", Arch: "x86_64", State: build.Pending, Stage: 2, Dependencies: []string{"agent", "kernel-debug"},

@@ -191,6 +191,13 @@ func TestNothingElseChangesTheKey(t *testing.T) {
 			in.edit("assets/sources.yaml", "example.org/linux.tar.xz", "example.net/linux.tar.xz")
 		},
 		"another architecture": func(in *input) { in.edit("kernel-configs/arm64/c.conf", "=y", "=m") },
+		"what Kata pins": func(in *input) {
+			in.edit("versions.yaml", "v6.18.15\"", "v6.18.15\"\n    differs: {version: \"v6.18.14\"}")
+		},
+		"a source that this version does not have": func(in *input) {
+			in.edit("assets/sources.yaml", "    linux:", "    firmware: []\n    linux:")
+			in.edit(declared, "{linux: ", "{firmware: assets.linux.firmware, linux: ")
+		},
 	}
 	want := start().plan(t).Key
 	for _, name := range slices.Sorted(maps.Keys(changes)) {

@@ -56,6 +56,9 @@ type Plan struct {
 	Ccache bool
 	// Disk is the free space that the build needs, in bytes.
 	Disk int64
+	// Differs are the pins that decide the build and whose values are not Kata's. They are
+	// not in the key.
+	Differs []versions.Difference
 	// Unlocked are the reasons, if any, why this cannot be built: versions that the lock
 	// does not have. The recipe lacks everything that depends on them, and Key is "".
 	Unlocked []string
@@ -78,6 +81,7 @@ type Digests struct {
 // dependencies, by asset name. A missing digest is an error, and so is a declared file,
 // pin or source that does not exist; the error names the place of the declaration.
 func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[string]Digests) (Plan, error) {
+	asset = asset.On(arch)
 	plan := Plan{
 		Recipe: Recipe{
 			Schema: Schema,
@@ -97,9 +101,10 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 				Outputs: sortedNames(asset.Outputs),
 			},
 		},
-		Read:   []string{versionsFile, asset.Folder + "/" + catalog.FileName},
-		Ccache: asset.Builder.Ccache,
-		Disk:   asset.Disk << 30,
+		Read:    []string{versionsFile, asset.Folder + "/" + catalog.FileName},
+		Ccache:  asset.Builder.Ccache,
+		Disk:    asset.Disk << 30,
+		Differs: r.Differences(asset),
 	}
 	if plan.Recipe.Options == nil {
 		plan.Recipe.Options = map[string]string{}
@@ -134,6 +139,15 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 		plan.Key, err = plan.Recipe.Key()
 	}
 	return plan, err
+}
+
+// Differences returns the pins of an asset and of its sources whose values are not Kata's.
+func (r Resolver) Differences(asset catalog.Asset) []versions.Difference {
+	pins := slices.Collect(maps.Values(asset.Pins))
+	for _, source := range asset.Sources {
+		pins = append(pins, r.Versions.VersionPin(source))
+	}
+	return r.Versions.Differences(pins...)
 }
 
 // unlocked adds an error of a version that the lock does not know to the plan, and
@@ -188,6 +202,9 @@ func (r Resolver) sources(plan *Plan, asset catalog.Asset, _ catalog.Arch) error
 		declared, err := r.Versions.Source(asset.Sources[name])
 		if err := plan.unlocked(err); err != nil {
 			return err
+		}
+		if err == nil && len(declared.Places) == 0 {
+			continue // This version has no such source.
 		}
 		declared.Name = name
 		source := Source{Name: name, Path: asset.Sources[name]}

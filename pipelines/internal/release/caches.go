@@ -24,6 +24,8 @@ type Component struct {
 	Arch  catalog.Arch `json:"arch"`
 	// Version is the upstream version, "" if there is none.
 	Version string `json:"version,omitempty"`
+	// Differs are the pins that decide it and whose values are not Kata's.
+	Differs []versions.Difference `json:"differs,omitempty"`
 	// State is "hit", "build" or "pending". Where is the cache that has the artifact;
 	// Why says why none has.
 	State build.State `json:"state"`
@@ -57,7 +59,7 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 			return nil, err
 		}
 		c := Component{
-			Asset: name, Arch: arch, Version: versionOf(ws.Resolver.Versions, asset), State: s.State, Where: s.Where,
+			Asset: name, Arch: arch, Version: versionOf(ws.Resolver.Versions, asset), Differs: s.Differs, State: s.State, Where: s.Where,
 			Key: s.Key, Digest: s.Digest, Size: s.Size, Artifact: s.Artifact(),
 		}
 		c.required, _ = matrix.Required(asset, arch)

@@ -38,6 +38,7 @@ func (n Notes) Markdown() string {
 	n.files(&text)
 	n.images(&text)
 	n.components(&text)
+	n.differences(&text)
 	n.pins(&text)
 	return text.String()
 }
@@ -96,6 +97,29 @@ func (n Notes) components(text *strings.Builder) {
 	}
 	if len(components) > 0 {
 		text.WriteString("\n</details>\n")
+	}
+}
+
+// differences has a row for each pin of a component that is not Kata's.
+func (n Notes) differences(text *strings.Builder) {
+	var all []versions.Difference
+	assets := map[string][]string{}
+	for _, c := range n.Components {
+		for _, d := range c.Differs {
+			if !slices.Contains(assets[d.Pin], c.Asset) {
+				assets[d.Pin] = append(assets[d.Pin], c.Asset)
+			}
+			all = append(all, d)
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	text.WriteString("\n### Not the versions that Kata Containers pins\n\n")
+	markdown.Table(text, "pin", "built here", "pinned by Kata", "components")
+	slices.SortFunc(all, func(a, b versions.Difference) int { return strings.Compare(a.Pin, b.Pin) })
+	for _, d := range slices.Compact(all) {
+		markdown.Row(text, markdown.Code(d.Pin), markdown.Code(d.Value), markdown.Code(d.Kata), strings.Join(slices.Sorted(slices.Values(assets[d.Pin])), ", "))
 	}
 }
 

@@ -48,6 +48,7 @@ func notes(t *testing.T) Notes {
 	image := func(goarch string) ReleasedImage {
 		return ReleasedImage{goarch, payload.Pushed{Reference: "quay.io/kata-containers/kata-deploy@" + digest, Digest: digest}}
 	}
+	differs := []versions.Difference{{Pin: "assets.qemu.version", Value: "10.2.2", Kata: "10.2.1"}}
 	return Notes{
 		Released: Released{
 			Version: "3.28.0", Commit: strings.Repeat("c", 40),
@@ -59,7 +60,8 @@ func notes(t *testing.T) Notes {
 		},
 		Previous: "3.27.0",
 		Components: []Component{
-			{Asset: "qemu", Arch: catalog.X86_64, Version: "10.2.2", Size: 12345678, Digest: digest, Key: strings.Repeat("a", 64)},
+			{Asset: "qemu", Arch: catalog.X86_64, Version: "10.2.2", Differs: differs, Size: 12345678, Digest: digest, Key: strings.Repeat("a", 64)},
+			{Asset: "qemu", Arch: catalog.S390X, Version: "10.2.2", Differs: differs, Size: 12345678, Digest: digest, Key: strings.Repeat("d", 64)},
 			{Asset: "kernel", Arch: catalog.S390X, Version: "v6.18.15", Size: 5 << 20, Digest: digest, Key: strings.Repeat("b", 64)},
 			{Asset: "kernel", Arch: catalog.X86_64, Version: "v6.18.15", Size: 6 << 20, Digest: digest, Key: strings.Repeat("c", 64)},
 		},

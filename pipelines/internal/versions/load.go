@@ -50,11 +50,13 @@ func Parse(path string, data []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Path: path, Data: data, pins: map[string]*yaml.Node{}}
+	f := &File{Path: path, Data: data, pins: map[string]*yaml.Node{}, differs: map[string]*yaml.Node{}}
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s:%d: not a versions.yaml: want a mapping of groups such as assets", path, root.Line())
 	}
-	f.add("", root.Node)
+	if err := errors.Join(f.add("", root.Node), f.checkDiffers()); err != nil {
+		return nil, err
+	}
 	return f, nil
 }
 
@@ -62,30 +64,34 @@ func Parse(path string, data []byte) (*File, error) {
 var proseKeys = strings.Fields("desc description format issue notes uscan-opts uscan-url")
 
 // add records every value at and below a path.
-func (f *File) add(path string, node *yaml.Node) {
+func (f *File) add(path string, node *yaml.Node) (problems error) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
 	if node.Kind != yaml.MappingNode {
 		f.pins[path] = node
-		return
+		return nil
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		if node.Content[i].ShortTag() == "!!merge" {
-			f.add(path, node.Content[i+1]) // What the mapping itself says replaces it below.
+			// What the mapping itself says replaces it below.
+			problems = errors.Join(problems, f.add(path, node.Content[i+1]))
 		}
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		key := node.Content[i]
-		if key.ShortTag() != "!!merge" && !slices.Contains(proseKeys, key.Value) {
-			f.add(strings.TrimPrefix(path+"."+key.Value, "."), node.Content[i+1])
+		switch key := node.Content[i]; {
+		case key.ShortTag() == "!!merge" || slices.Contains(proseKeys, key.Value):
+		case key.Value == differsKey:
+			problems = errors.Join(problems, f.addDiffers(path, node.Content[i+1]))
+		default:
+			problems = errors.Join(problems, f.add(strings.TrimPrefix(path+"."+key.Value, "."), node.Content[i+1]))
 		}
 	}
+	return problems
 }
 
-// text returns the value at a path, which must be a string.
-func (f *File) text(path string) (string, error) {
-	node := f.pins[path]
+// text returns the value of a node at a path, which must be a string.
+func (f *File) text(path string, node *yaml.Node) (string, error) {
 	where := fmt.Sprintf("%s:%d: %s", f.Path, node.Line, path)
 	switch {
 	case node.Kind != yaml.ScalarNode:

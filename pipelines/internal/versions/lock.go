@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"maps"
@@ -19,9 +20,9 @@ const LockFile = "assets/sources.yaml"
 type entry struct {
 	// Pin is the pin of the entry that names its version, "version" by default.
 	Pin string `yaml:"pin"`
-	// Same are pins of versions.yaml, relative to the entry, that have to agree: their
-	// value is the value of Pin, which versions.yaml does not have itself.
-	Same []string `yaml:"same"`
+	// For are the entries of versions.yaml, below this one, that have these versions, and
+	// each a pin of its own. Without any it is this entry.
+	For []string `yaml:"for"`
 	// Versions are the locked versions.
 	Versions map[string]struct {
 		// Pins are further pins of the entry, such as the commit of a tag.
@@ -29,6 +30,9 @@ type entry struct {
 		// Sources are the places of each source.
 		Sources map[string][]Place `yaml:",inline"`
 	} `yaml:",inline"`
+
+	// declared is the path of the entry in the lock.
+	declared string
 }
 
 // hasPin reports whether any version has a pin.
@@ -67,11 +71,19 @@ func readLock(tree fs.FS) (map[string]entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	entries := map[string]entry{}
 	for _, at := range slices.Sorted(maps.Keys(lock)) {
 		e := lock[at]
-		if e.Pin == "" {
-			e.Pin = "version"
-			lock[at] = e
+		e.Pin, e.declared = cmp.Or(e.Pin, "version"), at
+		paths := []string{at}
+		if len(e.For) > 0 {
+			paths = below(at, e.For)
+		}
+		for _, path := range paths {
+			if _, twice := entries[path]; twice {
+				root.At(at).Problem("%s: duplicate entry %s; remove one", at, path)
+			}
+			entries[path] = e
 		}
 		if len(e.Versions) == 0 {
 			root.At(at).Problem("%s: no versions; add one, or remove the entry", at)
@@ -82,7 +94,16 @@ func readLock(tree fs.FS) (map[string]entry, error) {
 			}
 		}
 	}
-	return lock, root.Err()
+	return entries, root.Err()
+}
+
+// below returns the paths of names below a path.
+func below(path string, names []string) []string {
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = path + "." + name
+	}
+	return paths
 }
 
 var (
@@ -99,8 +120,8 @@ func checkSource(list strictyaml.Node, entry, name string, places []Place) {
 	if !plainName.MatchString(name) {
 		list.Problem("%s: the name has characters other than letters, digits, - and _; rename it", source)
 	}
-	if len(places) == 0 {
-		list.Problem("%s: no places; add one, or remove the source", source)
+	if places == nil {
+		list.Problem("%s: no places; add one, or write [] if this version has no such source", source)
 	}
 	for i := range places {
 		at := list.At(i)

@@ -140,24 +140,36 @@ func TestUnlocked(t *testing.T) {
 	}
 }
 
-// Pins that one thing is built from have to agree.
-func TestSame(t *testing.T) {
-	const lock = "externals.ovmf:\n  pin: all.version\n  same: [x86_64.version, tdx.version]\n  \"2\": {edk2: [{name: a, url: \"https://example.org/a\", sha256: \"" + zero + "\"}]}\n"
-	for pins, want := range map[string]string{
-		`{x86_64: {version: "2"}, tdx: {version: "2"}}`: "",
-		`{x86_64: {version: "2"}}`:                      "",
-		`{x86_64: {version: "1"}, tdx: {version: "2"}}`: `pins.yaml:1: externals.ovmf.tdx.version is "2" but externals.ovmf.x86_64.version is "1"; all variants of externals.ovmf are built from one version here: pin the same at x86_64.version, tdx.version, such as "2", which assets/sources.yaml locks`,
-		`{x86_64: {version: "3"}}`:                      `pins.yaml:1: externals.ovmf.x86_64.version is "3", which assets/sources.yaml does not lock; add that version below externals.ovmf there, with the fields that "2" has`,
-		`{}`:                                            `pins.yaml has no pin "externals.ovmf.x86_64.version or tdx.version", which the build needs; add it`,
+// Entries that share the versions of one in the lock have each a version of its own, and a
+// source that a version does not have has no places.
+func TestSharedVersions(t *testing.T) {
+	const place = `[{name: a, url: "https://example.org/a", sha256: "` + zero + `"}]`
+	const lock = "externals.ovmf:\n  for: [x86_64, tdx]\n  \"1\": {edk2: " + place + ", patches: " + place + "}\n  \"2\": {edk2: " + place + ", patches: []}\n"
+	f := must(t, `externals: {ovmf: {x86_64: {version: "1"}, tdx: {version: "2"}, arm64: {version: "1"}}}`+"\n", lock)
+	for path, want := range map[string]string{
+		"externals.ovmf.x86_64.edk2":    "1",
+		"externals.ovmf.x86_64.patches": "1",
+		"externals.ovmf.tdx.edk2":       "1",
+		"externals.ovmf.tdx.patches":    "0",
+		"externals.ovmf.arm64.edk2":     `0 assets/sources.yaml has no source "externals.ovmf.arm64.edk2"; did you mean "externals.ovmf.x86_64.edk2"?`,
+		"externals.ovmf.edk2":           `0 assets/sources.yaml has no source "externals.ovmf.edk2"; did you mean "externals.ovmf.tdx.edk2"?`,
 	} {
-		f := must(t, "externals: {ovmf: "+pins+"}\n", lock)
-		value, err := f.Pin("externals.ovmf.all.version")
-		if want == "" && (err != nil || value != "2") || want != "" && (err == nil || err.Error() != want) {
-			t.Errorf("%s: %q, %v, want %s", pins, value, err, want)
+		source, err := f.Source(path)
+		got := fmt.Sprint(len(source.Places))
+		if err != nil {
+			got += " " + err.Error()
 		}
-		if _, sourceErr := f.Source("externals.ovmf.edk2"); fmt.Sprint(sourceErr) != fmt.Sprint(err) {
-			t.Errorf("%s: source %v, want %v", pins, sourceErr, err)
+		if got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
 		}
+	}
+	if pin := f.VersionPin("externals.ovmf.tdx.edk2"); pin != "externals.ovmf.tdx.version" {
+		t.Errorf("version pin %s", pin)
+	}
+	_, err := must(t, "externals: {ovmf: {tdx: {version: \"3\"}}}\n", lock).Source("externals.ovmf.tdx.edk2")
+	const want = `pins.yaml:1: externals.ovmf.tdx.version is "3", which assets/sources.yaml does not lock; add that version below externals.ovmf there, with the fields that "2" has`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
@@ -187,7 +199,7 @@ func TestBadLocks(t *testing.T) {
 	const url, hash = `url: "https://example.org/a"`, `sha256: "` + zero + `"`
 	commit := strings.Repeat("0123456789", 4)
 	for text, want := range map[string]string{
-		`[]`:                            ":3: assets.kernel.linux: no places; add one, or remove the source",
+		`~`:                             ":3: assets.kernel.linux: no places; add one, or write [] if this version has no such source",
 		`[{` + url + `, ` + hash + `}]`: ":3: assets.kernel.linux: a place without a name; add it",
 		`[{name: "a", ` + hash + `}]`:   ":3: assets.kernel.linux: a place with 0 of url, debian, git, go, goproxy; give it one",
 		`[{name: "a", ` + url + `, git: {url: "https://example.org/a", ref: "v1"}, ` + hash + `}]`: ":3: assets.kernel.linux: a place with 2 of url, debian, git, go, goproxy; give it one",
@@ -221,6 +233,7 @@ func TestBadLocks(t *testing.T) {
 		"":                       ": the file is empty",
 		"assets.kernel: {}\n":    ":1: assets.kernel: no versions; add one, or remove the entry",
 		"assets.kernel: \"1\"\n": ":1: cannot unmarshal !!str `1` into versions.entry",
+		"a.b: {\"1\": {}}\na: {for: [b], \"1\": {}}\n":                                                   ":1: a.b: duplicate entry a.b; remove one",
 		"a:\n  \"1\":\n    b.c: [{name: a, url: \"https://example.org/a\", sha256: \"" + zero + "\"}]\n": ":3: a.b.c: the name has characters other than letters, digits, - and _; rename it",
 	} {
 		_, err := load(t, linux, text)
@@ -261,7 +274,7 @@ func FuzzParse(f *testing.F) {
 // FuzzLock looks for a lock with a place that nothing can be checked against.
 func FuzzLock(f *testing.F) {
 	f.Add([]byte(lockOfLinux))
-	f.Add([]byte("a:\n  pin: tag\n  same: [b, c]\n  \"1\": {}\n"))
+	f.Add([]byte("a:\n  pin: tag\n  for: [b, c]\n  \"1\": {}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		lock, err := readLock(fstest.MapFS{LockFile: {Data: data}})
 		if err != nil {
@@ -309,7 +322,7 @@ func TestRepository(t *testing.T) {
 						held = place.GoProxy.Version
 					}
 					// A commit does not show its version, and edk2 has those of its modules.
-					if place.Git == nil && at != "externals.ovmf" && !strings.Contains(held, version) {
+					if place.Git == nil && f.lock[at].declared != "externals.ovmf" && !strings.Contains(held, version) {
 						t.Errorf("%s:%d: place %s of %s.%s is %s, which is not version %s",
 							LockFile, place.Line, place.Name, at, name, held, version)
 					}

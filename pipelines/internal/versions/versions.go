@@ -27,6 +27,8 @@ type File struct {
 
 	// pins are the values by path, including those that are not strings.
 	pins map[string]*yaml.Node
+	// differs are Kata's values of the pins that differ from Kata's, by path.
+	differs map[string]*yaml.Node
 	// lock has the locked entries by their paths.
 	lock map[string]entry
 }
@@ -35,8 +37,7 @@ type File struct {
 type Source struct {
 	// Name is the last part of the path given to File.Source: "linux".
 	Name string
-	// Places are declared equivalent and tried in order. There is at least
-	// one, and their names are unique.
+	// Places are declared equivalent and tried in order. Their names are unique.
 	Places []Place
 }
 
@@ -160,7 +161,7 @@ func (f *File) Pin(path string) (string, error) {
 		}
 	}
 	if declared {
-		return f.text(path)
+		return f.text(path, f.pins[path])
 	}
 	return "", fmt.Errorf("%s has no pin %q%s", f.Path, path, cmp.Or(nearest.Hint(path, f.Pins()), "; add it, or use another path"))
 }
@@ -168,36 +169,31 @@ func (f *File) Pin(path string) (string, error) {
 // version returns the version of an entry. The error is of type Unlocked if
 // versions.yaml has none, or one that the lock does not know.
 func (f *File) version(at string, e entry) (version string, err error) {
-	from := ""
-	for _, name := range append(slices.Clone(e.Same), e.Pin) {
-		path := at + "." + name
-		if f.pins[path] == nil {
-			continue
-		}
-		value, err := f.text(path)
-		if err != nil {
-			return "", err
-		}
-		if from != "" && value != version {
-			return "", &Unlocked{fmt.Sprintf("%s:%d: %s is %q but %s is %q; all variants of %s are built from one version here: "+
-				"pin the same at %s, such as %q, which %s locks",
-				f.Path, f.pins[path].Line, path, value, from, version, at, strings.Join(e.Same, ", "), e.newest(), LockFile)}
-		}
-		version, from = value, path
+	path := at + "." + e.Pin
+	node := f.pins[path]
+	if node == nil {
+		return "", &Unlocked{fmt.Sprintf("%s has no pin %q, which the build needs; add it", f.Path, path)}
 	}
-	if from == "" {
-		return "", &Unlocked{fmt.Sprintf("%s has no pin %q, which the build needs; add it", f.Path, at+"."+cmp.Or(strings.Join(e.Same, " or "), e.Pin))}
+	if version, err = f.text(path, node); err != nil {
+		return "", err
 	}
 	if _, known := e.Versions[version]; !known {
 		return version, &Unlocked{fmt.Sprintf("%s:%d: %s is %q, which %s does not lock; add that version below %s there, with the fields that %q has",
-			f.Path, f.pins[from].Line, from, version, LockFile, at, e.newest())}
+			f.Path, node.Line, path, version, LockFile, e.declared, e.newest())}
 	}
 	return version, nil
 }
 
+// VersionPin returns the path of the pin that decides the version of a source.
+func (f *File) VersionPin(source string) string {
+	at := source[:max(strings.LastIndexByte(source, '.'), 0)]
+	return at + "." + f.lock[at].Pin
+}
+
 // Source returns the source at the path of an entry and a name below its sources in the
-// lock: "assets.kernel.linux" is the source "linux" of "assets.kernel". With an error of
-// type Unlocked it has no places.
+// lock: "assets.kernel.linux" is the source "linux" of "assets.kernel". It has no places
+// along with an error of type Unlocked, and if the lock says that the version has no such
+// source.
 func (f *File) Source(path string) (Source, error) {
 	dot := max(strings.LastIndexByte(path, '.'), 0)
 	at, name := path[:dot], strings.TrimPrefix(path[dot:], ".")

@@ -176,6 +176,9 @@ func (w *Workspace) Declared(names []string, arch catalog.Arch) ([]Declared, err
 				if d.Source, err = w.Resolver.Versions.Source(path); err != nil && !errors.As(err, &d.Unlocked) {
 					return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 				}
+				if err == nil && len(d.Places) == 0 {
+					continue // The version has no such source.
+				}
 				d.Path, d.Name = path, name
 			}
 			d.Assets = append(d.Assets, asset.Name)

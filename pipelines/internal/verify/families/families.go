@@ -21,6 +21,7 @@ import (
 
 // Of returns the family that verifies an asset, by what the tree declares.
 func Of(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (verify.Family, error) {
+	asset = asset.On(arch)
 	var unpinned error
 	pin := func(variable string) string {
 		value, err := r.Versions.Pin(asset.Pins[variable])
@@ -37,13 +38,23 @@ func Of(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (verify.Famil
 	case asset.Verify == "nydus":
 		family = nydus.Snapshotter{Arch: string(arch), Version: pin("NYDUS_SNAPSHOTTER_VERSION"), Revision: pin("NYDUS_SNAPSHOTTER_COMMIT")}
 	case asset.Verify == "ovmf":
-		family, err = ovmf.New(asset.Name, string(arch), pin("EDK2_VERSION"))
+		family, err = ovmf.New(asset.Name, string(arch), pin("EDK2_VERSION")+debianSuffix(r, asset.Sources["patches"]))
 	case asset.Verify == "qemu":
 		family, err = qemu.New(r.Tree, asset.Folder, string(arch), pin("QEMU_VERSION"), asset.Options["QEMU_SUFFIX"])
 	default:
 		err = fmt.Errorf("nothing to check: %s declares no verify, which would be one of %s", asset.Pos, strings.Join(catalog.Kinds, ", "))
 	}
 	return family, cmp.Or(unpinned, err)
+}
+
+// debianSuffix is what Debian's patches add to the version of a firmware, "" for a version
+// without such patches.
+func debianSuffix(r recipe.Resolver, patches string) string {
+	source, err := r.Versions.Source(patches)
+	if err != nil || len(source.Places) == 0 || source.Places[0].Debian == nil {
+		return ""
+	}
+	return "-debian-" + source.Places[0].Debian.Version
 }
 
 func guestKernel(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (kernel.Kernel, error) {

@@ -23,8 +23,8 @@ type Firmware struct {
 	files []file
 }
 
-// New returns the firmware of an asset. Its version is the pin,
-// "edk2-stable202502", which guests see.
+// New returns the firmware of an asset. Its version is the one that guests see: the pin,
+// "edk2-stable202502", and the version of Debian's patches, if any.
 func New(asset, arch, version string) (Firmware, error) {
 	v, ok := variants[asset+" "+arch]
 	if !ok {
