@@ -108,6 +108,17 @@ func TestShimsOfTheTree(t *testing.T) {
 			t.Errorf("%s needs %q", arch, all)
 		}
 	}
+	// A class that an installer sets up must be able to start a guest.
+	for _, class := range shims.Classes {
+		for arch, components := range class.Components {
+			has := func(prefix string) bool {
+				return slices.ContainsFunc(components, func(name string) bool { return strings.HasPrefix(name, prefix) })
+			}
+			if !has("kernel") || strings.HasPrefix(class.Name, "qemu") && !has("qemu") {
+				t.Errorf("%s on %s has only %q: want a kernel, and an emulator where the class names one", class.Name, arch, components)
+			}
+		}
+	}
 }
 
 // needs returns the assets that the classes of an architecture need, sorted.
