@@ -41,6 +41,8 @@ func (t *task) answers(ctx context.Context, place versions.Place) error {
 		return err
 	case place.URL != "":
 		return t.head(ctx, place)
+	case place.Cargo != nil:
+		return t.indexedCrates(ctx, place)
 	}
 	// A cache of git or of the go command must not answer.
 	if err := os.MkdirAll(t.Dir, 0o755); err != nil {

@@ -17,12 +17,21 @@ import (
 // resumptions is how often a broken download is resumed.
 const resumptions = 4
 
-// download downloads a file into the cache unless another process just did. The
-// url may carry credentials; what names the file in messages.
+// fromURL downloads the file of a place. The url may carry credentials; what names the
+// file in messages.
+func (t *task) fromURL(ctx context.Context, place versions.Place, url, what string) (Fetched, error) {
+	client := t.client()
+	defer client.CloseIdleConnections()
+	d := web.Download{Client: client, URL: url, Stage: t.stage}
+	return t.download(ctx, place, d, what)
+}
+
+// download downloads a file, by the client and from the address of d, into the cache
+// unless another process just did; what names the file in messages.
 //
 // A partial file may have bytes from several places: the hash of the whole file shows
 // whether they belong together.
-func (t *task) download(ctx context.Context, place versions.Place, url, what string) (Fetched, error) {
+func (t *task) download(ctx context.Context, place versions.Place, d web.Download, what string) (Fetched, error) {
 	unlock, err := t.lock(ctx, place)
 	if err != nil {
 		return Fetched{}, err
@@ -31,13 +40,9 @@ func (t *task) download(ctx context.Context, place versions.Place, url, what str
 	if fetched, err := t.cachedLocked(ctx, place); !isUnavailable(err) {
 		return fetched, err
 	}
-	pace, client := t.pace(), t.client()
-	defer client.CloseIdleConnections()
-	pace.Tries = resumptions + 1
-	d := web.Download{
-		Client: client, URL: url, SHA256: place.SHA256, Size: cmp.Or(place.Size, -1),
-		Stage: t.stage, What: t.source.Name + ": the download", Notes: t.stage, Pace: pace, Impatient: true,
-	}
+	d.SHA256, d.Size, d.Impatient = place.SHA256, cmp.Or(place.Size, -1), true
+	d.What, d.Notes, d.Pace = t.source.Name+": the download", t.stage, t.pace()
+	d.Pace.Tries = resumptions + 1
 	final := t.final(place.SHA256)
 	if err = d.File(ctx, final, final+".partial", 0o644); err != nil {
 		err = t.failed(place, what, err)

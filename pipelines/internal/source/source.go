@@ -11,8 +11,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/cargo"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
@@ -40,6 +42,10 @@ type Fetcher struct {
 	// used instead of a place.
 	Local map[string]string
 
+	// Tree has the Cargo.locks that places name by their paths.
+	Tree fs.FS
+	// Cargo is the configuration that says where crates are.
+	Cargo cargo.Config
 	// ModCache is Go's module cache; "" is the user's.
 	ModCache string
 
@@ -188,10 +194,12 @@ func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) 
 		return Fetched{}, unavailable{errors.New("no sha256 is declared for it; add one")}
 	case place.GoProxy != nil:
 		return t.goProxy(ctx, place)
+	case place.Cargo != nil:
+		return t.crates(ctx, place)
 	case place.Debian != nil:
 		return t.debian(ctx, place)
 	}
-	return t.download(ctx, place, place.URL, web.Shown(place.URL))
+	return t.fromURL(ctx, place, place.URL, web.Shown(place.URL))
 }
 
 // debian downloads a file that the signed index of a Debian archive lists.
@@ -200,7 +208,7 @@ func (t *task) debian(ctx context.Context, place versions.Place) (Fetched, error
 	if err != nil {
 		return Fetched{}, err
 	}
-	return t.download(ctx, place, archive.URL, what)
+	return t.fromURL(ctx, place, archive.URL, what)
 }
 
 // indexed returns the entry of the signed index for a place, and its name in messages.

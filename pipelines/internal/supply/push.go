@@ -1,6 +1,7 @@
 package supply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +99,8 @@ func title(place versions.Place) string {
 		return path.Base(place.Go.Module) + "-" + place.Go.Version + ".zip"
 	case place.GoProxy != nil:
 		return path.Base(place.GoProxy.Module) + "-" + place.GoProxy.Version + ".tar"
+	case place.Cargo != nil:
+		return cmp.Or(place.Cargo.Crate, path.Base(place.Cargo.Lock)) + "-" + cmp.Or(place.Cargo.Version, place.Name) + ".tar"
 	}
 	return filepath.Base(place.URL)
 }

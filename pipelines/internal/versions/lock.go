@@ -142,13 +142,13 @@ func (p Place) check(at strictyaml.Node, source string) {
 		}
 	}
 	kinds := 0
-	for _, set := range []bool{p.URL != "", p.Debian != nil, p.Git != nil, p.Go != nil, p.GoProxy != nil} {
+	for _, set := range []bool{p.URL != "", p.Debian != nil, p.Git != nil, p.Go != nil, p.GoProxy != nil, p.Cargo != nil} {
 		if set {
 			kinds++
 		}
 	}
 	bad(p.Name == "", "", "a place without a name; add it")
-	bad(kinds != 1, "", "a place with %d of url, debian, git, go, goproxy; give it one", kinds)
+	bad(kinds != 1, "", "a place with %d of url, debian, git, go, goproxy, cargo; give it one", kinds)
 	bad(p.Go != nil && p.SHA256 != "", "sha256", "a Go module with a sha256; remove it, the sum is the hash")
 	bad(p.Go == nil && p.Git == nil && p.SHA256 == "", "", "a place without a sha256; add that of the file")
 	bad(p.SHA256 != "" && !sha256Hex.MatchString(p.SHA256), "sha256", "the sha256 %q is not 64 lower-case hex digits; take it from sha256sum", p.SHA256)
@@ -171,6 +171,11 @@ func (p Place) check(at strictyaml.Node, source string) {
 	}
 	if g := p.GoProxy; g != nil {
 		bad(g.Module == "" || g.Version == "" || g.Sum != "", "goproxy", "a goproxy place needs a module and a version, and no sum")
+	}
+	if c := p.Cargo; c != nil {
+		bad((c.Lock == "") != (c.Crate != "" && c.Version != "") || c.Lock != "" && c.Crate+c.Version != "", "cargo",
+			"a cargo place needs either a crate and its version, or the lock of the tree; write one of them")
+		bad(c.Lock != "" && !fs.ValidPath(c.Lock), "cargo", "the lock %q is not a path below the root of the repository", c.Lock)
 	}
 }
 

@@ -51,6 +51,12 @@ const (
       - name: "proxy"
         goproxy: {module: "example.org/linux", version: "v6.18.15"}
         sha256: "7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
+      - name: "crates"
+        cargo: {crate: "linux", version: "6.18.15"}
+        sha256: "7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
+      - name: "lock"
+        cargo: {lock: "assets/kernel/Cargo.lock"}
+        sha256: "7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
       - name: "unpinned"
         git: {url: "https://example.org/repo", ref: "v1"}
 `
@@ -106,6 +112,8 @@ func TestHashes(t *testing.T) {
 		"git:" + commit + ":a/b false git:https://example.org/repo@" + commit + ":a/b",
 		hash + " true git:https://example.org/repo@" + commit,
 		hash + " true goproxy:example.org/linux@v6.18.15",
+		hash + " true cargo:linux@6.18.15",
+		hash + " true cargo:assets/kernel/Cargo.lock",
 		"git:v1 false git:https://example.org/repo@v1",
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
@@ -201,8 +209,8 @@ func TestBadLocks(t *testing.T) {
 	for text, want := range map[string]string{
 		`~`:                             ":3: assets.kernel.linux: no places; add one, or write [] if this version has no such source",
 		`[{` + url + `, ` + hash + `}]`: ":3: assets.kernel.linux: a place without a name; add it",
-		`[{name: "a", ` + hash + `}]`:   ":3: assets.kernel.linux: a place with 0 of url, debian, git, go, goproxy; give it one",
-		`[{name: "a", ` + url + `, git: {url: "https://example.org/a", ref: "v1"}, ` + hash + `}]`: ":3: assets.kernel.linux: a place with 2 of url, debian, git, go, goproxy; give it one",
+		`[{name: "a", ` + hash + `}]`:   ":3: assets.kernel.linux: a place with 0 of url, debian, git, go, goproxy, cargo; give it one",
+		`[{name: "a", ` + url + `, git: {url: "https://example.org/a", ref: "v1"}, ` + hash + `}]`: ":3: assets.kernel.linux: a place with 2 of url, debian, git, go, goproxy, cargo; give it one",
 		`[{name: "a", ` + url + `}]`:                                                                                            ":3: assets.kernel.linux: a place without a sha256; add that of the file",
 		`[{name: "a", ` + url + `, sha256: "ABC"}]`:                                                                             `:3: assets.kernel.linux: the sha256 "ABC" is not 64 lower-case hex digits; take it from sha256sum`,
 		`[{name: "a", ` + url + `, ` + hash + `, size: -1}]`:                                                                    ":3: assets.kernel.linux: the size -1 is not a number of bytes",
@@ -222,6 +230,10 @@ func TestBadLocks(t *testing.T) {
 		`[{name: "a", go: {sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="}}]`:                                           ":3: assets.kernel.linux: a Go place needs a module and a version",
 		`[{name: "a", goproxy: {module: "example.org/a"}, ` + hash + `}]`:                                                       ":3: assets.kernel.linux: a goproxy place needs a module and a version, and no sum",
 		`[{name: "a", go: {module: "a", version: "v1", sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="}, ` + hash + `}]`: ":3: assets.kernel.linux: a Go module with a sha256; remove it, the sum is the hash",
+		`[{name: "a", cargo: {crate: "a"}, ` + hash + `}]`:                                                                      ":3: assets.kernel.linux: a cargo place needs either a crate and its version, or the lock of the tree; write one of them",
+		`[{name: "a", cargo: {crate: "a", version: "1.0.0", lock: "b"}, ` + hash + `}]`:                                         ":3: assets.kernel.linux: a cargo place needs either a crate and its version, or the lock of the tree; write one of them",
+		`[{name: "a", cargo: {lock: "../Cargo.lock"}, ` + hash + `}]`:                                                           `:3: assets.kernel.linux: the lock "../Cargo.lock" is not a path below the root of the repository`,
+		`[{name: "a", cargo: {crate: "a", version: "1.0.0"}}]`:                                                                  ":3: assets.kernel.linux: a place without a sha256; add that of the file",
 		`"https://example.org/a"`: ":3: cannot unmarshal !!str `https:/...` into []versions.Place",
 	} {
 		_, err := load(t, linux, "assets.kernel:\n  \"v6.18.15\":\n    linux: "+text+"\n")
@@ -320,6 +332,8 @@ func TestRepository(t *testing.T) {
 						held = place.Go.Version
 					case place.GoProxy != nil:
 						held = place.GoProxy.Version
+					case place.Cargo != nil:
+						held = place.Cargo.String()
 					}
 					// A commit does not show its version, and edk2 has those of its modules.
 					if place.Git == nil && f.lock[at].declared != "externals.ovmf" && !strings.Contains(held, version) {

@@ -42,7 +42,7 @@ type Source struct {
 }
 
 // Place is one place that a source can come from. Exactly one of URL, Debian,
-// Git, Go and GoProxy is set.
+// Git, Go, GoProxy and Cargo is set.
 type Place struct {
 	Name string `yaml:"name"`
 	// URL is an http or https address.
@@ -54,6 +54,10 @@ type Place struct {
 	// tar of the module proxy's files for them, below a folder "proxy", for
 	// GOPROXY=file://.
 	GoProxy *GoModule `yaml:"goproxy,omitempty"`
+	// Cargo is a crate with every crate that its Cargo.lock names, or those of a
+	// Cargo.lock. The file is an uncompressed tar of their files as the registry serves
+	// them, below a folder "crates".
+	Cargo *Cargo `yaml:"cargo,omitempty"`
 	// SHA256 is the hash of the file, in 64 lower-case hex digits. It is empty for a
 	// Go module, which has a sum of its own, and may be empty for Git.
 	SHA256 string `yaml:"sha256,omitempty"`
@@ -102,6 +106,22 @@ type GoModule struct {
 	Sum     string `yaml:"sum"`
 }
 
+// Cargo is a crate at a version, whose Cargo.lock is in its file, or a Cargo.lock of the
+// tree, by its path.
+type Cargo struct {
+	Crate   string `yaml:"crate"`
+	Version string `yaml:"version"`
+	Lock    string `yaml:"lock"`
+}
+
+// String is CRATE@VERSION or the path of the lock.
+func (c Cargo) String() string {
+	if c.Lock != "" {
+		return c.Lock
+	}
+	return c.Crate + "@" + c.Version
+}
+
 // Hash returns "sha256:" and the hex SHA-256 of the file that the place holds, for a Go
 // module its sum as in go.sum, "h1:...", and for git without a SHA-256 "git:" and the
 // commit or ref, followed by a colon and the path if there is one.
@@ -131,6 +151,8 @@ func (p Place) Holds() string {
 		return fmt.Sprintf("go:%s@%s", p.Go.Module, p.Go.Version)
 	case p.GoProxy != nil:
 		return fmt.Sprintf("goproxy:%s@%s", p.GoProxy.Module, p.GoProxy.Version)
+	case p.Cargo != nil:
+		return "cargo:" + p.Cargo.String()
 	}
 	return p.URL
 }

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/cargo"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
@@ -95,7 +96,8 @@ func Open(_ context.Context, o Options) (*Workspace, error) {
 		return nil, errors.Join(err, w.root.Close())
 	}
 	w.Sources = &source.Fetcher{
-		Dir: filepath.Join(w.Cache, "sources"), Debian: &debian.Resolver{StateDir: filepath.Join(w.Cache, "apt")}, Report: o.Report,
+		Dir: filepath.Join(w.Cache, "sources"), Debian: &debian.Resolver{StateDir: filepath.Join(w.Cache, "apt")},
+		Tree: w.Resolver.Tree, Cargo: cargo.NewConfig(os.Environ()), Report: o.Report,
 	}
 	if w.Store.Registry != nil {
 		w.Sources.Registry = w.Store.Registry
