@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/modsig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
@@ -101,6 +102,17 @@ type Step struct {
 	declared catalog.Asset
 	// artifact is that of a hit.
 	artifact store.Artifact
+}
+
+// PublicKeys returns the names of the secrets that are no secret: anybody can use their
+// keys.
+func (s Step) PublicKeys() (names []string) {
+	for _, secret := range s.Resolved.Recipe.Secrets {
+		if modsig.IsPublic(secret.Fingerprint) {
+			names = append(names, secret.Name)
+		}
+	}
+	return names
 }
 
 // Artifact returns the artifact of a hit.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"runtime"
 
@@ -88,6 +89,11 @@ func (o buildAssetOptions) build(ctx context.Context, a *app, ws *workspace.Work
 	plan, err := planner(ctx, ws).Plan(ctx, names, arch)
 	if err != nil {
 		return nil, err
+	}
+	for _, step := range plan.Steps {
+		for _, name := range step.PublicKeys() {
+			a.warning(fmt.Sprintf("%s signs modules with the key of %s, which is public: release refuses them (assets/kernel/README.md says how to replace the key)", step.Asset, name))
+		}
 	}
 	output, err := filepath.Abs(cmp.Or(o.output, filepath.Join(ws.Root, "build")))
 	if err != nil {

@@ -37,6 +37,8 @@ type Component struct {
 	Size   int64  `json:"size"`
 	// Unproven says why no proof of the artifact is accepted, "" if one is.
 	Unproven string `json:"unproven,omitempty"`
+	// PublicKey says why its modules can be signed by anybody, "" if they cannot.
+	PublicKey string `json:"publicKey,omitempty"`
 
 	Artifact store.Artifact `json:"-"`
 	// required are the checks that a proof must have passed.
@@ -61,6 +63,7 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 		c := Component{
 			Asset: name, Arch: arch, Version: versionOf(ws.Resolver.Versions, asset), Differs: s.Differs, State: s.State, Where: s.Where,
 			Key: s.Key, Digest: s.Digest, Size: s.Size, Artifact: s.Artifact(),
+			PublicKey: declaredKey(plan, name),
 		}
 		c.required, _ = matrix.Required(asset, arch)
 		switch s.State {

@@ -57,14 +57,16 @@ func Describe(ws *workspace.Workspace, o *payload.Options, arch catalog.Arch, na
 }
 
 // Components returns the tarballs of assets from the caches, by the keys of the tree. If
-// verified is true, each must have a proof that passed.
+// verified is true, each must have a proof that passed, and no module may be signed with a
+// public key.
 func Components(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch, verified bool) ([]archive.Component, error) {
 	found, err := Find(ctx, ws, names, arch)
 	if err == nil {
 		err = Missing(found)
 	}
 	if err == nil && verified {
-		err = errors.Join(Prove(ctx, ws.Store, found), Unproven(found))
+		err = errors.Join(Prove(ctx, ws.Store, found), CheckKeys(ctx, ws.Store, found))
+		err = errors.Join(err, Unproven(found), Publicly(found))
 	}
 	if err != nil {
 		return nil, err

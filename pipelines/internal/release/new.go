@@ -76,6 +76,9 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	if err := Prove(ctx, ws.Store, j.Components); err != nil {
 		return nil, err
 	}
+	if err := CheckKeys(ctx, ws.Store, j.Components); err != nil {
+		return nil, err
+	}
 	var dirty error
 	if j.Labels, dirty, err = Labels(ctx, ws, names); err != nil {
 		return nil, err

@@ -80,6 +80,7 @@ func (p *Plan) planFiles(ctx context.Context) error {
 	j := p.job
 	var unready []error
 	for _, arch := range j.Arches {
+		p.problem(Publicly(j.on(arch)))
 		unready = append(unready, Missing(j.on(arch)), Unproven(j.on(arch)))
 	}
 	if !j.BeforeBuild {

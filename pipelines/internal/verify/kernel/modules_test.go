@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/modsig/modsigtest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
@@ -23,11 +24,11 @@ func TestModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, der, err := testCertificate(key)
+	own, der, err := modsigtest.Certificate(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := signModule([]byte(plain), key, own, sha512OID)
+	signed, err := modsigtest.Sign([]byte(plain), key, own, modsigtest.SHA512)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func TestModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, otherDER, err := testCertificate(otherKey)
+	_, otherDER, err := modsigtest.Certificate(otherKey)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,5 @@
-package kernel
+// Package modsigtest signs modules as Linux does, for tests.
+package modsigtest
 
 import (
 	"bytes"
@@ -13,11 +14,11 @@ import (
 	"math/big"
 )
 
-// sha512OID is the digest that modules are signed with.
-var sha512OID = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}
+// SHA512 is the digest that modules are signed with.
+var SHA512 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}
 
-// testCertificate returns a certificate for a key, and the same in DER.
-func testCertificate(key crypto.Signer) (*x509.Certificate, []byte, error) {
+// Certificate returns a certificate for a key, and the same in DER.
+func Certificate(key crypto.Signer) (*x509.Certificate, []byte, error) {
 	template := &x509.Certificate{SerialNumber: big.NewInt(42), Subject: pkix.Name{CommonName: "kata"}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -27,13 +28,13 @@ func testCertificate(key crypto.Signer) (*x509.Certificate, []byte, error) {
 	return certificate, der, err
 }
 
-// issuer, testSigner, testContent and testSignedData are those of RFC 5652.
+// issuer, signer, content, signedData and message are those of RFC 5652.
 type issuer struct {
 	Name   asn1.RawValue
 	Serial *big.Int
 }
 
-type testSigner struct {
+type signer struct {
 	Version   int
 	Issuer    issuer
 	Digest    pkix.AlgorithmIdentifier
@@ -41,31 +42,31 @@ type testSigner struct {
 	Signature []byte
 }
 
-type testContent struct{ Type asn1.ObjectIdentifier }
+type content struct{ Type asn1.ObjectIdentifier }
 
-type testSignedData struct {
+type signedData struct {
 	Version int
 	Digests []pkix.AlgorithmIdentifier `asn1:"set"`
-	Content testContent
-	Signers []testSigner `asn1:"set"`
+	Content content
+	Signers []signer `asn1:"set"`
 }
 
-type testMessage struct {
+type message struct {
 	Type    asn1.ObjectIdentifier
 	Content asn1.RawValue
 }
 
-// signModule returns the signed module. The digest is SHA-512 whatever the message
+// Sign returns the signed module. The digest is SHA-512 whatever the message
 // says.
-func signModule(module []byte, key crypto.Signer, certificate *x509.Certificate, says asn1.ObjectIdentifier) ([]byte, error) {
+func Sign(module []byte, key crypto.Signer, certificate *x509.Certificate, says asn1.ObjectIdentifier) ([]byte, error) {
 	sum := sha512.Sum512(module)
 	signature, err := key.Sign(rand.Reader, sum[:], crypto.SHA512)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
 	digest := pkix.AlgorithmIdentifier{Algorithm: says}
-	inner, err := asn1.Marshal(testSignedData{
-		1, []pkix.AlgorithmIdentifier{digest}, testContent{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}}, []testSigner{{
+	inner, err := asn1.Marshal(signedData{
+		1, []pkix.AlgorithmIdentifier{digest}, content{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}}, []signer{{
 			1, issuer{asn1.RawValue{FullBytes: certificate.RawIssuer}, certificate.SerialNumber}, digest,
 			pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}}, signature,
 		}},
@@ -73,18 +74,18 @@ func signModule(module []byte, key crypto.Signer, certificate *x509.Certificate,
 	if err != nil {
 		return nil, fmt.Errorf("encoding the signed data: %w", err)
 	}
-	outer, err := asn1.Marshal(testMessage{
+	outer, err := asn1.Marshal(message{
 		asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2},
 		asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: inner},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the message: %w", err)
 	}
-	return appendMessage(module, outer, 2), nil
+	return Append(module, outer, 2), nil
 }
 
-// appendMessage appends a message of a kind, 2 for PKCS#7, and the mark.
-func appendMessage(module, message []byte, kind byte) []byte {
+// Append appends a message of a kind, 2 for PKCS#7, and the mark.
+func Append(module, message []byte, kind byte) []byte {
 	out := append(bytes.Clone(module), message...)
 	out = append(out, 0, 0, kind, 0, 0, 0, 0, 0)
 	out = binary.BigEndian.AppendUint32(out, uint32(len(message)))
