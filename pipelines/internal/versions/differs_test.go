@@ -63,3 +63,19 @@ func TestPathsOfKata(t *testing.T) {
 		}
 	}
 }
+
+// Where a pin differs from Kata's, the lock has Kata's version too: Kata's own file can be
+// built where upstream answers.
+func TestKataIsLocked(t *testing.T) {
+	f, err := Load("../../../versions.yaml", os.DirFS("../../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, e := range f.lock {
+		for _, d := range f.Differences(at + "." + e.Pin) {
+			if _, locked := e.Versions[d.Kata]; !locked {
+				t.Errorf("%s lacks %s of %s, which is what Kata pins", LockFile, d.Kata, e.declared)
+			}
+		}
+	}
+}
