@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,10 +11,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
-
-// debugOnly matches the options that only the debug kernel may request, because they
-// cost the guest time or let others look into it.
-var debugOnly = regexp.MustCompile(`^CONFIG_(DEBUG_.*|.*_DEBUG(FS)?|KPROBE.*|UPROBE.*|F(UNCTION_.*)?TRACER?|FTRACE_.*|.*_TRACER|DYNAMIC_(FTRACE|DEBUG)|FPROBE.*|IKCONFIG.*|BPF_EVENTS|KALLSYMS_ALL|MAGIC_SYSRQ.*|STACKTRACE|BLK_DEV_IO_TRACE|SCHEDSTATS|GDB_.*|KGDB.*|KASAN.*|LOCKDEP|PROVE_.*|READABLE_ASM)$`)
 
 // repository loads the repository of this test and its kernels.
 func repository(t *testing.T) (*workspace.Workspace, map[string]kernelOf) {
@@ -42,32 +37,29 @@ func repository(t *testing.T) (*workspace.Workspace, map[string]kernelOf) {
 	return tree, kernels
 }
 
-// TestDebugOptionsStayInDebugKernels checks that options for debugging are in the debug
-// folder, and that kernels without that folder do not request them.
-func TestDebugOptionsStayInDebugKernels(t *testing.T) {
+// TestForbiddenOptions adds one option to the final configuration of each kernel.
+func TestForbiddenOptions(t *testing.T) {
 	_, kernels := repository(t)
-	debug := map[string]string{} // options of the debug folder and their places
 	for name, k := range kernels {
-		for _, option := range k.plan.Requested.Options {
-			if strings.HasPrefix(option.Path, kconfig.Root+"/"+kconfig.DebugFolder+"/") {
-				debug[option.Name] = option.Pos()
-			} else if debugOnly.MatchString(option.Name) {
-				t.Errorf("%s: %s, which %s gets, belongs in the debug folder", option.Pos(), option.Name, name)
-			}
+		folders := k.asset.Kernel.Folders(k.arch)
+		final := string(k.plan.Requested.Merged())
+		if err := k.plan.CheckForbidden([]byte(final)); err != nil {
+			t.Errorf("%s requests what it must not have: %v", name, err)
 		}
-	}
-	for _, name := range []string{"CONFIG_KPROBES", "CONFIG_FTRACE", "CONFIG_DEBUG_INFO_BTF", "CONFIG_DEBUG_FS", "CONFIG_IKCONFIG_PROC"} {
-		if debug[name] == "" || !debugOnly.MatchString(name) {
-			t.Errorf("the debug kernel does not request %s, or the pattern of this test does not match it", name)
-		}
-	}
-	for name, k := range kernels {
-		if slices.Contains(k.asset.Kernel.Folders(k.arch), kconfig.DebugFolder) {
-			continue
-		}
-		for _, option := range k.plan.Requested.Options {
-			if place := debug[option.Name]; place != "" {
-				t.Errorf("%s: %s gets %s, which is for debugging at %s", option.Pos(), name, option.Name, place)
+		debug := slices.Contains(folders, kconfig.DebugFolder)
+		confidential := slices.Contains(folders, "confidential") || slices.Contains(folders, "cca")
+		for option, forbidden := range map[string]bool{
+			"CONFIG_HW_RANDOM_VIRTIO": confidential,
+			"CONFIG_KPROBES":          !debug,
+			"CONFIG_DEBUG_INFO_BTF":   !debug,
+			"CONFIG_PTDUMP_DEBUGFS":   !debug,
+			"CONFIG_KASAN_GENERIC":    !debug,
+			"CONFIG_KMSAN":            !debug,
+			"CONFIG_DEBUG_FS":         false,
+			"CONFIG_HAVE_KPROBES":     false,
+		} {
+			if err := k.plan.CheckForbidden([]byte(final + option + "=y\n")); (err != nil) != forbidden {
+				t.Errorf("%s with %s: got %v, want an error: %v", name, option, err, forbidden)
 			}
 		}
 	}

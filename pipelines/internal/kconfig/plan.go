@@ -25,6 +25,8 @@ type Plan struct {
 	// Forbidden are the options that DebugFolder sets and this kernel does not
 	// request. A kernel that names DebugFolder forbids nothing.
 	Forbidden []Option
+	// Rules are those of ForbiddenFile for this kernel.
+	Rules []Rule
 }
 
 // NewPlan reads the plan of the kernel that names the folders. The error holds a
@@ -52,22 +54,13 @@ func NewPlan(tree fs.FS, folders []string, arch, version string) (*Plan, error) 
 	if p.ConfigVersion, err = ConfigVersion(tree); err != nil {
 		return nil, err
 	}
-	if !slices.Contains(folders, DebugFolder) {
-		p.Forbidden, err = forbidden(tree, p.Requested, arch)
-	}
-	return p, err
-}
-
-// forbidden returns the options that the debug folder sets and the kernel does not
-// request. A tree without that folder forbids nothing.
-func forbidden(tree fs.FS, requested *Set, arch string) ([]Option, error) {
-	own := byName(requested.Options)
-	files, err := inFolder(tree, DebugFolder, arch)
-	if err != nil {
+	if err := p.rules(tree, folders); err != nil {
 		return nil, err
 	}
-	options, problems := read(tree, files)
-	return slices.DeleteFunc(options, func(o Option) bool { return o.Value == "n" || own[o.Name] != nil }), errors.Join(problems...)
+	if !slices.Contains(folders, DebugFolder) {
+		p.Forbidden, err = debugOptions(tree, p.Requested, arch)
+	}
+	return p, err
 }
 
 // Tolerated returns the names of the requested options that the kernel may lack,
@@ -123,23 +116,6 @@ func (p *Plan) CheckRequested(final []byte, facts *Facts) error {
 	}
 	if missing {
 		problems = append(problems, fmt.Errorf("request the options that the missing ones depend on, or add an exception with a reason to %s", ExceptionsFile))
-	}
-	return errors.Join(problems...)
-}
-
-// CheckForbidden checks that no forbidden option has the value of the debug folder in a
-// final .config. The error has a line for each one.
-func (p *Plan) CheckForbidden(final []byte) error {
-	got, err := parseFinal(final)
-	if err != nil {
-		return err
-	}
-	var problems []error
-	for _, option := range p.Forbidden {
-		if value := got[option.Name]; value != nil && value.Value == option.Value {
-			problems = append(problems, fmt.Errorf("%s: %s=%s is for debug kernels only, but is in the final configuration of %s: find the option that selects it",
-				option.Pos(), option.Name, option.Value, p))
-		}
 	}
 	return errors.Join(problems...)
 }

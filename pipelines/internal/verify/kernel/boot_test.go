@@ -178,6 +178,23 @@ func TestBadGuests(t *testing.T) {
 	}
 }
 
+// A kernel without the driver of virtio-rng must leave the device alone.
+func TestNoHostEntropy(t *testing.T) {
+	without := strings.Replace(config, "CONFIG_HW_RANDOM_VIRTIO=y\n", "", 1)
+	files := with(with(good(t), "config-"+version, without), "vmlinux-"+version, vmlinux(t, without, btfSection()))
+	for device, want := range map[string]report.Verdict{
+		"no driver: virtio0, type 0x0004": report.Passed,
+		"virtio_rng: virtio0":             report.Failed,
+		"no driver: virtio0, type 0x0005": report.Failed,
+	} {
+		devices := replace(serial.Observation{Name: serial.Devices, Items: []string{device, "virtio_blk: virtio1"}})
+		check := verifytest.Find(t, look(t, debugKernel(t), files, bench(t, script(t, devices))), "no virtio-rng")
+		if check.Verdict != want || want == report.Failed && !strings.Contains(check.Saw, device) {
+			t.Errorf("%s: %s: %s", device, check.Verdict, check.Saw)
+		}
+	}
+}
+
 func TestHang(t *testing.T) {
 	for name, test := range map[string]struct{ script, saw, tail string }{
 		"silent":  {`exec sleep 60`, "nothing came over ttyS0, which needs the option CONFIG_SERIAL_8250_CONSOLE", ""},

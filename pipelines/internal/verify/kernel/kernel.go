@@ -103,9 +103,9 @@ func (k Kernel) Check(ctx context.Context, r *report.Report, t *tarball.Tarball,
 	}
 	r.Run("embedded config", f.checkEmbedded)
 	r.Run("requested options", f.checkRequested)
-	if forbidden := len(k.Plan.Forbidden); forbidden > 0 && f.config != nil {
+	if debug, rules := len(k.Plan.Forbidden), len(k.Plan.Rules); debug+rules > 0 && f.config != nil {
 		err := k.Plan.CheckForbidden(f.config)
-		r.Result("forbidden options", fmt.Sprintf("none of %d that belong to the debug kernel", forbidden), err)
+		r.Result("forbidden options", fmt.Sprintf("none of %d that belong to the debug kernel, none of those in %d rules", debug, rules), err)
 	}
 	r.Run("BTF", f.checkBTF)
 	r.Run("System.map", f.checkSymbols)

@@ -20,7 +20,7 @@ import (
 const (
 	share   = "opt/kata/share/kata-containers/"
 	version = "6.18.15-188-debug"
-	config  = "CONFIG_A=y\nCONFIG_IKCONFIG=y\nCONFIG_IKCONFIG_PROC=y\nCONFIG_DEBUG_INFO_BTF=y\nCONFIG_KPROBES=y\nCONFIG_CGROUP_BPF=y\n# CONFIG_B is not set\n"
+	config  = "CONFIG_A=y\nCONFIG_IKCONFIG=y\nCONFIG_IKCONFIG_PROC=y\nCONFIG_DEBUG_INFO_BTF=y\nCONFIG_KPROBES=y\nCONFIG_CGROUP_BPF=y\nCONFIG_HW_RANDOM_VIRTIO=y\n# CONFIG_B is not set\n"
 	// banner is at this address in the image, and in System.map.
 	banner = "Linux version 6.18.15 (kata@kata-containers) #1 SMP\n"
 	// notes are a build ID, the bytes "id".
@@ -122,9 +122,9 @@ passed vmlinux: ELF for x86_64, release 6.18.15, `
 	if !strings.HasPrefix(got.String(), want) {
 		t.Errorf("got\n%s\nwant it to begin with\n%s", got.String(), want)
 	}
-	want = `passed embedded config: equals the config file, 135 bytes
+	want = `passed embedded config: equals the config file, 161 bytes
 passed requested options: 2 as requested, 0 excepted
-passed forbidden options: none of 1 that belong to the debug kernel
+passed forbidden options: none of 1 that belong to the debug kernel, none of those in 0 rules
 passed BTF: 2 types, task_struct has 4 bytes and pid at 0
 passed System.map: 2 symbols, linux_banner at 0x1000 as in vmlinux
 skipped boot: not in this test

@@ -21,8 +21,9 @@ import (
 // probes are the checks of a running kernel, with what the init reports for each.
 var probes = []struct {
 	check, observation string
-	// options are the kernel options that the check needs.
+	// options are the kernel options that the check needs, off is one that must be off.
 	options []string
+	off     string
 	// driver is the one that must bind a device.
 	driver string
 	// saw is what the check saw where nothing is compared.
@@ -36,7 +37,8 @@ var probes = []struct {
 	{check: "taint", observation: serial.Taint},
 	{check: "virtio-blk", observation: serial.Disk, driver: "virtio_blk"},
 	{check: "virtio-net", observation: serial.Network, driver: "virtio_net"},
-	{check: "virtio-rng", observation: serial.Entropy, driver: "virtio_rng"},
+	{check: "virtio-rng", observation: serial.Entropy, options: []string{"CONFIG_HW_RANDOM_VIRTIO"}, driver: "virtio_rng"},
+	{check: "no virtio-rng", observation: serial.Devices, off: "CONFIG_HW_RANDOM_VIRTIO"},
 	{check: "virtio-console", observation: serial.Port, driver: "virtio_console"},
 	{check: "virtio-9p", observation: serial.Mount + "9p", driver: "9pnet_virtio"},
 	{check: "virtio-vsock", observation: serial.Vsock, driver: "vmw_vsock_virtio_transport"},
@@ -62,7 +64,7 @@ func (g *guest) check() {
 	}
 	devices := cmp.Or(g.saw[serial.Devices].Error, strings.Join(g.saw[serial.Devices].Items, "; "), "none")
 	for _, p := range probes {
-		if slices.ContainsFunc(p.options, func(option string) bool { return g.options[option] != "y" }) {
+		if slices.ContainsFunc(p.options, func(option string) bool { return g.options[option] != "y" }) || g.options[p.off] == "y" {
 			continue
 		}
 		o, there := g.saw[p.observation]
@@ -133,6 +135,13 @@ func (g *guest) judgeDevice(check string, o serial.Observation) (saw string, err
 			return "", fmt.Errorf("/dev/hwrng is %q: want virtio_rng", o.Value)
 		}
 		return fmt.Sprintf("%s, %d bytes read", o.Value, o.Size), nil
+	case "no virtio-rng":
+		const unused = "no driver: "
+		rng := slices.IndexFunc(o.Items, func(item string) bool { return strings.HasSuffix(item, ", type 0x0004") })
+		if rng < 0 || !strings.HasPrefix(o.Items[rng], unused) {
+			return "", fmt.Errorf("want virtio-rng without a driver among the devices: %s", strings.Join(o.Items, "; "))
+		}
+		return "the host offers random numbers, and no driver takes them", nil
 	case "virtio-console":
 		err := contains(g.spec.Port, "what came out of the port", serial.PortName+"\n")
 		return o.Value + ", written to and read outside", err
