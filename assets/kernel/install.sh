@@ -37,7 +37,9 @@ if [ "$plain" != vmlinux ] && grep --quiet '^CONFIG_DEBUG_INFO=y' .config; then
 	put vmlinux vmlinux.elf
 fi
 
-if grep --quiet '^CONFIG_MODULES=y' .config; then
+# The modules of a kernel that signs them, and the lists that modprobe reads. A kernel
+# that only loads modules of a guest image has none of its own.
+if grep --quiet '^CONFIG_MODULE_SIG_ALL=y' .config; then
 	make ARCH="$KERNEL_ARCH" --jobs="$(nproc)" INSTALL_MOD_STRIP=1 INSTALL_MOD_PATH="$OUTPUTS/modules" modules_install
 	# Links into the build folder, which nobody has.
 	rm -f "$OUTPUTS"/modules/lib/modules/*/{build,source}

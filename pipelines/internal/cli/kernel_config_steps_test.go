@@ -128,8 +128,10 @@ func TestInstall(t *testing.T) {
 		{"arm64", "", "", "System.map-V=map config-V vmlinux-V=image vmlinux.container->vmlinux-V vmlinuz-V=gz vmlinuz.container->vmlinuz-V"},
 		{"arm64", "debug", "CONFIG_DEBUG_INFO=y\n", "System.map-V-debug=map config-V-debug vmlinux-V-debug=image vmlinux-debug.container->vmlinux-V-debug vmlinux.elf-V-debug=elf vmlinuz-V-debug=gz vmlinuz-debug.container->vmlinuz-V-debug"},
 		{"s390", "", "", "System.map-V=map config-V vmlinux-V=elf s390 vmlinux.container->vmlinux-V vmlinuz-V=bz s390 vmlinuz.container->vmlinuz-V"},
+		// It only loads modules that others made.
+		{"s390", "", "CONFIG_MODULES=y\n", "System.map-V=map config-V vmlinux-V=elf s390 vmlinux.container->vmlinux-V vmlinuz-V=bz s390 vmlinuz.container->vmlinuz-V"},
 		{"powerpc", "", "", "System.map-V=map config-V vmlinux-V=elf vmlinux.container->vmlinux-V vmlinuz-V=elf vmlinuz.container->vmlinuz-V"},
-		{"x86_64", "nvidia-gpu", "CONFIG_MODULES=y\n", "System.map-V-nvidia-gpu=map config-V-nvidia-gpu vmlinux-V-nvidia-gpu=elf vmlinux-nvidia-gpu.container->vmlinux-V-nvidia-gpu vmlinuz-V-nvidia-gpu=bz x86 vmlinuz-nvidia-gpu.container->vmlinuz-V-nvidia-gpu modules/lib/modules/1/a.ko="},
+		{"x86_64", "nvidia-gpu", "CONFIG_MODULES=y\nCONFIG_MODULE_SIG_ALL=y\n", "System.map-V-nvidia-gpu=map config-V-nvidia-gpu vmlinux-V-nvidia-gpu=elf vmlinux-nvidia-gpu.container->vmlinux-V-nvidia-gpu vmlinuz-V-nvidia-gpu=bz x86 vmlinuz-nvidia-gpu.container->vmlinuz-V-nvidia-gpu modules/lib/modules/1/a.ko="},
 	} {
 		t.Run(test.arch+"-"+test.suffix, func(t *testing.T) {
 			t.Parallel()
@@ -192,13 +194,19 @@ func TestKernelsHaveWhatKataNeeds(t *testing.T) {
 		"CONFIG_OVERLAY_FS=y", "CONFIG_EXT4_FS=y", "CONFIG_EROFS_FS=y", "CONFIG_CGROUP_BPF=y",
 		// Firecracker guests have no /dev/vda without these.
 		"CONFIG_VIRTIO_MMIO=y", "CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y",
+		// The memory agent reads lru_gen in debugfs.
+		"CONFIG_LRU_GEN=y", "CONFIG_DEBUG_FS=y",
+		// Adapters that are passed through, with RDMA.
+		"CONFIG_MLX5_CORE_EN=y", "CONFIG_MLX5_INFINIBAND=y",
 	}
 	needs := map[string][]string{
 		"kernel@x86_64":       {"CONFIG_INTEL_TDX_GUEST=y", "CONFIG_TDX_GUEST_DRIVER=y", "CONFIG_SEV_GUEST=y", "CONFIG_AMD_MEM_ENCRYPT=y", "CONFIG_DM_VERITY=y"},
-		"kernel@s390x":        {"CONFIG_S390_UV_UAPI=y"},
-		"kernel@aarch64":      {},
-		"kernel@ppc64le":      {},
-		"kernel-debug@x86_64": {"CONFIG_DEBUG_INFO_BTF=y", "CONFIG_IKCONFIG_PROC=y", "CONFIG_DEBUG_FS=y"},
+		"kernel@s390x":        {"CONFIG_S390_UV_UAPI=y", "CONFIG_MODULES=y"},
+		"kernel@aarch64":      {"CONFIG_HW_RANDOM_VIRTIO=y"},
+		"kernel@ppc64le":      {"CONFIG_HW_RANDOM_VIRTIO=y"},
+		"kernel-debug@x86_64": {"CONFIG_DEBUG_INFO_BTF=y", "CONFIG_IKCONFIG_PROC=y", "CONFIG_HW_RANDOM_VIRTIO=y"},
+		// The same kernel boots plain guests and realms.
+		"kernel-nvidia-gpu@aarch64": {"CONFIG_ARM_CCA_GUEST=y"},
 	}
 	for name, k := range kernels {
 		merged := string(k.plan.Requested.Merged())
