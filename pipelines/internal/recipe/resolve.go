@@ -210,8 +210,8 @@ func (r Resolver) sources(plan *Plan, asset catalog.Asset, _ catalog.Arch) error
 		source := Source{Name: name, Path: asset.Sources[name]}
 		for _, place := range declared.Places {
 			source.Places = append(source.Places, Place{place.Name, place.Hash()})
-			if place.Cargo != nil && place.Cargo.Lock != "" {
-				plan.Read = append(plan.Read, place.Cargo.Lock)
+			if lock := place.Lock(); lock != "" {
+				plan.Read = append(plan.Read, lock)
 			}
 		}
 		plan.Recipe.Sources = append(plan.Recipe.Sources, source)

@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -56,9 +59,16 @@ func (t *task) answers(ctx context.Context, place versions.Place) error {
 	if place.Git != nil {
 		return t.serves(ctx, place.Git, scratch)
 	}
-	m := cmp.Or(place.Go, place.GoProxy)
+	modules := []string{cmp.Or(place.Go, place.GoProxy).String()}
+	if place.Lock() != "" {
+		sums, _, err := t.goSums(ctx, place)
+		if err != nil {
+			return err
+		}
+		modules = slices.DeleteFunc(slices.Sorted(maps.Keys(sums)), func(name string) bool { return strings.HasSuffix(name, "/go.mod") })
+	}
 	asking := &task{Fetcher: &Fetcher{Dir: t.Dir, ModCache: filepath.Join(scratch, "modules")}}
-	_, err = asking.askGo(ctx, []string{"GONOSUMDB=" + m.Module}, "list", "-m", "-json", m.Module+"@"+m.Version)
+	_, err = asking.askGo(ctx, []string{"GONOSUMDB=*"}, append([]string{"list", "-m", "-json"}, modules...)...)
 	return err
 }
 

@@ -21,40 +21,60 @@ import (
 )
 
 // goProxy has the go command download a module and everything that its go.sum
-// names, and packs that as a module proxy would serve it.
+// names, or what a go.sum of the tree names, and packs that as a module proxy would
+// serve it.
 func (t *task) goProxy(ctx context.Context, place versions.Place) (Fetched, error) {
-	main := place.GoProxy.Module + "@" + place.GoProxy.Version
-	what := "the Go module " + main
-	zipPath, err := t.downloadModule(ctx, main, "GONOSUMDB="+place.GoProxy.Module)
+	sums, zipPath, err := t.goSums(ctx, place)
 	if err != nil {
 		return Fetched{}, err
 	}
-	sums, err := goSums(zipPath, main)
-	if err != nil {
-		return Fetched{}, fmt.Errorf("reading go.sum of %s: %w", what, err)
-	}
 	files, err := t.proxyFiles(ctx, sums)
 	if err != nil {
-		return Fetched{}, unavailable{fmt.Errorf("downloading what %s needs: %w", what, err)}
+		return Fetched{}, unavailable{fmt.Errorf("downloading what %s needs: %w", place.Holds(), err)}
 	}
-	files[main] = moduleFiles{Zip: zipPath, GoMod: strings.TrimSuffix(zipPath, ".zip") + ".mod"}
-	return t.made(ctx, place, what+" and its dependencies", func(file *os.File) error {
+	if zipPath != "" {
+		files[place.GoProxy.String()] = moduleFiles{Zip: zipPath, GoMod: strings.TrimSuffix(zipPath, ".zip") + ".mod"}
+	}
+	return t.made(ctx, place, "the archive of "+place.Holds()+" and its dependencies", func(file *os.File) error {
 		return packProxy(file, files)
 	})
 }
 
-// goSums returns the lines of the go.sum in a module's zip: "module@version" or
-// "module@version/go.mod" to its sum.
-func goSums(zipPath string, main string) (map[string]string, error) {
-	archive, err := zip.OpenReader(zipPath)
+// goSums returns the lines of the go.sum of a place, and the zip of its module, "" if the
+// go.sum is in the tree.
+func (t *task) goSums(ctx context.Context, place versions.Place) (sums map[string]string, zipPath string, err error) {
+	main := place.GoProxy.String()
+	var data []byte
+	if place.GoProxy.Lock != "" {
+		data, err = fs.ReadFile(t.Tree, main)
+	} else {
+		if zipPath, err = t.downloadModule(ctx, main, "GONOSUMDB="+place.GoProxy.Module); err != nil {
+			return nil, "", err
+		}
+		data, err = ofZip(zipPath, main+"/go.sum")
+	}
+	if err == nil {
+		sums, err = parseGoSums(data)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("reading go.sum of %s: %w", place.Holds(), err)
+	}
+	return sums, zipPath, nil
+}
+
+// ofZip returns a member of a zip.
+func ofZip(path, name string) ([]byte, error) {
+	archive, err := zip.OpenReader(path)
 	if err != nil {
 		return nil, err
 	}
 	defer archive.Close()
-	data, err := fs.ReadFile(archive, main+"/go.sum")
-	if err != nil {
-		return nil, err
-	}
+	return fs.ReadFile(archive, name)
+}
+
+// parseGoSums returns the lines of a go.sum: "module@version" or "module@version/go.mod"
+// to its sum.
+func parseGoSums(data []byte) (map[string]string, error) {
 	sums := map[string]string{}
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(line)

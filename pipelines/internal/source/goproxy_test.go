@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"golang.org/x/mod/sumdb/dirhash"
 
@@ -91,6 +92,21 @@ func TestGoProxyPlace(t *testing.T) {
 	}
 	if members := inTar(t, got.Path); !slices.Equal(members, want) {
 		t.Errorf("the tar has %q, want %q", members, want)
+	}
+
+	// A go.sum of the tree instead of that of a module.
+	f := fetcher(t)
+	f.ModCache = filepath.Join(t.TempDir(), "modules")
+	f.Tree = fstest.MapFS{"assets/x/go.sum": {Data: []byte(sums)}, "bad": {Data: []byte("a\n")}}
+	locked := func(lock string) (Fetched, error) {
+		return f.Fetch(t.Context(), linux(versions.Place{Name: "go", Line: 7, SHA256: hashText("x"), GoProxy: &versions.GoModule{Lock: lock}}), nil)
+	}
+	_, err = locked("assets/x/go.sum")
+	wantError(t, err, "the archive of goproxy:assets/x/go.sum and its dependencies has sha256", hashText("x"))
+	_, err = locked("bad")
+	wantError(t, err, `place "go" (line 7): reading go.sum of goproxy:bad: the line "a\n" does not have three fields`)
+	if err := f.Answers(t.Context(), linux(), versions.Place{GoProxy: &versions.GoModule{Lock: "assets/x/go.sum"}}); err != nil {
+		t.Error(err)
 	}
 
 	_, err = fetch("v1.2.0", hashText("x"))

@@ -42,7 +42,7 @@ type Fetcher struct {
 	// used instead of a place.
 	Local map[string]string
 
-	// Tree has the Cargo.locks that places name by their paths.
+	// Tree has the locks that places name by their paths: a Cargo.lock or go.sum.
 	Tree fs.FS
 	// Cargo is the configuration that says where crates are.
 	Cargo cargo.Config

@@ -1,13 +1,13 @@
 package supply
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
@@ -98,9 +98,9 @@ func title(place versions.Place) string {
 	case place.Go != nil:
 		return path.Base(place.Go.Module) + "-" + place.Go.Version + ".zip"
 	case place.GoProxy != nil:
-		return path.Base(place.GoProxy.Module) + "-" + place.GoProxy.Version + ".tar"
+		return strings.ReplaceAll(path.Base(place.GoProxy.String()), "@", "-") + ".tar"
 	case place.Cargo != nil:
-		return cmp.Or(place.Cargo.Crate, path.Base(place.Cargo.Lock)) + "-" + cmp.Or(place.Cargo.Version, place.Name) + ".tar"
+		return strings.ReplaceAll(path.Base(place.Cargo.String()), "@", "-") + ".tar"
 	}
 	return filepath.Base(place.URL)
 }

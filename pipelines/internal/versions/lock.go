@@ -166,17 +166,21 @@ func (p Place) check(at strictyaml.Node, source string) {
 		bad(g.Path != "" && (!fs.ValidPath(g.Path) || g.Path == "."), "git", "the path %q is not one below the root of the repository; write folder/folder", g.Path)
 	}
 	if g := p.Go; g != nil {
-		bad(g.Module == "" || g.Version == "", "go", "a Go place needs a module and a version")
+		bad(!oneOf("", g.Module, g.Version) || g.Lock != "", "go", "a Go place needs a module and a version")
 		bad(!goSum.MatchString(g.Sum), "go", "the sum %q is not h1: and 44 characters; take it from go mod download -json", g.Sum)
 	}
 	if g := p.GoProxy; g != nil {
-		bad(g.Module == "" || g.Version == "" || g.Sum != "", "goproxy", "a goproxy place needs a module and a version, and no sum")
+		bad(!oneOf(g.Lock, g.Module, g.Version) || g.Sum != "", "goproxy", "a goproxy place needs either a module and its version, without a sum, or the lock of the tree; write one of them")
 	}
 	if c := p.Cargo; c != nil {
-		bad((c.Lock == "") != (c.Crate != "" && c.Version != "") || c.Lock != "" && c.Crate+c.Version != "", "cargo",
-			"a cargo place needs either a crate and its version, or the lock of the tree; write one of them")
-		bad(c.Lock != "" && !fs.ValidPath(c.Lock), "cargo", "the lock %q is not a path below the root of the repository", c.Lock)
+		bad(!oneOf(c.Lock, c.Crate, c.Version), "cargo", "a cargo place needs either a crate and its version, or the lock of the tree; write one of them")
 	}
+	bad(p.Lock() != "" && !fs.ValidPath(p.Lock()), "", "the lock %q is not a path below the root of the repository; write assets/FAMILY/FILE", p.Lock())
+}
+
+// oneOf reports whether a place has either a lock or a name and a version.
+func oneOf(lock, name, version string) bool {
+	return lock != "" && name+version == "" || lock == "" && name != "" && version != ""
 }
 
 // address reports whether a text is the address of a download.

@@ -54,6 +54,9 @@ const (
       - name: "crates"
         cargo: {crate: "linux", version: "6.18.15"}
         sha256: "7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
+      - name: "modules"
+        goproxy: {lock: "assets/kernel/go.sum"}
+        sha256: "7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
       - name: "lock"
         cargo: {lock: "assets/kernel/Cargo.lock"}
         sha256: "7c716216c3c4134ed0de69195701e677577bbcdd3979f331c182acd06bf2f170"
@@ -80,7 +83,7 @@ func TestSources(t *testing.T) {
 		Line:   8,
 	}, {
 		Name: "go",
-		Go:   &GoModule{"example.org/linux", "v6.18.15", "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="},
+		Go:   &GoModule{Module: "example.org/linux", Version: "v6.18.15", Sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="},
 		Line: 16,
 	}}}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -113,6 +116,7 @@ func TestHashes(t *testing.T) {
 		hash + " true git:https://example.org/repo@" + commit,
 		hash + " true goproxy:example.org/linux@v6.18.15",
 		hash + " true cargo:linux@6.18.15",
+		hash + " true goproxy:assets/kernel/go.sum",
 		hash + " true cargo:assets/kernel/Cargo.lock",
 		"git:v1 false git:https://example.org/repo@v1",
 	}
@@ -228,11 +232,11 @@ func TestBadLocks(t *testing.T) {
 		`[{name: "a", git: {url: "https://example.org/a", commit: "` + commit + `", ref: "v1"}}]`:                               ":3: assets.kernel.linux: a git place needs either a commit, or a ref whose commit is not known yet; write one of them",
 		`[{name: "a", go: {module: "example.org/a", version: "v1", sum: "h1:short"}}]`:                                          `:3: assets.kernel.linux: the sum "h1:short" is not h1: and 44 characters; take it from go mod download -json`,
 		`[{name: "a", go: {sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="}}]`:                                           ":3: assets.kernel.linux: a Go place needs a module and a version",
-		`[{name: "a", goproxy: {module: "example.org/a"}, ` + hash + `}]`:                                                       ":3: assets.kernel.linux: a goproxy place needs a module and a version, and no sum",
+		`[{name: "a", goproxy: {module: "example.org/a"}, ` + hash + `}]`:                                                       ":3: assets.kernel.linux: a goproxy place needs either a module and its version, without a sum, or the lock of the tree; write one of them",
 		`[{name: "a", go: {module: "a", version: "v1", sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="}, ` + hash + `}]`: ":3: assets.kernel.linux: a Go module with a sha256; remove it, the sum is the hash",
 		`[{name: "a", cargo: {crate: "a"}, ` + hash + `}]`:                                                                      ":3: assets.kernel.linux: a cargo place needs either a crate and its version, or the lock of the tree; write one of them",
 		`[{name: "a", cargo: {crate: "a", version: "1.0.0", lock: "b"}, ` + hash + `}]`:                                         ":3: assets.kernel.linux: a cargo place needs either a crate and its version, or the lock of the tree; write one of them",
-		`[{name: "a", cargo: {lock: "../Cargo.lock"}, ` + hash + `}]`:                                                           `:3: assets.kernel.linux: the lock "../Cargo.lock" is not a path below the root of the repository`,
+		`[{name: "a", cargo: {lock: "../Cargo.lock"}, ` + hash + `}]`:                                                           `:3: assets.kernel.linux: the lock "../Cargo.lock" is not a path below the root of the repository; write assets/FAMILY/FILE`,
 		`[{name: "a", cargo: {crate: "a", version: "1.0.0"}}]`:                                                                  ":3: assets.kernel.linux: a place without a sha256; add that of the file",
 		`"https://example.org/a"`: ":3: cannot unmarshal !!str `https:/...` into []versions.Place",
 	} {
@@ -331,7 +335,7 @@ func TestRepository(t *testing.T) {
 					case place.Go != nil:
 						held = place.Go.Version
 					case place.GoProxy != nil:
-						held = place.GoProxy.Version
+						held = place.GoProxy.String()
 					case place.Cargo != nil:
 						held = place.Cargo.String()
 					}

@@ -50,9 +50,9 @@ type Place struct {
 	Debian *Debian   `yaml:"debian,omitempty"`
 	Git    *Git      `yaml:"git,omitempty"`
 	Go     *GoModule `yaml:"go,omitempty"`
-	// GoProxy is a module with everything in its go.sum. The file is an uncompressed
-	// tar of the module proxy's files for them, below a folder "proxy", for
-	// GOPROXY=file://.
+	// GoProxy is a module with everything in its go.sum, or what is in a go.sum of the
+	// tree. The file is an uncompressed tar of the module proxy's files for them, below
+	// a folder "proxy", for GOPROXY=file://.
 	GoProxy *GoModule `yaml:"goproxy,omitempty"`
 	// Cargo is a crate with every crate that its Cargo.lock names, or those of a
 	// Cargo.lock. The file is an uncompressed tar of their files as the registry serves
@@ -99,11 +99,23 @@ func (g *Git) revision() string {
 }
 
 // GoModule is a module at a version. Sum, which only Place.Go has, is the sum of its tree
-// as in a go.sum file, "h1:" and a base64 SHA-256.
+// as in a go.sum file, "h1:" and a base64 SHA-256. Lock, which only Place.GoProxy has, is
+// the path of a go.sum of the tree, instead of a module.
 type GoModule struct {
 	Module  string `yaml:"module"`
 	Version string `yaml:"version"`
 	Sum     string `yaml:"sum"`
+	Lock    string `yaml:"lock"`
+}
+
+// String is MODULE@VERSION or the path of the lock.
+func (m GoModule) String() string { return orLock(m.Lock, m.Module, m.Version) }
+
+func orLock(lock, name, version string) string {
+	if lock != "" {
+		return lock
+	}
+	return name + "@" + version
 }
 
 // Cargo is a crate at a version, whose Cargo.lock is in its file, or a Cargo.lock of the
@@ -115,11 +127,17 @@ type Cargo struct {
 }
 
 // String is CRATE@VERSION or the path of the lock.
-func (c Cargo) String() string {
-	if c.Lock != "" {
-		return c.Lock
+func (c Cargo) String() string { return orLock(c.Lock, c.Crate, c.Version) }
+
+// Lock is the path of the file in the tree that locks what the place holds, "" for none.
+func (p Place) Lock() string {
+	switch {
+	case p.Cargo != nil:
+		return p.Cargo.Lock
+	case p.GoProxy != nil:
+		return p.GoProxy.Lock
 	}
-	return c.Crate + "@" + c.Version
+	return ""
 }
 
 // Hash returns "sha256:" and the hex SHA-256 of the file that the place holds, for a Go
@@ -148,9 +166,9 @@ func (p Place) Holds() string {
 	case p.Git != nil:
 		return fmt.Sprintf("git:%s@%s", p.Git.URL, p.Git.revision())
 	case p.Go != nil:
-		return fmt.Sprintf("go:%s@%s", p.Go.Module, p.Go.Version)
+		return "go:" + p.Go.String()
 	case p.GoProxy != nil:
-		return fmt.Sprintf("goproxy:%s@%s", p.GoProxy.Module, p.GoProxy.Version)
+		return "goproxy:" + p.GoProxy.String()
 	case p.Cargo != nil:
 		return "cargo:" + p.Cargo.String()
 	}
