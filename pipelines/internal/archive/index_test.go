@@ -116,7 +116,7 @@ func TestReadFileAndCheck(t *testing.T) {
 	if _, err := file.ReadFile("opt/missing"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing member: %v", err)
 	}
-	if err := file.check(t.Context()); err != nil {
+	if err := file.check(t.Context(), discard); err != nil {
 		t.Error(err)
 	}
 }

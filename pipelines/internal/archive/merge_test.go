@@ -83,7 +83,7 @@ func TestMerge(t *testing.T) {
 		t.Errorf("%d bytes; planned %d", len(data), m.Size)
 	}
 	file := open(t, out)
-	if err := file.check(t.Context()); err != nil {
+	if err := file.check(t.Context(), discard); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff(m.Index, file.Index()); diff != "" {
@@ -308,13 +308,13 @@ func TestMergeKeepsTimes(t *testing.T) {
 	}
 	out := filepath.Join(t.TempDir(), "out")
 	writeMerged(t, plan(t, []Component{{Name: "old", Path: old}, component(t, "new", node{name: "opt/y", mode: 0o644, data: []byte("y")})}), out)
-	if err := open(t, out).check(t.Context()); err != nil {
+	if err := open(t, out).check(t.Context(), discard); err != nil {
 		t.Error(err)
 	}
 	// A merged tarball can be merged.
 	again := filepath.Join(t.TempDir(), "again")
 	writeMerged(t, plan(t, []Component{{Name: "merged", Path: out}, component(t, "more", node{name: "opt/z", mode: 0o644, data: []byte("z")})}), again)
-	if err := open(t, again).check(t.Context()); err != nil {
+	if err := open(t, again).check(t.Context(), discard); err != nil {
 		t.Error(err)
 	}
 	content, err := open(t, again).ReadFile("opt/x")

@@ -73,7 +73,7 @@ func TestMergeTwice(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	whole := func() {
 		t.Helper()
-		if err := open(t, out).check(t.Context()); err != nil {
+		if err := open(t, out).check(t.Context(), discard); err != nil {
 			t.Error(err)
 		}
 	}

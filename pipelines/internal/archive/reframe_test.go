@@ -103,7 +103,7 @@ func TestMergeForeign(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	writeMerged(t, second, out)
 	file := open(t, out)
-	if err := file.check(t.Context()); err != nil {
+	if err := file.check(t.Context(), discard); err != nil {
 		t.Error(err)
 	}
 	for name, want := range map[string]fs.FileMode{"./opt/kata/bin/tool": 0o755, "./opt/kata/big": 0o644, "./opt/kata/link": fs.ModeSymlink | 0o777} {

@@ -36,22 +36,29 @@ func Inspect(path string) (Listing, error) {
 		return Listing{}, err
 	}
 	defer file.Close()
-	l, _, err := list(context.Background(), file, size)
+	l, _, err := list(context.Background(), file, size, discard)
 	return l, err
 }
 
 // Check lists a tarball, and vets it.
-func Check(ctx context.Context, path string) (Listing, error) {
+func Check(ctx context.Context, path string) (Listing, error) { return Visit(ctx, path, discard) }
+
+// Visit is Check, and calls each with every file and its content, of which it may leave a
+// part unread. With an index it calls each for several files at a time. What each has
+// seen counts only if Visit returns no error.
+func Visit(ctx context.Context, path string, each func(m Member, content io.Reader) error) (Listing, error) {
 	file, size, err := openFile(path)
 	if err != nil {
 		return Listing{}, err
 	}
 	defer file.Close()
-	return vet(ctx, file, size)
+	return vet(ctx, file, size, each)
 }
 
-// list lists a tarball. The index is nil if it has none.
-func list(ctx context.Context, r io.ReaderAt, size int64) (Listing, *Index, error) {
+func discard(Member, io.Reader) error { return nil }
+
+// list lists a tarball. The index is nil if it has none, and then each gets the files.
+func list(ctx context.Context, r io.ReaderAt, size int64, each func(m Member, content io.Reader) error) (Listing, *Index, error) {
 	index, err := readIndex(r, size)
 	if err == nil {
 		return Listing{size, len(index.Frames), index.Sized()}, index, nil
@@ -60,7 +67,12 @@ func list(ctx context.Context, r io.ReaderAt, size int64) (Listing, *Index, erro
 	if !errors.Is(err, ErrNoIndex) {
 		return l, nil, err
 	}
-	members, err := List(files.Reader(ctx, io.NewSectionReader(r, 0, size)))
+	members, err := walk(files.Reader(ctx, io.NewSectionReader(r, 0, size)), maxUnpacked, func(m Member, content io.Reader) error {
+		if !m.Mode.IsRegular() {
+			return nil
+		}
+		return each(m, content)
+	})
 	for _, m := range members {
 		l.Members = append(l.Members, Sized{Member: m})
 	}
@@ -72,10 +84,10 @@ func list(ctx context.Context, r io.ReaderAt, size int64) (Listing, *Index, erro
 // what the index says; without one, the tarball must be whole and hold nothing that
 // Pack would refuse or that programs would extract differently. A tarball without a
 // file or link is refused. Memory is bounded whatever the tarball says.
-func vet(ctx context.Context, r io.ReaderAt, size int64) (Listing, error) {
-	l, index, err := list(ctx, r, size)
+func vet(ctx context.Context, r io.ReaderAt, size int64, each func(m Member, content io.Reader) error) (Listing, error) {
+	l, index, err := list(ctx, r, size, each)
 	if index != nil {
-		err = (&File{file: r, index: index}).check(ctx)
+		err = (&File{file: r, index: index}).check(ctx, each)
 	}
 	if err == nil && !slices.ContainsFunc(l.Members, func(m Sized) bool { return !m.Mode.IsDir() }) {
 		err = errors.New("the tarball holds no file")
@@ -122,7 +134,7 @@ func (v Verdicts) vet(ctx context.Context, path, digest string) (string, error) 
 	if files.Exists(v.path(digest)) {
 		return digest, nil
 	}
-	if _, err := vet(ctx, file, size); err != nil {
+	if _, err := vet(ctx, file, size, discard); err != nil {
 		return "", fmt.Errorf("vetting %s: %w", path, err)
 	}
 	v.keep(digest)
@@ -144,12 +156,12 @@ func (v Verdicts) keep(digest string) {
 // check decompresses the whole tarball and compares every byte with the index:
 // headers, hashes of contents, padding, the end. A tarball that passes holds nothing
 // that its index does not name.
-func (f *File) check(ctx context.Context) error {
+func (f *File) check(ctx context.Context, each func(m Member, content io.Reader) error) error {
 	group, running := errgroup.WithContext(ctx)
 	group.SetLimit(workers())
 	for i := 0; i < len(f.index.Frames) && running.Err() == nil; i += f.index.pieces(i) {
 		group.Go(func() error {
-			if err := f.checkFrame(running, i); err != nil {
+			if err := f.checkFrame(running, i, each); err != nil {
 				return fmt.Errorf("checking frame %d: %w", i, err)
 			}
 			return nil
@@ -162,7 +174,7 @@ func (f *File) check(ctx context.Context) error {
 }
 
 // checkFrame checks a frame and the pieces that follow it.
-func (f *File) checkFrame(ctx context.Context, i int) error {
+func (f *File) checkFrame(ctx context.Context, i int, each func(m Member, content io.Reader) error) error {
 	offset, _ := f.index.span(0, i)
 	for _, piece := range f.index.Frames[i : i+f.index.pieces(i)] {
 		if err := oneFrame(io.NewSectionReader(f.file, offset, piece.Size), piece.Unpacked); err != nil {
@@ -181,7 +193,13 @@ func (f *File) checkFrame(ctx context.Context, i int) error {
 		if err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.Discard, content); err != nil {
+		if m.Mode.IsRegular() {
+			err = each(m, content)
+		}
+		if err == nil {
+			_, err = io.Copy(io.Discard, content)
+		}
+		if err != nil {
 			return err
 		}
 		if err := expectZeros(plain, padding(m.Size)); err != nil {

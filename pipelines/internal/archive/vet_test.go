@@ -114,7 +114,7 @@ func TestVetRefuses(t *testing.T) {
 		if there, err := os.ReadFile(path); err != nil || !bytes.Equal(there, data) {
 			t.Errorf("%s is another file than this test makes (%v): run it with -update", path, err)
 		}
-		_, err := vet(t.Context(), bytes.NewReader(data), int64(len(data)))
+		_, err := vet(t.Context(), bytes.NewReader(data), int64(len(data)), discard)
 		if err == nil {
 			t.Errorf("%s: no error", name)
 			continue
@@ -137,7 +137,7 @@ func TestVetAccepts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{"packed": packed, "foreign": compress(emptyFiles(t, "./opt/y"))} {
-		if _, err := vet(t.Context(), bytes.NewReader(data), int64(len(data))); err != nil {
+		if _, err := vet(t.Context(), bytes.NewReader(data), int64(len(data)), discard); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -192,7 +192,7 @@ func FuzzVet(f *testing.F) {
 		case 2:
 			data = compress(data)
 		}
-		if _, err := vet(t.Context(), bytes.NewReader(data), int64(len(data))); err != nil {
+		if _, err := vet(t.Context(), bytes.NewReader(data), int64(len(data)), discard); err != nil {
 			return
 		}
 		listed, err := List(bytes.NewReader(data))

@@ -56,9 +56,11 @@ type Asset struct {
 	// environment, to the public certificate that represents it in the key: a PEM
 	// file in the family's folder.
 	Secrets map[string]string `yaml:"secrets"`
-	// Verify is the kind of checks of `verify`, one of Kinds: "" for guest kernels,
-	// which have their own, and for assets without any.
+	// Verify is the kind of checks that `verify` runs in addition to the common ones, one
+	// of Kinds: "" for none, and for guest kernels, which have their own.
 	Verify string `yaml:"verify"`
+	// Checks adapt the common checks. Those of the family come first.
+	Checks Checks `yaml:"checks"`
 	// Kernel is set only for guest kernels.
 	Kernel *Kernel `yaml:"kernel"`
 	// Disk is the free space that a build needs, in GiB.
@@ -190,7 +192,8 @@ func (c *Catalog) On(arch Arch) []string {
 	return names
 }
 
-// On returns the asset with the paths of its pins and sources on an architecture.
+// On returns the asset on an architecture: with the paths of its pins and sources there,
+// and the exceptions of its checks.
 func (a Asset) On(arch Arch) Asset {
 	names := strings.NewReplacer("${ARCH}", string(arch), "${KERNEL_ARCH}", arch.Kernel())
 	for _, paths := range []*map[string]string{&a.Pins, &a.Sources} {
@@ -199,6 +202,7 @@ func (a Asset) On(arch Arch) Asset {
 			(*paths)[name] = names.Replace(path)
 		}
 	}
+	a.Checks = a.Checks.on(arch)
 	return a
 }
 

@@ -31,6 +31,7 @@ func (c checker) family(f family) {
 		c.At("steps").Problem("no steps: name at least one script")
 	}
 	c.at("steps").steps(f.Steps)
+	c.at("checks").checks(f.Checks, nil)
 	if len(f.Assets) == 0 {
 		c.At("assets").Problem("no assets")
 	}
@@ -137,6 +138,7 @@ func (c checker) asset(a Asset) {
 	case a.Verify != "" && a.Kernel != nil:
 		c.At("verify").Problem("%s is a kernel, which has its own checks: remove verify", a.Name)
 	}
+	c.at("checks").checks(a.Checks, a.variables())
 	if a.Disk < 0 {
 		c.At("disk").Problem("disk is %d GiB", a.Disk)
 	}
@@ -208,6 +210,7 @@ type family struct {
 	Family  string  `yaml:"family"`
 	Builder Builder `yaml:"builder"`
 	Steps   []Step  `yaml:"steps"`
+	Checks  Checks  `yaml:"checks"`
 	Assets  []Asset `yaml:"assets"`
 }
 
@@ -226,6 +229,7 @@ func loadFamily(tree fs.FS, file string) ([]Asset, error) {
 	for i := range f.Assets {
 		asset := &f.Assets[i]
 		asset.Family, asset.Builder = f.Family, f.Builder
+		asset.Checks = f.Checks.with(asset.Checks)
 		asset.Builder.Packages = slices.Concat(f.Builder.Packages, asset.Packages)
 		if len(asset.Steps) == 0 {
 			asset.Steps = f.Steps

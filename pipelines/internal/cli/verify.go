@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -38,8 +39,10 @@ func verifyCmd(a *app) *cobra.Command {
 		Use:   "verify NAME",
 		Short: "Prove that a built asset works: inspect it, and run it",
 		Long: `Verify the artifact that the caches have for the key of an asset, or the tarball
-that --file names. Guest kernels and firmware are inspected and booted, QEMU makes
-machines with all of its devices, the snapshotter serves a containerd.
+that --file names. Every asset is vetted, its ELF files are inspected, and its programs
+started. Guest kernels and firmware are booted, QEMU makes machines with all of its
+devices, the snapshotter serves a containerd. "checks" in assets.yaml adapts the common
+checks to an asset.
 
 Each check prints what it saw. A check that cannot run on this machine is skipped,
 says why, and does not count as passed. The result for an artifact of the caches is
@@ -126,8 +129,9 @@ func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspa
 // host returns this machine, with the limits of the options.
 func (o verifyOptions) host(ws *workspace.Workspace, name string) host.Host {
 	const grace = 15 * time.Second
+	machine, _ := os.Hostname() // Without one, artifacts cannot contain it.
 	h := host.Host{
-		Root: ws.Root, Cache: filepath.Join(ws.Cache, "containerd"), Accelerator: o.accel,
+		Name: machine, Root: ws.Root, Cache: filepath.Join(ws.Cache, "containerd"), Accelerator: o.accel,
 		Timeout: o.timeout, Grace: grace, Subject: name, Reporter: ws.Report,
 	}
 	if o.noBoot {

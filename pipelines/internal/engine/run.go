@@ -20,10 +20,10 @@ import (
 
 // Paths in the builder container, which steps know from their environment.
 const (
-	filesPath        = "/kata/files"
-	sourcesPath      = "/kata/sources"
-	dependenciesPath = "/kata/dependencies"
-	buildPath        = "/build"
+	filesPath        = recipe.FilesFolder
+	sourcesPath      = recipe.SourcesFolder
+	dependenciesPath = recipe.DependenciesFolder
+	buildPath        = recipe.BuildFolder
 	outPath          = "/out"
 	outputsPath      = "/outputs"
 	ccachePath       = "/ccache"

@@ -144,18 +144,20 @@ func runner(asset catalog.Asset, arch catalog.Arch) string {
 	return runners[arch]
 }
 
-// Required returns the checks of verify that show that an asset runs, and whether they
-// need root. Guests of any architecture are emulated. Other programs run only on their
-// own architecture, and so not where CI cross-compiles them.
+// Required returns the checks of verify that an asset must pass, and whether they need
+// root: the common ones, and one that shows that it runs. Guests of any architecture are
+// emulated. Other programs run only on their own architecture, and so not where CI
+// cross-compiles them.
 func Required(asset catalog.Asset, arch catalog.Arch) (checks []string, root bool) {
 	native := runner(asset, arch) == runners[arch]
+	checks = asset.RequiredChecks(native)
 	switch {
 	case asset.Kernel != nil, asset.Verify == "ovmf":
-		return []string{"boot"}, false
+		return append(checks, "boot"), false
 	case asset.Verify == "qemu" && native:
-		return []string{"version"}, false
+		return append(checks, "version"), false
 	case asset.Verify == "nydus" && native:
-		return []string{"instances"}, true
+		return append(checks, "instances"), true
 	}
-	return nil, false
+	return checks, false
 }

@@ -13,15 +13,25 @@ func TestRequire(t *testing.T) {
 	on := []catalog.Arch{catalog.X86_64, catalog.S390X}
 	cross := catalog.Asset{}.Builder
 	cross.Cross = map[catalog.Arch][]string{catalog.S390X: {}}
+	// All common checks but one are off.
+	off := catalog.Checks{Except: []catalog.Exception{{Checks: catalog.CommonChecks[1:], Reason: "a test"}}}
+	runs := catalog.Checks{Runs: []catalog.Run{{File: "x"}}, Except: []catalog.Exception{{Checks: catalog.CommonChecks[1 : len(catalog.CommonChecks)-2], Reason: "a test"}}}
 	assets := &catalog.Catalog{Assets: []catalog.Asset{
-		{Name: "kernel", Arches: on, Kernel: &catalog.Kernel{}, Builder: cross},
-		{Name: "nydus", Arches: on, Verify: "nydus", Builder: cross},
-		{Name: "ovmf", Arches: on, Verify: "ovmf"},
-		{Name: "qemu", Arches: on, Verify: "qemu"},
+		{Name: "kernel", Arches: on, Kernel: &catalog.Kernel{}, Builder: cross, Checks: off},
+		{Name: "nydus", Arches: on, Verify: "nydus", Builder: cross, Checks: runs},
+		{Name: "ovmf", Arches: on, Verify: "ovmf", Checks: off},
+		{Name: "plain", Arches: on, Budget: 1, Checks: runs},
+		{Name: "qemu", Arches: on, Verify: "qemu", Checks: off},
 	}}
 	for arch, want := range map[catalog.Arch]map[string]Job{
-		catalog.X86_64: {"kernel": {Require: "boot"}, "nydus": {Require: "instances", Root: true}, "ovmf": {Require: "boot"}, "qemu": {Require: "version"}},
-		catalog.S390X:  {"kernel": {Require: "boot"}, "nydus": {}, "ovmf": {Require: "boot"}, "qemu": {Require: "version"}},
+		catalog.X86_64: {
+			"kernel": {Require: "whole,boot"}, "nydus": {Require: "whole,runs,instances", Root: true}, "ovmf": {Require: "whole,boot"},
+			"plain": {Require: "whole,size,runs"}, "qemu": {Require: "whole,version"},
+		},
+		catalog.S390X: {
+			"kernel": {Require: "whole,boot"}, "nydus": {Require: "whole"}, "ovmf": {Require: "whole,boot"},
+			"plain": {Require: "whole,size,runs"}, "qemu": {Require: "whole,version"},
+		},
 	} {
 		m, _, err := New(assets, &versions.File{}, Options{Arch: arch})
 		if err != nil || len(m.Include) != len(want) {

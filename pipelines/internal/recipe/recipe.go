@@ -47,6 +47,14 @@ const Schema = 2
 // constant, because the output must not depend on the time of the build.
 const SourceDateEpoch = 1772323200
 
+// Folders of the container that the steps run in. An artifact has none of them inside.
+const (
+	FilesFolder        = "/kata/files"
+	SourcesFolder      = "/kata/sources"
+	DependenciesFolder = "/kata/dependencies"
+	BuildFolder        = "/build"
+)
+
 // Recipe is everything that decides what the build of an asset produces.
 type Recipe struct {
 	Schema       int               `json:"schema"`

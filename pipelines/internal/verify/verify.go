@@ -1,7 +1,7 @@
 // Package verify proves that an artifact works, on the tarball that would be
-// shipped. Each family of artifacts is a package of its own, which says what its
-// tarballs hold and runs its checks. Families share the report, the unpacked tarball
-// and the machine that checks run on (packages report, tarball and host).
+// shipped. Package common has the checks of all artifacts. A family with further checks
+// is a package of its own, which says what its tarballs hold. They share the report, the
+// unpacked tarball and the machine that checks run on (packages report, tarball and host).
 package verify
 
 import (
@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
@@ -50,9 +51,10 @@ func Known(f Family, names []string) error {
 	return errors.Join(unknown...)
 }
 
-// Run verifies an artifact. The report says what is wrong with it. A file that is not a
-// tarball gives an error and no report; a machine that cannot run any further check
-// gives an error and a report of the checks so far.
+// Run verifies an artifact. The report says what is wrong with it; a tarball that is not
+// whole has only that check. A file that cannot be read gives an error and no report; a
+// machine that cannot run any further check gives an error and a report of the checks so
+// far.
 func Run(ctx context.Context, f Family, a Artifact, h host.Host) (*report.Report, error) {
 	// The paths of sockets below it have a length limit, hence the short name.
 	dir, err := os.MkdirTemp("", "kv-")
@@ -60,14 +62,19 @@ func Run(ctx context.Context, f Family, a Artifact, h host.Host) (*report.Report
 		return nil, fmt.Errorf("making a folder for the files of the tarball: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	t, err := f.Layout().Unpack(a.Tarball, dir)
-	if err != nil {
-		return nil, err
-	}
-	t.Outputs = a.Outputs
 	r := &report.Report{Asset: a.Asset, Arch: a.Arch, Tarball: a.Tarball, Required: a.Required}
-	if err := cmp.Or(f.Check(ctx, r, t, h), t.Err()); err != nil {
-		return r, err
+	t, err := f.Layout().Unpack(ctx, a.Tarball, dir, tarball.NewTraces(h.Name))
+	var damage *tarball.Damage
+	switch {
+	case errors.As(err, &damage):
+		r.Result(catalog.CheckWhole, "", damage)
+	case err != nil:
+		return nil, err
+	default:
+		t.Outputs = a.Outputs
+		if err := cmp.Or(f.Check(ctx, r, t, h), t.Err()); err != nil {
+			return r, err
+		}
 	}
 	for _, name := range a.Required {
 		if !slices.ContainsFunc(r.Checks, func(c report.Check) bool { return c.Name == name }) {

@@ -3,48 +3,44 @@
 package families
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/common"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/ovmf"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/qemu"
 )
 
-// Of returns the family that verifies an asset, by what the tree declares.
-func Of(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (verify.Family, error) {
+// Of returns the checks of an asset, by what the tree declares: the common ones, and those
+// of its family.
+func Of(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (common.Proof, error) {
 	asset = asset.On(arch)
-	var unpinned error
-	pin := func(variable string) string {
+	proof := common.Proof{Asset: asset, Arch: arch, Values: map[string]string{}}
+	maps.Copy(proof.Values, asset.Options)
+	for _, variable := range slices.Sorted(maps.Keys(asset.Pins)) {
 		value, err := r.Versions.Pin(asset.Pins[variable])
 		if err != nil {
-			unpinned = errors.Join(unpinned, fmt.Errorf("%s: %s: %w", asset.Pos, variable, err))
+			return proof, fmt.Errorf("%s: %s: %w", asset.Pos, variable, err)
 		}
-		return value
+		proof.Values[variable] = value
 	}
-	var family verify.Family
 	var err error
-	switch {
+	switch pins := proof.Values; {
 	case asset.Kernel != nil:
-		family, err = guestKernel(r, asset, arch)
+		proof.Family, err = guestKernel(r, asset, arch)
 	case asset.Verify == "nydus":
-		family = nydus.Snapshotter{Arch: string(arch), Version: pin("NYDUS_SNAPSHOTTER_VERSION"), Revision: pin("NYDUS_SNAPSHOTTER_COMMIT")}
+		proof.Family = nydus.Snapshotter{Arch: string(arch), Version: pins["NYDUS_SNAPSHOTTER_VERSION"], Revision: pins["NYDUS_SNAPSHOTTER_COMMIT"]}
 	case asset.Verify == "ovmf":
-		family, err = ovmf.New(asset.Name, string(arch), pin("EDK2_VERSION")+debianSuffix(r, asset.Sources["patches"]))
+		proof.Family, err = ovmf.New(asset.Name, string(arch), pins["EDK2_VERSION"]+debianSuffix(r, asset.Sources["patches"]))
 	case asset.Verify == "qemu":
-		family, err = qemu.New(r.Tree, asset.Folder, string(arch), pin("QEMU_VERSION"), asset.Options["QEMU_SUFFIX"])
-	default:
-		err = fmt.Errorf("nothing to check: %s declares no verify, which would be one of %s", asset.Pos, strings.Join(catalog.Kinds, ", "))
+		proof.Family, err = qemu.New(r.Tree, asset.Folder, string(arch), pins["QEMU_VERSION"], asset.Options["QEMU_SUFFIX"])
 	}
-	return family, cmp.Or(unpinned, err)
+	return proof, err
 }
 
 // debianSuffix is what Debian's patches add to the version of a firmware, "" for a version

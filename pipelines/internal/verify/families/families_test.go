@@ -3,7 +3,7 @@ package families_test
 import (
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
@@ -14,7 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// TestOf finds the checks of every asset of the tree that declares some.
+// TestOf finds the checks of every asset of the tree.
 func TestOf(t *testing.T) {
 	root := filepath.Join("..", "..", "..", "..")
 	tree := recipe.NewTree(os.DirFS(root))
@@ -29,22 +29,22 @@ func TestOf(t *testing.T) {
 	resolver := recipe.Resolver{Versions: pins, Tree: tree}
 	for _, asset := range assets.Assets {
 		for _, arch := range asset.Arches {
-			family, err := families.Of(resolver, asset, arch)
-			switch {
-			case asset.Verify == "" && asset.Kernel == nil:
-				if err == nil || !strings.Contains(err.Error(), "declares no verify, which would be one of nydus, ovmf, qemu") {
-					t.Errorf("%s on %s: %v", asset.Name, arch, err)
-				}
-			case err != nil:
+			proof, err := families.Of(resolver, asset, arch)
+			if err != nil {
 				t.Errorf("%s on %s: %v", asset.Name, arch, err)
-			case len(family.Layout()) == 0:
-				t.Errorf("%s on %s: no files in its layout", asset.Name, arch)
-			default:
-				// What CI and a release require exists.
-				required, _ := matrix.Required(asset, arch)
-				if err := verify.Known(family, required); err != nil {
-					t.Errorf("%s on %s: %v", asset.Name, arch, err)
-				}
+				continue
+			}
+			own := asset.Verify != "" || asset.Kernel != nil
+			if own != (proof.Family != nil) || own && len(proof.Family.Layout()) == 0 {
+				t.Errorf("%s on %s: got the family %+v", asset.Name, arch, proof.Family)
+			}
+			// What CI and a release require exists, once.
+			required, _ := matrix.Required(asset.On(arch), arch)
+			if err := verify.Known(proof, required); err != nil {
+				t.Errorf("%s on %s: %v", asset.Name, arch, err)
+			}
+			if names := slices.Sorted(slices.Values(proof.Checks())); len(slices.Compact(names)) != len(proof.Checks()) {
+				t.Errorf("%s on %s: a check has the name of another: %q", asset.Name, arch, proof.Checks())
 			}
 		}
 	}

@@ -24,6 +24,8 @@ import (
 type Host struct {
 	// Skip is why checks start no guest and no daemon, "" to start them.
 	Skip string
+	// Name is the name of the machine.
+	Name string
 	// Root is the root of the repository, and Cache a folder for programs that
 	// checks compile.
 	Root, Cache string

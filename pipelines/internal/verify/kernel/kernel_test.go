@@ -209,9 +209,9 @@ func TestNoTarball(t *testing.T) {
 			if err := os.WriteFile(path, test.data, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			_, err := verify.Run(t.Context(), debugKernel(t), verify.Artifact{Tarball: path}, verifytest.NoBoot)
-			if err == nil || !strings.Contains(err.Error(), test.want+path+": ") {
-				t.Errorf("got %v", err)
+			r, err := verify.Run(t.Context(), debugKernel(t), verify.Artifact{Tarball: path}, verifytest.NoBoot)
+			if err != nil || r.Err() == nil || !strings.Contains(verifytest.Find(t, r, "whole").Saw, test.want+path+": ") {
+				t.Errorf("got %v, %+v", err, r)
 			}
 		})
 	}

@@ -81,43 +81,14 @@ func (e Emulator) Checks() []string {
 func (e Emulator) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
 	e.Layout().Check(r, t, fmt.Sprintf("%s, and %d files in %s", e.program(), len(e.firmware), e.folder()))
 	r.Run("firmware", func() (string, error) { return e.checkFirmware(t) })
-	file, err := t.Program(e.program(), e.arch)
+	_, err := t.Program(e.program(), e.arch)
+	r.Result("program", "for "+e.arch, err)
 	x := &run{e, r, t, h}
 	if err != nil {
-		r.Result("program", "", err)
 		x.skip("there is no program for " + x.arch + " to run")
 		return nil
 	}
-	r.Run("program", func() (string, error) { return inspect(file) })
 	return x.check(ctx)
-}
-
-// inspect checks that an executable is static and hardened.
-func inspect(file *elf.File) (saw string, problems error) {
-	stack, relro := false, false
-	for _, segment := range file.Progs {
-		switch segment.Type {
-		case elf.PT_GNU_STACK:
-			stack = true
-			if segment.Flags&elf.PF_X != 0 {
-				problems = errors.New("its stack is executable")
-			}
-		case elf.PT_GNU_RELRO:
-			relro = true
-		}
-	}
-	if !stack {
-		problems = errors.Join(problems, errors.New("it does not say that its stack is not executable"))
-	}
-	if !relro {
-		problems = errors.Join(problems, errors.New("it has no RELRO segment, which becomes read-only after loading"))
-	}
-	kind := "at a fixed address"
-	if file.Type == elf.ET_DYN {
-		kind = "position independent"
-	}
-	return fmt.Sprintf("%s, static and stripped, no interpreter and no libraries, %s", file.Machine, kind),
-		errors.Join(problems, tarball.Static(file))
 }
 
 // checkFirmware checks firmware whose format says whether it is complete.

@@ -178,26 +178,19 @@ func TestEmulationIsInterrupted(t *testing.T) {
 	}
 }
 
-// elfFile is a program of two segments that say what the loader must know, and of
-// those given.
-func elfFile(machine elf.Machine, more ...elf.Prog64) []byte {
-	progs := append([]elf.Prog64{
-		{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_R | elf.PF_W)},
-		{Type: uint32(elf.PT_GNU_RELRO), Flags: uint32(elf.PF_R)},
-	}, more...)
+// elfFile is a program without content.
+func elfFile(machine elf.Machine) []byte {
 	header := elf.Header64{
 		Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
-		Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: uint16(len(progs)),
+		Ehsize: 64,
 	}
 	copy(header.Ident[:], elf.ELFMAG)
 	header.Ident[elf.EI_CLASS] = byte(elf.ELFCLASS64)
 	header.Ident[elf.EI_DATA] = byte(elf.ELFDATA2LSB)
 	header.Ident[elf.EI_VERSION] = byte(elf.EV_CURRENT)
 	var out bytes.Buffer
-	for _, part := range []any{header, progs} {
-		if err := binary.Write(&out, binary.LittleEndian, part); err != nil {
-			panic(err) // A buffer takes everything, and the types are fixed.
-		}
+	if err := binary.Write(&out, binary.LittleEndian, header); err != nil {
+		panic(err) // A buffer takes everything, and the types are fixed.
 	}
 	return out.Bytes()
 }
@@ -207,11 +200,9 @@ func TestProgram(t *testing.T) {
 		file []byte
 		want string
 	}{
-		"good":             {elfFile(elf.EM_X86_64), "passed program: EM_X86_64, static and stripped"},
-		"interpreter":      {elfFile(elf.EM_X86_64, elf.Prog64{Type: uint32(elf.PT_INTERP)}), "failed program: it has the interpreter"},
-		"executable stack": {elfFile(elf.EM_X86_64, elf.Prog64{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_X)}), "failed program: its stack is executable"},
-		"another machine":  {elfFile(elf.EM_AARCH64), "failed program: it is a program for EM_AARCH64: want one for x86_64"},
-		"script":           {[]byte("#!/bin/sh\n"), "failed program: it is not an ELF file"},
+		"good":            {elfFile(elf.EM_X86_64), "passed program: for x86_64"},
+		"another machine": {elfFile(elf.EM_AARCH64), "failed program: it is a program for EM_AARCH64: want one for x86_64"},
+		"script":          {[]byte("#!/bin/sh\n"), "failed program: it is not an ELF file"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			e := Emulator{arch: "x86_64", required: list{"-machine": {"q35"}}}
@@ -242,7 +233,7 @@ func TestFirmwareFormat(t *testing.T) {
 		"checksum":   {bad, "", "an option ROM with a wrong checksum"},
 		"cut short":  {long, "", "an option ROM of 1024 bytes that says it has 1536"},
 		"BIOS":       {bios, "BIOS with a reset vector, 65536 bytes", ""},
-		"ELF":        {elfFile(elf.EM_S390), "ELF, 176 bytes", ""},
+		"ELF":        {elfFile(elf.EM_S390), "ELF, 64 bytes", ""},
 		"zeros":      {make([]byte, 2048), "", "only zeros"},
 	} {
 		format, err := firmwareFormat(test.data)

@@ -1,14 +1,10 @@
-// Package tarball unpacks the tarball of an artifact and compares its members with
-// the ones that users and installers rely on: no more and no less.
+// Package tarball vets and unpacks the tarball of an artifact in one pass, and compares
+// its members with the ones that users and installers rely on: no more and no less.
 package tarball
 
 import (
-	"bytes"
-	"cmp"
-	"debug/elf"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -18,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
@@ -35,46 +30,6 @@ type File struct {
 
 // Layout says what a tarball must have, by path without a leading "./".
 type Layout map[string]File
-
-// maxRead limits the files of a tarball, in bytes, because checks read most of them into
-// memory.
-const maxRead = 256 << 20
-
-// Tarball is an unpacked tarball.
-type Tarball struct {
-	// Dir has the files of the layout at their paths, with their modes.
-	Dir     string
-	Members []archive.Member
-	// Outputs are the paths of the secondary tarballs, by name.
-	Outputs map[string]string
-	err     error
-}
-
-// Unpack lists a tarball and writes the files of the layout below dir. A file
-// that is not a tarball is an error.
-func (l Layout) Unpack(file, dir string) (*Tarball, error) {
-	in, err := files.OpenNamed(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
-	}
-	defer in.Close()
-	members, err := archive.Extract(in, func(name string, size int64) (string, error) {
-		name = path.Clean(name)
-		file, ours := l[name]
-		if !ours {
-			return "", nil
-		}
-		if most := cmp.Or(file.Max, maxRead); size > most {
-			return "", fmt.Errorf("it has %d bytes: want %d at most", size, most)
-		}
-		target := filepath.Join(dir, name)
-		return target, os.MkdirAll(filepath.Dir(target), 0o755)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
-	}
-	return &Tarball{Dir: dir, Members: members}, nil
-}
 
 // Path is where a file of the layout was unpacked, if the tarball has it.
 func (t *Tarball) Path(name string) string { return filepath.Join(t.Dir, name) }
@@ -168,66 +123,4 @@ func (l Layout) CheckLinks(r *report.Report, t *Tarball) {
 		saw, problems = append(saw, path.Base(name)+" -> "+want), errors.Join(problems, err)
 	}
 	r.Result("links", strings.Join(saw, ", "), problems)
-}
-
-// machines are the ones that Kata runs on. The byte order tells little-endian PowerPC
-// from big-endian PowerPC.
-var machines = []struct {
-	machine elf.Machine
-	data    elf.Data
-	arch    string
-}{
-	{elf.EM_X86_64, elf.ELFDATA2LSB, "x86_64"},
-	{elf.EM_AARCH64, elf.ELFDATA2LSB, "aarch64"},
-	{elf.EM_S390, elf.ELFDATA2MSB, "s390x"},
-	{elf.EM_PPC64, elf.ELFDATA2LSB, "ppc64le"},
-	{elf.EM_RISCV, elf.ELFDATA2LSB, "riscv64"},
-}
-
-// Arch is the architecture of an ELF file as `uname -m` prints it, or the name of
-// its machine where Kata does not run.
-func Arch(file *elf.File) string {
-	for _, m := range machines {
-		if m.machine == file.Machine && m.data == file.Data {
-			return m.arch
-		}
-	}
-	return file.Machine.String()
-}
-
-// Program opens an executable of the tarball for an architecture.
-func (t *Tarball) Program(name, arch string) (*elf.File, error) {
-	data := t.Read(name)
-	if data == nil {
-		return nil, report.Missing("it is not in the tarball")
-	}
-	file, err := elf.NewFile(bytes.NewReader(data))
-	if err != nil {
-		return nil, fmt.Errorf("it is not an ELF file: %w", err)
-	}
-	if Arch(file) != arch {
-		return nil, fmt.Errorf("it is a program for %s: want one for %s", file.Machine, arch)
-	}
-	return file, nil
-}
-
-// Static says what keeps an executable from being static and stripped.
-func Static(file *elf.File) (problems error) {
-	for _, segment := range file.Progs {
-		if segment.Type == elf.PT_INTERP {
-			interpreter, _ := io.ReadAll(segment.Open())
-			problems = fmt.Errorf("it has the interpreter %s: it is not static", bytes.TrimRight(interpreter, "\x00"))
-		}
-	}
-	libraries, err := file.ImportedLibraries()
-	if err != nil {
-		problems = errors.Join(problems, fmt.Errorf("its dynamic section: %w", err))
-	}
-	if len(libraries) > 0 {
-		problems = errors.Join(problems, fmt.Errorf("it needs %s: it is not static", strings.Join(libraries, ", ")))
-	}
-	if file.Section(".symtab") != nil {
-		problems = errors.Join(problems, errors.New("it has symbols: it is not stripped"))
-	}
-	return problems
 }

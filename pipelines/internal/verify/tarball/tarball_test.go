@@ -16,7 +16,7 @@ func TestLimits(t *testing.T) {
 	file := verifytest.Tree{name: "four"}.Pack(t)
 	for limit, good := range map[int64]bool{3: false, 4: true, 0: true} {
 		layout := tarball.Layout{name: {Mode: 0o644, Max: limit}}
-		_, err := layout.Unpack(file, t.TempDir())
+		_, err := layout.Unpack(t.Context(), file, t.TempDir(), nil)
 		if good && err != nil || !good && (err == nil || !strings.Contains(err.Error(), "it has 4 bytes: want 3 at most")) {
 			t.Errorf("with a limit of %d: %v", limit, err)
 		}
@@ -28,7 +28,7 @@ func TestUnpack(t *testing.T) {
 	const program, data, other = "opt/kata/bin/program", "opt/kata/data", "opt/kata/other"
 	files := verifytest.Tree{program: "#!/bin/sh\n", data: "data", other: "other"}
 	layout := tarball.Layout{program: {Mode: 0o755}, data: {Mode: 0o644}}
-	unpacked, err := layout.Unpack(files.Pack(t, program), t.TempDir())
+	unpacked, err := layout.Unpack(t.Context(), files.Pack(t, program), t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,235 @@
+// Package common has the checks that every artifact must pass, whatever it is: that the
+// tarball is whole and lands only where it may, that its ELF files are for the right
+// machine and hardened, that nothing of the build is left in it, and that its programs
+// run. The catalog declares what differs from asset to asset, so a new family needs no
+// code here.
+//
+// Package tarball has vetted and unpacked the tarball; these checks only judge what it
+// found. Compressed contents, such as the kernel in a bzImage, are not searched.
+package common
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
+)
+
+// Proof are the checks of an asset: the common ones, and those of its family.
+type Proof struct {
+	Asset catalog.Asset
+	Arch  catalog.Arch
+	// Values are those of the asset's pins and options, by name.
+	Values map[string]string
+	// Family has further checks; it may be nil.
+	Family verify.Family
+}
+
+// Layout is that of the family, with the programs to run.
+func (p Proof) Layout() tarball.Layout {
+	layout := tarball.Layout{}
+	if p.Family != nil {
+		maps.Copy(layout, p.Family.Layout())
+	}
+	for _, run := range p.Asset.Checks.Runs {
+		if _, found := layout[run.File]; !found {
+			layout[run.File] = tarball.File{Mode: 0o755}
+		}
+	}
+	return layout
+}
+
+// Checks are the common checks, and those of the family.
+func (p Proof) Checks() []string {
+	if p.Family == nil {
+		return catalog.CommonChecks
+	}
+	return slices.Concat(catalog.CommonChecks, p.Family.Checks())
+}
+
+// Check runs the common checks, and then those of the family.
+func (p Proof) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
+	s := &subject{Proof: p, Host: h, t: t, all: []*tarball.Tarball{t}}
+	err := s.addOutputs(ctx)
+	if damage := new(tarball.Damage); errors.As(err, &damage) {
+		r.Result(catalog.CheckWhole, "", damage)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.readObjects()
+	for _, name := range catalog.CommonChecks {
+		saw, err := "", error(nil)
+		if why := p.Asset.Checks.Off(name); why != "" {
+			err = report.Missing(why)
+		} else {
+			saw, err = s.check(ctx, name)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		r.Result(name, saw, err)
+	}
+	if p.Family == nil {
+		return nil
+	}
+	return p.Family.Check(ctx, r, t, h)
+}
+
+// subject is an artifact while it is checked.
+type subject struct {
+	Proof
+	host.Host
+	t *tarball.Tarball
+	// all are t and the secondary tarballs.
+	all []*tarball.Tarball
+	// objects are the ELF files, and broken says what is wrong with the others.
+	objects []object
+	broken  []error
+}
+
+// addOutputs unpacks the secondary tarballs. Those that are not there are the concern of
+// the family.
+func (s *subject) addOutputs(ctx context.Context) error {
+	for _, output := range slices.Sorted(maps.Keys(s.t.Outputs)) {
+		file := s.t.Outputs[output]
+		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		dir := filepath.Join(s.t.Dir, "outputs", output)
+		t, err := tarball.Layout{}.Unpack(ctx, file, dir, tarball.NewTraces(s.Name))
+		if err != nil {
+			return err
+		}
+		s.all = append(s.all, t)
+	}
+	return nil
+}
+
+// readObjects reads the headers of all ELF files.
+func (s *subject) readObjects() {
+	for _, t := range s.all {
+		for _, name := range t.ELF {
+			o, err := readObject(name, t.Path(name))
+			if err != nil {
+				s.broken = append(s.broken, fmt.Errorf("%s is a broken ELF file: %w", name, err))
+				continue
+			}
+			s.objects = append(s.objects, o)
+		}
+	}
+}
+
+// check runs a common check.
+func (s *subject) check(ctx context.Context, name string) (saw string, err error) {
+	switch name {
+	case catalog.CheckWhole:
+		return s.whole(), nil
+	case catalog.CheckHostSafe:
+		return s.hostSafe()
+	case catalog.CheckBuildPaths:
+		return s.buildPaths()
+	case catalog.CheckSize:
+		return s.size()
+	case catalog.CheckRuns:
+		return s.runs(ctx)
+	}
+	return s.eachObject(name)
+}
+
+// whole describes what vetting has accepted.
+func (s *subject) whole() string {
+	saw := fmt.Sprintf("%d members", len(s.t.Members))
+	if !s.t.Indexed {
+		return saw + ", no index: another program made the tarball"
+	}
+	return saw + ", as its index says"
+}
+
+// folder is where installers unpack; the rest of a host is not Kata's.
+const folder = "opt/kata"
+
+// hostSafe checks that no file lands outside Kata's folder.
+func (s *subject) hostSafe() (saw string, err error) {
+	f := findings{asset: s.Asset, check: catalog.CheckHostSafe}
+	for _, m := range s.t.Members {
+		name, problem := path.Clean(m.Name), ""
+		if !strings.HasPrefix(name+"/", folder+"/") && !strings.HasPrefix(folder+"/", name+"/") {
+			problem = "is outside " + folder
+		}
+		f.add(name, problem)
+	}
+	return f.result("members in " + folder)
+}
+
+// buildPaths checks that nothing of the build is left.
+func (s *subject) buildPaths() (saw string, err error) {
+	f := findings{asset: s.Asset, check: catalog.CheckBuildPaths}
+	for _, t := range s.all {
+		for _, m := range t.Members {
+			name, problem := path.Clean(m.Name), ""
+			if traces := t.Traces[name]; len(traces) > 0 {
+				problem = "contains " + strings.Join(traces, ", ")
+			}
+			if m.Mode.IsRegular() {
+				f.add(name, problem)
+			}
+		}
+	}
+	return f.result("files without a path of the build or the name of its machine")
+}
+
+// size compares the tarball with its budget.
+func (s *subject) size() (saw string, err error) {
+	budget := int64(s.Asset.Budget)
+	switch {
+	case budget == 0:
+		return "", report.Missing(s.Asset.Pos + " declares no budget")
+	case s.t.Size > budget:
+		return "", fmt.Errorf("%d bytes: more than the budget of %d", s.t.Size, budget)
+	}
+	return fmt.Sprintf("%d bytes, %d %% of the budget", s.t.Size, 100*s.t.Size/budget), nil
+}
+
+// findings are what a check finds in files.
+type findings struct {
+	asset catalog.Asset
+	check string
+	// passed counts files, and saw has a line for each that the catalog excepts.
+	passed   int
+	saw      []string
+	problems error
+}
+
+// add adds a file that passes the check, or has a problem.
+func (f *findings) add(file, problem string) {
+	switch why := f.asset.Checks.Excepted(f.check, file); {
+	case problem == "":
+		f.passed++
+	case why != "":
+		f.saw = append(f.saw, fmt.Sprintf("except %s: %s", file, why))
+	default:
+		f.problems = errors.Join(f.problems, fmt.Errorf("%s %s", file, problem))
+	}
+}
+
+// result returns the result of the check. Without a file that passed or failed the check
+// is skipped: it has shown nothing.
+func (f *findings) result(what string) (saw string, err error) {
+	if f.passed == 0 && f.problems == nil {
+		return "", report.Missing(strings.Join(append([]string{"there are no " + what}, f.saw...), "\n"))
+	}
+	return strings.Join(append([]string{fmt.Sprintf("%s: %d", what, f.passed)}, f.saw...), "\n"), f.problems
+}

@@ -1,0 +1,116 @@
+package common
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
+)
+
+// object is what the checks want to know of an ELF file.
+type object struct {
+	name, arch string
+	kind       kind
+	// fixed says that it runs only at the address it was linked for.
+	fixed bool
+	// interpreter is the program that loads its libraries, "" for none.
+	interpreter string
+	libraries   []string
+	// bound says that the addresses of functions are looked up before it starts, and
+	// relro that they are read-only from then on.
+	bound, relro bool
+	// stack says that it asks for a stack that is not executable, and mixed that a
+	// segment is writable and executable.
+	stack, mixed bool
+	// symbols says that it has a symbol table, and debug are the names of its sections
+	// for debuggers.
+	symbols bool
+	debug   []string
+}
+
+// kind says how an ELF file is used.
+type kind int
+
+const (
+	program     kind = iota
+	library          // that programs load
+	relocatable      // to be linked, or to be loaded by a kernel
+)
+
+// readObject reads the headers of an ELF file.
+func readObject(name, path string) (object, error) {
+	o := object{name: name}
+	file, err := elf.Open(path)
+	if err != nil {
+		return o, err
+	}
+	defer file.Close()
+	o.arch, o.fixed = tarball.Arch(file), file.Type != elf.ET_DYN
+	if err := errors.Join(o.segments(file), o.dynamic(file)); err != nil {
+		return o, err
+	}
+	switch {
+	case file.Type == elf.ET_REL:
+		o.kind = relocatable
+	case file.Type != elf.ET_DYN && file.Type != elf.ET_EXEC:
+		return o, fmt.Errorf("it has the type %s", file.Type)
+	}
+	for _, s := range file.Sections {
+		o.symbols = o.symbols || s.Type == elf.SHT_SYMTAB
+		if strings.HasPrefix(s.Name, ".debug_") || strings.HasPrefix(s.Name, ".zdebug_") {
+			o.debug = append(o.debug, s.Name)
+		}
+	}
+	return o, nil
+}
+
+// segments reads what a loader is told.
+func (o *object) segments(file *elf.File) error {
+	for _, p := range file.Progs {
+		switch p.Type {
+		case elf.PT_INTERP:
+			const longest = 4096
+			text, err := io.ReadAll(io.LimitReader(p.Open(), longest))
+			if err != nil {
+				return fmt.Errorf("its interpreter: %w", err)
+			}
+			o.interpreter = string(bytes.TrimRight(text, "\x00"))
+		case elf.PT_GNU_STACK:
+			o.stack = p.Flags&elf.PF_X == 0
+		case elf.PT_GNU_RELRO:
+			o.relro = true
+		case elf.PT_LOAD:
+			o.mixed = o.mixed || p.Flags&(elf.PF_W|elf.PF_X) == elf.PF_W|elf.PF_X
+		}
+	}
+	return nil
+}
+
+// dynamic reads the dynamic section, if there is one.
+func (o *object) dynamic(file *elf.File) error {
+	if segment := slices.IndexFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_DYNAMIC }); segment >= 0 && file.SectionByType(elf.SHT_DYNAMIC) == nil {
+		return errors.New("it has a dynamic segment, but no section headers to find its libraries by")
+	}
+	var errs [5]error
+	var flags, flags1, bindNow []uint64
+	var name []string
+	o.libraries, errs[0] = file.ImportedLibraries()
+	name, errs[1] = file.DynString(elf.DT_SONAME)
+	flags, errs[2] = file.DynValue(elf.DT_FLAGS)
+	flags1, errs[3] = file.DynValue(elf.DT_FLAGS_1)
+	bindNow, errs[4] = file.DynValue(elf.DT_BIND_NOW)
+	if err := errors.Join(errs[:]...); err != nil {
+		return fmt.Errorf("its dynamic section: %w", err)
+	}
+	has := func(values []uint64, flag uint64) bool { return len(values) > 0 && values[0]&flag != 0 }
+	o.bound = len(bindNow) > 0 || has(flags, uint64(elf.DF_BIND_NOW)) || has(flags1, uint64(elf.DF_1_NOW))
+	if o.interpreter == "" && !has(flags1, uint64(elf.DF_1_PIE)) && (len(name) > 0 || file.Type == elf.ET_DYN && file.Entry == 0) {
+		o.kind = library
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package common
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+)
+
+// runs starts the declared programs, and compares what they print.
+func (s *subject) runs(ctx context.Context) (saw string, err error) {
+	declared := s.Asset.Checks.Runs
+	switch {
+	case len(declared) == 0:
+		return "", report.Missing(s.Asset.Pos + " declares no program to run")
+	case s.Skip != "":
+		return "", report.Missing(s.Skip)
+	}
+	var lines []string
+	var problems []error
+	for _, run := range declared {
+		line, err := s.run(ctx, run)
+		if _, skipped := report.AsMissing(err); skipped {
+			return "", err
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", run, err))
+		}
+		lines = append(lines, run.String()+": "+line)
+	}
+	return strings.Join(lines, "\n"), errors.Join(problems...)
+}
+
+// run starts a program and returns the line of its output that is wanted.
+func (s *subject) run(ctx context.Context, run catalog.Run) (line string, err error) {
+	want, err := run.Pattern(s.Values)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(s.t.Path(run.File)); errors.Is(err, fs.ErrNotExist) {
+		return "", errors.New("it is not a file of the tarball")
+	}
+	start, err := s.starter(ctx, run.File)
+	if err != nil {
+		return "", err
+	}
+	output, err := s.output(ctx, slices.Concat(start, run.Args))
+	if err != nil {
+		return "", err
+	}
+	if !want.MatchString(output) {
+		return "", fmt.Errorf("it prints %q: want %s", output, want)
+	}
+	for line := range strings.Lines(output) {
+		if line = strings.TrimSpace(line); want.MatchString(line) {
+			return line, nil
+		}
+	}
+	return "prints " + want.String(), nil
+}
+
+// output runs a command in the folder of the tarball, and returns what it prints, on
+// either stream: programs print their version on both.
+func (s *subject) output(ctx context.Context, args []string) (string, error) {
+	timed, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	var output bytes.Buffer
+	cmd := command.New(timed, args[0], args[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.t.Dir, &output, &output
+	wait, err := host.Start(cmd)
+	if err == nil {
+		err = wait()
+	}
+	// Proofs of two runs are the same: without the folder of this one.
+	text := strings.TrimSpace(strings.ReplaceAll(output.String(), s.t.Dir+"/", ""))
+	if err != nil && timed.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("it has not ended after %v", s.Timeout)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w%s", err, host.Indented(text))
+	}
+	return text, nil
+}
+
+// starter returns the beginning of the command that starts a program. The error is a
+// report.Missing if this machine cannot start it.
+func (s *subject) starter(ctx context.Context, file string) ([]string, error) {
+	program, interpreter := s.t.Path(file), ""
+	if at := slices.IndexFunc(s.objects, func(o object) bool { return o.name == file }); at >= 0 {
+		interpreter = s.objects[at].interpreter
+	}
+	foreign := s.Arch.GoArch() != runtime.GOARCH
+	switch {
+	case foreign && interpreter != "":
+		return nil, report.Missing("this machine has no libraries for " + string(s.Arch))
+	case foreign:
+		for _, name := range []string{"qemu-" + string(s.Arch) + "-static", "qemu-" + string(s.Arch)} {
+			if path, err := s.LookPath(name); err == nil {
+				return []string{path, program}, nil
+			}
+		}
+		return nil, report.Missing("this machine does not run programs for " + string(s.Arch) + ": apt-get install qemu-user")
+	case interpreter != "":
+		// A loader lists what it finds, and what it does not.
+		output, err := s.output(ctx, []string{interpreter, "--list", program})
+		if err != nil {
+			return nil, report.Missing(fmt.Sprintf("this machine cannot load %s: %v", file, err))
+		}
+		for line := range strings.Lines(output) {
+			if strings.Contains(line, "not found") {
+				return nil, report.Missing("this machine has other libraries: " + strings.TrimSpace(line))
+			}
+		}
+	}
+	return []string{program}, nil
+}
