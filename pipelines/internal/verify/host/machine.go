@@ -20,6 +20,8 @@ type Machine struct {
 	Console, ConsoleOption string
 	// Bus ends the names of virtio devices: pci, or ccw.
 	Bus string
+	// Pmem says that the machine can have a virtio-pmem device.
+	Pmem bool
 }
 
 // machines are the plainest ones that boot Kata's kernels, by architecture as
@@ -28,14 +30,14 @@ var machines = map[string]Machine{
 	"x86_64": {
 		Program: "qemu-system-x86_64", Package: "qemu-system-x86",
 		Model:   []string{"-machine", "q35", "-cpu", "max"},
-		Console: "ttyS0", ConsoleOption: "CONFIG_SERIAL_8250_CONSOLE", Bus: "pci",
+		Console: "ttyS0", ConsoleOption: "CONFIG_SERIAL_8250_CONSOLE", Bus: "pci", Pmem: true,
 	},
 	"aarch64": {
 		Program: "qemu-system-aarch64", Package: "qemu-system-arm",
 		// Under TCG the architected pointer authentication algorithm takes most of
 		// the time of a boot.
 		Model:   []string{"-machine", "virt", "-cpu", "max,pauth-impdef=on"},
-		Console: "ttyAMA0", ConsoleOption: "CONFIG_SERIAL_AMBA_PL011_CONSOLE", Bus: "pci",
+		Console: "ttyAMA0", ConsoleOption: "CONFIG_SERIAL_AMBA_PL011_CONSOLE", Bus: "pci", Pmem: true,
 	},
 	"s390x": {
 		Program: "qemu-system-s390x", Package: "qemu-system-s390x (qemu-system-misc before Debian 13)",
@@ -62,13 +64,18 @@ const (
 	memory     = 1024
 )
 
-// Guest describes one boot; Kernel, Initrd, Disk, Share and Port are paths.
+// DiskSize is the size of the images Disk and Pmem.
+const DiskSize = 32 << 20
+
+// Guest describes one boot; Kernel, Initrd, Disk, Pmem, Share and Port are paths.
 type Guest struct {
 	Kernel, Initrd string
 	// Accelerator is "tcg" or "kvm".
 	Accelerator string
 	// Disk is a raw image, behind virtio-blk.
 	Disk string
+	// Pmem is a raw image behind virtio-pmem, "" for none.
+	Pmem string
 	// Share is a folder, over virtio-9p under the tag ShareTag.
 	Share, ShareTag string
 	// Port is the file that gets what the guest writes to the virtio serial
@@ -104,6 +111,12 @@ func (m Machine) Args(g Guest) []string {
 		"-device", "virtio-9p-"+m.Bus+",fsdev=share,mount_tag="+g.ShareTag,
 		"-chardev", "file,id=port,path="+Comma(g.Port), "-device", "virtio-serial-"+m.Bus,
 		"-device", "virtserialport,chardev=port,name="+g.PortName)
+	if g.Pmem != "" {
+		// The device is in an address range of its own, next to the memory.
+		args = append(args, "-m", "slots=1,maxmem=4G",
+			"-object", fmt.Sprintf("memory-backend-file,id=pmem,share=on,size=%d,mem-path=%s", DiskSize, Comma(g.Pmem)),
+			"-device", "virtio-pmem-pci,memdev=pmem")
+	}
 	if g.Vsock != 0 {
 		args = append(args, "-device", fmt.Sprintf("vhost-vsock-%s,guest-cid=%d", m.Bus, g.Vsock))
 	}

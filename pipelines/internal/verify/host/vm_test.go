@@ -26,10 +26,10 @@ func TestArgs(t *testing.T) {
 		}
 		guest := host.Guest{
 			Kernel: "k", Initrd: "i", Accelerator: "tcg", Disk: "a,b", Share: "share,", ShareTag: "tag",
-			Port: "port", PortName: "name", Vsock: 70000,
+			Port: "port", PortName: "name", Vsock: 70000, Pmem: "pmem",
 		}
 		if arch == "aarch64" {
-			guest.Accelerator, guest.Vsock = "kvm", 0
+			guest.Accelerator, guest.Vsock, guest.Pmem = "kvm", 0, ""
 		}
 		out.WriteString(machine.Program + " (" + machine.Package + ")\n  " + strings.Join(machine.Args(guest), "\n  ") + "\n")
 	}

@@ -62,7 +62,11 @@ func (g *guest) prepare(ctx context.Context, h host.Host) (err error) {
 	if err := os.WriteFile(filepath.Join(g.spec.Share, serial.FromHost), []byte(g.nonce), 0o644); err != nil {
 		return err
 	}
-	err = g.makeDisk(ctx, h)
+	err = g.makeDisk(ctx, h, g.spec.Disk)
+	if err == nil && g.machine.Pmem {
+		g.spec.Pmem = g.t.Path("pmem")
+		err = g.makeDisk(ctx, h, g.spec.Pmem)
+	}
 	var skipped bool
 	if g.noDisk, skipped = report.AsMissing(err); err != nil && !skipped {
 		return err
@@ -122,21 +126,21 @@ func initramfs(init []byte) []byte {
 	return out.Bytes()
 }
 
-// makeDisk writes a disk with an ext4 file system that has one file. Without mke2fs
+// makeDisk writes an image with an ext4 file system that has one file. Without mke2fs
 // the error is a report.Missing, and the disk is empty.
-func (g *guest) makeDisk(ctx context.Context, h host.Host) error {
-	const size = 32 << 20
-	if err := os.WriteFile(g.spec.Disk, nil, 0o644); err != nil {
+func (g *guest) makeDisk(ctx context.Context, h host.Host, image string) error {
+	if err := os.WriteFile(image, nil, 0o644); err != nil {
 		return err
 	}
-	if err := os.Truncate(g.spec.Disk, size); err != nil {
+	if err := os.Truncate(image, host.DiskSize); err != nil {
 		return err
 	}
 	program, err := h.Find("mke2fs", "e2fsprogs")
 	if err != nil {
 		return err
 	}
-	cmd := command.New(ctx, program, "-q", "-F", "-t", "ext4", "-d", g.spec.Share, g.spec.Disk)
+	// DAX needs blocks of the size of a page.
+	cmd := command.New(ctx, program, "-q", "-F", "-t", "ext4", "-b", "4096", "-d", g.spec.Share, image)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("making the guest's disk: %w\n%s", err, bytes.TrimSpace(output))
 	}

@@ -89,12 +89,14 @@ nonce="$(cat "$share/from-host")"
 cp "$share/from-host" "$share/from-guest"
 `
 
-// share9p says what was read from the shared folder: the line is made by shell,
-// and has a checksum that shell can compute.
-const share9p = `
-text="{\"name\":\"mount 9p\",\"value\":\"$nonce\"}"
+// shared says what was read from the shared folder and from persistent memory: the
+// lines are made by shell, and have a checksum that shell can compute.
+const shared = `
+for name in "mount 9p" dax; do
+text="{\"name\":\"$name\",\"value\":\"$nonce\"}"
 crc="$(printf %s "$text" | gzip -c | tail -c 8 | od -An -tx4 -N4 | tr -d ' ')"
 echo "@kata-verify $crc $text"
+done
 `
 
 func script(t *testing.T, change func([]serial.Observation) []serial.Observation) string {
@@ -103,7 +105,7 @@ func script(t *testing.T, change func([]serial.Observation) []serial.Observation
 	if change != nil {
 		observations = change(observations)
 	}
-	return "echo '[    0.0] Linux version 6.18.15'\n" + deviceScript + say(t, observations...) + share9p + say(t, serial.Observation{Name: serial.End})
+	return "echo '[    0.0] Linux version 6.18.15'\n" + deviceScript + say(t, observations...) + shared + say(t, serial.Observation{Name: serial.End})
 }
 
 // replace changes the observation of a name.
@@ -173,6 +175,39 @@ func TestBadGuests(t *testing.T) {
 			}
 			if r.Err() == nil {
 				t.Error("the report has no error")
+			}
+		})
+	}
+}
+
+// TestDAX checks files on persistent memory, on a machine that can make the image.
+func TestDAX(t *testing.T) {
+	with := config + "CONFIG_VIRTIO_PMEM=y\nCONFIG_FS_DAX=y\n"
+	files := good(t)
+	files[share+"config-"+version], files[share+"vmlinux-"+version] = with, vmlinux(t, with, btfSection())
+	devices := replace(serial.Observation{Name: serial.Devices, Items: []string{"virtio_blk: virtio1", "virtio_pmem: virtio5"}})
+	for name, test := range map[string]struct {
+		script, saw string
+		verdict     report.Verdict
+	}{
+		"mapped":    {script(t, devices), "read, a hole filled", report.Passed},
+		"copied":    {script(t, devices) + say(t, serial.Observation{Name: serial.DAX, Error: "statx shows no DAX"}), "statx shows no DAX", report.Failed},
+		"other":     {script(t, devices) + say(t, serial.Observation{Name: serial.DAX, Value: "old"}), `the file of the host is "old"`, report.Failed},
+		"no driver": {script(t, nil), "no device has the driver virtio_pmem", report.Failed},
+		"panic": {deviceScript + say(t, healthy()[:7]...) + "echo 'Kernel panic - not syncing: Attempted to kill init!'; exec sleep 60",
+			"the guest did not get that far", report.Skipped},
+		"no mke2fs": {script(t, devices), "no mke2fs", report.Skipped},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := bench(t, test.script)
+			if name != "no mke2fs" {
+				if err := os.WriteFile(filepath.Join(h.Tools, "mke2fs"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			check := verifytest.Find(t, look(t, debugKernel(t), files, h), "mount DAX")
+			if check.Verdict != test.verdict || !strings.Contains(check.Saw, test.saw) {
+				t.Errorf("%s: %s\nwant %s with %q", check.Verdict, check.Saw, test.verdict, test.saw)
 			}
 		})
 	}

@@ -47,6 +47,7 @@ var probes = []struct {
 	{check: "mount tmpfs", observation: serial.Mount + "tmpfs", saw: "written and read"},
 	{check: "mount overlay", observation: serial.Mount + "overlay", saw: "read through, written above, removed"},
 	{check: "mount ext4", observation: serial.Mount + "ext4"},
+	{check: "mount DAX", observation: serial.DAX, options: []string{"CONFIG_VIRTIO_PMEM", "CONFIG_FS_DAX"}, driver: "virtio_pmem"},
 	{check: "mount debugfs", observation: serial.Mount + "debugfs", options: []string{"CONFIG_DEBUG_FS"}, saw: "mounted"},
 	{check: "mount tracefs", observation: serial.Mount + "tracefs", options: []string{"CONFIG_FTRACE"}, saw: "mounted"},
 	{check: "cgroup v2", observation: serial.Controllers},
@@ -72,7 +73,9 @@ func (g *guest) check() {
 		switch {
 		case p.check == "virtio-vsock" && g.spec.Vsock == 0:
 			err = report.Missing("no device: this machine has no " + host.VhostVsock + " (modprobe vhost_vsock)")
-		case p.check == "mount ext4" && g.noDisk != "":
+		case p.check == "mount DAX" && !g.machine.Pmem:
+			err = report.Missing("QEMU's machine for " + g.Arch + " has no virtio-pmem")
+		case (p.check == "mount ext4" || p.check == "mount DAX") && g.noDisk != "":
 			err = g.noDisk
 		case !there:
 			err = report.Missing("the guest did not get that far")
@@ -151,6 +154,8 @@ func (g *guest) judgeDevice(check string, o serial.Observation) (saw string, err
 			contains(filepath.Join(g.spec.Share, serial.FromGuest), "the file of the guest", g.nonce))
 	case "virtio-vsock":
 		return "address " + o.Value, equal("the address", o.Value, strconv.FormatUint(uint64(g.spec.Vsock), 10))
+	case "mount DAX":
+		return "files on virtio-pmem mapped without copies: read, a hole filled", equal("the file of the host", o.Value, g.nonce)
 	case "virtio drivers":
 		return g.has("driver", o.Items, drivers)
 	}

@@ -41,6 +41,7 @@ var steps = []struct {
 	{serial.Mount + "overlay", mountOverlay},
 	{serial.Mount + "ext4", mountExt4},
 	{serial.Mount + "9p", mount9p},
+	{serial.DAX, mountDAX},
 	{serial.Mount + "debugfs", mountAt("debugfs", "/sys/kernel/debug")},
 	{serial.Mount + "tracefs", mountAt("tracefs", "/sys/kernel/tracing")},
 	{serial.Controllers, controllers},

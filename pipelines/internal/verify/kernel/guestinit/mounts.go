@@ -3,10 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -93,4 +95,38 @@ func mount9p(o *serial.Observation) {
 	write(target+"/"+serial.FromGuest, o.Value)
 	must(holds(target+"/"+serial.FromGuest, o.Value))
 	unmount(target)
+}
+
+// mountDAX maps files of the persistent memory device: one of the host, and a sparse one
+// whose hole is read before it is filled. The first fault of a page is where a kernel can
+// go wrong.
+func mountDAX(o *serial.Observation) {
+	const target = "/run/dax"
+	must(mount("/dev/pmem0", "ext4", target, "dax=always"))
+	o.Value = strings.TrimRight(string(mapped(target+"/"+serial.FromHost, "")), "\x00")
+	write(target+"/hole", "")
+	must(os.Truncate(target+"/hole", int64(os.Getpagesize())))
+	if first := mapped(target+"/hole", "filled")[0]; first != 0 {
+		must(fmt.Errorf("a hole begins with %#x", first))
+	}
+	must(holds(target+"/hole", "filled"+strings.Repeat("\x00", os.Getpagesize()-len("filled"))))
+	unmount(target)
+}
+
+// mapped returns the first page of a file as it is mapped, and then writes to it.
+func mapped(path, content string) []byte {
+	file := try(os.OpenFile(path, os.O_RDWR, 0))
+	defer file.Close()
+	var stat unix.Statx_t
+	must(unix.Statx(int(file.Fd()), "", unix.AT_EMPTY_PATH, 0, &stat))
+	if stat.Attributes&unix.STATX_ATTR_DAX == 0 {
+		must(fmt.Errorf("%s is not mapped directly: statx shows no DAX", path))
+	}
+	page := try(unix.Mmap(int(file.Fd()), 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED))
+	was := bytes.Clone(page)
+	if copy(page, content); content != "" {
+		must(unix.Msync(page, unix.MS_SYNC))
+	}
+	must(unix.Munmap(page))
+	return was
 }

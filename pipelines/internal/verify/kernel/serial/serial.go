@@ -35,6 +35,7 @@ const (
 	Controllers = "controllers"
 	DeviceRules = "device rules"
 	Event       = "bpf event"
+	DAX         = "dax"
 	Taint       = "taint"
 	Mount       = "mount "
 )
