@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 )
 
 // step runs a step of the kernels as a builder does, with a Makefile in place of
@@ -112,6 +115,36 @@ func TestUnpack(t *testing.T) {
 				t.Errorf("got %q, want %q", out, test.want)
 			}
 		})
+	}
+}
+
+// TestKernelsGetPatches: each kernel's build sees the patches of this repository, and each
+// patch says which fault it mends.
+func TestKernelsGetPatches(t *testing.T) {
+	tree, kernels := repository(t)
+	patches, err := fs.Glob(tree.Files(), "assets/kernel/patches/*/*.patch")
+	if err != nil || len(patches) == 0 {
+		t.Fatalf("patches are %v, %v", patches, err)
+	}
+	for name, k := range kernels {
+		plan, err := tree.Resolve(k.asset, k.arch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, patch := range patches {
+			if !slices.ContainsFunc(plan.Files, func(c recipe.Content) bool { return c.Path == patch }) {
+				t.Errorf("%s is built without %s", name, patch)
+			}
+		}
+	}
+	for _, patch := range patches {
+		data, err := fs.ReadFile(tree.Files(), patch)
+		header, _, _ := strings.Cut(string(data), "\n--- a/")
+		for _, part := range []string{"The fault: ", "The cause: ", "The cure: ", "Seen by: "} {
+			if err != nil || !strings.Contains(header, "\n\n"+part) {
+				t.Errorf("%s: no paragraph begins with %q (%v)", patch, part, err)
+			}
+		}
 	}
 }
 
