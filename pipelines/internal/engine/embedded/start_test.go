@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
@@ -188,6 +190,27 @@ func TestLogIsKeptAndExplains(t *testing.T) {
 	defer log.Close()
 	if old, err := os.ReadFile(m.logPath() + ".1"); err != nil || string(old) != "panic: out of memory\n" {
 		t.Errorf("the previous log is %q, %v", old, err)
+	}
+}
+
+// The lock of flock(1), which runs a command with its descriptor open, must not outlive
+// the command.
+func TestInheritedDescriptorsAreClosed(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	inherited, err := unix.Dup(int(file.Fd())) // without FD_CLOEXEC
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeInherited()
+	if _, err := unix.FcntlInt(uintptr(inherited), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
+		t.Errorf("the inherited descriptor is still open: %v", err)
+	}
+	if _, err := file.Stat(); err != nil {
+		t.Errorf("the program's own descriptor: %v", err)
 	}
 }
 

@@ -12,8 +12,11 @@ import (
 	"os/signal"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
@@ -77,6 +80,7 @@ func Supervise(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err // Nothing has started yet.
 	}
+	closeInherited()
 	// The kernel sends Pdeathsig when the thread ends that started the child.
 	runtime.LockOSThread()
 	supervisor, err := identify(os.Getpid())
@@ -85,6 +89,22 @@ func Supervise(ctx context.Context) error {
 	}
 	s := state{Supervisor: supervisor, Build: c.Bin}
 	return errors.Join(c.run(ctx, s), c.Manager.clear())
+}
+
+// closeInherited closes the descriptors that the command inherited from its caller, such
+// as that of flock(1): the supervisor outlives the command, and would hold the lock. Go
+// opens its own with FD_CLOEXEC.
+func closeInherited() {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, entry := range entries {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil || fd <= 2 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
 }
 
 // run starts init in its namespaces, connects it, and waits for its end.
