@@ -9,7 +9,7 @@ WITHOUT ?=
 TIME ?= 1m
 SEED ?= 1
 
-.PHONY: help kata-tarball merge check test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive verify-test
+.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive verify-test
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +28,9 @@ faults: ## random faults: broken connections, lying registries, full disks, dama
 
 check: ## check versions.yaml, the assets and the kernel configurations
 	go run ./pipelines check
+
+bump-pull-request: ## move what is behind to the newest versions and open a pull request: the workflow bump
+	pipelines/scripts/bump.sh
 
 test: ## the fast tests: no engine, no network
 	go test ./...

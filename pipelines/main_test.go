@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,7 +56,7 @@ func TestScripts(t *testing.T) {
 			return os.Geteuid() == 0, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"prefill": prefill, "prove": prove, "tags": tags, "pack": pack,
+			"prefill": prefill, "prove": prove, "tags": tags, "pack": pack, "serve": serve,
 		},
 	})
 }
@@ -94,6 +95,17 @@ func prove(ts *testscript.TestScript, neg bool, args []string) {
 	artifact, err := s.Get(context.Background(), store.Ref{Asset: args[0], Arch: "x86_64", Key: plan(ts, args[0]).Key})
 	ts.Check(err)
 	ts.Check(proveArtifact(s, artifact))
+}
+
+// serve FOLDER VARIABLE serves a folder, with lists of its files, and sets the variable to
+// the address.
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: serve FOLDER VARIABLE")
+	}
+	server := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[0]))))
+	ts.Defer(server.Close)
+	ts.Setenv(args[1], server.URL)
 }
 
 // tags REPOSITORY prints its tags in the registry.

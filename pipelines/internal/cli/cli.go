@@ -63,6 +63,7 @@ func rootCmd(a *app) *cobra.Command {
 		cacheCmd(a),
 		verifyCmd(a),
 		sourceCmd(a),
+		bumpCmd(a),
 		archiveCmd(a),
 		mergeCmd(a),
 		reportCmd(a),

@@ -53,7 +53,7 @@ func sourceListCmd(a *app) *cobra.Command {
 	return o.command(a, &cobra.Command{
 		Use: "list", Short: "List sources, their places, and which caches have them",
 		Long: `List the sources, their places, and whether the local cache and the registry of
---cache have the file.`,
+--cache have the file. "unchecked" marks a hash that only the place itself vouches for.`,
 		Example: `  pipelines source list kernel-debug
   pipelines source list --all --cache ghcr.io/example/cache --json`,
 	}, func(ctx context.Context, _ *workspace.Workspace, set *supply.Set) error {
@@ -62,8 +62,12 @@ func sourceListCmd(a *app) *cobra.Command {
 			return err
 		}
 		return printList(a, list, "SOURCE\tPLACE\tCACHED\tSIZE\tHASH\tHOLDS\tASSETS", func(l supply.Listed) string {
-			return fmt.Sprintf("%s\t%s\t%s\t%s\t%.19s\t%s\t%s",
-				l.Source, l.Place, dash(l.Where...), sizeOrDash(l.Size), l.Hash, l.Holds, dash(l.Assets...))
+			hash := fmt.Sprintf("%.19s", l.Hash)
+			if l.Unchecked {
+				hash += " (unchecked)"
+			}
+			return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s",
+				l.Source, l.Place, dash(l.Where...), sizeOrDash(l.Size), hash, l.Holds, dash(l.Assets...))
 		})
 	})
 }

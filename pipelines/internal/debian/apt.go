@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -100,6 +101,35 @@ func parseURIs(text string) ([]Archive, error) {
 		archives = append(archives, Archive{Name: fields[1], URL: address, SHA256: hash, Size: size})
 	}
 	return archives, nil
+}
+
+// versionsIn returns the versions in the entries of an index.
+func versionsIn(entries string) []string {
+	var versions []string
+	for line := range strings.Lines(entries) {
+		if version, ok := strings.CutPrefix(line, "Version: "); ok {
+			versions = append(versions, strings.TrimSpace(version))
+		}
+	}
+	return versions
+}
+
+// ordered sorts versions as dpkg does, by insertion: there are few.
+func ordered(ctx context.Context, versions []string) (sorted []string, err error) {
+	for _, version := range versions {
+		at := len(sorted)
+		for ; at > 0; at-- {
+			cmd := command.New(ctx, "dpkg", "--compare-versions", version, "lt", sorted[at-1])
+			var exit *exec.ExitError
+			if err := cmd.Run(); errors.As(err, &exit) && exit.ExitCode() == 1 {
+				break
+			} else if err != nil {
+				return nil, command.Failure(ctx, cmd, err, "")
+			}
+		}
+		sorted = slices.Insert(sorted, at, version)
+	}
+	return slices.Compact(sorted), nil
 }
 
 // keyring holds the keys of the Debian archive, on Ubuntu as well.

@@ -40,17 +40,9 @@ type Resolver struct {
 // fetches the index if it is absent or lacks the version; apt verifies the
 // signature. Processes that share StateDir take turns.
 func (r *Resolver) Source(ctx context.Context, pkg, version, suite, file string) (Archive, error) {
-	if err := checkNames(pkg, version, suite); err != nil {
-		return Archive{}, err
-	}
-	root, unlock, err := r.open(ctx, suite)
+	archives, err := r.Files(ctx, pkg, version, suite)
 	if err != nil {
 		return Archive{}, err
-	}
-	defer unlock()
-	archives, err := lookUpFresh(ctx, root, pkg, version)
-	if err != nil {
-		return Archive{}, fmt.Errorf("looking up the Debian source package %s %s in %s: %w", pkg, version, suite, err)
 	}
 	names := make([]string, len(archives))
 	for i, archive := range archives {
@@ -61,6 +53,41 @@ func (r *Resolver) Source(ctx context.Context, pkg, version, suite, file string)
 	}
 	return Archive{}, fmt.Errorf("the Debian source package %s %s has no file %q%s; it has %s",
 		pkg, version, file, nearest.Hint(file, names), strings.Join(names, ", "))
+}
+
+// Files returns all files of a source package, as Source does.
+func (r *Resolver) Files(ctx context.Context, pkg, version, suite string) ([]Archive, error) {
+	if err := checkNames(pkg, version, suite); err != nil {
+		return nil, err
+	}
+	root, unlock, err := r.open(ctx, suite)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	archives, err := lookUpFresh(ctx, root, pkg, version)
+	if err != nil {
+		return nil, fmt.Errorf("looking up the Debian source package %s %s in %s: %w", pkg, version, suite, err)
+	}
+	return archives, nil
+}
+
+// Versions returns the versions of a source package that the index lists, in the order of
+// dpkg, the newest last; none if the suite lacks the package.
+func (r *Resolver) Versions(ctx context.Context, pkg, suite string) ([]string, error) {
+	if err := checkNames(pkg, "0", suite); err != nil {
+		return nil, err
+	}
+	root, unlock, err := r.open(ctx, suite)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	out, err := apt(ctx, root, "apt-cache", "showsrc", "--only-source", pkg)
+	if err != nil {
+		return nil, fmt.Errorf("listing the versions of the Debian source package %s in %s: %w", pkg, suite, err)
+	}
+	return ordered(ctx, versionsIn(string(out)))
 }
 
 // Refresh fetches the index of a suite, once for a Resolver: what it lists is what the

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,25 +36,25 @@ func (t *task) answers(ctx context.Context, place versions.Place) error {
 				return err
 			}
 		}
-		_, _, err := t.indexed(ctx, place)
-		return err
+		archive, _, err := t.indexed(ctx, place)
+		if err != nil {
+			return err
+		}
+		return t.head(ctx, archive.URL, archive.Size) // The index may list a file that is gone.
 	case place.Git != nil && place.Git.Ref != "":
 		_, err := t.commitOf(ctx, place.Git.URL, place.Git.Ref)
 		return err
 	case place.URL != "":
-		return t.head(ctx, place)
+		return t.head(ctx, place.URL, place.Size)
 	case place.Cargo != nil:
 		return t.indexedCrates(ctx, place)
 	}
 	// A cache of git or of the go command must not answer.
-	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
-		return fmt.Errorf("making the source cache: %w", err)
-	}
-	scratch, err := os.MkdirTemp(t.Dir, "answers-")
+	scratch, remove, err := t.scratch()
 	if err != nil {
-		return fmt.Errorf("making a scratch folder: %w", err)
+		return err
 	}
-	defer os.RemoveAll(scratch)
+	defer remove()
 	if place.Git != nil {
 		return t.serves(ctx, place.Git, scratch)
 	}
@@ -81,11 +80,11 @@ func (t *task) serves(ctx context.Context, from *versions.Git, dir string) error
 	return g.fetch(ctx, from.URL, from.Commit, "--filter=tree:0")
 }
 
-// head asks for the header of a file.
-func (t *task) head(ctx context.Context, place versions.Place) error {
+// head asks for the header of a file, whose size may be 0 for unknown.
+func (t *task) head(ctx context.Context, url string, declared int64) error {
 	client := t.client()
 	defer client.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodHead, place.URL, http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, url, http.NoBody)
 	if err != nil {
 		return errors.New("invalid address")
 	}
@@ -96,15 +95,15 @@ func (t *task) head(ctx context.Context, place versions.Place) error {
 		response, err = client.Do(request)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", web.Shown(place.URL), web.Clean(err))
+		return fmt.Errorf("%s: %w", web.Shown(url), web.Clean(err))
 	}
 	_ = response.Body.Close()
 	size := response.ContentLength
 	switch {
 	case response.StatusCode != http.StatusOK:
-		return fmt.Errorf("%s: the server answered %s", web.Shown(place.URL), web.StatusText(response.StatusCode))
-	case place.Size > 0 && size >= 0 && size != place.Size:
-		return t.wrong(web.Shown(place.URL), fmt.Sprintf("%d bytes", size), fmt.Sprintf("%d bytes", place.Size))
+		return fmt.Errorf("%s: the server answered %s", web.Shown(url), web.StatusText(response.StatusCode))
+	case declared > 0 && size >= 0 && size != declared:
+		return t.wrong(web.Shown(url), fmt.Sprintf("%d bytes", size), fmt.Sprintf("%d bytes", declared))
 	}
 	return nil
 }

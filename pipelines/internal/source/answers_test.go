@@ -62,12 +62,20 @@ func TestAnswersURL(t *testing.T) {
 	}
 }
 
+// The index may list a file that is gone.
 func TestAnswersDebian(t *testing.T) {
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/gone" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		return r.URL.Path == "/gone"
+	})
 	entry := versions.Debian{Package: "linux", Version: "6.18.15-1", Suite: "trixie", File: "linux.tar"}
 	p := versions.Place{Name: "debian", Debian: &entry, SHA256: hashText("right")}
 	for want, index := range map[string]index{
-		"":        {t, entry, debian.Archive{SHA256: hashText("right")}, nil},
-		"!sha256": {t, entry, debian.Archive{SHA256: hashText("other")}, nil},
+		"":        {t, entry, debian.Archive{URL: s.URL, SHA256: hashText("right"), Size: int64(len(content))}, nil},
+		"404":     {t, entry, debian.Archive{URL: s.URL + "/gone", SHA256: hashText("right")}, nil},
+		"!sha256": {t, entry, debian.Archive{URL: s.URL, SHA256: hashText("other")}, nil},
 		"is gone": {t, entry, debian.Archive{}, errors.New("it is gone")},
 	} {
 		f := fetcher(t)
@@ -94,7 +102,7 @@ func TestAnswersGit(t *testing.T) {
 		p := versions.Place{Name: "git", Git: &test.git}
 		f := fetcher(t)
 		wantAnswer(t, test.git.Commit+test.git.Ref, f.Answers(t.Context(), linux(p), p), test.want)
-		if left, err := filepath.Glob(filepath.Join(f.Dir, "answers-*")); err != nil || len(left) > 0 {
+		if left, err := filepath.Glob(filepath.Join(f.Dir, "scratch-*")); err != nil || len(left) > 0 {
 			t.Errorf("left behind: %v, %v", left, err)
 		}
 	}

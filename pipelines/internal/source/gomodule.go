@@ -76,8 +76,11 @@ func (t *task) downloadModule(ctx context.Context, module string, env ...string)
 }
 
 // moduleFiles is the answer of the go command for a module at a version; Zip is "" if only
-// the go.mod is needed.
-type moduleFiles struct{ Path, Version, Zip, GoMod, Error string }
+// the go.mod is needed. Versions are those that the proxy lists, for a question about them.
+type moduleFiles struct {
+	Path, Version, Zip, GoMod, Error string
+	Versions                         []string
+}
 
 // gitVariables are those that git and ssh read when the go command fetches a module
 // from its repository.

@@ -34,6 +34,14 @@ func (i index) Refresh(_ context.Context, suite string) error {
 	return nil
 }
 
+func (i index) Versions(context.Context, string, string) ([]string, error) {
+	return []string{i.want.Version}, i.err
+}
+
+func (i index) Files(context.Context, string, string, string) ([]debian.Archive, error) {
+	return []debian.Archive{i.archive}, i.err
+}
+
 func TestDebianPlace(t *testing.T) {
 	s := serve(t, nil)
 	entry := versions.Debian{Package: "linux", Version: "6.18.15-1", Suite: "trixie", File: "linux.tar"}

@@ -59,8 +59,12 @@ type Fetcher struct {
 type Index interface {
 	// Source returns the file of a source package at a version.
 	Source(ctx context.Context, name, version, suite, file string) (debian.Archive, error)
-	// Refresh fetches the index of a suite, so that Source knows what is there today.
+	// Refresh fetches the index of a suite, so that the others know what is there today.
 	Refresh(ctx context.Context, suite string) error
+	// Versions returns the versions of a source package, in ascending order, and Files the
+	// files of one.
+	Versions(ctx context.Context, name, suite string) ([]string, error)
+	Files(ctx context.Context, name, version, suite string) ([]debian.Archive, error)
 }
 
 // Registry keeps the files of sources by their declared hashes, "sha256:<hex>"
@@ -130,6 +134,8 @@ type task struct {
 	*Fetcher
 	source versions.Source
 	stage  *progress.Stage
+	// learning is true if no hash is declared because it is being looked for.
+	learning bool
 }
 
 func (t *task) note(text string) { t.stage.Note(t.source.Name + ": " + text) }

@@ -67,6 +67,8 @@ type Listed struct {
 	// Holds describes the place.
 	Holds string `json:"holds"`
 	Hash  string `json:"hash"`
+	// Unchecked is true if nothing but the place itself vouches for the hash.
+	Unchecked bool `json:"unchecked,omitempty"`
 	// Size is in bytes, 0 if it is unknown.
 	Size int64 `json:"size"`
 	// Where lists the caches that have the file: "local", "registry".
@@ -77,7 +79,7 @@ type Listed struct {
 func (s *Set) List(ctx context.Context) ([]Listed, error) {
 	return places(s, func(d workspace.Declared, place versions.Place) (Listed, error) {
 		l := Listed{
-			Source: d.Path, Assets: d.Assets, Place: place.Name, Holds: place.Holds(), Hash: place.Hash(), Size: place.Size, Where: []string{},
+			Source: d.Path, Assets: d.Assets, Place: place.Name, Holds: place.Holds(), Hash: place.Hash(), Unchecked: place.Unchecked, Size: place.Size, Where: []string{},
 		}
 		local, err := s.Fetcher.Has(ctx, place)
 		if err != nil {

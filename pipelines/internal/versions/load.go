@@ -38,6 +38,18 @@ func Load(path string, tree fs.FS) (*File, error) {
 	return f, nil
 }
 
+// ParseLocked reads the contents of a versions.yaml and of its lock.
+func ParseLocked(path string, data, lockData []byte) (*File, error) {
+	f, err := Parse(path, data)
+	var lock map[string]entry
+	root, lockErr := strictyaml.Decode(LockFile, lockData, &lock)
+	if err := errors.Join(err, lockErr); err != nil {
+		return nil, err
+	}
+	f.lock, err = checkLock(root, lock)
+	return f, err
+}
+
 // Parse reads the content of a versions.yaml, without a lock.
 func Parse(path string, data []byte) (*File, error) {
 	if len(data) > maxSize {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
@@ -23,6 +24,11 @@ type entry struct {
 	// For are the entries of versions.yaml, below this one, that have these versions, and
 	// each a pin of its own. Without any it is this entry.
 	For []string `yaml:"for"`
+	// Series is a prefix of versions, such as v6.18, that the entry stays in when it moves
+	// to a newer one.
+	Series string `yaml:"series"`
+	// With is the entry that this one, which has no sources of its own, moves with.
+	With string `yaml:"with"`
 	// Versions are the locked versions.
 	Versions map[string]struct {
 		// Pins are further pins of the entry, such as the commit of a tag.
@@ -71,6 +77,11 @@ func readLock(tree fs.FS) (map[string]entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	return checkLock(root, lock)
+}
+
+// checkLock completes and checks a lock.
+func checkLock(root strictyaml.Node, lock map[string]entry) (map[string]entry, error) {
 	entries := map[string]entry{}
 	for _, at := range slices.Sorted(maps.Keys(lock)) {
 		e := lock[at]
@@ -84,6 +95,9 @@ func readLock(tree fs.FS) (map[string]entry, error) {
 				root.At(at).Problem("%s: duplicate entry %s; remove one", at, path)
 			}
 			entries[path] = e
+		}
+		if _, known := lock[e.With]; e.With != "" && !known {
+			root.At(at, "with").Problem("%s: no entry %q in the lock%s", at, e.With, cmp.Or(nearest.Hint(e.With, slices.Collect(maps.Keys(lock))), "; name one"))
 		}
 		if len(e.Versions) == 0 {
 			root.At(at).Problem("%s: no versions; add one, or remove the entry", at)

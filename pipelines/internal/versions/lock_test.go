@@ -129,7 +129,7 @@ func TestHashes(t *testing.T) {
 // its pin has a value nevertheless.
 func TestUnlocked(t *testing.T) {
 	const unknown = `pins.yaml:4: assets.kernel.version is "v6.18.16", which assets/sources.yaml does not lock; ` +
-		`add that version below assets.kernel there, with the fields that "v6.18.15" has`
+		"`pipelines bump assets.kernel v6.18.16` adds it"
 	for name, test := range map[string]struct{ pins, path, value, want string }{
 		"known":         {linux, "assets.kernel.version", "v6.18.15", ""},
 		"pin of ours":   {linux, "assets.kernel.commit", "c0ffee", ""},
@@ -179,7 +179,7 @@ func TestSharedVersions(t *testing.T) {
 		t.Errorf("version pin %s", pin)
 	}
 	_, err := must(t, "externals: {ovmf: {tdx: {version: \"3\"}}}\n", lock).Source("externals.ovmf.tdx.edk2")
-	const want = `pins.yaml:1: externals.ovmf.tdx.version is "3", which assets/sources.yaml does not lock; add that version below externals.ovmf there, with the fields that "2" has`
+	const want = `pins.yaml:1: externals.ovmf.tdx.version is "3", which assets/sources.yaml does not lock; ` + "`pipelines bump externals.ovmf.tdx 3` adds it"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -347,5 +347,33 @@ func TestRepository(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A pin that only the lock has, and whose value is not known yet, keeps its entry from
+// being built.
+func TestUnknownCommit(t *testing.T) {
+	f := must(t, linux, strings.Replace(lockOfLinux, `commit: "c0ffee"`, `commit: ""`, 1))
+	value, err := f.Pin("assets.kernel.commit")
+	var unlocked *Unlocked
+	want := "assets/sources.yaml: the commit of assets.kernel v6.18.15 is not known yet; where its repository answers, `pipelines bump assets.kernel v6.18.15` looks it up"
+	if value != "" || !errors.As(err, &unlocked) || err.Error() != want {
+		t.Errorf("%q, %v, want %s", value, err, want)
+	}
+}
+
+func TestEntries(t *testing.T) {
+	const lock = "assets.kernel:\n  series: v6.18\n  \"v6.18.15\": {linux: []}\nassets.kernel.nvidia:\n  with: assets.kernel\n  \"v6.18.14\": {}\n"
+	pins := linux + "    nvidia: {version: \"v6.18.15\"}\n"
+	want := []Entry{
+		{Path: "assets.kernel", Declared: "assets.kernel", Pin: "assets.kernel.version", Version: "v6.18.15", Series: "v6.18", Locked: "v6.18.15", Sources: map[string][]Place{"linux": {}}},
+		{Path: "assets.kernel.nvidia", Declared: "assets.kernel.nvidia", Pin: "assets.kernel.nvidia.version", Version: "v6.18.15", With: "assets.kernel", Locked: "v6.18.14"},
+	}
+	if diff := cmp.Diff(want, must(t, pins, lock).Entries()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	_, err := ParseLocked("pins.yaml", []byte(pins), []byte(strings.Replace(lock, "with: assets.kernel", "with: assets.kernal", 1)))
+	if want := `assets/sources.yaml:5: assets.kernel.nvidia: no entry "assets.kernal" in the lock; did you mean "assets.kernel"?`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
 	}
 }

@@ -63,6 +63,9 @@ type Place struct {
 	SHA256 string `yaml:"sha256,omitempty"`
 	// Size is the length of the downloaded file in bytes, 0 if unknown.
 	Size int64 `yaml:"size,omitempty"`
+	// Unchecked says that nothing but the place itself vouches for the hash: upstream
+	// publishes no checksum or signature that was checked.
+	Unchecked bool `yaml:"unchecked,omitempty"`
 	// Line is where the place begins in the file, counted from 1.
 	Line int `yaml:"-"`
 }
@@ -196,7 +199,12 @@ func (f *File) Pin(path string) (string, error) {
 		if name == e.Pin {
 			return version, err
 		}
-		if value, known := e.Versions[version].Pins[name]; known || err != nil {
+		value, known := e.Versions[version].Pins[name]
+		if known && value == "" {
+			err = &Unlocked{fmt.Sprintf("%s: the %s of %s %s is not known yet; where its repository answers, `pipelines bump %s %s` looks it up",
+				LockFile, name, at, version, at, version)}
+		}
+		if known || err != nil {
 			return value, err
 		}
 	}
@@ -218,8 +226,8 @@ func (f *File) version(at string, e entry) (version string, err error) {
 		return "", err
 	}
 	if _, known := e.Versions[version]; !known {
-		return version, &Unlocked{fmt.Sprintf("%s:%d: %s is %q, which %s does not lock; add that version below %s there, with the fields that %q has",
-			f.Path, node.Line, path, version, LockFile, e.declared, e.newest())}
+		return version, &Unlocked{fmt.Sprintf("%s:%d: %s is %q, which %s does not lock; `pipelines bump %s %s` adds it",
+			f.Path, node.Line, path, version, LockFile, at, version)}
 	}
 	return version, nil
 }

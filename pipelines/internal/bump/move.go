@@ -1,0 +1,266 @@
+package bump
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+)
+
+// Moved is what became of a pin.
+type Moved struct {
+	Pin  string `json:"pin"`
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Pins are the paths of the values that changed, in versions.yaml.
+	Pins []string `json:"pins"`
+	// Places are those of the new version, Left those that were left out.
+	Places []Taken  `json:"places"`
+	Left   []Silent `json:"left"`
+	// Rule is what the comment above the pin says about bumps, Notes what a person should
+	// look at.
+	Rule  string   `json:"rule,omitempty"`
+	Notes []string `json:"notes"`
+	// Refused says why the pin did not move.
+	Refused string `json:"refused,omitempty"`
+}
+
+// Taken is a place of the new version.
+type Taken struct {
+	Source string `json:"source"`
+	Place  string `json:"place"`
+	Hash   string `json:"hash"`
+	// Checked names what the hash was checked against, "" for nothing.
+	Checked string `json:"checked"`
+}
+
+// Bump moves the entries that a name selects, to a version, or each that is behind to the
+// newest. It writes both files or none. With a name, a refusal is the error; otherwise it
+// is in the result of the entry, and the others move.
+func (b *Bumper) Bump(ctx context.Context, name, to string) ([]Moved, error) {
+	entries, err := b.Select(name)
+	if err != nil {
+		return nil, err
+	}
+	moved := []Moved{}
+	before := b.contents()
+	for _, group := range groups(entries) {
+		one, err := b.bump(ctx, group, to)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil && name != "" {
+			return nil, fmt.Errorf("bumping %s: %w", group[0].Path, err)
+		}
+		if err != nil {
+			one.Refused = err.Error()
+		}
+		if one.Pin != "" {
+			moved = append(moved, one)
+		}
+	}
+	if before == b.contents() {
+		return moved, nil
+	}
+	return moved, b.write()
+}
+
+// groups returns the entries that share a version of the lock, and so move together.
+func groups(entries []versions.Entry) (all [][]versions.Entry) {
+	for _, e := range entries {
+		i := slices.IndexFunc(all, func(g []versions.Entry) bool { return g[0].Declared == e.Declared && g[0].Version == e.Version })
+		if i < 0 {
+			all = append(all, []versions.Entry{e})
+		} else {
+			all[i] = append(all[i], e)
+		}
+	}
+	return all
+}
+
+// bump moves a group of entries in memory. A Moved without a pin is none.
+func (b *Bumper) bump(ctx context.Context, group []versions.Entry, to string) (moved Moved, err error) {
+	e := group[0]
+	if e.With != "" {
+		if to == "" {
+			return moved, nil
+		}
+		return moved, fmt.Errorf("it moves with %s: bump that", e.With)
+	}
+	if to == "" {
+		s, err := b.standing(ctx, e)
+		if err != nil || !s.Behind {
+			return moved, err
+		}
+		to = cmp.Or(s.Newest, s.Version)
+	}
+	moved = Moved{Pin: e.Path, From: e.Version, To: to, Pins: []string{}, Places: []Taken{}, Left: []Silent{}, Notes: []string{}}
+	m := &move{Bumper: b, entry: e}
+	if m.from, m.to, err = direction(e.Locked, to); err != nil {
+		return moved, err
+	}
+	moved.To = m.to.String()
+	block := newBlock()
+	if !b.has(e.Declared, moved.To) || e.Locked == moved.To {
+		if block, err = m.block(ctx, &moved); err != nil {
+			return moved, err
+		}
+	}
+	return moved, b.edit(group, block, &moved)
+}
+
+// direction returns the version of the lock and the wanted one, which may be written
+// without the v of the other.
+func direction(locked, wanted string) (from, to version, err error) {
+	to, ok := parse(wanted)
+	if !ok {
+		return from, to, fmt.Errorf("%q is not a version: it has no numbers at its end", wanted)
+	}
+	if from, ok = parse(locked); !ok {
+		return from, to, fmt.Errorf("its version %q is a commit, so places of another version cannot be derived from its own: write them by hand", locked)
+	}
+	if to.before == "" {
+		to = to.like(from)
+	}
+	if to.before != from.before {
+		return from, to, fmt.Errorf("%q does not look like %q: write %s%s", wanted, locked, from.before, to.spelled(to.separator))
+	}
+	return from, to, nil
+}
+
+// block is the new version in the lock.
+type block struct {
+	pins map[string]string
+	// places are by source, in the order of the old version; a place without a name was
+	// left out.
+	places map[string][]versions.Place
+}
+
+func newBlock() block { return block{map[string]string{}, map[string][]versions.Place{}} }
+
+// block asks the places of the old version for the new one.
+func (m *move) block(ctx context.Context, moved *Moved) (block, error) {
+	block := newBlock()
+	for _, name := range slices.Sorted(maps.Keys(m.entry.Sources)) {
+		kept := 0
+		for _, old := range m.entry.Sources[name] {
+			d, err := m.place(ctx, name, old)
+			if fatal(ctx, err) {
+				return block, fmt.Errorf("source %s, place %q: %w", name, old.Name, err)
+			}
+			if err != nil {
+				moved.Left = append(moved.Left, Silent{name, old.Name, err.Error()})
+				d.place = versions.Place{}
+			} else {
+				kept++
+				m.taken(moved, name, old, &d)
+			}
+			block.places[name] = append(block.places[name], d.place)
+		}
+		if kept == 0 && len(m.entry.Sources[name]) > 0 {
+			return block, m.refusal(name, *moved)
+		}
+	}
+	vouch(block, moved)
+	var err error
+	block.pins, err = m.pins(ctx, moved)
+	return block, err
+}
+
+// fatal reports whether an error ends the move: other places are no remedy for a moved tag,
+// or for a file that differs from the hash that upstream publishes.
+func fatal(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.As(err, new(*MovedTagError)) || errors.As(err, new(*source.Mismatch))
+}
+
+func (m *move) refusal(name string, moved Moved) error {
+	var why []error
+	for _, left := range moved.Left {
+		if left.Source == name {
+			why = append(why, fmt.Errorf("  %s: %s", left.Place, left.Why))
+		}
+	}
+	return fmt.Errorf("no place has source %s of %s, so nothing was written:\n%w", name, m.to, errors.Join(why...))
+}
+
+func (m *move) taken(moved *Moved, name string, old versions.Place, d *derived) {
+	if old.Hash() != d.place.Hash() || m.from.compare(m.to) != 0 {
+		moved.Places = append(moved.Places, Taken{name, old.Name, d.place.Hash(), d.checked})
+	}
+}
+
+// vouch marks the places whose hash one that was checked has, too.
+func vouch(block block, moved *Moved) {
+	for i, taken := range moved.Places {
+		j := slices.IndexFunc(moved.Places, func(t Taken) bool { return t.Source == taken.Source && t.Hash == taken.Hash && t.Checked != "" })
+		if taken.Checked != "" || j < 0 {
+			continue
+		}
+		moved.Places[i].Checked = fmt.Sprintf("place %q, whose hash is the same", moved.Places[j].Place)
+		for k, place := range block.places[taken.Source] {
+			if place.Name == taken.Place {
+				block.places[taken.Source][k].Unchecked = false
+			}
+		}
+	}
+}
+
+// place returns a place of the new version. Of the same version it returns the place as it
+// is, unless its commit is not known or Debian has another revision of the package now.
+func (m *move) place(ctx context.Context, name string, old versions.Place) (derived, error) {
+	if m.from.compare(m.to) != 0 {
+		return m.derive(ctx, name, old)
+	}
+	switch {
+	case old.Debian != nil && m.Sources.Debian != nil:
+		_, err := m.Sources.Debian.Files(ctx, old.Debian.Package, old.Debian.Version, old.Debian.Suite)
+		if d, revisionErr := m.deriveDebian(ctx, name, old); err != nil && revisionErr == nil {
+			return d, nil
+		}
+	case old.Git != nil && old.Git.Ref != "":
+		return m.deriveGit(ctx, name, old)
+	case old.Git != nil:
+		tags, err := m.tags(ctx, old.Git.URL)
+		if today := tags[m.from.String()]; err == nil && today != "" && today != old.Git.Commit && len(m.entry.Sources) == 1 {
+			return derived{}, &MovedTagError{m.from.String(), old.Git.URL, old.Git.Commit, today}
+		}
+	}
+	return derived{place: old}, nil
+}
+
+// pins returns the pins that only the lock has for the new version: the commit of its tag.
+// One that cannot be asked for is "", which the program refuses to build.
+func (m *move) pins(ctx context.Context, moved *Moved) (map[string]string, error) {
+	pins := map[string]string{}
+	for name, old := range m.entry.Pins {
+		if name != "commit" {
+			return nil, fmt.Errorf("%s has the pin %s for %s, and only commits can be looked up: write the new version by hand", versions.LockFile, name, m.from)
+		}
+		url, err := m.Bumper.pins.Pin(m.entry.Path + ".url")
+		if err != nil {
+			return nil, err
+		}
+		tags, err := m.tags(ctx, url)
+		if err == nil && tags[m.to.String()] == "" {
+			err = fmt.Errorf("%s has no tag %s", url, m.to)
+		}
+		today := tags[m.from.String()]
+		switch {
+		case today != "" && old != "" && today != old:
+			return nil, &MovedTagError{m.from.String(), url, old, today}
+		case err != nil && m.from.compare(m.to) == 0:
+			pins[name] = old
+		default:
+			pins[name] = tags[m.to.String()]
+		}
+		if err != nil {
+			moved.Left = append(moved.Left, Silent{Place: "pin " + name, Why: err.Error()})
+		}
+	}
+	return pins, nil
+}

@@ -1,0 +1,184 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
+)
+
+// This file is about what upstream has that is not declared: versions, and hashes of the
+// files of a new version.
+
+// Learned is the file of a place, whose hash may not have been declared.
+type Learned struct {
+	SHA256 string
+	Size   int64
+	// Sum is that of a Go module, as in go.sum.
+	Sum string
+	// Checked names what its kind of place checked the file against, "" for nothing.
+	Checked string
+}
+
+// Learn fetches the file of a place, which may declare no hash, into the cache. A Go module
+// is checked against the checksum database, unless the go command is configured not to.
+func (f *Fetcher) Learn(ctx context.Context, name string, place versions.Place, stage *progress.Stage) (l Learned, err error) {
+	t := &task{Fetcher: f, source: versions.Source{Name: name, Places: []versions.Place{place}}, stage: stage, learning: true}
+	if m := place.Go; m != nil {
+		l.Sum, l.Checked, err = t.databaseSum(ctx, *m)
+		return l, err
+	}
+	var fetched Fetched
+	switch {
+	case place.SHA256 != "":
+		if fetched, err = t.cached(ctx, place); isUnavailable(err) {
+			fetched, err = t.from(ctx, place)
+		}
+	case place.Git != nil:
+		fetched, err = t.git(ctx, place, place.Git.URL)
+	case place.GoProxy != nil:
+		if l.Sum, l.Checked, err = t.databaseSum(ctx, *place.GoProxy); err == nil {
+			fetched, err = t.goProxy(ctx, place)
+		}
+	default:
+		fetched, err = t.unhashed(ctx, place)
+	}
+	l.SHA256, l.Size = fetched.SHA256, fetched.Size
+	return l, err
+}
+
+// unhashed downloads a file of unknown content. It does not resume: nothing would show
+// whether the pieces belong together.
+func (t *task) unhashed(ctx context.Context, place versions.Place) (Fetched, error) {
+	client := t.client()
+	defer client.CloseIdleConnections()
+	return t.made(ctx, place, web.Shown(place.URL), func(file *os.File) error {
+		pace := t.pace()
+		pace.Tries = 1
+		d := web.Download{Client: client, URL: place.URL, Size: -1, Stage: t.stage, What: t.source.Name, Notes: t.stage, Pace: pace, Impatient: true}
+		err := d.To(ctx, file)
+		var got *web.Mismatch
+		if errors.As(err, &got) && got.SHA256 != "" {
+			return nil // It was downloaded, and no hash was declared.
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", web.Shown(place.URL), err)
+		}
+		return err
+	})
+}
+
+// databaseSum returns the sum of a Go module, downloaded by the go command without its
+// cache, so that it asks the checksum database.
+func (t *task) databaseSum(ctx context.Context, m versions.GoModule) (sum, checked string, err error) {
+	scratch, remove, err := t.scratch()
+	if err != nil {
+		return "", "", err
+	}
+	defer remove()
+	asking := &task{Fetcher: &Fetcher{Dir: t.Dir, ModCache: filepath.Join(scratch, "modules")}}
+	zip, err := asking.downloadModule(ctx, m.Module+"@"+m.Version)
+	if err != nil {
+		return "", "", fmt.Errorf("%w (where the checksum database cannot be reached, name the module in $GONOSUMDB: its sum is then not checked)", err)
+	}
+	if sum, err = zipSum(zip); err != nil {
+		return "", "", fmt.Errorf("summing the Go module %s: %w", m.Module, err)
+	}
+	cmd := command.New(ctx, "go", "env", "GOSUMDB", "GONOSUMDB")
+	cmd.Dir, cmd.Env = t.Dir, append(command.GoEnviron(), "GOWORK=off")
+	out, err := cmd.Output()
+	database, without, _ := strings.Cut(strings.TrimSuffix(string(out), "\n"), "\n")
+	if err == nil && database != "off" && !module.MatchPrefixPatterns(without, m.Module) {
+		name, _, _ := strings.Cut(database, "+")
+		checked = "the checksum database " + name
+	}
+	return sum, checked, err
+}
+
+// Tags returns the tags of a repository, with their commits.
+func (f *Fetcher) Tags(ctx context.Context, url string) (map[string]string, error) {
+	refs, err := f.refs(ctx, url, "refs/tags/*")
+	tags := map[string]string{}
+	for ref, commit := range refs {
+		tags[strings.TrimPrefix(ref, "refs/tags/")] = commit
+	}
+	return tags, err
+}
+
+// Modules returns the versions of a Go module that the module proxy lists.
+func (f *Fetcher) Modules(ctx context.Context, path string) ([]string, error) {
+	answers, err := (&task{Fetcher: f}).askGo(ctx, nil, "list", "-m", "-versions", "-json", path)
+	if err != nil || len(answers) != 1 {
+		return nil, errors.Join(err, ctx.Err())
+	}
+	return answers[0].Versions, nil
+}
+
+// maxText is the longest list of files, or of their hashes, in bytes.
+const maxText = 16 << 20
+
+// Text returns a text: the list of a folder, or a file of hashes. The error is a
+// *web.Unavailable, without a response if the server does not answer.
+func (f *Fetcher) Text(ctx context.Context, url string) (string, error) {
+	client := f.client()
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return "", errors.New("invalid address")
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", &web.Unavailable{Err: fmt.Errorf("%s: %w", web.Shown(url), err)}
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return "", &web.Unavailable{Err: fmt.Errorf("%s: the server answered %s", web.Shown(url), web.StatusText(response.StatusCode)), Response: response}
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxText))
+	return string(text), web.Clean(err)
+}
+
+// Submodules returns the commits of the submodules of a commit, by their paths.
+func (f *Fetcher) Submodules(ctx context.Context, url, commit string) (map[string]string, error) {
+	scratch, remove, err := f.scratch()
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	g := gitRepository{f, scratch}
+	if err := errors.Join(g.prepare(ctx), g.fetch(ctx, url, commit, "--filter=blob:none")); err != nil {
+		return nil, err
+	}
+	cmd := f.gitCommand(ctx, "--git-dir="+scratch, "ls-tree", "-r", commit)
+	out, err := cmd.Output()
+	links := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		about, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if fields := strings.Fields(about); len(fields) == 3 && fields[1] == "commit" { // <mode> <type> <id>
+			links[path] = fields[2]
+		}
+	}
+	return links, command.Failure(ctx, cmd, err, "")
+}
+
+// scratch makes a folder that the caller removes: what is in it is never from a cache.
+func (f *Fetcher) scratch() (dir string, remove func(), err error) {
+	if err := os.MkdirAll(f.Dir, 0o755); err != nil {
+		return "", nil, fmt.Errorf("making the source cache: %w", err)
+	}
+	if dir, err = os.MkdirTemp(f.Dir, "scratch-"); err != nil {
+		return "", nil, fmt.Errorf("making a scratch folder: %w", err)
+	}
+	return dir, func() { _ = os.RemoveAll(dir) }, nil
+}
