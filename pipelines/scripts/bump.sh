@@ -10,11 +10,13 @@ trap 'rm -f "$body"' EXIT
 
 # In a job in a container, the checkout belongs to the runner's user.
 git config --global --add safe.directory "$PWD"
-go run ./pipelines bump --markdown > "$body"
+# A tag that was moved fails the job, and the other pins move.
+status=0
+go run ./pipelines bump --markdown > "$body" || status=$?
 cat "$body" >> "${GITHUB_STEP_SUMMARY:-/dev/stdout}"
 if git diff --quiet -- versions.yaml assets/sources.yaml; then
 	echo "nothing moved"
-	exit 0
+	exit "$status"
 fi
 git switch --quiet --force-create "$branch"
 git -c user.name="github-actions[bot]" -c user.email="41898282+github-actions[bot]@users.noreply.github.com" \
@@ -26,3 +28,4 @@ if [ "$(gh pr list --head "$branch" --state open --json number --jq length)" = 0
 else
 	gh pr edit "$branch" --body-file "$body"
 fi
+exit "$status"

@@ -40,6 +40,8 @@ func (m *move) derive(ctx context.Context, name string, old versions.Place) (d d
 	d.place = old
 	d.place.SHA256, d.place.Size = "", 0
 	switch {
+	case old.Lock() != "":
+		err = fmt.Errorf("it is what %s of the tree names: update that, then the hash here", old.Lock())
 	case old.Debian != nil:
 		return m.deriveDebian(ctx, name, old)
 	case old.Git != nil:
@@ -48,6 +50,12 @@ func (m *move) derive(ctx context.Context, name string, old versions.Place) (d d
 		d.place.Go, err = m.deriveModule(old.Go)
 	case old.GoProxy != nil:
 		d.place.GoProxy, err = m.deriveModule(old.GoProxy)
+	case old.Cargo != nil:
+		crate, ok := *old.Cargo, false
+		if crate.Version, ok = rewrite(crate.Version, m.from, m.to); !ok {
+			err = errFixed
+		}
+		d.place.Cargo = &crate
 	default:
 		return m.deriveURL(ctx, name, old)
 	}

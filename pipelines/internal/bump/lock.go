@@ -101,6 +101,10 @@ func editPlace(d *document, list, item *yaml.Node, old, place versions.Place) er
 		_, node := pair(item, "goproxy")
 		errs = append(errs, set(node, "version", o.Version, n.Version))
 	}
+	if o, n := old.Cargo, place.Cargo; n != nil {
+		_, node := pair(item, "cargo")
+		errs = append(errs, set(node, "version", o.Version, n.Version))
+	}
 	errs = append(errs, set(item, "url", old.URL, place.URL), set(item, "sha256", old.SHA256, place.SHA256))
 	if old.Size != 0 && place.Size != old.Size {
 		errs = append(errs, d.setField(item, "size", strconv.FormatInt(place.Size, 10), ""))

@@ -40,34 +40,40 @@ type Taken struct {
 }
 
 // Bump moves the entries that a name selects, to a version, or each that is behind to the
-// newest. It writes both files or none. With a name, a refusal is the error; otherwise it
-// is in the result of the entry, and the others move.
+// newest. It writes both files or none. With a name, a refusal is the error. Without, it is
+// in the result of the entry and the others move; it is the error as well if a tag was
+// moved or a file is not what upstream publishes.
 func (b *Bumper) Bump(ctx context.Context, name, to string) ([]Moved, error) {
 	entries, err := b.Select(name)
 	if err != nil {
 		return nil, err
 	}
 	moved := []Moved{}
+	var alarms []error
 	before := b.contents()
 	for _, group := range groups(entries) {
 		one, err := b.bump(ctx, group, to)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err != nil && name != "" {
-			return nil, fmt.Errorf("bumping %s: %w", group[0].Path, err)
-		}
 		if err != nil {
 			one.Refused = err.Error()
+			err = fmt.Errorf("bumping %s: %w", group[0].Path, err)
+		}
+		switch {
+		case err != nil && name != "":
+			return nil, err
+		case fatal(ctx, err):
+			alarms = append(alarms, err)
 		}
 		if one.Pin != "" {
 			moved = append(moved, one)
 		}
 	}
-	if before == b.contents() {
-		return moved, nil
+	if before != b.contents() {
+		err = b.write()
 	}
-	return moved, b.write()
+	return moved, errors.Join(append(alarms, err)...)
 }
 
 // groups returns the entries that share a version of the lock, and so move together.
@@ -85,7 +91,10 @@ func groups(entries []versions.Entry) (all [][]versions.Entry) {
 
 // bump moves a group of entries in memory. A Moved without a pin is none.
 func (b *Bumper) bump(ctx context.Context, group []versions.Entry, to string) (moved Moved, err error) {
-	e := group[0]
+	e, name := group[0], group[0].Path
+	if len(group) > 1 {
+		name = e.Declared
+	}
 	if e.With != "" {
 		if to == "" {
 			return moved, nil
@@ -99,7 +108,7 @@ func (b *Bumper) bump(ctx context.Context, group []versions.Entry, to string) (m
 		}
 		to = cmp.Or(s.Newest, s.Version)
 	}
-	moved = Moved{Pin: e.Path, From: e.Version, To: to, Pins: []string{}, Places: []Taken{}, Left: []Silent{}, Notes: []string{}}
+	moved = Moved{Pin: name, From: e.Version, To: to, Pins: []string{}, Places: []Taken{}, Left: []Silent{}, Notes: []string{}}
 	m := &move{Bumper: b, entry: e}
 	if m.from, m.to, err = direction(e.Locked, to); err != nil {
 		return moved, err

@@ -60,6 +60,8 @@ var (
 // offers asks a place for its versions.
 func (b *Bumper) offers(ctx context.Context, place versions.Place, current version) ([]offer, error) {
 	switch {
+	case place.Lock() != "":
+		return nil, errFixed
 	case place.Debian != nil:
 		return b.debianOffers(ctx, place.Debian, current)
 	case place.Git != nil:
@@ -72,6 +74,9 @@ func (b *Bumper) offers(ctx context.Context, place versions.Place, current versi
 		return b.moduleOffers(ctx, place.Go, current)
 	case place.GoProxy != nil:
 		return b.moduleOffers(ctx, place.GoProxy, current)
+	case place.Cargo != nil:
+		list, err := ask(b, "crate "+place.Cargo.Crate, func() ([]string, error) { return b.Sources.Crates(ctx, place.Cargo.Crate) })
+		return offersOf(list, reader(place.Cargo.Version, current)), err
 	}
 	return b.addressOffers(ctx, place.URL, current)
 }

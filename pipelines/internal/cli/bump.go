@@ -70,14 +70,14 @@ func runBump(ctx context.Context, a *app, ws *workspace.Workspace, o bumpOptions
 	}
 	if !o.check {
 		moved, err := b.Bump(ctx, o.pin, o.version)
-		if err != nil {
+		if moved == nil {
 			return unknownPin(err)
 		}
 		text := bump.Text(moved)
 		if o.markdown {
 			text = bump.Markdown(moved)
 		}
-		return a.print(moved, text)
+		return errors.Join(a.print(moved, text), err)
 	}
 	entries, err := b.Select(o.pin)
 	if err != nil {

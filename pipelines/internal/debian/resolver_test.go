@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,5 +116,41 @@ func TestParseURIsRefuses(t *testing.T) {
 		if archives, err := parseURIs(line + "\n"); err == nil {
 			t.Errorf("parseURIs(%q) = %+v, want an error", line, archives)
 		}
+	}
+}
+
+// Versions come in dpkg's order, each once; Refresh fetches an index once.
+func TestVersions(t *testing.T) {
+	archiveKeys(t)
+	if _, err := exec.LookPath("dpkg"); err != nil {
+		t.Skipf("dpkg is not installed: %v", err)
+	}
+	dir := program(t, "apt-get", fakeApt)
+	entries := "Package: qemu\nVersion: 1:10.2.2+ds-1\nPackage-List: \n qemu deb x\n\nPackage: qemu\nVersion: 1:9.9\n\n" +
+		"Package: qemu\nVersion: 1:11~rc1-1\n\nPackage: qemu\nVersion: 1:11-1\n\nPackage: qemu\nVersion: 1:10.10-1\n\nPackage: qemu\nVersion: 1:9.9\n\n"
+	write(t, filepath.Join(dir, "entries"), entries)
+	script := "#!/bin/sh\n[ \"${*#*showsrc --only-source qemu}\" = '' ] || { echo 'E: no package' >&2; exit 100; }\ncat " + dir + "/entries\n"
+	if err := os.WriteFile(filepath.Join(dir, "apt-cache"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := &Resolver{StateDir: t.TempDir(), Mirror: "http://m.example/debian"}
+	got, err := r.Versions(t.Context(), "qemu", "sid")
+	want := []string{"1:9.9", "1:10.2.2+ds-1", "1:10.10-1", "1:11~rc1-1", "1:11-1"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("versions %v, %v, want %v", got, err, want)
+	}
+	if _, err := r.Versions(t.Context(), "none", "sid"); err == nil || !strings.Contains(err.Error(), "the Debian source package none in sid") {
+		t.Errorf("error %v", err)
+	}
+	for range 2 {
+		if err := r.Refresh(t.Context(), "sid"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := updates(t, dir); n != 1 {
+		t.Errorf("%d updates, want 1", n)
+	}
+	if err := r.Refresh(t.Context(), "../sid"); err == nil || !strings.Contains(err.Error(), "not the name of a Debian suite") {
+		t.Errorf("error %v", err)
 	}
 }

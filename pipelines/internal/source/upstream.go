@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/module"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/cargo"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -47,6 +48,9 @@ func (f *Fetcher) Learn(ctx context.Context, name string, place versions.Place, 
 		}
 	case place.Git != nil:
 		fetched, err = t.git(ctx, place, place.Git.URL)
+	case place.Cargo != nil:
+		fetched, err = t.crates(ctx, place)
+		l.Checked = "the index of the crate registry, and Cargo.lock for its crates"
 	case place.GoProxy != nil:
 		if l.Sum, l.Checked, err = t.databaseSum(ctx, *place.GoProxy); err == nil {
 			fetched, err = t.goProxy(ctx, place)
@@ -123,6 +127,24 @@ func (f *Fetcher) Modules(ctx context.Context, path string) ([]string, error) {
 		return nil, errors.Join(err, ctx.Err())
 	}
 	return answers[0].Versions, nil
+}
+
+// Crates returns the versions of a crate that its registry has, without those that were
+// yanked.
+func (f *Fetcher) Crates(ctx context.Context, name string) (list []string, err error) {
+	d := newCrateDownload(&task{Fetcher: f})
+	defer d.client.CloseIdleConnections()
+	registry, err := d.registry(ctx, cargo.CratesIO)
+	if err != nil {
+		return nil, err
+	}
+	published, err := registry.Versions(ctx, name)
+	for _, v := range published {
+		if !v.Yanked {
+			list = append(list, v.Version)
+		}
+	}
+	return list, err
 }
 
 // maxText is the longest list of files, or of their hashes, in bytes.

@@ -1,0 +1,280 @@
+package bump
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/cargo"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
+)
+
+const (
+	taggedPins = "assets:\n  tagged: {url: \"URL/git/tagged\", tag: \"gpu-snp-20260107\"}\n"
+	taggedLock = `assets.tagged:
+  pin: tag
+  "gpu-snp-20260107":
+    tagged:
+      - name: "upstream"
+        git: {url: "URL/git/tagged", ref: "gpu-snp-20260107"}
+`
+)
+
+// The commit of a tag is written down, and a tag that was moved later is an error.
+func TestBumpTag(t *testing.T) {
+	w := newWorld(t, taggedPins, taggedLock)
+	wantRefusal(t, w, "tagged", "gpu-snp-20260107", "/git/tagged does not answer")
+	w.asked = nil
+	commit := w.tag(t, "tagged", "gpu-snp-20260107", nil)
+	w.tag(t, "tagged", "gpu-tdx-20260201", nil)
+	if s := check(t, w); !s.Behind || s.Newest != "gpu-snp-20260107" || s.Why != "its tag has no pinned commit" {
+		t.Errorf("standing %+v", s)
+	}
+	if _, err := w.Bump(t.Context(), "tagged", ""); err != nil {
+		t.Fatal(err)
+	}
+	_, lock := w.read(t)
+	want := strings.Replace(taggedLock, `ref: "gpu-snp-20260107"`, `commit: "`+commit+`"`, 1) + "        sha256: \""
+	if !strings.HasPrefix(lock, want) || !strings.HasSuffix(lock, "\"\n        unchecked: true\n") {
+		t.Errorf("lock:\n%s\nwant\n%s", lock, want)
+	}
+	if s := check(t, w); s.Behind {
+		t.Errorf("it is behind still: %+v", s)
+	}
+	w.asked = nil
+	moved := w.tag(t, "tagged", "gpu-snp-20260107", nil)
+	wantRefusal(t, w, "tagged", "gpu-snp-20260107", "the tag gpu-snp-20260107 of ", commit, moved)
+	wantRefusal(t, w, "tagged", "gpu-snp-20270101", commit, moved)
+}
+
+// A submodule of the new version has the commit that its tree names.
+func TestBumpSubmodules(t *testing.T) {
+	one, two := strings.Repeat("1", 40), strings.Repeat("2", 40)
+	w := newWorld(t, "assets:\n  fw: {version: \"edk2-stable202502\"}\n", "")
+	lib := w.tag(t, "lib", "v1", nil)
+	newer := w.tag(t, "lib", "v2", nil)
+	old := w.tag(t, "fw", "edk2-stable202502", map[string]string{"Lib/lib": lib, "Other": one})
+	commit := w.tag(t, "fw", "edk2-stable202508", map[string]string{"Lib/lib": newer, "Other": two})
+	lock := `assets.fw:
+  "edk2-stable202502":
+    fw:
+      - name: "upstream"
+        git: {url: "URL/git/fw", commit: "` + old + `"}
+    lib:
+      - name: "upstream"
+        git: {url: "URL/git/lib", commit: "` + lib + `"}
+`
+	write(t, w.Lock, strings.ReplaceAll(lock, "URL", w.url))
+	if _, err := w.Bump(t.Context(), "fw", ""); err != nil {
+		t.Fatal(err)
+	}
+	_, got := w.read(t)
+	for _, want := range []string{`"edk2-stable202508":`, `commit: "` + commit + `"`, `commit: "` + newer + `"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+	if strings.Count(got, "unchecked: true") != 2 {
+		t.Errorf("not marked:\n%s", got)
+	}
+}
+
+// Two entries share the versions of the lock: the old one stays while the other has it.
+func TestBumpShared(t *testing.T) {
+	w := newWorld(t, "assets:\n  fw:\n    a: {version: \"1.0\"}\n    b: {version: \"1.0\"}\n", `assets.fw:
+  for: [a, b]
+  "1.0":
+    fw: [{name: up, url: "URL/files/fw-1.0.tar", sha256: "`+zero+`"}]
+`)
+	w.files["fw-1.1.tar"], w.files["fw-1.1.tar.sha256"] = "fw", hash("fw")+"\n"
+	_, before := w.read(t)
+	added := strings.NewReplacer("1.0", "1.1", zero, hash("fw")).Replace(before[strings.Index(before, `  "1.0"`):])
+	if _, err := w.Bump(t.Context(), "assets.fw.b", ""); err != nil {
+		t.Fatal(err)
+	}
+	const pins = "assets:\n  fw:\n    a: {version: \"1.0\"}\n    b: {version: \"1.1\", differs: {version: \"1.0\"}}\n"
+	wantFiles(t, w, pins, before+added)
+	if _, err := w.Bump(t.Context(), "assets.fw", "1.1"); err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, w, strings.Replace(pins, "1.0\"", "1.1\", differs: {version: \"1.0\"}", 1), strings.Replace(before[:strings.Index(before, `  "1.0"`)]+added, "1.0", "1.1", 1))
+}
+
+// A Go module comes from the proxy; the commit of its tag, which only the repository knows,
+// stays unknown until that answers.
+func TestBumpModule(t *testing.T) {
+	w := newWorld(t, "assets:\n  mod:\n    url: \"http://127.0.0.1:1/mod\"\n    version: \"v1.0.0\"\n", `assets.mod:
+  "v1.0.0":
+    pins: {commit: "0123456789012345678901234567890123456789"}
+    mod:
+      - name: "go"
+        goproxy: {module: "example.com/mod", version: "v1.0.0"}
+        sha256: "`+zero+`"
+`)
+	module(t, t.TempDir(), "example.com/mod", "v1.0.0", "v1.1.0", "v1.2.0-rc.1")
+	if s := check(t, w); s.Newest != "v1.1.0" {
+		t.Errorf("standing %+v", s)
+	}
+	moved, err := w.Bump(t.Context(), "mod", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, lock := w.read(t); !strings.Contains(lock, `pins: {commit: ""}`) || !strings.Contains(lock, `version: "v1.1.0"}`) || !strings.Contains(lock, "unchecked: true") || strings.Contains(lock, zero) {
+		t.Errorf("lock:\n%s", lock)
+	}
+	if len(moved) != 1 || len(moved[0].Left) != 1 || moved[0].Left[0].Place != "pin commit" {
+		t.Errorf("moved %+v", moved)
+	}
+	commit := w.tag(t, "mod", "v1.1.0", nil)
+	pins, _ := w.read(t)
+	write(t, w.Path, strings.Replace(pins, "http://127.0.0.1:1/mod", w.url+"/git/mod", 1))
+	again := &Bumper{Path: w.Path, Lock: w.Lock, Sources: w.Sources}
+	if _, err := again.Bump(t.Context(), "mod", cmp.Or(moved[0].To, "v1.1.0")); err != nil {
+		t.Fatal(err)
+	}
+	if _, lock := w.read(t); !strings.Contains(lock, `pins: {commit: "`+commit+`"}`) {
+		t.Errorf("lock:\n%s", lock)
+	}
+}
+
+// A crate comes from the registry of crates, which lists its checksum. A yanked version is
+// not newest.
+func TestBumpCrate(t *testing.T) {
+	w := newWorld(t, "assets:\n  c: {version: \"v1.0.0\"}\n", "assets.c:\n  \"v1.0.0\":\n    c:\n      - name: crates\n        cargo: {crate: server, version: 1.0.0}\n        sha256: "+zero+"\n")
+	home := t.TempDir()
+	write(t, filepath.Join(home, "config.toml"), "[source.crates-io]\nreplace-with = \"ours\"\n[source.ours]\nregistry = \"sparse+"+w.url+"/files/index\"\n")
+	w.Sources.Cargo = cargo.Config{Home: home}
+	w.files["index/config.json"] = `{"dl": "` + w.url + `/files/dl/{crate}/{version}"}`
+	for _, v := range []string{"1.0.0", "1.1.0", "1.2.0"} {
+		crate := packed(t, "server-"+v, map[string]string{
+			"Cargo.toml": "[package]\nname = \"server\"\nversion = \"" + v + "\"\n", "Cargo.lock": "version = 4\n[[package]]\nname = \"server\"\nversion = \"" + v + "\"\n",
+		})
+		w.files["dl/server/"+v] = crate
+		w.files["index/se/rv/server"] += fmt.Sprintf(`{"name":"server","vers":%q,"cksum":%q,"yanked":%v,"deps":[]}`+"\n", v, hash(crate), v == "1.2.0")
+	}
+	if s := check(t, w); s.Newest != "v1.1.0" || len(s.Silent) > 0 {
+		t.Errorf("standing %+v", s)
+	}
+	moved, err := w.Bump(t.Context(), "c", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, lock := w.read(t); !strings.Contains(lock, "cargo: {crate: server, version: 1.1.0}") || strings.Contains(lock, "unchecked") || strings.Contains(lock, zero) {
+		t.Errorf("lock:\n%s", lock)
+	}
+	if len(moved) != 1 || !strings.Contains(moved[0].Places[0].Checked, "Cargo.lock") {
+		t.Errorf("moved %+v", moved)
+	}
+}
+
+// packed returns a crate with these files.
+func packed(t *testing.T, folder string, files map[string]string) string {
+	t.Helper()
+	var out bytes.Buffer
+	compressed := gzip.NewWriter(&out)
+	archive := tar.NewWriter(compressed)
+	for name, text := range files {
+		if err := archive.WriteHeader(&tar.Header{Name: folder + "/" + name, Mode: 0o644, Size: int64(len(text))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := archive.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(archive.Close(), compressed.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// Of all that is behind, one with a moved tag stays, and is the error; the others move.
+func TestBumpAll(t *testing.T) {
+	w := newWorld(t, "assets:\n  a: {version: \"v1\"}\n  b: {version: \"1.0\"}\n  c: {version: \"1.0\"}\n", `assets.a:
+  "v1":
+    a: [{name: git, git: {url: "URL/git/a", commit: "0123456789012345678901234567890123456789"}}]
+assets.b:
+  "1.0":
+    b: [{name: up, url: "URL/files/b-1.0.tar", sha256: "`+zero+`"}]
+assets.c:
+  "1.0":
+    c: [{name: up, url: "URL/files/c-1.0.tar", sha256: "`+zero+`"}]
+    fixed: [{name: up, url: "URL/files/fixed.tar", sha256: "`+zero+`"}]
+`)
+	today := w.tag(t, "a", "v1", nil)
+	w.tag(t, "a", "v2", nil)
+	for _, name := range []string{"b", "c"} {
+		w.files[name+"-1.1.tar"], w.files[name+"-1.1.tar.sha256"] = name, hash(name)
+	}
+	moved, err := w.Bump(t.Context(), "", "")
+	var tag *MovedTagError
+	if !errors.As(err, &tag) || tag.Today != today || !strings.HasPrefix(err.Error(), "bumping assets.a: ") {
+		t.Errorf("error %v", err)
+	}
+	got := Text(moved)
+	for _, want := range []string{"assets.a: stays at v1: ", "assets.b: 1.0 -> 1.1\n", "checked: b-1.1.tar.sha256\n", "assets.c: stays at 1.0: no place has source fixed of 1.1", "up: it names no version"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if pins, _ := w.read(t); !strings.Contains(pins, `b: {version: "1.1", differs: {version: "1.0"}}`) || !strings.Contains(pins, `c: {version: "1.0"}`) {
+		t.Errorf("pins:\n%s", pins)
+	}
+	if got := Markdown(moved); !strings.Contains(got, "| `assets.b` | `1.0` | `1.1` |\n") || !strings.Contains(got, "### Not moved\n\n- `assets.a` at `v1`: ") {
+		t.Errorf("markdown:\n%s", got)
+	}
+}
+
+// GitHub's releases say which are pre-releases, and have the hashes of their files.
+func TestReleases(t *testing.T) {
+	server := githubtest.New(t, "example/lib")
+	for i, v := range []string{"v2.6.0", "v2.6.1", "v2.7.0"} {
+		server.Releases = append(server.Releases, &githubtest.Release{
+			ID: int64(i + 1), Tag: v, Prerelease: v == "v2.7.0",
+			Assets: []*githubtest.Asset{{ID: int64(i + 10), Name: "lib-" + v[1:] + ".tar.gz", Digest: "sha256:" + hash(v), State: "uploaded"}},
+		})
+	}
+	b := &Bumper{GitHub: github.Options{API: server.URL()}}
+	address := "https://github.com/" + server.Repository + "/releases/download/v2.6.0/lib-2.6.0.tar.gz"
+	offers, err := b.addressOffers(t.Context(), address, mustParse(t, "2.6.0"))
+	var got []string
+	for _, o := range offers {
+		got = append(got, o.version.String())
+	}
+	if slices.Sort(got); err != nil || !slices.Equal(got, []string{"2.6.0", "2.6.1"}) {
+		t.Errorf("releases %v, %v", got, err)
+	}
+	sum, where, err := b.published(t.Context(), strings.ReplaceAll(address, "2.6.0", "2.6.1"))
+	if sum != hash("v2.6.1") || where != "the digest of the release asset on GitHub" || err != nil {
+		t.Errorf("published %s, %s, %v", sum, where, err)
+	}
+	if _, _, err := b.published(t.Context(), strings.ReplaceAll(address, "2.6.0", "2.6.9")); err == nil || !strings.Contains(err.Error(), "no release v2.6.9") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestSumIn(t *testing.T) {
+	sum := strings.Repeat("aB", 32)
+	for text, want := range map[string]string{
+		sum + "  a.tar\n":         strings.ToLower(sum),
+		sum + " *./a.tar\r\n":     strings.ToLower(sum),
+		"SHA256 (a.tar) = " + sum: strings.ToLower(sum),
+		sum + "  b.tar\n":         "",
+		sum + "\n":                strings.ToLower(sum),
+		"x" + sum + "  a.tar\n":   "",
+	} {
+		if got := sumIn(text, "a.tar", true); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := sumIn(sum+"\n", "a.tar", false); got != "" {
+		t.Errorf("a list without names has %s", got)
+	}
+}
