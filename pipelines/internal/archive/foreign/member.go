@@ -1,0 +1,107 @@
+package foreign
+
+import (
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Member says what to take out of an archive, and what becomes of it.
+type Member struct {
+	// From is a name in the archive, or a pattern of names: *, ? and [] match within the
+	// name of a file or folder, ** any number of folders. With a slash at its end it is a
+	// folder without its content. Program is a bare program.
+	From string
+	// To is the path of the one file that From selects. With a slash at its end it is
+	// the folder for all that From selects, at the paths below its part without patterns.
+	To string
+	// Mode is that of the files; 0 is 0755 for a file that is executable in the archive,
+	// and for a program where the archive has no modes, and 0644 for others.
+	Mode fs.FileMode
+	// Installed also selects what has its final path already, as in a tarball or a
+	// folder that another build of the same asset made.
+	Installed bool
+}
+
+// Program is the name of a bare program, which has none.
+const Program = "."
+
+// CheckPattern refuses a From or To that selects nothing in any archive.
+func CheckPattern(pattern string) error {
+	_, err := path.Match(pattern, "")
+	return err
+}
+
+// IsPattern reports whether a From may select several members.
+func IsPattern(from string) bool { return strings.ContainsAny(from, `*?[\`) }
+
+// Target is the pattern of the paths that the member becomes.
+func (m Member) Target() string {
+	if !strings.HasSuffix(m.To, "/") {
+		return m.To
+	}
+	if strings.HasSuffix(m.From, "/") {
+		return m.To
+	}
+	_, rest := split(m.From)
+	return m.To + rest
+}
+
+// split cuts a pattern into the folders without patterns, and the rest.
+func split(pattern string) (folder, rest string) {
+	names := strings.Split(pattern, "/")
+	n := slices.IndexFunc(names, IsPattern)
+	if n < 0 {
+		n = len(names) - 1
+	}
+	return strings.Join(names[:n], "/"), strings.Join(names[n:], "/")
+}
+
+// place returns where an entry goes, "" if the member does not select it.
+func (m Member) place(name string, isDir bool) string {
+	if to := m.placeBy(m.From, name, isDir); to != "" || !m.Installed {
+		return to
+	}
+	return m.placeBy(m.Target(), name, isDir)
+}
+
+// placeBy is place for a pattern.
+func (m Member) placeBy(pattern, name string, isDir bool) string {
+	folder, isFolder := strings.CutSuffix(pattern, "/")
+	switch {
+	case isFolder && isDir && name == folder:
+		return strings.TrimSuffix(m.To, "/")
+	case isFolder, !Match(pattern, name), isDir && !IsPattern(pattern):
+		return ""
+	case !strings.HasSuffix(m.To, "/"):
+		if isDir {
+			return ""
+		}
+		return m.To
+	}
+	above, _ := split(pattern)
+	below := strings.TrimPrefix(strings.TrimPrefix(name, above), "/")
+	if below == "" && !isDir { // A file is not what is in it.
+		return ""
+	}
+	return strings.TrimSuffix(m.To+below, "/")
+}
+
+// Match reports whether a pattern matches a name.
+func Match(pattern, name string) bool {
+	return match(strings.Split(pattern, "/"), strings.Split(name, "/"))
+}
+
+func match(pattern, name []string) bool {
+	switch {
+	case len(pattern) == 0:
+		return len(name) == 0
+	case pattern[0] == "**":
+		return match(pattern[1:], name) || len(name) > 0 && match(pattern, name[1:])
+	case len(name) == 0:
+		return false
+	}
+	ok, err := path.Match(pattern[0], name[0])
+	return ok && err == nil && match(pattern[1:], name[1:])
+}

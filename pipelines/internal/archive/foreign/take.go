@@ -1,0 +1,294 @@
+package foreign
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+)
+
+// entry is what an archive says about one of its members.
+type entry struct {
+	name string
+	mode fs.FileMode
+	size int64
+	// link is the target of a symbolic link, or of a hard one.
+	link string
+	hard bool
+	// modeless says that the archive has no modes.
+	modeless bool
+}
+
+// maxNames bounds the names that are kept for the hints of errors.
+const maxNames = 1 << 16
+
+// taker takes the members of one archive.
+type taker struct {
+	members []Member
+	// root is the folder that is written to, nil to only hash.
+	root *os.Root
+	// patterns says that a member is a pattern, so that only the end of the archive shows
+	// that all was seen.
+	patterns bool
+
+	// seen counts the entries so far, names are the first of them.
+	seen  int
+	names []string
+	// found are the names that each member selected.
+	found [][]string
+	taken []Taken
+}
+
+// take reads an archive, and returns what was taken of it.
+func take(members []Member, dir string, read func(*taker) error) ([]Taken, error) {
+	t := &taker{members: slices.Clone(members), found: make([][]string, len(members))}
+	for _, m := range members {
+		t.patterns = t.patterns || IsPattern(m.From)
+	}
+	if dir != "" {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		t.root = root
+	}
+	if err := read(t); err != nil {
+		return nil, err
+	}
+	return t.taken, t.finish()
+}
+
+// more reports whether an entry that comes may be selected.
+func (t *taker) more() bool {
+	return t.patterns || slices.ContainsFunc(t.found, func(names []string) bool { return len(names) == 0 })
+}
+
+// program takes a bare program.
+func (t *taker) program(content io.Reader) error {
+	if len(t.members) == 1 && t.members[0].Installed && !strings.HasSuffix(t.members[0].To, "/") {
+		t.members[0].From = Program // The caller says that this is the program.
+	}
+	return t.add(entry{name: Program, modeless: true}, func() (io.ReadCloser, error) { return io.NopCloser(content), nil })
+}
+
+// take takes an entry if a member selects it.
+func (t *taker) take(e entry, open func() (io.ReadCloser, error)) error {
+	name := path.Clean(e.name)
+	if !fs.ValidPath(name) || slices.Contains(strings.Split(e.name, "/"), "..") {
+		return fmt.Errorf("the archive has a member %q: want relative names that stay inside it", e.name)
+	}
+	if name == "." {
+		return nil
+	}
+	e.name = name
+	return t.add(e, open)
+}
+
+func (t *taker) add(e entry, open func() (io.ReadCloser, error)) error {
+	if t.seen++; len(t.names) < maxNames {
+		t.names = append(t.names, e.name)
+	}
+	for i, m := range t.members {
+		to := m.place(e.name, e.mode.IsDir())
+		if to == "" {
+			continue
+		}
+		t.found[i] = append(t.found[i], e.name)
+		if len(t.found[i]) > 1 && !strings.HasSuffix(m.To, "/") {
+			return fmt.Errorf("%q selects several members, such as %s and %s: name one of them, or end %s with a slash to keep all in that folder",
+				m.From, t.found[i][0], e.name, m.To)
+		}
+		if other := slices.IndexFunc(t.taken, func(o Taken) bool { return strings.Trim(o.Name, "./") == strings.Trim(to, "./") }); other >= 0 {
+			if e.mode.IsDir() && t.taken[other].Mode.IsDir() {
+				continue
+			}
+			return fmt.Errorf("%s and %s of the archive both become %s", t.taken[other].From, e.name, to)
+		}
+		taken, err := t.one(e, to, m.Mode, open)
+		if err != nil {
+			return fmt.Errorf("taking %s: %w", e.name, err)
+		}
+		t.taken = append(t.taken, taken)
+	}
+	return nil
+}
+
+// one takes one entry to a path.
+func (t *taker) one(e entry, to string, mode fs.FileMode, open func() (io.ReadCloser, error)) (Taken, error) {
+	taken := Taken{From: e.name, Member: archive.Member{Name: "./" + to, Mode: e.mode.Type()}}
+	switch {
+	case e.hard:
+		return t.hardLink(e, taken)
+	case e.mode.IsDir():
+		taken.Name += "/"
+		taken.Mode |= 0o755
+		return taken, t.makeDir(to)
+	case e.mode.Type() == fs.ModeSymlink:
+		taken.Mode |= fs.ModePerm
+		taken.Link = e.link
+		return taken, nil // It is made at the end.
+	case !e.mode.IsRegular():
+		return taken, fmt.Errorf("it is not a file, a folder or a link (%s)", e.mode)
+	}
+	content, err := open()
+	if err != nil {
+		return taken, err
+	}
+	defer content.Close()
+	buffered := bufio.NewReader(content)
+	head, err := buffered.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return taken, err
+	}
+	taken.Mode |= chosen(e, mode, isProgram(head))
+	return taken, t.write(&taken, to, buffered)
+}
+
+// chosen returns the mode of a file.
+func chosen(e entry, declared fs.FileMode, program bool) fs.FileMode {
+	switch {
+	case declared != 0:
+		return declared
+	case e.modeless && program, !e.modeless && e.mode&0o111 != 0:
+		return 0o755
+	}
+	return 0o644
+}
+
+// write writes a file, and completes its description.
+func (t *taker) write(taken *Taken, to string, content io.Reader) (err error) {
+	hash := sha256.New()
+	out := io.Writer(hash)
+	if t.root != nil {
+		if err := t.makeDir(path.Dir(to)); err != nil {
+			return err
+		}
+		file, err := t.root.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, file.Chmod(taken.Mode.Perm()), file.Close()) }()
+		out = io.MultiWriter(hash, file)
+	}
+	taken.Size, err = io.Copy(out, content)
+	taken.SHA256 = hex.EncodeToString(hash.Sum(nil))
+	return err
+}
+
+// hardLink copies the file that a hard link is another name of.
+func (t *taker) hardLink(e entry, taken Taken) (Taken, error) {
+	target := strings.TrimPrefix(e.link, "./")
+	i := slices.IndexFunc(t.taken, func(o Taken) bool { return o.From == target && o.Mode.IsRegular() })
+	if i < 0 {
+		return taken, fmt.Errorf("it is a hard link to %s, which is not among the selected members: select that", e.link)
+	}
+	to, original := strings.TrimPrefix(taken.Name, "./"), t.taken[i]
+	taken.Member = original.Member
+	taken.Name = "./" + to
+	if t.root == nil {
+		return taken, nil
+	}
+	file, err := t.root.Open(original.Name)
+	if err != nil {
+		return taken, err
+	}
+	defer file.Close()
+	return taken, t.write(&taken, to, file)
+}
+
+func (t *taker) makeDir(name string) error {
+	if t.root == nil {
+		return nil
+	}
+	return t.root.MkdirAll(name, 0o755)
+}
+
+// finish makes the links, after it has found what every member selects.
+func (t *taker) finish() error {
+	var problems []error
+	for i, m := range t.members {
+		if len(t.found[i]) == 0 {
+			problems = append(problems, t.missing(m))
+		}
+	}
+	for _, m := range t.taken {
+		if m.Mode.Type() == fs.ModeSymlink {
+			problems = append(problems, t.checkLink(m))
+		}
+	}
+	if err := errors.Join(problems...); err != nil || t.root == nil {
+		return err
+	}
+	for _, m := range t.taken {
+		if m.Mode.Type() != fs.ModeSymlink {
+			continue
+		}
+		if err := t.makeDir(path.Dir(m.Name)); err != nil {
+			return err
+		}
+		if err := t.root.Symlink(m.Link, m.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missing is the error of a member that the archive lacks.
+func (t *taker) missing(m Member) error {
+	switch {
+	case slices.Equal(t.names, []string{Program}):
+		return fmt.Errorf("it is a program, not an archive that has %q: name a program that is not packed %q", m.From, Program)
+	case m.From == Program:
+		return fmt.Errorf("%q is a program that is not packed, but it is an archive: name one of its %d members", m.From, t.seen)
+	}
+	folder := strings.TrimSuffix(m.From, "/")
+	if slices.Contains(t.names, folder) || slices.ContainsFunc(t.names, func(name string) bool { return strings.HasPrefix(name, folder+"/") }) {
+		return fmt.Errorf("%q is a folder in the archive: select what is in it with %q", m.From, folder+"/**")
+	}
+	if IsPattern(m.From) {
+		return fmt.Errorf("nothing matches %q%s", m.From, t.hint(m.From))
+	}
+	return fmt.Errorf("no member %q%s", m.From, t.hint(m.From))
+}
+
+// hint suggests members: those with the same file name in other folders, or else the
+// most similar one.
+func (t *taker) hint(from string) string {
+	var same []string
+	for _, name := range t.names {
+		if path.Base(name) == path.Base(from) && len(same) < 3 {
+			same = append(same, fmt.Sprintf("%q", name))
+		}
+	}
+	if len(same) > 0 {
+		return "; it has " + strings.Join(same, ", ")
+	}
+	if hint := nearest.Hint(from, t.names); hint != "" {
+		return hint
+	}
+	return fmt.Sprintf(" among its %d", t.seen)
+}
+
+// checkLink refuses a link whose target was not taken.
+func (t *taker) checkLink(m Taken) error {
+	target := path.Join(path.Dir(m.Name), m.Link)
+	inside := func(o Taken) bool {
+		name := path.Clean(o.Name)
+		return o.From != m.From && (name == target || strings.HasPrefix(name, target+"/"))
+	}
+	if path.IsAbs(m.Link) || !slices.ContainsFunc(t.taken, inside) {
+		return fmt.Errorf("%s of the archive links to %s, which is not among the selected members: select its target as well, or leave it out", m.From, m.Link)
+	}
+	return nil
+}
