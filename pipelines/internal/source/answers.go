@@ -44,6 +44,9 @@ func (t *task) answers(ctx context.Context, place versions.Place) error {
 	case place.Git != nil && place.Git.Ref != "":
 		_, err := t.commitOf(ctx, place.Git.URL, place.Git.Ref)
 		return err
+	case place.OCI != nil:
+		_, _, err := t.findLayer(ctx, place)
+		return err
 	case place.URL != "":
 		return t.head(ctx, place.URL, place.Size)
 	case place.Cargo != nil:

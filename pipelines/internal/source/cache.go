@@ -65,6 +65,9 @@ func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, erro
 		return Fetched{}, errNotCached
 	}
 	path := t.path(place)
+	if t.readsOnce && place.Go == nil {
+		return t.unread(place, path)
+	}
 	hash, size, err := files.Hash(ctx, path)
 	var irregular *files.IrregularError
 	switch {
@@ -85,6 +88,20 @@ func (t *task) inspect(ctx context.Context, place versions.Place) (Fetched, erro
 		}
 	}
 	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, From: FromCache, SHA256: hash, Size: size}, nil
+}
+
+// unread is inspect without reading the file.
+func (t *task) unread(place versions.Place, path string) (Fetched, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Fetched{}, errNotCached
+	case err != nil:
+		return Fetched{}, fmt.Errorf("reading the source cache: %w", err)
+	case !info.Mode().IsRegular():
+		return Fetched{}, t.wrong(path, "no content: it is not a file", place.Hash())
+	}
+	return Fetched{Name: t.source.Name, Path: path, Place: place.Name, From: FromCache, SHA256: place.SHA256, Size: info.Size()}, nil
 }
 
 // pulled takes the file of a place from the registry. Any problem there is not the

@@ -122,7 +122,7 @@ func TestCargoPlace(t *testing.T) {
 		}
 	}
 	_, _, err := fetchCrates(t, configured, versions.Cargo{Lock: "assets/server/Cargo.lock"}, "")
-	wantError(t, err, "no sha256 is declared")
+	wantError(t, err, "its sha256 is unknown")
 	_, _, err = fetchCrates(t, configured, versions.Cargo{Lock: "assets/server/Cargo.lock"}, hashText("x"))
 	wantError(t, err, "the archive of cargo:assets/server/Cargo.lock and its crates has sha256", hashText("x"))
 	_, _, err = fetchCrates(t, configured, versions.Cargo{Lock: "assets/bad/Cargo.lock"}, hashText("x"))

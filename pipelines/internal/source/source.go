@@ -17,6 +17,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/cargo"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
@@ -34,6 +35,8 @@ type Fetcher struct {
 	// Registry is a cache that machines share; nil for none. It is asked before any
 	// place if the local caches lack a source.
 	Registry Registry
+	// Registries reads the places that are in registries; nil for none.
+	Registries *oci.Client
 	// Offline allows only the caches: this one, Go's module cache and Registry.
 	Offline bool
 	// Place is the name of the only place to take sources from, "" for any.
@@ -104,7 +107,11 @@ type Fetched struct {
 // Fetch returns a source, from the caches or the first of its places that answers. The
 // stage shows the progress of a download and any problems on the way.
 func (f *Fetcher) Fetch(ctx context.Context, s versions.Source, stage *progress.Stage) (Fetched, error) {
-	t := &task{Fetcher: f, source: s, stage: stage}
+	return f.fetch(ctx, &task{Fetcher: f, source: s, stage: stage})
+}
+
+func (f *Fetcher) fetch(ctx context.Context, t *task) (Fetched, error) {
+	s := t.source
 	if path, ok := f.Local[s.Name]; ok {
 		return t.local(ctx, path)
 	}
@@ -136,6 +143,8 @@ type task struct {
 	stage  *progress.Stage
 	// learning is true if no hash is declared because it is being looked for.
 	learning bool
+	// readsOnce says that the caller hashes a file of the cache.
+	readsOnce bool
 }
 
 func (t *task) note(text string) { t.stage.Note(t.source.Name + ": " + text) }
@@ -196,8 +205,10 @@ func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) 
 		return t.goModule(ctx, place)
 	case place.Git != nil:
 		return t.git(ctx, place, place.Git.URL)
+	case place.OCI != nil:
+		return t.layer(ctx, place)
 	case place.SHA256 == "":
-		return Fetched{}, unavailable{errors.New("no sha256 is declared for it; add one")}
+		return Fetched{}, unavailable{errors.New("its sha256 is unknown; add that of a file that you trust")}
 	case place.GoProxy != nil:
 		return t.goProxy(ctx, place)
 	case place.Cargo != nil:

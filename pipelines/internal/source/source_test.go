@@ -285,7 +285,7 @@ func TestAllFail(t *testing.T) {
 	want := "no place of source \"linux\" has the file:\n" +
 		"  upstream: " + a.URL + "/a: the server answered 404 Not Found\n" +
 		"  debian: " + b.URL + "/b: the server answered 500 Internal Server Error\n" +
-		"  bare: no sha256 is declared for it; add one\n" +
+		"  bare: its sha256 is unknown; add that of a file that you trust\n" +
 		"give its file with --source linux=PATH"
 	if err == nil || err.Error() != want {
 		t.Errorf("error\n%v\nwant\n%s", err, want)

@@ -1,6 +1,7 @@
 package supply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,6 +96,8 @@ func title(place versions.Place) string {
 		return place.Debian.File
 	case place.Git != nil:
 		return path.Base(place.Git.URL) + "-" + place.Git.Commit + ".tar"
+	case place.OCI != nil:
+		return cmp.Or(place.OCI.Title, path.Base(place.OCI.Repository()))
 	case place.Go != nil:
 		return path.Base(place.Go.Module) + "-" + place.Go.Version + ".zip"
 	case place.GoProxy != nil:

@@ -128,6 +128,10 @@ var (
 	goSum     = regexp.MustCompile(`^h1:[A-Za-z0-9+/]{43}=$`)
 )
 
+// unknown is the sha256 of a file that its publisher gives none for. An asset that needs
+// it can be planned, but not built.
+const unknown = "unknown"
+
 // checkSource checks the places of a source of an entry, and sets their lines.
 func checkSource(list strictyaml.Node, entry, name string, places []Place) {
 	source := entry + "." + name
@@ -141,6 +145,7 @@ func checkSource(list strictyaml.Node, entry, name string, places []Place) {
 		at := list.At(i)
 		places[i].Line = at.Line()
 		places[i].check(at, source)
+		places[i].SHA256 = strings.TrimPrefix(places[i].SHA256, unknown)
 		same := slices.IndexFunc(places[:i], func(p Place) bool { return p.Name == places[i].Name })
 		if same >= 0 {
 			at.Problem("%s: duplicate place %q, first on line %d; rename one", source, places[i].Name, places[same].Line)
@@ -156,16 +161,16 @@ func (p Place) check(at strictyaml.Node, source string) {
 		}
 	}
 	kinds := 0
-	for _, set := range []bool{p.URL != "", p.Debian != nil, p.Git != nil, p.Go != nil, p.GoProxy != nil, p.Cargo != nil} {
+	for _, set := range []bool{p.URL != "", p.Debian != nil, p.Git != nil, p.OCI != nil, p.Go != nil, p.GoProxy != nil, p.Cargo != nil} {
 		if set {
 			kinds++
 		}
 	}
 	bad(p.Name == "", "", "a place without a name; add it")
-	bad(kinds != 1, "", "a place with %d of url, debian, git, go, goproxy, cargo; give it one", kinds)
+	bad(kinds != 1, "", "a place with %d of url, debian, git, oci, go, goproxy, cargo; give it one", kinds)
 	bad(p.Go != nil && p.SHA256 != "", "sha256", "a Go module with a sha256; remove it, the sum is the hash")
-	bad(p.Go == nil && p.Git == nil && p.SHA256 == "", "", "a place without a sha256; add that of the file")
-	bad(p.SHA256 != "" && !sha256Hex.MatchString(p.SHA256), "sha256", "the sha256 %q is not 64 lower-case hex digits; take it from sha256sum", p.SHA256)
+	bad(p.Go == nil && p.Git == nil && p.OCI == nil && p.SHA256 == "", "", "a place without a sha256; add that of the file")
+	bad(p.SHA256 != "" && !sha256Hex.MatchString(p.SHA256) && (p.SHA256 != unknown || p.URL == ""), "sha256", "the sha256 %q is not 64 lower-case hex digits; take it from sha256sum", p.SHA256)
 	bad(p.Size < 0, "size", "the size %d is not a number of bytes", p.Size)
 	bad(p.URL != "" && !address(p.URL), "url", "%q is not an address; write https://host/path", p.URL)
 	if d := p.Debian; d != nil {
@@ -178,6 +183,9 @@ func (p Place) check(at strictyaml.Node, source string) {
 		bad(g.Commit != "" && !commitHex.MatchString(g.Commit), "git",
 			"the commit %q is not 40 lower-case hex digits; a tag or branch may move, so take what git rev-parse TAG^{commit} prints", g.Commit)
 		bad(g.Path != "" && (!fs.ValidPath(g.Path) || g.Path == "."), "git", "the path %q is not one below the root of the repository; write folder/folder", g.Path)
+	}
+	if p.OCI != nil {
+		p.OCI.check(at.At("oci"), source, p.SHA256)
 	}
 	if g := p.Go; g != nil {
 		bad(!oneOf("", g.Module, g.Version) || g.Lock != "", "go", "a Go place needs a module and a version")

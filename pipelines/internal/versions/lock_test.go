@@ -213,8 +213,8 @@ func TestBadLocks(t *testing.T) {
 	for text, want := range map[string]string{
 		`~`:                             ":3: assets.kernel.linux: no places; add one, or write [] if this version has no such source",
 		`[{` + url + `, ` + hash + `}]`: ":3: assets.kernel.linux: a place without a name; add it",
-		`[{name: "a", ` + hash + `}]`:   ":3: assets.kernel.linux: a place with 0 of url, debian, git, go, goproxy, cargo; give it one",
-		`[{name: "a", ` + url + `, git: {url: "https://example.org/a", ref: "v1"}, ` + hash + `}]`: ":3: assets.kernel.linux: a place with 2 of url, debian, git, go, goproxy, cargo; give it one",
+		`[{name: "a", ` + hash + `}]`:   ":3: assets.kernel.linux: a place with 0 of url, debian, git, oci, go, goproxy, cargo; give it one",
+		`[{name: "a", ` + url + `, git: {url: "https://example.org/a", ref: "v1"}, ` + hash + `}]`: ":3: assets.kernel.linux: a place with 2 of url, debian, git, oci, go, goproxy, cargo; give it one",
 		`[{name: "a", ` + url + `}]`:                                                                                            ":3: assets.kernel.linux: a place without a sha256; add that of the file",
 		`[{name: "a", ` + url + `, sha256: "ABC"}]`:                                                                             `:3: assets.kernel.linux: the sha256 "ABC" is not 64 lower-case hex digits; take it from sha256sum`,
 		`[{name: "a", ` + url + `, ` + hash + `, size: -1}]`:                                                                    ":3: assets.kernel.linux: the size -1 is not a number of bytes",
@@ -238,6 +238,11 @@ func TestBadLocks(t *testing.T) {
 		`[{name: "a", cargo: {crate: "a", version: "1.0.0", lock: "b"}, ` + hash + `}]`:                                         ":3: assets.kernel.linux: a cargo place needs either a crate and its version, or the lock of the tree; write one of them",
 		`[{name: "a", cargo: {lock: "../Cargo.lock"}, ` + hash + `}]`:                                                           `:3: assets.kernel.linux: the lock "../Cargo.lock" is not a path below the root of the repository; write assets/FAMILY/FILE`,
 		`[{name: "a", cargo: {crate: "a", version: "1.0.0"}}]`:                                                                  ":3: assets.kernel.linux: a place without a sha256; add that of the file",
+		`[{name: "a", oci: {ref: "example.org/a:1.0", title: "a.tar"}}]`: ":3: assets.kernel.linux: the ref \"example.org/a:1.0\" is not HOST/PATH@sha256:<64 hex digits>; " +
+			"a tag may move, so add the digest of the manifest that it has, as `oras resolve` prints it",
+		`[{name: "a", oci: {ref: "example.org/a@sha256:` + zero + `"}}]`: ":3: assets.kernel.linux: which layer of example.org/a@sha256:" + zero +
+			" is meant; add its title, or its digest as sha256 of the place",
+		`[{name: "a", sha256: unknown, oci: {ref: "example.org/a@sha256:` + zero + `"}}]`: `:3: assets.kernel.linux: the sha256 "unknown" is not 64 lower-case hex digits; take it from sha256sum`,
 		`"https://example.org/a"`: ":3: cannot unmarshal !!str `https:/...` into []versions.Place",
 	} {
 		_, err := load(t, linux, "assets.kernel:\n  \"v6.18.15\":\n    linux: "+text+"\n")
@@ -375,5 +380,36 @@ func TestEntries(t *testing.T) {
 	_, err := ParseLocked("pins.yaml", []byte(pins), []byte(strings.Replace(lock, "with: assets.kernel", "with: assets.kernal", 1)))
 	if want := `assets/sources.yaml:5: assets.kernel.nvidia: no entry "assets.kernal" in the lock; did you mean "assets.kernel"?`; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+// TestPlaces: what a place holds, its hash, and whether it can be used.
+func TestPlaces(t *testing.T) {
+	for text, want := range map[string]string{
+		`{name: a, url: "https://example.org/a", sha256: "` + zero + `"}`: "https://example.org/a sha256:" + zero + " pinned cacheable",
+		`{name: a, url: "https://example.org/a", sha256: unknown}`:        "https://example.org/a sha256:unknown",
+		`{name: a, oci: {ref: "example.org:5000/a:1.0@sha256:` + zero + `", title: a.tar}}`: "oci:example.org:5000/a:1.0@sha256:" + zero + " a.tar " +
+			"oci:sha256:" + zero + ":a.tar pinned",
+		`{name: a, oci: {ref: "example.org/a@sha256:` + zero + `"}, sha256: "` + zero + `"}`: "oci:example.org/a@sha256:" + zero + " sha256:" + zero + " pinned cacheable",
+	} {
+		f := must(t, linux, "assets.kernel:\n  \"v6.18.15\":\n    linux: ["+text+"]\n")
+		source, err := f.Source("assets.kernel.linux")
+		if err != nil {
+			t.Fatal(err)
+		}
+		place := source.Places[0]
+		got := place.Holds() + " " + place.Hash()
+		if place.Pinned() {
+			got += " pinned"
+		}
+		if place.Cacheable() {
+			got += " cacheable"
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+		if o := place.OCI; o != nil && (o.Digest() != "sha256:"+zero || !slices.Contains([]string{"example.org/a", "example.org:5000/a"}, o.Repository())) {
+			t.Errorf("%s: %s and %s", text, o.Repository(), o.Digest())
+		}
 	}
 }

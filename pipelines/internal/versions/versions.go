@@ -41,14 +41,15 @@ type Source struct {
 	Places []Place
 }
 
-// Place is one place that a source can come from. Exactly one of URL, Debian,
-// Git, Go, GoProxy and Cargo is set.
+// Place is one place that a source can come from. Exactly one of URL, Debian, Git, OCI,
+// Go, GoProxy and Cargo is set.
 type Place struct {
 	Name string `yaml:"name"`
 	// URL is an http or https address.
 	URL    string    `yaml:"url,omitempty"`
 	Debian *Debian   `yaml:"debian,omitempty"`
 	Git    *Git      `yaml:"git,omitempty"`
+	OCI    *OCI      `yaml:"oci,omitempty"`
 	Go     *GoModule `yaml:"go,omitempty"`
 	// GoProxy is a module with everything in its go.sum, or what is in a go.sum of the
 	// tree. The file is an uncompressed tar of the module proxy's files for them, below
@@ -59,7 +60,8 @@ type Place struct {
 	// them, below a folder "crates".
 	Cargo *Cargo `yaml:"cargo,omitempty"`
 	// SHA256 is the hash of the file, in 64 lower-case hex digits. It is empty for a
-	// Go module, which has a sum of its own, and may be empty for Git.
+	// Go module, which has a sum of its own, may be empty for Git and OCI, and is empty for
+	// a file whose hash is unknown, which the lock says in so many letters.
 	SHA256 string `yaml:"sha256,omitempty"`
 	// Size is the length of the downloaded file in bytes, 0 if unknown.
 	Size int64 `yaml:"size,omitempty"`
@@ -143,17 +145,27 @@ func (p Place) Lock() string {
 	return ""
 }
 
-// Hash returns "sha256:" and the hex SHA-256 of the file that the place holds, for a Go
-// module its sum as in go.sum, "h1:...", and for git without a SHA-256 "git:" and the
-// commit or ref, followed by a colon and the path if there is one.
+// Hash returns "sha256:" and the hex SHA-256 of the file that the place holds, and for a
+// Go module its sum as in go.sum, "h1:...". Without a SHA-256 it is "git:" and the commit
+// or ref, followed by a colon and the path if there is one, or "oci:" and the digest of the
+// manifest and the title of the layer.
 func (p Place) Hash() string {
 	switch {
 	case p.Go != nil:
 		return p.Go.Sum
-	case p.Git == nil || p.SHA256 != "":
+	case p.SHA256 != "":
 		return "sha256:" + p.SHA256
+	case p.Git != nil:
+		return "git:" + p.Git.revision()
+	case p.OCI != nil:
+		return "oci:" + p.OCI.Digest() + ":" + p.OCI.Title
 	}
-	return "git:" + p.Git.revision()
+	return "sha256:" + unknown
+}
+
+// Pinned reports whether the place always holds the same file: it has a hash or a commit.
+func (p Place) Pinned() bool {
+	return p.Go != nil || p.SHA256 != "" || p.OCI != nil || p.Git != nil && p.Git.Ref == ""
 }
 
 // Cacheable reports whether a hash identifies the place's file, so that caches can
@@ -168,6 +180,8 @@ func (p Place) Holds() string {
 		return fmt.Sprintf("debian:%s/%s/%s", p.Debian.Package, p.Debian.Version, p.Debian.File)
 	case p.Git != nil:
 		return fmt.Sprintf("git:%s@%s", p.Git.URL, p.Git.revision())
+	case p.OCI != nil:
+		return "oci:" + strings.TrimSuffix(p.OCI.Ref+" "+p.OCI.Title, " ")
 	case p.Go != nil:
 		return "go:" + p.Go.String()
 	case p.GoProxy != nil:

@@ -99,6 +99,7 @@ func Open(_ context.Context, o Options) (*Workspace, error) {
 		Dir: filepath.Join(w.Cache, "sources"), Debian: &debian.Resolver{StateDir: filepath.Join(w.Cache, "apt")},
 		Tree: w.Resolver.Tree, Cargo: cargo.NewConfig(os.Environ()), Report: o.Report,
 	}
+	w.Sources.Registries = w.Registries()
 	if w.Store.Registry != nil {
 		w.Sources.Registry = w.Store.Registry
 	}
