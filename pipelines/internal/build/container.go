@@ -3,6 +3,7 @@ package build
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,7 +21,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// Container is the Builder that runs recipes in a Dagger engine.
+// Container is the Builder that runs the steps of recipes in a Dagger engine. It imports
+// recipes without steps by itself.
 type Container struct {
 	Engine engine.Finder
 	// Sources fetches the sources, Bases makes the bases of builders.
@@ -42,7 +44,7 @@ type Container struct {
 }
 
 // Check reports secrets that are not set, sources that cannot be fetched, a full
-// disk, and an engine that cannot be used.
+// disk, and an engine that is needed and cannot be used.
 func (c *Container) Check(ctx context.Context, steps []Step, parallel int) error {
 	var problems []error
 	for _, step := range steps {
@@ -50,7 +52,11 @@ func (c *Container) Check(ctx context.Context, steps []Step, parallel int) error
 			problems = append(problems, fmt.Errorf("building %q: %s", step.Asset, problem))
 		}
 	}
-	return errors.Join(append(problems, c.room(steps, parallel), c.Engine.Ready(ctx))...)
+	problems = append(problems, c.room(steps, parallel))
+	if slices.ContainsFunc(steps, func(s Step) bool { return !s.Resolved.Recipe.Imported() }) {
+		problems = append(problems, c.Engine.Ready(ctx))
+	}
+	return errors.Join(problems...)
 }
 
 // room checks that the disk has space for the largest builds that can run at once.
@@ -128,7 +134,11 @@ func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies ma
 		return Built{}, err
 	}
 	b := &run{Container: c, plan: plan, work: work.Name(), report: c.Report.Logged(log), log: log}
-	built, err = b.build(ctx, dependencies)
+	if plan.Recipe.Imported() {
+		built, err = b.importMembers(ctx)
+	} else {
+		built, err = b.build(ctx, dependencies)
+	}
 	if err == nil {
 		err = log.Close("done")
 	}
@@ -178,7 +188,11 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 	if err != nil {
 		return Built{}, err
 	}
-	return b.pack(ctx, job.Export, job.ExportOutputs, rec)
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return Built{}, fmt.Errorf("encoding the build record: %w", err)
+	}
+	return b.pack(ctx, job.Export, job.ExportOutputs, data)
 }
 
 // connect opens a session with an engine, started if need be.

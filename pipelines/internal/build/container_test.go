@@ -161,7 +161,7 @@ func TestCheck(t *testing.T) {
 	}
 	wanted := []string{
 		`building "walls": walls declares secrets that are not set in the environment: set KBUILD_SIGN_PIN, OTHER_PIN`,
-		`building "walls": source linux cannot be used: git:https://linux.example@main has no pinned commit`,
+		`building "walls": source linux cannot be used: git:https://linux.example@main has no pinned hash or commit`,
 		`building "walls": source mortar cannot be used: it has no place of the name in --place`,
 		"building huge: " + c.Work + " has ", " free and 1.0 EiB is needed: free some space", "--cache-dir",
 		engine.ErrNoEngine.Error(),

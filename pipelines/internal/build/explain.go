@@ -52,6 +52,7 @@ func (p *Planner) sources(ctx context.Context, step *Step) error {
 	for _, declared := range step.Resolved.Sources {
 		absent := Absent{Source: declared.Name}
 		_, cached := p.Sources.Local[declared.Name]
+		cached = cached || step.Resolved.Given != ""
 		for _, place := range declared.Places {
 			if p.Sources.Place != "" && p.Sources.Place != place.Name {
 				continue
@@ -69,7 +70,7 @@ func (p *Planner) sources(ctx context.Context, step *Step) error {
 				}
 			}
 			absent.Places = append(absent.Places, place.Holds())
-			absent.Pinned = absent.Pinned || place.Git == nil || place.Git.Ref == ""
+			absent.Pinned = absent.Pinned || place.Pinned()
 		}
 		if !cached {
 			step.Absent = append(step.Absent, absent)

@@ -3,7 +3,6 @@ package build
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,17 +18,13 @@ import (
 )
 
 // pack packs what the steps have installed: out into the main tarball, each
-// folder in outputs into a secondary one.
-func (b *run) pack(ctx context.Context, out, outputs string, rec record) (Built, error) {
-	data, err := json.Marshal(rec)
-	if err != nil {
-		return Built{}, fmt.Errorf("encoding the build record: %w", err)
-	}
+// folder in outputs into a secondary one. The record is Built.Record.
+func (b *run) pack(ctx context.Context, out, outputs string, record []byte) (Built, error) {
 	asset, declared := b.plan.Recipe.Asset, b.plan.Recipe.Output.Outputs
 	if err := checkOutputs(outputs, declared); err != nil {
 		return Built{}, err
 	}
-	built := Built{Tarballs: map[string]string{}, Record: data}
+	built := Built{Tarballs: map[string]string{}, Record: record}
 	for _, name := range append([]string{""}, declared...) {
 		dir := out
 		if name != "" {

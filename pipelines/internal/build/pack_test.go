@@ -72,14 +72,14 @@ func TestPackOutputs(t *testing.T) {
 			}
 		}
 	}
-	if _, err := b.pack(t.Context(), out, outputs, record{}); err == nil || !strings.HasPrefix(err.Error(), `packing kata-static-walls-empty.tar.zst: `) {
+	if _, err := b.pack(t.Context(), out, outputs, nil); err == nil || !strings.HasPrefix(err.Error(), `packing kata-static-walls-empty.tar.zst: `) {
 		t.Errorf("an output without content: %v", err)
 	}
 	if err := os.RemoveAll(filepath.Join(outputs, "empty")); err != nil {
 		t.Fatal(err)
 	}
 	b.plan.Recipe.Output.Outputs = []string{"modules"}
-	built, err := b.pack(t.Context(), out, outputs, record{})
+	built, err := b.pack(t.Context(), out, outputs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

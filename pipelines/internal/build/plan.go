@@ -65,6 +65,8 @@ const (
 type Step struct {
 	Asset string `json:"asset"`
 	Arch  string `json:"arch"`
+	// Origin says whether the asset is built or imported, or out of reach.
+	Origin recipe.Origin `json:"origin"`
 	// Key is "" where it is pending or unlocked.
 	Key   string `json:"key"`
 	State State  `json:"state"`
@@ -134,7 +136,7 @@ func (a Absent) String() string {
 	case len(a.Places) == 0:
 		return fmt.Sprintf("source %s cannot be used: it has no place of the name in --place", a.Source)
 	case !a.Pinned:
-		return fmt.Sprintf("source %s cannot be used: %s has no pinned commit", a.Source, from)
+		return fmt.Sprintf("source %s cannot be used: %s has no pinned hash or commit", a.Source, from)
 	}
 	return fmt.Sprintf("source %s is in no cache: it must come from %s, or be given with --source %s=PATH", a.Source, from, a.Source)
 }
@@ -236,6 +238,9 @@ func (s *Step) lookUp(ctx context.Context, resolver recipe.Resolver, from Store,
 		return err
 	}
 	s.Differs = s.Resolved.Differs
+	if s.Origin, err = resolver.Origin(s.declared); err != nil {
+		return err
+	}
 	switch {
 	case len(s.Resolved.Unlocked) > 0:
 		s.State = Unlocked

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"debug/elf"
 	"fmt"
 	"math"
 	"runtime"
@@ -30,14 +31,17 @@ type archNames struct {
 	goarch string
 	kernel string
 	deb    string
+	// machine and data are in the header of an ELF file.
+	machine elf.Machine
+	data    elf.Data
 }
 
 var arches = []archNames{
-	{X86_64, "amd64", "x86_64", "amd64"},
-	{AArch64, "arm64", "arm64", "arm64"},
-	{S390X, "s390x", "s390", "s390x"},
-	{PPC64LE, "ppc64le", "powerpc", "ppc64el"},
-	{RISCV64, "riscv64", "riscv", "riscv64"},
+	{X86_64, "amd64", "x86_64", "amd64", elf.EM_X86_64, elf.ELFDATA2LSB},
+	{AArch64, "arm64", "arm64", "arm64", elf.EM_AARCH64, elf.ELFDATA2LSB},
+	{S390X, "s390x", "s390", "s390x", elf.EM_S390, elf.ELFDATA2MSB},
+	{PPC64LE, "ppc64le", "powerpc", "ppc64el", elf.EM_PPC64, elf.ELFDATA2LSB},
+	{RISCV64, "riscv64", "riscv", "riscv64", elf.EM_RISCV, elf.ELFDATA2LSB},
 }
 
 // ParseArch accepts the name of an architecture by `uname -m` or by Go.
@@ -73,6 +77,14 @@ func (a Arch) Kernel() string { return lookup(string(a)).kernel }
 
 // Debian returns Debian's name of the architecture.
 func (a Arch) Debian() string { return lookup(string(a)).deb }
+
+// CheckELF refuses the header of an ELF file that is for another architecture.
+func (a Arch) CheckELF(h elf.FileHeader) error {
+	if want := lookup(string(a)); h.Machine != want.machine || h.Data != want.data {
+		return fmt.Errorf("is for %s, %s, and not for %s", h.Machine, h.Data, a)
+	}
+	return nil
+}
 
 // Arches returns all architectures, in a fixed order.
 func Arches() []Arch {

@@ -1,7 +1,8 @@
-// Package catalog reads the assets that can be built, as data: each
+// Package catalog reads the assets that can be built or imported, as data: each
 // assets/<family>/assets.yaml declares the builder of a family, the steps that
-// build it, and its assets with their pins, sources, options and dependencies. The
-// release sets and runtime classes refer to these assets.
+// build it, and its assets with their pins, sources, options and dependencies, or the
+// members of a published archive that they are. The release sets and runtime classes
+// refer to these assets.
 //
 // It decodes strictly: a field that the Go types do not have is an error, so a
 // misspelt one never changes a build silently. Pins and kernel fragments are only named
@@ -31,7 +32,7 @@ type Catalog struct {
 	Sets []Set
 }
 
-// Asset is one thing that can be built.
+// Asset is one thing that can be built or imported.
 type Asset struct {
 	// Name is also the name of the tarball, kata-static-<name>.tar.zst.
 	Name        string `yaml:"name"`
@@ -63,6 +64,9 @@ type Asset struct {
 	Checks Checks `yaml:"checks"`
 	// Kernel is set only for guest kernels.
 	Kernel *Kernel `yaml:"kernel"`
+	// Import is set only for imported assets, which have no builder and no steps. On adds
+	// its source to Sources.
+	Import *Import `yaml:"import"`
 	// Disk is the free space that a build needs, in GiB.
 	Disk int64 `yaml:"disk"`
 	// Budget is the largest size of the tarball, 0 for any. It is not in the key.
@@ -195,7 +199,11 @@ func (c *Catalog) On(arch Arch) []string {
 // On returns the asset on an architecture: with the paths of its pins and sources there,
 // and the exceptions of its checks.
 func (a Asset) On(arch Arch) Asset {
-	names := strings.NewReplacer("${ARCH}", string(arch), "${KERNEL_ARCH}", arch.Kernel())
+	names := strings.NewReplacer("${ARCH}", string(arch), "${GOARCH}", arch.GoArch(), "${KERNEL_ARCH}", arch.Kernel())
+	if a.Import != nil && len(a.Sources) == 0 {
+		a.Sources = map[string]string{a.Import.Name(): a.Import.Source}
+		a.Import = a.Import.on(names)
+	}
 	for _, paths := range []*map[string]string{&a.Pins, &a.Sources} {
 		*paths = maps.Clone(*paths)
 		for name, path := range *paths {

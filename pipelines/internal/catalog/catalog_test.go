@@ -38,6 +38,16 @@ assets:
     dependencies: [tiny]
     kernel: {configs: [common], suffix: user, version: V}
     pins: {V: assets.tiny.version}
+  - name: tiny-import
+    description: what others made
+    arches: [x86_64, aarch64]
+    pins: {TINY: assets.tiny.version}
+    import:
+      source: assets.tiny.tiny-${ARCH}
+      members:
+        v${TINY}/tiny: opt/kata/bin/tiny-${GOARCH}
+        share/**: opt/kata/share/
+      modes: {"opt/kata/bin/tiny-${GOARCH}": 0755}
 `
 
 func tree(yaml string) fstest.MapFS {
@@ -54,7 +64,7 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(c.Names(), " "); got != "tiny tiny-user" {
+	if got := strings.Join(c.Names(), " "); got != "tiny tiny-import tiny-user" {
 		t.Errorf("names = %q", got)
 	}
 	a, err := c.Find("tiny-user", X86_64)
@@ -166,6 +176,20 @@ var bad = map[string][2]string{
 	"no-config-folders":        {"configs: [common]", "configs: []"},
 	"kernel-version":           {"version: V}", "version: W}"},
 	"negative-disk":            {"files: [data]", "disk: -1"},
+	"import-and-steps":         {"pins: {TINY: assets.tiny.version}", "pins: {TINY: assets.tiny.version}\n    files: [data]\n    dependencies: [tiny]"},
+	"import-without-source":    {"      source: assets.tiny.tiny-${ARCH}\n", ""},
+	"import-without-members":   {"      members:\n        v${TINY}/tiny: opt/kata/bin/tiny-${GOARCH}\n        share/**: opt/kata/share/\n", ""},
+	"import-variable":          {"v${TINY}/tiny", "v${TINI}/tiny"},
+	"import-source-variable":   {"tiny-${ARCH}", "tiny-${TINY}"},
+	"import-absolute":          {"v${TINY}/tiny", "/v1/tiny"},
+	"import-above":             {"v${TINY}/tiny", "../v1/tiny"},
+	"import-pattern":           {"share/**", "share/[a"},
+	"import-at-the-root":       {"opt/kata/share/", "kata"},
+	"import-outside":           {"opt/kata/share/", "opt/kata/../etc/"},
+	"import-folder":            {"share/**: opt/kata/share/", "share/: opt/kata/share"},
+	"import-mode":              {"0755}", "4755}"},
+	"import-mode-of-nothing":   {"modes: {\"opt/kata/bin/tiny-${GOARCH}\"", "modes: {\"opt/kata/bin/tinny\""},
+	"only-imports-and-steps":   {good[strings.Index(good, "  - name: tiny\n"):strings.Index(good, "  - name: tiny-import\n")], ""},
 	"output-name":              {"files: [data]", "outputs: [../modules]"},
 	"output-twice":             {"files: [data]", "outputs: [modules, modules]"},
 	"output-of-asset":          {"files: [data]", "outputs: [user]"},

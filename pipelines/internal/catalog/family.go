@@ -26,15 +26,20 @@ func (c checker) family(f family) {
 	if folder := path.Base(c.folder); f.Family != folder {
 		c.At("family").Problem("family is %q, its folder %q: they must be the same", f.Family, folder)
 	}
-	c.at("builder").builder(f.Builder)
-	if len(f.Steps) == 0 {
-		c.At("steps").Problem("no steps: name at least one script")
-	}
-	c.at("steps").steps(f.Steps)
 	c.at("checks").checks(f.Checks, nil)
 	if len(f.Assets) == 0 {
 		c.At("assets").Problem("no assets")
 	}
+	switch isBuilt := func(a Asset) bool { return a.Import == nil }; {
+	case len(f.Assets) == 0 || slices.ContainsFunc(f.Assets, isBuilt):
+		c.at("builder").builder(f.Builder)
+		if len(f.Steps) == 0 {
+			c.At("steps").Problem("no steps: name at least one script")
+		}
+	case f.Builder.Image != "" || len(f.Steps) > 0:
+		c.Problem("all assets are imported: remove the builder and the steps")
+	}
+	c.at("steps").steps(f.Steps)
 	for i, asset := range f.Assets {
 		at := c.at("assets", i)
 		at.asset(asset)
@@ -145,6 +150,9 @@ func (c checker) asset(a Asset) {
 	if a.Kernel != nil {
 		c.at("kernel").kernel(a)
 	}
+	if a.Import != nil {
+		c.imports(a)
+	}
 }
 
 // environment checks that each variable of an asset has only one source.
@@ -228,13 +236,16 @@ func loadFamily(tree fs.FS, file string) ([]Asset, error) {
 	}
 	for i := range f.Assets {
 		asset := &f.Assets[i]
-		asset.Family, asset.Builder = f.Family, f.Builder
+		asset.Family, asset.Folder, asset.Pos = f.Family, folder, root.At("assets", i).Pos()
 		asset.Checks = f.Checks.with(asset.Checks)
+		if asset.Import != nil {
+			continue
+		}
+		asset.Builder = f.Builder
 		asset.Builder.Packages = slices.Concat(f.Builder.Packages, asset.Packages)
 		if len(asset.Steps) == 0 {
 			asset.Steps = f.Steps
 		}
-		asset.Folder, asset.Pos = folder, root.At("assets", i).Pos()
 	}
 	return f.Assets, nil
 }

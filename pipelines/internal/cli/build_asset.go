@@ -35,10 +35,10 @@ func buildAssetCmd(a *app) *cobra.Command {
 	var o buildAssetOptions
 	cmd := &cobra.Command{
 		Use:   "build-asset NAME...|--set SET|--all",
-		Short: "Build assets, or take them from the cache",
+		Short: "Build or import assets, or take them from the cache",
 		Long: `Put kata-static-NAME.tar.zst into the output folder: from the local cache or the
 registry of --cache if one has an artifact of the same inputs, or else built in a
-Dagger engine. Before it fetches or builds anything, it checks all that it has to
+Dagger engine or imported from a published archive. Before it fetches or builds anything, it checks all that it has to
 build for missing secrets, sources without a pin, disk space and an engine. Prints
 the path of each tarball.
 
@@ -82,10 +82,13 @@ func (o buildAssetOptions) build(ctx context.Context, a *app, ws *workspace.Work
 	if err != nil {
 		return nil, err
 	}
-	if err := ws.CheckSources(names, arch, o.sources, o.place); err != nil {
+	if err := ws.CheckSources(names, arch, nil, o.place); err != nil {
 		return nil, err
 	}
-	ws.Sources.Offline, ws.Sources.Place, ws.Sources.Local = o.offline, o.place, o.sources
+	ws.Sources.Offline, ws.Sources.Place = o.offline, o.place
+	if err := give(ctx, ws, names, arch, o.sources); err != nil {
+		return nil, err
+	}
 	plan, err := planner(ctx, ws).Plan(ctx, names, arch)
 	if err != nil {
 		return nil, err

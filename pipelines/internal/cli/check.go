@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/matrix"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
@@ -48,6 +50,7 @@ at the fork from the base.`,
 type listed struct {
 	Name        string            `json:"name"`
 	Arch        catalog.Arch      `json:"arch"`
+	Origin      recipe.Origin     `json:"origin"`
 	Description string            `json:"description"`
 	Pins        map[string]string `json:"pins"`
 	// Differs are the pins whose values are not Kata's.
@@ -61,7 +64,8 @@ func listCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the assets by architecture, with their pins and dependencies",
-		Long: `List the assets by architecture. A pin whose value is not the one in Kata's own
+		Long: `List the assets by architecture: whether each is built, imported from a published
+archive, or out of reach, and why. A pin whose value is not the one in Kata's own
 versions.yaml is followed by the value there.`,
 		Example: `  pipelines list
   pipelines list --arch s390x --json`,
@@ -70,8 +74,8 @@ versions.yaml is followed by the value there.`,
 			if err != nil {
 				return err
 			}
-			return printList(a, assets, "ARCH\tASSET\tPINS\tDEPENDS ON\tDESCRIPTION", func(l listed) string {
-				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", l.Arch, l.Name, l.pins(), dash(l.Dependencies...), l.Description)
+			return printList(a, assets, "ARCH\tASSET\tORIGIN\tPINS\tDEPENDS ON\tDESCRIPTION\tFROM", func(l listed) string {
+				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Arch, l.Name, l.Origin.How, l.pins(), dash(l.Dependencies...), l.Description, cmp.Or(l.Origin.Why, dash(l.Origin.From...)))
 			})
 		}),
 	}
@@ -112,6 +116,10 @@ func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
 				}
 			}
 			a.Differs = ws.Resolver.Differences(asset)
+			var err error
+			if a.Origin, err = ws.Resolver.Origin(asset); err != nil {
+				return nil, fmt.Errorf("%s: %w", asset.Name, err)
+			}
 			assets = append(assets, a)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 func planCmd(a *app) *cobra.Command {
 	var selection workspace.Selection
+	var given map[string]string
 	cmd := &cobra.Command{
 		Use:   "plan NAME...|--set SET|--all",
 		Short: "Print what is in the cache, what would be built, and why",
@@ -35,6 +36,9 @@ pulls nothing, and starts no engine; build-asset executes the same plan.`,
 			if err != nil {
 				return err
 			}
+			if err := give(ctx, ws, names, arch, given); err != nil {
+				return err
+			}
 			plan, err := planner(ctx, ws).Plan(ctx, names, arch)
 			if err != nil {
 				return err
@@ -45,9 +49,18 @@ pulls nothing, and starts no engine; build-asset executes the same plan.`,
 	}
 	flags := cmd.Flags()
 	selectionFlags(flags, &selection)
+	sourceFlag(flags, &given)
 	a.cacheFlag(flags)
 	a.jsonFlag(flags)
 	return cmd
+}
+
+// give checks local files and folders, and replaces sources by them.
+func give(ctx context.Context, ws *workspace.Workspace, names []string, arch catalog.Arch, given map[string]string) error {
+	if err := ws.CheckSources(names, arch, given, ""); err != nil {
+		return err
+	}
+	return ws.Give(ctx, names, arch, given)
 }
 
 // planner looks up what is in the caches.
@@ -71,6 +84,7 @@ type explained struct {
 func explainCmd(a *app) *cobra.Command {
 	var arch string
 	var inputs bool
+	var given map[string]string
 	cmd := &cobra.Command{
 		Use:   "explain NAME",
 		Short: "Print what changed since an asset was last built",
@@ -83,7 +97,14 @@ JSON has all of this.`,
   pipelines explain qemu --arch arm64 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, args []string) error {
-			step, err := explain(ctx, ws, args[0], arch)
+			asset, parsed, err := ws.One(args[0], arch)
+			if err != nil {
+				return err
+			}
+			if err := give(ctx, ws, args, parsed, given); err != nil {
+				return err
+			}
+			step, err := explain(ctx, ws, asset.Name, parsed)
 			if err != nil {
 				return err
 			}
@@ -96,6 +117,7 @@ JSON has all of this.`,
 	}
 	flags := cmd.Flags()
 	archFlag(flags, &arch)
+	sourceFlag(flags, &given)
 	a.cacheFlag(flags)
 	flags.BoolVar(&inputs, "inputs", false, "print the key and all inputs that are in it")
 	a.jsonFlag(flags)
@@ -103,18 +125,14 @@ JSON has all of this.`,
 }
 
 // explain plans one asset.
-func explain(ctx context.Context, ws *workspace.Workspace, name, arch string) (explained, error) {
-	_, parsed, err := ws.One(name, arch)
-	if err != nil {
-		return explained{}, err
-	}
-	plan, err := planner(ctx, ws).Plan(ctx, []string{name}, parsed)
+func explain(ctx context.Context, ws *workspace.Workspace, name string, arch catalog.Arch) (explained, error) {
+	plan, err := planner(ctx, ws).Plan(ctx, []string{name}, arch)
 	if err != nil {
 		return explained{}, err
 	}
 	step := explained{Step: plan.Step(name), TakesWithIt: []string{}}
 	if step.State != build.Hit {
-		step.TakesWithIt = append(step.TakesWithIt, ws.Catalog.Dependents(name, parsed)...)
+		step.TakesWithIt = append(step.TakesWithIt, ws.Catalog.Dependents(name, arch)...)
 	}
 	step.Recipe, err = step.Resolved.Recipe.Canonical()
 	return step, err
@@ -131,7 +149,8 @@ func graphCmd(a *app) *cobra.Command {
 		Short: "Draw the dependencies of assets",
 		Long: `Draw the named assets and their dependencies as Mermaid or Graphviz text, or as an
 SVG picture, which needs Graphviz. Without names, draw all assets of the
-architecture. An edge goes from a dependency to the asset that needs it.`,
+architecture. An edge goes from a dependency to the asset that needs it; the box of an
+imported asset is dashed.`,
 		Example: `  pipelines graph
   pipelines graph shim-v2 --arch arm64 --format dot
   pipelines graph --format svg > assets.svg`,

@@ -19,9 +19,11 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 )
 
-// Node is a box: an asset, and what it depends on.
+// Node is a box: an asset, and what it depends on. The box of an imported one is dashed.
 type Node struct {
 	Name string `json:"name"`
+	// Imported says that the asset is not built here.
+	Imported bool `json:"imported"`
 	// Stage counts from 1: the assets of a stage depend only on assets of earlier ones.
 	Stage int `json:"stage"`
 	// Dependencies are sorted and never nil.
@@ -37,7 +39,7 @@ func New(closure []catalog.Asset) Graph {
 	for i, assets := range catalog.Stages(closure) {
 		for _, asset := range assets {
 			dependencies := slices.Compact(slices.Sorted(slices.Values(asset.Dependencies)))
-			g = append(g, Node{asset.Name, i + 1, append([]string{}, dependencies...)})
+			g = append(g, Node{asset.Name, asset.Import != nil, i + 1, append([]string{}, dependencies...)})
 		}
 	}
 	return g
@@ -51,6 +53,9 @@ func (g Graph) Mermaid() string {
 		// A name need not be an identifier: "end" is a keyword.
 		ids[node.Name] = fmt.Sprintf("n%d", i+1)
 		fmt.Fprintf(&boxes, "  %s[%q]\n", ids[node.Name], node.Name)
+		if node.Imported {
+			fmt.Fprintf(&boxes, "  style %s stroke-dasharray:4\n", ids[node.Name])
+		}
 		for _, dependency := range node.Dependencies {
 			fmt.Fprintf(&edges, "  %s --> %s\n", ids[dependency], ids[node.Name])
 		}
@@ -62,7 +67,11 @@ func (g Graph) Mermaid() string {
 func (g Graph) DOT() string {
 	var boxes, edges strings.Builder
 	for _, node := range g {
-		fmt.Fprintf(&boxes, "  %q\n", node.Name)
+		style := ""
+		if node.Imported {
+			style = ` [style="rounded,dashed"]`
+		}
+		fmt.Fprintf(&boxes, "  %q%s\n", node.Name, style)
 		for _, dependency := range node.Dependencies {
 			fmt.Fprintf(&edges, "  %q -> %q\n", dependency, node.Name)
 		}

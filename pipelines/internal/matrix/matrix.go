@@ -6,13 +6,12 @@ package matrix
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -27,6 +26,8 @@ type Matrix struct {
 type Job struct {
 	Asset string       `json:"asset"`
 	Arch  catalog.Arch `json:"arch"`
+	// Imported says that the job needs no engine.
+	Imported bool `json:"imported"`
 	// Stage is 1, or one more than the highest of its dependencies.
 	Stage int `json:"stage"`
 	// Runner is the label of the machines that can build it.
@@ -77,7 +78,7 @@ func New(assets *catalog.Catalog, pins *versions.File, o Options) (m Matrix, lef
 			left = append(left, asset.Name+" "+why)
 			continue
 		}
-		job := Job{Asset: asset.Name, Arch: o.Arch, Stage: 1, Runner: runner(asset, o.Arch), Secrets: append([]string{}, secrets(asset)...)}
+		job := Job{Asset: asset.Name, Arch: o.Arch, Imported: asset.Import != nil, Stage: 1, Runner: runner(asset, o.Arch), Secrets: append([]string{}, secrets(asset)...)}
 		for _, name := range asset.Dependencies {
 			job.Stage = max(job.Stage, jobs[name].Stage+1)
 		}
@@ -110,29 +111,11 @@ func reserved(pins *versions.File, asset catalog.Asset, jobs map[string]Job, o O
 			return "depends on " + name, nil
 		}
 	}
-	for _, path := range slices.Sorted(maps.Values(asset.Pins)) {
-		if _, err := pins.Pin(path); err != nil {
-			return unlocked(asset, err)
-		}
+	origin, err := recipe.Resolver{Versions: pins}.Origin(asset)
+	if err != nil || origin.How != recipe.OutOfReach {
+		return "", err
 	}
-	for _, path := range slices.Sorted(maps.Values(asset.Sources)) {
-		source, err := pins.Source(path)
-		if err != nil {
-			return unlocked(asset, err)
-		}
-		if len(source.Places) > 0 && !slices.ContainsFunc(source.Places, func(p versions.Place) bool { return p.Git == nil || p.Git.Ref == "" }) {
-			return "needs the source " + path + ", which has no pinned commit", nil
-		}
-	}
-	return "", nil
-}
-
-// unlocked returns why an asset without a locked version has no job, or an error.
-func unlocked(asset catalog.Asset, err error) (string, error) {
-	if errors.As(err, new(*versions.Unlocked)) {
-		return "cannot be built: " + err.Error(), nil
-	}
-	return "", fmt.Errorf("%s: %w", asset.Pos, err)
+	return "is " + origin.String(), nil
 }
 
 // runner returns the label of the machines that build an asset. What can be built on

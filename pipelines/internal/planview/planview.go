@@ -16,6 +16,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/markdown"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
@@ -24,9 +25,12 @@ import (
 func Plan(steps []build.Step, arch catalog.Arch) string {
 	var out, why strings.Builder
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "STAGE\tASSET\tARCH\tSTATE\tWHERE\tSIZE\tKEY")
+	fmt.Fprintln(table, "STAGE\tASSET\tARCH\tORIGIN\tSTATE\tWHERE\tSIZE\tKEY")
 	for _, s := range steps {
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Asset, s.Arch, s.State, cmp.Or(s.Where, "-"), cmp.Or(size(s), "-"), cmp.Or(short(s.Key), "-"))
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Asset, s.Arch, s.Origin.How, s.State, cmp.Or(s.Where, "-"), cmp.Or(size(s), "-"), cmp.Or(short(s.Key), "-"))
+		if s.Origin.How != recipe.Built && s.State != build.Unlocked {
+			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Origin.String()))
+		}
 		if s.Why != "" {
 			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Why))
 		}
@@ -96,8 +100,11 @@ func Explanation(s build.Step, dependents []string) string {
 	if s.Key != "" {
 		fmt.Fprintf(&out, "key %s\n", s.Key)
 	}
-	if s.State == build.Unlocked {
+	switch {
+	case s.State == build.Unlocked:
 		fmt.Fprintln(&out, progress.Printable(s.Why))
+	case s.Origin.How != recipe.Built:
+		fmt.Fprintln(&out, progress.Printable(s.Origin.String()))
 	}
 	for _, d := range s.Differs {
 		fmt.Fprintln(&out, progress.Printable(d.String()))
@@ -170,9 +177,9 @@ func how(r build.Result) string {
 // that no cache has, and the assets that depend on it.
 func Markdown(steps []build.Step, arch catalog.Arch, assets *catalog.Catalog) string {
 	var out strings.Builder
-	markdown.Table(&out, "stage", "asset", "arch", "state", "size", "key", "why")
+	markdown.Table(&out, "stage", "asset", "arch", "origin", "state", "size", "key", "why")
 	for _, s := range steps {
-		markdown.Row(&out, fmt.Sprint(s.Stage), s.Asset, s.Arch, state(s), size(s), markdown.Code(short(s.Key)), printable(s.Why))
+		markdown.Row(&out, fmt.Sprint(s.Stage), s.Asset, s.Arch, printable(s.Origin.String()), state(s), size(s), markdown.Code(short(s.Key)), printable(s.Why))
 	}
 	out.WriteString("\n" + total(steps, arch) + "\n")
 	differences(&out, steps)

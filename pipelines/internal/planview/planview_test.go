@@ -40,9 +40,12 @@ func golden(t *testing.T, name, got string) {
 // terminal.
 func steps() []build.Step {
 	key := func(digit string) string { return strings.Repeat(digit, 64) }
-	return []build.Step{
+	imported := recipe.Origin{How: recipe.Imported, From: []string{"https://example.org/kata-static.tar.zst", "oci:ghcr.io/kata/\x1bagent@sha256:12"}}
+	built := recipe.Origin{How: recipe.Built, From: []string{}}
+	list := []build.Step{
 		{
-			Asset: "agent", Arch: "x86_64", Key: key("a"), State: build.Hit, Where: store.InLocal, Digest: "sha256:" + key("1"), Size: 5 << 20,
+			Origin: imported,
+			Asset:  "agent", Arch: "x86_64", Key: key("a"), State: build.Hit, Where: store.InLocal, Digest: "sha256:" + key("1"), Size: 5 << 20,
 			Stage: 1, Dependencies: []string{}, PendingOn: []string{}, Changes: []recipe.Change{}, Against: &build.Against{Key: key("a"), Where: store.InLocal},
 		},
 		{
@@ -60,7 +63,8 @@ func steps() []build.Step {
 			Why: "assets.kernel.version v6.18.15 -> v6.18.16, option A|B 1\x1b[2J -> `<2>`, kernel-configs/debug/ebpf.conf changed",
 		},
 		{
-			Asset: "shim-v2", Arch: "x86_64", Key: key("e"), State: build.Miss, Stage: 1, Dependencies: []string{}, PendingOn: []string{},
+			Origin: recipe.Origin{How: recipe.OutOfReach, From: []string{}, Why: "the source externals.shim has no pinned hash or commit"},
+			Asset:  "shim-v2", Arch: "x86_64", Key: key("e"), State: build.Miss, Stage: 1, Dependencies: []string{}, PendingOn: []string{},
 			Changes: []recipe.Change{}, Why: "no earlier artifact of shim-v2 on x86_64",
 		},
 		{
@@ -75,6 +79,12 @@ func steps() []build.Step {
 			Why: "kernel-debug must be built first",
 		},
 	}
+	for i := range list {
+		if list[i].Origin.How == "" {
+			list[i].Origin = built
+		}
+	}
+	return list
 }
 
 func TestPrintPlan(t *testing.T) {

@@ -21,7 +21,7 @@ type Input struct {
 // kinds are the kinds of inputs, in the order in which Diff lists them.
 var kinds = []string{
 	"schema", "asset", "pin", "variable", "source", "place", "option", "file", "builder",
-	"package", "step", "dependency", "secret", "kernel", "exception", "output",
+	"package", "step", "member", "dependency", "secret", "kernel", "exception", "output",
 }
 
 // present is the value of an input that is only a name.
@@ -48,13 +48,13 @@ func (r Recipe) Inputs() []Input {
 	for _, file := range r.Files {
 		list.add("file", file.Path, file.Mode+" sha256:"+file.SHA256)
 	}
-	r.Builder.inputs(&list)
-	var steps []string
-	for _, step := range r.Steps {
-		steps = append(steps, step.Name)
-		list.list("step", step.Name, step.inputs())
+	for _, member := range r.Import {
+		list.add("member", member.From, strings.TrimSuffix(member.To+" "+member.Mode, " "))
 	}
-	list.list("step", "order", steps)
+	if !r.Imported() {
+		r.Builder.inputs(&list)
+		r.steps(&list)
+	}
 	for _, dependency := range r.Dependencies {
 		list.add("dependency", dependency.Asset, dependency.Digest)
 		for _, output := range dependency.Outputs {
@@ -73,6 +73,15 @@ func (r Recipe) Inputs() []Input {
 	list.list("output", "outputs", r.Output.Outputs)
 	slices.SortStableFunc(list, func(a, b Input) int { return byKind(a.Kind, b.Kind) })
 	return list
+}
+
+func (r Recipe) steps(list *inputs) {
+	var order []string
+	for _, step := range r.Steps {
+		order = append(order, step.Name)
+		list.list("step", step.Name, step.inputs())
+	}
+	list.list("step", "order", order)
 }
 
 func byKind(a, b string) int { return slices.Index(kinds, a) - slices.Index(kinds, b) }

@@ -11,7 +11,8 @@
 // places of every source; the steps; the digests of the tarballs of the
 // dependencies; for each secret the fingerprint of its public certificate; for
 // kernels the folders of their configuration, its version and the exceptions that
-// apply; format, compression level and time stamp of the output, and the names of
+// apply; for imports the members and their modes, and the hash of a local archive that is
+// used instead of the declared one; format, compression level and time stamp of the output, and the names of
 // secondary outputs.
 //
 // Not in the key: time, host, user, git state, the number of processors, values of
@@ -55,7 +56,8 @@ const (
 	BuildFolder        = "/build"
 )
 
-// Recipe is everything that decides what the build of an asset produces.
+// Recipe is everything that decides what the build of an asset produces. With members in
+// Import it has one source, and neither a builder nor steps.
 type Recipe struct {
 	Schema       int               `json:"schema"`
 	Asset        string            `json:"asset"`
@@ -69,6 +71,7 @@ type Recipe struct {
 	Dependencies []Dependency      `json:"dependencies"`
 	Secrets      []Secret          `json:"secrets"`
 	Kernel       *Kernel           `json:"kernel,omitempty"`
+	Import       []Member          `json:"import,omitempty"`
 	Output       Output            `json:"output"`
 }
 
@@ -156,6 +159,14 @@ type Kernel struct {
 	Exceptions    []string `json:"exceptions"`
 }
 
+// Member is a member of an imported archive, as in the asset's declaration with the
+// values of its variables: see package foreign. Mode is "0755", "0644" or "".
+type Member struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+	Mode string `json:"mode,omitempty"`
+}
+
 // Output is the form of the tarball. Outputs are the names of secondary ones,
 // sorted.
 type Output struct {
@@ -164,6 +175,9 @@ type Output struct {
 	SourceDateEpoch int64    `json:"source_date_epoch"`
 	Outputs         []string `json:"outputs"`
 }
+
+// Imported reports whether the asset is taken out of an archive, without steps.
+func (r Recipe) Imported() bool { return len(r.Import) > 0 }
 
 // Canonical returns the canonical JSON of the recipe.
 func (r Recipe) Canonical() ([]byte, error) { return canonical(r) }

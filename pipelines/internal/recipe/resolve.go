@@ -59,6 +59,9 @@ type Plan struct {
 	// Differs are the pins that decide the build and whose values are not Kata's. They are
 	// not in the key.
 	Differs []versions.Difference
+	// Given is the local file or folder that an import takes its members from, "" for the
+	// declared source, and GivenSHA256 its content: see Given.
+	Given, GivenSHA256 string
 	// Unlocked are the reasons, if any, why this cannot be built: versions that the lock
 	// does not have. The recipe lacks everything that depends on them, and Key is "".
 	Unlocked []string
@@ -68,6 +71,8 @@ type Plan struct {
 type Resolver struct {
 	Versions *versions.File
 	Tree     *Tree
+	// Given replace the sources of imported assets, by asset.
+	Given map[string]Given
 }
 
 // Digests are those of an artifact, "sha256:<hex>": of its tarball, and of its
@@ -117,7 +122,7 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 			Name: step.Name, Script: asset.ScriptPath(step), Config: step.Config, Alone: step.Alone, Only: below(asset.Folder, step.Files),
 		})
 	}
-	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.secrets, r.kernel} {
+	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.secrets, r.kernel, r.members} {
 		if err := fill(&plan, asset, arch); err != nil {
 			return Plan{}, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 		}
@@ -203,7 +208,14 @@ func (r Resolver) sources(plan *Plan, asset catalog.Asset, _ catalog.Arch) error
 		if err := plan.unlocked(err); err != nil {
 			return err
 		}
-		if err == nil && len(declared.Places) == 0 {
+		if given, found := r.Given[asset.Name]; found {
+			plan.Given, plan.GivenSHA256, declared.Places = given.Path, given.SHA256, given.places(declared.Places)
+		}
+		switch {
+		case err != nil || len(declared.Places) > 0:
+		case asset.Import != nil:
+			plan.Unlocked = append(plan.Unlocked, nowhere(asset.Sources[name]))
+		default:
 			continue // This version has no such source.
 		}
 		declared.Name = name

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
@@ -44,6 +45,11 @@ func New(w *workspace.Workspace, selection workspace.Selection, given map[string
 	set := &Set{Fetcher: w.Sources, Store: w.Store, Report: w.Report}
 	if set.Sources, err = w.Declared(names, arch); err != nil {
 		return nil, err
+	}
+	for name := range given {
+		if !slices.ContainsFunc(set.Sources, func(d workspace.Declared) bool { return d.Name == name }) {
+			return nil, workspace.Usage(fmt.Errorf("--source %s: that is an asset: name its source, as `pipelines source list %s` prints it", name, name))
+		}
 	}
 	closure, err := w.Catalog.Closure(names, arch)
 	if err != nil {

@@ -73,6 +73,9 @@ func (w *Workspace) Moving(ctx context.Context, names []string, arch catalog.Arc
 	if moving.Commit, dirty = w.Committed(ctx, in); ctx.Err() != nil {
 		return Moving{}, context.Cause(ctx)
 	}
+	if dirty == nil {
+		dirty = w.undeclared(names, arch)
+	}
 	moving.Release, err = w.Release(release, dirty, allowDirty)
 	return moving, err
 }

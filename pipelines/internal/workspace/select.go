@@ -192,8 +192,8 @@ func (w *Workspace) Declared(names []string, arch catalog.Arch) ([]Declared, err
 	return all, nil
 }
 
-// CheckSources refuses a local file (--source NAME=PATH) that does not exist or is for a
-// source that none of the assets uses, and a place (--place NAME) that none of their
+// CheckSources refuses a local file (--source NAME=PATH) that does not exist, or whose name
+// is neither an imported asset nor a source that one of the assets uses, and a place (--place NAME) that none of their
 // sources has; "" is any place.
 func (w *Workspace) CheckSources(names []string, arch catalog.Arch, given map[string]string, place string) error {
 	if len(given) == 0 && place == "" {
@@ -208,6 +208,15 @@ func (w *Workspace) CheckSources(names []string, arch catalog.Arch, given map[st
 		sources[d.Name] = true
 		for _, p := range d.Places {
 			places[p.Name] = true
+		}
+	}
+	closure, err := w.Catalog.Closure(names, arch)
+	if err != nil {
+		return Usage(err)
+	}
+	for _, asset := range closure {
+		if asset.Import != nil {
+			sources[asset.Name] = true
 		}
 	}
 	known := slices.Sorted(maps.Keys(sources))
