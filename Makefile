@@ -8,8 +8,9 @@ WITHOUT ?=
 # How long each fuzz target runs, and the first seed of the random faults.
 TIME ?= 1m
 SEED ?= 1
+CRATES ?=
 
-.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive verify-test
+.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive bench-crates verify-test
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -70,6 +71,9 @@ bench-ccache: ## compare a kernel build after one changed option with the first 
 
 bench-registry: ## compare the registry with the oras CLI (a minute)
 	go test -tags bench -count=1 -run TestRegistrySpeed -v ./pipelines
+
+bench-crates: ## compare the download of crates with cargo fetch (two minutes); CRATES names a folder with a Cargo.lock
+	KATA_BENCH_CRATES="$(CRATES)" go test -tags bench -count=1 -run TestCrateSpeed -v ./pipelines/internal/source
 
 bench-archive: ## compare tarballs with GNU tar, zstd -10 and cat (ten minutes, 11 GB in TMPDIR)
 	go test -tags bench -count=1 -timeout 60m -run 'TestArchive(Size|Speed)' -v ./pipelines
