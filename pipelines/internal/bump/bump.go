@@ -34,7 +34,10 @@ type Bumper struct {
 	Sources *source.Fetcher
 	// GitHub is the client's address and token; its repository is that of a place.
 	GitHub github.Options
-	Report *progress.Reporter
+	// Keyserver is the beginning of the address of an OpenPGP key, which its fingerprint
+	// completes.
+	Keyserver string
+	Report    *progress.Reporter
 
 	pins     *versions.File
 	lockData []byte

@@ -20,10 +20,11 @@ type move struct {
 	from, to version
 }
 
-// derived is the place of the new version, and what its hash was checked against.
+// derived is the place of the new version, what its hash was checked against, and the file
+// in the source cache.
 type derived struct {
-	place   versions.Place
-	checked string
+	place         versions.Place
+	checked, path string
 }
 
 // MovedTagError is the error of a tag that is another commit than the lock says.
@@ -210,11 +211,22 @@ func (m *move) deriveURL(ctx context.Context, name string, old versions.Place) (
 	if d.place.SHA256, checked, err = m.published(ctx, url); err != nil {
 		return d, err
 	}
-	d, err = m.learn(ctx, name, d.place)
+	if d, err = m.learn(ctx, name, d.place); err != nil {
+		return d, err
+	}
+	by, err := m.signature(ctx, url, d.path)
+	switch {
+	case err == nil:
+		checked = strings.TrimPrefix(checked+" and its signature by "+by, " and ")
+	case errors.As(err, new(*SignatureError)):
+		return d, fmt.Errorf("%s: %w", url, err)
+	case !errors.Is(err, errNoSignature):
+		m.Report.Note(m.entry.Path, fmt.Sprintf("the signature of %s was not checked: %v", url, err))
+	}
 	if checked != "" {
 		d.checked, d.place.Unchecked = checked, false
 	}
-	return d, err
+	return d, nil
 }
 
 // learn fetches the file of a place, and completes the place with its hash.
@@ -231,5 +243,5 @@ func (m *move) learn(ctx context.Context, name string, place versions.Place) (de
 		err = errors.New("it has no hash")
 	}
 	place.Unchecked = learned.Checked == ""
-	return derived{place, learned.Checked}, err
+	return derived{place, learned.Checked, learned.Path}, err
 }

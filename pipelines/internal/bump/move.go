@@ -182,9 +182,9 @@ func (m *move) block(ctx context.Context, moved *Moved) (block, error) {
 }
 
 // fatal reports whether an error ends the move: other places are no remedy for a moved tag,
-// or for a file that differs from the hash that upstream publishes.
+// or for a file that differs from the hash or the signature that upstream publishes.
 func fatal(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.As(err, new(*MovedTagError)) || errors.As(err, new(*source.Mismatch))
+	return ctx.Err() != nil || errors.As(err, new(*MovedTagError)) || errors.As(err, new(*source.Mismatch)) || errors.As(err, new(*SignatureError))
 }
 
 func (m *move) refusal(name string, moved Moved) error {

@@ -22,16 +22,16 @@ var (
 // published returns the SHA-256 that upstream publishes for a file, and where: GitHub's
 // digest of a release asset, a file of its own next to it, or a list of the folder. It is
 // "" if there is none.
-func (b *Bumper) published(ctx context.Context, url string) (sha256, where string, err error) {
-	if m := githubFile.FindStringSubmatch(url); m != nil {
-		sha256, err = b.digest(ctx, m[1], m[2], m[3])
+func (m *move) published(ctx context.Context, url string) (sha256, where string, err error) {
+	if parts := githubFile.FindStringSubmatch(url); parts != nil {
+		sha256, err = m.digest(ctx, parts[1], parts[2], parts[3])
 		if sha256 != "" || err != nil {
 			return sha256, "the digest of the release asset on GitHub", err
 		}
 	}
 	slash := strings.LastIndexByte(url, '/') + 1
 	for _, list := range append([]string{url[slash:] + ".sha256", url[slash:] + ".sha256sum"}, sumFiles...) {
-		text, listErr := ask(b, "list "+url[:slash]+list, func() (string, error) { return b.Sources.Text(ctx, url[:slash]+list) })
+		text, listErr := ask(m.Bumper, "list "+url[:slash]+list, func() (string, error) { return m.Sources.Text(ctx, url[:slash]+list) })
 		if ctx.Err() != nil {
 			return "", "", context.Cause(ctx)
 		}
@@ -41,6 +41,15 @@ func (b *Bumper) published(ctx context.Context, url string) (sha256, where strin
 			continue
 		case listErr != nil:
 			return "", "", listErr
+		}
+		signed, by, err := m.signedText(ctx, text)
+		switch {
+		case err == nil:
+			text, list = signed, list+", signed by "+by
+		case errors.As(err, new(*SignatureError)):
+			return "", "", fmt.Errorf("%s: %w", list, err)
+		case !errors.Is(err, errNoSignature):
+			list += fmt.Sprintf(" (its signature was not checked: %v)", err)
 		}
 		if sha256 = sumIn(text, url[slash:], strings.HasPrefix(list, url[slash:])); sha256 != "" {
 			return sha256, list, nil

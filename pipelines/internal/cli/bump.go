@@ -66,7 +66,8 @@ With --check, change nothing and list how the pins stand. Fail if one is behind.
 func runBump(ctx context.Context, a *app, ws *workspace.Workspace, o bumpOptions) error {
 	b := &bump.Bumper{
 		Path: ws.Pins, Lock: filepath.Join(ws.Root, filepath.FromSlash(versions.LockFile)), Sources: ws.Sources, Report: ws.Report,
-		GitHub: github.Options{API: a.Getenv("GITHUB_API_URL"), Token: cmp.Or(a.Getenv("GH_TOKEN"), a.Getenv("GITHUB_TOKEN"))},
+		Keyserver: bump.DefaultKeyserver,
+		GitHub:    github.Options{API: a.Getenv("GITHUB_API_URL"), Token: cmp.Or(a.Getenv("GH_TOKEN"), a.Getenv("GITHUB_TOKEN"))},
 	}
 	if !o.check {
 		moved, err := b.Bump(ctx, o.pin, o.version)

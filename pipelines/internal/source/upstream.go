@@ -26,6 +26,8 @@ import (
 type Learned struct {
 	SHA256 string
 	Size   int64
+	// Path is the file in the cache.
+	Path string
 	// Sum is that of a Go module, as in go.sum.
 	Sum string
 	// Checked names what its kind of place checked the file against, "" for nothing.
@@ -58,7 +60,7 @@ func (f *Fetcher) Learn(ctx context.Context, name string, place versions.Place, 
 	default:
 		fetched, err = t.unhashed(ctx, place)
 	}
-	l.SHA256, l.Size = fetched.SHA256, fetched.Size
+	l.SHA256, l.Size, l.Path = fetched.SHA256, fetched.Size, fetched.Path
 	return l, err
 }
 

@@ -23,7 +23,7 @@ func TestLearnURL(t *testing.T) {
 	f := fetcher(t)
 	p := place("upstream", s.URL, content)
 	p.SHA256 = ""
-	want := Learned{SHA256: hashText(string(content)), Size: int64(len(content))}
+	want := Learned{SHA256: hashText(string(content)), Size: int64(len(content)), Path: f.final(hashText(string(content)))}
 	if got, err := f.Learn(t.Context(), "linux", p, nil); err != nil || got != want {
 		t.Errorf("learned %+v, %v, want %+v", got, err, want)
 	}

@@ -16,6 +16,8 @@ type Entry struct {
 	Series string
 	// With is the path of the entry that this one moves with, or "".
 	With string
+	// Signers are the fingerprints of the OpenPGP keys that sign upstream's files.
+	Signers []string
 	// Locked is the version that Pins and Sources are of: Version, or another if the lock
 	// does not have it.
 	Locked  string
@@ -28,7 +30,7 @@ func (f *File) Entries() []Entry {
 	var list []Entry
 	for _, at := range slices.Sorted(maps.Keys(f.lock)) {
 		e := f.lock[at]
-		entry := Entry{Path: at, Declared: e.declared, Pin: at + "." + e.Pin, Series: e.Series, With: e.With}
+		entry := Entry{Path: at, Declared: e.declared, Pin: at + "." + e.Pin, Series: e.Series, With: e.With, Signers: e.Signers}
 		if entry.Version, _ = f.version(at, e); entry.Version == "" {
 			entry.Pin = ""
 		}

@@ -29,6 +29,8 @@ type entry struct {
 	Series string `yaml:"series"`
 	// With is the entry that this one, which has no sources of its own, moves with.
 	With string `yaml:"with"`
+	// Signers are the fingerprints of the OpenPGP keys that sign upstream's files.
+	Signers []string `yaml:"signers"`
 	// Versions are the locked versions.
 	Versions map[string]struct {
 		// Pins are further pins of the entry, such as the commit of a tag.
@@ -99,6 +101,11 @@ func checkLock(root strictyaml.Node, lock map[string]entry) (map[string]entry, e
 		if _, known := lock[e.With]; e.With != "" && !known {
 			root.At(at, "with").Problem("%s: no entry %q in the lock%s", at, e.With, cmp.Or(nearest.Hint(e.With, slices.Collect(maps.Keys(lock))), "; name one"))
 		}
+		for i, fingerprint := range e.Signers {
+			if !fingerprintForm.MatchString(fingerprint) {
+				root.At(at, "signers", i).Problem("%s: the signer %q is not a fingerprint of 40 upper-case hex digits; take it from gpg --fingerprint", at, fingerprint)
+			}
+		}
 		if len(e.Versions) == 0 {
 			root.At(at).Problem("%s: no versions; add one, or remove the entry", at)
 		}
@@ -125,7 +132,9 @@ var (
 	plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
 	sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	commitHex = regexp.MustCompile(`^[0-9a-f]{40}$`)
-	goSum     = regexp.MustCompile(`^h1:[A-Za-z0-9+/]{43}=$`)
+	// fingerprintForm is that of an OpenPGP key of version 4, without spaces.
+	fingerprintForm = regexp.MustCompile(`^[0-9A-F]{40}$`)
+	goSum           = regexp.MustCompile(`^h1:[A-Za-z0-9+/]{43}=$`)
 )
 
 // unknown is the sha256 of a file that its publisher gives none for. An asset that needs

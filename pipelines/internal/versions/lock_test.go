@@ -379,6 +379,10 @@ func TestEntries(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	_, err := ParseLocked("pins.yaml", []byte(pins), []byte(strings.Replace(lock, "with: assets.kernel", "with: assets.kernal", 1)))
+	_, signerErr := ParseLocked("pins.yaml", []byte(pins), []byte(strings.Replace(lock, "series: v6.18", `signers: ["b886 8c80"]`, 1)))
+	if want := `assets/sources.yaml:2: assets.kernel: the signer "b886 8c80" is not a fingerprint of 40 upper-case hex digits; take it from gpg --fingerprint`; signerErr == nil || signerErr.Error() != want {
+		t.Errorf("error %v, want %s", signerErr, want)
+	}
 	if want := `assets/sources.yaml:5: assets.kernel.nvidia: no entry "assets.kernal" in the lock; did you mean "assets.kernel"?`; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
