@@ -127,7 +127,7 @@ type Step struct {
 }
 
 // Kinds are the values of Asset.Verify.
-var Kinds = []string{"nydus", "ovmf", "qemu"}
+var Kinds = []string{"cloud-hypervisor", "firecracker", "nydus", "ovmf", "qemu", "virtiofsd"}
 
 // Kernel says how a guest kernel is configured.
 type Kernel struct {

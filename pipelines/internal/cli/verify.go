@@ -27,6 +27,7 @@ import (
 type verifyOptions struct {
 	arch          string
 	file, modules string
+	kernel        string
 	accel         string
 	timeout       time.Duration
 	noBoot        bool
@@ -41,7 +42,8 @@ func verifyCmd(a *app) *cobra.Command {
 		Long: `Verify the artifact that the caches have for the key of an asset, or the tarball
 that --file names. Every asset is vetted, its ELF files are inspected, and its programs
 started. Guest kernels and firmware are booted, QEMU makes machines with all of its
-devices, the snapshotter serves a containerd. "checks" in assets.yaml adapts the common
+devices, the snapshotter serves a containerd, virtiofsd a folder to a guest, other
+virtual machine monitors boot a kernel. "checks" in assets.yaml adapts the common
 checks to an asset.
 
 Each check prints what it saw. A check that cannot run on this machine is skipped,
@@ -61,6 +63,7 @@ with --no-boot or --file stores none.`,
 	a.cacheFlag(flags)
 	flags.StringVar(&o.file, "file", "", "tarball to verify instead of the artifact of the caches")
 	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules, for --file (default: next to it)")
+	flags.StringVar(&o.kernel, "kernel", "", "tarball of the kernel for guests of virtiofsd and of VMMs (default: one of the caches)")
 	flags.StringVar(&o.accel, "accel", "tcg", "accelerator of QEMU: tcg works everywhere, kvm needs the machine's support")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "time limit of each guest or program")
 	flags.BoolVar(&o.noBoot, "no-boot", false, "only inspect: start no guest and no snapshotter")
@@ -116,7 +119,11 @@ func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspa
 			}
 		}
 	}
-	r, err := verify.Run(ctx, family, subject, o.host(ws, asset.Name))
+	h := o.host(ws, asset.Name)
+	if families.BootsKernel(asset) && h.Kernel == "" && h.Skip == "" {
+		h.Kernel = guestKernel(ctx, ws, arch)
+	}
+	r, err := verify.Run(ctx, family, subject, h)
 	if r != nil {
 		r.Tarball = workspace.Relative(subject.Tarball)
 	}
@@ -132,12 +139,28 @@ func (o verifyOptions) host(ws *workspace.Workspace, name string) host.Host {
 	machine, _ := os.Hostname() // Without one, artifacts cannot contain it.
 	h := host.Host{
 		Name: machine, Root: ws.Root, Cache: filepath.Join(ws.Cache, "containerd"), Accelerator: o.accel,
-		Timeout: o.timeout, Grace: grace, Subject: name, Reporter: ws.Report,
+		Timeout: o.timeout, Grace: grace, Subject: name, Reporter: ws.Report, Kernel: o.kernel,
 	}
 	if o.noBoot {
 		h.Skip = "disabled by --no-boot"
 	}
 	return h
+}
+
+// guestKernel returns the tarball of a guest kernel that the caches have, "" if they have
+// none: then checks are skipped, and say so.
+func guestKernel(ctx context.Context, ws *workspace.Workspace, arch catalog.Arch) string {
+	for _, name := range ws.Catalog.On(arch) {
+		if asset, err := ws.Catalog.Find(name, arch); err != nil || asset.Kernel == nil {
+			continue
+		}
+		if artifact, err := ws.Artifact(ctx, name, arch); err == nil {
+			if path, err := ws.Store.Blob(ctx, artifact, ""); err == nil {
+				return path
+			}
+		}
+	}
+	return ""
 }
 
 // record stores the proof of an artifact, unless it has a proof that says the same.

@@ -14,6 +14,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/ovmf"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/qemu"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/virtiofsd"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/vmm"
 )
 
 // Of returns the checks of an asset, by what the tree declares: the common ones, and those
@@ -33,6 +35,10 @@ func Of(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (common.Proof
 	switch pins := proof.Values; {
 	case asset.Kernel != nil:
 		proof.Family, err = guestKernel(r, asset, arch)
+	case asset.Verify == "cloud-hypervisor", asset.Verify == "firecracker":
+		proof.Family = vmm.New(vmm.Kind(asset.Verify), string(arch), asset.Name)
+	case asset.Verify == "virtiofsd":
+		proof.Family = virtiofsd.Daemon{Arch: string(arch)}
 	case asset.Verify == "nydus":
 		proof.Family = nydus.Snapshotter{Arch: string(arch), Version: pins["NYDUS_SNAPSHOTTER_VERSION"], Revision: pins["NYDUS_SNAPSHOTTER_COMMIT"]}
 	case asset.Verify == "ovmf":
@@ -41,6 +47,11 @@ func Of(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (common.Proof
 		proof.Family, err = qemu.New(r.Tree, asset.Folder, string(arch), pins["QEMU_VERSION"], asset.Options["QEMU_SUFFIX"])
 	}
 	return proof, err
+}
+
+// BootsKernel reports whether the checks of an asset boot a guest kernel of another asset.
+func BootsKernel(asset catalog.Asset) bool {
+	return slices.Contains([]string{"cloud-hypervisor", "firecracker", "virtiofsd"}, asset.Verify)
 }
 
 // debianSuffix is what Debian's patches add to the version of a firmware, "" for a version

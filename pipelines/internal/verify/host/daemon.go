@@ -21,8 +21,11 @@ type DaemonSpec struct {
 	// Program is the path of the executable.
 	Program string
 	Args    []string
-	// Socket is the unix socket that it serves on once it is ready.
+	// Socket is the unix socket that it serves on once it is ready. Without one it is ready
+	// at once: it has been given a socket that listens.
 	Socket string
+	// Files are its open files from descriptor 3 on.
+	Files []*os.File
 	// Log is the file that gets what it prints; a later run appends to it.
 	Log string
 	// Ready is how long it may take until it serves.
@@ -48,7 +51,7 @@ func StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error) {
 	}
 	defer log.Close()
 	d := &Daemon{spec: spec, done: make(chan struct{}), cmd: command.New(ctx, spec.Program, spec.Args...)}
-	d.cmd.Stdout, d.cmd.Stderr = log, log
+	d.cmd.Stdout, d.cmd.Stderr, d.cmd.ExtraFiles = log, log, spec.Files
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	wait, err := Start(d.cmd)
 	if err != nil {
@@ -58,6 +61,9 @@ func StartDaemon(ctx context.Context, spec DaemonSpec) (*Daemon, error) {
 		d.err = cmp.Or(wait(), errors.New("exit status 0"))
 		close(d.done)
 	}()
+	if spec.Socket == "" {
+		return d, nil
+	}
 	if err := d.ready(ctx); err != nil {
 		return nil, errors.Join(err, d.Kill())
 	}

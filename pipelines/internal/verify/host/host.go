@@ -29,6 +29,9 @@ type Host struct {
 	// Root is the root of the repository, and Cache a folder for programs that
 	// checks compile.
 	Root, Cache string
+	// Kernel is the tarball of a guest kernel of the artifact's architecture, for programs
+	// that serve guests or run them; "" if there is none.
+	Kernel string
 	// Accelerator is "tcg" or "kvm".
 	Accelerator string
 	// Timeout is how long a guest or program may take, and Grace how long a guest

@@ -100,10 +100,7 @@ func (m Machine) Args(g Guest) []string {
 		// Its firmware for booting from the network is in another package.
 		network += ",romfile="
 	}
-	args := append(m.Plain(g.Accelerator), "-smp", strconv.Itoa(Processors),
-		"-kernel", g.Kernel, "-initrd", g.Initrd, "-append",
-		// A panic restarts the machine, which -no-reboot turns into its end.
-		"console="+m.Console+" panic=-1",
+	args := append(m.start(g),
 		"-device", "virtio-rng-"+m.Bus,
 		"-netdev", "user,id=net,restrict=on", "-device", "virtio-net-"+m.Bus+network,
 		"-drive", "if=none,id=disk,format=raw,file="+Comma(g.Disk), "-device", "virtio-blk-"+m.Bus+",drive=disk",
@@ -121,6 +118,29 @@ func (m Machine) Args(g Guest) []string {
 		args = append(args, "-device", fmt.Sprintf("vhost-vsock-%s,guest-cid=%d", m.Bus, g.Vsock))
 	}
 	return args
+}
+
+// Brief returns QEMU's arguments for a guest with no device except, on a unix socket, the
+// folder that a process of this machine shares. The parameters are further ones of the
+// kernel.
+func (m Machine) Brief(g Guest, socket, parameters string) []string {
+	args := m.start(g)
+	args[len(args)-1] += " " + parameters
+	if socket == "" {
+		return args
+	}
+	// The process reads and writes the memory of the guest.
+	return append(args, "-object", fmt.Sprintf("memory-backend-memfd,id=memory,share=on,size=%dM", memory),
+		"-machine", "memory-backend=memory", "-chardev", "socket,id=share,path="+Comma(socket),
+		"-device", "vhost-user-fs-"+m.Bus+",chardev=share,tag="+g.ShareTag)
+}
+
+// start returns QEMU's arguments for a machine that starts a kernel. The last one has the
+// parameters of the kernel.
+func (m Machine) start(g Guest) []string {
+	return append(m.Plain(g.Accelerator), "-smp", strconv.Itoa(Processors), "-kernel", g.Kernel, "-initrd", g.Initrd,
+		// A panic restarts the machine, which -no-reboot turns into its end.
+		"-append", "console="+m.Console+" panic=-1")
 }
 
 // Comma doubles the commas of a value: QEMU takes a single one for the start

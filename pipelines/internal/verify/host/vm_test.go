@@ -32,6 +32,7 @@ func TestArgs(t *testing.T) {
 			guest.Accelerator, guest.Vsock, guest.Pmem = "kvm", 0, ""
 		}
 		out.WriteString(machine.Program + " (" + machine.Package + ")\n  " + strings.Join(machine.Args(guest), "\n  ") + "\n")
+		out.WriteString("brief, with a folder\n  " + strings.Join(machine.Brief(guest, "socket,", "MORE=1"), "\n  ") + "\n")
 	}
 	golden := filepath.Join("testdata", "args.golden")
 	if *update {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/guest/guesttest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/kimage/kimagetest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
@@ -22,27 +23,7 @@ import (
 // mke2fs, so that the disk is empty.
 func bench(t *testing.T, script string) host.Host {
 	t.Helper()
-	h := verifytest.Host(t, map[string]string{
-		"go": `while [ "$1" != -o ]; do shift; done; echo init > "$2"`, "qemu-system-x86_64": script,
-	})
-	if err := os.MkdirAll(filepath.Join(h.Root, initPackage), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-// say is a line of shell that prints observations.
-func say(t *testing.T, observations ...serial.Observation) string {
-	t.Helper()
-	var script strings.Builder
-	for _, o := range observations {
-		line, err := serial.Encode(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		script.WriteString("cat <<'END'\n" + line + "\nEND\n")
-	}
-	return script.String()
+	return guesttest.Host(t, map[string]string{"qemu-system-x86_64": script})
 }
 
 func sum(data []byte) string {
@@ -105,7 +86,7 @@ func script(t *testing.T, change func([]serial.Observation) []serial.Observation
 	if change != nil {
 		observations = change(observations)
 	}
-	return "echo '[    0.0] Linux version 6.18.15'\n" + deviceScript + say(t, observations...) + shared + say(t, serial.Observation{Name: serial.End})
+	return "echo '[    0.0] Linux version 6.18.15'\n" + deviceScript + guesttest.Say(t, observations...) + shared + guesttest.Say(t, serial.Observation{Name: serial.End})
 }
 
 // replace changes the observation of a name.
@@ -150,7 +131,7 @@ func TestBadGuests(t *testing.T) {
 			"boot", "panic: Kernel panic - not syncing: No working init found."},
 		"refused":      {`echo 'qemu: could not load kernel' >&2; exit 1`, "boot", "qemu-system-x86_64 failed: qemu: could not load kernel"},
 		"off too soon": {`echo 'Linux version'`, "boot", "powered off before its init was done, and the init never began"},
-		"off midway":   {say(t, healthy()[:2]...), "boot", `the last report of the init was "kernel"`},
+		"off midway":   {guesttest.Say(t, healthy()[:2]...), "boot", `the last report of the init was "kernel"`},
 		"stays on":     {script(t, nil) + "exec sleep 60", "boot", "did not power off"},
 		"other build":  {script(t, replace(serial.Observation{Name: serial.Notes, Value: hex.EncodeToString([]byte(strings.Replace(notes, "id", "ID", 1)))})), "same build", "vmlinuz is a kernel with the build ID 4944, and vmlinux another"},
 		"other release": {script(t, replace(serial.Observation{Name: serial.Kernel, Value: "6.18.14 x86_64"})), "running release",
@@ -191,10 +172,10 @@ func TestDAX(t *testing.T) {
 		verdict     report.Verdict
 	}{
 		"mapped":    {script(t, devices), "read, a hole filled", report.Passed},
-		"copied":    {script(t, devices) + say(t, serial.Observation{Name: serial.DAX, Error: "statx shows no DAX"}), "statx shows no DAX", report.Failed},
-		"other":     {script(t, devices) + say(t, serial.Observation{Name: serial.DAX, Value: "old"}), `the file of the host is "old"`, report.Failed},
+		"copied":    {script(t, devices) + guesttest.Say(t, serial.Observation{Name: serial.DAX, Error: "statx shows no DAX"}), "statx shows no DAX", report.Failed},
+		"other":     {script(t, devices) + guesttest.Say(t, serial.Observation{Name: serial.DAX, Value: "old"}), `the file of the host is "old"`, report.Failed},
 		"no driver": {script(t, nil), "no device has the driver virtio_pmem", report.Failed},
-		"panic": {deviceScript + say(t, healthy()[:7]...) + "echo 'Kernel panic - not syncing: Attempted to kill init!'; exec sleep 60",
+		"panic": {deviceScript + guesttest.Say(t, healthy()[:7]...) + "echo 'Kernel panic - not syncing: Attempted to kill init!'; exec sleep 60",
 			"the guest did not get that far", report.Skipped},
 		"no mke2fs": {script(t, devices), "no mke2fs", report.Skipped},
 	} {
@@ -234,7 +215,7 @@ func TestHang(t *testing.T) {
 	for name, test := range map[string]struct{ script, saw, tail string }{
 		"silent":  {`exec sleep 60`, "nothing came over ttyS0, which needs the option CONFIG_SERIAL_8250_CONSOLE", ""},
 		"early":   {`echo 'Linux version'; exec sleep 60`, "and the init never began", "Linux version"},
-		"in init": {say(t, healthy()[:2]...) + `echo 'the last line'; exec sleep 60`, `the last report of the init was "kernel"`, "the last line"},
+		"in init": {guesttest.Say(t, healthy()[:2]...) + `echo 'the last line'; exec sleep 60`, `the last report of the init was "kernel"`, "the last line"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := bench(t, test.script)

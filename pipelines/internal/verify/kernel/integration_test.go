@@ -19,6 +19,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/guest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
@@ -49,7 +50,7 @@ func TestInitCompiles(t *testing.T) {
 		if _, known := host.ForArch(string(arch)); !known {
 			continue
 		}
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(t.TempDir(), "init"), "./"+initPackage)
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(t.TempDir(), "init"), "./"+guest.Package)
 		cmd.Dir = root
 		cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOARCH="+arch.GoArch())
 		if output, err := cmd.CombinedOutput(); err != nil {

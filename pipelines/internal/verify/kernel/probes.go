@@ -58,17 +58,17 @@ var probes = []struct {
 // check runs the checks of a boot on the observations. An error of the guest comes
 // before other problems. Checks of observations that the guest did not reach are
 // skipped.
-func (g *guest) check() {
+func (g *session) check() {
 	g.r.Add(g.booted())
-	if _, began := g.saw[serial.Begin]; !began {
+	if _, began := g.Saw[serial.Begin]; !began {
 		return
 	}
-	devices := cmp.Or(g.saw[serial.Devices].Error, strings.Join(g.saw[serial.Devices].Items, "; "), "none")
+	devices := cmp.Or(g.Saw[serial.Devices].Error, strings.Join(g.Saw[serial.Devices].Items, "; "), "none")
 	for _, p := range probes {
 		if slices.ContainsFunc(p.options, func(option string) bool { return g.options[option] != "y" }) || g.options[p.off] == "y" {
 			continue
 		}
-		o, there := g.saw[p.observation]
+		o, there := g.Saw[p.observation]
 		saw, err := p.saw, error(nil)
 		switch {
 		case p.check == "virtio-vsock" && g.spec.Vsock == 0:
@@ -91,7 +91,7 @@ func (g *guest) check() {
 }
 
 // judge compares an observation with what it must be.
-func (g *guest) judge(check string, o serial.Observation) (saw string, err error) {
+func (g *session) judge(check string, o serial.Observation) (saw string, err error) {
 	switch check {
 	case "running release":
 		release, _, _ := strings.Cut(o.Value, " ")
@@ -127,7 +127,7 @@ func (g *guest) judge(check string, o serial.Observation) (saw string, err error
 }
 
 // judgeDevice judges the data that went through a device.
-func (g *guest) judgeDevice(check string, o serial.Observation) (saw string, err error) {
+func (g *session) judgeDevice(check string, o serial.Observation) (saw string, err error) {
 	switch check {
 	case "virtio-blk":
 		return fmt.Sprintf("%s, read to its end, %d bytes", o.Value, o.Size), same(o, g.diskSum, "what is on the disk")
@@ -163,7 +163,7 @@ func (g *guest) judgeDevice(check string, o serial.Observation) (saw string, err
 }
 
 // sameTypes compares the types that the kernel shows with those of the file.
-func (g *guest) sameTypes(o serial.Observation) (saw string, err error) {
+func (g *session) sameTypes(o serial.Observation) (saw string, err error) {
 	if g.full == nil {
 		return "", report.Missing("no vmlinux to compare it with")
 	}
@@ -176,7 +176,7 @@ func (g *guest) sameTypes(o serial.Observation) (saw string, err error) {
 }
 
 // sameBuild checks that vmlinuz, which runs, and vmlinux are the same kernel.
-func (g *guest) sameBuild(o serial.Observation) (saw string, err error) {
+func (g *session) sameBuild(o serial.Observation) (saw string, err error) {
 	switch {
 	case g.vmlinux == nil:
 		return "", report.Missing("no vmlinux to compare it with")
@@ -221,7 +221,7 @@ var (
 )
 
 // has checks for the features that the options of the kernel enable.
-func (g *guest) has(kind string, items []string, features []feature) (saw string, err error) {
+func (g *session) has(kind string, items []string, features []feature) (saw string, err error) {
 	var seen []string
 	for _, f := range features {
 		switch {

@@ -9,7 +9,9 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -41,6 +43,7 @@ var steps = []struct {
 	{serial.Mount + "overlay", mountOverlay},
 	{serial.Mount + "ext4", mountExt4},
 	{serial.Mount + "9p", mount9p},
+	{serial.Mount + "virtiofs", mountVirtioFS},
 	{serial.DAX, mountDAX},
 	{serial.Mount + "debugfs", mountAt("debugfs", "/sys/kernel/debug")},
 	{serial.Mount + "tracefs", mountAt("tracefs", "/sys/kernel/tracing")},
@@ -51,17 +54,32 @@ var steps = []struct {
 	{serial.Taint, taint},
 }
 
+// brief are the steps of a guest without most devices. The others do not mount virtiofs.
+var brief = []string{
+	serial.Begin, serial.Mount + "proc", serial.Mount + "sysfs", serial.Mount + "devtmpfs", serial.Kernel,
+	serial.Mount + "virtiofs", serial.Taint,
+}
+
 func main() {
 	runtime.LockOSThread()
+	// Linux makes parameters that it does not know variables of the init.
+	mode := "KATA_VERIFY=" + os.Getenv("KATA_VERIFY")
+	isBrief := mode == serial.Brief || mode == serial.BriefRestart
 	for _, s := range steps {
+		if isBrief && !slices.Contains(brief, s.name) || !isBrief && s.name == serial.Mount+"virtiofs" {
+			continue
+		}
 		o := serial.Observation{Name: s.name}
 		attempt(s.look, &o)
 		say(o)
 	}
 	say(serial.Observation{Name: serial.End})
 	unix.Sync()
-	err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
-	fmt.Println("init: powering off:", err)
+	end := unix.LINUX_REBOOT_CMD_POWER_OFF
+	if mode == serial.BriefRestart {
+		end = unix.LINUX_REBOOT_CMD_RESTART
+	}
+	fmt.Println("init: ending:", unix.Reboot(end))
 	// The kernel panics if its init ends, so wait for the host to end the machine.
 	select {}
 }

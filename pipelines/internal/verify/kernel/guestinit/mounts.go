@@ -103,9 +103,11 @@ func mount9p(o *serial.Observation) {
 func mountDAX(o *serial.Observation) {
 	const target = "/run/dax"
 	must(mount("/dev/pmem0", "ext4", target, "dax=always"))
+	direct(target + "/" + serial.FromHost)
 	o.Value = strings.TrimRight(string(mapped(target+"/"+serial.FromHost, "")), "\x00")
 	write(target+"/hole", "")
 	must(os.Truncate(target+"/hole", int64(os.Getpagesize())))
+	direct(target + "/hole")
 	if first := mapped(target+"/hole", "filled")[0]; first != 0 {
 		must(fmt.Errorf("a hole begins with %#x", first))
 	}
@@ -113,15 +115,40 @@ func mountDAX(o *serial.Observation) {
 	unmount(target)
 }
 
+// mountVirtioFS uses the folder that a process of the host shares: it reads a file, writes
+// one under another name and renames it, removes one, and maps two, to read and to write.
+func mountVirtioFS(o *serial.Observation) {
+	const target = "/run/virtiofs"
+	must(mount(serial.ShareTag, "virtiofs", target, ""))
+	o.Value = read(target + "/" + serial.FromHost)
+	write(target+"/new", o.Value)
+	must(os.Rename(target+"/new", target+"/"+serial.FromGuest))
+	must(holds(target+"/"+serial.FromGuest, o.Value))
+	write(target+"/removed", "removed")
+	must(os.Remove(target + "/removed"))
+	o.Items = list(target)
+	if got := strings.TrimRight(string(mapped(target+"/"+serial.FromHost, "")), "\x00"); got != o.Value {
+		must(fmt.Errorf("a file that is mapped has %q, and %q if it is read", got, o.Value))
+	}
+	write(target+"/"+serial.Mapped, "")
+	must(os.Truncate(target+"/"+serial.Mapped, int64(os.Getpagesize())))
+	mapped(target+"/"+serial.Mapped, o.Value)
+	unmount(target)
+}
+
+// direct ends a step if a file is not mapped without a copy.
+func direct(path string) {
+	var stat unix.Statx_t
+	must(unix.Statx(unix.AT_FDCWD, path, 0, 0, &stat))
+	if stat.Attributes&unix.STATX_ATTR_DAX == 0 {
+		must(fmt.Errorf("%s is not mapped directly: statx shows no DAX", path))
+	}
+}
+
 // mapped returns the first page of a file as it is mapped, and then writes to it.
 func mapped(path, content string) []byte {
 	file := try(os.OpenFile(path, os.O_RDWR, 0))
 	defer file.Close()
-	var stat unix.Statx_t
-	must(unix.Statx(int(file.Fd()), "", unix.AT_EMPTY_PATH, 0, &stat))
-	if stat.Attributes&unix.STATX_ATTR_DAX == 0 {
-		must(fmt.Errorf("%s is not mapped directly: statx shows no DAX", path))
-	}
 	page := try(unix.Mmap(int(file.Fd()), 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED))
 	was := bytes.Clone(page)
 	if copy(page, content); content != "" {

@@ -46,9 +46,16 @@ const (
 	ShareTag = "kata-verify"
 	// PortName is the name of the virtio serial port that the guest writes to.
 	PortName = "kata.verify"
-	// FromHost and FromGuest are files on the disk and in the shared folder.
+	// FromHost and FromGuest are files on the disk and in the shared folder, and Mapped
+	// is one in the shared folder that the guest maps and writes to.
 	FromHost  = "from-host"
 	FromGuest = "from-guest"
+	Mapped    = "mapped"
+	// Brief is the parameter that limits the init to what a guest without most devices
+	// can do, and BriefRestart also has it restart the machine instead of turning it off:
+	// some machines know only that way to end.
+	Brief        = "KATA_VERIFY=brief"
+	BriefRestart = "KATA_VERIFY=restart"
 )
 
 // Observation is one observation of the init.

@@ -1,0 +1,98 @@
+package virtiofsd_test
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/guest/guesttest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/virtiofsd"
+)
+
+const program = "opt/kata/libexec/virtiofsd"
+
+// daemon does nothing for as long as a guest may take.
+const daemon = "#!/bin/sh\necho \"called with $*\"\n[ -S /proc/self/fd/3 ] || exit 1\nexec sleep 20\n"
+
+// emulator uses the shared folder as a guest does. Its lines are made by shell, and have
+// a checksum that shell can compute.
+const emulator = `
+for argument; do
+	case "$argument" in
+	socket,id=share,path=*) socket="${argument##*path=}" ;;
+	esac
+done
+shared="${socket%/socket}/shared"
+nonce="$(cat "$shared/from-host")"
+items='["from-guest","from-host"]'
+cp "$shared/from-host" "$shared/from-guest"
+{ cat "$shared/from-host"; head -c 4000 /dev/zero; } > "$shared/mapped"
+`
+
+const observed = `
+text="{\"name\":\"mount virtiofs\",\"value\":\"$nonce\",\"items\":$items}"
+crc="$(printf %s "$text" | gzip -c | tail -c 8 | od -An -tx4 -N4 | tr -d ' ')"
+echo "@kata-verify $crc $text"
+`
+
+func TestSharedFolder(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the scripts are of a machine for x86_64")
+	}
+	begin, end := guesttest.Say(t, serial.Observation{Name: serial.Begin}), guesttest.Say(t, serial.Observation{Name: serial.End})
+	failed := guesttest.Say(t, serial.Observation{Name: serial.Mount + "virtiofs", Error: "mounting virtiofs: invalid argument"})
+	for title, test := range map[string]struct{ emulator, want string }{
+		"good":        {emulator + begin + observed + end, "passed read, written, renamed, removed and mapped by a guest, with --sandbox "},
+		"guest fails": {emulator + begin + failed + end, "failed in the guest: mounting virtiofs: invalid argument\ncalled with --fd=3 --shared-dir="},
+		"reads other": {emulator + "nonce=x\n" + begin + observed + end, `failed the guest reads "x": want `},
+		"not removed": {emulator + `items='["from-guest","from-host","removed"]'` + "\n" + begin + observed + end, `failed the guest lists ["from-guest" "from-host" "removed"]`},
+		"not written": {emulator + "rm \"$shared/from-guest\"\n" + begin + observed + end, "failed on the host: open "},
+		"not mapped":  {emulator + "echo other > \"$shared/mapped\"\n" + begin + observed + end, `failed on the host, mapped has "other\n": want `},
+		"no init":     {emulator + "echo booting", "failed the guest powered off before its init was done, and the init never began"},
+		"no mount":    {emulator + begin + end, `failed the guest reads "": want `},
+		"refused":     {"echo 'no memfd' >&2; exit 1", "failed qemu-system-x86_64 failed: no memfd"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			h := guesttest.Host(t, map[string]string{"qemu-system-x86_64": test.emulator})
+			r := verifytest.Run(t, virtiofsd.Daemon{Arch: "x86_64"}, verify.Artifact{Tarball: verifytest.Tree{program: daemon}.Pack(t, program)}, h)
+			check := verifytest.Find(t, r, "shared folder")
+			if got := string(check.Verdict) + " " + check.Saw; !strings.HasPrefix(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// A machine that cannot serve a guest skips the check, and says what it lacks.
+func TestSkips(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the scripts are of a machine for x86_64")
+	}
+	tools := map[string]string{"qemu-system-x86_64": "exit 1", "qemu-system-aarch64": "exit 1"}
+	full := guesttest.Host(t, tools)
+	noKernel, noInit := full, full
+	noKernel.Kernel, noInit.Root = "", t.TempDir()
+	tarball := verifytest.Tree{program: daemon}.Pack(t, program)
+	for title, test := range map[string]struct {
+		arch string
+		h    host.Host
+		want string
+	}{
+		"no boot":            {"x86_64", verifytest.NoBoot, verifytest.NoBoot.Skip},
+		"no QEMU":            {"x86_64", verifytest.Host(t, nil), "no qemu-system-x86_64 on this machine: apt-get install qemu-system-x86"},
+		"other architecture": {"aarch64", full, "this machine does not run programs for aarch64"},
+		"no kernel":          {"x86_64", noKernel, "there is no guest kernel for x86_64 in the caches: run `build-asset kernel`, or name a tarball with --kernel"},
+		"no init":            {"x86_64", noInit, "the guest's init cannot be compiled: "},
+	} {
+		r := verifytest.Run(t, virtiofsd.Daemon{Arch: test.arch}, verify.Artifact{Tarball: tarball}, test.h)
+		check := verifytest.Find(t, r, "shared folder")
+		if check.Verdict != report.Skipped || !strings.HasPrefix(check.Saw, test.want) {
+			t.Errorf("%s: got %+v, want %q", title, check, test.want)
+		}
+	}
+}
