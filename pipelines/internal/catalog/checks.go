@@ -121,7 +121,7 @@ func (c Checks) with(own Checks) Checks {
 func (a Asset) RequiredChecks(native bool) []string {
 	return slices.DeleteFunc(slices.Clone(CommonChecks), func(check string) bool {
 		return a.Checks.Off(check) != "" || check == CheckSize && a.Budget == 0 ||
-			check == CheckRuns && (len(a.Checks.Runs) == 0 || !native)
+			check == CheckBuildPaths && a.Import != nil || check == CheckRuns && (len(a.Checks.Runs) == 0 || !native)
 	})
 }
 

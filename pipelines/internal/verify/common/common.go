@@ -176,6 +176,9 @@ func (s *subject) hostSafe() (saw string, err error) {
 
 // buildPaths checks that nothing of the build is left.
 func (s *subject) buildPaths() (saw string, err error) {
+	if s.Asset.Import != nil {
+		return "", report.Missing("imported: its paths are those of a build elsewhere")
+	}
 	f := findings{asset: s.Asset, check: catalog.CheckBuildPaths}
 	for _, t := range s.all {
 		for _, m := range t.Members {

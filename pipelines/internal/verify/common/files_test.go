@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,19 @@ func TestTraces(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// Paths of a build elsewhere are not this tree's concern.
+func TestImported(t *testing.T) {
+	p := proof(catalog.Checks{})
+	p.Asset.Import = &catalog.Import{}
+	r := verifytest.Run(t, p, verify.Artifact{Tarball: verifytest.Tree{program: "/build/x"}.Pack(t)}, verifytest.NoBoot)
+	if got := line(verifytest.Find(t, r, "build-paths")); !strings.HasPrefix(got, "skipped imported: ") {
+		t.Error(got)
+	}
+	if required := p.Asset.RequiredChecks(true); slices.Contains(required, "build-paths") || !slices.Contains(required, "pie") {
+		t.Errorf("required: %s", required)
 	}
 }
 

@@ -5,29 +5,16 @@ import (
 	"debug/elf"
 	"fmt"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
-
-// machines are the ones that Kata runs on. The byte order tells little-endian PowerPC
-// from big-endian PowerPC.
-var machines = []struct {
-	machine elf.Machine
-	data    elf.Data
-	arch    string
-}{
-	{elf.EM_X86_64, elf.ELFDATA2LSB, "x86_64"},
-	{elf.EM_AARCH64, elf.ELFDATA2LSB, "aarch64"},
-	{elf.EM_S390, elf.ELFDATA2MSB, "s390x"},
-	{elf.EM_PPC64, elf.ELFDATA2LSB, "ppc64le"},
-	{elf.EM_RISCV, elf.ELFDATA2LSB, "riscv64"},
-}
 
 // Arch is the architecture of an ELF file as `uname -m` prints it, or the name of
 // its machine where Kata does not run.
 func Arch(file *elf.File) string {
-	for _, m := range machines {
-		if m.machine == file.Machine && m.data == file.Data {
-			return m.arch
+	for _, arch := range catalog.Arches() {
+		if arch.CheckELF(file.FileHeader) == nil {
+			return string(arch)
 		}
 	}
 	return file.Machine.String()
