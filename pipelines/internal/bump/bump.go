@@ -180,12 +180,14 @@ func (b *Bumper) standing(ctx context.Context, e versions.Entry) (Standing, erro
 	case e.Locked != e.Version:
 		s.Behind, s.Why = true, versions.LockFile+" does not have the version"
 	case unpinned(e):
-		s.Behind, s.Why = true, "its tag has no pinned commit"
+		s.Behind, s.Why = true, "a commit or a hash is not known yet"
+	case len(found) == 0 && len(silent) == 0:
+		s.Why = "its places name no version: move it by hand"
 	}
 	return s, nil
 }
 
-// unpinned reports whether the commit of a tag is not known.
+// unpinned reports whether the commit of a tag, or the hash of a file, is not known.
 func unpinned(e versions.Entry) bool {
 	for _, value := range e.Pins {
 		if value == "" {
@@ -193,7 +195,9 @@ func unpinned(e versions.Entry) bool {
 		}
 	}
 	for _, places := range e.Sources {
-		if slices.ContainsFunc(places, func(p versions.Place) bool { return p.Git != nil && p.Git.Ref != "" }) {
+		if slices.ContainsFunc(places, func(p versions.Place) bool {
+			return p.Git != nil && p.Git.Ref != "" || p.URL != "" && p.SHA256 == ""
+		}) {
 			return true
 		}
 	}

@@ -52,11 +52,11 @@ func (m *move) derive(ctx context.Context, name string, old versions.Place) (d d
 	case old.GoProxy != nil:
 		d.place.GoProxy, err = m.deriveModule(old.GoProxy)
 	case old.Cargo != nil:
-		crate, ok := *old.Cargo, false
-		if crate.Version, ok = rewrite(crate.Version, m.from, m.to); !ok {
+		version, ok := rewrite(old.Cargo.Version, m.from, m.to)
+		if !ok {
 			err = errFixed
 		}
-		d.place.Cargo = &crate
+		d.place.Cargo = &versions.Cargo{Crate: old.Cargo.Crate, Version: version}
 	default:
 		return m.deriveURL(ctx, name, old)
 	}
@@ -207,9 +207,14 @@ func (m *move) deriveURL(ctx context.Context, name string, old versions.Place) (
 		return d, errFixed
 	}
 	d.place.URL = url
-	var checked string
-	if d.place.SHA256, checked, err = m.published(ctx, url); err != nil {
+	p, err := m.published(ctx, url)
+	d.place.SHA256 = p.sha256
+	switch {
+	case err != nil:
 		return d, err
+	case p.sha256 != "" && p.size > 0 && len(m.entry.Signers) == 0:
+		d.place.Size, d.checked = p.size, p.where
+		return d, nil // GitHub made the hash of the file that it has: downloading it would show no more.
 	}
 	if d, err = m.learn(ctx, name, d.place); err != nil {
 		return d, err
@@ -217,14 +222,14 @@ func (m *move) deriveURL(ctx context.Context, name string, old versions.Place) (
 	by, err := m.signature(ctx, url, d.path)
 	switch {
 	case err == nil:
-		checked = strings.TrimPrefix(checked+" and its signature by "+by, " and ")
+		p.where = strings.TrimPrefix(p.where+" and its signature by "+by, " and ")
 	case errors.As(err, new(*SignatureError)):
 		return d, fmt.Errorf("%s: %w", url, err)
 	case !errors.Is(err, errNoSignature):
 		m.Report.Note(m.entry.Path, fmt.Sprintf("the signature of %s was not checked: %v", url, err))
 	}
-	if checked != "" {
-		d.checked, d.place.Unchecked = checked, false
+	if p.where != "" {
+		d.checked, d.place.Unchecked = p.where, false
 	}
 	return d, nil
 }

@@ -220,7 +220,8 @@ func vouch(block block, moved *Moved) {
 }
 
 // place returns a place of the new version. Of the same version it returns the place as it
-// is, unless its commit is not known or Debian has another revision of the package now.
+// is, unless its commit or hash is not known, or Debian has another revision of the package
+// now.
 func (m *move) place(ctx context.Context, name string, old versions.Place) (derived, error) {
 	if m.from.compare(m.to) != 0 {
 		return m.derive(ctx, name, old)
@@ -233,6 +234,8 @@ func (m *move) place(ctx context.Context, name string, old versions.Place) (deri
 		}
 	case old.Git != nil && old.Git.Ref != "":
 		return m.deriveGit(ctx, name, old)
+	case old.URL != "" && old.SHA256 == "":
+		return m.deriveURL(ctx, name, old)
 	case old.Git != nil:
 		tags, err := m.tags(ctx, old.Git.URL)
 		if today := tags[m.from.String()]; err == nil && today != "" && today != old.Git.Commit && len(m.entry.Sources) == 1 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
@@ -19,43 +20,49 @@ var (
 	sumLineBSD = regexp.MustCompile(`(?m)^SHA256 ?\((\S+)\) ?= ?([0-9A-Fa-f]{64})[ \t\r]*$`)
 )
 
-// published returns the SHA-256 that upstream publishes for a file, and where: GitHub's
-// digest of a release asset, a file of its own next to it, or a list of the folder. It is
-// "" if there is none.
-func (m *move) published(ctx context.Context, url string) (sha256, where string, err error) {
+// publication is what upstream publishes about a file: its SHA-256, "" for nothing, and
+// where. The size is known only to GitHub.
+type publication struct {
+	sha256, where string
+	size          int64
+}
+
+// published looks for the hash of a file: GitHub's digest of a release asset, a file of its
+// own next to it, or a list of the folder. Of a signed list, only the signed part counts.
+func (m *move) published(ctx context.Context, url string) (p publication, err error) {
 	if parts := githubFile.FindStringSubmatch(url); parts != nil {
-		sha256, err = m.digest(ctx, parts[1], parts[2], parts[3])
-		if sha256 != "" || err != nil {
-			return sha256, "the digest of the release asset on GitHub", err
+		if p, err = m.digest(ctx, parts[1], parts[2], parts[3]); p.sha256 != "" || err != nil {
+			return p, err
 		}
 	}
 	slash := strings.LastIndexByte(url, '/') + 1
 	for _, list := range append([]string{url[slash:] + ".sha256", url[slash:] + ".sha256sum"}, sumFiles...) {
 		text, listErr := ask(m.Bumper, "list "+url[:slash]+list, func() (string, error) { return m.Sources.Text(ctx, url[:slash]+list) })
 		if ctx.Err() != nil {
-			return "", "", context.Cause(ctx)
+			return p, context.Cause(ctx)
 		}
 		var refused *web.Unavailable
 		switch {
 		case errors.As(listErr, &refused) && refused.Response != nil:
 			continue
 		case listErr != nil:
-			return "", "", listErr
+			return p, listErr
 		}
 		signed, by, err := m.signedText(ctx, text)
+		own := strings.HasPrefix(list, url[slash:])
 		switch {
 		case err == nil:
 			text, list = signed, list+", signed by "+by
 		case errors.As(err, new(*SignatureError)):
-			return "", "", fmt.Errorf("%s: %w", list, err)
+			return p, fmt.Errorf("%s: %w", list, err)
 		case !errors.Is(err, errNoSignature):
 			list += fmt.Sprintf(" (its signature was not checked: %v)", err)
 		}
-		if sha256 = sumIn(text, url[slash:], strings.HasPrefix(list, url[slash:])); sha256 != "" {
-			return sha256, list, nil
+		if sum := sumIn(text, url[slash:], own); sum != "" {
+			return publication{sha256: sum, where: list}, nil
 		}
 	}
-	return "", "", nil
+	return p, nil
 }
 
 // sumIn returns the hash of a file in a list of hashes. A list of one file may leave out
@@ -74,32 +81,30 @@ func sumIn(text, name string, own bool) string {
 	return ""
 }
 
-// digest returns the SHA-256 that GitHub has of the file of a release, "" for none.
-func (b *Bumper) digest(ctx context.Context, repository, tag, name string) (string, error) {
+// digest returns what GitHub has about the file of a release; older ones have no hash.
+func (b *Bumper) digest(ctx context.Context, repository, tag, name string) (p publication, err error) {
 	releases, err := b.releases(ctx, repository)
 	if err != nil {
-		return "", err
+		return p, err
 	}
-	for _, r := range releases {
-		if r.Tag != tag || r.Draft {
-			continue
-		}
-		assets, err := ask(b, "assets "+repository+" "+tag, func() ([]github.Asset, error) {
-			client, err := b.client(repository)
-			if err != nil {
-				return nil, err
-			}
-			return client.Assets(ctx, r)
-		})
-		for _, a := range assets {
-			if a.Name == name {
-				return strings.TrimPrefix(a.Digest, "sha256:"), nil
-			}
-		}
-		if err == nil {
-			err = fmt.Errorf("the release %s of %s has no file %s", tag, repository, name)
-		}
-		return "", err
+	i := slices.IndexFunc(releases, func(r github.Release) bool { return r.Tag == tag && !r.Draft })
+	if i < 0 {
+		return p, errors.New(repository + " has no release " + tag)
 	}
-	return "", errors.New(repository + " has no release " + tag)
+	assets, err := ask(b, "assets "+repository+" "+tag, func() ([]github.Asset, error) {
+		client, err := b.client(repository)
+		if err != nil {
+			return nil, err
+		}
+		return client.Assets(ctx, releases[i])
+	})
+	if err != nil {
+		return p, err
+	}
+	for _, a := range assets {
+		if a.Name == name && a.Whole() {
+			return publication{strings.TrimPrefix(a.Digest, "sha256:"), "the digest of the release asset on GitHub", a.Size}, nil
+		}
+	}
+	return p, fmt.Errorf("the release %s of %s has no file %s", tag, repository, name)
 }
