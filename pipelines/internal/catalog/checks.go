@@ -40,6 +40,8 @@ type Checks struct {
 	Runs []Run `yaml:"runs"`
 	// Libraries are the shared libraries of a program. Others must be static.
 	Libraries map[string][]string `yaml:"libraries"`
+	// Scripts are files of the family's folder. Each is a check, named by its file.
+	Scripts []string `yaml:"scripts"`
 	// Except are checks that the asset, or some of its files, need not pass.
 	Except []Exception `yaml:"except"`
 }
@@ -113,7 +115,7 @@ func (c Checks) with(own Checks) Checks {
 		libraries = map[string][]string{}
 	}
 	maps.Copy(libraries, own.Libraries)
-	return Checks{slices.Concat(c.Runs, own.Runs), libraries, slices.Concat(c.Except, own.Except)}
+	return Checks{slices.Concat(c.Runs, own.Runs), libraries, slices.Concat(c.Scripts, own.Scripts), slices.Concat(c.Except, own.Except)}
 }
 
 // RequiredChecks returns the common checks that the asset must pass before it is
@@ -166,6 +168,10 @@ func (c checker) checks(checks Checks, variables map[string]string) {
 		}
 		at.unique("library", nil, checks.Libraries[file])
 	}
+	for i, script := range checks.Scripts {
+		c.at("scripts", i).path("script", script)
+	}
+	c.at("scripts").unique("script", nil, checks.Scripts)
 	for i, e := range checks.Except {
 		c.at("except", i).exception(e)
 	}

@@ -91,13 +91,15 @@ func TestChecksErrors(t *testing.T) {
 		"absolute":            {"[opt/kata/bin/t*]", "[/opt/kata]", `assets.yaml:4: file "/opt/kata": want its path in the tarball, such as opt/kata/bin/program`},
 		"with a dot":          {"file: opt", "file: ./opt", `assets.yaml:28: file "./opt/kata/bin/tiny": want its path`},
 		"arch":                {"[aarch64]", "[arm64]", "assets.yaml:7: write arm64 as aarch64"},
-		"no such pin":         {"${VERSION}", "${VERSOIN}", `assets.yaml:30: ^tiny ${VERSOIN} in ${COLOUR}$: neither a pin nor an option has the name VERSOIN; did you mean "VERSION"?`},
+		"no such pin":         {"${VERSION}", "${VERSIO}", `assets.yaml:30: ^tiny ${VERSIO} in ${COLOUR}$: neither a pin nor an option has the name VERSIO; did you mean "VERSION"?`},
 		"regular expression":  {"^tiny", "^tiny(", "assets.yaml:30: error parsing regexp: missing closing )"},
 		"nothing wanted":      {"'^tiny ${VERSION} in ${COLOUR}$'", "''", "assets.yaml:28: opt/kata/bin/tiny: want is empty: any output would do"},
 		"no libraries":        {"[libc.so.6]", "[]", "assets.yaml:32: opt/kata/bin/tiny has no libraries"},
 		"library twice":       {"[libc.so.6]", "[libc.so.6, libc.so.6]", "assets.yaml:32: duplicate library libc.so.6"},
 		"pin of a family":     {"  except:\n    - checks: [pie]", "  runs: [{file: x/y, want: '${VERSION}'}]\n  except:\n    - checks: [pie]", "assets.yaml:2: ${VERSION}: neither a pin nor an option has the name VERSION"},
 		"unknown field":       {"      runs:", "      run:", `assets.yaml:27: unknown field "run"`},
+		"no such script":      {"      libraries:", "      scripts: [mount.sh]\n      libraries:", "assets.yaml:31: script mount.sh does not exist"},
+		"script twice":        {"      libraries:", "      scripts: [build.sh, build.sh]\n      libraries:", "assets.yaml:31: duplicate script build.sh"},
 		"exception of a file": {"[opt/kata/bin/t*]", "['']", `assets.yaml:4: file ""`},
 	} {
 		yaml := checkedTree(test.from, test.to)

@@ -43,7 +43,7 @@ func common(r recipe.Recipe) []variable {
 	variables := []variable{
 		{"BUILD", buildPath},
 		{"FILES", filesPath},
-		{"HOME", "/root"},
+		{"HOME", recipe.HomeFolder},
 		{"LC_ALL", "C.UTF-8"},
 		{"SOURCES", sourcesPath},
 		{"SOURCE_DATE_EPOCH", strconv.FormatInt(r.Output.SourceDateEpoch, 10)},

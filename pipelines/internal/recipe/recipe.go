@@ -54,6 +54,7 @@ const (
 	SourcesFolder      = "/kata/sources"
 	DependenciesFolder = "/kata/dependencies"
 	BuildFolder        = "/build"
+	HomeFolder         = "/root"
 )
 
 // Recipe is everything that decides what the build of an asset produces. With members in

@@ -50,15 +50,16 @@ func (p Proof) Layout() tarball.Layout {
 	return layout
 }
 
-// Checks are the common checks, and those of the family.
+// Checks are the common checks, the scripts, and the checks of the family.
 func (p Proof) Checks() []string {
-	if p.Family == nil {
-		return catalog.CommonChecks
+	names := slices.Concat(catalog.CommonChecks, p.Asset.Checks.Scripts)
+	if p.Family != nil {
+		names = append(names, p.Family.Checks()...)
 	}
-	return slices.Concat(catalog.CommonChecks, p.Family.Checks())
+	return names
 }
 
-// Check runs the common checks, and then those of the family.
+// Check runs the common checks and the scripts, and then the checks of the family.
 func (p Proof) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
 	s := &subject{Proof: p, Host: h, t: t, all: []*tarball.Tarball{t}}
 	err := s.addOutputs(ctx)
@@ -70,7 +71,7 @@ func (p Proof) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, 
 		return err
 	}
 	s.readObjects()
-	for _, name := range catalog.CommonChecks {
+	for _, name := range slices.Concat(catalog.CommonChecks, p.Asset.Checks.Scripts) {
 		saw, err := "", error(nil)
 		if why := p.Asset.Checks.Off(name); why != "" {
 			err = report.Missing(why)
@@ -145,6 +146,9 @@ func (s *subject) check(ctx context.Context, name string) (saw string, err error
 		return s.size()
 	case catalog.CheckRuns:
 		return s.runs(ctx)
+	}
+	if slices.Contains(s.Asset.Checks.Scripts, name) {
+		return s.script(ctx, name)
 	}
 	return s.eachObject(name)
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
@@ -54,7 +55,7 @@ func (s *subject) run(ctx context.Context, run catalog.Run) (line string, err er
 	if err != nil {
 		return "", err
 	}
-	output, err := s.output(ctx, slices.Concat(start, run.Args))
+	output, err := s.output(ctx, nil, slices.Concat(start, run.Args)...)
 	if err != nil {
 		return "", err
 	}
@@ -70,16 +71,19 @@ func (s *subject) run(ctx context.Context, run catalog.Run) (line string, err er
 }
 
 // output runs a command in the folder of the tarball, and returns what it prints, on
-// either stream: programs print their version on both.
-func (s *subject) output(ctx context.Context, args []string) (string, error) {
+// either stream: programs print their version on both. The error also has that. What the
+// command has started ends with it.
+func (s *subject) output(ctx context.Context, variables []string, args ...string) (string, error) {
 	timed, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	var output bytes.Buffer
 	cmd := command.New(timed, args[0], args[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = s.t.Dir, &output, &output
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = s.t.Dir, &output, &output, append(cmd.Env, variables...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	wait, err := host.Start(cmd)
 	if err == nil {
 		err = wait()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // There may be none left.
 	}
 	// Proofs of two runs are the same: without the folder of this one.
 	text := strings.TrimSpace(strings.ReplaceAll(output.String(), s.t.Dir+"/", ""))
@@ -87,7 +91,7 @@ func (s *subject) output(ctx context.Context, args []string) (string, error) {
 		err = fmt.Errorf("it has not ended after %v", s.Timeout)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%w%s", err, host.Indented(text))
+		return text, fmt.Errorf("%w%s", err, host.Indented(text))
 	}
 	return text, nil
 }
@@ -112,7 +116,7 @@ func (s *subject) starter(ctx context.Context, file string) ([]string, error) {
 		return nil, report.Missing("this machine does not run programs for " + string(s.Arch) + ": apt-get install qemu-user")
 	case interpreter != "":
 		// A loader lists what it finds, and what it does not.
-		output, err := s.output(ctx, []string{interpreter, "--list", program})
+		output, err := s.output(ctx, nil, interpreter, "--list", program)
 		if err != nil {
 			return nil, report.Missing(fmt.Sprintf("this machine cannot load %s: %v", file, err))
 		}

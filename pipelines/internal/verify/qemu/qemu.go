@@ -81,13 +81,13 @@ func (e Emulator) Checks() []string {
 func (e Emulator) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
 	e.Layout().Check(r, t, fmt.Sprintf("%s, and %d files in %s", e.program(), len(e.firmware), e.folder()))
 	r.Run("firmware", func() (string, error) { return e.checkFirmware(t) })
-	_, err := t.Program(e.program(), e.arch)
-	r.Result("program", "for "+e.arch, err)
 	x := &run{e, r, t, h}
-	if err != nil {
+	if _, err := t.Program(e.program(), e.arch); err != nil {
+		r.Result("program", "", err)
 		x.skip("there is no program for " + x.arch + " to run")
 		return nil
 	}
+	r.Result("program", "for "+e.arch, nil)
 	return x.check(ctx)
 }
 

@@ -25,7 +25,8 @@ type trace struct {
 // A name that could be an ordinary word is not looked for.
 func NewTraces(machine string) Traces {
 	const shortest, container = 6, "buildkitsandbox"
-	traces := Traces{{text: container, whole: true}}
+	// Tools keep what they fetch and compile in the home folder.
+	traces := Traces{{text: container, whole: true}, {text: recipe.HomeFolder + "/go/"}, {text: recipe.HomeFolder + "/."}}
 	for _, folder := range []string{recipe.BuildFolder, recipe.FilesFolder, recipe.SourcesFolder, recipe.DependenciesFolder} {
 		traces = append(traces, trace{text: folder + "/"})
 	}

@@ -28,6 +28,8 @@ const (
 
 // Tarball is an unpacked tarball.
 type Tarball struct {
+	// File is the path of the tarball.
+	File string
 	// Dir has the files of the layout and all ELF files at their paths, with their modes.
 	Dir     string
 	Members []archive.Member
@@ -60,7 +62,7 @@ func (l Layout) Unpack(ctx context.Context, file, dir string, traces Traces) (*T
 		return nil, fmt.Errorf("reading %s: %w", file, err)
 	}
 	defer opened.Close()
-	u := &unpacking{layout: l, traces: traces, Tarball: Tarball{Dir: dir, Traces: map[string][]string{}}}
+	u := &unpacking{layout: l, traces: traces, Tarball: Tarball{File: file, Dir: dir, Traces: map[string][]string{}}}
 	listing, err := archive.Visit(ctx, file, u.member)
 	if err != nil {
 		err = fmt.Errorf("reading %s: %w", file, err)
