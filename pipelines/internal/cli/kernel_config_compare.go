@@ -95,7 +95,7 @@ func (o compareOptions) run(ctx context.Context, a *app, ws *workspace.Workspace
 	if o.markdown {
 		text = parity.Markdown(compared)
 	}
-	return errors.Join(a.print(compared, text), err)
+	return errors.Join(a.print(compared, text), a.summarize(parity.Markdown(compared)), err)
 }
 
 // kernels returns the kernels to compare: the named one, or all.
