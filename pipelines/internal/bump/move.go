@@ -162,18 +162,28 @@ func (m *move) block(ctx context.Context, moved *Moved) (block, error) {
 			if fatal(ctx, err) {
 				return block, fmt.Errorf("source %s, place %q: %w", name, old.Name, err)
 			}
+			switch {
+			case err == nil:
+				m.taken(moved, name, old, &d)
+			case m.from.compare(m.to) == 0:
+				d.place = old // What is not known yet stays so.
+			default:
+				d.place = versions.Place{}
+			}
 			if err != nil {
 				moved.Left = append(moved.Left, Silent{name, old.Name, err.Error()})
-				d.place = versions.Place{}
-			} else {
+			}
+			if d.place.Name != "" {
 				kept++
-				m.taken(moved, name, old, &d)
 			}
 			block.places[name] = append(block.places[name], d.place)
 		}
 		if kept == 0 && len(m.entry.Sources[name]) > 0 {
 			return block, m.refusal(name, *moved)
 		}
+	}
+	if left := moved.Left; len(left) > 0 && len(moved.Places) == 0 {
+		return block, m.refusal(left[0].Source, *moved)
 	}
 	vouch(block, moved)
 	var err error

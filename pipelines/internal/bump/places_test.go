@@ -283,9 +283,11 @@ func TestSumIn(t *testing.T) {
 	}
 }
 
-// A hash that was unknown is learned for the same version.
+// A hash that was unknown is learned for the same version, and one that cannot be had stays
+// unknown.
 func TestBumpUnknownHash(t *testing.T) {
-	w := newWorld(t, "assets:\n  t: {version: \"1.0\"}\n", "assets.t:\n  \"1.0\":\n    t:\n      - name: up\n        url: URL/files/t-1.0.tar\n        sha256: unknown\n")
+	w := newWorld(t, "assets:\n  t: {version: \"1.0\"}\n", "assets.t:\n  \"1.0\":\n    t:\n      - name: up\n        url: URL/files/t-1.0.tar\n        sha256: unknown\n    u: [{name: up, url: \"URL/files/u-1.0.tar\", sha256: unknown}]\n")
+	wantRefusal(t, w, "t", "1.0", "no place has source t of 1.0, so nothing was written", "404 Not Found")
 	w.files["t-1.0.tar"] = "tool"
 	if s := check(t, w); !s.Behind || s.Newest != "1.0" {
 		t.Errorf("standing %+v", s)
@@ -293,8 +295,8 @@ func TestBumpUnknownHash(t *testing.T) {
 	if _, err := w.Bump(t.Context(), "", ""); err != nil {
 		t.Fatal(err)
 	}
-	wantFiles(t, w, "assets:\n  t: {version: \"1.0\"}\n", "assets.t:\n  \"1.0\":\n    t:\n      - name: up\n        url: URL/files/t-1.0.tar\n        sha256: "+hash("tool")+"\n        unchecked: true\n")
-	if s := check(t, w); s.Behind {
-		t.Errorf("it is behind still: %+v", s)
+	wantFiles(t, w, "assets:\n  t: {version: \"1.0\"}\n", "assets.t:\n  \"1.0\":\n    t:\n      - name: up\n        url: URL/files/t-1.0.tar\n        sha256: "+hash("tool")+"\n        unchecked: true\n    u: [{name: up, url: \"URL/files/u-1.0.tar\", sha256: unknown}]\n")
+	if s := check(t, w); !s.Behind {
+		t.Errorf("it is not behind: %+v", s)
 	}
 }
