@@ -12,6 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/matrix"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -41,6 +42,8 @@ type Component struct {
 	PublicKey string `json:"publicKey,omitempty"`
 
 	Artifact store.Artifact `json:"-"`
+	// unreachable says that no build can make it: Why names what the lock lacks.
+	unreachable bool
 	// required are the checks that a proof must have passed.
 	required []string
 }
@@ -73,6 +76,13 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 			c.Why = s.Why
 		case build.Miss:
 			c.Why = fmt.Sprintf("no cache has the key %.12s", s.Key)
+		}
+		origin, err := ws.Resolver.Origin(asset)
+		if err != nil {
+			return nil, err
+		}
+		if origin.How == recipe.OutOfReach && s.State != build.Hit {
+			c.Why, c.unreachable = origin.String(), true
 		}
 		components = append(components, c)
 	}
@@ -136,6 +146,19 @@ func Tarballs(ctx context.Context, from *store.Tiered, components []Component) (
 func Missing(components []Component) error {
 	return listed(components, "missing", func(c Component) string { return c.Why }, func(names []string) string {
 		return fmt.Sprintf("are missing from the caches: build them (`pipelines build-asset --arch %s %s`)", components[0].Arch, strings.Join(names, " "))
+	})
+}
+
+// Unreachable returns an error that lists the components that no build can make.
+func Unreachable(components []Component) error {
+	why := func(c Component) string {
+		if c.unreachable {
+			return c.Why
+		}
+		return ""
+	}
+	return listed(components, "unreachable", why, func(names []string) string {
+		return fmt.Sprintf("cannot be built: complete %s (`pipelines bump --help`), release only other architectures (--arch), or leave the assets out of all (--without %s)", versions.LockFile, strings.Join(names, ","))
 	})
 }
 

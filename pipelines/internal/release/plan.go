@@ -81,6 +81,9 @@ func (p *Plan) planFiles(ctx context.Context) error {
 	var unready []error
 	for _, arch := range j.Arches {
 		p.problem(Publicly(j.on(arch)))
+		if j.BeforeBuild {
+			p.problem(Unreachable(j.on(arch))) // Nothing is built for a release that is refused anyway.
+		}
 		unready = append(unready, Missing(j.on(arch)), Unproven(j.on(arch)))
 	}
 	if !j.BeforeBuild {

@@ -123,6 +123,25 @@ func TestBeforeBuild(t *testing.T) {
 	}
 }
 
+// TestBeforeBuildUnreachable guards against hours of builds for a release that lacks what
+// nobody can build.
+func TestBeforeBuildUnreachable(t *testing.T) {
+	r := newJobRig(t)
+	if err := r.fill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.BeforeBuild = true
+	r.Components[0] = Component{Asset: "one", Arch: catalog.X86_64, State: build.Miss, Why: "out of reach: no hash", unreachable: true}
+	plan, err := r.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"1 of 2 components cannot be built: complete assets/sources.yaml (`pipelines bump --help`), release only other architectures (--arch), or leave the assets out of all (--without one)\nunreachable: one: out of reach: no hash"}
+	if diff := cmp.Diff(want, plan.Problems); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
 // TestRenamedRepository has a repository that was renamed on GitHub: a dry run says so,
 // and neither reads from the caches nor merges.
 func TestRenamedRepository(t *testing.T) {
