@@ -3,6 +3,7 @@ package recipe
 import (
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"testing"
 
@@ -95,4 +96,30 @@ func origin(t *testing.T, pins *versions.File, c *catalog.Catalog, name string, 
 		t.Fatal(err)
 	}
 	return o
+}
+
+// TestGenpolicyExamples guards against shipping the drop-ins of Kata's own tests.
+func TestGenpolicyExamples(t *testing.T) {
+	c, err := catalog.Load(NewTree(os.DirFS("../../..")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	genpolicy, err := c.Find("genpolicy", catalog.X86_64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const examples = "opt/kata/share/defaults/kata-containers/drop-in-examples/"
+	for name, want := range map[string]bool{"10-non-coco-drop-in.json": true, "20-oci-1.3.0-drop-in.json": true, "99-test-overrides.json": false} {
+		taken := false
+		for from := range genpolicy.Import.Members {
+			matches, err := path.Match(from, examples+name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken = taken || matches
+		}
+		if taken != want {
+			t.Errorf("%s is shipped: %v, want %v", name, taken, want)
+		}
+	}
 }
