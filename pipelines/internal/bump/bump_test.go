@@ -176,7 +176,7 @@ func TestBumpLeavesOut(t *testing.T) {
 
 func TestBumpRefuses(t *testing.T) {
 	w := toolWorld(t)
-	wantRefusal(t, w, "assets.tool", "v1.9.0", "no place has source tool of v1.9.0", "upstream: http://", "404 Not Found", "debian: no suite of Debian")
+	wantRefusal(t, w, "assets.tool", "v1.9.0", "no place has source tool of v1.9.0", "tool upstream: http://", "404 Not Found", "tool debian: no suite of Debian")
 	wantRefusal(t, w, "assets.tool", "v1.2.3", `source tool, place "upstream"`, zero, hash("tool 1.2.3")) // Upstream publishes another hash.
 	wantRefusal(t, w, "assets.tool", "next", `"next" is not a version`)
 	wantRefusal(t, w, "assets.tool", "stable1.2.3", `"stable1.2.3" does not look like "v1.2.0"`)

@@ -156,35 +156,41 @@ func (m *move) deriveGit(ctx context.Context, name string, old versions.Place) (
 // submodule returns the commit that a submodule has in the new version, of the one that
 // has a given commit in the old version.
 func (m *move) submodule(ctx context.Context, commit string) (string, error) {
-	for _, name := range slices.Sorted(maps.Keys(m.entry.Sources)) {
-		for _, place := range m.entry.Sources[name] {
-			url := ""
-			if g := githubArchive.FindStringSubmatch(place.URL); g != nil {
-				url = g[1]
-			} else if place.Git != nil {
-				url = place.Git.URL
-			}
-			if url == "" {
-				continue
-			}
-			tags, err := m.tags(ctx, url)
-			if err != nil || tags[m.from.String()] == "" || tags[m.to.String()] == "" {
-				continue // It is the repository of another project, or does not answer.
-			}
-			if old, err := m.submodules(ctx, url, tags[m.from.String()]); err == nil {
-				for path, at := range old {
-					if at == commit {
-						links, err := m.submodules(ctx, url, tags[m.to.String()])
-						if err == nil && links[path] == "" {
-							err = fmt.Errorf("%s has no submodule %s at %s", url, path, m.to)
-						}
-						return links[path], err
-					}
-				}
+	for _, url := range m.repositories() {
+		tags, err := m.tags(ctx, url)
+		from, to := tags[m.from.String()], tags[m.to.String()]
+		if err != nil || from == "" || to == "" {
+			continue // It does not answer, or is the repository of another project.
+		}
+		old, err := m.submodules(ctx, url, from)
+		if err != nil {
+			return "", err
+		}
+		links, err := m.submodules(ctx, url, to)
+		if err != nil {
+			return "", err
+		}
+		for _, path := range slices.Sorted(maps.Keys(old)) {
+			if old[path] == commit && links[path] != "" {
+				return links[path], nil
 			}
 		}
 	}
 	return "", fmt.Errorf("%w, and commit %s is not that of a submodule of the version: write the place of the new version by hand", errFixed, commit)
+}
+
+// repositories returns the addresses of the repositories among the places of the entry.
+func (m *move) repositories() (urls []string) {
+	for _, name := range slices.Sorted(maps.Keys(m.entry.Sources)) {
+		for _, place := range m.entry.Sources[name] {
+			if archive := githubArchive.FindStringSubmatch(place.URL); archive != nil {
+				urls = append(urls, archive[1])
+			} else if place.Git != nil {
+				urls = append(urls, place.Git.URL)
+			}
+		}
+	}
+	return urls
 }
 
 func (m *move) submodules(ctx context.Context, url, commit string) (map[string]string, error) {

@@ -179,16 +179,19 @@ func (m *move) block(ctx context.Context, moved *Moved) (block, error) {
 			block.places[name] = append(block.places[name], d.place)
 		}
 		if kept == 0 && len(m.entry.Sources[name]) > 0 {
-			return block, m.refusal(name, *moved)
+			left := slices.DeleteFunc(slices.Clone(moved.Left), func(s Silent) bool { return s.Source != name })
+			return block, refusal(fmt.Sprintf("no place has source %s of %s", name, m.to), left)
 		}
-	}
-	if left := moved.Left; len(left) > 0 && len(moved.Places) == 0 {
-		return block, m.refusal(left[0].Source, *moved)
 	}
 	vouch(block, moved)
 	var err error
-	block.pins, err = m.pins(ctx, moved)
-	return block, err
+	if block.pins, err = m.pins(ctx, moved); err != nil {
+		return block, err
+	}
+	if len(moved.Left) > 0 && len(moved.Places) == 0 && maps.Equal(block.pins, m.entry.Pins) {
+		return block, refusal(fmt.Sprintf("nothing more of %s can be looked up", m.to), moved.Left)
+	}
+	return block, nil
 }
 
 // fatal reports whether an error ends the move: other places are no remedy for a moved tag,
@@ -197,14 +200,12 @@ func fatal(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.As(err, new(*MovedTagError)) || errors.As(err, new(*source.Mismatch)) || errors.As(err, new(*SignatureError))
 }
 
-func (m *move) refusal(name string, moved Moved) error {
+func refusal(what string, left []Silent) error {
 	var why []error
-	for _, left := range moved.Left {
-		if left.Source == name {
-			why = append(why, fmt.Errorf("  %s: %s", left.Place, left.Why))
-		}
+	for _, silent := range left {
+		why = append(why, fmt.Errorf("  %s: %s", silent.where(), silent.Why))
 	}
-	return fmt.Errorf("no place has source %s of %s, so nothing was written:\n%w", name, m.to, errors.Join(why...))
+	return fmt.Errorf("%s, so nothing was written:\n%w", what, errors.Join(why...))
 }
 
 func (m *move) taken(moved *Moved, name string, old versions.Place, d *derived) {
@@ -233,14 +234,14 @@ func vouch(block block, moved *Moved) {
 // is, unless its commit or hash is not known, or Debian has another revision of the package
 // now.
 func (m *move) place(ctx context.Context, name string, old versions.Place) (derived, error) {
-	if m.from.compare(m.to) != 0 {
-		return m.derive(ctx, name, old)
-	}
 	switch {
+	case m.from.compare(m.to) != 0:
+		return m.derive(ctx, name, old)
 	case old.Debian != nil && m.Sources.Debian != nil:
-		_, err := m.Sources.Debian.Files(ctx, old.Debian.Package, old.Debian.Version, old.Debian.Suite)
-		if d, revisionErr := m.deriveDebian(ctx, name, old); err != nil && revisionErr == nil {
-			return d, nil
+		if _, err := m.Sources.Debian.Files(ctx, old.Debian.Package, old.Debian.Version, old.Debian.Suite); err != nil {
+			if d, err := m.deriveDebian(ctx, name, old); err == nil {
+				return d, nil
+			}
 		}
 	case old.Git != nil && old.Git.Ref != "":
 		return m.deriveGit(ctx, name, old)
@@ -248,7 +249,7 @@ func (m *move) place(ctx context.Context, name string, old versions.Place) (deri
 		return m.deriveURL(ctx, name, old)
 	case old.Git != nil:
 		tags, err := m.tags(ctx, old.Git.URL)
-		if today := tags[m.from.String()]; err == nil && today != "" && today != old.Git.Commit && len(m.entry.Sources) == 1 {
+		if today := tags[m.from.String()]; err == nil && today != "" && today != old.Git.Commit {
 			return derived{}, &MovedTagError{m.from.String(), old.Git.URL, old.Git.Commit, today}
 		}
 	}

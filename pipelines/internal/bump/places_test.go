@@ -221,7 +221,7 @@ assets.c:
 		t.Errorf("error %v", err)
 	}
 	got := Text(moved)
-	for _, want := range []string{"assets.a: stays at v1: ", "assets.b: 1.0 -> 1.1\n", "checked: b-1.1.tar.sha256\n", "assets.c: stays at 1.0: no place has source fixed of 1.1", "up: it names no version"} {
+	for _, want := range []string{"assets.a: stays at v1: ", "assets.b: 1.0 -> 1.1\n", "checked: b-1.1.tar.sha256\n", "assets.c: stays at 1.0: no place has source fixed of 1.1", "fixed up: it names no version"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
@@ -287,7 +287,7 @@ func TestSumIn(t *testing.T) {
 // unknown.
 func TestBumpUnknownHash(t *testing.T) {
 	w := newWorld(t, "assets:\n  t: {version: \"1.0\"}\n", "assets.t:\n  \"1.0\":\n    t:\n      - name: up\n        url: URL/files/t-1.0.tar\n        sha256: unknown\n    u: [{name: up, url: \"URL/files/u-1.0.tar\", sha256: unknown}]\n")
-	wantRefusal(t, w, "t", "1.0", "no place has source t of 1.0, so nothing was written", "404 Not Found")
+	wantRefusal(t, w, "t", "1.0", "nothing more of 1.0 can be looked up, so nothing was written", "404 Not Found")
 	w.files["t-1.0.tar"] = "tool"
 	if s := check(t, w); !s.Behind || s.Newest != "1.0" {
 		t.Errorf("standing %+v", s)

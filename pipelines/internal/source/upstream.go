@@ -55,13 +55,29 @@ func (f *Fetcher) Learn(ctx context.Context, name string, place versions.Place, 
 		l.Checked = "the index of the crate registry, and Cargo.lock for its crates"
 	case place.GoProxy != nil:
 		if l.Sum, l.Checked, err = t.databaseSum(ctx, *place.GoProxy); err == nil {
-			fetched, err = t.goProxy(ctx, place)
+			fetched, err = t.sameModule(ctx, place, l.Sum)
 		}
 	default:
 		fetched, err = t.unhashed(ctx, place)
 	}
 	l.SHA256, l.Size, l.Path = fetched.SHA256, fetched.Size, fetched.Path
 	return l, err
+}
+
+// sameModule is goProxy for a module of a known sum: Go's module cache may have another.
+func (t *task) sameModule(ctx context.Context, place versions.Place, sum string) (Fetched, error) {
+	fetched, err := t.goProxy(ctx, place)
+	if err != nil {
+		return Fetched{}, err
+	}
+	zip, err := t.downloadModule(ctx, place.GoProxy.String(), "GONOSUMDB="+place.GoProxy.Module)
+	if err != nil {
+		return Fetched{}, err
+	}
+	if got, err := zipSum(zip); err != nil || got != sum {
+		return Fetched{}, errors.Join(t.wrong("the Go module "+place.GoProxy.String()+" of the module cache", "the sum "+got, sum), err)
+	}
+	return fetched, nil
 }
 
 // unhashed downloads a file of unknown content. It does not resume: nothing would show
