@@ -24,14 +24,15 @@ func checkCmd(a *app) *cobra.Command {
 		Use:   "check",
 		Short: "Check versions.yaml, its lock, the assets and the kernel configurations",
 		Long: `Check versions.yaml, assets/sources.yaml, the assets, the release sets and the kernel
-configurations: every recipe must resolve. What has a version that assets/sources.yaml
+configurations: every recipe must resolve, and no two assets of a release set may ship
+the same path, as far as it is known without building. What has a version that assets/sources.yaml
 does not know is named: it can be planned, but not built. With a base, also check that
 kernel-configs/kata_config_version has grown if the requested options differ from those
 at the fork from the base.`,
 		Example: `  pipelines check
   pipelines check --base main`,
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
-			checked, err := ws.Check()
+			checked, err := ws.Check(ctx)
 			if base != "" {
 				err = errors.Join(err, ws.CheckRaised(ctx, base))
 			}

@@ -194,9 +194,10 @@ func (w *Workspace) Artifact(ctx context.Context, name string, arch catalog.Arch
 // PayloadSet is the release set whose assets go into the kata-deploy image.
 const PayloadSet = "kata-static"
 
-// Check resolves every asset on every architecture, and reports all problems at
-// once. It returns how many recipes it checked.
-func (w *Workspace) Check() (checked int, err error) {
+// Check resolves every asset on every architecture, compares what the assets of each
+// release set ship, and reports all problems at once. It returns how many recipes it
+// checked.
+func (w *Workspace) Check(ctx context.Context) (checked int, err error) {
 	var problems []error
 	seen := map[string]bool{}
 	for _, asset := range w.Catalog.Assets {
@@ -215,6 +216,9 @@ func (w *Workspace) Check() (checked int, err error) {
 				}
 			}
 		}
+	}
+	if len(problems) == 0 {
+		problems = append(problems, w.checkShipped(ctx))
 	}
 	return checked, errors.Join(append(problems, w.checkShims())...)
 }
