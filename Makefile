@@ -10,7 +10,7 @@ TIME ?= 1m
 SEED ?= 1
 CRATES ?=
 
-.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive bench-crates verify-test
+.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive bench-crates bench-import verify-test
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -77,6 +77,9 @@ bench-crates: ## compare the download of crates with cargo fetch (two minutes); 
 
 bench-archive: ## compare tarballs with GNU tar, zstd -10 and cat (ten minutes, 11 GB in TMPDIR)
 	go test -tags bench -count=1 -timeout 60m -run 'TestArchive(Size|Speed)' -v ./pipelines
+
+bench-import: ## compare the import of a member of 1.5 GB with zstd and tar (five minutes, 6 GB in TMPDIR)
+	go test -tags bench -count=1 -timeout 60m -run TestImportSpeed -v ./pipelines
 
 fuzz: ## run every fuzz target for a time each: TIME=10m
 	pipelines/scripts/fuzz.sh "$(TIME)"
