@@ -13,6 +13,18 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 )
 
+// machines are what the headers of ELF files say, by Go's name of an architecture.
+var machines = map[string]struct {
+	machine elf.Machine
+	data    elf.Data
+}{
+	"amd64":   {elf.EM_X86_64, elf.ELFDATA2LSB},
+	"arm64":   {elf.EM_AARCH64, elf.ELFDATA2LSB},
+	"s390x":   {elf.EM_S390, elf.ELFDATA2MSB},
+	"ppc64le": {elf.EM_PPC64, elf.ELFDATA2LSB},
+	"riscv64": {elf.EM_RISCV, elf.ELFDATA2LSB},
+}
+
 // program writes an ELF file of an architecture that has one segment.
 func program(t testing.TB, goarch string, segment elf.ProgType) string {
 	t.Helper()
@@ -50,11 +62,11 @@ func TestCheckInstaller(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct{ path, goarch, want string }{
-		"other machine": {program(t, "amd64", elf.PT_LOAD), "arm64", "is for EM_X86_64, ELFDATA2LSB: want one for arm64"},
+		"other machine": {program(t, "amd64", elf.PT_LOAD), "arm64", "is for EM_X86_64, ELFDATA2LSB, and not for aarch64: name another"},
 		"dynamic":       {program(t, "ppc64le", elf.PT_INTERP), "ppc64le", "link it statically"},
 		"no program":    {script, "amd64", "want a static program for amd64"},
 		"missing":       {"/nonexistent", "amd64", "no such file"},
-		"no machine":    {program(t, "amd64", elf.PT_LOAD), "wasm", "want one for wasm"},
+		"no machine":    {program(t, "amd64", elf.PT_LOAD), "wasm", `unknown architecture "wasm"`},
 	} {
 		if err := CheckInstaller(c.path, c.goarch); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
@@ -70,7 +82,7 @@ func TestCheckPrograms(t *testing.T) {
 		want   string
 	}{
 		"right":     {"arm64", map[string]string{"opt/kata/bin/x": program(t, "arm64", elf.PT_LOAD)}, ""},
-		"wrong":     {"arm64", map[string]string{"opt/kata/bin/x": program(t, "s390x", elf.PT_LOAD)}, "./opt/kata/bin/x is for EM_S390, ELFDATA2MSB: want the tarball for arm64"},
+		"wrong":     {"arm64", map[string]string{"opt/kata/bin/x": program(t, "s390x", elf.PT_LOAD)}, "./opt/kata/bin/x is for EM_S390, ELFDATA2MSB, and not for aarch64: take the tarball for arm64"},
 		"elsewhere": {"arm64", map[string]string{"opt/kata/share/fw": program(t, "s390x", elf.PT_LOAD)}, ""},
 		"script":    {"arm64", map[string]string{"opt/kata/bin/x": "installer_test.go", "opt/kata/bin/empty": os.DevNull}, ""},
 	} {

@@ -274,7 +274,7 @@ func TestBuildProblems(t *testing.T) {
 		"folder":    {func(o *Options) { o.Components[0].Path = filepath.Dir(o.Components[0].Path) }, "is not a regular file"},
 		"tag base":  {func(o *Options) { o.Base = "example.org/base:latest" }, "only a digest identifies an image"},
 		"installer": {func(o *Options) { o.Installer = "/nonexistent" }, "no such file"},
-		"machine":   {func(o *Options) { o.Installer = program(t, "arm64", elf.PT_LOAD) }, "is for EM_AARCH64, ELFDATA2LSB: want one for amd64"},
+		"machine":   {func(o *Options) { o.Installer = program(t, "arm64", elf.PT_LOAD) }, "is for EM_AARCH64, ELFDATA2LSB, and not for x86_64: name another"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t)

@@ -10,22 +10,9 @@ import (
 	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
-
-// machine is what the header of an ELF file says about its architecture.
-type machine struct {
-	machine elf.Machine
-	data    elf.Data
-}
-
-var machines = map[string]machine{
-	"amd64":   {elf.EM_X86_64, elf.ELFDATA2LSB},
-	"arm64":   {elf.EM_AARCH64, elf.ELFDATA2LSB},
-	"s390x":   {elf.EM_S390, elf.ELFDATA2MSB},
-	"ppc64le": {elf.EM_PPC64, elf.ELFDATA2LSB},
-	"riscv64": {elf.EM_RISCV, elf.ELFDATA2LSB},
-}
 
 // CheckInstaller refuses a program that an image of an architecture cannot run: one of
 // another architecture, and one that needs a loader, which no image has.
@@ -39,8 +26,8 @@ func CheckInstaller(path, goarch string) error {
 	if err != nil {
 		return fmt.Errorf("the installer %s: want a static program for %s: %w", path, goarch, err)
 	}
-	if got := (machine{file.Machine, file.Data}); got != machines[goarch] {
-		return fmt.Errorf("the installer %s is for %s, %s: want one for %s", path, got.machine, got.data, goarch)
+	if err := runsOn(goarch, file); err != nil {
+		return fmt.Errorf("the installer %s %w: name another", path, err)
 	}
 	if slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
 		return fmt.Errorf("the installer %s needs a loader, which the image does not have: link it statically", path)
@@ -79,9 +66,18 @@ func CheckPrograms(tarball, goarch string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", tarball, member.Name, err)
 		}
-		if got := (machine{program.Machine, program.Data}); got != machines[goarch] {
-			return fmt.Errorf("%s: %s is for %s, %s: want the tarball for %s", tarball, member.Name, got.machine, got.data, goarch)
+		if err := runsOn(goarch, program); err != nil {
+			return fmt.Errorf("%s: %s %w: take the tarball for %s", tarball, member.Name, err, goarch)
 		}
 	}
 	return nil
+}
+
+// runsOn returns an error for a program that is for another architecture.
+func runsOn(goarch string, program *elf.File) error {
+	arch, err := catalog.ParseArch(goarch)
+	if err != nil {
+		return err
+	}
+	return arch.CheckELF(program.FileHeader)
 }

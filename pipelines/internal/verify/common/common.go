@@ -72,12 +72,7 @@ func (p Proof) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, 
 	}
 	s.readObjects()
 	for _, name := range slices.Concat(catalog.CommonChecks, p.Asset.Checks.Scripts) {
-		saw, err := "", error(nil)
-		if why := p.Asset.Checks.Off(name); why != "" {
-			err = report.Missing(why)
-		} else {
-			saw, err = s.check(ctx, name)
-		}
+		saw, err := s.check(ctx, name)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -133,8 +128,11 @@ func (s *subject) readObjects() {
 	}
 }
 
-// check runs a common check.
+// check runs a common check or a script, unless it is off.
 func (s *subject) check(ctx context.Context, name string) (saw string, err error) {
+	if why := s.Asset.Checks.Off(name); why != "" {
+		return "", report.Missing(why)
+	}
 	switch name {
 	case catalog.CheckWhole:
 		return s.whole(), nil
@@ -170,7 +168,7 @@ func (s *subject) hostSafe() (saw string, err error) {
 	f := findings{asset: s.Asset, check: catalog.CheckHostSafe}
 	for _, m := range s.t.Members {
 		name, problem := path.Clean(m.Name), ""
-		if !strings.HasPrefix(name+"/", folder+"/") && !strings.HasPrefix(folder+"/", name+"/") {
+		if name != folder && name != path.Dir(folder) && !strings.HasPrefix(name, folder+"/") {
 			problem = "is outside " + folder
 		}
 		f.add(name, problem)

@@ -32,14 +32,14 @@ var nydusValues = []string{
 }
 
 // compileGo makes a static program that has a text in it.
-func compileGo(t *testing.T, arch, flags, text string) []byte {
+func compileGo(t *testing.T, arch, text string) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	source := "package main\n\nfunc main() { println(`" + text + "`) }\n"
 	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", flags, "-o", "program", "main.go")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", "program", "main.go")
 	cmd.Dir = dir
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if output, err := cmd.CombinedOutput(); err != nil {
@@ -109,8 +109,7 @@ func idle(t *testing.T, scripts map[string]string) host.Host {
 }
 
 func TestNydusTarballs(t *testing.T) {
-	const strip = "-s -w"
-	good := compileGo(t, "amd64", strip, snapshotter.Version+" "+snapshotter.Revision)
+	good := compileGo(t, "amd64", snapshotter.Version+" "+snapshotter.Revision)
 	for name, test := range map[string]struct {
 		change func(files map[string]string)
 		check  string
@@ -124,10 +123,10 @@ func TestNydusTarballs(t *testing.T) {
 		"empty": {func(f map[string]string) { f["README.md"] = "" }, "members", "README.md is empty"},
 		"script": {func(f map[string]string) { f["containerd-nydus-grpc"] = "#!/bin/sh\n" },
 			"containerd-nydus-grpc", "it is not an ELF file"},
-		"other machine": {func(f map[string]string) { f["nydus-overlayfs"] = string(compileGo(t, "arm64", strip, "v0.15.13")) },
+		"other machine": {func(f map[string]string) { f["nydus-overlayfs"] = string(compileGo(t, "arm64", "v0.15.13")) },
 			"nydus-overlayfs", "it is a program for EM_AARCH64: want one for x86_64"},
 		"no version": {func(f map[string]string) {
-			f["containerd-nydus-grpc"] = string(compileGo(t, "amd64", strip, "v0.15.12"))
+			f["containerd-nydus-grpc"] = string(compileGo(t, "amd64", "v0.15.12"))
 		},
 			"containerd-nydus-grpc", "the version v0.15.13 does not occur in it\nthe revision 3d398e4dfc928ad782a94019edd801d5441f4fea does not occur in it"},
 		"placeholder": {func(f map[string]string) { f["config-guest-pulling.toml"] += "# @LATER@\n" },
@@ -165,7 +164,7 @@ func TestNydusTarballs(t *testing.T) {
 // Checks of programs that are not started are skipped, and so are checks that need a
 // missing program.
 func TestNydusSkips(t *testing.T) {
-	r := verifyNydus(t, nydusFiles(t, compileGo(t, "amd64", "-s -w", snapshotter.Version+" "+snapshotter.Revision)), idle(t, nil))
+	r := verifyNydus(t, nydusFiles(t, compileGo(t, "amd64", snapshotter.Version+" "+snapshotter.Revision)), idle(t, nil))
 	for name, why := range map[string]string{
 		"systemd": "no systemd-analyze on this machine", "containerd": "not in this test", "stopped instances": "not in this test",
 	} {
