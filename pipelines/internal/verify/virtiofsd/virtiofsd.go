@@ -31,7 +31,7 @@ const program = "opt/kata/libexec/virtiofsd"
 func (Daemon) Layout() tarball.Layout { return tarball.Layout{program: {Mode: 0o755}} }
 
 // Checks are those of the files and of the guest.
-func (Daemon) Checks() []string { return []string{"members", "shared folder"} }
+func (Daemon) Checks() []string { return []string{"members", "shared folder", "submounts"} }
 
 // Check serves a folder to a guest.
 func (d Daemon) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
@@ -44,9 +44,10 @@ func (d Daemon) Check(ctx context.Context, r *report.Report, t *tarball.Tarball,
 	_, skipped := report.AsMissing(err)
 	if err == nil || skipped || len(s.result.Tail) == 0 {
 		r.Result("shared folder", saw, err)
-		return nil
+	} else {
+		r.Add(report.Check{Name: "shared folder", Verdict: report.Failed, Saw: err.Error(), Console: s.result.Tail})
 	}
-	r.Add(report.Check{Name: "shared folder", Verdict: report.Failed, Saw: err.Error(), Console: s.result.Tail})
+	r.Run("submounts", s.judgeSubmounts)
 	return nil
 }
 
@@ -59,6 +60,8 @@ type share struct {
 	nonce   string
 	console *guest.Console
 	result  host.Result
+	// noMount is why there is no mount in the folder.
+	noMount error
 }
 
 // serve runs the daemon and the guest, and compares what both sides see.
@@ -75,7 +78,7 @@ func (s *share) serve(ctx context.Context, daemon string) (saw string, err error
 		return "", err
 	}
 	spec.ShareTag = serial.ShareTag
-	if err := os.Mkdir(s.folder, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(s.folder, serial.Submount), 0o755); err != nil {
 		return "", err
 	}
 	if err := os.WriteFile(filepath.Join(s.folder, serial.FromHost), []byte(s.nonce), 0o644); err != nil {
@@ -123,10 +126,36 @@ func (s *share) start(ctx context.Context, daemon, socket, sandbox, log string) 
 		return nil, err
 	}
 	defer file.Close()
-	return host.StartDaemon(ctx, host.DaemonSpec{
-		Program: daemon, Args: []string{"--fd=3", "--shared-dir=" + s.folder, "--sandbox=" + sandbox, "--announce-submounts"},
-		Files: []*os.File{file}, Log: log, Ready: s.Timeout,
-	})
+	args := []string{daemon, "--fd=3", "--shared-dir=" + s.folder, "--sandbox=" + sandbox, "--announce-submounts"}
+	unshare, err := s.Find("unshare", "util-linux")
+	switch s.noMount = err; {
+	case err == nil && os.Geteuid() != 0:
+		s.noMount = report.Missing("only root can mount in the shared folder")
+	case err == nil:
+		// The mount goes with the daemon.
+		const script = `mount -t tmpfs none "$1" && shift && exec "$@"`
+		args = append([]string{unshare, "--mount", "sh", "-c", script, "sh", filepath.Join(s.folder, serial.Submount)}, args...)
+	}
+	return host.StartDaemon(ctx, host.DaemonSpec{Program: args[0], Args: args[1:], Files: []*os.File{file}, Log: log, Ready: s.Timeout})
+}
+
+// judgeSubmounts says whether the guest could use a mount of the host in the folder, and
+// unmount it, again and again. A kernel that does not wait for the end of its requests
+// crashes (assets/kernel/patches).
+func (s *share) judgeSubmounts() (saw string, err error) {
+	o, there := s.console.Saw[serial.Submounts]
+	_, before := s.console.Saw[serial.Mount+"virtiofs"]
+	switch {
+	case s.noMount != nil:
+		return "", s.noMount
+	case !there && before:
+		return "", errors.New("the guest used the folder, and then crashed or hung at a mount in it")
+	case !there:
+		return "", report.Missing("the guest did not get that far")
+	case o.Error != "":
+		return "", fmt.Errorf("in the guest: %s", o.Error)
+	}
+	return fmt.Sprintf("a mount in the folder used and unmounted %d times by the guest", o.Size), nil
 }
 
 // judge says what is wrong with what the guest and the host have seen.
@@ -141,7 +170,7 @@ func (s *share) judge(machine host.Machine) error {
 	if o.Value != s.nonce {
 		return fmt.Errorf("the guest reads %q: want %q", o.Value, s.nonce)
 	}
-	if want := []string{serial.FromGuest, serial.FromHost}; !slices.Equal(o.Items, want) {
+	if want := []string{serial.FromGuest, serial.FromHost, serial.Submount}; !slices.Equal(o.Items, want) {
 		return fmt.Errorf("the guest lists %q: want %q", o.Items, want)
 	}
 	for _, name := range []string{serial.FromGuest, serial.Mapped} {

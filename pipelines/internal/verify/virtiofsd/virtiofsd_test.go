@@ -1,6 +1,7 @@
 package virtiofsd_test
 
 import (
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ for argument; do
 done
 shared="${socket%/socket}/shared"
 nonce="$(cat "$shared/from-host")"
-items='["from-guest","from-host"]'
+items='["from-guest","from-host","submount"]'
 cp "$shared/from-host" "$shared/from-guest"
 { cat "$shared/from-host"; head -c 4000 /dev/zero; } > "$shared/mapped"
 `
@@ -50,7 +51,7 @@ func TestSharedFolder(t *testing.T) {
 		"good":        {emulator + begin + observed + end, "passed read, written, renamed, removed and mapped by a guest, with --sandbox "},
 		"guest fails": {emulator + begin + failed + end, "failed in the guest: mounting virtiofs: invalid argument\ncalled with --fd=3 --shared-dir="},
 		"reads other": {emulator + "nonce=x\n" + begin + observed + end, `failed the guest reads "x": want `},
-		"not removed": {emulator + `items='["from-guest","from-host","removed"]'` + "\n" + begin + observed + end, `failed the guest lists ["from-guest" "from-host" "removed"]`},
+		"not removed": {emulator + `items='["from-guest","from-host","removed","submount"]'` + "\n" + begin + observed + end, `failed the guest lists ["from-guest" "from-host" "removed" "submount"]`},
 		"not written": {emulator + "rm \"$shared/from-guest\"\n" + begin + observed + end, "failed on the host: open "},
 		"not mapped":  {emulator + "echo other > \"$shared/mapped\"\n" + begin + observed + end, `failed on the host, mapped has "other\n": want `},
 		"no init":     {emulator + "echo booting", "failed the guest powered off before its init was done, and the init never began"},
@@ -65,6 +66,37 @@ func TestSharedFolder(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// The mount in the folder needs root and unshare, here a script that only runs the daemon.
+func TestSubmounts(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the scripts are of a machine for x86_64")
+	}
+	const unshare = `[ "$1 $2" = "--mount sh" ] && shift 6 && exec "$@"`
+	begin, end := guesttest.Say(t, serial.Observation{Name: serial.Begin}), guesttest.Say(t, serial.Observation{Name: serial.End})
+	used := guesttest.Say(t, serial.Observation{Name: serial.Submounts, Size: 100})
+	failed := guesttest.Say(t, serial.Observation{Name: serial.Submounts, Error: "unmounting: device busy"})
+	for title, test := range map[string]struct{ guest, unshare, want string }{
+		"used":       {observed + used + end, unshare, "passed a mount in the folder used and unmounted 100 times by the guest"},
+		"fails":      {observed + failed + end, unshare, "failed in the guest: unmounting: device busy"},
+		"crash":      {observed + "echo 'Oops: general protection fault'", unshare, "failed the guest used the folder, and then crashed or hung at a mount in it"},
+		"too early":  {"echo booting", unshare, "skipped the guest did not get that far"},
+		"no unshare": {observed + failed + end, "", "skipped no unshare on this machine: apt-get install util-linux"},
+	} {
+		tools := map[string]string{"qemu-system-x86_64": emulator + begin + test.guest}
+		if test.unshare != "" {
+			tools["unshare"] = test.unshare
+			if os.Geteuid() != 0 {
+				test.want = "skipped only root can mount in the shared folder"
+			}
+		}
+		r := verifytest.Run(t, virtiofsd.Daemon{Arch: "x86_64"}, verify.Artifact{Tarball: verifytest.Tree{program: daemon}.Pack(t, program)}, guesttest.Host(t, tools))
+		check := verifytest.Find(t, r, "submounts")
+		if got := string(check.Verdict) + " " + check.Saw; got != test.want {
+			t.Errorf("%s: got %q, want %q", title, got, test.want)
+		}
 	}
 }
 

@@ -44,6 +44,7 @@ var steps = []struct {
 	{serial.Mount + "ext4", mountExt4},
 	{serial.Mount + "9p", mount9p},
 	{serial.Mount + "virtiofs", mountVirtioFS},
+	{serial.Submounts, submounts},
 	{serial.DAX, mountDAX},
 	{serial.Mount + "debugfs", mountAt("debugfs", "/sys/kernel/debug")},
 	{serial.Mount + "tracefs", mountAt("tracefs", "/sys/kernel/tracing")},
@@ -57,7 +58,7 @@ var steps = []struct {
 // brief are the steps of a guest without most devices. The others do not mount virtiofs.
 var brief = []string{
 	serial.Begin, serial.Mount + "proc", serial.Mount + "sysfs", serial.Mount + "devtmpfs", serial.Kernel,
-	serial.Mount + "virtiofs", serial.Taint,
+	serial.Mount + "virtiofs", serial.Submounts, serial.Taint,
 }
 
 func main() {
@@ -66,7 +67,8 @@ func main() {
 	mode := "KATA_VERIFY=" + os.Getenv("KATA_VERIFY")
 	isBrief := mode == serial.Brief || mode == serial.BriefRestart
 	for _, s := range steps {
-		if isBrief && !slices.Contains(brief, s.name) || !isBrief && s.name == serial.Mount+"virtiofs" {
+		shared := s.name == serial.Mount+"virtiofs" || s.name == serial.Submounts
+		if isBrief && !slices.Contains(brief, s.name) || !isBrief && shared {
 			continue
 		}
 		o := serial.Observation{Name: s.name}

@@ -136,6 +136,18 @@ func mountVirtioFS(o *serial.Observation) {
 	unmount(target)
 }
 
+// submounts writes a file to a mount of the host in the shared folder, which Linux mounts
+// at its first use, and unmounts it while the file may still be on its way to be closed.
+func submounts(o *serial.Observation) {
+	const target, rounds = "/run/virtiofs", 100
+	must(mount(serial.ShareTag, "virtiofs", target, ""))
+	for ; o.Size < rounds; o.Size++ {
+		write(target+"/"+serial.Submount+"/file", "written")
+		unmount(target + "/" + serial.Submount)
+	}
+	unmount(target)
+}
+
 // direct ends a step if a file is not mapped without a copy.
 func direct(path string) {
 	var stat unix.Statx_t

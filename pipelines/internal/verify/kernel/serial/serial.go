@@ -36,6 +36,7 @@ const (
 	DeviceRules = "device rules"
 	Event       = "bpf event"
 	DAX         = "dax"
+	Submounts   = "submounts"
 	Taint       = "taint"
 	Mount       = "mount "
 )
@@ -51,6 +52,8 @@ const (
 	FromHost  = "from-host"
 	FromGuest = "from-guest"
 	Mapped    = "mapped"
+	// Submount is a folder in the shared folder where the host has mounted something.
+	Submount = "submount"
 	// Brief is the parameter that limits the init to what a guest without most devices
 	// can do, and BriefRestart also has it restart the machine instead of turning it off:
 	// some machines know only that way to end.
