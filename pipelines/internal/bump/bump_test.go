@@ -23,12 +23,15 @@ assets:
     url: 'https://example.org'
     version: "v1.2.0"  # quoted
     tag: 'v1.2.0'
+    differs: {version: "v1.1.9", tag: "v1.1.9"}
     # Bump: with tool.
     extra: {version: "v1.2.0"}
 `
 	toolLock = `# The lock.
 assets.tool:
   series: "v1.2"
+  # Kata's.
+  "v1.1.9": {}
   "v1.2.0":
     # Debian repacks it: v1.2.0 had firmware.
     tool:
@@ -126,15 +129,17 @@ func TestBumpKeepsTheRest(t *testing.T) {
 	}
 	debian := "debian tool_1.2.10+ds.orig.tar.xz"
 	pins := strings.NewReplacer(`version: "v1.2.0"  # quoted`, `version: "v1.2.10"  # quoted`, `'v1.2.0'`, `'v1.2.10'`,
-		`extra: {version: "v1.2.0"}`, `extra: {version: "v1.2.10", differs: {version: "v1.2.0"}}`, "    # Bump: with", "    differs: {version: \"v1.2.0\", tag: \"v1.2.0\"}\n    # Bump: with").Replace(toolPins)
+		`extra: {version: "v1.2.0"}`, `extra: {version: "v1.2.10", differs: {version: "v1.2.0"}}`).Replace(toolPins)
 	lock := strings.NewReplacer(`"v1.2.0":`, `"v1.2.10":`, "tool-1.2.0.tar.xz\"  # the archive\n        sha256: \""+zero, "tool-1.2.10.tar.xz\"  # the archive\n        sha256: \""+hash("tool 1.2.10"),
 		"size: 3", "size: 11", `"1:1.2.0+ds-1"`, `"1:1.2.10+ds-2"`, `"trixie"`, `"sid"`, "tool_1.2.0+ds.orig.tar.xz\"\n        sha256: \""+zero, "tool_1.2.10+ds.orig.tar.xz\"\n        sha256: \""+hash(debian)).Replace(before)
+	// The extra pin was Kata's, whose version stays.
+	lock = strings.Replace(lock, "  \"v1.2.10\": {}\n", "  \"v1.2.0\": {}\n  \"v1.2.10\": {}\n", 1)
 	wantFiles(t, w, pins, lock)
 	want := []Moved{{
 		Pin: "assets.tool", From: "v1.2.0", To: "v1.2.10", Pins: []string{"assets.tool.version", "assets.tool.tag", "assets.tool.extra.version"},
 		Places: []Taken{{"tool", "upstream", "sha256:" + hash("tool 1.2.10"), "sha256sums.asc"}, {"tool", "debian", "sha256:" + hash(debian), "Debian's signed index"}},
 		Left:   []Silent{}, Rule: "newest update of the series. Kata has v1.2.0 too.",
-		Notes: []string{"versions.yaml:5: the comment names v1.2.0: read it again", "assets/sources.yaml:5: the comment names v1.2.0: read it again"},
+		Notes: []string{"versions.yaml:5: the comment names v1.2.0: read it again", "assets/sources.yaml:7: the comment names v1.2.0: read it again"},
 	}}
 	if diff := gocmp.Diff(want, moved); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -153,6 +158,7 @@ func TestBumpLeavesOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	lock := strings.NewReplacer(`"v1.2"`, `"v1.3"`, `"v1.2.0":`, `"v1.3.0":`, "tool-1.2.0", "tool-1.3.0", zero, hash("tool 1.3.0"), "size: 3", "size: 10\n        unchecked: true").Replace(toolLock)
+	lock = strings.Replace(lock, "  \"v1.3.0\": {}\n", "  \"v1.2.0\": {}\n  \"v1.3.0\": {}\n", 1) // The extra pin was Kata's.
 	from, to := strings.Index(lock, "      - name: 'debian'"), strings.Index(lock, "\nassets.tool.extra")
 	_, got := w.read(t)
 	if diff := gocmp.Diff(lock[:from]+lock[to:], got); diff != "" {
@@ -161,16 +167,18 @@ func TestBumpLeavesOut(t *testing.T) {
 	if len(moved) != 1 || len(moved[0].Left) != 1 || moved[0].Left[0] != (Silent{"tool", "debian", "no suite of Debian that the lock names has tool 1.3.0"}) {
 		t.Errorf("left out: %+v", moved)
 	}
-	// With the version of Kata again, nothing differs.
-	pins, _ := w.read(t)
-	if !strings.Contains(pins, "differs") {
-		t.Errorf("nothing differs:\n%s", pins)
-	}
 	if _, err := w.Bump(t.Context(), "tool", "v1.2.0"); err != nil {
 		t.Fatal(err)
 	}
-	if pins, _ = w.read(t); pins != toolPins {
-		t.Errorf("pins: %s", gocmp.Diff(toolPins, pins))
+	if pins, _ := w.read(t); pins != toolPins {
+		t.Errorf("back at the old version: %s", gocmp.Diff(toolPins, pins))
+	}
+	// With the version of Kata, which the lock has, nothing differs.
+	if _, err := w.Bump(t.Context(), "tool", "v1.1.9"); err != nil {
+		t.Fatal(err)
+	}
+	if pins, lock := w.read(t); strings.Contains(pins, "differs: {version: \"v1.1.9\"") || strings.Contains(lock, "tool-") || !strings.Contains(lock, "# Kata's.\n  \"v1.1.9\": {}\n\n") {
+		t.Errorf("at Kata's version:\n%s%s", pins, lock)
 	}
 }
 

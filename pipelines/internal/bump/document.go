@@ -155,19 +155,24 @@ func (d *document) setField(node *yaml.Node, name, value, formatted string) erro
 	return nil
 }
 
-// removeItem removes an item of a block list, with the comments above it.
+// removeItem removes an item of a block list.
 func (d *document) removeItem(list, item *yaml.Node) error {
 	if list.Style&yaml.FlowStyle != 0 {
 		return fmt.Errorf("line %d: an item cannot be removed from a list between brackets; write one item a line", list.Line)
 	}
-	first := item.Line - 1
-	for first > 0 && item.HeadComment != "" && strings.HasPrefix(strings.TrimSpace(d.lines[first-1]), "#") {
+	d.remove(item, item)
+	return nil
+}
+
+// remove removes the lines of nodes, with the comments right above them.
+func (d *document) remove(from, to *yaml.Node) {
+	first := from.Line - 1
+	for first > 0 && strings.HasPrefix(strings.TrimSpace(d.lines[first-1]), "#") {
 		first--
 	}
-	for i := first; i < lastLine(item); i++ {
+	for i := first; i < lastLine(to); i++ {
 		d.line(i).removed = true
 	}
-	return nil
 }
 
 // keep puts a copy of lines, counted from 1, in front of themselves.

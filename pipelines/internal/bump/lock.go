@@ -25,7 +25,7 @@ func (b *Bumper) editLock(d *document, e versions.Entry, group []versions.Entry,
 	}
 	if _, there := pair(entry, to); there != nil && to != e.Locked {
 		if !used {
-			d.remove(key.Line, lastLine(value))
+			d.remove(key, value)
 		}
 		return nil
 	}
@@ -61,9 +61,14 @@ func seriesOf(v version, other string) string {
 }
 
 // used reports whether the old version stays in the lock: an entry outside the group has
-// it, or it is only the pattern for a version that the lock did not have.
+// it, it is the one that Kata pins, whose file must stay usable, or it is only the pattern
+// for a version that the lock did not have.
 func (b *Bumper) used(e versions.Entry, group []versions.Entry) bool {
-	return e.Locked != e.Version || slices.ContainsFunc(b.pins.Entries(), func(other versions.Entry) bool {
+	kata := e.Version
+	for _, d := range b.pins.Differences(e.Pin) {
+		kata = d.Kata
+	}
+	return e.Locked != e.Version || e.Locked == kata || slices.ContainsFunc(b.pins.Entries(), func(other versions.Entry) bool {
 		return other.Declared == e.Declared && other.Version == e.Locked &&
 			!slices.ContainsFunc(group, func(g versions.Entry) bool { return g.Path == other.Path })
 	})
@@ -122,11 +127,4 @@ func (d *document) setText(node *yaml.Node, name, value string) error {
 		return nil
 	}
 	return d.set(old, value)
-}
-
-// remove removes lines, counted from 1.
-func (d *document) remove(from, to int) {
-	for i := from - 1; i < to; i++ {
-		d.line(i).removed = true
-	}
 }
