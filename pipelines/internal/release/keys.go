@@ -84,9 +84,9 @@ func byPublicKey(file *archive.File, name string) (bool, error) {
 	return err == nil && modsig.ByPublicKey(signature), nil
 }
 
-// Publicly returns an error that lists the components that were signed with a public
+// PubliclySigned returns an error that lists the components that were signed with a public
 // key, and says what to do.
-func Publicly(components []Component) error {
+func PubliclySigned(components []Component) error {
 	return listed(components, "public key", func(c Component) string { return c.PublicKey }, func([]string) string {
 		return "are signed with a key that is public, so that anybody can sign modules that their kernels load: " +
 			"replace the pair in assets/kernel/signing with your own (assets/kernel/README.md), " +
