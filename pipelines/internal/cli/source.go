@@ -121,7 +121,8 @@ func sourceCheckCmd(a *app) *cobra.Command {
 		Use: "check", Short: "Check the sources in the cache, and whether their places still have them",
 		Long: `Hash every file of the sources that is in the local cache. With --upstream, also ask
 each declared place whether it has the file today, without downloading it: by a HEAD
-request, a fresh Debian index, git, or the Go module proxy. Fail if bytes or a size
+request, a fresh Debian index, git, the Go module proxy, or the index of crates; if all
+assets are selected, also the places of pins that no asset uses. Fail if bytes or a size
 differ from the declaration, or if no place of a source answers; one place that does
 not answer is only reported.`,
 		Example: `  pipelines source check --all

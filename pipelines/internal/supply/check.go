@@ -32,10 +32,15 @@ type Checked struct {
 const ok = "ok"
 
 // Check hashes the files of all places that the local caches have. With upstream, it also
-// asks each place whether it has the file today. The error counts the places with other
+// asks each place whether it has the file today, and those of the sources that no asset
+// uses: a pin is moved before it is built. The error counts the places with other
 // bytes than declared, and names the sources that no place has.
 func (s *Set) Check(ctx context.Context, upstream bool) (list []Checked, err error) {
-	list, err = places(s, func(d workspace.Declared, place versions.Place) (Checked, error) {
+	all := *s
+	if upstream {
+		all.Sources = slices.Concat(s.Sources, s.Unused)
+	}
+	list, err = places(&all, func(d workspace.Declared, place versions.Place) (Checked, error) {
 		c, err := s.check(ctx, d, place)
 		if err == nil && upstream {
 			err = s.ask(ctx, d, place, &c)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
@@ -29,6 +30,9 @@ type Set struct {
 	// Sources are sorted by path, each once.
 	Sources []workspace.Declared
 	Recipes []recipe.Recipe
+	// Unused are the sources of the lock that no asset of any architecture uses, if all
+	// assets were selected.
+	Unused []workspace.Declared
 }
 
 // New returns what the selected assets and their dependencies are built from. Given are
@@ -62,7 +66,31 @@ func New(w *workspace.Workspace, selection workspace.Selection, given map[string
 		}
 		set.Recipes = append(set.Recipes, plan.Recipe)
 	}
-	return set, nil
+	if selection.All {
+		set.Unused, err = unused(w)
+	}
+	return set, err
+}
+
+func unused(w *workspace.Workspace) (list []workspace.Declared, err error) {
+	used := map[string]bool{}
+	for _, arch := range catalog.Arches() {
+		declared, err := w.Declared(w.Catalog.On(arch), arch)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range declared {
+			used[d.Path] = true
+		}
+	}
+	for _, path := range w.Resolver.Versions.Sources() {
+		// One of a version that the lock does not have is of no concern as long as no asset
+		// uses it.
+		if source, err := w.Resolver.Versions.Source(path); err == nil && !used[path] {
+			list = append(list, workspace.Declared{Path: path, Source: source})
+		}
+	}
+	return list, nil
 }
 
 // Listed is one place of a source.
