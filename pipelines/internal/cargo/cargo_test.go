@@ -57,10 +57,10 @@ func TestMatches(t *testing.T) {
 	}
 	for name, test := range map[string]struct{ from, to, want string }{
 		"equal":         {"x", "x", ""},
-		"other version": {`version = "1.2.0"`, `version = "1.3.0"`, "Cargo.toml is that of main 1.3.0, but Cargo.lock was written for 1.2.0"},
-		"other package": {`name = "main"`, `name = "mine"`, "Cargo.toml is that of mine, which Cargo.lock does not have"},
-		"added":         {"[dependencies]", "[dependencies]\nc = \"1\"", "Cargo.toml of main depends on c, which Cargo.lock lacks"},
-		"removed":       {"a = \"1\"\n", "", "Cargo.lock has the dependency a of main, which Cargo.toml lacks"},
+		"other version": {`version = "1.2.0"`, `version = "1.3.0"`, "the manifest is that of main 1.3.0, but the lock was written for 1.2.0"},
+		"other package": {`name = "main"`, `name = "mine"`, "the manifest is that of mine, which the lock does not have"},
+		"added":         {"[dependencies]", "[dependencies]\nc = \"1\"", "the manifest of main depends on c, which the lock lacks"},
+		"removed":       {"a = \"1\"\n", "", "the lock has the dependency a of main, which the manifest lacks"},
 		"syntax":        {"[package]", "[package", "reading Cargo.toml"},
 	} {
 		err := lock.Matches([]byte(strings.Replace(manifest, test.from, test.to, 1)))

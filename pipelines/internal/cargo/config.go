@@ -168,7 +168,7 @@ func (s settings) named(source string) string {
 
 // replacement returns the index of a source that replaces another.
 func (c Config) replacement(s settings, name string) (string, error) {
-	source, declared := s.Source[name]
+	source := s.Source[name]
 	index := cmp.Or(source.Registry, c.variable("CARGO_REGISTRIES_"+upper(name)+"_INDEX"), s.Registries[name].Index)
 	switch {
 	case source.Directory+source.LocalRegistry+source.Git != "":
@@ -176,7 +176,7 @@ func (c Config) replacement(s settings, name string) (string, error) {
 			"only registries are supported: set CARGO_HOME to a configuration without it", c.Home, name)
 	case index == "" && name == cratesIO:
 		return publicIndex, nil
-	case index == "" && !(declared && source.ReplaceWith != ""):
+	case index == "" && source.ReplaceWith == "":
 		names := make([]string, 0, len(s.Source)+len(s.Registries))
 		for known := range s.Source {
 			names = append(names, known)

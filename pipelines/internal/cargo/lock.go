@@ -123,11 +123,11 @@ func (l Lock) Matches(manifest []byte) error {
 	}
 	i := slices.IndexFunc(l.local, func(p locked) bool { return p.Name == m.Package.Name })
 	if i < 0 {
-		return fmt.Errorf("Cargo.toml is that of %s, which Cargo.lock does not have", m.Package.Name)
+		return fmt.Errorf("the manifest is that of %s, which the lock does not have", m.Package.Name)
 	}
 	own := l.local[i]
 	if own.Version != m.Package.Version {
-		return fmt.Errorf("Cargo.toml is that of %s %s, but Cargo.lock was written for %s", m.Package.Name, m.Package.Version, own.Version)
+		return fmt.Errorf("the manifest is that of %s %s, but the lock was written for %s", m.Package.Name, m.Package.Version, own.Version)
 	}
 	wanted, has := m.names(), []string{}
 	for _, table := range m.Target {
@@ -139,10 +139,10 @@ func (l Lock) Matches(manifest []byte) error {
 	}
 	var problems []error
 	for _, name := range without(wanted, has) {
-		problems = append(problems, fmt.Errorf("Cargo.toml of %s depends on %s, which Cargo.lock lacks", own.Name, name))
+		problems = append(problems, fmt.Errorf("the manifest of %s depends on %s, which the lock lacks", own.Name, name))
 	}
 	for _, name := range without(has, wanted) {
-		problems = append(problems, fmt.Errorf("Cargo.lock has the dependency %s of %s, which Cargo.toml lacks", name, own.Name))
+		problems = append(problems, fmt.Errorf("the lock has the dependency %s of %s, which the manifest lacks", name, own.Name))
 	}
 	return errors.Join(problems...)
 }

@@ -161,7 +161,7 @@ func TestCargoErrors(t *testing.T) {
 		"other lock": {serverCrate, func(c crates) {
 			c.files["/index/se/rv/server"] = ""
 			c.publish("server", "1.2.0", map[string]string{"Cargo.lock": mainLock, "Cargo.toml": "[package]\nname = \"server\"\nversion = \"1.2.0\"\n[dependencies]\nadded = \"1\"\n"})
-		}, []string{"reading Cargo.lock of the crate server-1.2.0", "Cargo.toml of server depends on added, which Cargo.lock lacks"}},
+		}, []string{"reading Cargo.lock of the crate server-1.2.0", "the manifest of server depends on added, which the lock lacks"}},
 		"no lock": {serverCrate, func(c crates) {
 			c.files["/index/se/rv/server"] = ""
 			c.publish("server", "1.2.0", map[string]string{"Cargo.toml": ""})
