@@ -171,13 +171,17 @@ func (p *Planner) Plan(ctx context.Context, names []string, arch catalog.Arch) (
 	if err != nil {
 		return Plan{}, err
 	}
+	origins, err := p.Resolver.Origins(closure)
+	if err != nil {
+		return Plan{}, err
+	}
 	plan := Plan{Arch: arch, Names: names, resolver: p.Resolver}
 	found := map[string]recipe.Digests{} // of earlier stages
 	for i, assets := range catalog.Stages(closure) {
 		done := make([]Step, len(assets))
 		err := p.each(ctx, done, func(ctx context.Context, j int) (err error) {
 			done[j], err = p.step(ctx, assets[j], arch, found)
-			done[j].Stage = i + 1
+			done[j].Stage, done[j].Origin = i+1, origins[assets[j].Name]
 			return err
 		})
 		if err != nil {
@@ -238,9 +242,6 @@ func (s *Step) lookUp(ctx context.Context, resolver recipe.Resolver, from Store,
 		return err
 	}
 	s.Differs = s.Resolved.Differs
-	if s.Origin, err = resolver.Origin(s.declared); err != nil {
-		return err
-	}
 	switch {
 	case len(s.Resolved.Unlocked) > 0:
 		s.State = Unlocked

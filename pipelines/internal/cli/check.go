@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -97,32 +98,43 @@ func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
 	}
 	assets := []listed{}
 	for _, arch := range wanted {
-		for _, asset := range ws.Catalog.Assets {
-			if !slices.Contains(asset.Arches, arch) {
-				continue
-			}
-			asset = asset.On(arch)
-			a := listed{
-				Name: asset.Name, Arch: arch, Description: asset.Description, Pins: map[string]string{},
-				Sources:      append([]string{}, slices.Sorted(maps.Values(asset.Sources))...),
-				Dependencies: append([]string{}, asset.Dependencies...),
-			}
-			for _, path := range asset.Pins {
-				value, err := ws.Resolver.Versions.Pin(path)
-				if err != nil && !errors.As(err, new(*versions.Unlocked)) {
-					return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
-				}
-				if value != "" { // Otherwise, the file of pins has no single one.
-					a.Pins[path] = value
-				}
-			}
-			a.Differs = ws.Resolver.Differences(asset)
-			var err error
-			if a.Origin, err = ws.Resolver.Origin(asset); err != nil {
-				return nil, fmt.Errorf("%s: %w", asset.Name, err)
-			}
-			assets = append(assets, a)
+		list, err := listOn(ws, arch)
+		if err != nil {
+			return nil, err
 		}
+		assets = append(assets, list...)
+	}
+	return assets, nil
+}
+
+// listOn returns the assets of an architecture, by name.
+func listOn(ws *workspace.Workspace, arch catalog.Arch) (assets []listed, err error) {
+	closure, err := ws.Catalog.Closure(ws.Catalog.On(arch), arch)
+	if err != nil {
+		return nil, err
+	}
+	origins, err := ws.Resolver.Origins(closure)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(closure, func(a, b catalog.Asset) int { return strings.Compare(a.Name, b.Name) })
+	for _, asset := range closure {
+		a := listed{
+			Name: asset.Name, Arch: arch, Origin: origins[asset.Name], Description: asset.Description,
+			Pins: map[string]string{}, Differs: ws.Resolver.Differences(asset),
+			Sources:      append([]string{}, slices.Sorted(maps.Values(asset.Sources))...),
+			Dependencies: append([]string{}, asset.Dependencies...),
+		}
+		for _, path := range asset.Pins {
+			value, err := ws.Resolver.Versions.Pin(path)
+			if err != nil && !errors.As(err, new(*versions.Unlocked)) {
+				return nil, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+			}
+			if value != "" { // Otherwise, the file of pins has no single one.
+				a.Pins[path] = value
+			}
+		}
+		assets = append(assets, a)
 	}
 	return assets, nil
 }

@@ -124,6 +124,25 @@ func (r Resolver) Origin(asset catalog.Asset) (Origin, error) {
 	return o, nil
 }
 
+// Origins returns the origins of assets, which are given with dependencies first. What
+// needs an asset that is out of reach is out of reach.
+func (r Resolver) Origins(closure []catalog.Asset) (map[string]Origin, error) {
+	origins := map[string]Origin{}
+	for _, asset := range closure {
+		o, err := r.Origin(asset)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range asset.Dependencies {
+			if origins[name].How == OutOfReach && o.How != OutOfReach {
+				o = Origin{How: OutOfReach, From: []string{}, Why: "it needs " + name + ", and " + origins[name].Why}
+			}
+		}
+		origins[asset.Name] = o
+	}
+	return origins, nil
+}
+
 // unlocked is Origin for an asset with a version that the lock does not know.
 func (o Origin) unlocked(asset catalog.Asset, err error) (Origin, error) {
 	if !errors.As(err, new(*versions.Unlocked)) {

@@ -141,3 +141,25 @@ func TestOrigin(t *testing.T) {
 		}
 	}
 }
+
+// TestOrigins: an asset is out of reach if what it needs is.
+func TestOrigins(t *testing.T) {
+	r, tool := imported(t, "", "")
+	far := tool
+	far.Name, far.Sources = "far", map[string]string{"tool": "assets.linux.tool-aarch64"}
+	origins, err := r.Origins([]catalog.Asset{
+		far, tool, {Name: "user", Dependencies: []string{"tool", "far"}}, {Name: "last", Dependencies: []string{"user"}}, {Name: "other", Dependencies: []string{"tool"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"other": "built",
+		"user":  "out of reach: it needs far, and the source assets.linux.tool-aarch64 has no pinned hash or commit",
+		"last":  "out of reach: it needs user, and it needs far, and the source assets.linux.tool-aarch64 has no pinned hash or commit",
+	} {
+		if got := origins[name].String(); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
