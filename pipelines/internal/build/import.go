@@ -92,13 +92,19 @@ func (b *run) take(ctx context.Context, declared versions.Source, out string, st
 	defer opened.Close()
 	taken, err := foreign.Extract(ctx, opened, members, out)
 	// What is wrong with the archive may be that it is another one.
-	if wrong := opened.Verify(ctx); wrong != nil {
+	switch wrong := opened.Verify(ctx); {
+	case wrong != nil && b.plan.Given != "":
+		return opened.Fetched, nil, errChanged
+	case wrong != nil:
 		return opened.Fetched, nil, wrong
 	}
 	return opened.Fetched, taken, err
 }
 
-var errFolder = errors.New("it is a folder")
+var (
+	errFolder  = errors.New("it is a folder")
+	errChanged = errors.New("it has changed since the plan: run the command again")
+)
 
 // open opens the source, or the local file that replaces it.
 func (b *run) open(ctx context.Context, declared versions.Source, stage *progress.Stage) (*source.Opened, error) {
@@ -123,7 +129,7 @@ func (b *run) takeFolder(ctx context.Context, declared versions.Source, members 
 	fetched := source.Fetched{Name: declared.Name, Place: recipe.GivenPlace, From: source.FromFile, SHA256: b.plan.GivenSHA256}
 	taken, err := foreign.ExtractFolder(ctx, b.plan.Given, members, out)
 	if err == nil && foreign.Sum(taken) != b.plan.GivenSHA256 {
-		err = fmt.Errorf("its files have changed since the plan: run the command again")
+		err = errChanged
 	}
 	return fetched, taken, err
 }
