@@ -62,7 +62,7 @@ func (b *run) takeMembers(ctx context.Context, out string) (fetched source.Fetch
 		}
 		stage := b.stage("import")
 		fetched, taken, err = b.take(ctx, declared, out, stage)
-		stage.End(err, fmt.Sprintf("%d members of %s from the place %s (%s), %s", len(taken), cmp.Or(b.plan.Given, declared.Name), fetched.Place, fetched.From, progress.Size(fetched.Size)))
+		stage.End(err, fmt.Sprintf("%s from the place %s (%s), %s; members: %d", cmp.Or(b.plan.Given, declared.Name), fetched.Place, fetched.From, progress.Size(fetched.Size), len(taken)))
 		if again || fetched.From != source.FromCache || !errors.As(err, new(*source.Mismatch)) {
 			break
 		}
