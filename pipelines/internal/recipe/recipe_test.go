@@ -244,6 +244,20 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// The lock that a place names is read too, and must exist.
+func TestReadLockOfPlace(t *testing.T) {
+	in := start()
+	in.edit("assets/sources.yaml", `debian: {package: "linux", version: "6.18.15-1", suite: "trixie", file: "linux.orig.tar.xz"}`, `cargo: {lock: "assets/kernel/Cargo.lock"}`)
+	const want = `assets/sources.yaml:7: the lock of the place "debian": open assets/kernel/Cargo.lock: file does not exist; add the file, or correct its path`
+	if _, err := in.resolve(t); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+	in.tree["assets/kernel/Cargo.lock"] = &fstest.MapFile{}
+	if read := in.plan(t).Read; !slices.Contains(read, "assets/kernel/Cargo.lock") {
+		t.Errorf("read are %s", read)
+	}
+}
+
 func TestPlanHoldsTheBytesOfItsFiles(t *testing.T) {
 	plan := start().plan(t)
 	if len(plan.Files) != len(plan.Recipe.Files) {

@@ -223,6 +223,9 @@ func (r Resolver) sources(plan *Plan, asset catalog.Asset, _ catalog.Arch) error
 		for _, place := range declared.Places {
 			source.Places = append(source.Places, Place{place.Name, place.Hash()})
 			if lock := place.Lock(); lock != "" {
+				if _, err := fs.Stat(r.Tree, lock); err != nil {
+					return fmt.Errorf("%s:%d: the lock of the place %q: %w; add the file, or correct its path", versions.LockFile, place.Line, place.Name, err)
+				}
 				plan.Read = append(plan.Read, lock)
 			}
 		}
