@@ -120,7 +120,7 @@ func control(ctx context.Context, h host.Host, arch string, files host.Guest) er
 	h.Timeout = min(h.Timeout, most)
 	check, err := run(ctx, h, machine, program, machine.Brief(files, "", serial.Brief))
 	if err == nil && check.Verdict != report.Passed {
-		err = report.Missing("KVM runs no guests here, not with QEMU either: " + check.Saw)
+		err = report.Missing("KVM does not run guests on this machine, with QEMU either: " + check.Saw)
 	}
 	return err
 }

@@ -82,7 +82,7 @@ func TestSkips(t *testing.T) {
 		"no boot":            {m, verifytest.NoBoot, "skipped " + verifytest.NoBoot.Skip},
 		"no KVM":             {absent, guesttest.Host(t, map[string]string{}), "skipped no KVM: open "},
 		"other architecture": {foreign, guesttest.Host(t, map[string]string{}), "skipped KVM of this machine runs no guests for s390x"},
-		"KVM without guests": {m, guesttest.Host(t, map[string]string{machine.Program: "echo 'failed to set MSR' >&2; exit 1"}), "skipped KVM runs no guests here, not with QEMU either: " + machine.Program + " failed: failed to set MSR"},
+		"KVM without guests": {m, guesttest.Host(t, map[string]string{machine.Program: "echo 'failed to set MSR' >&2; exit 1"}), "skipped KVM does not run guests on this machine, with QEMU either: " + machine.Program + " failed: failed to set MSR"},
 		"KVM with guests":    {m, guesttest.Host(t, map[string]string{machine.Program: whole}), "failed firecracker failed: broken"},
 	} {
 		if got := verdict(t, test.monitor, "echo broken >&2; exit 1", test.host); !strings.HasPrefix(got, test.want) {
