@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 const (
@@ -216,5 +218,53 @@ func TestWriteBothOrNone(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(w.Lock), ".*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// Every entry of the repository's own lock can be edited: what is read again has the new
+// places, and no comment is lost.
+func TestEditRepository(t *testing.T) {
+	repository := filepath.Join("..", "..", "..")
+	b := &Bumper{Path: filepath.Join(repository, "versions.yaml"), Lock: filepath.Join(repository, "assets", "sources.yaml")}
+	entries, err := b.Select("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := 0
+	for _, e := range entries {
+		to, ordered := parse(e.Version)
+		if !ordered || e.With != "" || e.Locked != e.Version {
+			continue
+		}
+		to.numbers[len(to.numbers)-1] += "9"
+		places := map[string][]versions.Place{}
+		for name, list := range e.Sources {
+			for _, place := range list {
+				if place.Go == nil {
+					place.SHA256, place.Unchecked = hash(place.Name), true
+				}
+				places[name] = append(places[name], place)
+			}
+		}
+		one := &Bumper{pins: b.pins, lockData: b.lockData}
+		moved := Moved{From: e.Version, To: to.String()}
+		if err := one.edit([]versions.Entry{e}, block{e.Pins, places}, &moved); err != nil {
+			t.Errorf("%s: %v", e.Path, err)
+			continue
+		}
+		edited++
+		if len(moved.Pins) == 0 {
+			t.Errorf("%s: no pin was changed", e.Path)
+		}
+		for _, files := range [][2][]byte{{b.pins.Data, one.pins.Data}, {b.lockData, one.lockData}} {
+			for line := range strings.Lines(string(files[0])) {
+				if note := comment.FindString(strings.TrimSuffix(line, "\n")); note != "" && !strings.Contains(string(files[1]), note) {
+					t.Errorf("%s: the comment %q is lost", e.Path, note)
+				}
+			}
+		}
+	}
+	if edited < 10 {
+		t.Errorf("only %d of %d entries were edited", edited, len(entries))
 	}
 }
