@@ -9,6 +9,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -191,6 +192,8 @@ func TestBumpRefuses(t *testing.T) {
 	wantRefusal(t, w, "assets.tool", "next", `"next" is not a version`)
 	wantRefusal(t, w, "assets.tool", "stable1.2.3", `"stable1.2.3" does not look like "v1.2.0"`)
 	wantRefusal(t, w, "assets.tool.extra", "v1.2.3", "it moves with assets.tool")
+	w.files, w.packages = map[string]string{}, nil
+	wantRefusal(t, &world{Bumper: &Bumper{Path: w.Path, Lock: w.Lock, Sources: &source.Fetcher{Dir: t.TempDir()}}, url: w.url}, "tool", "", "no place tells a newer version, so nothing was written:", "tool debian: there is no Debian index here")
 	wantRefusal(t, w, "assets.tol", "", `no entry "assets.tol"; did you mean "assets.tool"?`)
 	w.files["pool/tool_1.2.0+ds.orig.tar.xz"] = "changed"
 	w.files["tool/v1.x/tool-1.2.10.tar.xz"] = "changed"

@@ -66,8 +66,11 @@ func (b *Bumper) Bump(ctx context.Context, name, to string) ([]Moved, error) {
 		case fatal(ctx, err):
 			alarms = append(alarms, err)
 		}
-		if one.Pin != "" {
+		switch {
+		case one.Pin != "":
 			moved = append(moved, one)
+		case name != "":
+			b.Report.Note(group[0].Path, group[0].Version+" is the newest version that its places have")
 		}
 	}
 	if before != b.contents() {
@@ -103,8 +106,16 @@ func (b *Bumper) bump(ctx context.Context, group []versions.Entry, to string) (m
 	}
 	if to == "" {
 		s, err := b.standing(ctx, e)
-		if err != nil || !s.Behind {
+		switch {
+		case err != nil:
 			return moved, err
+		case s.Behind:
+		case s.Why != "":
+			return moved, errors.New(s.Why)
+		case s.Newest == "":
+			return moved, refusal("no place tells a newer version", s.Silent)
+		default:
+			return moved, nil
 		}
 		to = cmp.Or(s.Newest, s.Version)
 	}
@@ -254,36 +265,4 @@ func (m *move) place(ctx context.Context, name string, old versions.Place) (deri
 		}
 	}
 	return derived{place: old}, nil
-}
-
-// pins returns the pins that only the lock has for the new version: the commit of its tag.
-// One that cannot be asked for is "", which the program refuses to build.
-func (m *move) pins(ctx context.Context, moved *Moved) (map[string]string, error) {
-	pins := map[string]string{}
-	for name, old := range m.entry.Pins {
-		if name != "commit" {
-			return nil, fmt.Errorf("%s has the pin %s for %s, and only commits can be looked up: write the new version by hand", versions.LockFile, name, m.from)
-		}
-		url, err := m.Bumper.pins.Pin(m.entry.Path + ".url")
-		if err != nil {
-			return nil, err
-		}
-		tags, err := m.tags(ctx, url)
-		if err == nil && tags[m.to.String()] == "" {
-			err = fmt.Errorf("%s has no tag %s", url, m.to)
-		}
-		today := tags[m.from.String()]
-		switch {
-		case today != "" && old != "" && today != old:
-			return nil, &MovedTagError{m.from.String(), url, old, today}
-		case err != nil && m.from.compare(m.to) == 0:
-			pins[name] = old
-		default:
-			pins[name] = tags[m.to.String()]
-		}
-		if err != nil {
-			moved.Left = append(moved.Left, Silent{Place: "pin " + name, Why: err.Error()})
-		}
-	}
-	return pins, nil
 }

@@ -1,6 +1,7 @@
 package bump
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"slices"
@@ -139,4 +140,36 @@ func (d *document) near(i int) bool {
 		}
 	}
 	return false
+}
+
+// pins returns the pins that only the lock has for the new version: the commit of its tag.
+// One that cannot be asked for is "", which the program refuses to build.
+func (m *move) pins(ctx context.Context, moved *Moved) (map[string]string, error) {
+	pins := map[string]string{}
+	for name, old := range m.entry.Pins {
+		if name != "commit" {
+			return nil, fmt.Errorf("%s has the pin %s for %s, and only commits can be looked up: write the new version by hand", versions.LockFile, name, m.from)
+		}
+		url, err := m.Bumper.pins.Pin(m.entry.Path + ".url")
+		if err != nil {
+			return nil, err
+		}
+		tags, err := m.tags(ctx, url)
+		if err == nil && tags[m.to.String()] == "" {
+			err = fmt.Errorf("%s has no tag %s", url, m.to)
+		}
+		today := tags[m.from.String()]
+		switch {
+		case today != "" && old != "" && today != old:
+			return nil, &MovedTagError{m.from.String(), url, old, today}
+		case err != nil && m.from.compare(m.to) == 0:
+			pins[name] = old
+		default:
+			pins[name] = tags[m.to.String()]
+		}
+		if err != nil {
+			moved.Left = append(moved.Left, Silent{Place: "pin " + name, Why: err.Error()})
+		}
+	}
+	return pins, nil
 }

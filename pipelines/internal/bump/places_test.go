@@ -8,14 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/cargo"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 const (
@@ -234,55 +230,6 @@ assets.c:
 	}
 }
 
-// GitHub's releases say which are pre-releases, and have the hashes of their files.
-func TestReleases(t *testing.T) {
-	server := githubtest.New(t, "example/lib")
-	for i, v := range []string{"v2.6.0", "v2.6.1", "v2.7.0"} {
-		server.Releases = append(server.Releases, &githubtest.Release{
-			ID: int64(i + 1), Tag: v, Prerelease: v == "v2.7.0",
-			Assets: []*githubtest.Asset{{ID: int64(i + 10), Name: "lib-" + v[1:] + ".tar.gz", Digest: "sha256:" + hash(v), Size: 7, State: "uploaded"}},
-		})
-	}
-	b := &Bumper{GitHub: github.Options{API: server.URL()}}
-	address := "https://github.com/" + server.Repository + "/releases/download/v2.6.0/lib-2.6.0.tar.gz"
-	offers, err := b.addressOffers(t.Context(), address, mustParse(t, "2.6.0"))
-	var got []string
-	for _, o := range offers {
-		got = append(got, o.version.String())
-	}
-	if slices.Sort(got); err != nil || !slices.Equal(got, []string{"2.6.0", "2.6.1"}) {
-		t.Errorf("releases %v, %v", got, err)
-	}
-	m := &move{Bumper: b, from: mustParse(t, "2.6.0"), to: mustParse(t, "2.6.1")}
-	d, err := m.deriveURL(t.Context(), "lib", versions.Place{Name: "up", URL: address, SHA256: zero, Unchecked: true})
-	want := versions.Place{Name: "up", URL: strings.ReplaceAll(address, "2.6.0", "2.6.1"), SHA256: hash("v2.6.1"), Size: 7}
-	if d.place != want || d.checked != "the digest of the release asset on GitHub" || err != nil {
-		t.Errorf("derived %+v, %v", d, err)
-	}
-	if _, err := (&move{Bumper: b}).published(t.Context(), strings.ReplaceAll(address, "2.6.0", "2.6.9")); err == nil || !strings.Contains(err.Error(), "no release v2.6.9") {
-		t.Errorf("error %v", err)
-	}
-}
-
-func TestSumIn(t *testing.T) {
-	sum := strings.Repeat("aB", 32)
-	for text, want := range map[string]string{
-		sum + "  a.tar\n":         strings.ToLower(sum),
-		sum + " *./a.tar\r\n":     strings.ToLower(sum),
-		"SHA256 (a.tar) = " + sum: strings.ToLower(sum),
-		sum + "  b.tar\n":         "",
-		sum + "\n":                strings.ToLower(sum),
-		"x" + sum + "  a.tar\n":   "",
-	} {
-		if got := sumIn(text, "a.tar", true); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
-	}
-	if got := sumIn(sum+"\n", "a.tar", false); got != "" {
-		t.Errorf("a list without names has %s", got)
-	}
-}
-
 // A hash that was unknown is learned for the same version, and one that cannot be had stays
 // unknown.
 func TestBumpUnknownHash(t *testing.T) {
@@ -298,5 +245,16 @@ func TestBumpUnknownHash(t *testing.T) {
 	wantFiles(t, w, "assets:\n  t: {version: \"1.0\"}\n", "assets.t:\n  \"1.0\":\n    t:\n      - name: up\n        url: URL/files/t-1.0.tar\n        sha256: "+hash("tool")+"\n        unchecked: true\n    u: [{name: up, url: \"URL/files/u-1.0.tar\", sha256: unknown}]\n")
 	if s := check(t, w); !s.Behind {
 		t.Errorf("it is not behind: %+v", s)
+	}
+}
+
+// What has no order is only moved to a version that a person gives, and not by its pattern.
+func TestBumpCommit(t *testing.T) {
+	commit := strings.Repeat("a", 39) + "1"
+	w := newWorld(t, "assets:\n  c: {version: \"v6.15.0-"+commit+"\"}\n", "assets.c:\n  \"v6.15.0-"+commit+"\":\n    c: [{name: up, git: {url: \"URL/git/c\", commit: "+commit+"}}]\n")
+	wantRefusal(t, w, "c", "", "a commit has no newer version: give one")
+	wantRefusal(t, w, "c", "v6.16.0", "is a commit, so places of another version cannot be derived from its own: write them by hand")
+	if moved, err := w.Bump(t.Context(), "", ""); err != nil || len(moved) > 0 {
+		t.Errorf("moved %+v, %v", moved, err)
 	}
 }
