@@ -87,6 +87,33 @@ type Digests struct {
 // pin or source that does not exist; the error names the place of the declaration.
 func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[string]Digests) (Plan, error) {
 	asset = asset.On(arch)
+	plan := r.declared(asset, arch)
+	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.secrets, r.kernel, r.members} {
+		if err := fill(&plan, asset, arch); err != nil {
+			return Plan{}, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+		}
+	}
+	plan.Files = sorted(plan.Files)
+	for _, content := range plan.Files {
+		plan.Recipe.Files = append(plan.Recipe.Files, content.File)
+		if !isGenerated(content.Path) {
+			plan.Read = append(plan.Read, content.Path)
+		}
+	}
+	slices.Sort(plan.Read)
+	plan.Read = slices.Compact(plan.Read)
+	var err error
+	if plan.Recipe.Dependencies, err = dependencies(asset, digests); err != nil {
+		return Plan{}, err
+	}
+	if len(plan.Unlocked) == 0 {
+		plan.Key, err = plan.Recipe.Key()
+	}
+	return plan, err
+}
+
+// declared returns the part of a plan that is a copy of the declaration.
+func (r Resolver) declared(asset catalog.Asset, arch catalog.Arch) Plan {
 	plan := Plan{
 		Recipe: Recipe{
 			Schema: Schema,
@@ -122,28 +149,7 @@ func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[st
 			Name: step.Name, Script: asset.ScriptPath(step), Config: step.Config, Alone: step.Alone, Only: below(asset.Folder, step.Files),
 		})
 	}
-	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.secrets, r.kernel, r.members} {
-		if err := fill(&plan, asset, arch); err != nil {
-			return Plan{}, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
-		}
-	}
-	plan.Files = sorted(plan.Files)
-	for _, content := range plan.Files {
-		plan.Recipe.Files = append(plan.Recipe.Files, content.File)
-		if !isGenerated(content.Path) {
-			plan.Read = append(plan.Read, content.Path)
-		}
-	}
-	slices.Sort(plan.Read)
-	plan.Read = slices.Compact(plan.Read)
-	var err error
-	if plan.Recipe.Dependencies, err = dependencies(asset, digests); err != nil {
-		return Plan{}, err
-	}
-	if len(plan.Unlocked) == 0 {
-		plan.Key, err = plan.Recipe.Key()
-	}
-	return plan, err
+	return plan
 }
 
 // Differences returns the pins of an asset and of its sources whose values are not Kata's.
