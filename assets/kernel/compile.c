@@ -209,7 +209,7 @@ static void scan_directives(const char *text)
 /*
  * The options that each file mentions are kept in FOLDER/.memo, as
  *
- *	PATH SIZE SECONDS.NANOSECONDS NAME...
+ *	PATH INODE SIZE SECONDS.NANOSECONDS NAME...
  *
  * with the time that the file was modified, so that the hundreds of headers of an
  * object are read once for all objects. Each run appends its lines in one write; what
@@ -254,7 +254,7 @@ static bool recall(const char *name, const char *state)
 static void scan_file(const char *path)
 {
 	struct entry *known = find(paths, path, strlen(path));
-	char state[64], *text, *names_of_file;
+	char state[128], *text, *names_of_file;
 	FILE *outer = line;
 	struct stat st;
 
@@ -263,7 +263,8 @@ static void scan_file(const char *path)
 	known->done = true;
 	if (stat(path, &st))
 		die(path);
-	snprintf(state, sizeof(state), " %lld %lld.%09ld", (long long)st.st_size,
+	snprintf(state, sizeof(state), " %llu %lld %lld.%09ld",
+		 (unsigned long long)st.st_ino, (long long)st.st_size,
 		 (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 	source++;
 	line = NULL;
