@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
@@ -53,7 +54,11 @@ func imported(url, sum string) recipe.Plan {
 // file in the source cache is fetched again.
 func TestImport(t *testing.T) {
 	data, sum := tool(t)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }))
+	var requests atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		requests.Add(1)
+		_, _ = w.Write(data)
+	}))
 	defer server.Close()
 	c, report := container(t)
 	c.Sources.Offline = false
@@ -62,8 +67,9 @@ func TestImport(t *testing.T) {
 	if err := c.Check(t.Context(), []Step{{Asset: "tool", Resolved: p}}, 1); err != nil {
 		t.Errorf("before the build: %v", err)
 	}
-	for _, damage := range []func(){
+	for want, damage := range []func(){
 		func() {},
+		func() {}, // The archive is in the cache.
 		func() {
 			if err := os.WriteFile(cached, bytes.ToUpper(data), 0o644); err != nil {
 				t.Fatal(err)
@@ -86,6 +92,9 @@ func TestImport(t *testing.T) {
 		}
 		if err := built.Remove(); err != nil {
 			t.Error(err)
+		}
+		if got := int(requests.Load()); got != max(want, 1) {
+			t.Errorf("%d requests after build %d", got, want)
 		}
 	}
 	if !strings.Contains(report.String(), "discarding a damaged file of the cache") {

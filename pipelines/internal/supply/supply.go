@@ -29,6 +29,7 @@ type Set struct {
 	Report  *progress.Reporter
 	// Sources are sorted by path, each once.
 	Sources []workspace.Declared
+	// Recipes are those of the assets that are built.
 	Recipes []recipe.Recipe
 	// Unused are the sources of the lock that no asset of any architecture uses, if all
 	// assets were selected.
@@ -64,7 +65,9 @@ func New(w *workspace.Workspace, selection workspace.Selection, given map[string
 		if err != nil {
 			return nil, err
 		}
-		set.Recipes = append(set.Recipes, plan.Recipe)
+		if !plan.Recipe.Imported() { // Only built ones have a builder.
+			set.Recipes = append(set.Recipes, plan.Recipe)
+		}
 	}
 	if selection.All {
 		set.Unused, err = unused(w)

@@ -73,8 +73,9 @@ func (w *Workspace) Moving(ctx context.Context, names []string, arch catalog.Arc
 	if moving.Commit, dirty = w.Committed(ctx, in); ctx.Err() != nil {
 		return Moving{}, context.Cause(ctx)
 	}
-	if dirty == nil {
-		dirty = w.undeclared(names, arch)
+	if given := w.undeclared(names, arch); given != nil {
+		// No tag may say that the artifact is the branch's or the commit's.
+		moving, dirty = Moving{}, cmp.Or(dirty, given)
 	}
 	moving.Release, err = w.Release(release, dirty, allowDirty)
 	return moving, err

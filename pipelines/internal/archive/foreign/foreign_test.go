@@ -18,6 +18,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 )
 
 // item is a member of an archive made here.
@@ -48,7 +50,7 @@ var release = []item{
 	{name: "./v1/pipe", kind: tar.TypeFifo},
 }
 
-func tarOf(t *testing.T, items []item) []byte {
+func tarOf(t testing.TB, items []item) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -62,7 +64,7 @@ func tarOf(t *testing.T, items []item) []byte {
 	return out.Bytes()
 }
 
-func zipOf(t *testing.T, items []item, modes bool) []byte {
+func zipOf(t testing.TB, items []item, modes bool) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := zip.NewWriter(&out)
@@ -87,7 +89,7 @@ func zipOf(t *testing.T, items []item, modes bool) []byte {
 	return out.Bytes()
 }
 
-func packed(t *testing.T, writer func(io.Writer) (io.WriteCloser, error), data []byte) []byte {
+func packed(t testing.TB, writer func(io.Writer) (io.WriteCloser, error), data []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w, err := writer(&out)
@@ -102,7 +104,7 @@ func inZstd(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) }
 func inGzip(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil }
 func inXZ(w io.Writer) (io.WriteCloser, error)   { return xz.NewWriter(w) }
 
-func ok(t *testing.T, err error) {
+func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -163,12 +165,12 @@ opt/kata/share/conf/sub/99-c.toml 0644 "c"
 opt/kata/share/conf/sub/b.toml 0644 "b"
 opt/kata/share/conf.d
 opt/kata/share/doc 0755 "text"`
-	for name, archive := range map[string][]byte{
+	for name, data := range map[string][]byte{
 		"tar": plain, "zstd": packed(t, inZstd, plain), "gzip": packed(t, inGzip, plain), "xz": packed(t, inXZ, plain),
 		"zip": zipOf(t, release, true), "zip without modes": zipOf(t, release, false),
 	} {
 		dir := t.TempDir()
-		got, err := Extract(t.Context(), bytes.NewReader(archive), taken, dir)
+		got, err := Extract(t.Context(), bytes.NewReader(data), taken, dir)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -176,7 +178,7 @@ opt/kata/share/doc 0755 "text"`
 		if shown(t, dir) != want {
 			t.Errorf("%s:\n%s\nwant\n%s", name, shown(t, dir), want)
 		}
-		hashed, err := Extract(t.Context(), bytes.NewReader(archive), taken, "")
+		hashed, err := Extract(t.Context(), bytes.NewReader(data), taken, "")
 		if err != nil || Sum(hashed) != Sum(got) {
 			t.Errorf("%s: only hashed it is %s, %v", name, Sum(hashed), err)
 		}
@@ -287,10 +289,10 @@ func TestRefused(t *testing.T) {
 // where the link points.
 func TestNothingIsWrittenThroughALink(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
-	archive := tarOf(t, []item{
+	data := tarOf(t, []item{
 		{name: "d", kind: tar.TypeSymlink, link: outside}, {name: "d/file", content: "harm"},
 	})
-	_, err := Extract(t.Context(), bytes.NewReader(archive), []Member{{From: "**", To: "opt/"}}, dir)
+	_, err := Extract(t.Context(), bytes.NewReader(data), []Member{{From: "**", To: "opt/"}}, dir)
 	if err == nil || shown(t, outside) != "" {
 		t.Errorf("%v, outside there is %q", err, shown(t, outside))
 	}
@@ -347,4 +349,35 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%s to %s: %s, want %s", test.from, test.to, got, test.want)
 		}
 	}
+}
+
+// FuzzExtract looks for an archive that lands outside the folder, or that is taken as a
+// whole and cannot be packed.
+func FuzzExtract(f *testing.F) {
+	plain := tarOf(f, release[:len(release)-2])
+	f.Add(plain)
+	f.Add(packed(f, inZstd, plain))
+	f.Add(packed(f, inGzip, plain))
+	f.Add(packed(f, inXZ, plain))
+	f.Add(zipOf(f, release, true))
+	f.Add([]byte(program))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		outside := t.TempDir()
+		dir := filepath.Join(outside, "dir")
+		ok(t, os.Mkdir(dir, 0o755))
+		for _, from := range []string{"**", Program} {
+			taken, err := Extract(t.Context(), bytes.NewReader(data), []Member{{From: from, To: "opt/kata/"}}, dir)
+			if items, _ := os.ReadDir(outside); len(items) != 1 {
+				t.Fatalf("outside there are %v", items)
+			}
+			if err != nil {
+				continue
+			}
+			for _, m := range taken {
+				if err := archive.CheckMember(m.Member); err != nil && m.Link == "" {
+					t.Error(err)
+				}
+			}
+		}
+	})
 }

@@ -29,8 +29,12 @@ type entry struct {
 	modeless bool
 }
 
-// maxNames bounds the names that are kept for the hints of errors.
-const maxNames = 1 << 16
+const (
+	// maxNames bounds the names that are kept for the hints of errors.
+	maxNames = 1 << 16
+	// maxTaken bounds what a small archive can unpack to, in bytes.
+	maxTaken = 64 << 30
+)
 
 // taker takes the members of one archive.
 type taker struct {
@@ -44,6 +48,8 @@ type taker struct {
 	// seen counts the entries so far, names are the first of them.
 	seen  int
 	names []string
+	// size is the number of bytes taken so far.
+	size int64
 	// found are the names that each member selected.
 	found [][]string
 	taken []Taken
@@ -181,7 +187,10 @@ func (t *taker) write(taken *Taken, to string, content io.Reader) (err error) {
 		defer func() { err = errors.Join(err, file.Chmod(taken.Mode.Perm()), file.Close()) }()
 		out = io.MultiWriter(hash, file)
 	}
-	taken.Size, err = io.Copy(out, content)
+	taken.Size, err = io.Copy(out, io.LimitReader(content, maxTaken-t.size+1))
+	if t.size += taken.Size; t.size > maxTaken {
+		return fmt.Errorf("the members have more than %d bytes", int64(maxTaken))
+	}
 	taken.SHA256 = hex.EncodeToString(hash.Sum(nil))
 	return err
 }
