@@ -146,7 +146,7 @@ func (r Resolver) Origins(closure []catalog.Asset) (map[string]Origin, error) {
 // unlocked is Origin for an asset with a version that the lock does not know.
 func (o Origin) unlocked(asset catalog.Asset, err error) (Origin, error) {
 	if !errors.As(err, new(*versions.Unlocked)) {
-		return o, fmt.Errorf("%s: %w", asset.Pos, err)
+		return o, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 	}
 	o.How, o.Why = OutOfReach, err.Error()
 	return o, nil
