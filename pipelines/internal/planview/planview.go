@@ -55,10 +55,14 @@ func total(steps []build.Step, arch catalog.Arch) string {
 	}
 	count := map[string]int{}
 	for _, s := range steps {
-		count[state(s)]++
+		kind := state(s)
+		if s.Origin.How == recipe.OutOfReach && (s.State == build.Miss || s.State == build.Pending) {
+			kind = string(recipe.OutOfReach)
+		}
+		count[kind]++
 	}
 	var parts []string
-	for _, state := range []string{"hit (" + store.InLocal + ")", "hit (" + store.InRegistry + ")", string(build.Miss), string(build.Pending), string(build.Unlocked)} {
+	for _, state := range []string{"hit (" + store.InLocal + ")", "hit (" + store.InRegistry + ")", string(build.Miss), string(build.Pending), string(recipe.OutOfReach), string(build.Unlocked)} {
 		if count[state] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
 		}

@@ -27,12 +27,6 @@ type Member struct {
 // Program is the name of a bare program, which has none.
 const Program = "."
 
-// CheckPattern refuses a From or To that selects nothing in any archive.
-func CheckPattern(pattern string) error {
-	_, err := path.Match(pattern, "")
-	return err
-}
-
 // IsPattern reports whether a From may select several members.
 func IsPattern(from string) bool { return strings.ContainsAny(from, `*?[\`) }
 
