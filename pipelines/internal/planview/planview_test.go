@@ -121,7 +121,7 @@ func TestTotal(t *testing.T) {
 	for want, some := range map[string][]build.Step{
 		"no assets on x86_64":                 nil,
 		"1 asset: 1 hit (local)":              all[:1],
-		"2 assets: 1 build, 1 out of reach":                   all[2:4],
+		"2 assets: 1 build, 1 out of reach":   all[2:4],
 		"2 assets: 1 hit (registry), 1 build": all[1:3],
 		"6 assets: 1 hit (local), 1 hit (registry), 2 build, 1 pending, 1 out of reach": all,
 	} {
