@@ -3,6 +3,7 @@ package guest
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
@@ -65,6 +66,14 @@ func (c *Console) Booted(m host.Machine, result host.Result) report.Check {
 		check.Console = result.Tail
 	}
 	return check
+}
+
+// Defects returns the defects that the kernel has found in itself, nil if there are none.
+func (c *Console) Defects() error {
+	if items := c.Saw[serial.Taint].Items; len(items) > 0 {
+		return fmt.Errorf("the kernel found defects: %s", strings.Join(items, "\n"))
+	}
+	return nil
 }
 
 // position says how far the guest got.

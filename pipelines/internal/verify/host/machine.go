@@ -125,7 +125,8 @@ func (m Machine) Args(g Guest) []string {
 // kernel.
 func (m Machine) Brief(g Guest, socket, parameters string) []string {
 	args := m.start(g)
-	args[len(args)-1] += " " + parameters
+	// After an oops it would hang until its time is over.
+	args[len(args)-1] += " oops=panic " + parameters
 	if socket == "" {
 		return args
 	}

@@ -163,6 +163,9 @@ func (s *share) judge(machine host.Machine) error {
 	if boot := s.console.Booted(machine, s.result); boot.Verdict != report.Passed {
 		return errors.New(boot.Saw)
 	}
+	if err := s.console.Defects(); err != nil {
+		return err
+	}
 	o := s.console.Saw[serial.Mount+"virtiofs"]
 	if o.Error != "" {
 		return fmt.Errorf("in the guest: %s", o.Error)

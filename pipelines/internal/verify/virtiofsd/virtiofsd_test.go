@@ -47,6 +47,7 @@ func TestSharedFolder(t *testing.T) {
 	}
 	begin, end := guesttest.Say(t, serial.Observation{Name: serial.Begin}), guesttest.Say(t, serial.Observation{Name: serial.End})
 	failed := guesttest.Say(t, serial.Observation{Name: serial.Mount + "virtiofs", Error: "mounting virtiofs: invalid argument"})
+	oops := guesttest.Say(t, serial.Observation{Name: serial.Taint, Items: []string{"oops", "Oops: general protection fault"}})
 	for title, test := range map[string]struct{ emulator, want string }{
 		"good":        {emulator + begin + observed + end, "passed read, written, renamed, removed and mapped by a guest, with --sandbox "},
 		"guest fails": {emulator + begin + failed + end, "failed in the guest: mounting virtiofs: invalid argument\ncalled with --fd=3 --shared-dir="},
@@ -54,6 +55,7 @@ func TestSharedFolder(t *testing.T) {
 		"not removed": {emulator + `items='["from-guest","from-host","removed","submount"]'` + "\n" + begin + observed + end, `failed the guest lists ["from-guest" "from-host" "removed" "submount"]`},
 		"not written": {emulator + "rm \"$shared/from-guest\"\n" + begin + observed + end, "failed on the host: open "},
 		"not mapped":  {emulator + "echo other > \"$shared/mapped\"\n" + begin + observed + end, `failed on the host, mapped has "other\n": want `},
+		"oops":        {emulator + begin + observed + oops + end, "failed the kernel found defects: oops\nOops: general protection fault"},
 		"no init":     {emulator + "echo booting", "failed the guest powered off before its init was done, and the init never began"},
 		"no mount":    {emulator + begin + end, `failed the guest reads "": want `},
 		"refused":     {"echo 'no memfd' >&2; exit 1", "failed qemu-system-x86_64 failed: no memfd"},

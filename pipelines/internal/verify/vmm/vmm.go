@@ -102,8 +102,8 @@ func run(ctx context.Context, h host.Host, machine host.Machine, program string,
 		return report.Check{}, err
 	}
 	check := console.Booted(machine, result)
-	if taint := console.Saw[serial.Taint]; check.Verdict == report.Passed && len(taint.Items) > 0 {
-		check.Verdict, check.Saw = report.Failed, fmt.Sprintf("the kernel found defects: %q", taint.Items)
+	if err := console.Defects(); check.Verdict == report.Passed && err != nil {
+		check.Verdict, check.Saw = report.Failed, err.Error()
 	}
 	return check, nil
 }

@@ -53,7 +53,7 @@ grep -q '"boot_args":"[^"]* KATA_VERIFY=restart"' "$5" && [ "$(cat "$(sed 's/.*k
 	}{
 		"cloud-hypervisor":         {CloudHypervisor, cloud + whole, "passed booted, examined and powered off in "},
 		"firecracker":              {Firecracker, fire + whole, "passed booted, examined and powered off in "},
-		"tainted":                  {Firecracker, tainted, `failed the kernel found defects: ["oops"]`},
+		"tainted":                  {Firecracker, tainted, "failed the kernel found defects: oops"},
 		"panic":                    {Firecracker, "echo 'Kernel panic - not syncing: no init'", "failed panic: Kernel panic - not syncing: no init"},
 		"refuses the kernel":       {CloudHypervisor, "echo 'no PVH entry' >&2; exit 1", "failed cloud-hypervisor failed: no PVH entry"},
 		"ends before the init did": {CloudHypervisor, "echo starting", "failed the guest powered off before its init was done"},
