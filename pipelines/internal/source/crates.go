@@ -130,6 +130,8 @@ func (d *crateDownload) published(ctx context.Context, of versions.Cargo) (cargo
 	}
 	i := slices.IndexFunc(list, func(v cargo.Version) bool { return v.Version == of.Version })
 	switch {
+	case len(list) == 0:
+		return cargo.Crate{}, unavailable{fmt.Errorf("the registry has no version of %s", of.Crate)}
 	case i < 0:
 		return cargo.Crate{}, unavailable{fmt.Errorf("the registry has no %s %s; the last version published there is %s", of.Crate, of.Version, list[len(list)-1].Version)}
 	case list[i].Yanked:

@@ -156,6 +156,7 @@ func TestCargoErrors(t *testing.T) {
 			[]string{"the registry has no used 1.0.0, which Cargo.lock names"}},
 		"gone file":   {serverCrate, func(c crates) { delete(c.files, "/dl/windows/0.5.0") }, []string{"the crate windows 0.5.0", "404 Not Found"}},
 		"no version":  {versions.Cargo{Crate: "server", Version: "1.3.0"}, func(crates) {}, []string{"the registry has no server 1.3.0; the last version published there is 1.2.0"}},
+		"no versions": {serverCrate, func(c crates) { c.files["/index/se/rv/server"] = "" }, []string{"the registry has no version of server"}},
 		"no registry": {serverCrate, func(c crates) { delete(c.files, "/index/config.json") }, []string{"opening the registry of crates", "config.json: the server answered 404"}},
 		"no config":   {serverCrate, func(c crates) { c.files["/index/config.json"] = "{}" }, []string{"config.json is not the configuration of a registry"}},
 		"other lock": {serverCrate, func(c crates) {
