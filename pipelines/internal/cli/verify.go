@@ -66,7 +66,7 @@ with --no-boot or --file stores none.`,
 	flags.StringVar(&o.kernel, "kernel", "", "tarball of the kernel for guests of virtiofsd and of VMMs (default: one of the caches)")
 	flags.StringVar(&o.accel, "accel", "tcg", "accelerator of QEMU: tcg works everywhere, kvm needs the machine's support")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "time limit of each guest or program")
-	flags.BoolVar(&o.noBoot, "no-boot", false, "only inspect: start no guest and no snapshotter")
+	flags.BoolVar(&o.noBoot, "no-boot", false, "only inspect: start no guest, no snapshotter and no declared program")
 	flags.StringSliceVar(&o.require, "require", nil, "checks that fail if they cannot run on this machine")
 	a.jsonFlag(flags)
 	return cmd

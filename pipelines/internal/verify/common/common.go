@@ -89,19 +89,20 @@ type subject struct {
 	Proof
 	host.Host
 	t *tarball.Tarball
-	// all are t and the secondary tarballs.
-	all []*tarball.Tarball
+	// all are t and the secondary tarballs, and absent the names of those that are not there.
+	all    []*tarball.Tarball
+	absent []string
 	// objects are the ELF files, and broken says what is wrong with the others.
 	objects []object
 	broken  []error
 }
 
-// addOutputs unpacks the secondary tarballs. Those that are not there are the concern of
-// the family.
+// addOutputs unpacks the secondary tarballs.
 func (s *subject) addOutputs(ctx context.Context) error {
 	for _, output := range slices.Sorted(maps.Keys(s.t.Outputs)) {
 		file := s.t.Outputs[output]
 		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+			s.absent = append(s.absent, output)
 			continue
 		}
 		dir := filepath.Join(s.t.Dir, "outputs", output)
@@ -153,11 +154,15 @@ func (s *subject) check(ctx context.Context, name string) (saw string, err error
 
 // whole describes what vetting has accepted.
 func (s *subject) whole() string {
-	saw := fmt.Sprintf("%d members", len(s.t.Members))
+	how := "as its index says"
 	if !s.t.Indexed {
-		return saw + ", no index: another program made the tarball"
+		how = "no index: another program made the tarball"
 	}
-	return saw + ", as its index says"
+	saw := fmt.Sprintf("%d members, %s", len(s.t.Members), how)
+	if len(s.absent) > 0 {
+		saw += "; not looked at, because they are not there: " + strings.Join(s.absent, ", ")
+	}
+	return saw
 }
 
 // folder is where installers unpack; the rest of a host is not Kata's.
