@@ -120,7 +120,7 @@ func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspa
 		}
 	}
 	h := o.host(ws, asset.Name)
-	if families.BootsKernel(asset) && h.Kernel == "" && h.Skip == "" {
+	if asset.BootsKernel() && h.Kernel == "" && h.Skip == "" {
 		h.Kernel = guestKernel(ctx, ws, arch)
 	}
 	r, err := verify.Run(ctx, family, subject, h)

@@ -142,5 +142,10 @@ func Required(asset catalog.Asset, arch catalog.Arch) (checks []string, root boo
 	case asset.Verify == "nydus" && native:
 		return append(checks, "instances"), true
 	}
+	// They boot a kernel of the caches, which may have none yet, so that is not demanded:
+	// root can mount folders, and use KVM.
+	if native && asset.BootsKernel() {
+		return checks, true
+	}
 	return checks, false
 }

@@ -22,15 +22,18 @@ func TestRequire(t *testing.T) {
 		{Name: "ovmf", Arches: on, Verify: "ovmf", Checks: off},
 		{Name: "plain", Arches: on, Budget: 1, Checks: runs},
 		{Name: "qemu", Arches: on, Verify: "qemu", Checks: off},
+		{Name: "virtiofsd", Arches: on, Verify: "virtiofsd", Builder: cross, Checks: runs},
 	}}
 	for arch, want := range map[catalog.Arch]map[string]Job{
 		catalog.X86_64: {
 			"kernel": {Require: "whole,boot"}, "nydus": {Require: "whole,runs,instances", Root: true}, "ovmf": {Require: "whole,boot"},
 			"plain": {Require: "whole,size,runs"}, "qemu": {Require: "whole,version"},
+			"virtiofsd": {Require: "whole,runs", Root: true},
 		},
 		catalog.S390X: {
 			"kernel": {Require: "whole,boot"}, "nydus": {Require: "whole"}, "ovmf": {Require: "whole,boot"},
 			"plain": {Require: "whole,size,runs"}, "qemu": {Require: "whole,version"},
+			"virtiofsd": {Require: "whole"},
 		},
 	} {
 		m, _, err := New(assets, &versions.File{}, Options{Arch: arch})

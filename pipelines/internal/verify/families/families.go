@@ -49,11 +49,6 @@ func Of(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (common.Proof
 	return proof, err
 }
 
-// BootsKernel reports whether the checks of an asset boot a guest kernel of another asset.
-func BootsKernel(asset catalog.Asset) bool {
-	return slices.Contains([]string{"cloud-hypervisor", "firecracker", "virtiofsd"}, asset.Verify)
-}
-
 // debianSuffix is what Debian's patches add to the version of a firmware, "" for a version
 // without such patches.
 func debianSuffix(r recipe.Resolver, patches string) string {
