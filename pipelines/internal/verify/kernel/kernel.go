@@ -110,7 +110,7 @@ func (k Kernel) Check(ctx context.Context, r *report.Report, t *tarball.Tarball,
 	r.Run("BTF", f.checkBTF)
 	r.Run("System.map", f.checkSymbols)
 	if k.Modules {
-		r.Run("module signatures", f.checkModules)
+		r.Run("module signatures", func() (string, error) { return f.checkModules(ctx) })
 	}
 	return f.boot(ctx, h)
 }

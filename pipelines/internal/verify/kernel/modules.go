@@ -1,31 +1,33 @@
 package kernel
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"strings"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
-	disk "github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/modsig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
 
 // checkModules checks the signature of every module in the secondary tarball.
-func (f *files) checkModules() (saw string, err error) {
-	tarball := f.t.Outputs[ModulesOutput]
-	if tarball == "" {
+func (f *files) checkModules(ctx context.Context) (saw string, err error) {
+	file := f.t.Outputs[ModulesOutput]
+	if file == "" {
 		return "", report.Missing("there is no tarball of the modules next to the kernel's")
 	}
-	modules, compressed, err := f.unpackModules(tarball)
+	// Modules are ELF files, which are unpacked.
+	t, err := tarball.Layout{}.Unpack(ctx, file, f.t.Path("modules"), nil)
+	if err != nil {
+		return "", err
+	}
+	plain, compressed := modules(t)
 	switch {
-	case err != nil:
-		return "", fmt.Errorf("reading %s: %w", tarball, err)
-	case len(modules)+len(compressed) == 0:
-		return "", fmt.Errorf("no modules in %s", tarball)
+	case len(plain)+len(compressed) == 0:
+		return "", fmt.Errorf("no modules in %s", file)
 	case len(compressed) > 0:
 		return "", fmt.Errorf("%d modules are compressed, %s first: install them as .ko", len(compressed), compressed[0])
 	}
@@ -37,10 +39,11 @@ func (f *files) checkModules() (saw string, err error) {
 	}
 	var problems []error
 	signed, hash := 0, ""
-	for n, name := range modules {
-		module, err := os.ReadFile(f.modulePath(n))
-		if err != nil {
-			return "", err
+	for _, name := range plain {
+		module := t.Read(name)
+		if module == nil {
+			problems = append(problems, fmt.Errorf("%s is not an ELF file", name))
+			continue
 		}
 		signature, err := modsig.Parse(module)
 		if errors.Is(err, modsig.ErrUnsigned) && f.options["CONFIG_MODULE_SIG"] != "y" {
@@ -56,35 +59,21 @@ func (f *files) checkModules() (saw string, err error) {
 		signed, hash = signed+1, signature.Hash.String()
 	}
 	if len(problems) == 0 && signed == 0 {
-		return "", report.Missing(fmt.Sprintf("%d modules, unsigned, as CONFIG_MODULE_SIG is off", len(modules)))
+		return "", report.Missing(fmt.Sprintf("%d modules, unsigned, as CONFIG_MODULE_SIG is off", len(plain)))
 	}
-	return fmt.Sprintf("%d of %d modules are signed with %s%s", signed, len(modules), hash, by), errors.Join(problems...)
+	return fmt.Sprintf("%d of %d modules are signed with %s%s", signed, len(plain), hash, by), errors.Join(append(problems, t.Err())...)
 }
 
-// modulePath is where a module is unpacked.
-func (f *files) modulePath(n int) string { return f.t.Path(fmt.Sprintf("module-%d", n)) }
-
-// unpackModules unpacks the modules of a tarball, and returns their names, and the names
-// of compressed modules, which it does not unpack.
-func (f *files) unpackModules(tarball string) (modules, compressed []string, err error) {
-	const maxModule = 1 << 30
-	file, err := disk.OpenNamed(tarball)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer file.Close()
-	_, err = archive.Extract(file, func(name string, size int64) (string, error) {
-		if strings.Contains(path.Base(name), ".ko.") {
+// modules returns the names of the modules of a tarball, and of compressed modules.
+func modules(t *tarball.Tarball) (plain, compressed []string) {
+	for _, m := range t.Members {
+		name := path.Clean(m.Name)
+		switch {
+		case strings.Contains(path.Base(name), ".ko."):
 			compressed = append(compressed, name)
+		case path.Ext(name) == ".ko":
+			plain = append(plain, name)
 		}
-		if path.Ext(name) != ".ko" {
-			return "", nil
-		}
-		if size > maxModule {
-			return "", fmt.Errorf("it has %d bytes: a module has at most %d", size, maxModule)
-		}
-		modules = append(modules, name)
-		return f.modulePath(len(modules) - 1), nil
-	})
-	return modules, compressed, err
+	}
+	return plain, compressed
 }

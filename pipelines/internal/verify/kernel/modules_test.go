@@ -55,6 +55,7 @@ func TestModules(t *testing.T) {
 		"one unsigned":     {tree{folder + "a.ko": string(signed), folder + "b.ko": plain}, certificate, "CONFIG_MODULE_SIG=y\n", report.Failed, "b.ko: the module is not signed"},
 		"unsigned":         {tree{folder + "b.ko": plain}, nil, "", report.Skipped, "1 modules, unsigned, as CONFIG_MODULE_SIG is off"},
 		"compressed":       {tree{folder + "b.ko.xz": plain}, nil, "", report.Failed, "compressed"},
+		"not ELF":          {tree{folder + "b.ko": "text"}, nil, "", report.Failed, "lib/modules/6.18.15/kernel/b.ko is not an ELF file"},
 		"none":             {tree{folder + "modules.dep": "x"}, nil, "", report.Failed, "no modules in"},
 		"no certificate":   {tree{folder + "a.ko": string(signed)}, []byte("hello"), "", report.Failed, "no certificate in PEM"},
 	} {
