@@ -37,9 +37,18 @@ func (f *files) checkModules(ctx context.Context) (saw string, err error) {
 	} else if certificate, err = modsig.ParseCertificate(f.Certificate); err != nil {
 		return "", fmt.Errorf("the certificate of the tree: %w", err)
 	}
+	signed, hash, err := f.signatures(t, plain, certificate)
+	if err == nil && signed == 0 {
+		return "", report.Missing(fmt.Sprintf("%d modules, unsigned, as CONFIG_MODULE_SIG is off", len(plain)))
+	}
+	return fmt.Sprintf("%d of %d modules are signed with %s%s", signed, len(plain), hash, by), err
+}
+
+// signatures checks the signatures of modules, with a certificate if there is one. It
+// returns how many are signed, and with which hash.
+func (f *files) signatures(t *tarball.Tarball, names []string, certificate *x509.Certificate) (signed int, hash string, err error) {
 	var problems []error
-	signed, hash := 0, ""
-	for _, name := range plain {
+	for _, name := range names {
 		module := t.Read(name)
 		if module == nil {
 			problems = append(problems, fmt.Errorf("%s is not an ELF file", name))
@@ -58,10 +67,7 @@ func (f *files) checkModules(ctx context.Context) (saw string, err error) {
 		}
 		signed, hash = signed+1, signature.Hash.String()
 	}
-	if len(problems) == 0 && signed == 0 {
-		return "", report.Missing(fmt.Sprintf("%d modules, unsigned, as CONFIG_MODULE_SIG is off", len(plain)))
-	}
-	return fmt.Sprintf("%d of %d modules are signed with %s%s", signed, len(plain), hash, by), errors.Join(append(problems, t.Err())...)
+	return signed, hash, errors.Join(append(problems, t.Err())...)
 }
 
 // modules returns the names of the modules of a tarball, and of compressed modules.
