@@ -33,4 +33,7 @@ func Prerelease(version string) bool { return strings.Contains(version, "-") }
 
 // Newer reports whether a version is above another. An invalid version is below all
 // others.
-func Newer(version, than string) bool { return semver.Compare(dotted(version), dotted(than)) > 0 }
+func Newer(version, than string) bool { return Compare(version, than) > 0 }
+
+// Compare orders versions by Newer: it returns -1, 0 or +1.
+func Compare(a, b string) int { return semver.Compare(dotted(a), dotted(b)) }

@@ -29,6 +29,9 @@ type entry struct {
 	Series string `yaml:"series"`
 	// With is the entry that this one, which has no sources of its own, moves with.
 	With string `yaml:"with"`
+	// Own marks an entry that Kata's versions.yaml does not have: one without the pin gets
+	// the newest of its versions.
+	Own bool `yaml:"own"`
 	// Signers are the fingerprints of the OpenPGP keys that sign upstream's files.
 	Signers []string `yaml:"signers"`
 	// Versions are the locked versions.

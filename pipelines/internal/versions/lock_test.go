@@ -99,6 +99,22 @@ func TestSources(t *testing.T) {
 	}
 }
 
+// An entry of our own has a version where versions.yaml, such as Kata's, lacks it.
+func TestOwn(t *testing.T) {
+	own := strings.Replace(lockOfLinux, "assets.kernel:\n", "assets.kernel:\n  own: true\n", 1)
+	for pins, want := range map[string]string{"assets: {}\n": "v6.18.15", linux: "v6.18.15"} {
+		f := must(t, pins, own)
+		version, err := f.Pin("assets.kernel.version")
+		if source, sourceErr := f.Source("assets.kernel.linux"); version != want || err != nil || sourceErr != nil || len(source.Places) == 0 {
+			t.Errorf("%q: %q, %v, %+v, %v", pins, version, err, source, sourceErr)
+		}
+	}
+	const newer = "  \"v6.18.9\": {}\n  \"v6.18.16\": {}\n"
+	if version, err := must(t, "assets: {}\n", own+newer).Pin("assets.kernel.version"); version != "v6.18.16" || err != nil {
+		t.Errorf("of three versions: %q, %v", version, err)
+	}
+}
+
 // TestHashes checks the names that caches use for places.
 func TestHashes(t *testing.T) {
 	got, err := must(t, linux, lockOfLinux).Source("assets.kernel.patches")

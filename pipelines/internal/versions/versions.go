@@ -17,6 +17,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
 // File is a versions.yaml and its lock.
@@ -233,6 +234,9 @@ func (f *File) Pin(path string) (string, error) {
 func (f *File) version(at string, e entry) (version string, err error) {
 	path := at + "." + e.Pin
 	node := f.pins[path]
+	if node == nil && e.Own {
+		return slices.MaxFunc(slices.Collect(maps.Keys(e.Versions)), semver.Compare), nil
+	}
 	if node == nil {
 		return "", &Unlocked{fmt.Sprintf("%s has no pin %q, which the build needs; add it", f.Path, path)}
 	}
