@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
@@ -189,17 +190,7 @@ func (f *File) checkFrame(ctx context.Context, i int, each func(m Member, conten
 	defer decoder.Close()
 	plain, frame := files.Reader(ctx, decoder), f.index.Frames[i]
 	for _, m := range frame.Members {
-		content, err := newContent(plain, m, f.index.modTime(frame))
-		if err != nil {
-			return err
-		}
-		if m.Mode.IsRegular() {
-			err = each(m, content)
-		}
-		if err == nil {
-			_, err = io.Copy(io.Discard, content)
-		}
-		if err != nil {
+		if err := visitMember(plain, m, f.index.modTime(frame), each); err != nil {
 			return err
 		}
 		if err := expectZeros(plain, padding(m.Size)); err != nil {
@@ -219,6 +210,21 @@ func (f *File) checkFrame(ctx context.Context, i int, each func(m Member, conten
 		return err
 	}
 	return nil
+}
+
+// visitMember checks a member without its padding.
+func visitMember(plain io.Reader, m Member, modTime time.Time, each func(m Member, content io.Reader) error) error {
+	content, err := newContent(plain, m, modTime)
+	if err != nil {
+		return err
+	}
+	if m.Mode.IsRegular() {
+		if err := each(m, content); err != nil {
+			return err
+		}
+	}
+	_, err = io.Copy(io.Discard, content)
+	return err
 }
 
 func expectZeros(r io.Reader, n int64) error {
