@@ -10,7 +10,7 @@ TIME ?= 1m
 SEED ?= 1
 CRATES ?=
 
-.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-ccache bench-registry bench-archive bench-crates bench-import verify-test
+.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-registry bench-archive bench-crates bench-import verify-test
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,11 +63,20 @@ update: ## rewrite the golden files of the tests
 bench: ## measure the start of the engine and a cache hit
 	pipelines/scripts/bench.sh
 
-bench-kernel: ## compare the kernel build with a plain chroot (half an hour)
-	pipelines/scripts/bench-kernel.sh
+bench-kernel: ## compare the compilation of parts of a kernel with a plain chroot, in turns (ten minutes)
+	pipelines/scripts/bench-build.sh kernel-debug
+
+bench-qemu: ## compare builds of QEMU with a plain chroot (half an hour)
+	pipelines/scripts/bench-build.sh qemu
+
+bench-ovmf: ## compare builds of OVMF with a plain chroot (half an hour)
+	pipelines/scripts/bench-build.sh ovmf
 
 bench-ccache: ## compare a kernel build after one changed option with the first (half an hour)
 	pipelines/scripts/bench-ccache.sh kernel
+
+test-ccache: ## compare objects from ccache after changed options with objects compiled without it (ten minutes)
+	pipelines/scripts/test-ccache.sh
 
 bench-registry: ## compare the registry with the oras CLI (a minute)
 	go test -tags bench -count=1 -run TestRegistrySpeed -v ./pipelines
