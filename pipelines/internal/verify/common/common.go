@@ -119,7 +119,12 @@ func (s *subject) addOutputs(ctx context.Context) error {
 func (s *subject) readObjects() {
 	for _, t := range s.all {
 		for _, name := range t.ELF {
-			o, err := readObject(name, t.Path(name))
+			var o object
+			file, err := os.Open(t.Path(name))
+			if err == nil {
+				o, err = readObject(name, file)
+				_ = file.Close() // It was only read.
+			}
 			if err != nil {
 				s.broken = append(s.broken, fmt.Errorf("%s is a broken ELF file: %w", name, err))
 				continue

@@ -42,14 +42,13 @@ const (
 	relocatable      // to be linked, or to be loaded by a kernel
 )
 
-// readObject reads the headers of an ELF file.
-func readObject(name, path string) (object, error) {
+// readObject reads the headers of an ELF file, which may say anything.
+func readObject(name string, content io.ReaderAt) (object, error) {
 	o := object{name: name}
-	file, err := elf.Open(path)
+	file, err := elf.NewFile(content)
 	if err != nil {
 		return o, err
 	}
-	defer file.Close()
 	o.arch, o.fixed = tarball.Arch(file), file.Type != elf.ET_DYN
 	if err := errors.Join(o.segments(file), o.dynamic(file)); err != nil {
 		return o, err
