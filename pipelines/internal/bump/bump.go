@@ -65,6 +65,16 @@ func ask[T any](b *Bumper, question string, place func() (T, error)) (T, error) 
 	return value, err
 }
 
+// deaf reports whether places were asked and none answered.
+func (b *Bumper) deaf() bool {
+	for _, a := range b.asked {
+		if a.err == nil {
+			return false
+		}
+	}
+	return len(b.asked) > 0
+}
+
 // Silent is a place that did not tell its versions, or has no file of one.
 type Silent struct {
 	Source string `json:"source,omitempty"`

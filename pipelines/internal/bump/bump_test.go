@@ -190,6 +190,8 @@ func TestBumpRefuses(t *testing.T) {
 	wantRefusal(t, w, "assets.tool", "v1.9.0", "no place has source tool of v1.9.0", "tool upstream: http://", "404 Not Found", "tool debian: no suite of Debian")
 	wantRefusal(t, w, "assets.tool", "v1.2.3", `source tool, place "upstream"`, zero, hash("tool 1.2.3")) // Upstream publishes another hash.
 	wantRefusal(t, w, "assets.tool", "next", `"next" is not a version`)
+	wantRefusal(t, w, "assets.tool", "v1.2.00", `"v1.2.00" is the version "v1.2.0" of the lock, written otherwise`)
+	wantRefusal(t, w, "assets.tool", "v1.2", `"v1.2" is the version "v1.2.0" of the lock, written otherwise`)
 	wantRefusal(t, w, "assets.tool", "stable1.2.3", `"stable1.2.3" does not look like "v1.2.0"`)
 	wantRefusal(t, w, "assets.tool.extra", "v1.2.3", "it moves with assets.tool")
 	w.files, w.packages = map[string]string{}, nil

@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
+	"os"
 	"slices"
 	"strings"
 
@@ -225,19 +228,36 @@ func (m *move) deriveURL(ctx context.Context, name string, old versions.Place) (
 	if d, err = m.learn(ctx, name, d.place); err != nil {
 		return d, err
 	}
+	if p.where == "" && isPage(d.path) {
+		return d, fmt.Errorf("%s: the server answered with a web page in place of the file", url)
+	}
 	by, err := m.signature(ctx, url, d.path)
 	switch {
 	case err == nil:
 		p.where = strings.TrimPrefix(p.where+" and its signature by "+by, " and ")
 	case errors.As(err, new(*SignatureError)):
 		return d, fmt.Errorf("%s: %w", url, err)
-	case !errors.Is(err, errNoSignature):
-		m.Report.Note(m.entry.Path, fmt.Sprintf("the signature of %s was not checked: %v", url, err))
+	case len(m.entry.Signers) > 0 && !p.signed:
+		return d, fmt.Errorf("%s: neither it nor a list of hashes is signed by %s, as the lock demands (%w); write the place by hand if upstream does not sign this version",
+			url, strings.Join(m.entry.Signers, " or "), err)
 	}
 	if p.where != "" {
 		d.checked, d.place.Unchecked = p.where, false
 	}
 	return d, nil
+}
+
+// isPage reports whether a file is a page of HTML, with which some servers answer for a
+// file that they lack.
+func isPage(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false // Whoever uses it reports that.
+	}
+	defer file.Close()
+	head := make([]byte, 512)
+	n, _ := io.ReadFull(file, head)
+	return strings.HasPrefix(http.DetectContentType(head[:n]), "text/html")
 }
 
 // learn fetches the file of a place, and completes the place with its hash.

@@ -42,7 +42,7 @@ type Taken struct {
 // Bump moves the entries that a name selects, to a version, or each that is behind to the
 // newest. It writes both files or none. With a name, a refusal is the error. Without, it is
 // in the result of the entry and the others move; it is the error as well if a tag was
-// moved or a file is not what upstream publishes.
+// moved or a file is not what upstream publishes. That no place answers is an error, too.
 func (b *Bumper) Bump(ctx context.Context, name, to string) ([]Moved, error) {
 	entries, err := b.Select(name)
 	if err != nil {
@@ -51,6 +51,7 @@ func (b *Bumper) Bump(ctx context.Context, name, to string) ([]Moved, error) {
 	moved := []Moved{}
 	var alarms []error
 	before := b.contents()
+	last := before
 	for _, group := range groups(entries) {
 		one, err := b.bump(ctx, group, to)
 		if ctx.Err() != nil {
@@ -67,11 +68,16 @@ func (b *Bumper) Bump(ctx context.Context, name, to string) ([]Moved, error) {
 			alarms = append(alarms, err)
 		}
 		switch {
-		case one.Pin != "":
-			moved = append(moved, one)
+		case one.Refused != "" && one.Pin != "", b.contents() != last:
+			moved, last = append(moved, one), b.contents()
+		case to != "":
+			b.Report.Note(group[0].Path, "it has the version "+one.To+" already")
 		case name != "":
 			b.Report.Note(group[0].Path, group[0].Version+" is the newest version that its places have")
 		}
+	}
+	if name == "" && b.deaf() {
+		alarms = append(alarms, errors.New("no place answered, so nothing is known of newer versions: look at `pipelines bump --check`"))
 	}
 	if before != b.contents() {
 		err = b.write()
@@ -113,7 +119,7 @@ func (b *Bumper) bump(ctx context.Context, group []versions.Entry, to string) (m
 		case s.Why != "":
 			return moved, errors.New(s.Why)
 		case s.Newest == "":
-			return moved, refusal("no place tells a newer version", s.Silent)
+			return Moved{Pin: name, From: e.Version, To: e.Version}, refusal("no place tells a newer version", s.Silent)
 		default:
 			return moved, nil
 		}
@@ -149,6 +155,9 @@ func direction(locked, wanted string) (from, to version, err error) {
 	}
 	if to.before != from.before {
 		return from, to, fmt.Errorf("%q does not look like %q: write %s%s", wanted, locked, from.before, to.spelled(to.separator))
+	}
+	if to.compare(from) == 0 && to.String() != from.String() {
+		return from, to, fmt.Errorf("%q is the version %q of the lock, written otherwise: write that", wanted, locked)
 	}
 	return from, to, nil
 }

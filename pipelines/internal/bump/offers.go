@@ -17,8 +17,8 @@ import (
 // offer is a version that a place has.
 type offer struct {
 	version version
-	// source and place name where it was seen.
-	source, place string
+	// place is the name of the place that has it.
+	place string
 	// debian is the package of a Debian place, without the name of a file.
 	debian *versions.Debian
 }
@@ -42,7 +42,7 @@ func (b *Bumper) surveyed(ctx context.Context, e versions.Entry, current version
 			}
 			for _, o := range offers {
 				if o.version.pre == "" || current.pre != "" {
-					o.source, o.place = name, place.Name
+					o.place = place.Name
 					all = append(all, o)
 				}
 			}

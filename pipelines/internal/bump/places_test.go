@@ -7,6 +7,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -256,5 +257,52 @@ func TestBumpCommit(t *testing.T) {
 	wantRefusal(t, w, "c", "v6.16.0", "is a commit, so places of another version cannot be derived from its own: write them by hand")
 	if moved, err := w.Bump(t.Context(), "", ""); err != nil || len(moved) > 0 {
 		t.Errorf("moved %+v, %v", moved, err)
+	}
+}
+
+// Where no place answers, nothing is known to be newest.
+func TestBumpSilence(t *testing.T) {
+	w := toolWorld(t)
+	pins, lock := w.read(t)
+	write(t, w.Lock, strings.ReplaceAll(lock, "URL", "http://127.0.0.1:1"))
+	w.Sources.Debian = nil
+	moved, err := w.Bump(t.Context(), "", "")
+	if err == nil || !strings.Contains(err.Error(), "no place answered") {
+		t.Errorf("error %v", err)
+	}
+	if got := Text(moved); !strings.HasPrefix(got, "assets.tool: stays at v1.2.0: no place tells a newer version") {
+		t.Errorf("moved:\n%s", got)
+	}
+	wantFiles(t, w, pins, strings.ReplaceAll(lock, "URL", "http://127.0.0.1:1"))
+}
+
+// Some servers answer for every file with a page.
+func TestBumpPage(t *testing.T) {
+	w := toolWorld(t)
+	w.files["tool/v1.x/tool-1.2.9.tar.xz"] = "\n<!DOCTYPE html><html>Log in</html>"
+	wantRefusal(t, w, "tool", "v1.2.9", "tool-1.2.9.tar.xz: the server answered with a web page in place of the file")
+}
+
+// A pin that has the version already does not move.
+func TestBumpInPlace(t *testing.T) {
+	w := toolWorld(t)
+	if moved, err := w.Bump(t.Context(), "tool", "1.2.0"); err != nil || len(moved) > 0 {
+		t.Errorf("moved %+v, %v", moved, err)
+	}
+}
+
+// A link to a file of pins stays one.
+func TestBumpThroughLink(t *testing.T) {
+	w := toolWorld(t)
+	target := w.Path + ".kata"
+	if err := errors.Join(os.Rename(w.Path, target), os.Symlink(target, w.Path)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Bump(t.Context(), "tool", "1.3.0"); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(target)
+	if info, statErr := os.Lstat(w.Path); err != nil || statErr != nil || info.Mode().IsRegular() || !strings.Contains(string(data), "v1.3.0") {
+		t.Errorf("%v, %v, %v\n%s", info, err, statErr, data)
 	}
 }

@@ -21,14 +21,16 @@ var (
 )
 
 // publication is what upstream publishes about a file: its SHA-256, "" for nothing, and
-// where. The size is known only to GitHub.
+// where. One of the signers may have signed that. The size is known only to GitHub.
 type publication struct {
 	sha256, where string
+	signed        bool
 	size          int64
 }
 
 // published looks for the hash of a file: GitHub's digest of a release asset, a file of its
 // own next to it, or a list of the folder. Of a signed list, only the signed part counts.
+// Where the lock names signers, a list that they signed is preferred.
 func (m *move) published(ctx context.Context, url string) (p publication, err error) {
 	if parts := githubFile.FindStringSubmatch(url); parts != nil {
 		if p, err = m.digest(ctx, parts[1], parts[2], parts[3]); p.sha256 != "" || err != nil {
@@ -55,11 +57,14 @@ func (m *move) published(ctx context.Context, url string) (p publication, err er
 			text, list = signed, list+", signed by "+by
 		case errors.As(err, new(*SignatureError)):
 			return p, fmt.Errorf("%s: %w", list, err)
-		case !errors.Is(err, errNoSignature):
-			list += fmt.Sprintf(" (its signature was not checked: %v)", err)
 		}
-		if sum := sumIn(text, url[slash:], own); sum != "" {
-			return publication{sha256: sum, where: list}, nil
+		sum := sumIn(text, url[slash:], own)
+		if sum == "" || p.sha256 != "" && by == "" {
+			continue
+		}
+		p = publication{sha256: sum, where: list, signed: by != ""}
+		if p.signed || len(m.entry.Signers) == 0 {
+			return p, nil
 		}
 	}
 	return p, nil
@@ -103,7 +108,7 @@ func (b *Bumper) digest(ctx context.Context, repository, tag, name string) (p pu
 	}
 	for _, a := range assets {
 		if a.Name == name && a.Whole() {
-			return publication{strings.TrimPrefix(a.Digest, "sha256:"), "the digest of the release asset on GitHub", a.Size}, nil
+			return publication{sha256: strings.TrimPrefix(a.Digest, "sha256:"), where: "the digest of the release asset on GitHub", size: a.Size}, nil
 		}
 	}
 	return p, fmt.Errorf("the release %s of %s has no file %s", tag, repository, name)

@@ -3,7 +3,7 @@ package bump
 import (
 	"bytes"
 	"errors"
-	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -52,30 +52,49 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-// Only the signed part of a list of hashes counts. A key that cannot be had is said.
+// Only the signed part of a list of hashes counts. Without a signature or the key of one,
+// the file is refused.
 func TestSignedList(t *testing.T) {
 	w, key := signedTool(t)
-	var list bytes.Buffer
-	out, err := clearsign.Encode(&list, key.PrivateKey, nil)
-	if err == nil {
-		_, err = fmt.Fprintf(out, "%s  t-1.1.tar\n", hash("tool"))
-		err = errors.Join(err, out.Close())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.files["sha256sums.asc"] = zero + "  t-1.1.tar\n" + list.String()
+	list := signedList(t, key, hash("tool")+"  t-1.1.tar\n")
+	w.files["sha256sums.asc"] = zero + "  t-1.1.tar\n" + list
 	moved, err := w.Bump(t.Context(), "t", "")
 	if err != nil || moved[0].Places[0].Checked != "sha256sums.asc, signed by "+fingerprintOf(key) {
 		t.Fatalf("moved %+v, %v", moved, err)
 	}
 	changed, other := signedTool(t)
-	changed.files["sha256sums.asc"] = list.String()
+	changed.files["sha256sums.asc"] = list
 	wantRefusal(t, changed, "t", "", "sha256sums.asc: its signature is not valid")
 	delete(changed.files, "keys/"+fingerprintOf(other))
 	changed.asked = nil
-	moved, err = changed.Bump(t.Context(), "t", "")
-	if err != nil || !strings.HasPrefix(moved[0].Places[0].Checked, "sha256sums.asc (its signature was not checked: looking for the key "+fingerprintOf(other)) {
+	wantRefusal(t, changed, "t", "", "neither it nor a list of hashes is signed by "+fingerprintOf(other)+", as the lock demands (looking for the key")
+	w, _ = signedTool(t)
+	wantRefusal(t, w, "t", "", "/files/t-1.1.tar: neither it nor a list of hashes is signed by ", "as the lock demands (no signature)")
+	w.asked, w.files["sha256sums.asc"] = nil, hash("tool")+"  t-1.1.tar\n"
+	wantRefusal(t, w, "t", "", "/files/t-1.1.tar: neither it nor a list of hashes is signed by ")
+}
+
+// A list without a signature does not hide a signed one.
+func TestSignedListAfterAnother(t *testing.T) {
+	w, key := signedTool(t)
+	w.files["t-1.1.tar.sha256"], w.files["sha256sums.asc"] = hash("tool"), signedList(t, key, hash("tool")+"  t-1.1.tar\n")
+	moved, err := w.Bump(t.Context(), "t", "")
+	if err != nil || moved[0].Places[0].Checked != "sha256sums.asc, signed by "+fingerprintOf(key) {
 		t.Errorf("moved %+v, %v", moved, err)
 	}
+}
+
+// signedList is a text that a key signed.
+func signedList(t *testing.T, key *openpgp.Entity, text string) string {
+	t.Helper()
+	var list bytes.Buffer
+	out, err := clearsign.Encode(&list, key.PrivateKey, nil)
+	if err == nil {
+		_, err = io.WriteString(out, text)
+		err = errors.Join(err, out.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.String()
 }

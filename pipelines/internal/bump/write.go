@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
+	"path/filepath"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -33,35 +32,33 @@ const versionsName = "versions.yaml"
 // contents are both files.
 func (b *Bumper) contents() string { return string(b.pins.Data) + "\x00" + string(b.lockData) }
 
-// write writes both files, or none: each is complete before the first gets its name, and a
-// failure of the second takes the first back.
+// write writes both files, or none: if the second fails, the first gets its content back.
 func (b *Bumper) write() error {
 	before, err := os.ReadFile(b.Lock)
 	if err != nil {
+		return fmt.Errorf("reading the lock: %w", err)
+	}
+	if err := replace(b.Lock, b.lockData); err != nil {
 		return err
 	}
-	var pending []*files.Pending
-	for path, data := range map[string][]byte{b.Path: b.pins.Data, b.Lock: b.lockData} {
-		info, err := os.Stat(path)
-		if err != nil {
-			return err
-		}
-		p, err := files.Create(path, info.Mode().Perm())
-		if err != nil {
-			return fmt.Errorf("writing %s: %w", path, err)
-		}
-		defer p.Discard()
-		if _, err := p.Write(data); err != nil {
-			return fmt.Errorf("writing %s: %w", path, err)
-		}
-		pending = append(pending, p)
+	if err := replace(b.Path, b.pins.Data); err != nil {
+		return errors.Join(err, replace(b.Lock, before))
 	}
-	slices.SortFunc(pending, func(x, y *files.Pending) int { return strings.Compare(x.Name(), y.Name()) })
-	if err := pending[0].Commit(); err != nil {
-		return err
+	return nil
+}
+
+// replace writes a file, or the one that a link points to, with the mode that it has.
+func replace(path string, data []byte) error {
+	target, err := filepath.EvalSymlinks(path)
+	var info os.FileInfo
+	if err == nil {
+		info, err = os.Stat(target)
 	}
-	if err := pending[1].Commit(); err != nil {
-		return errors.Join(err, files.Write(b.Lock, before, 0o644))
+	if err == nil {
+		err = files.Write(target, data, info.Mode().Perm())
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +44,9 @@ With --check, change nothing and list how the pins stand. Fail if one is behind.
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := cobra.MaximumNArgs(2)(cmd, args); err != nil {
 				return err
+			}
+			if slices.Contains(args, "") {
+				return errors.New("a pin or version is empty: give one, or leave it out")
 			}
 			switch args = append(args, "", ""); {
 			case o.check && args[1] != "":
