@@ -81,7 +81,7 @@ func (b *run) takeMembers(ctx context.Context, out string) (fetched source.Fetch
 
 // take writes the members to a folder, once.
 func (b *run) take(ctx context.Context, declared versions.Source, out string, stage *progress.Stage) (source.Fetched, []foreign.Taken, error) {
-	members := Members(b.plan.Recipe, b.plan.Given != "")
+	members := Members(b.plan.Recipe, b.plan.Recipe.FromGiven())
 	opened, err := b.open(ctx, declared, stage)
 	if errors.Is(err, errFolder) {
 		return b.takeFolder(ctx, declared, members, out)
@@ -134,8 +134,8 @@ func (b *run) takeFolder(ctx context.Context, declared versions.Source, members 
 	return fetched, taken, err
 }
 
-// Members returns the members of an imported recipe for package foreign. Those of a local
-// archive may have their final paths already.
+// Members returns the members of an imported recipe for package foreign. Those of an
+// archive that is given in place of a declared one may have their final paths already.
 func Members(r recipe.Recipe, given bool) []foreign.Member {
 	var members []foreign.Member
 	for _, m := range r.Import {

@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -133,6 +135,7 @@ func TestImportChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.Recipe.Sources = []recipe.Source{{Name: "tool", Places: []recipe.Place{{Name: recipe.GivenPlace}}}}
 	folder, program := p, p
 	folder.Given, folder.GivenSHA256 = dir, foreign.Sum(taken)
 	program.Given, program.GivenSHA256 = file, taken[0].SHA256
@@ -153,5 +156,39 @@ func TestImportChanged(t *testing.T) {
 		if _, err := c.Build(t.Context(), p, nil); err == nil || err.Error() != "importing from "+p.Given+": it has changed since the plan: run the command again" {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+// TestImportGivenDeclared: a local copy of the declared archive gives what that gives, as
+// both have the same key.
+func TestImportGivenDeclared(t *testing.T) {
+	var data bytes.Buffer
+	w := zip.NewWriter(&data)
+	for _, name := range []string{"v1/tool", "opt/kata/bin/other"} {
+		if _, err := w.Create(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "copy.zip")
+	if err := os.WriteFile(file, data.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256(data.Bytes()))
+	p := imported("http://127.0.0.1:1", sum)
+	p.Recipe.Import = []recipe.Member{{From: "v1/*", To: "opt/kata/bin/"}}
+	p.Recipe.Sources = []recipe.Source{{Name: "tool", Places: []recipe.Place{{Name: "upstream", Hash: "sha256:" + sum}}}}
+	p.Given, p.GivenSHA256 = file, sum
+	c, _ := container(t)
+	built, err := c.Build(t.Context(), p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = built.Remove() }()
+	listing, err := archive.Inspect(built.Tarballs[""])
+	if err != nil || slices.ContainsFunc(listing.Members, func(m archive.Sized) bool { return m.Name == "./opt/kata/bin/other" }) {
+		t.Errorf("%v, %+v", err, listing.Members)
 	}
 }

@@ -32,6 +32,13 @@ func (g Given) places(declared []versions.Place) []versions.Place {
 	return []versions.Place{{Name: GivenPlace, URL: g.Path, SHA256: g.SHA256}}
 }
 
+// FromGiven reports whether the members are those of a local archive with other content
+// than any declared one: a local copy of a declared archive is read as the declared one,
+// whose key it has.
+func (r Recipe) FromGiven() bool {
+	return slices.ContainsFunc(r.Sources, func(s Source) bool { return len(s.Places) > 0 && s.Places[0].Name == GivenPlace })
+}
+
 // members adds the members of an import.
 func (r Resolver) members(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
 	if asset.Import == nil {

@@ -80,7 +80,7 @@ func (w *Workspace) undeclared(names []string, arch catalog.Arch) error {
 		if err != nil {
 			return err
 		}
-		if plan.Recipe.Sources[0].Places[0].Name == recipe.GivenPlace {
+		if plan.Recipe.FromGiven() {
 			return fmt.Errorf("%s is imported from %s, whose content no place of %s declares", asset.Name, given.Path, plan.Recipe.Sources[0].Path)
 		}
 	}

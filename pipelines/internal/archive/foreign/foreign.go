@@ -3,8 +3,8 @@
 //
 // The one idea: an archive is a stream of entries, and the members to take are patterns
 // of their names. Each entry is either written to its place or skipped, in one pass and
-// in little memory, and reading stops when nothing more can match. Links are made last,
-// so that nothing is written through one.
+// in little memory, and reading stops when nothing more can match: of two members of one
+// name the first counts then. Links are made last, so that nothing is written through one.
 //
 // The content decides the format, not the name of the file. The package trusts nobody:
 // names that leave the archive are refused, and owners, times and special modes are
@@ -94,14 +94,16 @@ func (t *taker) file(root *os.Root, name string, item fs.DirEntry) error {
 	if err != nil {
 		return err
 	}
-	e := entry{name: name, mode: info.Mode(), size: info.Size()}
-	if e.mode.Type() == fs.ModeSymlink {
-		if e.link, err = root.Readlink(name); err != nil {
-			return err
+	return t.take(entry{name: name, mode: info.Mode()}, func() (io.ReadCloser, error) {
+		if info.Mode().Type() != fs.ModeSymlink {
+			return root.Open(name)
 		}
-	}
-	return t.take(e, func() (io.ReadCloser, error) { return root.Open(name) })
+		target, err := root.Readlink(name)
+		return text(target), err
+	})
 }
+
+func text(content string) io.ReadCloser { return io.NopCloser(strings.NewReader(content)) }
 
 // Sum returns the sha256, in hex, of what was taken: its paths, modes and contents.
 func Sum(taken []Taken) string {
@@ -206,8 +208,14 @@ func (t *taker) tar(content *tail) error {
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
-		e := entry{name: h.Name, mode: h.FileInfo().Mode(), size: h.Size, link: h.Linkname, hard: h.Typeflag == tar.TypeLink}
-		if err := t.take(e, func() (io.ReadCloser, error) { return io.NopCloser(from), nil }); err != nil {
+		e, content := entry{name: h.Name, mode: h.FileInfo().Mode()}, io.NopCloser(from)
+		switch h.Typeflag {
+		case tar.TypeLink:
+			e.hard = h.Linkname
+		case tar.TypeSymlink:
+			content = text(h.Linkname)
+		}
+		if err := t.take(e, func() (io.ReadCloser, error) { return content, nil }); err != nil {
 			return err
 		}
 	}
@@ -225,12 +233,7 @@ func (t *taker) zip(ctx context.Context, from Archive) error {
 			return context.Cause(ctx)
 		}
 		system := f.CreatorVersion >> 8
-		e := entry{name: f.Name, mode: f.Mode(), size: f.FileInfo().Size(), modeless: system != zipUnix && system != zipDarwin}
-		if e.mode.Type() == fs.ModeSymlink {
-			if e.link, err = zipLink(f); err != nil {
-				return err
-			}
-		}
+		e := entry{name: f.Name, mode: f.Mode(), modeless: system != zipUnix && system != zipDarwin}
 		if err := t.take(e, f.Open); err != nil {
 			return err
 		}
@@ -240,17 +243,3 @@ func (t *taker) zip(ctx context.Context, from Archive) error {
 
 // The systems whose zips have the modes of files.
 const zipUnix, zipDarwin = 3, 19
-
-// zipLink returns the target of a link in a zip.
-func zipLink(f *zip.File) (string, error) {
-	content, err := f.Open()
-	if err != nil {
-		return "", fmt.Errorf("reading the link %s: %w", f.Name, err)
-	}
-	defer content.Close()
-	target, err := io.ReadAll(io.LimitReader(content, 4096))
-	if err != nil {
-		return "", fmt.Errorf("reading the link %s: %w", f.Name, err)
-	}
-	return string(target), nil
-}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -259,7 +260,18 @@ func TestRefused(t *testing.T) {
 		`v1/out of the archive links to ../../etc/passwd, which is not`: {
 			with(item{name: "v1/out", kind: tar.TypeSymlink, link: "../../etc/passwd"}), one("v1/out", "bin/out"),
 		},
-		`v1/self of the archive links to self`: {with(item{name: "v1/self", kind: tar.TypeSymlink, link: "self"}), one("v1/self", "bin/self")},
+		`v1/a of the archive links to b, and that back to itself: leave it out`: {
+			with(item{name: "v1/a", kind: tar.TypeSymlink, link: "b"}, item{name: "v1/b", kind: tar.TypeSymlink, link: "a"}), one("v1/?", "bin/"),
+		},
+		`v1/x and v1/x/y of the archive cannot both be taken: bin/v1/x would be a folder and something else; select one of them`: {
+			with(item{name: "v1/x"}, item{name: "v1/x/y"}), one("**", "bin/"),
+		},
+		`v1/x/y and v1/x of the archive cannot both be taken: bin/v1/x would be a folder and something else`: {
+			with(item{name: "v1/x/y"}, item{name: "v1/x", kind: tar.TypeSymlink, link: "tool"}), one("**", "bin/"),
+		},
+		`v1/same of the archive both become bin/same`:             {with(item{name: "v1/same"}, item{name: "v1/same"}), one("v1/s*", "bin/")},
+		`v1/own: it is a hard link to v1/own, which is not among`: {with(item{name: "v1/own", kind: tar.TypeLink, link: "v1/own"}), one("v1/own", "bin/own")},
+		`v1/self of the archive links to self`:                    {with(item{name: "v1/self", kind: tar.TypeSymlink, link: "self"}), one("v1/self", "bin/self")},
 		`taking v1/tool-also: it is a hard link to ./v1/tool, which is not among the selected members: select that`: {
 			plain, one("v1/tool-also", "bin/tool"),
 		},
@@ -295,6 +307,28 @@ func TestNothingIsWrittenThroughALink(t *testing.T) {
 	_, err := Extract(t.Context(), bytes.NewReader(data), []Member{{From: "**", To: "opt/"}}, dir)
 	if err == nil || shown(t, outside) != "" {
 		t.Errorf("%v, outside there is %q", err, shown(t, outside))
+	}
+}
+
+// Names that differ in a dot differ, and a link that is not selected is not read.
+func TestNames(t *testing.T) {
+	dir := t.TempDir()
+	data := tarOf(t, []item{{name: "a", content: "1"}, {name: "a.", content: "2"}, {name: "l", kind: tar.TypeSymlink, link: "m"}, {name: "m", kind: tar.TypeSymlink, link: "a"}})
+	if _, err := Extract(t.Context(), bytes.NewReader(data), []Member{{From: "**", To: "o/"}}, dir); err != nil || shown(t, dir) != "o\no/a 0755 \"1\"\no/a. 0755 \"2\"\no/l -> m\no/m -> a" {
+		t.Errorf("%v\n%s", err, shown(t, dir))
+	}
+}
+
+// TestMany: the time that an entry takes does not grow with their number.
+func TestMany(t *testing.T) {
+	var items []item
+	for i := range 60_000 {
+		items = append(items, item{name: fmt.Sprintf("d%d/f%d", i%100, i)})
+	}
+	start := time.Now()
+	taken, err := Extract(t.Context(), bytes.NewReader(tarOf(t, items)), []Member{{From: "**", To: "o/"}}, "")
+	if err != nil || len(taken) != len(items) || time.Since(start) > 20*time.Second {
+		t.Errorf("%d members, %v, in %v", len(taken), err, time.Since(start))
 	}
 }
 

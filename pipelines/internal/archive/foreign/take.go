@@ -14,17 +14,15 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
 // entry is what an archive says about one of its members.
 type entry struct {
 	name string
 	mode fs.FileMode
-	size int64
-	// link is the target of a symbolic link, or of a hard one.
-	link string
-	hard bool
+	// hard is the member that a hard link is another name of. The target of a symbolic link
+	// is its content.
+	hard string
 	// modeless says that the archive has no modes.
 	modeless bool
 }
@@ -53,11 +51,18 @@ type taker struct {
 	// found are the names that each member selected.
 	found [][]string
 	taken []Taken
+	// at has the indexes of what was taken by paths, and of files also by names in the
+	// archive. folders has a name in the archive for each folder above a path.
+	at, files map[string]int
+	folders   map[string]string
 }
 
 // take reads an archive, and returns what was taken of it.
 func take(members []Member, dir string, read func(*taker) error) ([]Taken, error) {
-	t := &taker{members: slices.Clone(members), found: make([][]string, len(members))}
+	t := &taker{
+		members: slices.Clone(members), found: make([][]string, len(members)),
+		at: map[string]int{}, files: map[string]int{}, folders: map[string]string{},
+	}
 	for _, m := range members {
 		t.patterns = t.patterns || IsPattern(m.From)
 	}
@@ -115,11 +120,11 @@ func (t *taker) add(e entry, open func() (io.ReadCloser, error)) error {
 			return fmt.Errorf("%q selects several members, such as %s and %s: name one of them, or end %s with a slash to keep all in that folder",
 				m.From, t.found[i][0], e.name, m.To)
 		}
-		if other := slices.IndexFunc(t.taken, func(o Taken) bool { return strings.Trim(o.Name, "./") == strings.Trim(to, "./") }); other >= 0 {
-			if e.mode.IsDir() && t.taken[other].Mode.IsDir() {
-				continue
-			}
-			return fmt.Errorf("%s and %s of the archive both become %s", t.taken[other].From, e.name, to)
+		if other, found := t.at[to]; found && e.mode.IsDir() && t.taken[other].Mode.IsDir() {
+			continue
+		}
+		if err := t.claim(e, to); err != nil {
+			return err
 		}
 		taken, err := t.one(e, to, m.Mode, open)
 		if err != nil {
@@ -130,21 +135,41 @@ func (t *taker) add(e entry, open func() (io.ReadCloser, error)) error {
 	return nil
 }
 
+// claim refuses a path that another entry has, or that would be a folder and something
+// else, and keeps it for an entry.
+func (t *taker) claim(e entry, to string) error {
+	if other, found := t.at[to]; found {
+		return fmt.Errorf("%s and %s of the archive both become %s", t.taken[other].From, e.name, to)
+	}
+	const both = "%s and %s of the archive cannot both be taken: %s would be a folder and something else; select one of them"
+	if below, found := t.folders[to]; found && !e.mode.IsDir() {
+		return fmt.Errorf(both, below, e.name, to)
+	}
+	for folder := path.Dir(to); folder != "." && t.folders[folder] == ""; folder = path.Dir(folder) {
+		if other, found := t.at[folder]; found && !t.taken[other].Mode.IsDir() {
+			return fmt.Errorf(both, t.taken[other].From, e.name, folder)
+		}
+		t.folders[folder] = e.name
+	}
+	t.at[to] = len(t.taken)
+	if e.mode.IsRegular() {
+		t.files[e.name] = len(t.taken)
+	}
+	return nil
+}
+
 // one takes one entry to a path.
 func (t *taker) one(e entry, to string, mode fs.FileMode, open func() (io.ReadCloser, error)) (Taken, error) {
 	taken := Taken{From: e.name, Member: archive.Member{Name: "./" + to, Mode: e.mode.Type()}}
+	isLink := e.mode.Type() == fs.ModeSymlink
 	switch {
-	case e.hard:
+	case e.hard != "":
 		return t.hardLink(e, taken)
 	case e.mode.IsDir():
 		taken.Name += "/"
 		taken.Mode |= 0o755
 		return taken, t.makeDir(to)
-	case e.mode.Type() == fs.ModeSymlink:
-		taken.Mode |= fs.ModePerm
-		taken.Link = e.link
-		return taken, nil // It is made at the end.
-	case !e.mode.IsRegular():
+	case !isLink && !e.mode.IsRegular():
 		return taken, fmt.Errorf("it is not a file, a folder or a link (%s)", e.mode)
 	}
 	content, err := open()
@@ -152,6 +177,12 @@ func (t *taker) one(e entry, to string, mode fs.FileMode, open func() (io.ReadCl
 		return taken, err
 	}
 	defer content.Close()
+	if isLink { // It is made at the end.
+		taken.Mode |= fs.ModePerm
+		target, err := io.ReadAll(io.LimitReader(content, maxLink))
+		taken.Link = string(target)
+		return taken, err
+	}
 	buffered := bufio.NewReader(content)
 	head, err := buffered.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -195,27 +226,6 @@ func (t *taker) write(taken *Taken, to string, content io.Reader) (err error) {
 	return err
 }
 
-// hardLink copies the file that a hard link is another name of.
-func (t *taker) hardLink(e entry, taken Taken) (Taken, error) {
-	target := strings.TrimPrefix(e.link, "./")
-	i := slices.IndexFunc(t.taken, func(o Taken) bool { return o.From == target && o.Mode.IsRegular() })
-	if i < 0 {
-		return taken, fmt.Errorf("it is a hard link to %s, which is not among the selected members: select that", e.link)
-	}
-	to, original := strings.TrimPrefix(taken.Name, "./"), t.taken[i]
-	taken.Member = original.Member
-	taken.Name = "./" + to
-	if t.root == nil {
-		return taken, nil
-	}
-	file, err := t.root.Open(original.Name)
-	if err != nil {
-		return taken, err
-	}
-	defer file.Close()
-	return taken, t.write(&taken, to, file)
-}
-
 func (t *taker) makeDir(name string) error {
 	if t.root == nil {
 		return nil
@@ -249,55 +259,6 @@ func (t *taker) finish() error {
 		if err := t.root.Symlink(m.Link, m.Name); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// missing is the error of a member that the archive lacks.
-func (t *taker) missing(m Member) error {
-	switch {
-	case slices.Equal(t.names, []string{Program}):
-		return fmt.Errorf("it is a program, not an archive that has %q: name a program that is not packed %q", m.From, Program)
-	case m.From == Program:
-		return fmt.Errorf("%q is a program that is not packed, but it is an archive: name one of its %d members", m.From, t.seen)
-	}
-	folder := strings.TrimSuffix(m.From, "/")
-	if slices.Contains(t.names, folder) || slices.ContainsFunc(t.names, func(name string) bool { return strings.HasPrefix(name, folder+"/") }) {
-		return fmt.Errorf("%q is a folder in the archive: select what is in it with %q", m.From, folder+"/**")
-	}
-	if IsPattern(m.From) {
-		return fmt.Errorf("nothing matches %q%s", m.From, t.hint(m.From))
-	}
-	return fmt.Errorf("no member %q%s", m.From, t.hint(m.From))
-}
-
-// hint suggests members: those with the same file name in other folders, or else the
-// most similar one.
-func (t *taker) hint(from string) string {
-	var same []string
-	for _, name := range t.names {
-		if path.Base(name) == path.Base(from) && len(same) < 3 {
-			same = append(same, fmt.Sprintf("%q", name))
-		}
-	}
-	if len(same) > 0 {
-		return "; it has " + strings.Join(same, ", ")
-	}
-	if hint := nearest.Hint(from, t.names); hint != "" {
-		return hint
-	}
-	return fmt.Sprintf(" among its %d", t.seen)
-}
-
-// checkLink refuses a link whose target was not taken.
-func (t *taker) checkLink(m Taken) error {
-	target := path.Join(path.Dir(m.Name), m.Link)
-	inside := func(o Taken) bool {
-		name := path.Clean(o.Name)
-		return o.From != m.From && (name == target || strings.HasPrefix(name, target+"/"))
-	}
-	if path.IsAbs(m.Link) || !slices.ContainsFunc(t.taken, inside) {
-		return fmt.Errorf("%s of the archive links to %s, which is not among the selected members: select its target as well, or leave it out", m.From, m.Link)
 	}
 	return nil
 }
