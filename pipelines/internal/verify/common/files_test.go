@@ -157,6 +157,8 @@ func TestRuns(t *testing.T) {
 		"other version": {script, []catalog.Run{good, other}, "failed opt/kata/bin/program: it prints \"starting\\nprogram 1.2.3\": want (?m)^program 2"},
 		"fails":         {"#!/bin/sh\necho 'no such option'; exit 3\n", []catalog.Run{good}, "failed opt/kata/bin/program --version: exit status 3\nno such option"},
 		"hangs":         {"#!/bin/sh\nexec sleep 60\n", []catalog.Run{good}, "failed opt/kata/bin/program --version: it has not ended after 300ms"},
+		"never stops":   {"#!/bin/sh\nexec yes\n", []catalog.Run{good}, "failed opt/kata/bin/program --version: it prints more than 1048576 bytes\ny\ny\n"},
+		"long":          {"#!/bin/sh\nyes | head -c 100000\n", []catalog.Run{good}, "failed opt/kata/bin/program --version: it prints \"y\\ny"},
 		"missing":       {script, []catalog.Run{{File: "opt/kata/bin/other", Want: "x"}}, "failed opt/kata/bin/other: it is not a file of the tarball"},
 		"no program":    {"data", []catalog.Run{good}, "failed opt/kata/bin/program --version: fork/exec "},
 	} {

@@ -1,7 +1,7 @@
 package common
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +60,8 @@ func (s *subject) run(ctx context.Context, run catalog.Run) (line string, err er
 		return "", err
 	}
 	if !want.MatchString(output) {
-		return "", fmt.Errorf("it prints %q: want %s", output, want)
+		const shown = 500
+		return "", fmt.Errorf("it prints %q: want %s", output[:min(len(output), shown)], want)
 	}
 	for line := range strings.Lines(output) {
 		if line = strings.TrimSpace(line); want.MatchString(line) {
@@ -71,15 +72,16 @@ func (s *subject) run(ctx context.Context, run catalog.Run) (line string, err er
 }
 
 // output runs a command in the folder of the tarball, and returns what it prints, on
-// either stream: programs print their version on both. The error also has that. What the
-// command has started ends with it.
+// either stream: programs print their version on both. The error also has the end of
+// that. What the command has started ends with it.
 func (s *subject) output(ctx context.Context, variables []string, args ...string) (string, error) {
 	timed, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	var output bytes.Buffer
+	var output host.Printed
 	cmd := command.New(timed, args[0], args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = s.t.Dir, &output, &output, append(cmd.Env, variables...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	wait, err := host.Start(cmd)
 	if err == nil {
 		err = wait()
@@ -90,8 +92,9 @@ func (s *subject) output(ctx context.Context, variables []string, args ...string
 	if err != nil && timed.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("it has not ended after %v", s.Timeout)
 	}
-	if err != nil {
-		return text, fmt.Errorf("%w%s", err, host.Indented(text))
+	if err = cmp.Or(output.Err(), err); err != nil {
+		const end = 500
+		return text, fmt.Errorf("%w%s", err, host.Indented(text[max(0, len(text)-end):]))
 	}
 	return text, nil
 }

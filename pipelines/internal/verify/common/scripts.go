@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
@@ -19,8 +20,8 @@ import (
 // skip is the exit code of a script that cannot run on this machine, as for automake.
 const skip = 77
 
-// script runs a script of the family on the unpacked tarball. What it prints is what the
-// check saw.
+// script runs a script of the family on the unpacked tarball. The last line that it prints
+// is what the check saw.
 func (s *subject) script(ctx context.Context, name string) (saw string, err error) {
 	switch {
 	case s.Skip != "":
@@ -36,6 +37,7 @@ func (s *subject) script(ctx context.Context, name string) (saw string, err erro
 		variables = append(variables, name+"="+s.Values[name])
 	}
 	saw, err = s.output(ctx, variables, "bash", filepath.Join(s.Root, s.Asset.Folder, name))
+	saw = saw[strings.LastIndexByte(saw, '\n')+1:]
 	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == skip {
 		return "", report.Missing(saw)
 	}

@@ -37,6 +37,9 @@ func TestScripts(t *testing.T) {
 		"fails":          {"echo 'no mount'; exit 3", "failed exit status 3\nno mount"},
 		"skips":          {"echo 'no /dev/fuse'; exit 77", "skipped no /dev/fuse"},
 		"says nothing":   {"true", "failed it prints nothing: say what it has seen"},
+		"last line":      {"echo working; echo 'all files equal'", "passed all files equal"},
+		"skips, last":    {"echo working >&2; echo 'no /dev/fuse'; exit 77", "skipped no /dev/fuse"},
+		"never stops":    {"cat /dev/zero", "failed it prints more than 1048576 bytes"},
 		"hangs":          {"echo begins; sleep 60", "failed it has not ended after 2s\nbegins"},
 		"leaves a child": {"sleep 61 >/dev/null 2>&1 & echo $!", "passed "},
 	} {

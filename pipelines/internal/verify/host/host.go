@@ -5,6 +5,7 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -91,16 +92,46 @@ func Start(cmd *exec.Cmd) (wait func() error, err error) {
 	}, <-started
 }
 
+// Printed keeps what a program prints. A program that prints more than a check reads
+// fails: it cannot write any further.
+type Printed struct {
+	text []byte
+	over bool
+}
+
+// Write fails where that would be too much.
+func (p *Printed) Write(data []byte) (int, error) {
+	if len(p.text)+len(data) > mostPrinted {
+		p.over = true
+		return 0, p.Err()
+	}
+	p.text = append(p.text, data...)
+	return len(data), nil
+}
+
+// String returns what the program has printed.
+func (p *Printed) String() string { return string(p.text) }
+
+const mostPrinted = 1 << 20
+
+// Err returns an error if the program has printed too much.
+func (p *Printed) Err() error {
+	if p.over {
+		return fmt.Errorf("it prints more than %d bytes", mostPrinted)
+	}
+	return nil
+}
+
 // Output runs a command and returns what it prints. An error carries what the
 // command writes to stderr.
 func Output(cmd *exec.Cmd) (string, error) {
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr Printed
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	wait, err := Start(cmd)
 	if err == nil {
 		err = wait()
 	}
-	if err != nil {
+	if err = cmp.Or(stdout.Err(), stderr.Err(), err); err != nil {
 		return "", fmt.Errorf("running %s %s: %w%s", filepath.Base(cmd.Path), strings.Join(cmd.Args[1:], " "), err, Indented(stderr.String()))
 	}
 	return stdout.String(), nil
