@@ -80,7 +80,11 @@ func (a Arch) Debian() string { return lookup(string(a)).deb }
 
 // CheckELF refuses the header of an ELF file that is for another architecture.
 func (a Arch) CheckELF(h elf.FileHeader) error {
-	if want := lookup(string(a)); h.Machine != want.machine || h.Data != want.data {
+	want := lookup(string(a))
+	switch {
+	case h.Class != elf.ELFCLASS64:
+		return fmt.Errorf("is of %s, and not for %s", h.Class, a)
+	case h.Machine != want.machine || h.Data != want.data:
 		return fmt.Errorf("is for %s, %s, and not for %s", h.Machine, h.Data, a)
 	}
 	return nil

@@ -152,9 +152,9 @@ func (r Run) Pattern(values map[string]string) (*regexp.Regexp, error) {
 	return regexp.Compile("(?m)" + text)
 }
 
-// checks checks what an asset, or a family without pins and options, says about its
-// checks.
-func (c checker) checks(checks Checks, variables map[string]string) {
+// checks checks what an asset, or a family without pins, options and architectures, says
+// about its checks.
+func (c checker) checks(checks Checks, variables map[string]string, arches []Arch) {
 	for i, run := range checks.Runs {
 		at := c.at("runs", i)
 		at.member(run.File)
@@ -178,11 +178,11 @@ func (c checker) checks(checks Checks, variables map[string]string) {
 	}
 	c.at("scripts").unique("script", nil, checks.Scripts)
 	for i, e := range checks.Except {
-		c.at("except", i).exception(e)
+		c.at("except", i).exception(e, arches)
 	}
 }
 
-func (c checker) exception(e Exception) {
+func (c checker) exception(e Exception, arches []Arch) {
 	if e.Reason == "" {
 		c.Problem("the exception has no reason")
 	}
@@ -200,7 +200,11 @@ func (c checker) exception(e Exception) {
 		}
 	}
 	for i, arch := range e.Arches {
-		c.at("arches", i).arch(arch)
+		at := c.at("arches", i)
+		at.arch(arch)
+		if len(arches) > 0 && !slices.Contains(arches, arch) {
+			at.Problem("the asset does not exist on %s", arch)
+		}
 	}
 	for i, pattern := range e.Files {
 		at := c.at("files", i)

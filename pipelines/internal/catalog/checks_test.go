@@ -91,6 +91,7 @@ func TestChecksErrors(t *testing.T) {
 		"absolute":            {"[opt/kata/bin/t*]", "[/opt/kata]", `assets.yaml:4: file "/opt/kata": want its path in the tarball, such as opt/kata/bin/program`},
 		"with a dot":          {"file: opt", "file: ./opt", `assets.yaml:28: file "./opt/kata/bin/tiny": want its path`},
 		"arch":                {"[aarch64]", "[arm64]", "assets.yaml:7: write arm64 as aarch64"},
+		"absent arch":         {"        - checks: [size, host-safe]", "        - checks: [size, host-safe]\n          arches: [s390x]", "assets.yaml:35: the asset does not exist on s390x"},
 		"no such pin":         {"${VERSION}", "${VERSIO}", `assets.yaml:30: ^tiny ${VERSIO} in ${COLOUR}$: neither a pin nor an option has the name VERSIO; did you mean "VERSION"?`},
 		"regular expression":  {"^tiny", "^tiny(", "assets.yaml:30: error parsing regexp: missing closing )"},
 		"nothing wanted":      {"'^tiny ${VERSION} in ${COLOUR}$'", "''", "assets.yaml:28: opt/kata/bin/tiny: want is empty: any output would do"},

@@ -26,7 +26,7 @@ func (c checker) family(f family) {
 	if folder := path.Base(c.folder); f.Family != folder {
 		c.At("family").Problem("family is %q, its folder %q: they must be the same", f.Family, folder)
 	}
-	c.at("checks").checks(f.Checks, nil)
+	c.at("checks").checks(f.Checks, nil, nil)
 	if len(f.Assets) == 0 {
 		c.At("assets").Problem("no assets")
 	}
@@ -143,7 +143,7 @@ func (c checker) asset(a Asset) {
 	case a.Verify != "" && a.Kernel != nil:
 		c.At("verify").Problem("%s is a kernel, which has its own checks: remove verify", a.Name)
 	}
-	c.at("checks").checks(a.Checks, a.variables())
+	c.at("checks").checks(a.Checks, a.variables(), a.Arches)
 	if a.Disk < 0 {
 		c.At("disk").Problem("disk is %d GiB", a.Disk)
 	}

@@ -160,7 +160,7 @@ func TestRuns(t *testing.T) {
 		"never stops":   {"#!/bin/sh\nexec yes\n", []catalog.Run{good}, "failed opt/kata/bin/program --version: it prints more than 1048576 bytes\ny\ny\n"},
 		"long":          {"#!/bin/sh\nyes | head -c 100000\n", []catalog.Run{good}, "failed opt/kata/bin/program --version: it prints \"y\\ny"},
 		"missing":       {script, []catalog.Run{{File: "opt/kata/bin/other", Want: "x"}}, "failed opt/kata/bin/other: it is not a file of the tarball"},
-		"no program":    {"data", []catalog.Run{good}, "failed opt/kata/bin/program --version: fork/exec "},
+		"no program":    {"data", []catalog.Run{good}, "failed opt/kata/bin/program --version: it does not start: exec format error"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			p := proof(catalog.Checks{Runs: test.runs})
@@ -178,7 +178,7 @@ func TestRuns(t *testing.T) {
 // Another distribution has other libraries than those that a program was linked with.
 func TestRunsWithLibraries(t *testing.T) {
 	for title, test := range map[string]struct{ loader, want string }{
-		"found":      {"echo libc.so.6", "failed opt/kata/bin/program: fork/exec "},
+		"found":      {"echo libc.so.6", "failed opt/kata/bin/program: it does not start: "},
 		"not found":  {`echo "$2: version GLIBC_2.99 not found"`, "skipped this machine has other libraries: "},
 		"no program": {"exit 127", "skipped this machine cannot load opt/kata/bin/program: exit status 127"},
 		"no listing": {"sleep 60", "skipped this machine cannot load opt/kata/bin/program: it has not ended after 300ms"},

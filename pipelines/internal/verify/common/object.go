@@ -2,6 +2,7 @@ package common
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -78,7 +79,9 @@ func (o *object) segments(file *elf.File) error {
 			if err != nil {
 				return fmt.Errorf("its interpreter: %w", err)
 			}
-			o.interpreter = string(bytes.TrimRight(text, "\x00"))
+			if o.interpreter = string(bytes.TrimRight(text, "\x00")); o.interpreter == "" {
+				return errors.New("its interpreter has no name")
+			}
 		case elf.PT_GNU_STACK:
 			o.stack = p.Flags&elf.PF_X == 0
 		case elf.PT_GNU_RELRO:
@@ -103,7 +106,7 @@ func (o *object) dynamic(file *elf.File) error {
 	flags, errs[2] = file.DynValue(elf.DT_FLAGS)
 	flags1, errs[3] = file.DynValue(elf.DT_FLAGS_1)
 	bindNow, errs[4] = file.DynValue(elf.DT_BIND_NOW)
-	if err := errors.Join(errs[:]...); err != nil {
+	if err := cmp.Or(errs[:]...); err != nil {
 		return fmt.Errorf("its dynamic section: %w", err)
 	}
 	has := func(values []uint64, flag uint64) bool { return len(values) > 0 && values[0]&flag != 0 }

@@ -73,7 +73,7 @@ func (s *subject) run(ctx context.Context, run catalog.Run) (line string, err er
 
 // output runs a command in the folder of the tarball, and returns what it prints, on
 // either stream: programs print their version on both. The error also has the end of
-// that. What the command has started ends with it.
+// that. What the command has started in its process group ends with it.
 func (s *subject) output(ctx context.Context, variables []string, args ...string) (string, error) {
 	timed, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
@@ -89,6 +89,9 @@ func (s *subject) output(ctx context.Context, variables []string, args ...string
 	}
 	// Proofs of two runs are the same: without the folder of this one.
 	text := strings.TrimSpace(strings.ReplaceAll(output.String(), s.t.Dir+"/", ""))
+	if start := new(fs.PathError); errors.As(err, &start) {
+		err = fmt.Errorf("it does not start: %w", start.Err)
+	}
 	if err != nil && timed.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("it has not ended after %v", s.Timeout)
 	}

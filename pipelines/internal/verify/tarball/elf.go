@@ -17,6 +17,9 @@ func Arch(file *elf.File) string {
 			return string(arch)
 		}
 	}
+	if file.Class != elf.ELFCLASS64 {
+		return file.Machine.String() + " of " + file.Class.String()
+	}
 	return file.Machine.String()
 }
 
