@@ -41,8 +41,8 @@ func (m *MovedTagError) Error() string {
 
 // derive returns the place of the new version that is like one of the old version.
 func (m *move) derive(ctx context.Context, name string, old versions.Place) (d derived, err error) {
+	old.SHA256, old.Size, old.Unchecked = "", 0, false
 	d.place = old
-	d.place.SHA256, d.place.Size = "", 0
 	switch {
 	case old.Lock() != "":
 		err = fmt.Errorf("it is what %s of the tree names: update that, then the hash here", old.Lock())
@@ -106,7 +106,7 @@ func (m *move) packaged(ctx context.Context, name string, pkg versions.Debian, o
 	pkg.File = files[i].Name
 	d.place = versions.Place{Name: old.Name, Debian: &pkg, SHA256: files[i].SHA256, Size: files[i].Size, Line: old.Line}
 	d, err = m.learn(ctx, name, d.place)
-	d.checked, d.place.Unchecked = "Debian's signed index", false
+	d.checked = "Debian's signed index"
 	return d, err
 }
 
@@ -133,7 +133,7 @@ func sameRole(file, version string, old *versions.Debian) bool {
 func (m *move) deriveGit(ctx context.Context, name string, old versions.Place) (d derived, err error) {
 	d.place = old
 	git := *old.Git
-	d.place.Git, d.place.SHA256, d.place.Size, d.place.Unchecked = &git, "", 0, false
+	d.place.Git = &git
 	tags, err := m.tags(ctx, git.URL)
 	if err != nil {
 		return d, err
@@ -203,7 +203,6 @@ func (m *move) submodules(ctx context.Context, url, commit string) (map[string]s
 // deriveURL writes the new version into an address, or the commit of a submodule.
 func (m *move) deriveURL(ctx context.Context, name string, old versions.Place) (d derived, err error) {
 	d.place = old
-	d.place.SHA256, d.place.Size, d.place.Unchecked = "", 0, false
 	url, ok := rewrite(old.URL, m.from, m.to)
 	if commit := commitHex.FindString(old.URL); !ok && commit != "" {
 		at, err := m.submodule(ctx, commit)
@@ -228,23 +227,27 @@ func (m *move) deriveURL(ctx context.Context, name string, old versions.Place) (
 	if d, err = m.learn(ctx, name, d.place); err != nil {
 		return d, err
 	}
-	if p.where == "" && isPage(d.path) {
-		return d, fmt.Errorf("%s: the server answered with a web page in place of the file", url)
-	}
-	by, err := m.signature(ctx, url, d.path)
+	d.checked, err = m.vouched(ctx, url, d.path, p)
+	return d, err
+}
+
+// vouched returns what vouches for a file of upstream, "" for nothing: the hash and the
+// signature that it publishes. Where the lock names signers, one of them must have signed
+// the file or its hash.
+func (m *move) vouched(ctx context.Context, url, path string, p publication) (string, error) {
+	by, err := m.signature(ctx, url, path)
 	switch {
 	case err == nil:
-		p.where = strings.TrimPrefix(p.where+" and its signature by "+by, " and ")
+		return strings.TrimPrefix(p.where+" and its signature by "+by, " and "), nil
 	case errors.As(err, new(*SignatureError)):
-		return d, fmt.Errorf("%s: %w", url, err)
+		return "", fmt.Errorf("%s: %w", url, err)
 	case len(m.entry.Signers) > 0 && !p.signed:
-		return d, fmt.Errorf("%s: neither it nor a list of hashes is signed by %s, as the lock demands (%w); write the place by hand if upstream does not sign this version",
+		return "", fmt.Errorf("%s: neither it nor a list of hashes is signed by %s, as the lock demands (%w); write the place by hand if upstream does not sign this version",
 			url, strings.Join(m.entry.Signers, " or "), err)
+	case p.where == "" && isPage(path):
+		return "", fmt.Errorf("%s: the server answered with a web page in place of the file", url)
 	}
-	if p.where != "" {
-		d.checked, d.place.Unchecked = p.where, false
-	}
-	return d, nil
+	return p.where, nil
 }
 
 // isPage reports whether a file is a page of HTML, with which some servers answer for a
@@ -273,6 +276,5 @@ func (m *move) learn(ctx context.Context, name string, place versions.Place) (de
 	if err == nil && place.Hash() == "sha256:" {
 		err = errors.New("it has no hash")
 	}
-	place.Unchecked = learned.Checked == ""
 	return derived{place, learned.Checked, learned.Path}, err
 }

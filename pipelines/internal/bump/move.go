@@ -228,8 +228,10 @@ func refusal(what string, left []Silent) error {
 	return fmt.Errorf("%s, so nothing was written:\n%w", what, errors.Join(why...))
 }
 
+// taken notes what is new about a place.
 func (m *move) taken(moved *Moved, name string, old versions.Place, d *derived) {
 	if old.Hash() != d.place.Hash() || m.from.compare(m.to) != 0 {
+		d.place.Unchecked = d.checked == ""
 		moved.Places = append(moved.Places, Taken{name, old.Name, d.place.Hash(), d.checked})
 	}
 }
@@ -255,18 +257,14 @@ func vouch(block block, moved *Moved) {
 // now.
 func (m *move) place(ctx context.Context, name string, old versions.Place) (derived, error) {
 	switch {
-	case m.from.compare(m.to) != 0:
+	case m.from.compare(m.to) != 0, old.Git != nil && old.Git.Ref != "", old.URL != "" && old.SHA256 == "":
 		return m.derive(ctx, name, old)
 	case old.Debian != nil && m.Sources.Debian != nil:
 		if _, err := m.Sources.Debian.Files(ctx, old.Debian.Package, old.Debian.Version, old.Debian.Suite); err != nil {
-			if d, err := m.deriveDebian(ctx, name, old); err == nil {
+			if d, err := m.derive(ctx, name, old); err == nil {
 				return d, nil
 			}
 		}
-	case old.Git != nil && old.Git.Ref != "":
-		return m.deriveGit(ctx, name, old)
-	case old.URL != "" && old.SHA256 == "":
-		return m.deriveURL(ctx, name, old)
 	case old.Git != nil:
 		tags, err := m.tags(ctx, old.Git.URL)
 		if today := tags[m.from.String()]; err == nil && today != "" && today != old.Git.Commit {

@@ -43,9 +43,8 @@ func (m *move) published(ctx context.Context, url string) (p publication, err er
 		if ctx.Err() != nil {
 			return p, context.Cause(ctx)
 		}
-		var refused *web.Unavailable
 		switch {
-		case errors.As(listErr, &refused) && refused.Response != nil:
+		case web.Refusal(listErr) != nil:
 			continue
 		case listErr != nil:
 			return p, listErr

@@ -30,7 +30,7 @@ func TestReleases(t *testing.T) {
 		t.Errorf("releases %v, %v", got, err)
 	}
 	m := &move{Bumper: b, from: mustParse(t, "2.6.0"), to: mustParse(t, "2.6.1")}
-	d, err := m.deriveURL(t.Context(), "lib", versions.Place{Name: "up", URL: address, SHA256: zero, Unchecked: true})
+	d, err := m.derive(t.Context(), "lib", versions.Place{Name: "up", URL: address, SHA256: zero, Unchecked: true})
 	want := versions.Place{Name: "up", URL: strings.ReplaceAll(address, "2.6.0", "2.6.1"), SHA256: hash("v2.6.1"), Size: 7}
 	if d.place != want || d.checked != "the digest of the release asset on GitHub" || err != nil {
 		t.Errorf("derived %+v, %v", d, err)

@@ -81,8 +81,7 @@ func (m *move) signature(ctx context.Context, url, path string) (by string, err 
 	}
 	for _, suffix := range []string{".sig", ".asc"} {
 		signature, err := m.Sources.Text(ctx, url+suffix)
-		var refused *web.Unavailable
-		if errors.As(err, &refused) && refused.Response != nil {
+		if web.Refusal(err) != nil {
 			continue
 		}
 		if err != nil {

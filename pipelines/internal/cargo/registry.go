@@ -5,9 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -38,7 +36,7 @@ func (c Config) Open(ctx context.Context, source string, client *http.Client) (*
 	}
 	r := &Registry{endpoint: found, client: client}
 	data, err := r.get(ctx, "config.json")
-	if errors.As(err, new(unauthorized)) && r.token != "" {
+	if unauthorized(err) && r.token != "" {
 		r.authorize = true
 		data, err = r.get(ctx, "config.json")
 	}
@@ -114,38 +112,16 @@ func (r *Registry) Do(request *http.Request) (*http.Response, error) {
 	return r.client.Do(request)
 }
 
-// unauthorized is the error of a registry that wants a token, for the address that it has.
-type unauthorized struct{ address string }
-
-func (u unauthorized) Error() string {
-	return u.address + ": the server answered 401 Unauthorized: log in with `cargo login`, or set CARGO_REGISTRIES_<NAME>_TOKEN"
-}
-
 // get returns a file of the index.
 func (r *Registry) get(ctx context.Context, name string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.index+name, http.NoBody)
-	if err != nil {
-		return nil, errors.New("the address of the index is invalid")
+	data, err := web.Content(ctx, r, r.index+name, maxIndex)
+	if unauthorized(err) {
+		err = fmt.Errorf("%w: log in with `cargo login`, or set CARGO_REGISTRIES_<NAME>_TOKEN", err)
 	}
-	where := web.Shown(r.index + name)
-	response, err := r.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", where, web.Clean(err))
-	}
-	defer func() { _ = response.Body.Close() }()
-	switch response.StatusCode {
-	case http.StatusOK:
-	case http.StatusUnauthorized:
-		return nil, unauthorized{where}
-	default:
-		return nil, fmt.Errorf("%s: the server answered %s", where, web.StatusText(response.StatusCode))
-	}
-	data, err := io.ReadAll(io.LimitReader(response.Body, maxIndex+1))
-	if err == nil && len(data) > maxIndex {
-		err = web.ErrTooLarge
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", where, err)
-	}
-	return data, nil
+	return data, err
+}
+
+func unauthorized(err error) bool {
+	refusal := web.Refusal(err)
+	return refusal != nil && refusal.StatusCode == http.StatusUnauthorized
 }

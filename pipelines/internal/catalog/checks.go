@@ -132,13 +132,11 @@ func (a Asset) BootsKernel() bool {
 	return slices.Contains([]string{"cloud-hypervisor", "firecracker", "virtiofsd"}, a.Verify)
 }
 
-var reference = regexp.MustCompile(`\$\{([^}]*)\}`)
-
 // Pattern returns the regular expression that the output must match. Values are those
 // of pins and options, by name.
 func (r Run) Pattern(values map[string]string) (*regexp.Regexp, error) {
 	var unknown error
-	text := reference.ReplaceAllStringFunc(r.Want, func(match string) string {
+	text := variable.ReplaceAllStringFunc(r.Want, func(match string) string {
 		name := match[len("${") : len(match)-len("}")]
 		value, found := values[name]
 		if !found {

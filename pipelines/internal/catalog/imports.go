@@ -92,6 +92,7 @@ func (c checker) selected(a Asset, from, to string) {
 	c.variables(from+" "+to, a.Pins)
 }
 
+// variable is ${NAME} in a text.
 var variable = regexp.MustCompile(`\$\{([^}]*)\}`)
 
 // variables checks that all variables of a text are known.

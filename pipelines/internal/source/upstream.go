@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,10 +92,13 @@ func (t *task) unhashed(ctx context.Context, place versions.Place) (Fetched, err
 		if errors.As(err, &got) && got.SHA256 != "" {
 			return nil // It was downloaded, and no hash was declared.
 		}
-		if err != nil {
-			err = fmt.Errorf("%s: %w", web.Shown(place.URL), err)
+		switch {
+		case got != nil:
+			return fmt.Errorf("%s: more than %d bytes, the limit for a file of unknown size", web.Shown(place.URL), web.MaxUnsized)
+		case err != nil:
+			return fmt.Errorf("%s: %w", web.Shown(place.URL), err)
 		}
-		return err
+		return nil
 	})
 }
 
@@ -173,20 +174,8 @@ const maxText = 16 << 20
 func (f *Fetcher) Text(ctx context.Context, url string) (string, error) {
 	client := f.client()
 	defer client.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return "", errors.New("invalid address")
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return "", &web.Unavailable{Err: fmt.Errorf("%s: %w", web.Shown(url), err)}
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return "", &web.Unavailable{Err: fmt.Errorf("%s: the server answered %s", web.Shown(url), web.StatusText(response.StatusCode)), Response: response}
-	}
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxText))
-	return string(text), web.Clean(err)
+	text, err := web.Content(ctx, client, url, maxText)
+	return string(text), err
 }
 
 // Submodules returns the commits of the submodules of a commit, by their paths.

@@ -32,9 +32,7 @@ const MaxUnsized = 4 << 30
 // Download reads content of a known hash. It hashes the content while it writes it, and
 // resumes after a lost connection.
 type Download struct {
-	Client interface {
-		Do(*http.Request) (*http.Response, error)
-	}
+	Client Client
 	// URL is the address of the content. It may contain credentials.
 	URL string
 	// SHA256 is the hash of the content, Size its length in bytes, or -1 if unknown. Most
@@ -58,19 +56,6 @@ type Download struct {
 	// pieced is true if the bytes came in more than one response.
 	pieced bool
 }
-
-// Unavailable is the error of a server that does not serve the content.
-type Unavailable struct {
-	// Err says why. Response is the server's error response, or nil.
-	Err      error
-	Response *http.Response
-}
-
-// Error returns the reason, without addresses.
-func (u *Unavailable) Error() string { return Reason(u.Err) }
-
-// Unwrap returns the cause.
-func (u *Unavailable) Unwrap() error { return u.Err }
 
 // Mismatch is the error of content other than the declared.
 type Mismatch struct {

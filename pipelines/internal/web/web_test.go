@@ -365,3 +365,23 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("got %v after %d requests", err, asked.Load())
 	}
 }
+
+// A list that is longer than expected is an error, and not cut.
+func TestContent(t *testing.T) {
+	server, _ := answers(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/none" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = w.Write([]byte("0123456789"))
+	})
+	if data, err := Content(t.Context(), server.Client(), server.URL+"/list", 10); err != nil || string(data) != "0123456789" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if _, err := Content(t.Context(), server.Client(), server.URL+"/list", 9); !errors.Is(err, ErrTooLarge) {
+		t.Error(err)
+	}
+	_, err := Content(t.Context(), server.Client(), server.URL+"/none", 10)
+	if refusal := Refusal(err); refusal == nil || refusal.StatusCode != http.StatusNotFound || !strings.HasSuffix(err.Error(), "/none: the server answered 404 Not Found") {
+		t.Error(err)
+	}
+}
