@@ -62,7 +62,7 @@ which.`,
 }
 
 func (o compareOptions) run(ctx context.Context, a *app, ws *workspace.Workspace, args []string) error {
-	rules, err := parity.Load(ws.Files())
+	rules, err := ws.Parity()
 	if err != nil {
 		return err
 	}

@@ -113,18 +113,19 @@ func quote(text string) string {
 
 // Statements returns the options of a file that is written like a .config, in the order
 // of its lines; one that is "not set" has the value n. Path is the place in the options
-// and the name of the file in the error.
+// and the name of the file in the error. The error is about the first line that is not a
+// statement; the options are those of all others.
 func Statements(path string, data []byte) (options []Option, err error) {
 	for number, line := range lines(data) {
 		name, value, ok := split(line)
-		if !ok {
-			return nil, fmt.Errorf("%s, line %d: %s is not a statement: is it a .config?", path, number, quote(line))
+		if !ok && err == nil {
+			err = fmt.Errorf("%s, line %d: %s is not a statement: is it a .config?", path, number, quote(line))
 		}
 		if name != "" {
 			options = append(options, Option{Name: name, Value: value, Path: path, Line: number})
 		}
 	}
-	return options, nil
+	return options, err
 }
 
 // ParseConfig returns the options of a .config as Linux writes it, sorted by name; a file

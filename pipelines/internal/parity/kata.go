@@ -90,10 +90,8 @@ func (k *Kata) read(pattern string, tags []string) (options []kconfig.Option, er
 		if slices.ContainsFunc(tags, func(tag string) bool { return strings.Contains(text, "!"+tag) }) {
 			continue
 		}
-		found, err := kconfig.Statements(strings.TrimPrefix(name, root+"/"), variable.ReplaceAll(data, nil))
-		if err != nil {
-			return nil, err
-		}
+		// merge_config.sh skips a line that is not a statement.
+		found, _ := kconfig.Statements(strings.TrimPrefix(name, root+"/"), variable.ReplaceAll(data, nil))
 		options = append(options, found...)
 	}
 	return options, err

@@ -69,25 +69,25 @@ func (r *Reason) covers(kernel, arch string, version int) bool {
 		(len(r.Arches) == 0 || slices.Contains(r.Arches, arch))
 }
 
-// Load reads and checks kernel-configs/parity.yaml. The error has a line for each
-// problem.
-func Load(tree fs.FS) (*Rules, error) {
+// Load reads and checks kernel-configs/parity.yaml, which may name these kernels. The
+// error has a line for each problem.
+func Load(tree fs.FS, kernels []string) (*Rules, error) {
 	rules := &Rules{}
 	root, err := strictyaml.ReadFile(tree, File, rules)
 	if err != nil {
 		return nil, err
 	}
-	var parts, kernels []string
+	var parts []string
 	for _, part := range rules.Parts {
 		parts = append(parts, part.Name)
 	}
 	for i, build := range rules.Kernels {
 		at := root.At("kernels", i)
-		kernels = append(kernels, build.Kernel)
+		known(at, "kernel", []string{build.Kernel}, kernels)
 		known(at, "part", build.Parts, parts)
 		known(at, "kernel architecture", build.Arches, kconfig.KernelArches)
-		if build.Kernel == "" || len(build.Arches) == 0 || len(build.Parts) == 0 {
-			at.Problem("a kernel needs the fields kernel, arches and parts")
+		if len(build.Arches) == 0 || len(build.Parts) == 0 {
+			at.Problem("a kernel needs the fields arches and parts")
 		}
 		for _, other := range rules.Kernels[:i] {
 			if other.Kernel == build.Kernel && shares(other.Arches, build.Arches) && other.overlaps(build.Range) {

@@ -12,6 +12,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/parity"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
@@ -221,7 +222,23 @@ func (w *Workspace) Check(ctx context.Context) (checked int, err error) {
 	if len(problems) == 0 {
 		problems = append(problems, w.checkShipped(ctx))
 	}
-	return checked, errors.Join(append(problems, w.checkShims())...)
+	_, parityErr := w.Parity()
+	if errors.Is(parityErr, fs.ErrNotExist) {
+		parityErr = nil
+	}
+	return checked, errors.Join(append(problems, w.checkShims(), parityErr)...)
+}
+
+// Parity returns the rules for the comparison of our kernels with Kata's. The error wraps
+// fs.ErrNotExist if the tree has none.
+func (w *Workspace) Parity() (*parity.Rules, error) {
+	var kernels []string
+	for _, asset := range w.Catalog.Assets {
+		if asset.Kernel != nil {
+			kernels = append(kernels, asset.Name)
+		}
+	}
+	return parity.Load(w.Files(), kernels)
 }
 
 // checkShims compares the shims of the kata-deploy image, if the tree has any, with
