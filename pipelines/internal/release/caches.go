@@ -142,11 +142,17 @@ func Tarballs(ctx context.Context, from *store.Tiered, components []Component) (
 }
 
 // Missing returns an error that lists the components that no cache has, with the
-// command that builds them.
+// command that builds them, and those that no build can make.
 func Missing(components []Component) error {
-	return listed(components, "missing", func(c Component) string { return c.Why }, func(names []string) string {
+	why := func(c Component) string {
+		if c.unreachable {
+			return ""
+		}
+		return c.Why
+	}
+	return errors.Join(Unreachable(components), listed(components, "missing", why, func(names []string) string {
 		return fmt.Sprintf("are missing from the caches: build them (`pipelines build-asset --arch %s %s`)", components[0].Arch, strings.Join(names, " "))
-	})
+	}))
 }
 
 // Unreachable returns an error that lists the components that no build can make.

@@ -123,14 +123,20 @@ func TestBeforeBuild(t *testing.T) {
 	}
 }
 
-// TestBeforeBuildUnreachable guards against hours of builds for a release that lacks what
-// nobody can build.
-func TestBeforeBuildUnreachable(t *testing.T) {
+// TestUnreachable guards against hours of builds for a release that lacks what no build
+// can make, and against the advice to build it.
+func TestUnreachable(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		testUnreachable(t, before)
+	}
+}
+
+func testUnreachable(t *testing.T, before bool) {
 	r := newJobRig(t)
 	if err := r.fill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.BeforeBuild = true
+	r.BeforeBuild = before
 	r.Components[0] = Component{Asset: "one", Arch: catalog.X86_64, State: build.Miss, Why: "out of reach: no hash", unreachable: true}
 	plan, err := r.Plan(t.Context())
 	if err != nil {
