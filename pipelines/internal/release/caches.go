@@ -77,12 +77,8 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 		case build.Miss:
 			c.Why = fmt.Sprintf("no cache has the key %.12s", s.Key)
 		}
-		origin, err := ws.Resolver.Origin(asset)
-		if err != nil {
-			return nil, err
-		}
-		if origin.How == recipe.OutOfReach && s.State != build.Hit {
-			c.Why, c.unreachable = origin.String(), true
+		if s.Origin.How == recipe.OutOfReach && s.State != build.Hit {
+			c.Why, c.unreachable = s.Origin.String(), true
 		}
 		components = append(components, c)
 	}
