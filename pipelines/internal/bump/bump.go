@@ -101,7 +101,8 @@ type Standing struct {
 }
 
 // Select returns the entries that a name selects: the path of an entry or of its pin, of
-// an entry of the lock, or its last part if only one has it. "" selects all.
+// an entry of the lock, or its last part if only one has it. "" selects all but those that
+// move with another.
 func (b *Bumper) Select(name string) ([]versions.Entry, error) {
 	if err := b.load(); err != nil {
 		return nil, err
@@ -109,7 +110,7 @@ func (b *Bumper) Select(name string) ([]versions.Entry, error) {
 	all := b.pins.Entries()
 	var names []string
 	for _, match := range []func(versions.Entry) bool{
-		func(e versions.Entry) bool { return name == "" || e.Path == name || e.Pin == name },
+		func(e versions.Entry) bool { return name == "" && e.With == "" || e.Path == name || e.Pin == name },
 		func(e versions.Entry) bool { return e.Declared == name },
 		func(e versions.Entry) bool { return e.Path[strings.LastIndexByte(e.Path, '.')+1:] == name },
 	} {
@@ -139,9 +140,6 @@ func (u *UnknownError) Error() string { return u.text }
 func (b *Bumper) Check(ctx context.Context, entries []versions.Entry) ([]Standing, error) {
 	list := []Standing{}
 	for _, e := range entries {
-		if e.With != "" {
-			continue // It moves with another.
-		}
 		s, err := b.standing(ctx, e)
 		if err != nil {
 			return nil, err
@@ -155,7 +153,11 @@ func (b *Bumper) Check(ctx context.Context, entries []versions.Entry) ([]Standin
 func (b *Bumper) standing(ctx context.Context, e versions.Entry) (Standing, error) {
 	s := Standing{Pin: e.Path, Version: e.Version, Series: e.Series, Places: []string{}, Silent: []Silent{}}
 	current, ordered := parse(e.Version)
-	if !ordered {
+	switch {
+	case e.With != "":
+		s.Why = "it moves with " + e.With
+		return s, nil
+	case !ordered:
 		s.Why = "a commit has no newer version: give one"
 		return s, nil
 	}

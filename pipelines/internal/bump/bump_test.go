@@ -194,6 +194,7 @@ func TestBumpRefuses(t *testing.T) {
 	wantRefusal(t, w, "assets.tool", "v1.2", `"v1.2" is the version "v1.2.0" of the lock, written otherwise`)
 	wantRefusal(t, w, "assets.tool", "stable1.2.3", `"stable1.2.3" does not look like "v1.2.0"`)
 	wantRefusal(t, w, "assets.tool.extra", "v1.2.3", "it moves with assets.tool")
+	wantRefusal(t, w, "assets.tool.extra", "", "it moves with assets.tool")
 	w.files, w.packages = map[string]string{}, nil
 	wantRefusal(t, &world{Bumper: &Bumper{Path: w.Path, Lock: w.Lock, Sources: &source.Fetcher{Dir: t.TempDir()}}, url: w.url}, "tool", "", "no place tells a newer version, so nothing was written:", "tool debian: there is no Debian index here")
 	wantRefusal(t, w, "assets.tol", "", `no entry "assets.tol"; did you mean "assets.tool"?`)

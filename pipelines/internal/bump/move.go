@@ -105,9 +105,6 @@ func (b *Bumper) bump(ctx context.Context, group []versions.Entry, to string) (m
 		name = e.Declared
 	}
 	if e.With != "" {
-		if to == "" {
-			return moved, nil
-		}
 		return moved, fmt.Errorf("it moves with %s: bump that", e.With)
 	}
 	if to == "" {
@@ -121,6 +118,9 @@ func (b *Bumper) bump(ctx context.Context, group []versions.Entry, to string) (m
 		case s.Newest == "":
 			return Moved{Pin: name, From: e.Version, To: e.Version}, refusal("no place tells a newer version", s.Silent)
 		default:
+			for _, silent := range s.Silent {
+				b.Report.Note(name, fmt.Sprintf("%s did not tell: %s", silent.where(), silent.Why))
+			}
 			return moved, nil
 		}
 		to = cmp.Or(s.Newest, s.Version)

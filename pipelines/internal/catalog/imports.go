@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Import takes an asset out of an archive that is published elsewhere, in place of steps.
@@ -63,6 +64,7 @@ func (c checker) imports(a Asset) {
 	for _, from := range slices.Sorted(maps.Keys(a.Import.Members)) {
 		at.at("members", from).selected(a, from, a.Import.Members[from])
 	}
+	at.at("members").targets(a.Import.Members)
 	targets := slices.Collect(maps.Values(a.Import.Members))
 	for _, to := range slices.Sorted(maps.Keys(a.Import.Modes)) {
 		mode := at.at("modes", to)
@@ -86,10 +88,38 @@ func (c checker) selected(a Asset, from, to string) {
 	if !strings.Contains(to, "/") || !fs.ValidPath(strings.TrimSuffix(to, "/")) {
 		c.Problem("member %q becomes %q: want a path in a folder of the tarball, such as opt/kata/bin/NAME", from, to)
 	}
+	if strings.ContainsAny(to, `*?[\`) || strings.ContainsFunc(to, unicode.IsControl) {
+		c.Problem("member %q becomes %q: want a path without patterns and control characters; end a folder with a slash", from, to)
+	}
 	if strings.HasSuffix(from, "/") && !strings.HasSuffix(to, "/") {
 		c.Problem("member %q is a folder: end %q with a slash as well", from, to)
 	}
 	c.variables(from+" "+to, a.Pins)
+}
+
+// targets refuses members that cannot all be taken: for the same path, for one below a
+// file, or of a program that is not packed.
+func (c checker) targets(members map[string]string) {
+	names, files := slices.Sorted(maps.Keys(members)), map[string]string{}
+	for _, from := range names {
+		to := members[from]
+		if other, found := files[to]; found {
+			c.At(from).Problem("members %q and %q both become %s: name one of them", other, from, to)
+		}
+		if !strings.HasSuffix(to, "/") {
+			files[to] = from
+		}
+	}
+	for _, from := range names {
+		for folder := path.Dir(members[from]); len(folder) > 1; folder = path.Dir(folder) {
+			if other, found := files[folder]; found {
+				c.At(from).Problem("member %q becomes %s, but member %q becomes the file %s", from, members[from], other, folder)
+			}
+		}
+	}
+	if _, program := members["."]; program && len(members) > 1 {
+		c.At(".").Problem("member \".\" is a program that is not packed: it cannot have other members next to it")
+	}
 }
 
 // variable is ${NAME} in a text.

@@ -60,6 +60,9 @@ func (t *task) findLayer(ctx context.Context, place versions.Place) (repository 
 	if i < 0 {
 		return nil, layer, fmt.Errorf("%s has no layer %s; it has %s", place.OCI.Ref, wanted(place), strings.Join(titles(manifest), ", "))
 	}
+	if slices.ContainsFunc(manifest.Layers[i+1:], named) {
+		return nil, layer, fmt.Errorf("%s has several layers %s: give the sha256 of the one that is meant, without a title", place.OCI.Ref, wanted(place))
+	}
 	layer = manifest.Layers[i]
 	if place.SHA256 != "" && layer.Digest.Encoded() != place.SHA256 {
 		return nil, layer, t.wrong(fmt.Sprintf("layer %s of %s", place.OCI.Title, place.OCI.Ref), "sha256 "+layer.Digest.Encoded(), "sha256 "+place.SHA256)

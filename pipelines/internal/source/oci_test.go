@@ -22,13 +22,19 @@ import (
 // returns its place.
 func component(t *testing.T, host string) versions.Place {
 	t.Helper()
+	return titled(t, host, "version", "kata-static-agent.tar.zst")
+}
+
+// titled is the place of the second of two layers with titles.
+func titled(t *testing.T, host, first, second string) versions.Place {
+	t.Helper()
 	repository, err := oci.NewClient(oci.Options{}).Repository(host + "/kata/agent")
 	if err != nil {
 		t.Fatal(err)
 	}
 	blobs := []oci.Blob{oci.BytesBlob("text/plain", []byte("3.28.0")), oci.BytesBlob("application/zstd", content)}
-	blobs[0].Annotations = map[string]string{ocispec.AnnotationTitle: "version"}
-	blobs[1].Annotations = map[string]string{ocispec.AnnotationTitle: "kata-static-agent.tar.zst"}
+	blobs[0].Annotations = map[string]string{ocispec.AnnotationTitle: first}
+	blobs[1].Annotations = map[string]string{ocispec.AnnotationTitle: second}
 	config := oci.BytesBlob(ocispec.MediaTypeEmptyJSON, []byte("{}"))
 	for _, blob := range append(blobs, config) {
 		if _, err := repository.Push(t.Context(), blob, oci.Sending{}); err != nil {
@@ -43,7 +49,7 @@ func component(t *testing.T, host string) versions.Place {
 		t.Fatal(err)
 	}
 	ref := fmt.Sprintf("%s/kata/agent:3.28.0-x86_64@%s", host, m.Digest())
-	return versions.Place{Name: "ci", OCI: &versions.OCI{Ref: ref, Title: "kata-static-agent.tar.zst"}, Line: 7}
+	return versions.Place{Name: "ci", OCI: &versions.OCI{Ref: ref, Title: second}, Line: 7}
 }
 
 // TestFetchLayer takes a layer by its title, by its digest, and by both.
@@ -117,9 +123,10 @@ func TestNoLayer(t *testing.T) {
 	}
 	sum := hashText(string(content))
 	for want, place := range map[string]versions.Place{
-		`has no layer with the title "agent"; it has version sha256:`: edited(func(p *versions.Place) { p.OCI.Title = "agent" }),
-		`has no layer sha256:00; it has version sha256:`:              edited(func(p *versions.Place) { p.OCI.Title, p.SHA256 = "", "00" }),
-		"has sha256 " + sum + " and sha256 00 is declared":            edited(func(p *versions.Place) { p.SHA256 = "00" }),
+		`has several layers with the title "both": give the sha256 of the one that is meant, without a title`: titled(t, host, "both", "both"),
+		`has no layer with the title "agent"; it has version sha256:`:                                         edited(func(p *versions.Place) { p.OCI.Title = "agent" }),
+		`has no layer sha256:00; it has version sha256:`:                                                      edited(func(p *versions.Place) { p.OCI.Title, p.SHA256 = "", "00" }),
+		"has sha256 " + sum + " and sha256 00 is declared":                                                    edited(func(p *versions.Place) { p.SHA256 = "00" }),
 		"no place of source \"linux\" has the file:\n  ci: sha256:" + sum + " in " + host + "/kata/agent: not found": edited(func(p *versions.Place) {
 			p.OCI.Ref = host + "/kata/agent@sha256:" + sum
 		}),

@@ -256,6 +256,7 @@ func TestBadLocks(t *testing.T) {
 		`[{name: "a", cargo: {crate: "a", version: "1.0.0"}}]`:                                                                  ":3: assets.kernel.linux: a place without a sha256; add that of the file",
 		`[{name: "a", oci: {ref: "example.org/a:1.0", title: "a.tar"}}]`: ":3: assets.kernel.linux: the ref \"example.org/a:1.0\" is not HOST/PATH@sha256:<64 hex digits>; " +
 			"a tag may move, so add the digest of the manifest that it has, as `oras resolve` prints it",
+		`[{name: "a", oci: {ref: "../../example.org/a@sha256:` + zero + `", title: "a.tar"}}]`: ":3: assets.kernel.linux: the ref \"../../example.org/a@sha256:" + zero + "\" is not HOST/PATH@sha256:<64 hex digits>; a tag may move, so add the digest of the manifest that it has, as `oras resolve` prints it",
 		`[{name: "a", oci: {ref: "example.org/a@sha256:` + zero + `"}}]`: ":3: assets.kernel.linux: which layer of example.org/a@sha256:" + zero +
 			" is meant; add its title, or its digest as sha256 of the place",
 		`[{name: "a", sha256: unknown, oci: {ref: "example.org/a@sha256:` + zero + `"}}]`: `:3: assets.kernel.linux: the sha256 "unknown" is not 64 lower-case hex digits; take it from sha256sum`,

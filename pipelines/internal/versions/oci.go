@@ -17,7 +17,7 @@ type OCI struct {
 	Title string `yaml:"title,omitempty"`
 }
 
-var ociRef = regexp.MustCompile(`^[^/@\s]+/[^@\s]+@sha256:[0-9a-f]{64}$`)
+var ociRef = regexp.MustCompile(`^[^/@\s.][^/@\s]*/[^@\s]+@sha256:[0-9a-f]{64}$`)
 
 // check checks a place of a registry.
 func (o OCI) check(at strictyaml.Node, source, sha256 string) {
