@@ -37,7 +37,7 @@ func TestParseLock(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"":    "it has no packages",
-		"[[p": "expected",
+		"\n[[p": "line 2: toml: ",
 		pkg("a", "1.0.0", `source = "git+https://example.org/a?rev=1#c0ffee"`):              "a-1.0.0 is from git+https://example.org/a?rev=1#c0ffee: only crates of registries have a checksum",
 		pkg("a", "1.0.0", `source = "registry+https://example.org/index"`):                  "a-1.0.0 has no checksum: write the lock again with cargo 1.53 or newer",
 		pkg("../a", "1.0.0", public):                                                        `"../a" "1.0.0" is not a name and a version of a crate`,

@@ -50,6 +50,11 @@ func ParseLock(data []byte) (Lock, error) {
 		Packages []locked `toml:"package"`
 	}
 	if err := toml.Unmarshal(data, &content); err != nil {
+		var syntax *toml.DecodeError
+		if errors.As(err, &syntax) {
+			line, _ := syntax.Position()
+			err = fmt.Errorf("line %d: %w", line, err)
+		}
 		return Lock{}, err
 	}
 	if len(content.Packages) == 0 {

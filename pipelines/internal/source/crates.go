@@ -104,9 +104,21 @@ func (d *crateDownload) locked(ctx context.Context, place versions.Place) ([]car
 	return append(lock.Crates, main), nil
 }
 
+// CheckLock reads the lock of the tree that a place names, if any.
+func (f *Fetcher) CheckLock(place versions.Place) (err error) {
+	switch {
+	case place.Lock() == "":
+	case place.Cargo != nil:
+		_, err = f.ofTree(place.Cargo.Lock)
+	default:
+		_, _, err = (&task{Fetcher: f}).goSums(context.Background(), place)
+	}
+	return err
+}
+
 // ofTree returns the crates of a Cargo.lock of the tree.
-func (d *crateDownload) ofTree(path string) ([]cargo.Crate, error) {
-	data, err := fs.ReadFile(d.Tree, path)
+func (f *Fetcher) ofTree(path string) ([]cargo.Crate, error) {
+	data, err := fs.ReadFile(f.Tree, path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the lock of crates: %w", err)
 	}

@@ -132,9 +132,11 @@ func below(path string, names []string) []string {
 
 var (
 	// plainName has no dot, which separates the names of a path.
-	plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
-	sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	commitHex = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	plainName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+	crateName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
+	crateVersion = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*$`)
+	sha256Hex    = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	commitHex    = regexp.MustCompile(`^[0-9a-f]{40}$`)
 	// fingerprintForm is that of an OpenPGP key of version 4, without spaces.
 	fingerprintForm = regexp.MustCompile(`^[0-9A-F]{40}$`)
 	goSum           = regexp.MustCompile(`^h1:[A-Za-z0-9+/]{43}=$`)
@@ -208,6 +210,8 @@ func (p Place) check(at strictyaml.Node, source string) {
 	}
 	if c := p.Cargo; c != nil {
 		bad(!oneOf(c.Lock, c.Crate, c.Version), "cargo", "a cargo place needs either a crate and its version, or the lock of the tree; write one of them")
+		bad(c.Crate != "" && !crateName.MatchString(c.Crate), "cargo", "%q is not the name of a crate", c.Crate)
+		bad(c.Version != "" && !crateVersion.MatchString(c.Version), "cargo", "%q is not the version of a crate; write 1.2.3", c.Version)
 	}
 	bad(p.Lock() != "" && !fs.ValidPath(p.Lock()), "", "the lock %q is not a path below the root of the repository; write assets/FAMILY/FILE", p.Lock())
 }

@@ -252,6 +252,8 @@ func TestBadLocks(t *testing.T) {
 		`[{name: "a", go: {module: "a", version: "v1", sum: "h1:z9yCiTPMxVBIZlHxOPinZXhly2MdcIqxk9VXPlHIOJY="}, ` + hash + `}]`: ":3: assets.kernel.linux: a Go module with a sha256; remove it, the sum is the hash",
 		`[{name: "a", cargo: {crate: "a"}, ` + hash + `}]`:                                                                      ":3: assets.kernel.linux: a cargo place needs either a crate and its version, or the lock of the tree; write one of them",
 		`[{name: "a", cargo: {crate: "a", version: "1.0.0", lock: "b"}, ` + hash + `}]`:                                         ":3: assets.kernel.linux: a cargo place needs either a crate and its version, or the lock of the tree; write one of them",
+		`[{name: "a", cargo: {crate: "../a", version: "1.0.0"}, ` + hash + `}]`:                                                 `:3: assets.kernel.linux: "../a" is not the name of a crate`,
+		`[{name: "a", cargo: {crate: "a", version: "1"}, ` + hash + `}]`:                                                        `:3: assets.kernel.linux: "1" is not the version of a crate; write 1.2.3`,
 		`[{name: "a", cargo: {lock: "../Cargo.lock"}, ` + hash + `}]`:                                                           `:3: assets.kernel.linux: the lock "../Cargo.lock" is not a path below the root of the repository; write assets/FAMILY/FILE`,
 		`[{name: "a", cargo: {crate: "a", version: "1.0.0"}}]`:                                                                  ":3: assets.kernel.linux: a place without a sha256; add that of the file",
 		`[{name: "a", oci: {ref: "example.org/a:1.0", title: "a.tar"}}]`: ":3: assets.kernel.linux: the ref \"example.org/a:1.0\" is not HOST/PATH@sha256:<64 hex digits>; " +

@@ -16,6 +16,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // VersionFile holds the version of the release that the tree makes.
@@ -211,6 +212,12 @@ func (w *Workspace) Check(ctx context.Context) (checked int, err error) {
 				seen[cause.Error()] = true
 				problems = append(problems, err)
 			}
+			for _, lockErr := range w.checkLocks(plan) {
+				if !seen[lockErr.Error()] {
+					seen[lockErr.Error()] = true
+					problems = append(problems, lockErr)
+				}
+			}
 			for _, why := range plan.Unlocked {
 				if !seen[why] {
 					seen[why] = true
@@ -239,6 +246,18 @@ func (w *Workspace) Parity() (*parity.Rules, error) {
 		}
 	}
 	return parity.Load(w.Files(), kernels)
+}
+
+// checkLocks reads the locks that the places of a plan name.
+func (w *Workspace) checkLocks(plan recipe.Plan) (problems []error) {
+	for _, s := range plan.Sources {
+		for _, place := range s.Places {
+			if err := w.Sources.CheckLock(place); err != nil {
+				problems = append(problems, fmt.Errorf("%s:%d: place %q: %w", versions.LockFile, place.Line, place.Name, err))
+			}
+		}
+	}
+	return problems
 }
 
 // checkShims compares the shims of the kata-deploy image, if the tree has any, with
