@@ -112,3 +112,31 @@ func TestChecksErrors(t *testing.T) {
 		}
 	}
 }
+
+// Checks of an imported asset are of files that its members become.
+func TestChecksOfImports(t *testing.T) {
+	const imported = `family: tiny
+assets:
+  - name: tiny
+    description: an imported thing
+    arches: [x86_64]
+    import:
+      source: assets.tiny.tiny
+      members: {tiny: opt/kata/bin/tiny, lib/: opt/kata/lib/, "NVRC-${ARCH}": "opt/kata/libexec/NVRC-${ARCH}"}
+    checks:
+      runs: [{file: opt/kata/bin/tiny, want: x}, {file: opt/kata/libexec/NVRC-x86_64, want: x}]
+      libraries: {opt/kata/lib/libx.so: [libc.so.6]}
+`
+	if _, err := Load(tree(imported)); err != nil {
+		t.Error(err)
+	}
+	for from, want := range map[string]string{
+		"file: opt/kata/bin/tiny":      "assets.yaml:10: no member becomes opt/kata/bin/tinny",
+		"libraries: {opt/kata/lib/lib": "assets.yaml:11: no member becomes opt/kata/libs/libx.so",
+	} {
+		to := strings.Replace(strings.Replace(from, "bin/tiny", "bin/tinny", 1), "lib/lib", "libs/lib", 1)
+		if _, err := Load(tree(strings.Replace(imported, from, to, 1))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}

@@ -65,6 +65,16 @@ func (c checker) imports(a Asset) {
 		at.at("members", from).selected(a, from, a.Import.Members[from])
 	}
 	at.at("members").targets(a.Import.Members)
+	for i, run := range a.Checks.Runs {
+		if !a.Import.gives(run.File) {
+			c.At("checks", "runs", i).Problem("no member becomes %s", run.File)
+		}
+	}
+	for _, file := range slices.Sorted(maps.Keys(a.Checks.Libraries)) {
+		if !a.Import.gives(file) {
+			c.At("checks", "libraries", file).Problem("no member becomes %s", file)
+		}
+	}
 	targets := slices.Collect(maps.Values(a.Import.Members))
 	for _, to := range slices.Sorted(maps.Keys(a.Import.Modes)) {
 		mode := at.at("modes", to)
@@ -75,6 +85,18 @@ func (c checker) imports(a Asset) {
 			mode.Problem("mode is %q: want 0755 or 0644", value)
 		}
 	}
+}
+
+// gives reports whether a file can be a member of the tarball.
+func (i Import) gives(file string) bool {
+	for _, to := range i.Members {
+		fixed, _, variable := strings.Cut(to, "${")
+		folder := strings.TrimSuffix(to, "/") + "/"
+		if variable && strings.HasPrefix(file, fixed) || file == to || strings.HasPrefix(file, folder) {
+			return true
+		}
+	}
+	return false
 }
 
 // selected checks a member of an import.

@@ -71,12 +71,12 @@ func TestSetErrors(t *testing.T) {
 		"empty list":         {"aarch64: [tiny]", "aarch64: []", "assets/sets.yaml:4: kata-static has no assets on aarch64: name some, or leave the architecture out"},
 		"bad name":           {"kata-tools:", "Kata_Tools:", `assets/sets.yaml:5: release set "Kata_Tools"`},
 		"set twice":          {"kata-tools: {}", "kata-static: {}", `assets/sets.yaml:5: mapping key "kata-static" already defined at line 2`},
-		"not a list":         {"aarch64: [tiny]", "aarch64: tiny", "assets/sets.yaml:4: cannot unmarshal"},
+		"not a list":         {"aarch64: [tiny]", "aarch64: tiny", "assets/sets.yaml:4: want a list, and found `tiny`"},
 		"broken":             {"{}", "{", "assets/sets.yaml:5: did not find expected node content"},
 		"empty":              {goodSets, "", "assets/sets.yaml: the file is empty"},
 		"only a comment":     {goodSets, "# none\n", "assets/sets.yaml: the file is empty"},
 		"two documents":      {"kata-tools: {}\n", "kata-tools: {}\n---\na: {}\n", "assets/sets.yaml: more than one document in the file"},
-		"list":               {goodSets, "- kata-static\n", "assets/sets.yaml:1: cannot unmarshal"},
+		"list":               {goodSets, "- kata-static\n", "assets/sets.yaml:1: want a mapping, and found a list"},
 		"asset has problems": {"[tiny-user, tiny]", "[a, b]", "assets/sets.yaml:3: unknown asset \"a\" (`list` prints all assets)\nassets/sets.yaml:3: unknown asset \"b\""},
 	} {
 		yaml := strings.Replace(goodSets, test.from, test.to, 1)

@@ -7,6 +7,7 @@ package strictyaml
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -52,7 +53,7 @@ func ReadFile(tree fs.FS, name string, into any) (Node, error) {
 func Decode(name string, data []byte, into any) (Node, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(data, &document); err != nil {
-		return Node{}, located(name, err, nil)
+		return Node{}, located(name, err, reflect.TypeOf(into))
 	}
 	if document.Kind == 0 {
 		return Node{}, fmt.Errorf("%s: the file is empty", name)
@@ -60,7 +61,7 @@ func Decode(name string, data []byte, into any) (Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(into); err != nil {
-		return Node{}, located(name, err, fields(reflect.TypeOf(into)))
+		return Node{}, located(name, err, reflect.TypeOf(into))
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Node{}, fmt.Errorf("%s: more than one document in the file", name)
@@ -112,11 +113,13 @@ func (n Node) child(step any) (key, value *yaml.Node) {
 var (
 	line  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
 	field = regexp.MustCompile(`^field (\S+) not found in type .+$`)
+	// A type that does not fit, with the value if it is a scalar.
+	mismatch = regexp.MustCompile("^cannot unmarshal !!(\\S+)(?: (`.*`))? into (.+)$")
 )
 
 // located turns an error of the decoder, `line 3: ...`, into `file:3: ...`, one
-// error for each problem. The known fields are for hints.
-func located(file string, err error, known []string) error {
+// error for each problem. The type is that of the value.
+func located(file string, err error, into reflect.Type) error {
 	messages := []string{strings.TrimPrefix(err.Error(), "yaml: ")}
 	var typeError *yaml.TypeError
 	if errors.As(err, &typeError) {
@@ -129,11 +132,43 @@ func located(file string, err error, known []string) error {
 			where, message = file+":"+m[1], m[2]
 		}
 		if m := field.FindStringSubmatch(message); m != nil {
-			message = fmt.Sprintf("unknown field %q%s", m[1], nearest.Hint(m[1], known))
+			message = fmt.Sprintf("unknown field %q%s", m[1], nearest.Hint(m[1], fields(into)))
+		}
+		if m := mismatch.FindStringSubmatch(message); m != nil {
+			message = fmt.Sprintf("want %s, and found %s", words[kind(into, m[3])], cmp.Or(m[2], found[m[1]], m[1]))
 		}
 		problems[i] = fmt.Errorf("%s: %s", where, message)
 	}
 	return errors.Join(problems...)
+}
+
+// words describe values of a kind, and found those of a YAML type.
+var (
+	words = map[reflect.Kind]string{
+		reflect.Slice: "a list", reflect.Map: "a mapping", reflect.Struct: "a mapping", reflect.String: "text", reflect.Bool: "true or false",
+		reflect.Int: "a whole number", reflect.Int64: "a whole number", reflect.Invalid: "another kind of value",
+	}
+	found = map[string]string{"map": "a mapping", "seq": "a list"}
+)
+
+// kind returns the kind of the type with a name that a type has at some depth.
+func kind(t reflect.Type, name string) reflect.Kind {
+	if t.String() == name {
+		return t.Kind()
+	}
+	switch t.Kind() {
+	case reflect.Map:
+		return cmp.Or(kind(t.Key(), name), kind(t.Elem(), name))
+	case reflect.Pointer, reflect.Slice:
+		return kind(t.Elem(), name)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if k := kind(t.Field(i).Type, name); k != reflect.Invalid {
+				return k
+			}
+		}
+	}
+	return reflect.Invalid
 }
 
 // fields returns the names of all fields that a type can have, at any depth. A

@@ -19,7 +19,7 @@ func TestDecodeErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"name: a\narchs: [b]\nsize: 5\n":      "f.yaml:2: unknown field \"archs\"; did you mean \"arches\"?\nf.yaml:3: unknown field \"size\"",
 		"parts:\n- colour: red\n- color: x\n": `f.yaml:3: unknown field "color"; did you mean "colour"?`,
-		"name: {}\n":                          "f.yaml:1: cannot unmarshal !!map into string",
+		"name: {}\n":                          "f.yaml:1: want text, and found a mapping",
 		"name: [\n":                           "f.yaml:1: did not find expected node content",
 		"name: a\nname: b\n":                  "f.yaml:2: mapping key \"name\" already defined at line 1",
 		"# nothing\n":                         "f.yaml: the file is empty",

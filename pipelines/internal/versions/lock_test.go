@@ -234,7 +234,7 @@ func TestBadLocks(t *testing.T) {
 		`[{name: "a", ` + url + `}]`:                                                                                            ":3: assets.kernel.linux: a place without a sha256; add that of the file",
 		`[{name: "a", ` + url + `, sha256: "ABC"}]`:                                                                             `:3: assets.kernel.linux: the sha256 "ABC" is not 64 lower-case hex digits; take it from sha256sum`,
 		`[{name: "a", ` + url + `, ` + hash + `, size: -1}]`:                                                                    ":3: assets.kernel.linux: the size -1 is not a number of bytes",
-		`[{name: "a", ` + url + `, ` + hash + `, size: "1.5 MB"}]`:                                                              ":3: cannot unmarshal !!str `1.5 MB` into int64",
+		`[{name: "a", ` + url + `, ` + hash + `, size: "1.5 MB"}]`:                                                              ":3: want a whole number, and found `1.5 MB`",
 		`[{name: "a", url: "ftp://example.org/a", ` + hash + `}]`:                                                               `:3: assets.kernel.linux: "ftp://example.org/a" is not an address; write https://host/path`,
 		`[{name: "a", ` + url + `, ` + hash + `}, {name: "a", ` + url + `, ` + hash + `}]`:                                      `:3: assets.kernel.linux: duplicate place "a", first on line 3; rename one`,
 		`[{name: "a", urll: "x", ` + hash + `}]`:                                                                                `:3: unknown field "urll"; did you mean "url"?`,
@@ -262,7 +262,7 @@ func TestBadLocks(t *testing.T) {
 		`[{name: "a", oci: {ref: "example.org/a@sha256:` + zero + `"}}]`: ":3: assets.kernel.linux: which layer of example.org/a@sha256:" + zero +
 			" is meant; add its title, or its digest as sha256 of the place",
 		`[{name: "a", sha256: unknown, oci: {ref: "example.org/a@sha256:` + zero + `"}}]`: `:3: assets.kernel.linux: the sha256 "unknown" is not 64 lower-case hex digits; take it from sha256sum`,
-		`"https://example.org/a"`: ":3: cannot unmarshal !!str `https:/...` into []versions.Place",
+		`"https://example.org/a"`: ":3: want a list, and found `https:/...`",
 	} {
 		_, err := load(t, linux, "assets.kernel:\n  \"v6.18.15\":\n    linux: "+text+"\n")
 		if err == nil || err.Error() != LockFile+want {
@@ -272,7 +272,7 @@ func TestBadLocks(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                       ": the file is empty",
 		"assets.kernel: {}\n":    ":1: assets.kernel: no versions; add one, or remove the entry",
-		"assets.kernel: \"1\"\n": ":1: cannot unmarshal !!str `1` into versions.entry",
+		"assets.kernel: \"1\"\n": ":1: want a mapping, and found `1`",
 		"a.b: {\"1\": {}}\na: {for: [b], \"1\": {}}\n":                                                   ":1: a.b: duplicate entry a.b; remove one",
 		"a:\n  \"1\":\n    b.c: [{name: a, url: \"https://example.org/a\", sha256: \"" + zero + "\"}]\n": ":3: a.b.c: the name has characters other than letters, digits, - and _; rename it",
 	} {
