@@ -59,7 +59,7 @@ func (e *Executor) check(ctx context.Context, plan Plan) error {
 	var problems []error
 	for _, step := range plan.Steps {
 		switch {
-		case step.State == Unlocked:
+		case step.State == OutOfReach:
 			problems = append(problems, fmt.Errorf("building %q: %s", step.Asset, step.Why))
 		case step.State != Hit, e.Rebuild != nil && slices.Contains(plan.Names, step.Asset):
 			builds = append(builds, step)

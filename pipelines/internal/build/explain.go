@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -37,7 +38,7 @@ func (p *Planner) explain(ctx context.Context, steps []Step) error {
 			step.Changes = append(step.Changes, recipe.Diff(before, assume(wanted, before))...)
 		}
 		step.Why = step.why()
-		if step.State == Unlocked {
+		if len(step.Resolved.Unlocked) > 0 {
 			return nil
 		}
 		return p.sources(ctx, step)
@@ -108,8 +109,8 @@ func (s Step) why() string {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	switch {
-	case s.State == Unlocked:
-		return strings.Join(s.Resolved.Unlocked, "; ")
+	case s.State == OutOfReach:
+		return cmp.Or(strings.Join(s.Resolved.Unlocked, "; "), s.Origin.Why)
 	case s.State == Pending && text != "":
 		return fmt.Sprintf("%s must be built first; %s", strings.Join(s.PendingOn, ", "), text)
 	case s.State == Pending:

@@ -56,9 +56,9 @@ const (
 	Miss State = "build"
 	// Pending means that the key depends on the results of earlier builds.
 	Pending State = "pending"
-	// Unlocked means that the lock lacks a version: there is no key, and nothing
-	// can be built.
-	Unlocked State = "unlocked"
+	// OutOfReach means that the lock lacks a version, or the hash or commit of a source, so
+	// that nothing can be built.
+	OutOfReach State = State(recipe.OutOfReach)
 )
 
 // Step is the work to do for one asset.
@@ -67,7 +67,7 @@ type Step struct {
 	Arch  string `json:"arch"`
 	// Origin says whether the asset is built or imported, or out of reach.
 	Origin recipe.Origin `json:"origin"`
-	// Key is "" where it is pending or unlocked.
+	// Key is "" where it is pending, or the lock lacks a version.
 	Key   string `json:"key"`
 	State State  `json:"state"`
 	// Where is the place of a hit, as store.Tiered names it. Digest is that of its
@@ -182,6 +182,9 @@ func (p *Planner) Plan(ctx context.Context, names []string, arch catalog.Arch) (
 		err := p.each(ctx, done, func(ctx context.Context, j int) (err error) {
 			done[j], err = p.step(ctx, assets[j], arch, found)
 			done[j].Stage, done[j].Origin = i+1, origins[assets[j].Name]
+			if done[j].Origin.How == recipe.OutOfReach && done[j].State != Hit {
+				done[j].State = OutOfReach
+			}
 			return err
 		})
 		if err != nil {
@@ -244,7 +247,7 @@ func (s *Step) lookUp(ctx context.Context, resolver recipe.Resolver, from Store,
 	s.Differs = s.Resolved.Differs
 	switch {
 	case len(s.Resolved.Unlocked) > 0:
-		s.State = Unlocked
+		s.State = OutOfReach
 		return nil
 	case len(s.PendingOn) > 0:
 		s.State = Pending

@@ -28,7 +28,7 @@ func Plan(steps []build.Step, arch catalog.Arch) string {
 	fmt.Fprintln(table, "STAGE\tASSET\tARCH\tORIGIN\tSTATE\tWHERE\tSIZE\tKEY")
 	for _, s := range steps {
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Asset, s.Arch, s.Origin.How, s.State, cmp.Or(s.Where, "-"), cmp.Or(size(s), "-"), cmp.Or(short(s.Key), "-"))
-		if s.Origin.How != recipe.Built && s.State != build.Unlocked {
+		if s.Origin.How == recipe.Imported {
 			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Origin.String()))
 		}
 		if s.Why != "" {
@@ -55,14 +55,10 @@ func total(steps []build.Step, arch catalog.Arch) string {
 	}
 	count := map[string]int{}
 	for _, s := range steps {
-		kind := state(s)
-		if s.Origin.How == recipe.OutOfReach && (s.State == build.Miss || s.State == build.Pending) {
-			kind = string(recipe.OutOfReach)
-		}
-		count[kind]++
+		count[state(s)]++
 	}
 	var parts []string
-	for _, state := range []string{"hit (" + store.InLocal + ")", "hit (" + store.InRegistry + ")", string(build.Miss), string(build.Pending), string(recipe.OutOfReach), string(build.Unlocked)} {
+	for _, state := range []string{"hit (" + store.InLocal + ")", "hit (" + store.InRegistry + ")", string(build.Miss), string(build.Pending), string(build.OutOfReach)} {
 		if count[state] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
 		}
@@ -105,7 +101,7 @@ func Explanation(s build.Step, dependents []string) string {
 		fmt.Fprintf(&out, "key %s\n", s.Key)
 	}
 	switch {
-	case s.State == build.Unlocked:
+	case s.State == build.OutOfReach:
 		fmt.Fprintln(&out, progress.Printable(s.Why))
 	case s.Origin.How != recipe.Built:
 		fmt.Fprintln(&out, progress.Printable(s.Origin.String()))
@@ -142,7 +138,7 @@ func Explanation(s build.Step, dependents []string) string {
 func Inputs(step build.Step) string {
 	var out strings.Builder
 	without := "pending on " + strings.Join(step.PendingOn, ", ")
-	if step.State == build.Unlocked {
+	if step.State == build.OutOfReach {
 		without = "none: " + progress.Printable(step.Why)
 	}
 	fmt.Fprintf(&out, "key\n  %s\n", cmp.Or(step.Key, without))

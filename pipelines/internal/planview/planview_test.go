@@ -64,8 +64,8 @@ func steps() []build.Step {
 		},
 		{
 			Origin: recipe.Origin{How: recipe.OutOfReach, From: []string{}, Why: "the source externals.shim has no pinned hash or commit"},
-			Asset:  "shim-v2", Arch: "x86_64", Key: key("e"), State: build.Miss, Stage: 1, Dependencies: []string{}, PendingOn: []string{},
-			Changes: []recipe.Change{}, Why: "no earlier artifact of shim-v2 on x86_64",
+			Asset:  "shim-v2", Arch: "x86_64", Key: key("e"), State: build.OutOfReach, Stage: 1, Dependencies: []string{}, PendingOn: []string{},
+			Changes: []recipe.Change{}, Why: "the source externals.shim has no pinned hash or commit",
 		},
 		{
 			Asset: "ovmf", Arch: "x86_64", Key: key("f"), State: build.Miss, Stage: 1, Dependencies: []string{}, PendingOn: []string{},

@@ -12,7 +12,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/matrix"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -27,7 +26,7 @@ type Component struct {
 	Version string `json:"version,omitempty"`
 	// Differs are the pins that decide it and whose values are not Kata's.
 	Differs []versions.Difference `json:"differs,omitempty"`
-	// State is "hit", "build" or "pending". Where is the cache that has the artifact;
+	// State is "hit", "build", "pending" or "out of reach". Where is the cache that has the artifact;
 	// Why says why none has.
 	State build.State `json:"state"`
 	Where string      `json:"where"`
@@ -42,8 +41,6 @@ type Component struct {
 	PublicKey string `json:"publicKey,omitempty"`
 
 	Artifact store.Artifact `json:"-"`
-	// unreachable says that no build can make it: Why names what the lock lacks.
-	unreachable bool
 	// required are the checks that a proof must have passed.
 	required []string
 }
@@ -72,13 +69,10 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 		switch s.State {
 		case build.Pending:
 			c.Why = "its key depends on " + strings.Join(s.PendingOn, ", ") + ", which must be built first"
-		case build.Unlocked:
-			c.Why = s.Why
+		case build.OutOfReach:
+			c.Why = s.Origin.String()
 		case build.Miss:
 			c.Why = fmt.Sprintf("no cache has the key %.12s", s.Key)
-		}
-		if s.Origin.How == recipe.OutOfReach && s.State != build.Hit {
-			c.Why, c.unreachable = s.Origin.String(), true
 		}
 		components = append(components, c)
 	}
@@ -141,7 +135,7 @@ func Tarballs(ctx context.Context, from *store.Tiered, components []Component) (
 // command that builds them, and those that no build can make.
 func Missing(components []Component) error {
 	why := func(c Component) string {
-		if c.unreachable {
+		if c.State == build.OutOfReach {
 			return ""
 		}
 		return c.Why
@@ -154,7 +148,7 @@ func Missing(components []Component) error {
 // Unreachable returns an error that lists the components that no build can make.
 func Unreachable(components []Component) error {
 	why := func(c Component) string {
-		if c.unreachable {
+		if c.State == build.OutOfReach {
 			return c.Why
 		}
 		return ""

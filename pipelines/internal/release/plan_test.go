@@ -137,7 +137,7 @@ func testUnreachable(t *testing.T, before bool) {
 		t.Fatal(err)
 	}
 	r.BeforeBuild = before
-	r.Components[0] = Component{Asset: "one", Arch: catalog.X86_64, State: build.Miss, Why: "out of reach: no hash", unreachable: true}
+	r.Components[0] = Component{Asset: "one", Arch: catalog.X86_64, State: build.OutOfReach, Why: "out of reach: no hash"}
 	plan, err := r.Plan(t.Context())
 	if err != nil {
 		t.Fatal(err)
