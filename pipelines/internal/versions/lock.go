@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
@@ -56,8 +57,11 @@ func (e entry) hasPin(name string) bool {
 	return false
 }
 
-// newest returns the version that is last in the order of strings.
-func (e entry) newest() string { return slices.Max(slices.Collect(maps.Keys(e.Versions))) }
+// newest returns the newest version, or of those that are not numbered like releases the
+// last in the order of strings.
+func (e entry) newest() string {
+	return slices.MaxFunc(slices.Collect(maps.Keys(e.Versions)), func(a, b string) int { return cmp.Or(semver.Compare(a, b), strings.Compare(a, b)) })
+}
 
 // sources returns the names of the sources of all versions, sorted.
 func (e entry) sources() []string {

@@ -12,6 +12,7 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
 )
 
 const (
@@ -198,6 +199,26 @@ func TestSharedVersions(t *testing.T) {
 	const want = `pins.yaml:1: externals.ovmf.tdx.version is "3", which assets/sources.yaml does not lock; ` + "`pipelines bump externals.ovmf.tdx 3` adds it"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// A version of an entry that moves with another is added with that one.
+func TestUnlockedWith(t *testing.T) {
+	_, err := must(t, "a: {version: \"1\", b: {version: \"2\"}}\n", "a: {\"1\": {}}\na.b: {with: a, \"1\": {c: []}}\n").Source("a.b.c")
+	if err == nil || !strings.HasSuffix(err.Error(), "`pipelines bump a 2` adds it") {
+		t.Error(err)
+	}
+}
+
+func TestNewest(t *testing.T) {
+	for want, versions := range map[string][]string{"v10.2.0": {"v9.1.0", "v10.2.0", "v10.2.0-rc1"}, "edk2-stable202508": {"edk2-stable202502", "edk2-stable202508"}} {
+		e := entry{}
+		if err := yaml.Unmarshal([]byte(strings.Join(versions, ": {}\n")+": {}\n"), &e); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.newest(); got != want {
+			t.Errorf("newest is %s, want %s", got, want)
+		}
 	}
 }
 

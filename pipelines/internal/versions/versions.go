@@ -17,7 +17,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
 // File is a versions.yaml and its lock.
@@ -235,7 +234,7 @@ func (f *File) version(at string, e entry) (version string, err error) {
 	path := at + "." + e.Pin
 	node := f.pins[path]
 	if node == nil && e.Own {
-		return slices.MaxFunc(slices.Collect(maps.Keys(e.Versions)), semver.Compare), nil
+		return e.newest(), nil
 	}
 	if node == nil {
 		return "", &Unlocked{fmt.Sprintf("%s has no pin %q, which the build needs; add it", f.Path, path)}
@@ -245,7 +244,7 @@ func (f *File) version(at string, e entry) (version string, err error) {
 	}
 	if _, known := e.Versions[version]; !known {
 		return version, &Unlocked{fmt.Sprintf("%s:%d: %s is %q, which %s does not lock; `pipelines bump %s %s` adds it",
-			f.Path, node.Line, path, version, LockFile, at, version)}
+			f.Path, node.Line, path, version, LockFile, cmp.Or(e.With, at), version)}
 	}
 	return version, nil
 }
