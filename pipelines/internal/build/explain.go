@@ -53,7 +53,7 @@ func (p *Planner) sources(ctx context.Context, step *Step) error {
 	for _, declared := range step.Resolved.Sources {
 		absent := Absent{Source: declared.Name}
 		_, cached := p.Sources.Local[declared.Name]
-		cached = cached || step.Resolved.Given != ""
+		cached = cached || step.Resolved.Given.Path != ""
 		for _, place := range declared.Places {
 			if p.Sources.Place != "" && p.Sources.Place != place.Name {
 				continue

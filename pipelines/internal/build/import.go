@@ -62,7 +62,7 @@ func (b *run) takeMembers(ctx context.Context, out string) (fetched source.Fetch
 		}
 		stage := b.stage("import")
 		fetched, taken, err = b.take(ctx, declared, out, stage)
-		stage.End(err, fmt.Sprintf("%s from the place %s (%s), %s; members: %d", cmp.Or(b.plan.Given, declared.Name), fetched.Place, fetched.From, progress.Size(fetched.Size), len(taken)))
+		stage.End(err, fmt.Sprintf("%s from the place %s (%s), %s; members: %d", cmp.Or(b.plan.Given.Path, declared.Name), fetched.Place, fetched.From, progress.Size(fetched.Size), len(taken)))
 		if again || fetched.From != source.FromCache || !errors.As(err, new(*source.Mismatch)) {
 			break
 		}
@@ -74,7 +74,7 @@ func (b *run) takeMembers(ctx context.Context, out string) (fetched source.Fetch
 		err = checkPrograms(out, taken, catalog.Arch(b.plan.Recipe.Arch))
 	}
 	if err != nil {
-		return fetched, nil, fmt.Errorf("importing from %s: %w", cmp.Or(b.plan.Given, fmt.Sprintf("source %q", declared.Name)), err)
+		return fetched, nil, fmt.Errorf("importing from %s: %w", cmp.Or(b.plan.Given.Path, fmt.Sprintf("source %q", declared.Name)), err)
 	}
 	return fetched, taken, nil
 }
@@ -93,7 +93,7 @@ func (b *run) take(ctx context.Context, declared versions.Source, out string, st
 	taken, err := foreign.Extract(ctx, opened, members, out)
 	// What is wrong with the archive may be that it is another one.
 	switch wrong := opened.Verify(ctx); {
-	case wrong != nil && b.plan.Given != "":
+	case wrong != nil && b.plan.Given.Path != "":
 		return opened.Fetched, nil, errChanged
 	case wrong != nil:
 		return opened.Fetched, nil, wrong
@@ -108,10 +108,10 @@ var (
 
 // open opens the source, or the local file that replaces it.
 func (b *run) open(ctx context.Context, declared versions.Source, stage *progress.Stage) (*source.Opened, error) {
-	if b.plan.Given == "" {
+	if b.plan.Given.Path == "" {
 		return b.Sources.Open(ctx, declared, stage)
 	}
-	info, err := os.Stat(b.plan.Given)
+	info, err := os.Stat(b.plan.Given.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -119,16 +119,16 @@ func (b *run) open(ctx context.Context, declared versions.Source, stage *progres
 		return nil, errFolder
 	}
 	return source.OpenFile(source.Fetched{
-		Name: declared.Name, Place: recipe.GivenPlace, From: source.FromFile, Path: b.plan.Given, SHA256: b.plan.GivenSHA256, Size: info.Size(),
+		Name: declared.Name, Place: recipe.GivenPlace, From: source.FromFile, Path: b.plan.Given.Path, SHA256: b.plan.Given.SHA256, Size: info.Size(),
 	})
 }
 
 // takeFolder takes the members out of a local folder. Its content decided the key, so it
 // must not have changed since.
 func (b *run) takeFolder(ctx context.Context, declared versions.Source, members []foreign.Member, out string) (source.Fetched, []foreign.Taken, error) {
-	fetched := source.Fetched{Name: declared.Name, Place: recipe.GivenPlace, From: source.FromFile, SHA256: b.plan.GivenSHA256}
-	taken, err := foreign.ExtractFolder(ctx, b.plan.Given, members, out)
-	if err == nil && foreign.Sum(taken) != b.plan.GivenSHA256 {
+	fetched := source.Fetched{Name: declared.Name, Place: recipe.GivenPlace, From: source.FromFile, SHA256: b.plan.Given.SHA256}
+	taken, err := foreign.ExtractFolder(ctx, b.plan.Given.Path, members, out)
+	if err == nil && foreign.Sum(taken) != b.plan.Given.SHA256 {
 		err = errChanged
 	}
 	return fetched, taken, err

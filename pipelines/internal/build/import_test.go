@@ -137,8 +137,8 @@ func TestImportChanged(t *testing.T) {
 	}
 	p.Recipe.Sources = []recipe.Source{{Name: "tool", Places: []recipe.Place{{Name: recipe.GivenPlace}}}}
 	folder, program := p, p
-	folder.Given, folder.GivenSHA256 = dir, foreign.Sum(taken)
-	program.Given, program.GivenSHA256 = file, taken[0].SHA256
+	folder.Given = recipe.Given{Path: dir, SHA256: foreign.Sum(taken)}
+	program.Given = recipe.Given{Path: file, SHA256: taken[0].SHA256}
 	c, _ := container(t)
 	for _, p := range []recipe.Plan{folder, program} {
 		built, err := c.Build(t.Context(), p, nil)
@@ -153,7 +153,7 @@ func TestImportChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []recipe.Plan{folder, program} {
-		if _, err := c.Build(t.Context(), p, nil); err == nil || err.Error() != "importing from "+p.Given+": it has changed since the plan: run the command again" {
+		if _, err := c.Build(t.Context(), p, nil); err == nil || err.Error() != "importing from "+p.Given.Path+": it has changed since the plan: run the command again" {
 			t.Errorf("%v", err)
 		}
 	}
@@ -180,7 +180,7 @@ func TestImportGivenDeclared(t *testing.T) {
 	p := imported("http://127.0.0.1:1", sum)
 	p.Recipe.Import = []recipe.Member{{From: "v1/*", To: "opt/kata/bin/"}}
 	p.Recipe.Sources = []recipe.Source{{Name: "tool", Places: []recipe.Place{{Name: "upstream", Hash: "sha256:" + sum}}}}
-	p.Given, p.GivenSHA256 = file, sum
+	p.Given = recipe.Given{Path: file, SHA256: sum}
 	c, _ := container(t)
 	built, err := c.Build(t.Context(), p, nil)
 	if err != nil {

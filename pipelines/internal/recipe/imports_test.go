@@ -110,7 +110,7 @@ func TestGiven(t *testing.T) {
 		if got := fmt.Sprint(Diff(declared.Recipe, plan.Recipe)); got != want {
 			t.Errorf("%s: %s, want %s", sum, got, want)
 		}
-		if plan.Given != "/work/tool" || plan.GivenSHA256 != sum || (plan.Key == declared.Key) != (want == "[]") {
+		if plan.Given != (Given{"/work/tool", sum}) || (plan.Key == declared.Key) != (want == "[]") {
 			t.Errorf("%s: %+v", sum, plan)
 		}
 	}

@@ -60,8 +60,8 @@ type Plan struct {
 	// not in the key.
 	Differs []versions.Difference
 	// Given is the local file or folder that an import takes its members from, "" for the
-	// declared source, and GivenSHA256 its content: see Given.
-	Given, GivenSHA256 string
+	// declared source.
+	Given Given
 	// Unlocked are the reasons, if any, why this cannot be built: versions that the lock
 	// does not have. The recipe lacks everything that depends on them, and Key is "".
 	Unlocked []string
@@ -215,7 +215,7 @@ func (r Resolver) sources(plan *Plan, asset catalog.Asset, _ catalog.Arch) error
 			return err
 		}
 		if given, found := r.Given[asset.Name]; found {
-			plan.Given, plan.GivenSHA256, declared.Places = given.Path, given.SHA256, given.places(declared.Places)
+			plan.Given, declared.Places = given, given.places(declared.Places)
 		}
 		switch {
 		case err != nil || len(declared.Places) > 0:

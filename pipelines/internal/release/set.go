@@ -85,7 +85,7 @@ func (s Set) find(ctx context.Context, ws *workspace.Workspace, set catalog.Set,
 		}
 	}
 	if err := Missing(components); err != nil && (!s.Partial || len(there) == 0) {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%w\nor take the tarballs of a folder, such as those of build-asset with --source: --from FOLDER", err)
 	}
 	tarballs, err = Tarballs(ctx, ws.Store, there)
 	return tarballs, missing, err
