@@ -75,18 +75,18 @@ func (b *Bumper) deaf() bool {
 	return len(b.asked) > 0
 }
 
-// Silent is a place that did not tell its versions, or has no file of one.
+// Silent is a place that did not list its versions, or has no file of one.
 type Silent struct {
 	Source string `json:"source,omitempty"`
 	Place  string `json:"place"`
 	Why    string `json:"why"`
 }
 
-// Standing is how a pin stands beside what its places have.
-type Standing struct {
+// Status compares a pin with what its places have.
+type Status struct {
 	Pin     string `json:"pin"`
 	Version string `json:"version"`
-	// Newest is the newest version that a place has, within Series; "" if no place tells.
+	// Newest is the newest version that a place has, within Series; "" if no place lists any.
 	// Places are the names of those that have it.
 	Newest string   `json:"newest"`
 	Places []string `json:"places"`
@@ -96,7 +96,7 @@ type Standing struct {
 	// Behind is true if `bump` would change something, and Why says what.
 	Behind bool   `json:"behind"`
 	Why    string `json:"why,omitempty"`
-	// Silent are the places that did not tell.
+	// Silent are the places that did not list their versions.
 	Silent []Silent `json:"silent"`
 }
 
@@ -136,11 +136,11 @@ type UnknownError struct{ text string }
 // Error names the nearest entry.
 func (u *UnknownError) Error() string { return u.text }
 
-// Check returns how pins stand.
-func (b *Bumper) Check(ctx context.Context, entries []versions.Entry) ([]Standing, error) {
-	list := []Standing{}
+// Check returns the status of pins.
+func (b *Bumper) Check(ctx context.Context, entries []versions.Entry) ([]Status, error) {
+	list := []Status{}
 	for _, e := range entries {
-		s, err := b.standing(ctx, e)
+		s, err := b.status(ctx, e)
 		if err != nil {
 			return nil, err
 		}
@@ -149,9 +149,9 @@ func (b *Bumper) Check(ctx context.Context, entries []versions.Entry) ([]Standin
 	return list, nil
 }
 
-// standing asks the places of an entry for their versions.
-func (b *Bumper) standing(ctx context.Context, e versions.Entry) (Standing, error) {
-	s := Standing{Pin: e.Path, Version: e.Version, Series: e.Series, Places: []string{}, Silent: []Silent{}}
+// status asks the places of an entry for their versions.
+func (b *Bumper) status(ctx context.Context, e versions.Entry) (Status, error) {
+	s := Status{Pin: e.Path, Version: e.Version, Series: e.Series, Places: []string{}, Silent: []Silent{}}
 	current, ordered := parse(e.Version)
 	switch {
 	case e.With != "":

@@ -71,7 +71,7 @@ func toolWorld(t *testing.T) *world {
 }
 
 // check returns the standing of the only pin.
-func check(t *testing.T, w *world) Standing {
+func check(t *testing.T, w *world) Status {
 	t.Helper()
 	entries, err := w.Select("")
 	if err != nil {
@@ -110,7 +110,7 @@ func wantRefusal(t *testing.T, w *world, pin, version string, parts ...string) {
 
 func TestCheck(t *testing.T) {
 	w := toolWorld(t)
-	want := Standing{
+	want := Status{
 		Pin: "assets.tool", Version: "v1.2.0", Newest: "v1.2.10", Places: []string{"upstream"},
 		Series: "v1.2", Beyond: "v1.3.0", Behind: true, Why: "a newer version", Silent: []Silent{},
 	}
@@ -152,7 +152,7 @@ func TestBumpKeepsTheRest(t *testing.T) {
 	}
 }
 
-// A place without the version is left out, a hash that nothing vouches for is marked, and
+// A place without the version is left out, a hash that was compared with nothing is marked, and
 // the series follows a version that a person names.
 func TestBumpLeavesOut(t *testing.T) {
 	w := toolWorld(t)
@@ -196,7 +196,7 @@ func TestBumpRefuses(t *testing.T) {
 	wantRefusal(t, w, "assets.tool.extra", "v1.2.3", "it moves with assets.tool")
 	wantRefusal(t, w, "assets.tool.extra", "", "it moves with assets.tool")
 	w.files, w.packages = map[string]string{}, nil
-	wantRefusal(t, &world{Bumper: &Bumper{Path: w.Path, Lock: w.Lock, Sources: &source.Fetcher{Dir: t.TempDir()}}, url: w.url}, "tool", "", "no place tells a newer version, so nothing was written:", "tool debian: there is no Debian index here")
+	wantRefusal(t, &world{Bumper: &Bumper{Path: w.Path, Lock: w.Lock, Sources: &source.Fetcher{Dir: t.TempDir()}}, url: w.url}, "tool", "", "no place lists its versions, so nothing was written:", "tool debian: there is no Debian index here")
 	wantRefusal(t, w, "assets.tol", "", `no entry "assets.tol"; did you mean "assets.tool"?`)
 	w.files["pool/tool_1.2.0+ds.orig.tar.xz"] = "changed"
 	w.files["tool/v1.x/tool-1.2.10.tar.xz"] = "changed"

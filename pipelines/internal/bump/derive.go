@@ -227,14 +227,14 @@ func (m *move) deriveURL(ctx context.Context, name string, old versions.Place) (
 	if d, err = m.learn(ctx, name, d.place); err != nil {
 		return d, err
 	}
-	d.checked, err = m.vouched(ctx, url, d.path, p)
+	d.checked, err = m.checkedBy(ctx, url, d.path, p)
 	return d, err
 }
 
-// vouched returns what vouches for a file of upstream, "" for nothing: the hash and the
-// signature that it publishes. Where the lock names signers, one of them must have signed
+// checkedBy returns what a file of upstream was checked against, "" for nothing: the hash and
+// the signature that upstream publishes. Where the lock names signers, one of them must have signed
 // the file or its hash.
-func (m *move) vouched(ctx context.Context, url, path string, p publication) (string, error) {
+func (m *move) checkedBy(ctx context.Context, url, path string, p publication) (string, error) {
 	by, err := m.signature(ctx, url, path)
 	switch {
 	case err == nil:

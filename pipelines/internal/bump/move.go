@@ -108,7 +108,7 @@ func (b *Bumper) bump(ctx context.Context, group []versions.Entry, to string) (m
 		return moved, fmt.Errorf("it moves with %s: bump that", e.With)
 	}
 	if to == "" {
-		s, err := b.standing(ctx, e)
+		s, err := b.status(ctx, e)
 		switch {
 		case err != nil:
 			return moved, err
@@ -116,10 +116,10 @@ func (b *Bumper) bump(ctx context.Context, group []versions.Entry, to string) (m
 		case s.Why != "":
 			return moved, errors.New(s.Why)
 		case s.Newest == "":
-			return Moved{Pin: name, From: e.Version, To: e.Version}, refusal("no place tells a newer version", s.Silent)
+			return Moved{Pin: name, From: e.Version, To: e.Version}, refusal("no place lists its versions", s.Silent)
 		default:
 			for _, silent := range s.Silent {
-				b.Report.Note(name, fmt.Sprintf("%s did not tell: %s", silent.where(), silent.Why))
+				b.Report.Note(name, fmt.Sprintf("%s did not answer: %s", silent.where(), silent.Why))
 			}
 			return moved, nil
 		}
@@ -203,7 +203,7 @@ func (m *move) block(ctx context.Context, moved *Moved) (block, error) {
 			return block, refusal(fmt.Sprintf("no place has source %s of %s", name, m.to), left)
 		}
 	}
-	vouch(block, moved)
+	shareChecks(block, moved)
 	var err error
 	if block.pins, err = m.pins(ctx, moved); err != nil {
 		return block, err
@@ -236,8 +236,8 @@ func (m *move) taken(moved *Moved, name string, old versions.Place, d *derived) 
 	}
 }
 
-// vouch marks the places whose hash one that was checked has, too.
-func vouch(block block, moved *Moved) {
+// shareChecks marks the places whose hash one that was checked has, too.
+func shareChecks(block block, moved *Moved) {
 	for i, taken := range moved.Places {
 		j := slices.IndexFunc(moved.Places, func(t Taken) bool { return t.Source == taken.Source && t.Hash == taken.Hash && t.Checked != "" })
 		if taken.Checked != "" || j < 0 {

@@ -24,7 +24,7 @@ type offer struct {
 }
 
 // errFixed is the error of a place that names no version, such as a commit: it does not
-// tell which versions there are.
+// show which versions there are.
 var errFixed = errors.New("it names no version")
 
 // surveyed returns the versions that the places of an entry have, without pre-releases

@@ -34,7 +34,7 @@ func TestBumpTag(t *testing.T) {
 	commit := w.tag(t, "tagged", "gpu-snp-20260107", nil)
 	w.tag(t, "tagged", "gpu-tdx-20260201", nil)
 	if s := check(t, w); !s.Behind || s.Newest != "gpu-snp-20260107" || s.Why != "a commit or a hash is not known yet" {
-		t.Errorf("standing %+v", s)
+		t.Errorf("status %+v", s)
 	}
 	if _, err := w.Bump(t.Context(), "tagged", ""); err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestBumpModule(t *testing.T) {
 `)
 	module(t, t.TempDir(), "example.com/mod", "v1.0.0", "v1.1.0", "v1.2.0-rc.1")
 	if s := check(t, w); s.Newest != "v1.1.0" {
-		t.Errorf("standing %+v", s)
+		t.Errorf("status %+v", s)
 	}
 	moved, err := w.Bump(t.Context(), "mod", "")
 	if err != nil {
@@ -160,7 +160,7 @@ func TestBumpCrate(t *testing.T) {
 		w.files["index/se/rv/server"] += fmt.Sprintf(`{"name":"server","vers":%q,"cksum":%q,"yanked":%v,"deps":[]}`+"\n", v, hash(crate), v == "1.2.0")
 	}
 	if s := check(t, w); s.Newest != "v1.1.0" || len(s.Silent) > 0 {
-		t.Errorf("standing %+v", s)
+		t.Errorf("status %+v", s)
 	}
 	moved, err := w.Bump(t.Context(), "c", "")
 	if err != nil {
@@ -238,7 +238,7 @@ func TestBumpUnknownHash(t *testing.T) {
 	wantRefusal(t, w, "t", "1.0", "nothing more of 1.0 can be looked up, so nothing was written", "404 Not Found")
 	w.files["t-1.0.tar"] = "tool"
 	if s := check(t, w); !s.Behind || s.Newest != "1.0" {
-		t.Errorf("standing %+v", s)
+		t.Errorf("status %+v", s)
 	}
 	if _, err := w.Bump(t.Context(), "", ""); err != nil {
 		t.Fatal(err)
@@ -270,7 +270,7 @@ func TestBumpSilence(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no place answered") {
 		t.Errorf("error %v", err)
 	}
-	if got := Text(moved); !strings.HasPrefix(got, "assets.tool: stays at v1.2.0: no place tells a newer version") {
+	if got := Text(moved); !strings.HasPrefix(got, "assets.tool: stays at v1.2.0: no place lists its versions") {
 		t.Errorf("moved:\n%s", got)
 	}
 	wantFiles(t, w, pins, strings.ReplaceAll(lock, "URL", "http://127.0.0.1:1"))

@@ -19,8 +19,7 @@ import (
 // fingerprint decides.
 const DefaultKeyserver = "https://keyserver.ubuntu.com/pks/lookup?op=get&options=mr&search=0x"
 
-// errNoSignature is the error of a file without a signature, or of one that nobody is
-// declared to sign.
+// errNoSignature is the error of a file without a signature, or without declared signers.
 var errNoSignature = errors.New("no signature")
 
 // signers returns the keys of those who sign the files of the entry.

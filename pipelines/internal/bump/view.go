@@ -9,7 +9,7 @@ import (
 )
 
 // Note says in a few words what a person should know about a pin.
-func (s Standing) Note() string {
+func (s Status) Note() string {
 	var parts []string
 	if s.Why != "" {
 		parts = append(parts, s.Why)
@@ -18,13 +18,13 @@ func (s Standing) Note() string {
 		parts = append(parts, fmt.Sprintf("%s is outside the series %s", s.Beyond, s.Series))
 	}
 	for _, silent := range s.Silent {
-		parts = append(parts, silent.Source+" from "+silent.Place+" did not tell")
+		parts = append(parts, silent.Source+" from "+silent.Place+" did not answer")
 	}
 	return strings.Join(parts, "; ")
 }
 
-// StandingMarkdown returns a table of pins.
-func StandingMarkdown(list []Standing) string {
+// StatusMarkdown returns a table of pins.
+func StatusMarkdown(list []Status) string {
 	var text strings.Builder
 	markdown.Table(&text, "pin", "version", "newest", "from", "note")
 	for _, s := range list {
@@ -101,7 +101,7 @@ func Markdown(list []Moved) string {
 }
 
 // Behind returns an error that counts the pins that are behind, or nil.
-func Behind(list []Standing) error {
+func Behind(list []Status) error {
 	behind := 0
 	for _, s := range list {
 		if s.Behind {

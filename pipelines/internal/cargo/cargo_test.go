@@ -36,7 +36,7 @@ func TestParseLock(t *testing.T) {
 		t.Errorf("%+v, %v", lock, err)
 	}
 	for text, want := range map[string]string{
-		"":    "it has no packages",
+		"":      "it has no packages",
 		"\n[[p": "line 2: toml: ",
 		pkg("a", "1.0.0", `source = "git+https://example.org/a?rev=1#c0ffee"`):              "a-1.0.0 is from git+https://example.org/a?rev=1#c0ffee: only crates of registries have a checksum",
 		pkg("a", "1.0.0", `source = "registry+https://example.org/index"`):                  "a-1.0.0 has no checksum: write the lock again with cargo 1.53 or newer",

@@ -33,11 +33,12 @@ that is one. The version is written to versions.yaml and the hashes of its sourc
 assets/sources.yaml, with the comments kept, or neither file changes.
 
 A place that does not answer, or has no file of the version, is left out; if none is
-left, the version is refused. A hash is checked against what upstream publishes; what
-nothing vouches for is marked "unchecked" in the lock. A tag without a pinned commit
-gets the one it has today; a tag that was moved is an error.
+left, the version is refused. A hash is checked against what upstream publishes. Where
+the lock names signers, one of them must have signed the file or its hash. A hash that
+was compared with nothing is marked "unchecked" in the lock. A tag without a pinned
+commit gets the one it has today; a tag that was moved is an error.
 
-With --check, change nothing and list how the pins stand. Fail if one is behind.`,
+With --check, change nothing and list the status of the pins. Fail if one is behind.`,
 		Example: `  pipelines bump --check
   pipelines bump assets.hypervisor.qemu
   pipelines bump nydus-snapshotter v0.16.1`,
@@ -61,7 +62,7 @@ With --check, change nothing and list how the pins stand. Fail if one is behind.
 		},
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error { return runBump(ctx, a, ws, o) }),
 	}
-	cmd.Flags().BoolVar(&o.check, "check", false, "only list how the pins stand, and fail if one is behind")
+	cmd.Flags().BoolVar(&o.check, "check", false, "only list the status of the pins, and fail if one is behind")
 	cmd.Flags().BoolVar(&o.markdown, "markdown", false, "print the result as Markdown, for a pull request")
 	a.jsonFlag(cmd.Flags())
 	return cmd
@@ -98,9 +99,9 @@ func runBump(ctx context.Context, a *app, ws *workspace.Workspace, o bumpOptions
 		}
 	}
 	if o.markdown {
-		err = a.print(list, bump.StandingMarkdown(list))
+		err = a.print(list, bump.StatusMarkdown(list))
 	} else {
-		err = printList(a, list, "PIN\tVERSION\tNEWEST\tFROM\tNOTE", func(s bump.Standing) string {
+		err = printList(a, list, "PIN\tVERSION\tNEWEST\tFROM\tNOTE", func(s bump.Status) string {
 			return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", s.Pin, s.Version, dash(s.Newest), dash(s.Places...), s.Note())
 		})
 	}

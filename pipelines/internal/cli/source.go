@@ -53,7 +53,7 @@ func sourceListCmd(a *app) *cobra.Command {
 	return o.command(a, &cobra.Command{
 		Use: "list", Short: "List sources, their places, and which caches have them",
 		Long: `List the sources, their places, and whether the local cache and the registry of
---cache have the file. "unchecked" marks a hash that only the place itself vouches for.`,
+--cache have the file. "unchecked" marks a hash that was compared with nothing that upstream publishes.`,
 		Example: `  pipelines source list kernel-debug
   pipelines source list --all --cache ghcr.io/example/cache --json`,
 	}, func(ctx context.Context, _ *workspace.Workspace, set *supply.Set) error {

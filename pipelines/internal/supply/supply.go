@@ -104,7 +104,7 @@ type Listed struct {
 	// Holds describes the place.
 	Holds string `json:"holds"`
 	Hash  string `json:"hash"`
-	// Unchecked is true if nothing but the place itself vouches for the hash.
+	// Unchecked is true if the hash was compared with nothing that upstream publishes.
 	Unchecked bool `json:"unchecked,omitempty"`
 	// Size is in bytes, 0 if it is unknown.
 	Size int64 `json:"size"`

@@ -65,8 +65,7 @@ type Place struct {
 	SHA256 string `yaml:"sha256,omitempty"`
 	// Size is the length of the downloaded file in bytes, 0 if unknown.
 	Size int64 `yaml:"size,omitempty"`
-	// Unchecked says that nothing but the place itself vouches for the hash: upstream
-	// publishes no checksum or signature that was checked.
+	// Unchecked says that the hash was compared with no checksum or signature of upstream.
 	Unchecked bool `yaml:"unchecked,omitempty"`
 	// Line is where the place begins in the file, counted from 1.
 	Line int `yaml:"-"`

@@ -6,7 +6,7 @@
 // in little memory, and reading stops when nothing more can match: of two members of one
 // name the first counts then. Links are made last, so that nothing is written through one.
 //
-// The content decides the format, not the name of the file. The package trusts nobody:
+// The content decides the format, not the name of the file. The package trusts no archive:
 // names that leave the archive are refused, and owners, times and special modes are
 // dropped. It does not decide which architecture a program is for, and it does not pack:
 // package archive does.
