@@ -20,7 +20,7 @@ func (b *Bumper) has(declared, version string) bool {
 }
 
 // edit writes a move into both files, in memory, and reads them again.
-func (b *Bumper) edit(group []versions.Entry, block block, moved *Moved) error {
+func (b *Bumper) edit(group []versions.Entry, found block, moved *Moved) error {
 	group = append(slices.Clone(group), b.following(group[0])...)
 	pins, err := openDocument(versionsName, b.pins.Data)
 	if err != nil {
@@ -39,16 +39,16 @@ func (b *Bumper) edit(group []versions.Entry, block block, moved *Moved) error {
 		if i > 0 && e.Declared == group[0].Declared {
 			continue
 		}
-		part := block
-		if e.Declared != group[0].Declared {
-			part = newBlock()
+		var part block // An entry that follows another has no sources of its own.
+		if e.Declared == group[0].Declared {
+			part = found
 		}
 		if err := b.editLock(lock, e, group, part, moved.To); err != nil {
 			return fmt.Errorf("%s: %w", versions.LockFile, err)
 		}
 	}
 	moved.Notes = append(moved.Notes, slices.Concat(pins.stale(moved.From), lock.stale(moved.From))...)
-	return b.reread(pins.bytes(), lock.bytes(), group[0], block, moved.To)
+	return b.reread(pins.bytes(), lock.bytes(), group[0], found, moved.To)
 }
 
 // following returns the entries that move with another.

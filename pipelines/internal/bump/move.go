@@ -131,7 +131,7 @@ func (b *Bumper) bump(ctx context.Context, group []versions.Entry, to string) (m
 		return moved, err
 	}
 	moved.To = m.to.String()
-	block := newBlock()
+	var block block
 	if !b.has(e.Declared, moved.To) || e.Locked == moved.To {
 		if block, err = m.block(ctx, &moved); err != nil {
 			return moved, err
@@ -170,11 +170,9 @@ type block struct {
 	places map[string][]versions.Place
 }
 
-func newBlock() block { return block{map[string]string{}, map[string][]versions.Place{}} }
-
 // block asks the places of the old version for the new one.
 func (m *move) block(ctx context.Context, moved *Moved) (block, error) {
-	block := newBlock()
+	block := block{places: map[string][]versions.Place{}}
 	for _, name := range slices.Sorted(maps.Keys(m.entry.Sources)) {
 		kept := 0
 		for _, old := range m.entry.Sources[name] {

@@ -145,14 +145,12 @@ func (b *Bumper) debianOffers(ctx context.Context, d *versions.Debian, current v
 		if suite == d.Suite {
 			err = suiteErr
 		}
-		slices.Reverse(found) // The newest revision comes first.
-		for _, text := range found {
+		for _, text := range slices.Backward(found) { // The newest revision comes first.
 			_, plain := upstreamOf(text)
 			if v, ok := parse(plain); ok && v.before == "" {
 				list = append(list, offer{version: v.like(current), debian: &versions.Debian{Package: d.Package, Version: text, Suite: suite}})
 			}
 		}
-		slices.Reverse(found)
 	}
 	return list, err
 }

@@ -16,7 +16,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -153,13 +155,13 @@ func (s settings) named(source string) string {
 		return cratesIO
 	}
 	index := strings.TrimPrefix(source, "registry+")
-	for name, replaced := range s.Source {
-		if replaced.Registry == index {
+	for _, name := range slices.Sorted(maps.Keys(s.Source)) {
+		if s.Source[name].Registry == index {
 			return name
 		}
 	}
-	for name, registry := range s.Registries {
-		if registry.Index == index {
+	for _, name := range slices.Sorted(maps.Keys(s.Registries)) {
+		if s.Registries[name].Index == index {
 			return name
 		}
 	}
@@ -177,13 +179,7 @@ func (c Config) replacement(s settings, name string) (string, error) {
 	case index == "" && name == cratesIO:
 		return publicIndex, nil
 	case index == "" && source.ReplaceWith == "":
-		names := make([]string, 0, len(s.Source)+len(s.Registries))
-		for known := range s.Source {
-			names = append(names, known)
-		}
-		for known := range s.Registries {
-			names = append(names, known)
-		}
+		names := slices.AppendSeq(slices.Collect(maps.Keys(s.Source)), maps.Keys(s.Registries))
 		return "", fmt.Errorf("the configuration of cargo in %s replaces a source with %q, which has no address%s", c.Home, name, nearest.Hint(name, names))
 	}
 	return index, nil
