@@ -76,6 +76,9 @@ func runVerify(ctx context.Context, a *app, ws *workspace.Workspace, o verifyOpt
 	if o.accel != "tcg" && o.accel != "kvm" {
 		return usage(fmt.Errorf("--accel %s: want tcg or kvm", o.accel))
 	}
+	if o.timeout <= 0 {
+		return usage(fmt.Errorf("--timeout %v: want a time limit such as 5m", o.timeout))
+	}
 	asset, arch, err := ws.One(name, o.arch)
 	if err != nil {
 		return err
