@@ -15,6 +15,7 @@ import (
 
 const (
 	zero = "0000000000000000000000000000000000000000000000000000000000000000"
+	ones = "1111111111111111111111111111111111111111111111111111111111111111"
 
 	toolPins = `# The pins.
 assets:
@@ -48,7 +49,7 @@ assets.tool:
           version: "1:1.2.0+ds-1"
           suite: "trixie"
           file: "tool_1.2.0+ds.orig.tar.xz"
-        sha256: "` + zero + `"
+        sha256: "` + ones + `"
 
 assets.tool.extra:
   with: assets.tool
@@ -134,7 +135,7 @@ func TestBumpKeepsTheRest(t *testing.T) {
 	pins := strings.NewReplacer(`version: "v1.2.0"  # quoted`, `version: "v1.2.10"  # quoted`, `'v1.2.0'`, `'v1.2.10'`,
 		`extra: {version: "v1.2.0"}`, `extra: {version: "v1.2.10", differs: {version: "v1.2.0"}}`).Replace(toolPins)
 	lock := strings.NewReplacer(`"v1.2.0":`, `"v1.2.10":`, "tool-1.2.0.tar.xz\"  # the archive\n        sha256: \""+zero, "tool-1.2.10.tar.xz\"  # the archive\n        sha256: \""+hash("tool 1.2.10"),
-		"size: 3", "size: 11", `"1:1.2.0+ds-1"`, `"1:1.2.10+ds-2"`, `"trixie"`, `"sid"`, "tool_1.2.0+ds.orig.tar.xz\"\n        sha256: \""+zero, "tool_1.2.10+ds.orig.tar.xz\"\n        sha256: \""+hash(debian)).Replace(before)
+		"size: 3", "size: 11", `"1:1.2.0+ds-1"`, `"1:1.2.10+ds-2"`, `"trixie"`, `"sid"`, "tool_1.2.0+ds.orig.tar.xz\"\n        sha256: \""+ones, "tool_1.2.10+ds.orig.tar.xz\"\n        sha256: \""+hash(debian)).Replace(before)
 	// The extra pin was Kata's, whose version stays.
 	lock = strings.Replace(lock, "  \"v1.2.10\": {}\n", "  \"v1.2.0\": {}\n  \"v1.2.10\": {}\n", 1)
 	wantFiles(t, w, pins, lock)
@@ -272,5 +273,45 @@ func TestEditRepository(t *testing.T) {
 	}
 	if edited < 10 {
 		t.Errorf("only %d of %d entries were edited", edited, len(entries))
+	}
+}
+
+// What was changed while places were asked is not lost.
+func TestWriteChangedMeanwhile(t *testing.T) {
+	w := toolWorld(t)
+	if _, err := w.Select("tool"); err != nil {
+		t.Fatal(err)
+	}
+	pins, lock := w.read(t)
+	changed := pins + "# a person wrote this\n"
+	write(t, w.Path, changed)
+	if _, err := w.Bump(t.Context(), "tool", "1.2.10"); err == nil || !strings.Contains(err.Error(), "has changed since it was read") {
+		t.Error(err)
+	}
+	wantFiles(t, w, changed, lock)
+}
+
+// Two places that had the same bytes have other ones of the new version: one may be
+// compromised.
+func TestSameBytes(t *testing.T) {
+	w := newWorld(t, "assets:\n  k: {version: \"1.0\"}\n", fmt.Sprintf(`assets.k:
+  "1.0":
+    k:
+      - name: upstream
+        url: "URL/files/a/k-1.0.tar"
+        sha256: %[1]s
+      - name: mirror
+        url: "URL/files/b/k-1.0.tar"
+        sha256: %[1]s
+`, zero))
+	w.files["a/k-1.1.tar"], w.files["b/k-1.1.tar"] = "k", "a kernel"
+	pins, lock := w.read(t)
+	if _, err := w.Bump(t.Context(), "k", "1.1"); err == nil || !strings.Contains(err.Error(), `the places "upstream" and "mirror" of source k had the same bytes of 1.0`) {
+		t.Error(err)
+	}
+	wantFiles(t, w, pins, lock)
+	w.files["b/k-1.1.tar"] = "k"
+	if _, err := w.Bump(t.Context(), "k", "1.1"); err != nil {
+		t.Error(err)
 	}
 }

@@ -80,7 +80,7 @@ func (b *Bumper) Bump(ctx context.Context, name, to string) ([]Moved, error) {
 		alarms = append(alarms, errors.New("no place answered, so nothing is known of newer versions: look at `pipelines bump --check`"))
 	}
 	if before != b.contents() {
-		err = b.write()
+		err = b.write(before)
 	}
 	return moved, errors.Join(append(alarms, err)...)
 }
@@ -202,7 +202,10 @@ func (m *move) block(ctx context.Context, moved *Moved) (block, error) {
 		}
 	}
 	shareChecks(block, moved)
-	var err error
+	err := m.sameBytes(block)
+	if err != nil {
+		return block, err
+	}
 	if block.pins, err = m.pins(ctx, moved); err != nil {
 		return block, err
 	}
@@ -210,6 +213,23 @@ func (m *move) block(ctx context.Context, moved *Moved) (block, error) {
 		return block, refusal(fmt.Sprintf("nothing more of %s can be looked up", m.to), moved.Left)
 	}
 	return block, nil
+}
+
+// sameBytes refuses a version of which two places have other bytes that had the same bytes
+// of the old version: one of the servers may be compromised.
+func (m *move) sameBytes(block block) error {
+	for name, places := range block.places {
+		for i, a := range m.entry.Sources[name] {
+			for j, b := range m.entry.Sources[name][:i] {
+				same := a.SHA256 != "" && a.SHA256 == b.SHA256 && places[i].Name != "" && places[j].Name != ""
+				if same && places[i].SHA256 != places[j].SHA256 {
+					return fmt.Errorf("the places %q and %q of source %s had the same bytes of %s, but have different ones of %s, with sha256 %s and %s: find out which is right, and write the version by hand",
+						b.Name, a.Name, name, m.from, m.to, places[j].SHA256, places[i].SHA256)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // fatal reports whether an error ends the move: other places are no remedy for a moved tag,

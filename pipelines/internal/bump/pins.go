@@ -162,13 +162,13 @@ func (m *move) pins(ctx context.Context, moved *Moved) (map[string]string, error
 		switch {
 		case today != "" && old != "" && today != old:
 			return nil, &MovedTagError{m.from.String(), url, old, today}
-		case err != nil && m.from.compare(m.to) == 0:
-			pins[name] = old
-		default:
+		case err == nil:
 			pins[name] = tags[m.to.String()]
-		}
-		if err != nil {
+		case m.from.compare(m.to) == 0:
+			pins[name] = old
 			moved.Left = append(moved.Left, Silent{Place: "pin " + name, Why: err.Error()})
+		default:
+			return nil, fmt.Errorf("looking up the pin %s of %s: %w", name, m.to, err)
 		}
 	}
 	return pins, nil

@@ -15,34 +15,48 @@ func (b *Bumper) load() error {
 	if b.pins != nil {
 		return nil
 	}
-	data, err := os.ReadFile(b.Path)
+	data, lockData, err := b.read()
 	if err != nil {
-		return fmt.Errorf("reading the pins: %w", err)
+		return err
 	}
-	if b.lockData, err = os.ReadFile(b.Lock); err != nil {
-		return fmt.Errorf("reading their lock: %w", err)
-	}
-	b.pins, err = versions.ParseLocked(versionsName, data, b.lockData)
+	b.lockData = lockData
+	b.pins, err = versions.ParseLocked(versionsName, data, lockData)
 	return err
+}
+
+func (b *Bumper) read() (pins, lock []byte, err error) {
+	if pins, err = os.ReadFile(b.Path); err != nil {
+		return nil, nil, fmt.Errorf("reading the pins: %w", err)
+	}
+	if lock, err = os.ReadFile(b.Lock); err != nil {
+		return nil, nil, fmt.Errorf("reading their lock: %w", err)
+	}
+	return pins, lock, nil
 }
 
 // versionsName is the name of the file of pins in messages.
 const versionsName = "versions.yaml"
 
 // contents are both files.
-func (b *Bumper) contents() string { return string(b.pins.Data) + "\x00" + string(b.lockData) }
+func (b *Bumper) contents() string { return contents(b.pins.Data, b.lockData) }
+
+func contents(pins, lock []byte) string { return string(pins) + "\x00" + string(lock) }
 
 // write writes both files, or none: if the second fails, the first gets its content back.
-func (b *Bumper) write() error {
-	before, err := os.ReadFile(b.Lock)
+// They must have the contents of before, or an editor or another bump would lose its change.
+func (b *Bumper) write(before string) error {
+	pins, lock, err := b.read()
 	if err != nil {
-		return fmt.Errorf("reading the lock: %w", err)
+		return err
+	}
+	if contents(pins, lock) != before {
+		return fmt.Errorf("%s or %s has changed since it was read, so nothing was written: run the command again", b.Path, b.Lock)
 	}
 	if err := replace(b.Lock, b.lockData); err != nil {
 		return err
 	}
 	if err := replace(b.Path, b.pins.Data); err != nil {
-		return errors.Join(err, replace(b.Lock, before))
+		return errors.Join(err, replace(b.Lock, lock))
 	}
 	return nil
 }
