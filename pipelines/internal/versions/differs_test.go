@@ -47,6 +47,13 @@ func TestBadDifferences(t *testing.T) {
 	}
 }
 
+func TestMisspeltDiffers(t *testing.T) {
+	_, err := Parse("f", []byte("assets:\n  qemu:\n    difers: {version: \"v10.2.1\"}\n    version: \"v10.2.2\"\n"))
+	if err == nil || err.Error() != `f:3: assets.qemu.difers: did you mean "differs"?` {
+		t.Error(err)
+	}
+}
+
 // The file that a release publishes has every pin that users of Kata's own file look up.
 func TestPathsOfKata(t *testing.T) {
 	f, err := Load("../../../versions.yaml", os.DirFS("../../.."))

@@ -10,6 +10,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
@@ -95,6 +96,8 @@ func (f *File) add(path string, node *yaml.Node) (problems error) {
 		case key.ShortTag() == "!!merge" || slices.Contains(proseKeys, key.Value):
 		case key.Value == differsKey:
 			problems = errors.Join(problems, f.addDiffers(path, node.Content[i+1]))
+		case nearest.Of(key.Value, []string{differsKey}) != "":
+			problems = errors.Join(problems, fmt.Errorf("%s:%d: %s.%s: did you mean %q?", f.Path, key.Line, path, key.Value, differsKey))
 		default:
 			problems = errors.Join(problems, f.add(strings.TrimPrefix(path+"."+key.Value, "."), node.Content[i+1]))
 		}
