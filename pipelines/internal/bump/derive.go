@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/debian"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -244,23 +242,10 @@ func (m *move) checkedBy(ctx context.Context, url, path string, p publication) (
 	case len(m.entry.Signers) > 0 && !p.signed:
 		return "", fmt.Errorf("%s: neither it nor a list of hashes is signed by %s, as the lock demands (%w); write the place by hand if upstream does not sign this version",
 			url, strings.Join(m.entry.Signers, " or "), err)
-	case p.where == "" && isPage(path):
+	case p.where == "" && source.IsPage(path):
 		return "", fmt.Errorf("%s: the server answered with a web page in place of the file", url)
 	}
 	return p.where, nil
-}
-
-// isPage reports whether a file is a page of HTML, with which some servers answer for a
-// file that they lack.
-func isPage(path string) bool {
-	file, err := os.Open(path)
-	if err != nil {
-		return false // Whoever uses it reports that.
-	}
-	defer file.Close()
-	head := make([]byte, 512)
-	n, _ := io.ReadFull(file, head)
-	return strings.HasPrefix(http.DetectContentType(head[:n]), "text/html")
 }
 
 // learn fetches the file of a place, and completes the place with its hash.

@@ -44,7 +44,7 @@ func (m *move) published(ctx context.Context, url string) (p publication, err er
 			return p, context.Cause(ctx)
 		}
 		switch {
-		case web.Refusal(listErr) != nil:
+		case web.Refusal(listErr) != 0:
 			continue
 		case listErr != nil:
 			return p, listErr

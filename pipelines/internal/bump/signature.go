@@ -80,7 +80,7 @@ func (m *move) signature(ctx context.Context, url, path string) (by string, err 
 	}
 	for _, suffix := range []string{".sig", ".asc"} {
 		signature, err := m.Sources.Text(ctx, url+suffix)
-		if web.Refusal(err) != nil {
+		if web.Refusal(err) != 0 {
 			continue
 		}
 		if err != nil {

@@ -121,7 +121,4 @@ func (r *Registry) get(ctx context.Context, name string) ([]byte, error) {
 	return data, err
 }
 
-func unauthorized(err error) bool {
-	refusal := web.Refusal(err)
-	return refusal != nil && refusal.StatusCode == http.StatusUnauthorized
-}
+func unauthorized(err error) bool { return web.Refusal(err) == http.StatusUnauthorized }

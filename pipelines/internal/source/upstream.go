@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -210,4 +212,17 @@ func (f *Fetcher) scratch() (dir string, remove func(), err error) {
 		return "", nil, fmt.Errorf("making a scratch folder: %w", err)
 	}
 	return dir, func() { _ = os.RemoveAll(dir) }, nil
+}
+
+// IsPage reports whether a file is a page of HTML, with which some servers answer for a
+// file that they lack.
+func IsPage(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false // Whoever uses it reports that.
+	}
+	defer file.Close()
+	head := make([]byte, 512)
+	n, _ := io.ReadFull(file, head)
+	return strings.HasPrefix(http.DetectContentType(head[:n]), "text/html")
 }

@@ -52,12 +52,12 @@ func Content(ctx context.Context, client Client, address string, most int64) ([]
 	return data, nil
 }
 
-// Refusal returns the response of a server that does not serve a file, nil for another
-// error.
-func Refusal(err error) *http.Response {
+// Refusal returns the status code with which a server refused to serve a file, 0 for
+// another error.
+func Refusal(err error) int {
 	var u *Unavailable
-	if errors.As(err, &u) {
-		return u.Response
+	if errors.As(err, &u) && u.Response != nil {
+		return u.Response.StatusCode
 	}
-	return nil
+	return 0
 }

@@ -381,7 +381,7 @@ func TestContent(t *testing.T) {
 		t.Error(err)
 	}
 	_, err := Content(t.Context(), server.Client(), server.URL+"/none", 10)
-	if refusal := Refusal(err); refusal == nil || refusal.StatusCode != http.StatusNotFound || !strings.HasSuffix(err.Error(), "/none: the server answered 404 Not Found") {
+	if Refusal(err) != http.StatusNotFound || !strings.HasSuffix(err.Error(), "/none: the server answered 404 Not Found") {
 		t.Error(err)
 	}
 }
