@@ -21,29 +21,41 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// Plan returns a table of the steps of a plan, a line for each reason, and the total.
+// Plan returns a table of the steps of a plan, a line for each reason, with the assets
+// that have it, and the total.
 func Plan(steps []build.Step, arch catalog.Arch) string {
-	var out, why strings.Builder
+	var out strings.Builder
+	var reasons []string
+	assets := map[string][]string{}
+	why := func(asset, reason string) {
+		if assets[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		assets[reason] = append(assets[reason], asset)
+	}
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "STAGE\tASSET\tARCH\tORIGIN\tSTATE\tWHERE\tSIZE\tKEY")
 	for _, s := range steps {
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Asset, s.Arch, s.Origin.How, s.State, cmp.Or(s.Where, "-"), cmp.Or(size(s), "-"), cmp.Or(short(s.Key), "-"))
 		if s.Origin.How == recipe.Imported {
-			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Origin.String()))
+			why(s.Asset, s.Origin.String())
 		}
 		if s.Why != "" {
-			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(s.Why))
+			why(s.Asset, s.Why)
 		}
 		for _, absent := range s.Absent {
-			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(absent.String()))
+			why(s.Asset, absent.String())
 		}
 		for _, d := range s.Differs {
-			fmt.Fprintf(&why, "%s: %s\n", s.Asset, progress.Printable(d.String()))
+			why(s.Asset, d.String())
 		}
 	}
 	_ = table.Flush() // It writes to memory.
-	if why.Len() > 0 {
-		out.WriteString("\n" + why.String())
+	for i, reason := range reasons {
+		if i == 0 {
+			out.WriteString("\n")
+		}
+		fmt.Fprintf(&out, "%s: %s\n", strings.Join(assets[reason], ", "), progress.Printable(reason))
 	}
 	return out.String() + "\n" + total(steps, arch) + "\n"
 }
