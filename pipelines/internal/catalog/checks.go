@@ -50,7 +50,7 @@ type Checks struct {
 type Run struct {
 	File string   `yaml:"file"`
 	Args []string `yaml:"args"`
-	// Want is a regular expression. In it, ${NAME} stands for the value of a pin or an
+	// Want is a regular expression. In it, ${NAME} is the value of a pin or an
 	// option, without a leading v.
 	Want string `yaml:"want"`
 }

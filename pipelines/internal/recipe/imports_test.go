@@ -102,7 +102,7 @@ func TestGiven(t *testing.T) {
 		strings.Repeat("5", 64): "",
 		strings.Repeat("7", 64): "[source tool places upstream ci -> given source tool from ci removed source tool from given added source tool from upstream removed]",
 	} {
-		r.Given = map[string]Given{"tool": {"/work/tool", sum}}
+		r.Given = map[string]Given{"tool": {"/home/user/tool", sum}}
 		plan := resolve(t, r, asset)
 		if want == "" {
 			want = "[]"
@@ -110,7 +110,7 @@ func TestGiven(t *testing.T) {
 		if got := fmt.Sprint(Diff(declared.Recipe, plan.Recipe)); got != want {
 			t.Errorf("%s: %s, want %s", sum, got, want)
 		}
-		if plan.Given != (Given{"/work/tool", sum}) || (plan.Key == declared.Key) != (want == "[]") {
+		if plan.Given != (Given{"/home/user/tool", sum}) || (plan.Key == declared.Key) != (want == "[]") {
 			t.Errorf("%s: %+v", sum, plan)
 		}
 	}
