@@ -165,6 +165,9 @@ func (t *task) clone(ctx context.Context, path string) (Fetched, error) {
 		if place.Git == nil {
 			continue
 		}
+		if !files.Exists(filepath.Join(path, ".git")) && !files.Exists(filepath.Join(path, "HEAD")) {
+			return Fetched{}, fmt.Errorf("%s is a folder but not a git clone; give a clone that has the commit %s with --source %s", path, place.Git.Commit, t.source.Name)
+		}
 		fetched, err := t.git(ctx, place, absolute)
 		if err != nil {
 			return Fetched{}, fmt.Errorf("taking source %q out of the clone given with --source: %w", t.source.Name, err)

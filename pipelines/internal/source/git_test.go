@@ -177,6 +177,9 @@ func TestClone(t *testing.T) {
 	wantError(t, err, "the clone given with --source", "has no commit 1111")
 	_, err = f.Fetch(t.Context(), linux(place("upstream", "https://example.org", content)), nil)
 	wantError(t, err, "is a folder", "no git place")
+	f.Local["linux"] = t.TempDir()
+	_, err = f.Fetch(t.Context(), source, nil)
+	wantError(t, err, "is a folder but not a git clone", "the commit 1111")
 }
 
 // A clone of another user is not read, and no setting of the user changes that.
