@@ -41,7 +41,6 @@ func Open(path string) (*File, error) {
 	return &File{file: file, close: file, index: index}, nil
 }
 
-// openFile opens a regular file and returns its size.
 func openFile(path string) (*os.File, int64, error) {
 	file, err := files.OpenNamed(path)
 	if err != nil {
@@ -187,7 +186,6 @@ func unexpected(err error) error {
 	return err
 }
 
-// notFile says why a member has no content.
 func notFile(m Member) error {
 	if m.Mode.IsDir() {
 		return fmt.Errorf("%s is a directory", m.Name)

@@ -63,7 +63,6 @@ type Frame struct {
 
 func (f Frame) isDirectories() bool { return len(f.Members) > 0 && f.Members[0].Mode.IsDir() }
 
-// modTime returns the time of the members of a frame.
 func (x *Index) modTime(f Frame) time.Time {
 	if f.Time != nil {
 		return time.Unix(*f.Time, 0)
@@ -147,7 +146,6 @@ func (x *Index) span(frame, n int) (packed, unpacked int64) {
 	return packed, unpacked
 }
 
-// size returns the length of the tarball without its index.
 func (x *Index) size() int64 {
 	size, _ := x.span(0, len(x.Frames))
 	return size

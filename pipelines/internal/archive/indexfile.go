@@ -32,7 +32,6 @@ const (
 	minElement = 10
 )
 
-// indexJSON is the content of the index.
 type indexJSON struct {
 	Format int `json:"format"`
 	*Index
@@ -80,7 +79,6 @@ func encodeJSON(value any) ([]byte, error) {
 	return buffer.Bytes(), err
 }
 
-// encode returns the skippable frame of an index.
 func (x *Index) encode() ([]byte, error) {
 	text, err := encodeJSON(indexJSON{indexFormat, x})
 	if err != nil {
@@ -137,7 +135,6 @@ func unpackIndex(r io.ReaderAt, size int64) (text []byte, offset int64, err erro
 	return text, offset, nil
 }
 
-// unpackBounded decompresses at most limit bytes.
 func unpackBounded(packed []byte, limit int64) ([]byte, error) {
 	decoder, err := newDecoder(bytes.NewReader(packed))
 	if err != nil {

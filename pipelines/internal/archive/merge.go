@@ -173,7 +173,6 @@ func (m *Merged) compose(o Options, add func(w *writer) error) ([]byte, error) {
 	return buffer.Bytes(), nil
 }
 
-// addPart adds the frames of a component that hold files and links.
 func (m *Merged) addPart(p *Part) {
 	for _, f := range p.index.files() {
 		p.Size += f.Size

@@ -52,14 +52,12 @@ func (m *Merged) writeFile(ctx context.Context, out string, stage *progress.Stag
 	return nil
 }
 
-// progressWriter reports the bytes written.
 type progressWriter struct {
 	to         io.Writer
 	stage      *progress.Stage
 	done, size int64
 }
 
-// Write passes p on.
 func (w *progressWriter) Write(p []byte) (int, error) {
 	n, err := w.to.Write(p)
 	w.done += int64(n)
@@ -86,7 +84,6 @@ func (m *Merged) Same(ctx context.Context, out string) (bool, error) {
 	return err == nil, err
 }
 
-// errDiffers ends a comparison.
 var errDiffers = errors.New("the tarballs differ")
 
 // comparer compares the chunks that are written to it with a file.

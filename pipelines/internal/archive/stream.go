@@ -129,7 +129,6 @@ func walk(r io.Reader, limit int64, each func(m Member, content io.Reader) error
 	}
 }
 
-// read makes a member from a header and the content that follows it.
 func read(h *tar.Header, content io.Reader, each func(m Member, content io.Reader) error) (Member, error) {
 	m := memberOf(h)
 	if err := CheckMember(m); err != nil {
@@ -193,7 +192,6 @@ func (c *countReader) noted(skip int64) []byte {
 	return c.heads[min(skip, int64(len(c.heads))):]
 }
 
-// Read passes on what it gets.
 func (c *countReader) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
 	if c.n += int64(n); c.n > c.max {

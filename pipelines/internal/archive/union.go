@@ -22,7 +22,6 @@ type union struct {
 	problems []error
 }
 
-// owner is the component that has a member.
 type owner struct {
 	name   string
 	member Member
@@ -64,7 +63,6 @@ func (u *union) problem(format string, args ...any) {
 	u.problems = append(u.problems, fmt.Errorf(format, args...))
 }
 
-// add notes a member, and the directories that it is in.
 func (u *union) add(part string, m Member) {
 	for folder := range above(m.Name) {
 		u.put(part, folder, Member{Name: folder + "/", Mode: fs.ModeDir | 0o755})
@@ -72,7 +70,6 @@ func (u *union) add(part string, m Member) {
 	u.put(part, strings.TrimSuffix(m.Name, "/"), m)
 }
 
-// put notes a member of a name.
 func (u *union) put(part, name string, m Member) {
 	o, there := u.owners[name]
 	switch {
@@ -96,7 +93,6 @@ func (u *union) put(part, name string, m Member) {
 	}
 }
 
-// directories returns the members for all directories, in order.
 func (u *union) directories() []Member {
 	var members []Member
 	for _, o := range u.owners {
@@ -150,7 +146,6 @@ func kindOf(m Member) string {
 	return "a file"
 }
 
-// difference says how two members of one name differ.
 func difference(a, b Member) string {
 	switch {
 	case a == b:

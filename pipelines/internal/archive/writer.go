@@ -123,7 +123,6 @@ func (w *writer) end() error {
 	return err
 }
 
-// frame returns the one that is being filled.
 func (w *writer) frame() *Frame {
 	if w.plain == nil {
 		w.frames, w.plain = append(w.frames, &Frame{}), make([]byte, 0, w.limit)
@@ -131,7 +130,6 @@ func (w *writer) frame() *Frame {
 	return w.frames[len(w.frames)-1]
 }
 
-// Write takes a part of the stream.
 func (w *writer) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		if w.failed.Load() {

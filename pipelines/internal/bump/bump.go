@@ -45,7 +45,6 @@ type Bumper struct {
 	asked map[string]answer
 }
 
-// answer is what a place answered to a question.
 type answer struct {
 	value any
 	err   error
@@ -133,7 +132,6 @@ func (b *Bumper) Select(name string) ([]versions.Entry, error) {
 // UnknownError is the error of a name that selects no entry.
 type UnknownError struct{ text string }
 
-// Error names the nearest entry.
 func (u *UnknownError) Error() string { return u.text }
 
 // Check returns the status of pins.

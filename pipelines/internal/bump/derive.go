@@ -14,7 +14,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// move is the move of one entry to a version.
 type move struct {
 	*Bumper
 	entry    versions.Entry
@@ -31,7 +30,6 @@ type derived struct {
 // MovedTagError is the error of a tag that is another commit than the lock says.
 type MovedTagError struct{ Tag, URL, Locked, Today string }
 
-// Error names both commits.
 func (m *MovedTagError) Error() string {
 	return fmt.Sprintf("the tag %s of %s is commit %s today, and %s has %s: look at both, and correct the commit there if the change is intended",
 		m.Tag, m.URL, m.Today, versions.LockFile, m.Locked)

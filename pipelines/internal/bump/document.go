@@ -49,7 +49,6 @@ func (d *document) line(i int) *lineEdit {
 	return d.edits[i]
 }
 
-// set replaces a scalar, or a key, and keeps its quotes.
 func (d *document) set(node *yaml.Node, value string) error {
 	from, to := d.span(node)
 	if from == to {
@@ -155,7 +154,6 @@ func (d *document) setField(node *yaml.Node, name, value, formatted string) erro
 	return nil
 }
 
-// removeItem removes an item of a block list.
 func (d *document) removeItem(list, item *yaml.Node) error {
 	if list.Style&yaml.FlowStyle != 0 {
 		return fmt.Errorf("line %d: an item cannot be removed from a list between brackets; write one item a line", list.Line)
@@ -184,7 +182,6 @@ func (d *document) keep(from, to int) {
 	}
 }
 
-// bytes returns the edited file.
 func (d *document) bytes() []byte {
 	var out strings.Builder
 	for i, line := range d.lines {

@@ -9,7 +9,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// has reports whether the lock has a version of an entry.
 func (b *Bumper) has(declared, version string) bool {
 	d, err := openDocument(versions.LockFile, b.lockData)
 	if err != nil {

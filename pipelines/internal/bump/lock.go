@@ -120,7 +120,6 @@ func editPlace(d *document, list, item *yaml.Node, old, place versions.Place) er
 	return errors.Join(errs...)
 }
 
-// setText replaces a text in a mapping.
 func (d *document) setText(node *yaml.Node, name, value string) error {
 	_, old := pair(node, name)
 	if old == nil || old.Value == value {

@@ -162,7 +162,6 @@ func direction(locked, wanted string) (from, to version, err error) {
 	return from, to, nil
 }
 
-// block is the new version in the lock.
 type block struct {
 	pins map[string]string
 	// places are by source, in the order of the old version; a place without a name was

@@ -14,7 +14,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// offer is a version that a place has.
 type offer struct {
 	version version
 	// place is the name of the place that has it.
@@ -57,7 +56,6 @@ var (
 	fileName      = regexp.MustCompile(`[A-Za-z0-9][A-Za-z0-9._+~-]*`)
 )
 
-// offers asks a place for its versions.
 func (b *Bumper) offers(ctx context.Context, place versions.Place, current version) ([]offer, error) {
 	switch {
 	case place.Lock() != "":

@@ -22,7 +22,6 @@ const DefaultKeyserver = "https://keyserver.ubuntu.com/pks/lookup?op=get&options
 // errNoSignature is the error of a file without a signature, or without declared signers.
 var errNoSignature = errors.New("no signature")
 
-// signers returns the keys of those who sign the files of the entry.
 func (m *move) signers(ctx context.Context) (keys openpgp.EntityList, err error) {
 	if len(m.entry.Signers) == 0 {
 		return nil, errNoSignature
@@ -107,10 +106,8 @@ func (m *move) signature(ctx context.Context, url, path string) (by string, err 
 // SignatureError is the error of a signature that none of the declared signers made.
 type SignatureError struct{ err error }
 
-// Error says what is wrong.
 func (s *SignatureError) Error() string {
 	return fmt.Sprintf("its signature is not valid: %v: do not use the file; if the project has new signers, declare their keys in the lock", s.err)
 }
 
-// Unwrap returns the cause.
 func (s *SignatureError) Unwrap() error { return s.err }

@@ -44,7 +44,6 @@ func parse(text string) (v version, ok bool) {
 	return version{before: m[1], numbers: separators.Split(m[2], -1), separator: separators.FindString(m[2]), pre: m[3]}, true
 }
 
-// String returns the version as it is spelled.
 func (v version) String() string { return v.before + v.spelled(v.separator) }
 
 // spelled returns the version without the text before it, with a separator.

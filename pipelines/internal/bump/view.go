@@ -33,7 +33,6 @@ func StatusMarkdown(list []Status) string {
 	return text.String()
 }
 
-// remark says how the hash of a place was checked.
 func (t Taken) remark() string {
 	if t.Checked == "" {
 		return "checked against nothing"

@@ -10,7 +10,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// load reads both files once.
 func (b *Bumper) load() error {
 	if b.pins != nil {
 		return nil
@@ -37,7 +36,6 @@ func (b *Bumper) read() (pins, lock []byte, err error) {
 // versionsName is the name of the file of pins in messages.
 const versionsName = "versions.yaml"
 
-// contents are both files.
 func (b *Bumper) contents() string { return contents(b.pins.Data, b.lockData) }
 
 func contents(pins, lock []byte) string { return string(pins) + "\x00" + string(lock) }

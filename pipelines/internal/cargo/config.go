@@ -66,7 +66,6 @@ func (c Config) variable(name string) string {
 	return ""
 }
 
-// settings is the part of a configuration that this package reads.
 type settings struct {
 	Source map[string]struct {
 		Registry      string `toml:"registry"`

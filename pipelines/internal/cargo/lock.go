@@ -29,7 +29,6 @@ type Lock struct {
 	local  []locked
 }
 
-// locked is a package of a Cargo.lock.
 type locked struct {
 	Name         string   `toml:"name"`
 	Version      string   `toml:"version"`

@@ -112,7 +112,6 @@ func (r *Registry) Do(request *http.Request) (*http.Response, error) {
 	return r.client.Do(request)
 }
 
-// get returns a file of the index.
 func (r *Registry) get(ctx context.Context, name string) ([]byte, error) {
 	data, err := web.Content(ctx, r, r.index+name, maxIndex)
 	if unauthorized(err) {

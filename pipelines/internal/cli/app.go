@@ -79,7 +79,6 @@ func selectionFlags(flags *pflag.FlagSet, s *workspace.Selection) {
 	flags.StringSliceVar(&s.Without, "without", nil, "assets to leave out of --set or --all")
 }
 
-// cacheFlag names the registry behind the local cache.
 func (a *app) cacheFlag(flags *pflag.FlagSet) {
 	flags.String("cache", a.environment().Cache,
 		"registry behind the local cache, HOST[:PORT]/PATH (default: $ARTEFACT_REGISTRY/$ARTEFACT_REPOSITORY)")
@@ -108,7 +107,6 @@ func (a *app) pushFlag(flags *pflag.FlagSet, push *workspace.Switch, usage strin
 	switchFlag(flags, push, "push", usage+" (default: PUSH_TO_REGISTRY is yes)")
 }
 
-// pushes reports whether to push, which needs a registry.
 func pushes(ws *workspace.Workspace, push workspace.Switch) (bool, error) {
 	on, err := push.On(false)
 	if on && ws.Store.Registry == nil {

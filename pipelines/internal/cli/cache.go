@@ -26,7 +26,6 @@ func cacheCmd(a *app) *cobra.Command {
 	}, cacheLsCmd(a), cachePullCmd(a), cachePushCmd(a), cacheVerifyCmd(a))
 }
 
-// cached is an artifact of one of the caches.
 type cached struct {
 	Where  string `json:"where"`
 	Asset  string `json:"asset"`
@@ -86,7 +85,6 @@ func listCaches(ctx context.Context, ws *workspace.Workspace) ([]cached, error) 
 	return list, nil
 }
 
-// keyed has the options of the verbs that pull or push artifacts.
 type keyed struct {
 	selection  workspace.Selection
 	allowDirty bool
@@ -113,7 +111,6 @@ func (o *keyed) command(
 	return cmd
 }
 
-// moved prints an artifact that was pulled or pushed.
 func (a *app) moved(artifact store.Artifact) {
 	fmt.Fprintf(a.Stdout, "%s %s %s\n", artifact.Asset, artifact.Key, artifact.Digest)
 }

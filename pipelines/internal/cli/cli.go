@@ -34,7 +34,6 @@ func Run(ctx context.Context, args []string, process Process) int {
 	return 1
 }
 
-// usage marks an error as one of the command line.
 func usage(err error) error { return workspace.Usage(err) }
 
 func rootCmd(a *app) *cobra.Command {

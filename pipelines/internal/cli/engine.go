@@ -16,7 +16,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
-// engineOptions say which engine to use.
 type engineOptions struct {
 	engine    string
 	noInstall bool
@@ -34,7 +33,6 @@ func (o *engineOptions) finder(a *app, folders workspace.Folders, report *progre
 	return finder
 }
 
-// isRoot reports whether the program runs as root.
 func isRoot() bool { return os.Geteuid() == 0 }
 
 func engineCmd(a *app) *cobra.Command {

@@ -44,7 +44,6 @@ func kernel(ws *workspace.Workspace, name, arch string) (kernelOf, error) {
 	return kernelOf{asset, chosen, plan}, err
 }
 
-// listedKernel is a guest kernel on one architecture.
 type listedKernel struct {
 	Variant string       `json:"variant"`
 	Arch    catalog.Arch `json:"arch"`
@@ -75,7 +74,6 @@ func kernelConfigListCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-// listKernels returns all guest kernels of the tree.
 func listKernels(ws *workspace.Workspace) ([]listedKernel, error) {
 	kernels := []listedKernel{}
 	for _, asset := range ws.Catalog.Assets {

@@ -74,7 +74,6 @@ func differenceRow(d kconfig.Difference) string {
 // aKernel is VARIANT or VARIANT@ARCH, optionally after a revision and a colon.
 var aKernel = regexp.MustCompile(`^(?:(.+):)?([a-z0-9]+(?:-[a-z0-9]+)*)(?:@([a-z0-9_]+))?$`)
 
-// side reads an argument of diff.
 func side(ctx context.Context, ws *workspace.Workspace, arg, arch string) (kconfig.Side, error) {
 	match := aKernel.FindStringSubmatch(arg)
 	if match == nil {

@@ -61,7 +61,6 @@ kata-tools-static.tar.zst. A file with the right content is left alone.`,
 	return cmd
 }
 
-// mergedTarball is the result of a merge.
 type mergedTarball struct {
 	Set  string `json:"set"`
 	Arch string `json:"arch"`
@@ -98,7 +97,6 @@ func runMerge(cmd *cobra.Command, a *app, o mergeOptions, args []string) error {
 	return a.print(mergedTarball{r.Set, string(r.Arch), out, r.Size, changed}, workspace.Relative(out)+"\n")
 }
 
-// mergeText describes what a merge would do.
 func mergeText(plan *release.MergePlan, out string) string {
 	text := sizesText(plan.Report)
 	for _, part := range plan.Merged.Parts {
@@ -109,7 +107,6 @@ func mergeText(plan *release.MergePlan, out string) string {
 	return text + fmt.Sprintf("would write %s, of %d bytes\n", workspace.Relative(out), plan.Report.Size)
 }
 
-// sizesText returns a report for a terminal.
 func sizesText(r sizes.Report) string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -69,7 +69,6 @@ func (o *imageFlags) describe(ctx context.Context, ws *workspace.Workspace) (d d
 	return d, err
 }
 
-// build builds the image.
 func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, d described) (*payload.Image, error) {
 	o.Remote = remote(a, ws)
 	err := errors.Join(release.Describe(ws, &o.Options, d.arch, d.names, len(o.assets.Names) > 0)...)

@@ -33,7 +33,6 @@ func (o *tagFlags) add(a *app, flags *pflag.FlagSet) {
 	flags.BoolVar(&o.force, "force", false, "replace a release that is there already")
 }
 
-// version returns the release that is pushed, or "".
 func (o tagFlags) version(ws *workspace.Workspace, dirty error) (string, error) {
 	release, err := o.release.On(false)
 	if err != nil {

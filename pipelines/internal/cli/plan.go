@@ -124,7 +124,6 @@ JSON has all of this.`,
 	return cmd
 }
 
-// explain plans one asset.
 func explain(ctx context.Context, ws *workspace.Workspace, name string, arch catalog.Arch) (explained, error) {
 	plan, err := planner(ctx, ws).Plan(ctx, []string{name}, arch)
 	if err != nil {
@@ -166,7 +165,6 @@ imported asset is dashed.`,
 	return cmd
 }
 
-// drawn is the JSON of a graph.
 type drawn struct {
 	Arch  catalog.Arch `json:"arch"`
 	Nodes graph.Graph  `json:"nodes"`

@@ -146,10 +146,8 @@ func table[T any](items []T, heading string, row func(T) string) string {
 	return text.String()
 }
 
-// dash prints words, or a dash for none.
 func dash(words ...string) string { return cmp.Or(strings.Join(words, " "), "-") }
 
-// sizeOrDash prints a size in bytes, or a dash for 0.
 func sizeOrDash(n int64) string {
 	if n == 0 {
 		return "-"
@@ -157,5 +155,4 @@ func sizeOrDash(n int64) string {
 	return progress.Size(n)
 }
 
-// shortKey shortens a key for people.
 func shortKey(key string) string { return fmt.Sprintf("%.12s", key) }

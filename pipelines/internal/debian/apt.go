@@ -103,7 +103,6 @@ func parseURIs(text string) ([]Archive, error) {
 	return archives, nil
 }
 
-// versionsIn returns the versions in the entries of an index.
 func versionsIn(entries string) []string {
 	var versions []string
 	for line := range strings.Lines(entries) {

@@ -106,7 +106,6 @@ func (b *Bootstrapper) arguments(ctx context.Context, suite, debArch string) ([]
 	return args, nil
 }
 
-// mmdebstrap writes a layer to path.
 func mmdebstrap(ctx context.Context, path string, args []string, log io.Writer) error {
 	file, err := os.Create(path)
 	if err != nil {

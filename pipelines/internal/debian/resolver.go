@@ -144,7 +144,6 @@ func checkNames(pkg, version, suite string) error {
 	return nil
 }
 
-// lay makes a private apt root with one source.
 func (r *Resolver) lay(ctx context.Context, root, suite string) error {
 	mirror := r.Mirror
 	if mirror == "" {

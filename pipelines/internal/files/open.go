@@ -21,7 +21,6 @@ type IrregularError struct {
 	Is string
 }
 
-// Error names the path and what it is.
 func (e *IrregularError) Error() string {
 	return fmt.Sprintf("%s is %s, not a regular file", e.Path, e.Is)
 }

@@ -107,7 +107,6 @@ func (r Repository) run(ctx context.Context, stdin io.Reader, args ...string) (s
 	return "", fmt.Errorf("running git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 }
 
-// line is run for one line of output.
 func (r Repository) line(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	out, err := r.run(ctx, stdin, args...)
 	return strings.TrimSpace(out), err

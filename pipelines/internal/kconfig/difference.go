@@ -46,7 +46,6 @@ func Compare(a, b Side) []Difference {
 	return differences
 }
 
-// value is the value of an option, which may be absent.
 func (o *Option) value(absent string) string {
 	if o == nil {
 		return absent

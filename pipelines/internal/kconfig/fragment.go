@@ -145,7 +145,6 @@ func parseFinal(data []byte) (map[string]*Option, error) {
 	return byName(options), err
 }
 
-// shown is the value of an option for messages.
 func shown(o *Option) string {
 	switch {
 	case o == nil:

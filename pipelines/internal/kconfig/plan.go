@@ -120,5 +120,4 @@ func (p *Plan) CheckRequested(final []byte, facts *Facts) error {
 	return errors.Join(problems...)
 }
 
-// String names the kernel in messages.
 func (p *Plan) String() string { return "Linux " + p.Version + " for " + p.Arch }

@@ -139,7 +139,6 @@ func WriteArchive(ctx context.Context, path string, m Manifest, blobs []Blob) (e
 	return nil
 }
 
-// member is a file in an archive.
 type member struct {
 	name string
 	Blob

@@ -44,7 +44,6 @@ type Client struct {
 	hosts map[string]*host
 }
 
-// host is one registry.
 type host struct {
 	*auth.Client
 	name string

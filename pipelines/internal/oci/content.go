@@ -75,7 +75,6 @@ type section struct {
 	offset, size int64
 }
 
-// Open returns the part.
 func (s section) Open(offset int64) (io.ReadCloser, error) {
 	return io.NopCloser(io.NewSectionReader(s.file, s.offset+offset, s.size-offset)), nil
 }

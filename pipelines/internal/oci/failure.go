@@ -23,7 +23,6 @@ type Failure struct {
 	Err          error
 }
 
-// Error says what failed, and where.
 func (f *Failure) Error() string {
 	return fmt.Sprintf("%s: %s: %s", f.Doing, f.Where, Reason(f.Err))
 }

@@ -60,7 +60,6 @@ func (r *Repository) Download(ctx context.Context, d ocispec.Descriptor, path, p
 // shown is the size of the smallest blob whose transfer is reported, in bytes.
 const shown = 1 << 20
 
-// stage begins the report of a transfer.
 func (c *Client) stage(subject, name string, d ocispec.Descriptor) *progress.Stage {
 	if d.Size < shown || subject == "" {
 		return nil

@@ -118,7 +118,6 @@ func SmallFirst[T any](parts []T) []T {
 	return append(append([]T{config}, rest...), layer)
 }
 
-// receive downloads a blob that the layout lacks.
 func (l *Layout) receive(ctx context.Context, from *Repository, d ocispec.Descriptor, subject string) error {
 	unlock, err := l.lockBlob(ctx, d.Digest)
 	if err != nil {

@@ -144,17 +144,14 @@ func (l *Layout) Missing(blobs []ocispec.Descriptor) (missing []ocispec.Descript
 	return missing
 }
 
-// lock takes the lock for writing to the layout.
 func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
 	return files.Lock(ctx, filepath.Join(l.Locks, "layout"), files.Waiting{})
 }
 
-// partial returns the path of an unfinished download of a blob.
 func (l *Layout) partial(d digest.Digest) string {
 	return filepath.Join(l.Root, partialFolder, d.Encoded())
 }
 
-// lockBlob takes the lock for downloading a blob.
 func (l *Layout) lockBlob(ctx context.Context, d digest.Digest) (unlock func(), err error) {
 	waiting := files.Waiting{Report: l.Report, Subject: "store", Text: "waiting for another process that pulls " + filepath.Base(l.Root)}
 	return files.Lock(ctx, l.blobLock(d.Encoded()), waiting)

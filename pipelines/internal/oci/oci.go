@@ -43,7 +43,6 @@ const (
 // sentence whose subject is the content: "it has lost its config".
 type Damage struct{ What string }
 
-// Error returns what is wrong.
 func (d *Damage) Error() string { return d.What }
 
 // Damaged returns a Damage with a formatted text.

@@ -83,7 +83,6 @@ var manifestTypes = strings.Join([]string{
 	"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json",
 }, ", ")
 
-// ask sends a request that only reads.
 func (r *Repository) ask(ctx context.Context, method, path string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(r.reading(ctx), method, r.url(ctx, path), http.NoBody)
 	if err != nil {
@@ -100,7 +99,6 @@ func (r *Repository) reading(ctx context.Context) context.Context {
 	return auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull)
 }
 
-// url returns the URL of a path of the repository.
 func (r *Repository) url(ctx context.Context, path string) string {
 	address := url.URL{Scheme: "https", Host: r.ref.Host()}
 	if r.host.speaksPlain(ctx) {
@@ -137,7 +135,6 @@ func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) er
 	}
 }
 
-// retrying reports a retry.
 func (r *Repository) retrying(doing string, err error) {
 	r.Note(fmt.Sprintf("%s: %s (%s): trying again", doing, r, Reason(err)))
 }
@@ -169,7 +166,6 @@ type hiding struct {
 	part string
 }
 
-// Do sends a request.
 func (h hiding) Do(request *http.Request) (*http.Response, error) {
 	response, err := h.host.Do(request)
 	if request.Method != http.MethodGet || !strings.Contains(request.URL.Path, h.part) {
@@ -196,7 +192,6 @@ type pages struct {
 	asked int
 }
 
-// Do requests a page.
 func (p *pages) Do(request *http.Request) (*http.Response, error) {
 	if p.asked++; p.asked > maxPages {
 		return nil, errEndless
@@ -228,7 +223,6 @@ func (r *Repository) Tags(ctx context.Context) (all []string, err error) {
 	return all, nil
 }
 
-// errEnough ends a list.
 var errEnough = errors.New("enough")
 
 // Referrers returns at most limit referrers of a manifest, sorted by digest: those of an

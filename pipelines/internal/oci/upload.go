@@ -73,7 +73,6 @@ func (r *Repository) Push(ctx context.Context, b Blob, s Sending) (Sent, error) 
 	return Sent{Bytes: u.sent.Load()}, err
 }
 
-// upload is the upload of one blob.
 type upload struct {
 	repository *Repository
 	blob       Blob
@@ -147,7 +146,6 @@ func (u *upload) mount(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// send sends the blob.
 func (u *upload) send(ctx context.Context) error {
 	client := u.repository.client
 	for failures := 1; ; failures++ {
@@ -275,7 +273,6 @@ func lastByte(header string) int64 {
 	return end
 }
 
-// moved stores the URL that the registry names for the next request.
 func (u *upload) moved(response answer) error {
 	if response.location == "" {
 		return errors.New("the registry does not say where to send a blob: its answer has no Location")

@@ -55,7 +55,6 @@ type Comparison struct {
 	Selected int `json:"selected"`
 }
 
-// unexplained returns the number of rows without a reason.
 func (c Comparison) unexplained() (n int) {
 	for _, row := range c.Rows {
 		if row.Reason == "" {

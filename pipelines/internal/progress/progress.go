@@ -35,7 +35,6 @@ type Reporter struct {
 	log *Log
 }
 
-// screen is what a person sees.
 type screen struct {
 	out   io.Writer
 	mode  Mode
@@ -230,7 +229,6 @@ func (c *screen) line(s *Stage, detail string) string {
 // compiler's command line can have thousands of characters.
 const plainWidth = 120
 
-// tick shows the stages at work.
 func (c *screen) tick() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

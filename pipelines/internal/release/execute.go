@@ -34,7 +34,6 @@ type ReleasedImage struct {
 	payload.Pushed
 }
 
-// run is one execution of a Plan.
 type run struct {
 	job   *Job
 	plan  *Plan

@@ -35,7 +35,6 @@ type File struct {
 	content []byte
 }
 
-// fill sets the content of a file.
 func (f *File) fill(content []byte) {
 	sum := sha256.Sum256(content)
 	f.content, f.Size, f.Exact, f.Digest = content, int64(len(content)), true, "sha256:"+hex.EncodeToString(sum[:])

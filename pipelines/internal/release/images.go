@@ -76,7 +76,6 @@ type looking struct {
 	failed     bool
 }
 
-// image plans an image.
 func (l *looking) image(ctx context.Context, goarch string, tags []payload.Tag) error {
 	image := PlannedImage{Repository: l.repository.String(), GoArch: goarch, Tags: []string{}, There: []string{}, repository: l.repository}
 	for _, tag := range tags {
@@ -161,7 +160,6 @@ func (r *run) pushImages(ctx context.Context) error {
 	return nil
 }
 
-// build builds the image of an architecture.
 func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, error) {
 	arch, err := catalog.ParseArch(o.GoArch)
 	if err != nil {

@@ -42,7 +42,6 @@ func (p *Plan) look(ctx context.Context) error {
 	return err
 }
 
-// lookAt finds the release of this version and its files.
 func (p *Plan) lookAt(ctx context.Context) (err error) {
 	p.page, err = p.job.GitHub.Find(ctx, p.Version)
 	if errors.Is(err, github.ErrNotFound) {

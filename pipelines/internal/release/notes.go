@@ -142,7 +142,6 @@ func (n Notes) pins(text *strings.Builder) {
 	}
 }
 
-// writeNotes writes the text of the release.
 func (r *run) writeNotes(ctx context.Context) error {
 	notes := Notes{Released: r.released, Components: r.job.Components}
 	if r.plan.previous != nil {

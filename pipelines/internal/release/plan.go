@@ -110,12 +110,10 @@ func (p *Plan) planFiles(ctx context.Context) error {
 	return nil
 }
 
-// file returns the file of a name.
 func (p *Plan) file(name string) *File {
 	return &p.Files[slices.IndexFunc(p.Files, func(f File) bool { return f.Name == name })]
 }
 
-// problem adds reasons not to release.
 func (p *Plan) problem(errs ...error) {
 	for _, err := range errs {
 		if err != nil {

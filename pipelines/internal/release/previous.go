@@ -11,7 +11,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// fetch downloads a small file of the previous release.
 func (p *Plan) fetch(ctx context.Context, name string) ([]byte, error) {
 	i := slices.IndexFunc(p.before, func(asset github.Asset) bool { return asset.Name == name && asset.Whole() })
 	if i < 0 || p.before[i].Size > sizes.MaxReport {

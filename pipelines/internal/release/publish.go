@@ -9,7 +9,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
-// upload uploads the files that the draft lacks.
 func (r *run) upload(ctx context.Context) error {
 	if r.job.GitHub == nil {
 		return nil
@@ -81,7 +80,6 @@ func (r *run) verify(ctx context.Context) error {
 	return nil
 }
 
-// publish publishes the draft.
 func (r *run) publish(ctx context.Context) error {
 	if r.job.GitHub == nil || r.job.KeepDraft {
 		return nil

@@ -147,7 +147,6 @@ type Owned struct {
 	Component string
 }
 
-// owned returns the members of all components.
 func (r Report) owned() []Owned {
 	var all []Owned
 	for _, c := range r.Components {
@@ -196,7 +195,6 @@ func (r Report) Write(paths []string) error {
 	return nil
 }
 
-// content returns the report as the content of a file of a kind.
 func (r Report) content(kind string) ([]byte, error) {
 	switch kind {
 	case ".md":

@@ -151,7 +151,6 @@ func tonesOf(r Report) map[string]tone {
 // rect is a rectangle, in any unit.
 type rect struct{ X, Y, W, H float64 }
 
-// shrink returns what is left within margins.
 func (r rect) shrink(top, others float64) rect {
 	return rect{r.X + others, r.Y + top, max(r.W-2*others, 0), max(r.H-top-others, 0)}
 }

@@ -192,7 +192,6 @@ func (t *task) waiting() files.Waiting {
 	return files.Waiting{Report: t.Report, Subject: t.source.Name, Text: "waiting for another process that fetches it"}
 }
 
-// hashNamed hashes a file that a person names.
 func hashNamed(ctx context.Context, path string) (string, int64, error) {
 	file, err := files.OpenNamed(path)
 	if err != nil {

@@ -47,7 +47,6 @@ func (t *task) crates(ctx context.Context, place versions.Place) (Fetched, error
 	return t.made(ctx, place, what, func(file *os.File) error { return packCrates(file, paths) })
 }
 
-// crateDownload is the download of the crates of one source.
 type crateDownload struct {
 	*task
 	client     *http.Client
@@ -116,7 +115,6 @@ func (f *Fetcher) CheckLock(place versions.Place) (err error) {
 	return err
 }
 
-// ofTree returns the crates of a Cargo.lock of the tree.
 func (f *Fetcher) ofTree(path string) ([]cargo.Crate, error) {
 	data, err := fs.ReadFile(f.Tree, path)
 	if err != nil {

@@ -125,7 +125,6 @@ func (t *task) repository(ctx context.Context, place versions.Place) (g gitRepos
 	return g, unlock, err
 }
 
-// gitRepository is a bare repository that only this program uses.
 type gitRepository struct {
 	*Fetcher
 	dir string
@@ -149,7 +148,6 @@ func (g gitRepository) prepare(ctx context.Context) error {
 	return nil
 }
 
-// has reports whether the repository has a commit.
 func (g gitRepository) has(ctx context.Context, commit string) bool {
 	return g.run(ctx, "cat-file", "-e", commit+"^{tree}") == nil
 }
@@ -185,7 +183,6 @@ func (g gitRepository) archive(ctx context.Context, from *versions.Git, path str
 	return err
 }
 
-// run runs git in the repository.
 func (g gitRepository) run(ctx context.Context, args ...string) error {
 	if err := os.MkdirAll(g.dir, 0o755); err != nil {
 		return err

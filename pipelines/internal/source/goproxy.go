@@ -62,7 +62,6 @@ func (t *task) goSums(ctx context.Context, place versions.Place) (sums map[strin
 	return sums, zipPath, nil
 }
 
-// ofZip returns a member of a zip.
 func ofZip(path, name string) ([]byte, error) {
 	archive, err := zip.OpenReader(path)
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// layer downloads a layer of a manifest into the cache.
 func (t *task) layer(ctx context.Context, place versions.Place) (Fetched, error) {
 	repository, layer, err := t.findLayer(ctx, place)
 	if err != nil {
@@ -35,7 +34,6 @@ func (t *task) layer(ctx context.Context, place versions.Place) (Fetched, error)
 	return Fetched{Name: t.source.Name, Path: final, Place: place.Name, From: FromPlace, SHA256: place.SHA256, Size: layer.Size}, nil
 }
 
-// findLayer returns the layer that a place declares.
 func (t *task) findLayer(ctx context.Context, place versions.Place) (repository *oci.Repository, layer ocispec.Descriptor, err error) {
 	if t.Registries == nil {
 		return nil, layer, unavailable{errors.New("there is no client for registries here")}
@@ -78,7 +76,6 @@ func wanted(place versions.Place) string {
 	return "sha256:" + place.SHA256
 }
 
-// titles lists the layers of a manifest.
 func titles(m oci.Manifest) []string {
 	var list []string
 	for _, layer := range m.Layers {

@@ -52,7 +52,6 @@ func OpenFile(fetched Fetched) (*Opened, error) {
 	return o, nil
 }
 
-// Read reads on, and hashes what it reads.
 func (o *Opened) Read(p []byte) (int, error) {
 	n, err := o.file.Read(p)
 	_, _ = o.pipe.Write(p[:n]) // It fails only after Close.

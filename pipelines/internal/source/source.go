@@ -136,7 +136,6 @@ func (f *Fetcher) fetch(ctx context.Context, t *task) (Fetched, error) {
 	return t.first(ctx, places)
 }
 
-// task is the fetch of one source.
 type task struct {
 	*Fetcher
 	source versions.Source

@@ -29,7 +29,6 @@ type Image struct {
 	Digest string
 }
 
-// builderRef names a builder.
 type builderRef struct{ id, arch string }
 
 func (b builderRef) validate() error {
@@ -42,7 +41,6 @@ func (b builderRef) validate() error {
 func (b builderRef) place() (string, string) { return builderRepository, b.id + "-" + b.arch }
 func (b builderRef) local() string           { return b.id }
 
-// String names the builder in messages.
 func (b builderRef) String() string { return fmt.Sprintf("builder %.12s", b.id) }
 
 func (b builderRef) check(m oci.Manifest) error {

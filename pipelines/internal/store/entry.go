@@ -91,7 +91,6 @@ func (r Ref) Tag() string { return r.Key + "-" + r.Arch }
 func (r Ref) place() (string, string) { return r.Asset, r.Tag() }
 func (r Ref) local() string           { return r.Tag() }
 
-// String names the artifact in messages.
 func (r Ref) String() string { return fmt.Sprintf("artifact %s of %s", r.Tag(), r.Asset) }
 
 // Names become parts of paths, tags and repositories.
@@ -137,7 +136,6 @@ func (t movingRef) validate() error         { return validateName("asset name", 
 func (t movingRef) place() (string, string) { return t.asset, t.tag }
 func (t movingRef) local() string           { return t.tag }
 
-// String names the tag in messages.
 func (t movingRef) String() string { return fmt.Sprintf("tag %s of %s", t.tag, t.asset) }
 
 func (t movingRef) check(m oci.Manifest) error {

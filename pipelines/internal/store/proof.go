@@ -41,7 +41,6 @@ func (p proofRef) local() string {
 	return proofTag + p.proves.Encoded() + "-" + p.digest.Encoded()[:12]
 }
 
-// String names the proof in messages.
 func (p proofRef) String() string { return fmt.Sprintf("proof %s of %s", p.digest, p.asset) }
 
 func (p proofRef) check(m oci.Manifest) error {

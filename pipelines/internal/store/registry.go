@@ -49,7 +49,6 @@ func OpenRegistry(ref string, o oci.Options) (*Registry, error) {
 // String names the registry in messages.
 func (r *Registry) String() string { return "the registry " + r.base.String() }
 
-// repository returns the repository of an entry.
 func (r *Registry) repository(e entry) (*oci.Repository, error) {
 	if err := e.validate(); err != nil {
 		return nil, err

@@ -43,7 +43,6 @@ func sourceTag(hash string) (string, error) {
 	return "", fmt.Errorf("hash %q of a source: want sha256:<hex> or h1:<base64>", hash)
 }
 
-// sourceRef names a source by its declared hash.
 type sourceRef string
 
 // sourceOf returns the source of a tag. It is not valid if the tag is not a source's.
@@ -67,7 +66,6 @@ func (h sourceRef) local() string {
 	return tag
 }
 
-// String names the source in messages.
 func (h sourceRef) String() string { return "source " + string(h) }
 
 // check makes sure that a manifest names the file of the declared hash, as far as a

@@ -52,7 +52,6 @@ type Output struct {
 	Size   int64  `json:"size"`
 }
 
-// what names a tarball in messages.
 func (o Output) what() string {
 	if o.Name == "" {
 		return "tarball"
@@ -109,7 +108,6 @@ func Open(dir string, report *progress.Reporter) *Local {
 // locksFolder is next to the layouts; asset names do not begin with a dot.
 const locksFolder = ".locks"
 
-// layout returns the layout of a repository's name.
 func (s *Local) layout(name string) *oci.Layout {
 	l, _ := s.layouts.LoadOrStore(name, &oci.Layout{
 		Root: filepath.Join(s.dir, name), Locks: filepath.Join(s.dir, locksFolder, name),
@@ -193,7 +191,6 @@ func (s *Local) List(ctx context.Context) ([]Artifact, error) {
 	return artifacts, nil
 }
 
-// names returns the names of the layouts.
 func (s *Local) names() (names []string, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

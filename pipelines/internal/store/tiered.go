@@ -190,7 +190,6 @@ func (t *Tiered) ensure(ctx context.Context, artifact Artifact) (pulled bool, er
 	return true, nil
 }
 
-// holds reports whether the local store has exactly this artifact.
 func (t *Tiered) holds(ctx context.Context, artifact Artifact) bool {
 	m, err := t.find(ctx, artifact.Ref)
 	return err == nil && m.Digest() == artifact.Manifest.Digest()

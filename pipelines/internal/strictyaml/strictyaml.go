@@ -28,7 +28,6 @@ type Node struct {
 	line int
 }
 
-// file is a file with the problems that were found in it.
 type file struct {
 	name     string
 	problems []error

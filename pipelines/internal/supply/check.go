@@ -101,7 +101,6 @@ func (s *Set) check(ctx context.Context, d workspace.Declared, place versions.Pl
 	return c, nil
 }
 
-// ask asks a place whether it has the file.
 func (s *Set) ask(ctx context.Context, d workspace.Declared, place versions.Place, c *Checked) error {
 	err := s.Fetcher.Answers(ctx, d.Source, place)
 	var other *source.Mismatch

@@ -30,7 +30,6 @@ type Difference struct {
 	Kata  string `json:"kata"`
 }
 
-// String says what differs.
 func (d Difference) String() string {
 	return fmt.Sprintf("%s is %s, but Kata pins %s", d.Pin, d.Value, d.Kata)
 }

@@ -171,7 +171,6 @@ func checkSource(list strictyaml.Node, entry, name string, places []Place) {
 	}
 }
 
-// check checks one place of a source.
 func (p Place) check(at strictyaml.Node, source string) {
 	bad := func(wrong bool, field, format string, args ...any) {
 		if wrong {

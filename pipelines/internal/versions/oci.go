@@ -19,7 +19,6 @@ type OCI struct {
 
 var ociRef = regexp.MustCompile(`^[^/@\s.][^/@\s]*/[^@\s]+@sha256:[0-9a-f]{64}$`)
 
-// check checks a place of a registry.
 func (o OCI) check(at strictyaml.Node, source, sha256 string) {
 	if !ociRef.MatchString(o.Ref) {
 		at.At("ref").Problem("%s: the ref %q is not HOST/PATH@sha256:<64 hex digits>; a tag may move, so add the digest of the manifest that it has, as `oras resolve` prints it", source, o.Ref)

@@ -195,7 +195,6 @@ func (p Place) Holds() string {
 // that uses it can be planned, but not built.
 type Unlocked struct{ text string }
 
-// Error says what to add, and where.
 func (u *Unlocked) Error() string { return u.text }
 
 // Pin returns the value at a path like "assets.kernel.version". Any string of an entry

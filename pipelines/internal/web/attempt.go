@@ -35,7 +35,6 @@ const maxRefusal = 1 << 20
 // Pace.Stall.
 const leastRate = 512
 
-// try sends a request once.
 func (t *transport) try(request *http.Request, body io.ReadCloser) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(request.Context())
 	asking, answer := &guard{ctx: ctx, cancel: cancel}, &guard{ctx: ctx, cancel: cancel}
@@ -182,7 +181,6 @@ func (r *receiving) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the request.
 func (r *receiving) Close() error {
 	r.guard.pause()
 	defer r.guard.cancel(nil)

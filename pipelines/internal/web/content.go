@@ -20,10 +20,8 @@ type Unavailable struct {
 	Response *http.Response
 }
 
-// Error returns the reason, without addresses.
 func (u *Unavailable) Error() string { return Reason(u.Err) }
 
-// Unwrap returns the cause.
 func (u *Unavailable) Unwrap() error { return u.Err }
 
 // Content returns a small file of a server. The error is an *Unavailable if the server does

@@ -64,7 +64,6 @@ type Mismatch struct {
 	SHA256 string
 }
 
-// Error returns the size and the hash of the content.
 func (m *Mismatch) Error() string {
 	return fmt.Sprintf("got %d bytes with sha256 %q", m.Size, m.SHA256)
 }
@@ -205,7 +204,6 @@ func (d *Download) complete(ctx context.Context) error {
 	}
 }
 
-// attempt requests the missing content once.
 func (d *Download) attempt(ctx context.Context) error {
 	if d.Done == d.Size && d.Done > 0 {
 		return nil

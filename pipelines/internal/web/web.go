@@ -105,7 +105,6 @@ type transport struct {
 	reached sync.Map
 }
 
-// RoundTrip sends a request, and retries it while that can help.
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err := t.allowed(request); err != nil {
 		if request.Body != nil {

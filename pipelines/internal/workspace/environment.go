@@ -85,7 +85,6 @@ func (s *Switch) Set(value string) error {
 	return err
 }
 
-// String returns the value.
 func (s *Switch) String() string { return s.value }
 
 // Type makes it a flag that needs no value.

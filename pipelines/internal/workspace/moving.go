@@ -168,7 +168,6 @@ func (w *Workspace) Walk(names []string, arch catalog.Arch, visit func(store.Ref
 	return errors.Join(missing...)
 }
 
-// key returns the key of an asset, given the digests of dependencies.
 func (w *Workspace) key(asset catalog.Asset, arch catalog.Arch, digests map[string]recipe.Digests) (string, error) {
 	for _, name := range asset.Dependencies {
 		if _, found := digests[name]; !found {

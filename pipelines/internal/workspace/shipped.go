@@ -52,7 +52,6 @@ func (w *Workspace) checkShipped(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-// overlap reports whether one of two patterns contains the other.
 func overlap(a, b string) bool { return foreign.Match(a, b) || foreign.Match(b, a) }
 
 // shipped lists the paths of assets that are known without building them.

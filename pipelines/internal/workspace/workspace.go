@@ -205,7 +205,6 @@ func Relative(path string) string {
 // UsageError is the error of a wrong command line.
 type UsageError struct{ error }
 
-// Unwrap returns the reason.
 func (e *UsageError) Unwrap() error { return e.error }
 
 // Usage marks an error as one of the command line; nil stays nil.

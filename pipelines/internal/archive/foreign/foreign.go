@@ -88,7 +88,6 @@ func ExtractFolder(ctx context.Context, folder string, members []Member, dir str
 	})
 }
 
-// file takes one file of a folder.
 func (t *taker) file(root *os.Root, name string, item fs.DirEntry) error {
 	info, err := item.Info()
 	if err != nil {
@@ -180,7 +179,6 @@ type tail struct {
 	zeros int
 }
 
-// Read reads on.
 func (t *tail) Read(p []byte) (int, error) {
 	n, err := t.from.Read(p)
 	rest := len(bytes.TrimRight(p[:n], "\x00"))
@@ -191,7 +189,6 @@ func (t *tail) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// tar takes members of a tar.
 func (t *taker) tar(content *tail) error {
 	from := tar.NewReader(content)
 	for t.more() {
@@ -222,7 +219,6 @@ func (t *taker) tar(content *tail) error {
 	return nil
 }
 
-// zip takes members of a zip.
 func (t *taker) zip(ctx context.Context, from Archive) error {
 	z, err := zip.NewReader(from, from.Size())
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
-// missing is the error of a member that the archive lacks.
 func (t *taker) missing(m Member) error {
 	switch {
 	case slices.Equal(t.names, []string{Program}):

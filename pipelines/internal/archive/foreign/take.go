@@ -16,7 +16,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 )
 
-// entry is what an archive says about one of its members.
 type entry struct {
 	name string
 	mode fs.FileMode
@@ -34,7 +33,6 @@ const (
 	maxTaken = 64 << 30
 )
 
-// taker takes the members of one archive.
 type taker struct {
 	members []Member
 	// root is the folder that is written to, nil to only hash.
@@ -85,7 +83,6 @@ func (t *taker) more() bool {
 	return t.patterns || slices.ContainsFunc(t.found, func(names []string) bool { return len(names) == 0 })
 }
 
-// program takes a bare program.
 func (t *taker) program(content io.Reader) error {
 	if len(t.members) == 1 && t.members[0].Installed && !strings.HasSuffix(t.members[0].To, "/") {
 		t.members[0].From = Program // The caller says that this is the program.
@@ -93,7 +90,6 @@ func (t *taker) program(content io.Reader) error {
 	return t.add(entry{name: Program, modeless: true}, func() (io.ReadCloser, error) { return io.NopCloser(content), nil })
 }
 
-// take takes an entry if a member selects it.
 func (t *taker) take(e entry, open func() (io.ReadCloser, error)) error {
 	name := path.Clean(e.name)
 	if !fs.ValidPath(name) || slices.Contains(strings.Split(e.name, "/"), "..") {
@@ -158,7 +154,6 @@ func (t *taker) claim(e entry, to string) error {
 	return nil
 }
 
-// one takes one entry to a path.
 func (t *taker) one(e entry, to string, mode fs.FileMode, open func() (io.ReadCloser, error)) (Taken, error) {
 	taken := Taken{From: e.name, Member: archive.Member{Name: "./" + to, Mode: e.mode.Type()}}
 	isLink := e.mode.Type() == fs.ModeSymlink
@@ -192,7 +187,6 @@ func (t *taker) one(e entry, to string, mode fs.FileMode, open func() (io.ReadCl
 	return taken, t.write(&taken, to, buffered)
 }
 
-// chosen returns the mode of a file.
 func chosen(e entry, declared fs.FileMode, program bool) fs.FileMode {
 	switch {
 	case declared != 0:

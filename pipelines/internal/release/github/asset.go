@@ -85,7 +85,6 @@ type brokenOff struct{ error }
 
 func (b brokenOff) Unwrap() error { return b.error }
 
-// download downloads an asset once.
 func (c *Client) download(ctx context.Context, asset Asset, to *bytes.Buffer) (digest string, err error) {
 	doing := "downloading " + asset.Name
 	request, err := c.api.NewRequest(http.MethodGet, "repos/"+c.options.Repository+asset.path(), nil, c.authorize)

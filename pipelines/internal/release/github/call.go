@@ -52,7 +52,6 @@ func (c *Client) authorize(request *http.Request) {
 	}
 }
 
-// exchange sends a request and decodes the answer into a value.
 func (c *Client) exchange(ctx context.Context, request *http.Request, doing string, into any) (*api.Response, error) {
 	response, err := c.api.Do(ctx, request, into)
 	return response, c.failed(ctx, doing, response, err)
@@ -141,7 +140,6 @@ type failure struct {
 	err  error
 }
 
-// Error says what failed, why, and what to do about it.
 func (f *failure) Error() string {
 	if f.status == 0 {
 		return fmt.Sprintf("%s: %v", f.doing, f.err)
@@ -181,7 +179,6 @@ func isTaken(err error, resource string) bool {
 		slices.ContainsFunc(f.said.Errors, func(e api.Error) bool { return e.Resource == resource && e.Code == "already_exists" })
 }
 
-// masked returns a text without the token.
 func (c *Client) masked(text string) string {
 	if c.options.Token == "" {
 		return text

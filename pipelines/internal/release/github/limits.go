@@ -21,7 +21,6 @@ const secondaryWait = time.Minute
 // GitHub says in three ways how long to wait, or not at all.
 type limits struct{ base http.RoundTripper }
 
-// RoundTrip performs one request.
 func (l limits) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := l.base.RoundTrip(request)
 	if err != nil || response.StatusCode != http.StatusForbidden && response.StatusCode != http.StatusTooManyRequests {

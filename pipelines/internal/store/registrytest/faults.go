@@ -143,7 +143,6 @@ type body struct {
 	pause       time.Duration
 }
 
-// Read reads until the end.
 func (b *body) Read(p []byte) (int, error) {
 	if b.end != nil && b.left <= 0 {
 		return 0, b.end()

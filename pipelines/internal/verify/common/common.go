@@ -97,7 +97,6 @@ type subject struct {
 	broken  []error
 }
 
-// addOutputs unpacks the secondary tarballs.
 func (s *subject) addOutputs(ctx context.Context) error {
 	for _, output := range slices.Sorted(maps.Keys(s.t.Outputs)) {
 		file := s.t.Outputs[output]
@@ -115,7 +114,6 @@ func (s *subject) addOutputs(ctx context.Context) error {
 	return nil
 }
 
-// readObjects reads the headers of all ELF files.
 func (s *subject) readObjects() {
 	for _, t := range s.all {
 		for _, name := range t.ELF {
@@ -218,7 +216,6 @@ func (s *subject) size() (saw string, err error) {
 	return fmt.Sprintf("%d bytes, %d %% of the budget", s.t.Size, 100*s.t.Size/budget), nil
 }
 
-// findings are what a check finds in files.
 type findings struct {
 	asset catalog.Asset
 	check string

@@ -13,7 +13,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
 
-// object is what the checks want to know of an ELF file.
 type object struct {
 	name, arch string
 	kind       kind

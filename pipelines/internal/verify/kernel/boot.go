@@ -16,7 +16,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
-// boot boots the kernel and checks what its init reports.
 func (f *files) boot(ctx context.Context, h host.Host) error {
 	g := &session{files: f, nonce: rand.Text(), Console: guest.NewConsole()}
 	var program string
@@ -43,7 +42,6 @@ func (f *files) boot(ctx context.Context, h host.Host) error {
 	return nil
 }
 
-// prepare makes the files of the guest.
 func (g *session) prepare(ctx context.Context, h host.Host) (err error) {
 	g.spec = host.Guest{
 		Kernel: g.t.Path(g.path("vmlinuz")), Initrd: g.t.Path("initramfs"), Accelerator: h.Accelerator,

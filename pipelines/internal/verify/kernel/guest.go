@@ -23,7 +23,6 @@ type session struct {
 	result host.Result
 }
 
-// booted judges the boot itself.
 func (g *session) booted() report.Check {
 	c := g.Booted(g.machine, g.result)
 	if len(g.result.Tail) == 0 && c.Verdict == report.Failed && g.options[g.machine.ConsoleOption] != "y" {

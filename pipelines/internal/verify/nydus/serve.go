@@ -51,7 +51,6 @@ var (
 	}
 )
 
-// run is the snapshotter and the containerd while they are verified.
 type run struct {
 	Snapshotter
 	host.Host
@@ -100,30 +99,25 @@ func (r *run) attempt(ctx context.Context, c check) (saw string, err error) {
 	return c.do(r, ctx), nil
 }
 
-// failure is the error that a check ends with.
 type failure struct{ error }
 
-// must ends a check with an error, if there is one.
 func must(err error) {
 	if err != nil {
 		panic(failure{err})
 	}
 }
 
-// try returns a value, or ends a check with an error.
 func try[T any](value T, err error) T {
 	must(err)
 	return value
 }
 
-// want ends a check with an error unless a condition is met.
 func want(met bool, format string, args ...any) {
 	if !met {
 		must(fmt.Errorf(format, args...))
 	}
 }
 
-// end kills what still runs.
 func (r *run) end() error {
 	var errs []error
 	if r.server != nil {
@@ -150,7 +144,6 @@ func (r *run) socket(i instance) string {
 	return filepath.Join(r.dir, "run", i.name, "containerd-nydus-grpc.sock")
 }
 
-// launch starts an instance.
 func (r *run) launch(ctx context.Context, i instance) {
 	text := try(os.ReadFile(filepath.Join(r.dir, i.config)))
 	config := filepath.Join(r.dir, i.name+".toml")

@@ -17,7 +17,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
-// find finds a containerd.
 func (r *run) find(ctx context.Context) string {
 	var err error
 	if r.installed, err = containerd.Find(ctx, r.Host); err != nil {
@@ -77,7 +76,6 @@ func (r *run) checkDump(dump string) error {
 	return nil
 }
 
-// start starts both instances and containerd.
 func (r *run) start(ctx context.Context) string {
 	for _, i := range instances {
 		r.launch(ctx, i)

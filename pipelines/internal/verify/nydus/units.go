@@ -34,7 +34,6 @@ func (i instance) unitLines() []string {
 	}
 }
 
-// units checks the lines of the units.
 func (r *run) units(context.Context) string {
 	var problems error
 	for _, i := range instances {

@@ -30,7 +30,6 @@ type table struct {
 	blocks map[string][]byte
 }
 
-// parseTable reads the table of an image.
 func parseTable(image []byte) (*table, error) {
 	const resetCode, tail = 32, 2 + 16 // A block ends with its length and its GUID.
 	end := len(image) - resetCode

@@ -96,7 +96,6 @@ func parseVolumes(image []byte, depth int) (volumes []volume, err error) {
 	return volumes, nil
 }
 
-// parseVolume reads the volume that data begins with.
 func parseVolume(data []byte, depth int) (v volume, err error) {
 	le := binary.LittleEndian
 	length, header, extended := le.Uint64(data[32:]), int(le.Uint16(data[48:])), int(le.Uint16(data[52:]))

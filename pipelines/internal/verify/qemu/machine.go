@@ -50,7 +50,6 @@ func (x *run) checkMachines(ctx context.Context) error {
 	return nil
 }
 
-// machine is one that has these objects and devices.
 type machine struct {
 	// name is that of -machine; with is a device that only this machine has, or "".
 	name, with       string

@@ -17,7 +17,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )
 
-// run is an unpacked emulator, and the machine to run it on.
 type run struct {
 	Emulator
 	r *report.Report

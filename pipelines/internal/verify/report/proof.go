@@ -131,7 +131,6 @@ func (p Proof) accept(subject Subject, required []string) error {
 	return nil
 }
 
-// passed returns the names of the checks that passed.
 func (p Proof) passed() (names []string) {
 	for _, c := range p.Checks {
 		if c.Verdict == Passed {

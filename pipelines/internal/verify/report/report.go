@@ -51,7 +51,6 @@ type Report struct {
 // skipped.
 type Missing string
 
-// Error says what is missing.
 func (m Missing) Error() string { return string(m) }
 
 // Add appends a check.

@@ -67,7 +67,6 @@ func (l Layout) Check(r *report.Report, t *Tarball, saw string) {
 	r.Result("members", saw, problems)
 }
 
-// problem says what is wrong with a member, "" if nothing is.
 func (l Layout) problem(name string, m archive.Member) string {
 	file, known := l[name]
 	switch {

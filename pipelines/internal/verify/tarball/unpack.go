@@ -48,10 +48,8 @@ type Tarball struct {
 // Damage is the error for a tarball that is not whole or not safe to unpack.
 type Damage struct{ Err error }
 
-// Error says what is wrong.
 func (d *Damage) Error() string { return d.Err.Error() }
 
-// Unwrap returns what is wrong.
 func (d *Damage) Unwrap() error { return d.Err }
 
 // Unpack vets a tarball, writes its ELF files and the files of the layout below dir, and

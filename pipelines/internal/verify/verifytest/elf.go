@@ -33,7 +33,6 @@ type ELF struct {
 // body is where the contents of sections begin, behind a header and eight segments.
 const headerSize, progSize, body = 64, 56, headerSize + 8*progSize
 
-// String returns the file.
 func (e ELF) String() string {
 	var content bytes.Buffer
 	var sections []elf.Section64
@@ -109,7 +108,6 @@ func (e ELF) segments(dynamic, interpreter elf.Section64) []elf.Prog64 {
 	})
 }
 
-// encode returns the bytes of a structure.
 func encode(value any) []byte {
 	data, err := binary.Append(nil, binary.LittleEndian, value)
 	if err != nil {

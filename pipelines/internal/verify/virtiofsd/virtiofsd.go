@@ -51,7 +51,6 @@ func (d Daemon) Check(ctx context.Context, r *report.Report, t *tarball.Tarball,
 	return nil
 }
 
-// share is a folder and the guest that uses it.
 type share struct {
 	Daemon
 	host.Host

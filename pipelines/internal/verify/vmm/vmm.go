@@ -66,7 +66,6 @@ func (m Monitor) Check(ctx context.Context, r *report.Report, t *tarball.Tarball
 	return nil
 }
 
-// boot boots a guest, if this machine can.
 func (m Monitor) boot(ctx context.Context, t *tarball.Tarball, h host.Host) (report.Check, error) {
 	machine, known := host.ForArch(m.Arch)
 	switch err := host.Usable(m.device); {
@@ -94,7 +93,6 @@ func (m Monitor) boot(ctx context.Context, t *tarball.Tarball, h host.Host) (rep
 	return run(ctx, h, machine, t.Path(m.Program), args)
 }
 
-// run runs a guest, and returns the check of its boot.
 func run(ctx context.Context, h host.Host, machine host.Machine, program string, args []string) (report.Check, error) {
 	console := guest.NewConsole()
 	result, err := h.Boot(ctx, program, args, console.Line)
@@ -125,7 +123,6 @@ func control(ctx context.Context, h host.Host, arch string, files host.Guest) er
 	return err
 }
 
-// arguments returns the arguments that start a guest.
 func (m Monitor) arguments(files host.Guest, console, dir string) ([]string, error) {
 	if m.Kind == CloudHypervisor {
 		return []string{

@@ -243,7 +243,6 @@ func rename(q question, release *Release, asset *Asset) (int, any) {
 	return http.StatusOK, asset
 }
 
-// storage serves the content of an asset.
 func (s *Server) storage(w http.ResponseWriter, r *http.Request) {
 	id, _ := strconv.ParseInt(strings.TrimPrefix(r.URL.Path, "/storage/"), 10, 64)
 	release, i := s.owner(id)

@@ -189,7 +189,6 @@ func (s *Server) fault(r *http.Request) *Fault {
 	return nil
 }
 
-// meet answers with the fault.
 func (f *Fault) meet(s *Server, w http.ResponseWriter, q question) {
 	switch f.Leave {
 	case Done:
@@ -272,13 +271,11 @@ func reply(w http.ResponseWriter, status int, value any) {
 	}
 }
 
-// problem is the content of a refusal.
 type problem struct {
 	Message string  `json:"message"`
 	Errors  []field `json:"errors,omitempty"`
 }
 
-// field is one of the values that GitHub rejects.
 type field struct {
 	Resource string `json:"resource"`
 	Field    string `json:"field"`

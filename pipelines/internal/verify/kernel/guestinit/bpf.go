@@ -173,5 +173,4 @@ func deviceRules(o *serial.Observation) {
 	o.Value = "forbidden, and allowed again"
 }
 
-// enter moves the init into a group.
 func enter(group string) { write(group+"/cgroup.procs", strconv.Itoa(os.Getpid())) }

@@ -30,7 +30,6 @@ func list(dir string) (names []string) {
 	return names
 }
 
-// sum returns a step that hashes a file.
 func sum(path string) func(*serial.Observation) {
 	return func(o *serial.Observation) {
 		file := try(os.Open(path))

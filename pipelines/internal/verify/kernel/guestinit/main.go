@@ -101,23 +101,19 @@ func attempt(look func(*serial.Observation), o *serial.Observation) {
 	look(o)
 }
 
-// failure is the error that a step ends with.
 type failure struct{ error }
 
-// must ends a step with an error, if there is one.
 func must(err error) {
 	if err != nil {
 		panic(failure{err})
 	}
 }
 
-// try returns a value, or ends a step with an error.
 func try[T any](value T, err error) T {
 	must(err)
 	return value
 }
 
-// doing adds to an error what failed.
 func doing(what string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

@@ -80,7 +80,6 @@ func openARM64(data []byte) (Image, error) {
 	return image, nil
 }
 
-// openGzip reads arm64's Image.gz.
 func openGzip(packed []byte) (Image, error) {
 	var data []byte
 	stream, err := gzip.NewReader(bytes.NewReader(packed))

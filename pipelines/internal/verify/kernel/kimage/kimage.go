@@ -89,7 +89,6 @@ func is(head []byte, offset int, magic string) bool {
 	return len(head) >= offset && bytes.HasPrefix(head[offset:], []byte(magic))
 }
 
-// show prints the first bytes of an unknown file.
 func show(head []byte) string {
 	if len(head) == 0 {
 		return "nothing"
