@@ -65,8 +65,11 @@ type Asset struct {
 	// Kernel is set only for guest kernels.
 	Kernel *Kernel `yaml:"kernel"`
 	// Import is set only for imported assets, which have no builder and no steps. On adds
-	// its source to Sources.
+	// its source to Sources, unless content of the caller's replaces the asset.
 	Import *Import `yaml:"import"`
+	// Program is where, in the tarball, a program of the caller's belongs that replaces the
+	// asset (--source); "" if only folders and archives do. It is not in the key.
+	Program string `yaml:"program"`
 	// Disk is the free space that a build needs, in GiB.
 	Disk int64 `yaml:"disk"`
 	// Budget is the largest size of the tarball, 0 for any. It is not in the key.
@@ -200,7 +203,7 @@ func (c *Catalog) On(arch Arch) []string {
 // and the exceptions of its checks.
 func (a Asset) On(arch Arch) Asset {
 	names := strings.NewReplacer("${ARCH}", string(arch), "${GOARCH}", arch.GoArch(), "${KERNEL_ARCH}", arch.Kernel())
-	if a.Import != nil && len(a.Sources) == 0 {
+	if a.Import != nil && a.Import.Source != "" && len(a.Sources) == 0 {
 		a.Sources = map[string]string{a.Import.Name(): a.Import.Source}
 		a.Import = a.Import.on(names)
 	}

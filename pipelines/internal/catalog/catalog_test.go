@@ -176,6 +176,7 @@ var bad = map[string][2]string{
 	"no-config-folders":        {"configs: [common]", "configs: []"},
 	"kernel-version":           {"version: V}", "version: W}"},
 	"negative-disk":            {"files: [data]", "disk: -1"},
+	"program-path":             {"files: [data]", "program: agent"},
 	"import-and-steps":         {"pins: {TINY: assets.tiny.version}", "pins: {TINY: assets.tiny.version}\n    files: [data]\n    dependencies: [tiny]"},
 	"import-without-source":    {"      source: assets.tiny.tiny-${ARCH}\n", ""},
 	"import-without-members":   {"      members:\n        v${TINY}/tiny: opt/kata/bin/tiny-${GOARCH}\n        share/**: opt/kata/share/\n", ""},

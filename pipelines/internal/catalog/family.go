@@ -137,6 +137,9 @@ func (c checker) asset(a Asset) {
 		c.at("outputs", i).name("output name", name, plainName)
 	}
 	c.at("outputs").unique("output", nil, a.Outputs)
+	if a.Program != "" && (!strings.Contains(a.Program, "/") || !fs.ValidPath(a.Program)) {
+		c.At("program").Problem("program is %q: want a path in a folder of the tarball, such as opt/kata/bin/NAME", a.Program)
+	}
 	switch {
 	case a.Verify != "" && !slices.Contains(Kinds, a.Verify):
 		c.At("verify").Problem("verify is %q: want one of %s%s", a.Verify, strings.Join(Kinds, ", "), nearest.Hint(a.Verify, Kinds))

@@ -12,7 +12,7 @@ import (
 
 // Import takes an asset out of an archive that is published elsewhere, in place of steps.
 type Import struct {
-	// Source is the path of a source of assets/sources.yaml.
+	// Source is the path of a source of assets/sources.yaml, "" for content of the caller's.
 	Source string `yaml:"source"`
 	// Members maps names in the archive, or patterns of names, to paths in the tarball: see
 	// package foreign. Variables are the pins of the asset, ${ARCH}, ${GOARCH} and ${KERNEL_ARCH}.
@@ -47,7 +47,7 @@ func (c checker) imports(a Asset) {
 	}{
 		{"steps", len(a.Steps) > 0}, {"sources", len(a.Sources) > 0}, {"options", len(a.Options) > 0}, {"files", len(a.Files) > 0},
 		{"dependencies", len(a.Dependencies) > 0}, {"packages", len(a.Packages) > 0}, {"outputs", len(a.Outputs) > 0},
-		{"secrets", len(a.Secrets) > 0}, {"kernel", a.Kernel != nil},
+		{"secrets", len(a.Secrets) > 0}, {"kernel", a.Kernel != nil}, {"program", a.Program != ""},
 	} {
 		if other.set {
 			c.At(other.field).Problem("%s is imported: it cannot have %s, which are for steps", a.Name, other.field)

@@ -88,7 +88,7 @@ func (a *app) cacheFlag(flags *pflag.FlagSet) {
 // sourceFlag names local files to take sources from.
 func sourceFlag(flags *pflag.FlagSet, given *map[string]string) {
 	flags.StringToStringVar(given, "source", nil,
-		"NAME=PATH: take an imported asset from a local archive, folder or program, or a source from a file whose hash is declared or a clone that has its commit")
+		"NAME=PATH: take an asset from a local archive, folder or program, or a source from a file whose hash is declared or a clone that has its commit")
 }
 
 func allowDirtyFlag(flags *pflag.FlagSet, allow *bool) {

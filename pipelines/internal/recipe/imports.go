@@ -12,7 +12,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// Given is a local archive, folder or program that replaces the source of an import.
+// Given is a local archive, folder or program that replaces the source of an import, or
+// all that a built asset is made of.
 type Given struct {
 	Path string
 	// SHA256 is that of a file, or of the selected members of a folder, in hex.
@@ -30,6 +31,14 @@ func (g Given) places(declared []versions.Place) []versions.Place {
 		return declared
 	}
 	return []versions.Place{{Name: GivenPlace, URL: g.Path, SHA256: g.SHA256}}
+}
+
+// replace makes a local archive, folder or program the only source of an asset.
+func (p *Plan) replace(asset string, given Given) {
+	places := given.places(nil)
+	p.Given = given
+	p.Sources = []versions.Source{{Name: asset, Places: places}}
+	p.Recipe.Sources = []Source{{Name: asset, Places: []Place{{places[0].Name, places[0].Hash()}}}}
 }
 
 // FromGiven reports whether the members are those of a local archive with other content
@@ -99,6 +108,9 @@ func (r Resolver) Origin(asset catalog.Asset) (Origin, error) {
 	o := Origin{How: Built, From: []string{}}
 	if asset.Import != nil {
 		o.How = Imported
+	}
+	if asset.Import != nil && asset.Import.Source == "" {
+		o.From = []string{r.Given[asset.Name].Path + " (--source)"}
 	}
 	for _, path := range slices.Sorted(maps.Values(asset.Pins)) {
 		if _, err := r.Versions.Pin(path); err != nil {

@@ -71,7 +71,8 @@ type Plan struct {
 type Resolver struct {
 	Versions *versions.File
 	Tree     *Tree
-	// Given replace the sources of imported assets, by asset.
+	// Given replace the sources of imported assets, and assets that catalog.Replaced has
+	// changed, by asset.
 	Given map[string]Given
 }
 
@@ -209,6 +210,9 @@ func (r Resolver) pins(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
 
 func (r Resolver) sources(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
 	plan.Recipe.Sources = []Source{}
+	if given, found := r.Given[asset.Name]; found && asset.Import.Source == "" {
+		plan.replace(asset.Name, given)
+	}
 	for _, name := range slices.Sorted(maps.Keys(asset.Sources)) {
 		declared, err := r.Versions.Source(asset.Sources[name])
 		if err := plan.unlocked(err); err != nil {

@@ -1,23 +1,31 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive/foreign"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
-// Give replaces sources of the assets, and of all they depend on, by local files and
-// folders: --source NAME=PATH. For an imported asset, NAME is the asset or its source, and
-// the content of PATH goes into the key. Other sources must have a declared hash or commit.
+// Give replaces assets, and sources of the assets and of all they depend on, by local files
+// and folders: --source NAME=PATH. NAME is an asset or a source, and for an imported asset
+// either. The content that replaces an asset goes into the key. A source of a built asset
+// must have a declared hash or commit.
 func (w *Workspace) Give(ctx context.Context, names []string, arch catalog.Arch, given map[string]string) error {
+	if err := w.replace(names, arch, given); err != nil {
+		return err
+	}
 	closure, err := w.Catalog.Closure(names, arch)
 	if err != nil {
 		return Usage(err)
@@ -28,8 +36,8 @@ func (w *Workspace) Give(ctx context.Context, names []string, arch catalog.Arch,
 		if asset.Import == nil {
 			continue
 		}
-		if _, found := given[name]; !found {
-			name = slices.Collect(maps.Keys(asset.Sources))[0]
+		if _, found := given[name]; !found && asset.Import.Source != "" {
+			name = asset.Import.Name()
 		}
 		path, found := given[name]
 		if !found {
@@ -43,6 +51,50 @@ func (w *Workspace) Give(ctx context.Context, names []string, arch catalog.Arch,
 		w.Resolver.Given[asset.Name] = recipe.Given{Path: path, SHA256: sum}
 	}
 	return nil
+}
+
+// replace turns the built assets that are given into imported ones.
+func (w *Workspace) replace(names []string, arch catalog.Arch, given map[string]string) error {
+	closure, err := w.Catalog.Closure(names, arch)
+	if err != nil {
+		return Usage(err)
+	}
+	for _, asset := range closure {
+		path, found := given[asset.Name]
+		if !found || asset.Import != nil {
+			continue
+		}
+		program, err := foreign.IsProgram(path)
+		isSource := func(a catalog.Asset) bool { return a.Import == nil && a.Sources[asset.Name] != "" }
+		if err == nil && !program && slices.ContainsFunc(closure, isSource) && holdsSource(path) {
+			continue
+		}
+		if err == nil {
+			w.Catalog, err = w.Catalog.Replaced(asset.Name, program)
+		}
+		if err != nil {
+			return Usage(fmt.Errorf("--source %s=%s: %w", asset.Name, path, err))
+		}
+	}
+	return nil
+}
+
+// holdsSource tells, of a name that is both an asset's and a source's, which one a path is
+// for: an archive without an index and a clone are for the source.
+func holdsSource(path string) bool {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		for _, of := range []string{".git", "HEAD"} {
+			if _, err := os.Stat(filepath.Join(path, of)); err == nil {
+				return true
+			}
+		}
+		return false
+	}
+	file, err := archive.Open(path)
+	if err == nil {
+		_ = file.Close() // It was only read.
+	}
+	return err != nil
 }
 
 // contentOf hashes a file, or what an asset takes of a folder.
@@ -81,7 +133,7 @@ func (w *Workspace) undeclared(names []string, arch catalog.Arch) error {
 			return err
 		}
 		if plan.Recipe.FromGiven() {
-			return fmt.Errorf("%s is imported from %s, whose content no place of %s declares", asset.Name, given.Path, plan.Recipe.Sources[0].Path)
+			return fmt.Errorf("%s is imported from %s, whose content no place of %s declares", asset.Name, given.Path, cmp.Or(plan.Recipe.Sources[0].Path, versions.LockFile))
 		}
 	}
 	return nil

@@ -193,8 +193,8 @@ func (w *Workspace) Declared(names []string, arch catalog.Arch) ([]Declared, err
 }
 
 // CheckSources refuses a local file (--source NAME=PATH) that does not exist, or whose name
-// is neither an imported asset nor a source that one of the assets uses, and a place (--place NAME) that none of their
-// sources has; "" is any place.
+// is neither an asset nor a source that one of the assets uses, and a place (--place NAME)
+// that none of their sources has; "" is any place.
 func (w *Workspace) CheckSources(names []string, arch catalog.Arch, given map[string]string, place string) error {
 	if len(given) == 0 && place == "" {
 		return nil
@@ -215,14 +215,12 @@ func (w *Workspace) CheckSources(names []string, arch catalog.Arch, given map[st
 		return Usage(err)
 	}
 	for _, asset := range closure {
-		if asset.Import != nil {
-			sources[asset.Name] = true
-		}
+		sources[asset.Name] = true
 	}
 	known := slices.Sorted(maps.Keys(sources))
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !sources[name] {
-			return Usage(fmt.Errorf("--source %s: the build has no source of that name%s; it has %s", name, nearest.Hint(name, known), cmp.Or(strings.Join(known, " "), "none")))
+			return Usage(fmt.Errorf("--source %s: the build has no asset or source of that name%s; it has %s", name, nearest.Hint(name, known), cmp.Or(strings.Join(known, " "), "none")))
 		}
 		if _, err := os.Stat(given[name]); err != nil {
 			return Usage(fmt.Errorf("--source %s: %w", name, err))

@@ -137,6 +137,29 @@ func (t *taker) stream(from io.Reader) error {
 // A header of a tar has its magic at an offset; zeros of the length of two headers end it.
 const tarHeader, tarMagic, tarEnd = 512, 257, 1024
 
+// IsProgram reports whether a file is a bare program, which may be compressed. Of a folder
+// it is false.
+func IsProgram(path string) (bool, error) {
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		return false, err
+	}
+	file, err := files.OpenNamed(path)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	plain, closer, err := decompress(bufio.NewReader(file))
+	if err != nil {
+		return false, err
+	}
+	defer closer()
+	head := make([]byte, 4)
+	if _, err := io.ReadFull(plain, head); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return false, fmt.Errorf("reading the archive: %w", err)
+	}
+	return isProgram(head), nil
+}
+
 // isProgram tells by the first bytes whether a file is an ELF file or a script.
 func isProgram(head []byte) bool {
 	return bytes.HasPrefix(head, []byte("\x7fELF")) || bytes.HasPrefix(head, []byte("#!"))

@@ -191,6 +191,44 @@ opt/kata/share/doc 0755 "text"`
 	}
 }
 
+// TestAll takes everything, to the root.
+func TestAll(t *testing.T) {
+	dir, again := t.TempDir(), t.TempDir()
+	all := []Member{{From: "**", To: "/"}}
+	taken, err := Extract(t.Context(), bytes.NewReader(tarOf(t, release[1:len(release)-2])), all, dir)
+	ok(t, err)
+	if want := "v1/tool-also 0755 \"\\x7fELF a program\""; !strings.Contains(shown(t, dir), want) {
+		t.Errorf("%s, want %s among them", shown(t, dir), want)
+	}
+	folder, err := ExtractFolder(t.Context(), dir, all, again)
+	ok(t, err)
+	if len(folder) != len(taken) || shown(t, again) != shown(t, dir) {
+		t.Errorf("%d members, want %d:\n%s", len(folder), len(taken), shown(t, again))
+	}
+}
+
+// TestIsProgram tells programs from what else is at a path.
+func TestIsProgram(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string][]byte{
+		"elf": []byte(program), "script": []byte("#!/bin/sh"), "xz": packed(t, inXZ, []byte(program)),
+		"tar": tarOf(t, release), "zstd": packed(t, inZstd, tarOf(t, release)), "text": []byte("text"), "empty": nil,
+	} {
+		file := filepath.Join(dir, name)
+		ok(t, os.WriteFile(file, content, 0o600))
+		got, err := IsProgram(file)
+		if want := name == "elf" || name == "script" || name == "xz"; err != nil || got != want {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	if got, err := IsProgram(dir); got || err != nil {
+		t.Errorf("a folder: %v, %v", got, err)
+	}
+	if _, err := IsProgram(filepath.Join(dir, "none")); err == nil {
+		t.Error("a file that does not exist is no error")
+	}
+}
+
 // installed are the members of what was taken before.
 func installed(members []Member) []Member {
 	members = slices.Clone(members)
@@ -377,7 +415,7 @@ func TestMatch(t *testing.T) {
 		}
 	}
 	for _, test := range []struct{ from, to, want string }{
-		{"a/b", "opt/c", "opt/c"}, {"a/b", "opt/", "opt/b"}, {"a/*.toml", "opt/", "opt/*.toml"}, {"a/**/x", "opt/", "opt/**/x"}, {"a/", "opt/a/", "opt/a/"},
+		{"a/b", "opt/c", "opt/c"}, {"**", "/", "/**"}, {"a/b", "opt/", "opt/b"}, {"a/*.toml", "opt/", "opt/*.toml"}, {"a/**/x", "opt/", "opt/**/x"}, {"a/", "opt/a/", "opt/a/"},
 	} {
 		if got := (Member{From: test.from, To: test.to}).Target(); got != test.want {
 			t.Errorf("%s to %s: %s, want %s", test.from, test.to, got, test.want)

@@ -14,7 +14,8 @@ type Member struct {
 	// folder without its content. Program is a bare program.
 	From string
 	// To is the path of the one file that From selects. With a slash at its end it is
-	// the folder for all that From selects, at the paths below its part without patterns.
+	// the folder for all that From selects, at the paths below its part without patterns;
+	// only a slash is the root.
 	To string
 	// Mode is that of the files; 0 is 0755 for a file that is executable in the archive,
 	// and for a program where the archive has no modes, and 0644 for others.
@@ -79,7 +80,7 @@ func (m Member) placeBy(pattern, name string, isDir bool) string {
 	if below == "" && !isDir { // A file is not what is in it.
 		return ""
 	}
-	return strings.TrimSuffix(m.To+below, "/")
+	return strings.Trim(m.To+below, "/")
 }
 
 // Match reports whether a pattern matches a name.
