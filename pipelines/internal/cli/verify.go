@@ -141,7 +141,7 @@ func (o verifyOptions) host(ws *workspace.Workspace, name string) host.Host {
 	const grace = 15 * time.Second
 	machine, _ := os.Hostname() // Without one, artifacts cannot contain it.
 	h := host.Host{
-		Name: machine, Root: ws.Root, Cache: filepath.Join(ws.Cache, "containerd"), Accelerator: o.accel,
+		Name: machine, Root: ws.Root, Cache: filepath.Join(ws.Cache, "test-tools"), Accelerator: o.accel,
 		Timeout: o.timeout, Grace: grace, Subject: name, Reporter: ws.Report, Kernel: o.kernel,
 	}
 	if o.noBoot {

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/containerd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
 )
 
 // killed kills each instance, restarts it, and expects its snapshots.

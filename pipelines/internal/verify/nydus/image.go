@@ -13,7 +13,7 @@ import (
 
 	"github.com/containerd/containerd/api/types"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/containerd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 

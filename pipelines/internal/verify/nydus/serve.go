@@ -12,8 +12,8 @@ import (
 	"github.com/containerd/containerd/api/types"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/containerd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 )

@@ -12,8 +12,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/containerd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 

@@ -1,6 +1,6 @@
-// Builds containerd from its Go module; see package containerd, which uses it. To bump
+// Builds containerd from its Go module; see package testtools, which uses it. To bump
 // it: go get github.com/containerd/containerd/v2@VERSION, go mod tidy.
-module github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus/containerd/module
+module github.com/kata-containers/kata-pipelines/pipelines/internal/verify/testtools/modules/containerd
 
 go 1.26.0
 

@@ -4,25 +4,17 @@ package containerd
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/testtools"
 )
 
-// oldest is the first containerd that runs several snapshotters reliably, and module
-// the folder, below the root of the repository, that builds one.
-const (
-	oldest = "2.2.2"
-	module = "pipelines/internal/verify/nydus/containerd/module"
-)
+// oldest is the first containerd that runs several snapshotters reliably.
+const oldest = "2.2.2"
 
 // Installed is a containerd on this machine.
 type Installed struct {
@@ -43,40 +35,11 @@ func Find(ctx context.Context, h host.Host) (Installed, error) {
 			return found, nil
 		}
 	}
-	daemon, err := build(ctx, h)
+	daemon, err := testtools.Containerd.Build(ctx, h)
 	if err != nil {
-		return Installed{}, fmt.Errorf("building containerd: %w", err)
+		return Installed{}, err
 	}
 	return inspect(ctx, daemon, "built from its Go module")
-}
-
-// build returns the path of a containerd in the cache, and compiles it first if it is
-// not there.
-func build(ctx context.Context, h host.Host) (string, error) {
-	dir := filepath.Join(h.Root, module)
-	sum, _, err := files.Hash(ctx, filepath.Join(dir, "go.sum"))
-	if err != nil {
-		return "", err
-	}
-	program := filepath.Join(h.Cache, fmt.Sprintf("containerd-%.12s", sum))
-	if _, err := os.Stat(program); !errors.Is(err, fs.ErrNotExist) {
-		return program, err
-	}
-	h.Note("compiling containerd from its Go module")
-	if err := os.MkdirAll(h.Cache, 0o755); err != nil {
-		return "", err
-	}
-	work, err := os.MkdirTemp(h.Cache, "compiling-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(work)
-	compiled := filepath.Join(work, "containerd")
-	environ := []string{"GOWORK=off", "GOFLAGS=-mod=readonly"}
-	if err := h.GoBuild(ctx, dir, environ, "-ldflags", "-s -w", "-o", compiled, "github.com/containerd/containerd/v2/cmd/containerd"); err != nil {
-		return "", err
-	}
-	return program, os.Rename(compiled, program)
 }
 
 // inspect reads the version of a containerd.

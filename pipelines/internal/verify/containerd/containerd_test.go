@@ -34,7 +34,7 @@ func machine(t *testing.T, version string) host.Host {
 		scripts["containerd"] = "echo '" + version + "'"
 	}
 	h := verifytest.Host(t, scripts)
-	h.Root, h.Cache = "../../../../..", t.TempDir()
+	h.Root, h.Cache = "../../../..", t.TempDir()
 	return h
 }
 
