@@ -32,6 +32,7 @@ type Tool struct {
 var (
 	Containerd    = Tool{"containerd", "github.com/containerd/containerd/v2/cmd/containerd", ""}
 	Containerd1   = Tool{"containerd-1.7", "github.com/containerd/containerd/cmd/containerd", ""}
+	Helm          = Tool{"helm", "helm.sh/helm/v3/cmd/helm", ""}
 	Etcd          = Tool{"etcd", "go.etcd.io/etcd/server/v3", ""}
 	KubeAPIServer = Tool{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver",
 		// Without these the server takes itself for version 0.0, which has no API.
