@@ -15,7 +15,11 @@ import (
 // builder returns the declared builder: one that an earlier build kept, here or
 // on a machine that shares the registry, or else a new one, which is kept.
 func (b *run) builder(ctx context.Context, session *engine.Session, declared recipe.Builder, machine string) (builder engine.Builder, err error) {
-	stage := b.stage("builder")
+	what := "builder"
+	if declared.Manager != "" {
+		what = "root"
+	}
+	stage := b.stage(what)
 	defer func() { stage.End(err, builder.String()) }()
 	id, err := declared.ID(machine)
 	if err != nil {
@@ -27,7 +31,7 @@ func (b *run) builder(ctx context.Context, session *engine.Session, declared rec
 	}
 	defer unlock()
 	if kept.Digest != "" {
-		if builder, err = session.ImportBuilder(ctx, b.archive(), machine); err != nil {
+		if builder, err = session.ImportBuilder(ctx, declared, b.archive(), machine); err != nil {
 			return builder, fmt.Errorf("importing the kept builder %s: %w", kept.Digest, err)
 		}
 		builder.Base, builder.Digest = kept.Base, kept.Digest

@@ -230,6 +230,11 @@ func (b *run) in(ctx context.Context, session *engine.Session, job engine.Job) (
 	if err != nil {
 		return record, fmt.Errorf("preparing the builder: %w", err)
 	}
+	if root := b.plan.Recipe.Root; root != nil {
+		if job.Root, err = b.builder(ctx, session, *root, b.plan.Recipe.Arch); err != nil {
+			return record, fmt.Errorf("preparing the root filesystem: %w", err)
+		}
+	}
 	return session.Run(ctx, job, builder)
 }
 

@@ -64,6 +64,8 @@ type Asset struct {
 	Checks Checks `yaml:"checks"`
 	// Kernel is set only for guest kernels.
 	Kernel *Kernel `yaml:"kernel"`
+	// Root is set only for the root filesystems of guests.
+	Root *Root `yaml:"root"`
 	// Import is set only for imported assets, which have no builder and no steps. On adds
 	// its source to Sources, unless content of the caller's replaces the asset.
 	Import *Import `yaml:"import"`
@@ -144,6 +146,20 @@ type Kernel struct {
 	Version string `yaml:"version"`
 }
 
+// Root says which distribution the root filesystem of a guest is made of. The steps see
+// the file tree of a container with its packages.
+type Root struct {
+	// Distribution and Release are the variables of Pins that hold the names of the
+	// distribution, declared in a file of that name in the family's folder, and of its release.
+	Distribution string `yaml:"distribution"`
+	Release      string `yaml:"release"`
+	// Parts are the lists of packages, by their names in the file of the distribution.
+	Parts []string `yaml:"parts"`
+
+	// Arch is set by On.
+	Arch Arch `yaml:"-"`
+}
+
 // Load reads assets/*/assets.yaml and the release sets below the root of a tree. It
 // reports all problems, joined, each with file and line.
 func Load(tree fs.FS) (*Catalog, error) {
@@ -212,6 +228,11 @@ func (a Asset) On(arch Arch) Asset {
 		for name, path := range *paths {
 			(*paths)[name] = names.Replace(path)
 		}
+	}
+	if a.Root != nil {
+		root := *a.Root
+		root.Arch = arch
+		a.Root = &root
 	}
 	a.Checks = a.Checks.on(arch)
 	return a

@@ -16,7 +16,7 @@ import (
 // assets/README.md. Pins and options may not set them.
 var ReservedEnv = []string{
 	"ARCH", "BUILD", "CCACHE_DIR", "CCACHE_DISABLE", "CROSS_COMPILE", "DEPENDENCIES", "DESTDIR", "FILES", "HOME", "JOBS", "KATA_CONFIG_VERSION",
-	"KATA_REBUILD", "KERNEL_ARCH", "LC_ALL", "MACHINE", "OUTPUTS", "PATH", "REQUESTED_CONFIG", "SOURCES", "SOURCE_DATE_EPOCH", "SUFFIX", "TZ",
+	"KATA_REBUILD", "KERNEL_ARCH", "LC_ALL", "MACHINE", "OUTPUTS", "PATH", "REQUESTED_CONFIG", "ROOTFS", "SOURCES", "SOURCE_DATE_EPOCH", "SUFFIX", "TZ",
 }
 
 // reservedNames are names that the cache uses for other things than assets.
@@ -153,6 +153,9 @@ func (c checker) asset(a Asset) {
 	if a.Kernel != nil {
 		c.at("kernel").kernel(a)
 	}
+	if a.Root != nil {
+		c.at("root").root(a)
+	}
 	if a.Import != nil {
 		c.imports(a)
 	}
@@ -201,6 +204,19 @@ func (c checker) kernel(a Asset) {
 	if _, ok := a.Pins[a.Kernel.Version]; !ok {
 		c.Problem("version is %q: name the pin that holds the kernel's version", a.Kernel.Version)
 	}
+}
+
+// root checks the root filesystem of an asset.
+func (c checker) root(a Asset) {
+	for _, variable := range []struct{ field, value string }{{"distribution", a.Root.Distribution}, {"release", a.Root.Release}} {
+		if _, ok := a.Pins[variable.value]; !ok {
+			c.At(variable.field).Problem("%s is %q: name the pin that holds the %s of the root", variable.field, variable.value, variable.field)
+		}
+	}
+	if len(a.Root.Parts) == 0 {
+		c.Problem("%s has no parts", a.Name)
+	}
+	c.at("parts").unique("part", nil, a.Root.Parts)
 }
 
 // folders checks a list of folders of kernel-configs, which may not be among some others.

@@ -194,7 +194,7 @@ func runMatrix(a *app, ws *workspace.Workspace, o matrix.Options, arch string) (
 	if o.Without, err = ws.Known(o.Without); err != nil {
 		return err
 	}
-	m, left, err := matrix.New(ws.Catalog, ws.Resolver.Versions, o)
+	m, left, err := matrix.New(ws.Catalog, ws.Resolver, o)
 	if err != nil {
 		return err
 	}

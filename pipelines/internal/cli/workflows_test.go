@@ -122,7 +122,7 @@ func TestWorkflowStages(t *testing.T) {
 	}
 	stages := 0
 	for _, arch := range catalog.Arches() {
-		m, _, err := matrix.New(tree.Catalog, tree.Resolver.Versions, matrix.Options{Arch: arch})
+		m, _, err := matrix.New(tree.Catalog, tree.Resolver, matrix.Options{Arch: arch})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,6 +33,8 @@ type Builder struct {
 	Digest string
 	// Packages are the installed packages, "name=version", sorted.
 	Packages []string
+	// Installed are those of a root filesystem.
+	Installed []Installed
 }
 
 // String describes the builder in a line of progress.
@@ -40,9 +42,9 @@ func (b Builder) String() string { return fmt.Sprintf("%d packages on %s", len(b
 
 // ImportBuilder returns a kept builder, an OCI archive, for the architecture of
 // the engine's machine. It needs no network.
-func (s *Session) ImportBuilder(ctx context.Context, archive, machine string) (builder Builder, err error) {
+func (s *Session) ImportBuilder(ctx context.Context, declared recipe.Builder, archive, machine string) (builder Builder, err error) {
 	if builder.container, err = s.imported(ctx, archive, machine); err == nil {
-		builder.Packages, err = s.packages(ctx, builder.container)
+		err = s.list(ctx, &builder, declared)
 	}
 	return builder, err
 }
@@ -54,11 +56,38 @@ func (s *Session) MakeBuilder(ctx context.Context, declared recipe.Builder, mach
 	if err != nil {
 		return Builder{}, err
 	}
-	if container, err = s.install(ctx, container, declared, stage); err != nil {
-		return Builder{}, err
+	builder := Builder{Base: base}
+	if declared.Manager == "" {
+		builder.container, err = s.install(ctx, container, declared, stage)
+	} else {
+		builder.container, err = s.installRoot(ctx, container, declared, stage)
 	}
-	packages, err := s.packages(ctx, container)
-	return Builder{container: container, Base: base, Packages: packages}, err
+	if err == nil {
+		err = s.list(ctx, &builder, declared)
+	}
+	if err == nil {
+		err = lockHolds(declared.Locked, builder.Installed)
+	}
+	return builder, err
+}
+
+// list adds the packages to a builder that has a container.
+func (s *Session) list(ctx context.Context, builder *Builder, declared recipe.Builder) (err error) {
+	if declared.Manager == "" {
+		builder.Packages, err = s.packages(ctx, builder.container)
+		return err
+	}
+	text, err := builder.container.File(packagesFile).Contents(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the packages of the root: %w", err)
+	}
+	if builder.Installed, err = parseInstalled(text); err != nil {
+		return fmt.Errorf("reading the packages of the root: %w", err)
+	}
+	for _, p := range builder.Installed {
+		builder.Packages = append(builder.Packages, p.Name+"="+p.Version)
+	}
+	return nil
 }
 
 // ExportBuilder writes a builder to path as an OCI archive. With zstd, a builder with
@@ -95,7 +124,11 @@ func (s *Session) base(ctx context.Context, declared recipe.Builder, machine str
 		return nil, "", err
 	}
 	fmt.Fprintf(stage, "pulling the builder's image: %v\n", pullErr)
-	stage.Note("no registry provides the builder's image: bootstrapping Debian " + declared.Suite + " instead")
+	if declared.Distribution != "debian" {
+		return nil, "", fmt.Errorf("pulling %s, without which %s %s cannot be had: %w", declared.Image, declared.Distribution, declared.Suite, pullErr)
+	}
+	name, _, _ := strings.Cut(declared.Image, "@")
+	stage.Note("no registry provides " + name + ": bootstrapping Debian " + declared.Suite + " instead")
 	archive, digest, err := bases.Base(ctx, declared.Suite, catalog.Arch(machine), declared.Epoch, stage)
 	if err != nil {
 		return nil, "", errors.Join(fmt.Errorf("pulling %s: %w", declared.Image, pullErr), err)

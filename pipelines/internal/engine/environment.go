@@ -25,6 +25,9 @@ func environment(r recipe.Recipe, machine string) []variable {
 		variable{"MACHINE", machine},
 		variable{"OUTPUTS", outputsPath},
 	)
+	if r.Root != nil {
+		variables = append(variables, variable{"ROOTFS", recipe.RootFolder})
+	}
 	if r.Kernel != nil {
 		variables = append(variables,
 			variable{"KATA_CONFIG_VERSION", strconv.Itoa(r.Kernel.ConfigVersion)},

@@ -44,6 +44,8 @@ type Job struct {
 	// output of a dependency is "<asset>-<output>".
 	Sources      map[string]string
 	Dependencies map[string]string
+	// Root is the root filesystem of a recipe that declares one.
+	Root Builder
 	// Secrets are the values of the recipe's secrets, by name.
 	Secrets map[string]string
 	// Nonce, if it is not "", keeps the engine from using cached results of the
@@ -72,12 +74,17 @@ type Record struct {
 	Engine string `json:"engine"`
 	// Packages are the packages of the builder, "name=version", sorted.
 	Packages []string `json:"packages"`
+	// Root is the root filesystem of a guest.
+	Root *RootRecord `json:"root,omitempty"`
 }
 
 // Run runs the steps of a recipe in a builder and exports $DESTDIR and $OUTPUTS.
 func (s *Session) Run(ctx context.Context, job Job, builder Builder) (Record, error) {
 	record := Record{
 		Base: builder.Base, Builder: builder.Digest, Machine: job.Machine, Engine: s.Version, Packages: builder.Packages,
+	}
+	if job.Plan.Recipe.Root != nil {
+		record.Root = job.Root.record()
 	}
 	container, err := s.steps(ctx, builder.container, job)
 	if err != nil {
@@ -180,6 +187,9 @@ func (s *Session) prepare(container *dagger.Container, build *dagger.Directory, 
 	container = s.begin(container, build, nil, job)
 	for _, name := range slices.Sorted(maps.Keys(job.Dependencies)) {
 		container = container.WithMountedFile(path.Join(dependenciesPath, name+".tar.zst"), s.client.Host().File(job.Dependencies[name]))
+	}
+	if job.Plan.Recipe.Root != nil {
+		container = container.WithMountedDirectory(recipe.RootFolder, job.Root.container.Rootfs())
 	}
 	for _, secret := range job.Plan.Recipe.Secrets {
 		container = container.WithSecretVariable(secret.Name, s.client.SetSecret(secret.Name, job.Secrets[secret.Name]))

@@ -12,7 +12,6 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
 // Matrix is the matrix of a job. GitHub refuses a job with an empty one, so a workflow
@@ -62,7 +61,7 @@ var runners = map[catalog.Arch]string{
 
 // New returns the matrix, by stage and name, and a line for each asset that is left
 // out of the architecture.
-func New(assets *catalog.Catalog, pins *versions.File, o Options) (m Matrix, left []string, err error) {
+func New(assets *catalog.Catalog, resolver recipe.Resolver, o Options) (m Matrix, left []string, err error) {
 	closure, err := assets.Closure(assets.On(o.Arch), o.Arch) // dependencies first
 	if err != nil {
 		return m, nil, err
@@ -70,7 +69,7 @@ func New(assets *catalog.Catalog, pins *versions.File, o Options) (m Matrix, lef
 	m.Include = []Job{}
 	jobs := map[string]Job{}
 	for _, asset := range closure {
-		why, err := reserved(pins, asset, jobs, o)
+		why, err := reserved(resolver, asset, jobs, o)
 		if err != nil {
 			return m, nil, err
 		}
@@ -99,7 +98,7 @@ func secrets(asset catalog.Asset) []string { return slices.Sorted(maps.Keys(asse
 
 // reserved returns why an asset has no job, or "". Its dependencies have jobs unless
 // they are left out.
-func reserved(pins *versions.File, asset catalog.Asset, jobs map[string]Job, o Options) (string, error) {
+func reserved(resolver recipe.Resolver, asset catalog.Asset, jobs map[string]Job, o Options) (string, error) {
 	if slices.Contains(o.Without, asset.Name) {
 		return "is named by --without", nil
 	}
@@ -111,7 +110,7 @@ func reserved(pins *versions.File, asset catalog.Asset, jobs map[string]Job, o O
 			return "depends on " + name, nil
 		}
 	}
-	origin, err := recipe.Resolver{Versions: pins}.Origin(asset)
+	origin, err := resolver.Origin(asset)
 	if err != nil || origin.How != recipe.OutOfReach {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -36,7 +37,7 @@ func TestRequire(t *testing.T) {
 			"virtiofsd": {Require: "whole"},
 		},
 	} {
-		m, _, err := New(assets, &versions.File{}, Options{Arch: arch})
+		m, _, err := New(assets, recipe.Resolver{Versions: &versions.File{}}, Options{Arch: arch})
 		if err != nil || len(m.Include) != len(want) {
 			t.Fatal(m, err)
 		}

@@ -140,7 +140,7 @@ func (r Resolver) Origin(asset catalog.Asset) (Origin, error) {
 			}
 		}
 	}
-	return o, nil
+	return r.rootOrigin(asset, o)
 }
 
 // Origins returns the origins of assets, which are given with dependencies first. What

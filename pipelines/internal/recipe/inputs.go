@@ -21,7 +21,7 @@ type Input struct {
 // kinds are the kinds of inputs, in the order in which Diff lists them.
 var kinds = []string{
 	"schema", "asset", "pin", "variable", "source", "place", "option", "file", "builder",
-	"package", "step", "member", "dependency", "secret", "kernel", "exception", "output",
+	"package", "root", "step", "member", "dependency", "secret", "kernel", "exception", "output",
 }
 
 // present is the value of an input that is only a name.
@@ -54,6 +54,9 @@ func (r Recipe) Inputs() []Input {
 	if !r.Imported() {
 		r.Builder.inputs(&list)
 		r.steps(&list)
+	}
+	if r.Root != nil {
+		r.Root.rootInputs(&list)
 	}
 	for _, dependency := range r.Dependencies {
 		list.add("dependency", dependency.Asset, dependency.Digest)
@@ -117,6 +120,21 @@ func (b Builder) inputs(list *inputs) {
 	}
 	for _, name := range b.Cross {
 		list.add("package", name+" (cross)", present)
+	}
+}
+
+// rootInputs are the inputs of a root filesystem.
+func (b Builder) rootInputs(list *inputs) {
+	list.add("root", "distribution", b.Distribution)
+	list.add("root", "release", b.Suite)
+	list.add("root", "image", b.Image)
+	list.add("root", "epoch", strconv.Itoa(b.Epoch))
+	list.add("root", "manager", b.Manager)
+	for _, name := range b.Packages {
+		list.add("root", "package "+name, present)
+	}
+	for _, locked := range b.Locked {
+		list.add("root", "locked "+locked.Name, locked.Version+" "+locked.Hash)
 	}
 }
 

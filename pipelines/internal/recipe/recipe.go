@@ -5,7 +5,8 @@
 // # The key
 //
 // In the key: the schema number below; asset and architecture; the declared builder
-// (distribution, suite, image digest, package names, epoch); every file of the
+// (distribution, suite, image digest, package names, epoch), and the same of the root
+// filesystem of a guest, with its locked packages; every file of the
 // build (path, mode, SHA-256) as it is in the working tree, uncommitted edits
 // included; pins and options with their resolved values; the declared hashes of all
 // places of every source; the steps; the digests of the tarballs of the
@@ -55,6 +56,7 @@ const (
 	DependenciesFolder = "/kata/dependencies"
 	BuildFolder        = "/build"
 	HomeFolder         = "/root"
+	RootFolder         = "/kata/root"
 )
 
 // Recipe is everything that decides what the build of an asset produces. With members in
@@ -64,6 +66,7 @@ type Recipe struct {
 	Asset        string            `json:"asset"`
 	Arch         string            `json:"arch"`
 	Builder      Builder           `json:"builder"`
+	Root         *Builder          `json:"root,omitempty"`
 	Steps        []Step            `json:"steps"`
 	Files        []File            `json:"files"`
 	Pins         []Pin             `json:"pins"`
@@ -79,6 +82,10 @@ type Recipe struct {
 // Builder is the declared container of the build. Image and Suite are declared
 // equivalent, as are a machine of the recipe's architecture and one of another with
 // the packages of Cross: which one was used is recorded with the artifact.
+//
+// The root filesystem of a guest is made like a builder of the recipe's architecture.
+// Manager is the program that installs its packages, and Locked are all packages that it
+// has, if there is a lock.
 type Builder struct {
 	Distribution string   `json:"distribution"`
 	Suite        string   `json:"suite"`
@@ -86,6 +93,16 @@ type Builder struct {
 	Epoch        int      `json:"epoch"`
 	Packages     []string `json:"packages"`
 	Cross        []string `json:"cross"`
+	Manager      string   `json:"manager,omitempty"`
+	Locked       []Locked `json:"locked,omitempty"`
+}
+
+// Locked is a package of a root filesystem. Hash is that of the package in the index of
+// the distribution, as its package manager writes it.
+type Locked struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Hash    string `json:"hash"`
 }
 
 // Step is one script, by its path in Files. Config is the path in the container of
@@ -214,11 +231,12 @@ const builderSchema = 1
 
 // On returns the builder on a machine of an architecture: with the packages for
 // cross-building if the recipe is for another one. It fails if the recipe cannot be built
-// there.
+// there. The steps of a root filesystem run anywhere: its packages are installed in a
+// container of its own architecture.
 func (r Recipe) On(machine string) (Builder, error) {
 	b := r.Builder
 	if machine != r.Arch {
-		if len(b.Cross) == 0 {
+		if len(b.Cross) == 0 && r.Root == nil {
 			return Builder{}, fmt.Errorf("%s for %s can only be built on %s, but the engine runs on %s: name another engine with --engine", r.Asset, r.Arch, r.Arch, machine)
 		}
 		b.Packages = slices.Sorted(slices.Values(slices.Concat(b.Packages, b.Cross)))
@@ -237,12 +255,14 @@ func (b Builder) ID(machine string) (string, error) {
 		Image        string   `json:"image"`
 		Epoch        int      `json:"epoch"`
 		Packages     []string `json:"packages"`
+		Manager      string   `json:"manager,omitempty"`
+		Locked       []Locked `json:"locked,omitempty"`
 	}
 	return canonicalHash(struct {
 		Schema  int    `json:"schema"`
 		Arch    string `json:"arch"`
 		Builder made   `json:"builder"`
-	}{builderSchema, machine, made{b.Distribution, b.Suite, b.Image, b.Epoch, b.Packages}})
+	}{builderSchema, machine, made{b.Distribution, b.Suite, b.Image, b.Epoch, b.Packages, b.Manager, b.Locked}})
 }
 
 // Parse reads a canonical recipe of this schema or an older one.

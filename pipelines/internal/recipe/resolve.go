@@ -89,7 +89,7 @@ type Digests struct {
 func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[string]Digests) (Plan, error) {
 	asset = asset.On(arch)
 	plan := r.declared(asset, arch)
-	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.secrets, r.kernel, r.members} {
+	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.secrets, r.kernel, r.root, r.members} {
 		if err := fill(&plan, asset, arch); err != nil {
 			return Plan{}, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 		}
