@@ -51,7 +51,7 @@ lint: ## golangci-lint with the import walls, dead code, go.mod, known vulnerabi
 	GOOS=darwin go vet ./...
 	go mod tidy -diff
 	pipelines/scripts/vulnerabilities.sh
-	shellcheck -x -P SCRIPTDIR assets/*/*.sh pipelines/scripts/*.sh
+	shellcheck -x -P SCRIPTDIR assets/*/*.sh assets/kata-deploy/chart/*.sh pipelines/scripts/*.sh
 	$(ACTIONLINT)
 
 fmt: ## format the Go code

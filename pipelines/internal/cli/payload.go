@@ -19,13 +19,14 @@ import (
 func payloadCmd(a *app) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "payload",
-		Short: "Make the kata-deploy image and push it",
+		Short: "Make the kata-deploy image and its chart, and push them",
 		Long: `Make the kata-deploy image, which has each asset of the release set ` + workspace.PayloadSet + `
 in a layer of its own, and push it: only the layers that the registry lacks.`,
 		Example: `  pipelines payload build --arch arm64 --docker-archive kata-deploy.tar --name kata-deploy:test
   pipelines payload push ghcr.io/OWNER/kata-deploy --allow-dirty
-  pipelines payload index ghcr.io/OWNER/kata-deploy:nightly`,
-	}, payloadBuildCmd(a), payloadPushCmd(a), payloadIndexCmd(a))
+  pipelines payload index ghcr.io/OWNER/kata-deploy:nightly
+  pipelines payload chart ghcr.io/OWNER/kata-deploy-charts --image ghcr.io/OWNER/kata-deploy:nightly`,
+	}, payloadBuildCmd(a), payloadPushCmd(a), payloadIndexCmd(a), payloadChartCmd(a))
 }
 
 // imageFlags say what is in an image.

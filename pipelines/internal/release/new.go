@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/chart"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
@@ -158,7 +159,11 @@ func Labels(ctx context.Context, ws *workspace.Workspace, names map[catalog.Arch
 		}
 		in = append(in, of...)
 	}
-	labels.Revision, dirty = ws.Committed(ctx, in)
+	charted, err := chart.Files(ws.Files())
+	if err != nil {
+		return labels, nil, err
+	}
+	labels.Revision, dirty = ws.Committed(ctx, append(in, charted...))
 	if ctx.Err() != nil {
 		return labels, nil, context.Cause(ctx)
 	}
