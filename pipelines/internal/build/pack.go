@@ -24,6 +24,9 @@ func (b *run) pack(ctx context.Context, out, outputs string, record []byte) (Bui
 	if err := checkOutputs(outputs, declared); err != nil {
 		return Built{}, err
 	}
+	if err := b.images(ctx, out); err != nil {
+		return Built{}, err
+	}
 	built := Built{Tarballs: map[string]string{}, Record: record}
 	for _, name := range append([]string{""}, declared...) {
 		dir := out

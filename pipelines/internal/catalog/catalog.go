@@ -53,6 +53,9 @@ type Asset struct {
 	Packages []string `yaml:"packages"`
 	// Outputs are the names of secondary tarballs, out of $OUTPUTS/<output>.
 	Outputs []string `yaml:"outputs"`
+	// Images are the disk images in the tarball, by their paths, which can have the values
+	// of pins. The steps leave only the filesystem there: see package guestimage.
+	Images map[string]Image `yaml:"images"`
 	// Secrets maps a variable of the steps, whose value comes from the caller's
 	// environment, to the public certificate that represents it in the key: a PEM
 	// file in the family's folder.
@@ -222,6 +225,12 @@ func (a Asset) On(arch Arch) Asset {
 	if a.Import != nil && a.Import.Source != "" && len(a.Sources) == 0 {
 		a.Sources = map[string]string{a.Import.Name(): a.Import.Source}
 		a.Import = a.Import.on(names)
+	}
+	images := a.Images
+	a.Images = maps.Clone(images)
+	for path, image := range images {
+		delete(a.Images, path)
+		a.Images[names.Replace(path)] = image
 	}
 	for _, paths := range []*map[string]string{&a.Pins, &a.Sources} {
 		*paths = maps.Clone(*paths)

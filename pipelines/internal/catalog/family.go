@@ -15,7 +15,7 @@ import (
 // ReservedEnv are the variables that the program itself sets in every step; see
 // assets/README.md. Pins and options may not set them.
 var ReservedEnv = []string{
-	"ARCH", "BUILD", "CCACHE_DIR", "CCACHE_DISABLE", "CROSS_COMPILE", "DEPENDENCIES", "DESTDIR", "FILES", "HOME", "JOBS", "KATA_CONFIG_VERSION",
+	"ARCH", "BUILD", "CCACHE_DIR", "CCACHE_DISABLE", "CROSS_COMPILE", "DEPENDENCIES", "DESTDIR", "FILES", "HOME", "IMAGES", "JOBS", "KATA_CONFIG_VERSION",
 	"KATA_REBUILD", "KERNEL_ARCH", "LC_ALL", "MACHINE", "OUTPUTS", "PATH", "REQUESTED_CONFIG", "ROOTFS", "SOURCES", "SOURCE_DATE_EPOCH", "SUFFIX", "TZ",
 }
 
@@ -137,6 +137,7 @@ func (c checker) asset(a Asset) {
 		c.at("outputs", i).name("output name", name, plainName)
 	}
 	c.at("outputs").unique("output", nil, a.Outputs)
+	c.at("images").images(a)
 	if a.Program != "" && (!strings.Contains(a.Program, "/") || !fs.ValidPath(a.Program)) {
 		c.At("program").Problem("program is %q: want a path in a folder of the tarball, such as opt/kata/bin/NAME", a.Program)
 	}

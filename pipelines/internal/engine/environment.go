@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
@@ -35,10 +36,27 @@ func environment(r recipe.Recipe, machine string) []variable {
 			variable{"SUFFIX", r.Kernel.Suffix},
 		)
 	}
+	if len(r.Output.Images) > 0 {
+		variables = append(variables, variable{"IMAGES", images(r.Output.Images)})
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Options)) {
 		variables = append(variables, variable{name, r.Options[name]})
 	}
 	return variables
+}
+
+// images returns a line for each image: its path, its filesystem, and whether it is
+// measured or plain.
+func images(list []recipe.Image) string {
+	var lines []string
+	for _, image := range list {
+		kind := "plain"
+		if image.Measured {
+			kind = "measured"
+		}
+		lines = append(lines, image.Path+" "+image.Filesystem+" "+kind)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // common returns the variables that every step has, even one that runs alone.

@@ -53,18 +53,25 @@ func (r Resolver) members(plan *Plan, asset catalog.Asset, _ catalog.Arch) error
 	if asset.Import == nil {
 		return nil
 	}
-	values := map[string]string{}
-	for _, pin := range plan.Recipe.Pins {
-		values[pin.Env] = pin.Value
-	}
-	value := func(text string) string { return os.Expand(text, func(name string) string { return values[name] }) }
 	for _, from := range slices.Sorted(maps.Keys(asset.Import.Members)) {
 		to := asset.Import.Members[from]
 		plan.Recipe.Import = append(plan.Recipe.Import, Member{
-			From: value(strings.TrimPrefix(from, "./")), To: value(to), Mode: asset.Import.Modes[to],
+			From: plan.expand(strings.TrimPrefix(from, "./")), To: plan.expand(to), Mode: asset.Import.Modes[to],
 		})
 	}
 	return nil
+}
+
+// expand replaces the variables of pins in a text by their values.
+func (p *Plan) expand(text string) string {
+	return os.Expand(text, func(name string) string {
+		for _, pin := range p.Recipe.Pins {
+			if pin.Env == name {
+				return pin.Value
+			}
+		}
+		return ""
+	})
 }
 
 // nowhere says that an import cannot be had.

@@ -74,6 +74,9 @@ func (r Recipe) Inputs() []Input {
 	list.add("output", "level", strconv.Itoa(r.Output.Level))
 	list.add("output", "time stamp", strconv.FormatInt(r.Output.SourceDateEpoch, 10))
 	list.list("output", "outputs", r.Output.Outputs)
+	for _, image := range r.Output.Images {
+		list.list("output", "image "+image.Path, image.inputs())
+	}
 	slices.SortStableFunc(list, func(a, b Input) int { return byKind(a.Kind, b.Kind) })
 	return list
 }

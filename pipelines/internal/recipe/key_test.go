@@ -72,6 +72,11 @@ var edits = map[string]func(in *input){
 		in.digests["dep"] = Digests{"sha256:aa", map[string]string{"module": "sha256:cc"}}
 	},
 	"name of an output":         func(in *input) { in.edit(declared, "outputs: [modules]", "outputs: [mods]") },
+	"path of an image":          func(in *input) { in.edit(declared, "main.image", "base.image") },
+	"filesystem of an image":    func(in *input) { in.edit(declared, "filesystem: ext4", "filesystem: erofs") },
+	"variant of an image":       func(in *input) { in.edit(declared, "variant: tiny", "variant: small") },
+	"an image with DAX":         func(in *input) { in.edit(declared, "variant: tiny", "variant: tiny, dax: true") },
+	"a measured image":          func(in *input) { in.edit(declared, "variant: tiny", "variant: tiny, measured: true") },
 	"fingerprint of a secret":   func(in *input) { in.tree["assets/kernel/sign.crt"].Data = certificate("two") },
 	"name of a secret":          func(in *input) { in.edit(declared, "SIGN_PIN", "SIGNING_PIN") },
 	"a place that is left away": func(in *input) { in.edit(declared, "sources: {linux: assets.linux.linux}", "sources: {}") },
@@ -85,6 +90,7 @@ var constants = map[string]func(r *Recipe){
 	"output format":      func(r *Recipe) { r.Output.Format = "tar" },
 	"compression level":  func(r *Recipe) { r.Output.Level++ },
 	"time stamp":         func(r *Recipe) { r.Output.SourceDateEpoch++ },
+	"layout of images":   func(r *Recipe) { r.Output.Images[0].Layout++ },
 	"path of a pin":      func(r *Recipe) { r.Pins[0].Path = "assets.other.version" },
 	"name of dependency": func(r *Recipe) { r.Dependencies[0].Asset = "other" },
 }

@@ -13,8 +13,8 @@
 // dependencies; for each secret the fingerprint of its public certificate; for
 // kernels the folders of their configuration, its version and the exceptions that
 // apply; for imports the members and their modes, and the hash of a local archive that is
-// used instead of the declared one; format, compression level and time stamp of the output, and the names of
-// secondary outputs.
+// used instead of the declared one; format, compression level and time stamp of the output, the names of
+// secondary outputs, and the images with the version of their layout.
 //
 // Not in the key: time, host, user, git state, the number of processors, values of
 // secrets, undeclared files, the layout of YAML, which equivalent of a builder or
@@ -186,12 +186,13 @@ type Member struct {
 }
 
 // Output is the form of the tarball. Outputs are the names of secondary ones,
-// sorted.
+// sorted. Images are in the order of their declared paths.
 type Output struct {
 	Format          string   `json:"format"`
 	Level           int      `json:"level"`
 	SourceDateEpoch int64    `json:"source_date_epoch"`
 	Outputs         []string `json:"outputs"`
+	Images          []Image  `json:"images,omitempty"`
 }
 
 // Imported reports whether the asset is taken out of an archive, without steps.

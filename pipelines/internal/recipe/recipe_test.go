@@ -71,6 +71,9 @@ assets:
     files: [patches]
     dependencies: [dep]
     outputs: [modules]
+    images:
+      opt/kata/${KERNEL_VERSION}.image: {filesystem: erofs, variant: tiny}
+      opt/kata/main.image: {filesystem: ext4, budget: 1 MiB}
     secrets: {SIGN_PIN: sign.crt}
     kernel: {configs: [common, debug], suffix: debug, version: KERNEL_VERSION}
 `

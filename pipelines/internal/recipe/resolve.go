@@ -54,6 +54,8 @@ type Plan struct {
 	Read, Below []string
 	// Ccache says that the build uses a cache of ccache.
 	Ccache bool
+	// Budgets are the largest sizes of the filesystems of images, by path, in bytes.
+	Budgets map[string]int64
 	// Disk is the free space that the build needs, in bytes.
 	Disk int64
 	// Differs are the pins that decide the build and whose values are not Kata's. They are
@@ -89,7 +91,7 @@ type Digests struct {
 func (r Resolver) Resolve(asset catalog.Asset, arch catalog.Arch, digests map[string]Digests) (Plan, error) {
 	asset = asset.On(arch)
 	plan := r.declared(asset, arch)
-	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.secrets, r.kernel, r.root, r.members} {
+	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.sources, r.files, r.secrets, r.kernel, r.root, r.members, r.images} {
 		if err := fill(&plan, asset, arch); err != nil {
 			return Plan{}, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 		}
