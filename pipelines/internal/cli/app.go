@@ -71,6 +71,12 @@ func (a *app) jsonFlag(flags *pflag.FlagSet) {
 	flags.BoolVar(&a.json, "json", false, "print the result as JSON")
 }
 
+// printing is a verb with the flag --json.
+func (a *app) printing(cmd *cobra.Command) *cobra.Command {
+	a.jsonFlag(cmd.Flags())
+	return cmd
+}
+
 // selectionFlags are those of verbs that take assets: NAME..., --set SET or --all.
 func selectionFlags(flags *pflag.FlagSet, s *workspace.Selection) {
 	archFlag(flags, &s.Arch)

@@ -67,7 +67,7 @@ func (m *listedMember) row() string {
 }
 
 func archiveLsCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	return a.printing(&cobra.Command{
 		Use:   "ls FILE",
 		Short: "List the members of a tarball, with their sizes before and after compression",
 		Example: `  pipelines archive ls build/kata-static.tar.zst
@@ -88,9 +88,7 @@ func archiveLsCmd(a *app) *cobra.Command {
 			}
 			return printList(a, members, "MODE\t        SIZE\t      PACKED\tNAME", (*listedMember).row)
 		},
-	}
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	})
 }
 
 func archiveCatCmd(a *app) *cobra.Command {
@@ -117,7 +115,7 @@ type changedMember struct {
 }
 
 func archiveDiffCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	return a.printing(&cobra.Command{
 		Use:   "diff BEFORE AFTER",
 		Short: "List the members that were added, removed or changed between two tarballs",
 		Example: `  pipelines archive diff old/kata-static.tar.zst build/kata-static.tar.zst
@@ -135,9 +133,7 @@ func archiveDiffCmd(a *app) *cobra.Command {
 			}
 			return a.print(list, text)
 		},
-	}
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	})
 }
 
 // checkedTarball is the result of `archive check` for one tarball.
@@ -152,7 +148,7 @@ type checkedTarball struct {
 }
 
 func archiveCheckCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	return a.printing(&cobra.Command{
 		Use:   "check FILE...",
 		Short: "Decompress tarballs and compare every byte with their index",
 		Long: `Decompress tarballs and compare every byte with their index: headers, hashes of
@@ -164,9 +160,7 @@ be shipped.`,
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			return runArchiveCheck(cmd.Context(), a, paths)
 		},
-	}
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	})
 }
 
 func runArchiveCheck(ctx context.Context, a *app, paths []string) error {

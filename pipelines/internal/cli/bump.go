@@ -64,8 +64,7 @@ With --check, change nothing and list the status of the pins. Fail if one is beh
 	}
 	cmd.Flags().BoolVar(&o.check, "check", false, "only list the status of the pins, and fail if one is behind")
 	cmd.Flags().BoolVar(&o.markdown, "markdown", false, "print the result as Markdown, for a pull request")
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	return a.printing(cmd)
 }
 
 func runBump(ctx context.Context, a *app, ws *workspace.Workspace, o bumpOptions) error {

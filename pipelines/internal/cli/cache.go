@@ -52,8 +52,7 @@ func cacheLsCmd(a *app) *cobra.Command {
 		}),
 	}
 	a.cacheFlag(cmd.Flags())
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	return a.printing(cmd)
 }
 
 func listCaches(ctx context.Context, ws *workspace.Workspace) ([]cached, error) {

@@ -82,8 +82,7 @@ versions.yaml is followed by the value there.`,
 		}),
 	}
 	cmd.Flags().StringVar(&arch, "arch", "", "list only this architecture")
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	return a.printing(cmd)
 }
 
 // listAssets returns the assets of one architecture, or of all.

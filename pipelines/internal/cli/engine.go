@@ -68,7 +68,7 @@ func engineStartCmd(a *app) *cobra.Command {
 
 func engineStatusCmd(a *app) *cobra.Command {
 	var o engineOptions
-	cmd := &cobra.Command{
+	return a.printing(&cobra.Command{
 		Use:   "status",
 		Short: "Print whether the embedded engine runs",
 		Example: `  pipelines engine status
@@ -84,9 +84,7 @@ func engineStatusCmd(a *app) *cobra.Command {
 			}
 			return a.print(status, text+"\n")
 		}),
-	}
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	})
 }
 
 func engineStopCmd(a *app) *cobra.Command {
@@ -150,8 +148,7 @@ func doctorCmd(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.engine, "engine", "", "Dagger engine to use instead of looking for one")
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	return a.printing(cmd)
 }
 
 func diagnosis(d engine.Diagnosis) string {

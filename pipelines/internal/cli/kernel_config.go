@@ -55,7 +55,7 @@ type listedKernel struct {
 }
 
 func kernelConfigListCmd(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	return a.printing(&cobra.Command{
 		Use:   "list",
 		Short: "List guest kernels by architecture, with their fragment folders",
 		Example: `  pipelines kernel-config list
@@ -69,9 +69,7 @@ func kernelConfigListCmd(a *app) *cobra.Command {
 				return fmt.Sprintf("%s\t%s\t%s\t%d\t%s", k.Variant, k.Arch, k.Version, k.Options, strings.Join(k.Folders, " "))
 			})
 		}),
-	}
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	})
 }
 
 func listKernels(ws *workspace.Workspace) ([]listedKernel, error) {
@@ -114,8 +112,7 @@ func kernelConfigShowCmd(a *app) *cobra.Command {
 	}
 	kernelArchFlag(cmd, &arch)
 	cmd.Flags().BoolVar(&config, "config", false, "print only the lines, as a file for KCONFIG_ALLCONFIG")
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	return a.printing(cmd)
 }
 
 // shownKernel is what `kernel-config show --json` prints.

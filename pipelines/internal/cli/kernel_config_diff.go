@@ -40,8 +40,7 @@ count, and an absent option is not set.`,
 		}),
 	}
 	kernelArchFlag(cmd, &arch)
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	return a.printing(cmd)
 }
 
 func runKernelConfigDiff(ctx context.Context, a *app, ws *workspace.Workspace, args []string, arch string) error {

@@ -44,8 +44,7 @@ assets that they depend on.`
 	})
 	a.cacheFlag(cmd.Flags())
 	selectionFlags(cmd.Flags(), &o.selection)
-	a.jsonFlag(cmd.Flags())
-	return cmd
+	return a.printing(cmd)
 }
 
 func sourceListCmd(a *app) *cobra.Command {
