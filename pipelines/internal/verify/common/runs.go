@@ -12,8 +12,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
@@ -78,19 +80,21 @@ func (s *subject) run(ctx context.Context, run catalog.Run) (line string, err er
 
 // output runs a command in the folder of the tarball, and returns what it prints, on
 // either stream: programs print their version on both. The error also has the end of
-// that. What the command has started in its process group ends with it.
+// that. What the command has started ends with it.
 func (s *subject) output(ctx context.Context, variables []string, args ...string) (string, error) {
 	timed, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	var output host.Printed
 	cmd := command.New(timed, args[0], args[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = s.t.Dir, &output, &output, append(cmd.Env, variables...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.t.Dir, &output, &output
+	cmd.Env = slices.Concat(cmd.Env, variables, []string{s.mark()})
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	wait, err := host.Start(cmd)
 	if err == nil {
 		err = wait()
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // There may be none left.
+		s.killMarked()
 	}
 	// Proofs of two runs are the same: without the folder of this one.
 	text := strings.TrimSpace(strings.ReplaceAll(output.String(), s.t.Dir+"/", ""))
@@ -105,6 +109,30 @@ func (s *subject) output(ctx context.Context, variables []string, args ...string
 		return text, fmt.Errorf("%w%s", err, host.Indented(text[max(0, len(text)-end):]))
 	}
 	return text, nil
+}
+
+// mark is a variable that all processes of a check have, also those in a session of their
+// own: the folder has a new name in each run.
+func (s *subject) mark() string { return "VERIFIED_IN=" + s.t.Dir }
+
+// killMarked kills the processes that have the mark, until there are none. One may start
+// another just before it is killed.
+func (s *subject) killMarked() {
+	for deadline := time.Now().Add(command.Grace); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		processes, _ := filepath.Glob("/proc/[0-9]*/environ") // The pattern is valid.
+		left := slices.DeleteFunc(processes, func(path string) bool {
+			environ, _ := os.ReadFile(path) // That of another user cannot be read, and of a dead one is empty.
+			return !slices.Contains(strings.Split(string(environ), "\x00"), s.mark())
+		})
+		if len(left) == 0 {
+			return
+		}
+		for _, path := range left {
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+				_ = syscall.Kill(pid, syscall.SIGKILL) // It may have ended.
+			}
+		}
+	}
 }
 
 // starter returns the beginning of the command that starts a program. The error is a
