@@ -69,16 +69,14 @@ type Exception struct {
 	Reason string `yaml:"reason"`
 }
 
-// covers reports whether an exception is for a file.
-func (e Exception) covers(file string) bool {
-	return slices.ContainsFunc(e.Files, func(pattern string) bool {
-		for name := file; name != "."; name = path.Dir(name) {
-			if matched, _ := path.Match(pattern, name); matched { // Load has checked the pattern.
-				return true
-			}
+// covers reports whether a pattern matches a file, or a folder that it is in.
+func covers(pattern, file string) bool {
+	for name := file; name != "."; name = path.Dir(name) {
+		if matched, _ := path.Match(pattern, name); matched { // Load has checked the pattern.
+			return true
 		}
-		return false
-	})
+	}
+	return false
 }
 
 // Off returns the reason why a check is off for the whole asset, "" if it is not.
@@ -88,7 +86,21 @@ func (c Checks) Off(check string) string {
 
 // Excepted returns the reason why a file need not pass a check, "" if it must.
 func (c Checks) Excepted(check, file string) string {
-	return c.reason(check, func(e Exception) bool { return e.covers(file) })
+	return c.reason(check, func(e Exception) bool {
+		return slices.ContainsFunc(e.Files, func(pattern string) bool { return covers(pattern, file) })
+	})
+}
+
+// Idle returns the patterns in the exceptions from a check that match none of the files.
+func (c Checks) Idle(check string, files []string) (patterns []string) {
+	for _, e := range c.Except {
+		for _, pattern := range e.Files {
+			if slices.Contains(e.Checks, check) && !slices.ContainsFunc(files, func(file string) bool { return covers(pattern, file) }) {
+				patterns = append(patterns, pattern)
+			}
+		}
+	}
+	return patterns
 }
 
 func (c Checks) reason(check string, applies func(Exception) bool) string {

@@ -173,7 +173,7 @@ const folder = "opt/kata"
 
 // hostSafe checks that no file lands outside Kata's folder.
 func (s *subject) hostSafe() (saw string, err error) {
-	f := findings{asset: s.Asset, check: catalog.CheckHostSafe}
+	f := findings{subject: s, check: catalog.CheckHostSafe}
 	for _, m := range s.t.Members {
 		name, problem := path.Clean(m.Name), ""
 		if name != folder && name != path.Dir(folder) && !strings.HasPrefix(name, folder+"/") {
@@ -189,7 +189,7 @@ func (s *subject) buildPaths() (saw string, err error) {
 	if s.Asset.Import != nil {
 		return "", report.Missing("imported: its paths are those of a build elsewhere")
 	}
-	f := findings{asset: s.Asset, check: catalog.CheckBuildPaths}
+	f := findings{subject: s, check: catalog.CheckBuildPaths}
 	for _, t := range s.all {
 		for _, m := range t.Members {
 			name, problem := path.Clean(m.Name), ""
@@ -217,7 +217,7 @@ func (s *subject) size() (saw string, err error) {
 }
 
 type findings struct {
-	asset catalog.Asset
+	*subject
 	check string
 	// passed counts files, and saw has a line for each that the catalog excepts.
 	passed   int
@@ -227,7 +227,7 @@ type findings struct {
 
 // add adds a file that passes the check, or has a problem.
 func (f *findings) add(file, problem string) {
-	switch why := f.asset.Checks.Excepted(f.check, file); {
+	switch why := f.Asset.Checks.Excepted(f.check, file); {
 	case problem == "":
 		f.passed++
 	case why != "":
@@ -237,9 +237,26 @@ func (f *findings) add(file, problem string) {
 	}
 }
 
+// idle adds a problem for each exception that is for nothing. With an output that is
+// absent, it may be for a file of that.
+func (f *findings) idle() {
+	var members []string
+	for _, t := range f.all {
+		for _, m := range t.Members {
+			members = append(members, path.Clean(m.Name))
+		}
+	}
+	for _, pattern := range f.Asset.Checks.Idle(f.check, members) {
+		if len(f.absent) == 0 {
+			f.problems = errors.Join(f.problems, fmt.Errorf("%s: the exception for %s matches no file of the tarball: correct its files, or remove it", f.Asset.Pos, pattern))
+		}
+	}
+}
+
 // result returns the result of the check. Without a file that passed or failed the check
 // is skipped: it has shown nothing.
 func (f *findings) result(what string) (saw string, err error) {
+	f.idle()
 	if f.passed == 0 && f.problems == nil {
 		return "", report.Missing(strings.Join(append([]string{"there are no " + what}, f.saw...), "\n"))
 	}

@@ -60,6 +60,7 @@ func TestObjects(t *testing.T) {
 		"fixed address":            {verifytest.ELF{Type: elf.ET_EXEC}.String(), "pie", catalog.Checks{}, "failed opt/kata/bin/program runs at a fixed address only"},
 		"fixed, but excepted":      {verifytest.ELF{Type: elf.ET_EXEC}.String(), "pie", except("pie", "opt/kata/b*"), "skipped there are no ELF files\nexcept opt/kata/bin/program: why"},
 		"fixed, another exempt":    {verifytest.ELF{Type: elf.ET_EXEC}.String(), "pie", except("pie", "opt/kata/bin/prog"), "failed "},
+		"excepted, but not there":  {tidy, "pie", except("pie", "opt/kata/lib*"), "failed assets/tiny/assets.yaml:12: the exception for opt/kata/lib* matches no file of the tarball"},
 		"fixed, another check":     {verifytest.ELF{Type: elf.ET_EXEC}.String(), "pie", except("nx", program), "failed "},
 		"off":                      {verifytest.ELF{Type: elf.ET_EXEC}.String(), "pie", except("pie"), "skipped why"},
 		"relro":                    {dynamic.String(), "relro", catalog.Checks{}, "passed ELF files: 1"},

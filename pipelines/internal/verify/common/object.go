@@ -121,7 +121,7 @@ func (o *object) dynamic(file *elf.File) error {
 // eachObject runs a check on all ELF files that it is for. The check of the architecture
 // reports those that cannot be read.
 func (s *subject) eachObject(check string) (saw string, err error) {
-	f := findings{asset: s.Asset, check: check}
+	f := findings{subject: s, check: check}
 	if check == catalog.CheckArchitecture {
 		f.problems = errors.Join(s.broken...)
 	}
