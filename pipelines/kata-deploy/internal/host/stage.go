@@ -1,0 +1,226 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/kata-deploy/internal/components"
+	"github.com/kata-containers/kata-pipelines/pipelines/kata-deploy/internal/plan"
+)
+
+// spare is the room on the disk that an installation leaves free.
+const spare = 64 << 20
+
+// staged is the content of a plan, written beside its places.
+type staged struct {
+	// tree is the folder that takes the place of the tree, nil if that stays. It is
+	// without files if the tree is to go.
+	tree  *os.File
+	empty bool
+	// pending are files outside by their paths.
+	pending map[string]*files.Pending
+}
+
+// stage writes all new content. A failure leaves the node as it is.
+func (h Host) stage(ctx context.Context, p plan.Plan, payload *components.Payload, s State, d Diff) (*staged, error) {
+	st := &staged{pending: map[string]*files.Pending{}}
+	err := h.stageTree(ctx, st, p, payload, s, d)
+	if err == nil {
+		err = h.stageOutside(st, p, d)
+	}
+	if err != nil {
+		st.discard()
+		if files.IsFull(err) {
+			return nil, fmt.Errorf("unpacking: %w: free some space on the node; nothing was changed", err)
+		}
+		return nil, fmt.Errorf("unpacking: %w; nothing was changed", err)
+	}
+	return st, nil
+}
+
+// discard removes what was not used, or what it took the place of.
+func (st *staged) discard() {
+	if st.tree != nil {
+		_ = os.RemoveAll(st.tree.Name())
+		_ = st.tree.Close()
+	}
+	for _, p := range st.pending {
+		p.Discard()
+	}
+}
+
+func (h Host) stageTree(ctx context.Context, st *staged, p plan.Plan, payload *components.Payload, s State, d Diff) (err error) {
+	tree := h.path(p.Tree)
+	if len(d.Tree) == 0 {
+		return nil
+	}
+	if st.tree, err = files.Beside(tree); err != nil {
+		return err
+	}
+	if err := files.Room(filepath.Dir(tree), d.Bytes()+spare); err != nil {
+		return err
+	}
+	if err := st.tree.Chmod(0o755); err != nil {
+		return err
+	}
+	if st.empty, err = carry(tree, st.tree.Name(), p, s); err != nil {
+		return err
+	}
+	unpack := map[string]map[string]string{}
+	for _, e := range p.Files {
+		to := filepath.Join(st.tree.Name(), e.Path)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		source := p.Sources[e.Path]
+		switch {
+		case d.same[e.Path]:
+			err = os.Link(filepath.Join(tree, e.Path), to)
+		case e.Link != "":
+			err = os.Symlink(e.Link, to)
+		case source.Component == "":
+			err = writeFile(to, e, source.Content)
+		default:
+			if unpack[source.Component] == nil {
+				unpack[source.Component] = map[string]string{}
+			}
+			unpack[source.Component][e.Path] = to
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for component, to := range unpack {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := payload.Unpack(ctx, component, to); err != nil {
+			return err
+		}
+	}
+	return unix.Syncfs(int(st.tree.Fd()))
+}
+
+func writeFile(to string, e plan.Entry, content []byte) error {
+	var mode fs.FileMode
+	if _, err := fmt.Sscanf(e.Mode, "%o", &mode); err != nil {
+		return fmt.Errorf("%s has the mode %q: %w", e.Path, e.Mode, err)
+	}
+	if err := os.WriteFile(to, content, mode); err != nil {
+		return err
+	}
+	return os.Chmod(to, mode)
+}
+
+// carry links everything of the tree that is in no manifest into the new one, and reports
+// whether that has nothing then and gets nothing.
+func carry(tree, to string, p plan.Plan, s State) (empty bool, err error) {
+	ours := map[string]bool{}
+	empty = len(p.Files) == 0
+	for _, m := range append(s.manifests(), p.Manifest) {
+		for _, e := range m.Files {
+			ours[e.Path] = true
+		}
+	}
+	err = filepath.WalkDir(tree, func(at string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && at == tree {
+			return fs.SkipAll
+		}
+		name, relative := filepath.Rel(tree, at)
+		if err = errors.Join(err, relative); err != nil || entry.IsDir() || ours[name] {
+			return err
+		}
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			if slices.ContainsFunc(p.Files, func(e plan.Entry) bool { return e.Path == dir }) {
+				return fmt.Errorf("%s is in the way of %s of the payload: move it away", at, dir)
+			}
+		}
+		empty = false
+		target := filepath.Join(to, name)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		return os.Link(at, target)
+	})
+	return empty, err
+}
+
+// stageOutside writes the files outside next to their places. A file of others keeps its
+// mode.
+func (h Host) stageOutside(st *staged, p plan.Plan, d Diff) error {
+	for _, c := range d.Outside {
+		i := slices.IndexFunc(p.Outside, func(e plan.Entry) bool { return e.Path == c.Path })
+		if c.Kind == Remove || p.Outside[i].Link != "" {
+			continue
+		}
+		if err := h.pend(st, c.Path, p.Sources[c.Path].Content, 0o644); err != nil {
+			return err
+		}
+	}
+	for at, content := range d.edits {
+		mode := fs.FileMode(0o644)
+		if info, err := os.Stat(h.path(at)); err == nil {
+			mode = info.Mode().Perm()
+		}
+		if content == nil {
+			continue
+		}
+		if err := h.pend(st, at, content, mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h Host) pend(st *staged, at string, content []byte, mode fs.FileMode) error {
+	target, err := h.real(at)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	pending, err := files.Create(target, mode)
+	if err != nil {
+		return err
+	}
+	st.pending[at] = pending
+	_, err = pending.Write(content)
+	return errors.Join(err, pending.Sync())
+}
+
+// real returns the path of a file that may be a link, which stays one.
+func (h Host) real(at string) (string, error) {
+	target := h.path(at)
+	resolved, err := filepath.EvalSymlinks(target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return target, nil
+	}
+	if err == nil && !strings.HasPrefix(resolved, filepath.Clean(h.Root)) {
+		return "", fmt.Errorf("%s leads to %s: kata-deploy edits no file behind a link", at, resolved)
+	}
+	return resolved, err
+}
+
+// isNotFolder reports whether a part of a path is a file.
+func isNotFolder(err error) bool { return errors.Is(err, syscall.ENOTDIR) }
+
+// Sweep removes what a killed process left of an installation that never came to be.
+func (h Host) Sweep(tree string) error {
+	beside, err := files.Beside(h.path(tree))
+	if err != nil {
+		return fmt.Errorf("removing what a killed process left: %w", err)
+	}
+	return errors.Join(os.Remove(beside.Name()), beside.Close())
+}

@@ -1,0 +1,275 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/kata-deploy/internal/components"
+	"github.com/kata-containers/kata-pipelines/pipelines/kata-deploy/internal/plan"
+)
+
+// Installation is one that was switched to. Finish or Back end it.
+type Installation struct {
+	host   Host
+	plan   plan.Plan
+	before State
+	// services are those that have yet to notice.
+	services Services
+	staged   *staged
+	undo     []undo
+}
+
+// undo is the inverse of a step: an exchange, a rename, a file with a content, or a file to
+// remove.
+type undo struct {
+	exchange, from, to string
+	restore, remove    string
+	content            []byte
+	mode               fs.FileMode
+}
+
+// Switch writes the new content of a plan, and brings the node to it. After a failure the
+// node is as it was.
+func (h Host) Switch(ctx context.Context, p plan.Plan, payload *components.Payload, s State, d Diff) (*Installation, error) {
+	staged, err := h.stage(ctx, p, payload, s, d)
+	if err != nil {
+		return nil, err
+	}
+	in := &Installation{host: h, plan: p, before: s, services: d.Services, staged: staged}
+	if ctx.Err() != nil {
+		staged.discard()
+		return nil, context.Cause(ctx)
+	}
+	next := p.Manifest
+	if err := h.save(p.Tree, State{Schema: schema, Current: in.former(), Next: &next, Pending: d.Services}); err != nil {
+		staged.discard()
+		return nil, err
+	}
+	if err := in.switches(d); err != nil {
+		return nil, errors.Join(fmt.Errorf("switching to the new installation: %w", err), in.Back())
+	}
+	return in, nil
+}
+
+// former is the manifest of all that may be on the node before the switch.
+func (in *Installation) former() *plan.Manifest {
+	all := in.before.manifests()
+	if len(all) == 0 {
+		return nil
+	}
+	merged := all[len(all)-1]
+	if len(all) > 1 {
+		next := all[0]
+		merged.Files = append(merged.Files[:len(merged.Files):len(merged.Files)], next.Files...)
+		merged.Outside = append(merged.Outside[:len(merged.Outside):len(merged.Outside)], next.Outside...)
+		merged.Imports = append(merged.Imports[:len(merged.Imports):len(merged.Imports)], next.Imports...)
+		merged.Services = append(merged.Services[:len(merged.Services):len(merged.Services)], next.Services...)
+	}
+	return &merged
+}
+
+// switches changes names: what is no longer used goes before the tree changes, and what
+// uses the tree comes after.
+func (in *Installation) switches(d Diff) error {
+	comes := func(c Change) bool { return c.Kind != Remove && (in.wants(c.Path)) }
+	for _, after := range []bool{false, true} {
+		if after {
+			if err := in.tree(); err != nil {
+				return err
+			}
+		}
+		for _, c := range d.Outside {
+			if comes(c) == after {
+				if err := in.outside(c); err != nil {
+					return err
+				}
+			}
+		}
+		for _, c := range d.Imports {
+			if comes(c) == after {
+				if err := in.edit(c); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// wants reports whether the plan has a file outside, or imports of a file.
+func (in *Installation) wants(at string) bool {
+	for _, e := range in.plan.Outside {
+		if e.Path == at {
+			return true
+		}
+	}
+	for _, i := range in.plan.Imports {
+		if i.File == at {
+			return true
+		}
+	}
+	return false
+}
+
+func (in *Installation) tree() error {
+	if in.staged.tree == nil {
+		return nil
+	}
+	tree, fresh := in.host.path(in.plan.Tree), in.staged.tree.Name()
+	step := undo{exchange: tree, to: fresh}
+	switch {
+	case !files.Exists(tree):
+		step = undo{from: tree, to: fresh}
+	case in.staged.empty:
+		step = undo{from: fresh, to: tree}
+	}
+	if err := step.inverse().run(); err != nil {
+		return fmt.Errorf("switching %s: %w: its file system must have renameat2, as ext4, xfs, btrfs and tmpfs have", tree, err)
+	}
+	in.undo = append(in.undo, step)
+	return nil
+}
+
+// inverse is the inverse of a rename or an exchange.
+func (u undo) inverse() undo { return undo{exchange: u.exchange, from: u.to, to: cmp.Or(u.from, u.to)} }
+
+// exchange swaps two folders in one step, so that neither is ever missing.
+func exchange(one, other string) error {
+	return unix.Renameat2(unix.AT_FDCWD, one, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
+}
+
+// outside changes a file that is the installation's own.
+func (in *Installation) outside(c Change) error {
+	at := in.host.path(c.Path)
+	if err := in.keep(at); err != nil {
+		return err
+	}
+	if c.Kind == Remove {
+		return removeWithFolders(at)
+	}
+	if pending := in.staged.pending[c.Path]; pending != nil {
+		return pending.CommitUnsynced()
+	}
+	for _, e := range in.plan.Outside {
+		if e.Path == c.Path {
+			return link(e.Link, at)
+		}
+	}
+	return nil
+}
+
+// link makes a link, in place of whatever is there.
+func link(target, at string) error {
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	temporary := filepath.Join(filepath.Dir(at), "."+filepath.Base(at)+".new")
+	if err := errors.Join(ignoreMissing(os.Remove(temporary)), os.Symlink(target, temporary)); err != nil {
+		return err
+	}
+	return os.Rename(temporary, at)
+}
+
+// removeWithFolders removes a file, and the folder of a unit's links that is empty then.
+func removeWithFolders(at string) error {
+	if err := ignoreMissing(os.Remove(at)); err != nil {
+		return err
+	}
+	if dir := filepath.Dir(at); filepath.Ext(dir) == ".wants" {
+		_ = os.Remove(dir) // Others may have links there.
+	}
+	return nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// edit changes a file of others.
+func (in *Installation) edit(c Change) error {
+	at, err := in.host.real(c.Path)
+	if err != nil {
+		return err
+	}
+	if err := in.keep(at); err != nil {
+		return err
+	}
+	if c.Kind == Remove {
+		return ignoreMissing(os.Remove(at))
+	}
+	return in.staged.pending[c.Path].CommitUnsynced()
+}
+
+// keep remembers what is at a path.
+func (in *Installation) keep(at string) error {
+	info, err := os.Lstat(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		in.undo = append(in.undo, undo{remove: at})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	u := undo{restore: at, mode: info.Mode()}
+	if info.Mode().Type() == fs.ModeSymlink {
+		u.to, err = os.Readlink(at)
+	} else {
+		u.content, err = files.Read(at, maxSmall)
+	}
+	in.undo = append(in.undo, u)
+	return err
+}
+
+// Back brings the node back to what it was.
+func (in *Installation) Back() error {
+	var failed []error
+	for i := len(in.undo) - 1; i >= 0; i-- {
+		failed = append(failed, in.undo[i].run())
+	}
+	if err := errors.Join(failed...); err != nil {
+		return fmt.Errorf("going back to the former installation: %w: the next start goes on from there", err)
+	}
+	in.staged.discard()
+	return in.host.save(in.plan.Tree, in.before)
+}
+
+func (u undo) run() error {
+	switch {
+	case u.exchange != "":
+		return exchange(u.exchange, u.to)
+	case u.from != "":
+		return unix.Rename(u.from, u.to) // Unlike os.Rename it replaces an empty folder.
+	case u.remove != "":
+		return ignoreMissing(os.Remove(u.remove))
+	case u.mode.Type() == fs.ModeSymlink:
+		return link(u.to, u.restore)
+	}
+	return files.Write(u.restore, u.content, u.mode.Perm())
+}
+
+// Services are those that have yet to notice the switch.
+func (in *Installation) Services() Services { return in.services }
+
+// Finish makes the switch final, once the services have noticed it.
+func (in *Installation) Finish() error {
+	s := State{Schema: schema, Current: &in.plan.Manifest}
+	if len(in.plan.Files) == 0 {
+		s.Current = nil
+	}
+	if err := in.host.save(in.plan.Tree, s); err != nil {
+		return err
+	}
+	in.staged.discard()
+	return nil
+}
