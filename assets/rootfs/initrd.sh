@@ -19,7 +19,7 @@ initrd="kata-$OS-$OS_VERSION${VARIANT:+-$VARIANT}.initrd"
 mkdir --parents "$folder"
 (cd "$tree" && find . -mindepth 1 -print0 | sort --zero-terminated |
 	cpio --quiet --null --create --format=newc --reproducible) |
-	zstd --quiet -19 --threads=0 --no-check >"$folder/$initrd"
+	zstd --quiet -12 --threads=0 --no-check >"$folder/$initrd"
 ln --symbolic "$initrd" "$folder/kata-containers-initrd${VARIANT:+-$VARIANT}.img"
 echo "$initrd: $(stat --format=%s "$folder/$initrd") bytes; the largest folders:"
 largest

@@ -135,7 +135,7 @@ type Step struct {
 }
 
 // Kinds are the values of Asset.Verify.
-var Kinds = []string{"cloud-hypervisor", "firecracker", "nydus", "ovmf", "qemu", "virtiofsd"}
+var Kinds = []string{"cloud-hypervisor", "firecracker", "nydus", "ovmf", "qemu", "rootfs", "virtiofsd"}
 
 // Kernel says how a guest kernel is configured.
 type Kernel struct {

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -46,4 +47,16 @@ func (r Resolver) images(plan *Plan, asset catalog.Asset, _ catalog.Arch) error 
 		plan.Budgets[path] = int64(image.Budget)
 	}
 	return nil
+}
+
+// GuestPlan returns the part of the plan of a root filesystem that its checks need: its
+// images with their budgets, and its root with the lock.
+func (r Resolver) GuestPlan(asset catalog.Asset, arch catalog.Arch) (Plan, error) {
+	var plan Plan
+	for _, fill := range []func(*Plan, catalog.Asset, catalog.Arch) error{r.pins, r.root, r.images} {
+		if err := fill(&plan, asset, arch); err != nil {
+			return plan, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
+		}
+	}
+	return plan, nil
 }

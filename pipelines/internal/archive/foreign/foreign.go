@@ -115,7 +115,7 @@ func Sum(taken []Taken) string {
 
 // stream reads a tar or a program, which may be compressed.
 func (t *taker) stream(from io.Reader) error {
-	plain, closer, err := decompress(bufio.NewReaderSize(from, 128<<10))
+	plain, closer, err := Decompress(bufio.NewReaderSize(from, 128<<10))
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func IsProgram(path string) (bool, error) {
 		return false, err
 	}
 	defer file.Close()
-	plain, closer, err := decompress(bufio.NewReader(file))
+	plain, closer, err := Decompress(bufio.NewReader(file))
 	if err != nil {
 		return false, err
 	}
@@ -168,8 +168,8 @@ func isProgram(head []byte) bool {
 // maxWindow is how much memory a zstd archive may demand, in bytes: that of zstd --long.
 const maxWindow = 128 << 20
 
-// decompress returns the content of a compressed file, or the file itself.
-func decompress(from *bufio.Reader) (plain io.Reader, closer func(), err error) {
+// Decompress returns the content of a compressed file, or the file itself.
+func Decompress(from *bufio.Reader) (plain io.Reader, closer func(), err error) {
 	head, err := from.Peek(6)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, nil, fmt.Errorf("reading the archive: %w", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/ovmf"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/qemu"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/rootfs"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/virtiofsd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/vmm"
 )
@@ -41,6 +42,8 @@ func Of(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (common.Proof
 		proof.Family = virtiofsd.Daemon{Arch: string(arch)}
 	case asset.Verify == "nydus":
 		proof.Family = nydus.Snapshotter{Arch: string(arch), Version: pins["NYDUS_SNAPSHOTTER_VERSION"], Revision: pins["NYDUS_SNAPSHOTTER_COMMIT"]}
+	case asset.Verify == "rootfs":
+		proof.Family, err = guest(r, asset, arch, pins)
 	case asset.Verify == "ovmf":
 		proof.Family, err = ovmf.New(asset.Name, string(arch), pins["EDK2_VERSION"]+debianSuffix(r, asset.Sources["patches"]))
 	case asset.Verify == "qemu":
@@ -73,4 +76,17 @@ func guestKernel(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch) (ker
 		k.Certificate = content.Data
 	}
 	return k, nil
+}
+
+// guest returns the checks of a root filesystem. Without images it is an initrd.
+func guest(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch, values map[string]string) (rootfs.Guest, error) {
+	plan, err := r.GuestPlan(asset, arch)
+	g := rootfs.Guest{Arch: string(arch), Images: plan.Recipe.Output.Images, Budgets: plan.Budgets}
+	if plan.Recipe.Root != nil {
+		g.Locked = plan.Recipe.Root.Locked
+	}
+	if len(g.Images) == 0 {
+		g.SetInitrd(values["OS"], values["OS_VERSION"], values["VARIANT"])
+	}
+	return g, err
 }
