@@ -19,6 +19,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/testtools"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -28,17 +30,23 @@ const image = "registry.example/kata-deploy@sha256:0123456789abcdef0123456789abc
 // helm is the real helm, and a chart of the tree.
 type helm struct{ program, chart string }
 
-// build compiles helm and packages the chart.
+// build compiles helm, unless that is done, and packages the chart.
 func build(t *testing.T) helm {
 	t.Helper()
-	h := helm{program: filepath.Join(t.TempDir(), "helm")}
-	compile := exec.CommandContext(t.Context(), "go", "build", "-o", h.program, "helm.sh/helm/v3/cmd/helm")
-	compile.Dir, compile.Env = "helm", append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
-	if output, err := compile.CombinedOutput(); err != nil {
-		t.Fatalf("compiling helm: %v\n%s", err, output)
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var h helm
+	if h.program, err = testtools.Helm.Build(t.Context(), host.Host{Root: root, Cache: filepath.Join(cache, "kata-pipelines-tests")}); err != nil {
+		t.Fatal(err)
 	}
 	c := packaged(t, chart.Options{Version: "3.28.0", Image: image, Kubectl: strings.Replace(image, "kata-deploy", "kubectl", 1)})
-	h.chart = filepath.Join(filepath.Dir(h.program), c.File())
+	h.chart = filepath.Join(t.TempDir(), c.File())
 	if err := os.WriteFile(h.chart, c.Data, 0o644); err != nil {
 		t.Fatal(err)
 	}

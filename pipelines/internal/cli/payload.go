@@ -1,15 +1,19 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release"
@@ -32,6 +36,8 @@ in a layer of its own, and push it: only the layers that the registry lacks.`,
 // imageFlags say what is in an image.
 type imageFlags struct {
 	payload.Options
+	// image is the name of an image of programs, "" for kata-deploy.
+	image  string
 	assets workspace.Selection
 	from   string
 	// proven demands a proof of each component, as a release does.
@@ -41,6 +47,7 @@ type imageFlags struct {
 func (o *imageFlags) add(a *app, flags *pflag.FlagSet) {
 	archFlag(flags, &o.assets.Arch)
 	a.cacheFlag(flags)
+	flags.StringVar(&o.image, "image", "", "image of "+catalog.ImagesFile+" to make, such as kubectl (default: kata-deploy)")
 	flags.StringSliceVar(&o.assets.Names, "asset", nil, "assets to put in (default: those of the release set "+workspace.PayloadSet+")")
 	flags.StringVar(&o.from, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
 	flags.StringVar(&o.Base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+", or scratch if no registry answers)")
@@ -59,22 +66,66 @@ type described struct {
 
 // describe selects the assets and finds their commit.
 func (o *imageFlags) describe(ctx context.Context, ws *workspace.Workspace) (d described, err error) {
-	selection := o.assets
-	if len(selection.Names) == 0 {
-		selection.Set = workspace.PayloadSet
+	if o.image != "" {
+		d.names, d.arch, err = o.describePrograms(ws)
+	} else {
+		selection := o.assets
+		if len(selection.Names) == 0 {
+			selection.Set = workspace.PayloadSet
+		}
+		d.names, d.arch, err = ws.Select(selection)
 	}
-	if d.names, d.arch, err = ws.Select(selection); err != nil {
+	if err != nil {
 		return d, err
 	}
-	o.Labels, d.dirty, err = release.Labels(ctx, ws, map[catalog.Arch][]string{d.arch: d.names})
+	labels, dirty, err := release.Labels(ctx, ws, map[catalog.Arch][]string{d.arch: d.names})
+	labels.Title, labels.Description = o.Labels.Title, o.Labels.Description
+	o.Labels, d.dirty = labels, dirty
 	return d, err
+}
+
+// describePrograms describes an image of programs, and returns its assets.
+func (o *imageFlags) describePrograms(ws *workspace.Workspace) ([]string, catalog.Arch, error) {
+	arch, err := workspace.Arch(o.assets.Arch)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(o.assets.Names) > 0 || o.Installer != "" {
+		return nil, "", usage(errors.New("--image: --asset and --installer are for kata-deploy: leave them out"))
+	}
+	images, err := ws.Catalog.LoadImages(ws.Files())
+	if err != nil {
+		return nil, "", err
+	}
+	var known []string
+	for _, image := range images {
+		if known = append(known, image.Name); image.Name != o.image {
+			continue
+		}
+		if !slices.Contains(image.Arches, arch) {
+			return nil, "", usage(fmt.Errorf("--image: %s: %s is not made for %s", image.Pos, image.Name, arch))
+		}
+		base, required := o.Base, o.RequireBase
+		if o.Options, err = release.Programs(ws.Files(), image, arch); base == release.Scratch {
+			o.Base = ""
+		} else {
+			o.Base = cmp.Or(base, o.Base)
+		}
+		o.RequireBase = required
+		return image.Assets(), arch, err
+	}
+	return nil, "", usage(fmt.Errorf("--image: unknown image %q: %s has %s%s", o.image, catalog.ImagesFile, strings.Join(known, ", "), nearest.Hint(o.image, known)))
 }
 
 func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, d described) (*payload.Image, error) {
 	o.Remote = remote(a, ws)
-	err := errors.Join(release.Describe(ws, &o.Options, d.arch, d.names, len(o.assets.Names) > 0)...)
+	err := payload.CheckBase(o.Base)
+	if o.image == "" {
+		err = errors.Join(release.Describe(ws, &o.Options, d.arch, d.names, len(o.assets.Names) > 0)...)
+	}
 	switch {
 	case err != nil:
+	case len(d.names) == 0: // An image of files only.
 	case o.from != "":
 		o.Components, err = release.ComponentsIn(ctx, ws, o.from, d.names, d.arch)
 	default:
@@ -139,7 +190,7 @@ tarballs and the same commit.`,
 	}
 	flags := cmd.Flags()
 	o.add(a, flags)
-	flags.StringVarP(&o.layout, "output", "o", "", "folder for the OCI layout (default: build/payload/ARCH/image in the root of the repository)")
+	flags.StringVarP(&o.layout, "output", "o", "", "folder for the OCI layout (default: build/payload/ARCH/image, or with the name of --image, in the root of the repository)")
 	flags.StringVar(&o.archive, "docker-archive", "", "file for an archive that docker load takes (default: none)")
 	flags.StringSliceVar(&o.names, "name", nil, "names of the image in both, such as quay.io/kata-containers/kata-deploy:3.28.0")
 	return cmd
@@ -163,7 +214,7 @@ func runPayloadBuild(ctx context.Context, a *app, ws *workspace.Workspace, o pay
 		ws.Report.Note("payload", fmt.Sprintf("names no commit: %v", d.dirty))
 	}
 	if o.layout == "" {
-		o.layout = filepath.Join(ws.Root, "build", "payload", d.arch.GoArch(), "image")
+		o.layout = filepath.Join(ws.Root, "build", "payload", d.arch.GoArch(), cmp.Or(o.image, "image"))
 	}
 	stage := ws.Report.Stage("payload", "write")
 	err = image.WriteLayout(ctx, o.layout, o.names)

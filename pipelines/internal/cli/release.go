@@ -224,7 +224,10 @@ func releaseText(p *release.Plan) string {
 
 func imageText(image release.PlannedImage) string {
 	what, there := "the index of all images", ""
-	if image.GoArch != "" {
+	switch {
+	case image.Name == release.ChartName:
+		what = "the chart"
+	case image.GoArch != "":
 		what = "the image for " + image.GoArch
 	}
 	if len(image.There) > 0 {

@@ -1,8 +1,6 @@
 package payload
 
 import (
-	"maps"
-
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
@@ -12,8 +10,6 @@ import (
 
 // Artifact is what a registry keeps like an image, but which is none: a chart.
 type Artifact struct {
-	// Title and Description are for people.
-	Title, Description string
 	// ConfigType and Type are the media types of Config and Content.
 	ConfigType, Type string
 	Config, Content  []byte
@@ -23,12 +19,10 @@ type Artifact struct {
 // Image returns the artifact as Push takes it.
 func (a Artifact) Image() (*Image, error) {
 	layer := Layer{
-		Title: a.Title, Digest: digest.FromBytes(a.Content), Size: int64(len(a.Content)), mediaType: types.MediaType(a.Type), content: oci.Bytes(a.Content),
+		Title: a.Labels.Title, Digest: digest.FromBytes(a.Content), Size: int64(len(a.Content)), mediaType: types.MediaType(a.Type), content: oci.Bytes(a.Content),
 	}
-	annotations := a.Labels.of("")
-	maps.Copy(annotations, map[string]string{annotation + "title": a.Title, annotation + "description": a.Description})
 	m, err := encode(v1.Manifest{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Annotations: annotations,
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Annotations: a.Labels.of(""),
 		Config: v1.Descriptor{MediaType: types.MediaType(a.ConfigType), Size: int64(len(a.Config)), Digest: hashOf(digest.FromBytes(a.Config))},
 		Layers: []v1.Descriptor{{MediaType: layer.mediaType, Size: layer.Size, Digest: hashOf(layer.Digest)}},
 	})

@@ -109,6 +109,9 @@ func assemble(o Options, base *Image, own []Layer) (*Image, error) {
 	if o.Installer != "" {
 		image.config.Config.Entrypoint, image.config.Config.Cmd = []string{"/" + Installer}, nil
 	}
+	if o.Entrypoint != nil || o.Command != nil {
+		image.config.Config.Entrypoint, image.config.Config.Cmd = o.Entrypoint, o.Command
+	}
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Annotations: labels}
 	for i, l := range image.layers {
 		d := v1.Descriptor{MediaType: l.mediaType, Size: l.Size, Digest: hashOf(l.Digest)}

@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"cmp"
 	"maps"
 	"strings"
 	"time"
@@ -11,6 +12,8 @@ import (
 // Labels describe an image: they are in its configuration and, as annotations, in
 // its manifest. Empty ones are left out.
 type Labels struct {
+	// Title and Description are those of kata-deploy if they are "".
+	Title, Description string
 	// Version is the release, Revision its commit.
 	Version, Revision string
 	// Created is the time of the commit: with that of the build, no two images would be
@@ -32,8 +35,8 @@ func (l Labels) time() v1.Time { return v1.Time{Time: l.Created.UTC().Truncate(t
 // of returns the labels of an image or index on a base, "" for none.
 func (l Labels) of(base string) map[string]string {
 	labels := map[string]string{
-		annotation + "title":       "kata-deploy",
-		annotation + "description": "Components of Kata Containers, and what installs them on a node",
+		annotation + "title":       cmp.Or(l.Title, "kata-deploy"),
+		annotation + "description": cmp.Or(l.Description, "Components of Kata Containers, and what installs them on a node"),
 		annotation + "vendor":      "Kata Containers",
 		annotation + "licenses":    "Apache-2.0",
 		annotation + "url":         "https://katacontainers.io",

@@ -41,8 +41,19 @@ type File struct {
 	Content []byte
 }
 
+// Program is an executable file of an image.
+type Program struct {
+	// Path is that in the image, without a leading slash.
+	Path string
+	// Component and Member say where it is; without a component it has the Content.
+	Component, Member string
+	Content           []byte
+}
+
 // Options say what is in an image.
 type Options struct {
+	// Name is the name of the image, "" for kata-deploy.
+	Name string
 	// GoArch is the architecture: "amd64".
 	GoArch string
 	// Base is the image to begin with, by digest, or "" for an empty one.
@@ -56,6 +67,10 @@ type Options struct {
 	Files []File
 	// Installer is a static program that the image runs, or "" for none.
 	Installer string
+	// Programs are all files of an image that installs nothing: then the components are
+	// only read. Entrypoint and Command are what it runs.
+	Programs            []Program
+	Entrypoint, Command []string
 	// Labels describe the image.
 	Labels Labels
 	// Remote says how to get the base.
@@ -87,7 +102,7 @@ func Build(ctx context.Context, o Options) (*Image, error) {
 }
 
 func (o *Options) check() error {
-	if len(o.Components) == 0 {
+	if len(o.Components)+len(o.Programs) == 0 {
 		return errors.New("a payload without components: name at least one")
 	}
 	o.Components = slices.Clone(o.Components)
@@ -119,6 +134,11 @@ func (o Options) layers() (layers []Layer, err error) {
 			return nil, err
 		}
 		add("", Installer, program)
+	}
+	if len(o.Programs) > 0 {
+		entries, err := o.programs()
+		add("", "programs of "+o.Name, entries...)
+		return layers, err
 	}
 	for _, c := range o.Components {
 		name := path.Join(Root, "tarballs", "kata-static-"+c.Name+".tar.zst")

@@ -2,6 +2,7 @@ package payload
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -13,6 +14,50 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
+
+// Assets returns the components that the programs are in, sorted.
+func (o Options) Assets() (names []string) {
+	for _, p := range o.Programs {
+		if p.Component != "" && !slices.Contains(names, p.Component) {
+			names = append(names, p.Component)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// programs returns the entries of the programs, sorted by path.
+func (o Options) programs() (entries []entry, err error) {
+	for _, p := range slices.SortedFunc(slices.Values(o.Programs), func(a, b Program) int { return cmp.Compare(a.Path, b.Path) }) {
+		e := text(p.Path, p.Content)
+		if p.Component != "" {
+			if e.piece, err = o.member(p); err != nil {
+				return nil, err
+			}
+		}
+		e.mode = 0o755
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// member returns the content of a program in its component.
+func (o Options) member(p Program) (piece, error) {
+	i := slices.IndexFunc(o.Components, func(c archive.Component) bool { return c.Name == p.Component })
+	if i < 0 {
+		return piece{}, fmt.Errorf("%s needs %s for %s: name it", o.Name, p.Component, p.Path)
+	}
+	tarball := o.Components[i].Path
+	listing, err := archive.Inspect(tarball)
+	if err != nil {
+		return piece{}, err
+	}
+	j := slices.IndexFunc(listing.Members, func(m archive.Sized) bool { return m.Name == "./"+p.Member && m.Mode.IsRegular() })
+	if j < 0 {
+		return piece{}, fmt.Errorf("%s has no file %s for the image %s: correct the path in %s", tarball, p.Member, o.Name, catalog.ImagesFile)
+	}
+	return piece{member{tarball, listing.Members[j].Name}, listing.Members[j].Size}, nil
+}
 
 // CheckInstaller refuses a program that an image of an architecture cannot run: one of
 // another architecture, and one that needs a loader, which no image has.

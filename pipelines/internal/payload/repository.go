@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -52,6 +53,12 @@ func OpenRepository(ref string, o RemoteOptions) (*Repository, error) {
 		r.mountFrom = append(r.mountFrom, from.RepositoryStr())
 	}
 	return r, nil
+}
+
+// Sibling returns the repository of another path of the same registry, with the same
+// options. The path is relative to the folder of this one.
+func (r *Repository) Sibling(name string) (*Repository, error) {
+	return OpenRepository(r.Host()+"/"+path.Join(path.Dir(r.Path()), name), r.options)
 }
 
 // hinted adds a hint to the error of a registry that denies access.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/chart"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
@@ -28,8 +29,10 @@ type Released struct {
 	Finished bool `json:"finished"`
 }
 
-// ReleasedImage is an image or, without an architecture, the index of all images.
+// ReleasedImage is an image or, without an architecture, the index of all images. Name is
+// that of PlannedImage.
 type ReleasedImage struct {
+	Name   string `json:"name,omitempty"`
 	GoArch string `json:"goarch,omitempty"`
 	payload.Pushed
 }
@@ -38,6 +41,8 @@ type run struct {
 	job   *Job
 	plan  *Plan
 	notes string
+	// chart is the chart with the pushed images, nil if there is none.
+	chart *chart.Chart
 	// page is the release on GitHub that the files are uploaded to.
 	page     github.Release
 	released Released
@@ -67,7 +72,7 @@ func (p *Plan) Execute(ctx context.Context) (Released, error) {
 	}
 	defer unlock()
 	for _, step := range []func(context.Context) error{
-		r.pushAssets, r.writeFiles, r.pushImages, r.checkTags, r.writeNotes, r.upload, r.verify, r.tagImages, r.publish,
+		r.pushAssets, r.pushImages, r.writeFiles, r.checkTags, r.writeNotes, r.upload, r.verify, r.tagImages, r.publish,
 	} {
 		if err := step(ctx); err != nil {
 			return r.released, err
@@ -103,6 +108,9 @@ func (r *run) writeFiles(ctx context.Context) error {
 				file.Digest, err = digestOfFile(ctx, file.Path)
 			}
 			stage.End(err, file.merge.Detail(changed))
+		case file.Name == r.job.chartFile():
+			file.fill(r.chart.Data)
+			err = files.Write(file.Path, file.content, 0o644)
 		case file.Name == SumsName:
 			file.fill(Sums(r.released.Files))
 			fallthrough

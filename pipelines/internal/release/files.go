@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/chart"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sizes"
@@ -61,7 +62,19 @@ func (j *Job) files() []File {
 			tarballs, reports = append(tarballs, file(name)), append(reports, file(reportFile(name)))
 		}
 	}
+	if j.chartFile() != "" {
+		reports = append(reports, file(j.chartFile()))
+	}
 	return slices.Concat(tarballs, reports, []File{file(pinsFile(j.Version)), file(SumsName)})
+}
+
+// chartFile returns the name of the chart, "" if there is none: it installs the images of
+// the release.
+func (j *Job) chartFile() string {
+	if j.Shims == nil || len(j.Repositories) == 0 {
+		return ""
+	}
+	return (&chart.Chart{Version: j.Version}).File()
 }
 
 // sets returns the release sets that have assets on an architecture.

@@ -5,19 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/chart"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
 // PlannedImage is an image of a release in one of the repositories or, without an
-// architecture, the index of all images there.
+// architecture, the index of all images there. Name is "" for kata-deploy, and ChartName
+// for its chart.
 type PlannedImage struct {
+	Name       string   `json:"name,omitempty"`
 	Repository string   `json:"repository"`
 	GoArch     string   `json:"goarch,omitempty"`
 	Tags       []string `json:"tags"`
@@ -43,41 +44,90 @@ func (i PlannedImage) only(these func(payload.Tag) bool) []payload.Tag {
 // tagged reports whether an image has the tags of the release.
 func (i PlannedImage) tagged() bool { return len(i.There) == len(i.only(ofRelease)) }
 
-// planImages plans the images and the index of each repository. A draft gets no tags of
-// the release.
+// planImages plans the images and the indexes of each repository, and the charts. A draft
+// gets no tags of the release.
 func (p *Plan) planImages(ctx context.Context) error {
-	j := p.job
-	version := j.Version
-	if j.KeepDraft {
-		version = ""
-	}
-	for _, repository := range j.Repositories {
-		look := looking{plan: p, repository: repository}
-		for _, image := range j.Images {
-			if err := look.image(ctx, image.GoArch, payload.ImageTags(j.Commit, version, image.GoArch)); err != nil {
+	for _, repository := range p.job.Repositories {
+		look := looking{plan: p}
+		for _, name := range p.job.imageNames() {
+			var err error
+			if look.name, look.repository = name, repository; name != "" {
+				look.repository, err = repository.Sibling(name)
+			}
+			if err == nil {
+				err = look.images(ctx)
+			}
+			if err != nil {
 				return err
 			}
 		}
-		tags := payload.IndexTags(j.Commit, version)
-		if !p.newest {
-			tags = slices.DeleteFunc(tags, moving)
-		}
-		if err := look.image(ctx, "", tags); err != nil {
-			return err
+		if p.job.Shims != nil {
+			if err := look.chart(ctx, repository); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// imageNames returns the names of the images: kata-deploy is the last.
+func (j *Job) imageNames() []string {
+	var names []string
+	for _, image := range j.Images {
+		names = append(names, image.Name)
+	}
+	slices.Sort(names)
+	slices.Reverse(names)
+	return slices.Compact(names)
+}
+
 // looking looks up tags in a repository until a lookup fails.
 type looking struct {
 	plan       *Plan
+	name       string
 	repository *payload.Repository
 	failed     bool
 }
 
+// chart plans the chart, next to the repository of the images as Kata has it:
+// HOST/PATH/kata-deploy-charts/kata-deploy.
+func (l *looking) chart(ctx context.Context, images *payload.Repository) (err error) {
+	l.name = ChartName
+	if l.repository, err = images.Sibling(path.Base(images.Path()) + "-charts/" + chart.Name); err != nil {
+		return err
+	}
+	var tags []payload.Tag
+	if !l.plan.job.KeepDraft {
+		tags = append(tags, payload.Tag{Name: l.plan.Version, Fixed: true})
+	}
+	return l.image(ctx, "", tags)
+}
+
+// images plans the images of a name, and their index.
+func (l *looking) images(ctx context.Context) error {
+	j := l.plan.job
+	version := j.Version
+	if j.KeepDraft {
+		version = ""
+	}
+	for _, image := range j.Images {
+		if image.Name != l.name {
+			continue
+		}
+		if err := l.image(ctx, image.GoArch, payload.ImageTags(j.Commit, version, image.GoArch)); err != nil {
+			return err
+		}
+	}
+	tags := payload.IndexTags(j.Commit, version)
+	if !l.plan.newest {
+		tags = slices.DeleteFunc(tags, moving)
+	}
+	return l.image(ctx, "", tags)
+}
+
+// image plans an image.
 func (l *looking) image(ctx context.Context, goarch string, tags []payload.Tag) error {
-	image := PlannedImage{Repository: l.repository.String(), GoArch: goarch, Tags: []string{}, There: []string{}, repository: l.repository}
+	image := PlannedImage{Name: l.name, Repository: l.repository.String(), GoArch: goarch, Tags: []string{}, There: []string{}, repository: l.repository}
 	for _, tag := range tags {
 		there, err := l.resolve(ctx, tag)
 		if err != nil {
@@ -119,61 +169,6 @@ func (l *looking) resolve(ctx context.Context, tag payload.Tag) (payload.Tagged,
 		l.failed = true
 	}
 	return there, nil
-}
-
-// pushImages pushes the images and the indexes, without the tags of the release: a run
-// that fails later must not leave those.
-func (r *run) pushImages(ctx context.Context) error {
-	built := map[string]*payload.Image{}
-	for _, options := range r.job.Images {
-		if len(r.plan.Images) == 0 {
-			break
-		}
-		var err error
-		if built[options.GoArch], err = r.build(ctx, options); err != nil {
-			return fmt.Errorf("making the image for %s: %w", options.GoArch, err)
-		}
-	}
-	var parts []payload.IndexImage
-	for _, image := range r.plan.Images {
-		o := payload.PushOptions{Tags: image.only(ofCommit)}
-		what := cmp.Or(image.GoArch, "index")
-		var there payload.Pushed
-		var err error
-		if image.GoArch != "" {
-			there, err = image.repository.Push(ctx, built[image.GoArch], o)
-			parts = append(parts, payload.IndexImage{GoArch: image.GoArch, Reference: there.Reference})
-		} else {
-			there, err = image.repository.PushIndex(ctx, payload.IndexOptions{Images: parts, Labels: r.job.Labels, PushOptions: o})
-			parts = nil
-		}
-		if err != nil {
-			return fmt.Errorf("pushing the image (%s): %w", what, err)
-		}
-		text := fmt.Sprintf("%s: sent %s, had %s", what, progress.Size(there.Sent), progress.Size(there.There+there.Mounted))
-		if !there.Changed {
-			text = what + ": everything is there already"
-		}
-		r.job.Report.Note(image.Repository, text)
-		r.released.Images = append(r.released.Images, ReleasedImage{image.GoArch, there})
-	}
-	return nil
-}
-
-func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, error) {
-	arch, err := catalog.ParseArch(o.GoArch)
-	if err != nil {
-		return nil, err
-	}
-	set, err := r.job.Catalog.FindSet(workspace.PayloadSet)
-	if err != nil {
-		return nil, err
-	}
-	if o.Components, err = Tarballs(ctx, r.job.Store, r.job.of(set, arch)); err != nil {
-		return nil, err
-	}
-	o.Labels = r.job.Labels
-	return payload.Build(ctx, o)
 }
 
 // checkTags refuses tags of the release that point to other images, in any repository,

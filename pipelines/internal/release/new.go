@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,9 +69,13 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	if j.Version, err = ws.Version(); err != nil {
 		return nil, err
 	}
+	images, err := j.programImages(ws)
+	if err != nil {
+		return nil, err
+	}
 	names := map[catalog.Arch][]string{}
 	for _, arch := range j.Arches {
-		names[arch] = Names(assets, arch)
+		names[arch] = withPrograms(Names(assets, arch), images, arch)
 		found, err := Find(ctx, ws, names[arch], arch)
 		if err != nil {
 			return nil, err
@@ -90,11 +95,14 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	if j.Commit = j.Labels.Revision; dirty != nil {
 		j.Problems = append(j.Problems, fmt.Errorf("refusing to release uncommitted changes: %w", dirty))
 	}
-	return j, j.describeImages(ws)
+	if err := j.describeImages(ws); err != nil {
+		return nil, err
+	}
+	return j, j.describePrograms(ws.Files(), images)
 }
 
-// describeImages describes the image of each architecture that has components, if
-// images are released.
+// describeImages describes the images of each architecture that has components, and the
+// chart that installs them, if images are released.
 func (j *Job) describeImages(ws *workspace.Workspace) error {
 	if len(j.Repositories) == 0 {
 		return nil
@@ -120,7 +128,23 @@ func (j *Job) describeImages(ws *workspace.Workspace) error {
 		}
 		j.Images = append(j.Images, image)
 	}
-	return nil
+	if charted, err := chart.Files(ws.Files()); err != nil || len(charted) == 0 {
+		return err
+	}
+	j.Tree = ws.Files()
+	shims, err := ws.Catalog.LoadShims(j.Tree)
+	if err != nil {
+		return err
+	}
+	for _, arch := range catalog.Arches() {
+		var there []string
+		if slices.Contains(j.Arches, arch) {
+			there = set.Components[arch]
+		}
+		shims, _ = shims.Without(arch, there)
+	}
+	j.Shims, err = shims.JSON()
+	return err
 }
 
 // chosen returns the architectures of a release, in a fixed order.
@@ -154,7 +178,7 @@ func Labels(ctx context.Context, ws *workspace.Workspace, names map[catalog.Arch
 	if labels.Version, err = ws.Version(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return labels, nil, err
 	}
-	in := []string{"versions.yaml", catalog.SetsFile, catalog.ShimsFile, workspace.VersionFile}
+	in := []string{"versions.yaml", catalog.SetsFile, catalog.ShimsFile, catalog.ImagesFile, workspace.VersionFile}
 	for _, arch := range catalog.Arches() {
 		of, err := ws.Inputs(names[arch], arch)
 		if err != nil {
@@ -165,6 +189,13 @@ func Labels(ctx context.Context, ws *workspace.Workspace, names map[catalog.Arch
 	charted, err := chart.Files(ws.Files())
 	if err != nil {
 		return labels, nil, err
+	}
+	images, err := ws.Catalog.LoadImages(ws.Files())
+	if err != nil {
+		return labels, nil, err
+	}
+	for _, image := range images {
+		in = slices.AppendSeq(in, maps.Values(image.Files))
 	}
 	labels.Revision, dirty = ws.Committed(ctx, append(in, charted...))
 	if ctx.Err() != nil {
@@ -195,10 +226,13 @@ type Job struct {
 	// Components are the assets of all release sets, and Store has their artifacts.
 	Components []Component
 	Store      *store.Tiered
-	// Images describe the image of each architecture, without the components, which are
-	// those of workspace.PayloadSet. Labels describe the index.
+	// Images describe the images of each architecture, without the components, which are
+	// those of workspace.PayloadSet for kata-deploy. Labels describe the index.
 	Images []payload.Options
 	Labels payload.Labels
+	// Tree has the chart, and Shims are what it may install; nil for no chart.
+	Tree  fs.FS
+	Shims []byte
 	// Limit is the size in bytes that a tarball must stay below, 0 for GitHub's.
 	Limit int64
 	// Problems are the reasons not to release that New found.

@@ -68,7 +68,11 @@ func (n Notes) images(text *strings.Builder) {
 	text.WriteString("\n### Images\n\n")
 	markdown.Table(text, "image", "architectures", "digest")
 	for _, image := range n.Images {
-		if name, _, _ := strings.Cut(image.Reference, "@"); image.GoArch == "" {
+		name, _, _ := strings.Cut(image.Reference, "@")
+		switch {
+		case image.Name == ChartName:
+			markdown.Row(text, markdown.Code("oci://"+name+" --version "+n.Version), "Helm chart", markdown.Code(image.Digest))
+		case image.GoArch == "":
 			markdown.Row(text, markdown.Code(name+":"+n.Version), strings.Join(arches, ", "), markdown.Code(image.Digest))
 		}
 	}

@@ -46,7 +46,7 @@ func TestComparePins(t *testing.T) {
 func notes(t *testing.T) Notes {
 	digest := "sha256:" + strings.Repeat("0f", 32)
 	image := func(goarch string) ReleasedImage {
-		return ReleasedImage{goarch, payload.Pushed{Reference: "quay.io/kata-containers/kata-deploy@" + digest, Digest: digest}}
+		return ReleasedImage{GoArch: goarch, Pushed: payload.Pushed{Reference: "quay.io/kata-containers/kata-deploy@" + digest, Digest: digest}}
 	}
 	differs := []versions.Difference{{Pin: "assets.qemu.version", Value: "10.2.2", Kata: "10.2.1"}}
 	return Notes{

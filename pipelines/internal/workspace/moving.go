@@ -232,7 +232,7 @@ func (w *Workspace) Check(ctx context.Context) (checked int, err error) {
 	if errors.Is(parityErr, fs.ErrNotExist) {
 		parityErr = nil
 	}
-	return checked, errors.Join(append(problems, w.checkShims(), parityErr)...)
+	return checked, errors.Join(append(problems, w.checkShims(), w.checkImages(), parityErr)...)
 }
 
 // Parity returns the rules for the comparison of our kernels with Kata's. The error wraps
@@ -280,4 +280,10 @@ func (w *Workspace) checkShims() error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// checkImages checks the images of programs.
+func (w *Workspace) checkImages() error {
+	_, err := w.Catalog.LoadImages(w.Files())
+	return err
 }
