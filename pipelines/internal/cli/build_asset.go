@@ -51,7 +51,6 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CA
 		Args: selected(&o.selection, false),
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			results, err := o.build(ctx, a, ws)
-			results = append([]build.Result{}, results...) // never null
 			text := ""
 			for _, result := range results {
 				ws.Report.Note(result.Asset, planview.Result(result))

@@ -95,7 +95,7 @@ func listAssets(ws *workspace.Workspace, arch string) ([]listed, error) {
 		}
 		wanted = []catalog.Arch{one}
 	}
-	assets := []listed{}
+	var assets []listed
 	for _, arch := range wanted {
 		list, err := listOn(ws, arch)
 		if err != nil {

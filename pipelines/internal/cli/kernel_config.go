@@ -73,7 +73,7 @@ func kernelConfigListCmd(a *app) *cobra.Command {
 }
 
 func listKernels(ws *workspace.Workspace) ([]listedKernel, error) {
-	kernels := []listedKernel{}
+	var kernels []listedKernel
 	for _, asset := range ws.Catalog.Assets {
 		if asset.Kernel == nil {
 			continue

@@ -52,7 +52,7 @@ func runKernelConfigDiff(ctx context.Context, a *app, ws *workspace.Workspace, a
 		}
 		sides[i] = one
 	}
-	differences := append([]kconfig.Difference{}, kconfig.Compare(sides[0], sides[1])...) // never null
+	differences := kconfig.Compare(sides[0], sides[1])
 	text := fmt.Sprintf("no differences between %s and %s\n", args[0], args[1])
 	if len(differences) > 0 {
 		text = table(differences, "OPTION\t"+args[0]+"\t"+args[1]+"\tWHERE", differenceRow)

@@ -43,8 +43,7 @@ pulls nothing, and starts no engine; build-asset executes the same plan.`,
 			if err != nil {
 				return err
 			}
-			steps := append([]build.Step{}, plan.Steps...) // never null
-			return errors.Join(a.print(steps, planview.Plan(steps, arch)), a.summarize(planview.Markdown(plan.Steps, arch, ws.Catalog)))
+			return errors.Join(a.print(plan.Steps, planview.Plan(plan.Steps, arch)), a.summarize(planview.Markdown(plan.Steps, arch, ws.Catalog)))
 		}),
 	}
 	flags := cmd.Flags()

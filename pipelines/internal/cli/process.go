@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"text/tabwriter"
 
@@ -114,7 +115,7 @@ func (p Process) appendTo(variable, text string) error {
 	return nil
 }
 
-// print prints a result: as JSON with --json, or else as text.
+// print prints a result: as JSON with --json, in which a list is never null, or else as text.
 func (a *app) print(result any, text string) error {
 	if !a.json {
 		_, err := io.WriteString(a.Stdout, text)
@@ -123,12 +124,15 @@ func (a *app) print(result any, text string) error {
 	encoder := json.NewEncoder(a.Stdout)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
+	if list := reflect.ValueOf(result); list.Kind() == reflect.Slice && list.IsNil() {
+		result = []any{}
+	}
 	return encoder.Encode(result)
 }
 
 // printList prints items as JSON, or as a table.
 func printList[T any](a *app, items []T, heading string, row func(T) string) error {
-	return a.print(append([]T{}, items...), table(items, heading, row)) // never null
+	return a.print(items, table(items, heading, row))
 }
 
 // table returns a table. The heading, if any, and the row of an item have their columns

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/supply"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
@@ -86,7 +85,7 @@ fetched, fetch the others, then fail.`,
 		for _, l := range list {
 			text += l.Name + " " + l.Path + "\n"
 		}
-		return errors.Join(err, a.print(append([]source.Fetched{}, list...), text)) // never null
+		return errors.Join(err, a.print(list, text))
 	})
 	sourceFlag(cmd.Flags(), &o.given)
 	return cmd
@@ -109,7 +108,7 @@ and the builders in the local cache: with both, other machines build with --offl
 		for _, l := range list {
 			text += fmt.Sprintf("%s %s\n", l.Source, l.State)
 		}
-		return errors.Join(err, a.print(append([]supply.Pushed{}, list...), text)) // never null
+		return errors.Join(err, a.print(list, text))
 	})
 }
 
