@@ -49,6 +49,8 @@ type Asset struct {
 	Files []string `yaml:"files"`
 	// Dependencies are assets whose tarballs the steps find in $DEPENDENCIES.
 	Dependencies []string `yaml:"dependencies"`
+	// ArchDependencies are further ones on some architectures, which On adds.
+	ArchDependencies map[Arch][]string `yaml:"arch_dependencies"`
 	// Packages are installed in addition to those of the builder.
 	Packages []string `yaml:"packages"`
 	// Outputs are the names of secondary tarballs, out of $OUTPUTS/<output>.
@@ -226,6 +228,7 @@ func (a Asset) On(arch Arch) Asset {
 		a.Sources = map[string]string{a.Import.Name(): a.Import.Source}
 		a.Import = a.Import.on(names)
 	}
+	a.Dependencies, a.ArchDependencies = slices.Concat(a.Dependencies, a.ArchDependencies[arch]), nil
 	images := a.Images
 	a.Images = maps.Clone(images)
 	for path, image := range images {

@@ -138,6 +138,11 @@ func (c checker) asset(a Asset) {
 	}
 	c.at("outputs").unique("output", nil, a.Outputs)
 	c.at("images").images(a)
+	for _, arch := range slices.Sorted(maps.Keys(a.ArchDependencies)) {
+		if !slices.Contains(a.Arches, arch) {
+			c.At("arch_dependencies", string(arch)).Problem("%s does not exist on %s", a.Name, arch)
+		}
+	}
 	if a.Program != "" && (!strings.Contains(a.Program, "/") || !fs.ValidPath(a.Program)) {
 		c.At("program").Problem("program is %q: want a path in a folder of the tarball, such as opt/kata/bin/NAME", a.Program)
 	}

@@ -36,14 +36,14 @@ func (c *Catalog) checkNames() []error {
 func (c *Catalog) checkDependencies() []error {
 	var problems []error
 	for _, asset := range c.Assets {
-		for _, name := range asset.Dependencies {
+		for _, name := range asset.allDependencies() {
 			if !slices.Contains(c.Names(), name) {
 				problems = append(problems, fmt.Errorf("%s: %s depends on an unknown asset %q%s",
 					asset.Pos, asset.Name, name, nearest.Hint(name, c.Names())))
 				continue
 			}
 			for _, arch := range asset.Arches {
-				if _, err := c.Find(name, arch); err != nil {
+				if _, err := c.Find(name, arch); err != nil && slices.Contains(asset.On(arch).Dependencies, name) {
 					problems = append(problems, fmt.Errorf("%s: %s on %s: %w", asset.Pos, asset.Name, arch, err))
 				}
 			}
@@ -55,13 +55,23 @@ func (c *Catalog) checkDependencies() []error {
 	return problems
 }
 
+// allDependencies are those on all architectures.
+func (a Asset) allDependencies() []string {
+	all := slices.Clone(a.Dependencies)
+	for _, arch := range slices.Sorted(maps.Keys(a.ArchDependencies)) {
+		all = append(all, a.ArchDependencies[arch]...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // cycle returns the first cycle of dependencies reached from name.
 func (c *Catalog) cycle(name string, chain []string) []string {
 	if i := slices.Index(chain, name); i >= 0 {
 		return append(chain[i:], name)
 	}
 	if i := slices.Index(c.Names(), name); i >= 0 {
-		for _, dependency := range c.Assets[i].Dependencies {
+		for _, dependency := range c.Assets[i].allDependencies() {
 			if cycle := c.cycle(dependency, append(slices.Clip(chain), name)); cycle != nil {
 				return cycle
 			}
@@ -131,7 +141,7 @@ func (c *Catalog) Dependents(name string, arch Arch) []string {
 		grown = false
 		for _, asset := range c.Assets {
 			if !takes[asset.Name] && slices.Contains(asset.Arches, arch) &&
-				slices.ContainsFunc(asset.Dependencies, func(d string) bool { return takes[d] }) {
+				slices.ContainsFunc(asset.On(arch).Dependencies, func(d string) bool { return takes[d] }) {
 				takes[asset.Name], grown = true, true
 			}
 		}

@@ -348,11 +348,11 @@ func keys(t testing.TB, tree *Tree) (n int) {
 	}
 	resolver := Resolver{Versions: v, Tree: tree}
 	for _, asset := range c.Assets {
-		digests := map[string]Digests{}
-		for _, name := range asset.Dependencies {
-			digests[name] = Digests{Tarball: "sha256:aa"}
-		}
 		for _, arch := range asset.Arches {
+			digests := map[string]Digests{}
+			for _, name := range asset.On(arch).Dependencies {
+				digests[name] = Digests{Tarball: "sha256:aa"}
+			}
 			if _, err := resolver.Resolve(asset, arch, digests); err != nil {
 				t.Fatal(err)
 			}

@@ -120,6 +120,7 @@ func (w *Workspace) Files() fs.FS { return w.Resolver.Tree }
 // Resolve returns the recipe of an asset, without the digests of its dependencies, which
 // only a build knows.
 func (w *Workspace) Resolve(asset catalog.Asset, arch catalog.Arch) (recipe.Plan, error) {
+	asset = asset.On(arch)
 	digests := map[string]recipe.Digests{}
 	for _, name := range asset.Dependencies {
 		digests[name] = recipe.Digests{}
