@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/supply"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
@@ -14,8 +17,8 @@ import (
 func sourceCmd(a *app) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "source",
-		Short: "List, fetch, check and push the sources of builds",
-	}, sourceListCmd(a), sourceFetchCmd(a), sourcePushCmd(a), sourceCheckCmd(a))
+		Short: "List, fetch, check, push and bundle the sources of builds",
+	}, sourceListCmd(a), sourceFetchCmd(a), sourcePushCmd(a), sourceCheckCmd(a), sourceBundleCmd(a))
 }
 
 // sourceOptions are those of the verbs about sources.
@@ -143,5 +146,40 @@ not answer is only reported.`,
 		}), err)
 	})
 	cmd.Flags().BoolVar(&upstream, "upstream", false, "also ask every declared place for the file")
+	return cmd
+}
+
+func sourceBundleCmd(a *app) *cobra.Command {
+	var o sourceOptions
+	var output string
+	cmd := o.command(a, &cobra.Command{
+		Use: "bundle", Short: "Write the sources of builds into one archive, with their licenses",
+		Long: `Write the sources of assets that are built here, with their Go modules and crates,
+into one archive, with a list of their licenses. Unpacked into the folder sources of an
+empty cache, it builds the assets offline. With --set or --all, add the copyleft sources
+that imported programs contain, such as libseccomp.`,
+		Example: `  pipelines source bundle virtiofsd -o vendor.tar.gz
+  pipelines source bundle --set kata-static`,
+	}, func(ctx context.Context, ws *workspace.Workspace, _ *supply.Set) error {
+		names, arch, err := ws.Select(o.selection)
+		if err != nil {
+			return err
+		}
+		bundle, err := supply.NewBundle(ws, map[catalog.Arch][]string{arch: names}, o.selection.Set != "" || o.selection.All)
+		if err != nil {
+			return err
+		}
+		if output == "" {
+			output = filepath.Join(ws.Root, "build", "vendor.tar.gz")
+		}
+		if err := os.MkdirAll(filepath.Dir(output), 0o755); err != nil {
+			return err
+		}
+		if err := bundle.WriteFile(ctx, output); err != nil {
+			return err
+		}
+		return a.print(map[string]string{"file": output}, workspace.Relative(output)+"\n")
+	})
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file for the archive (default: build/vendor.tar.gz in the root of the repository)")
 	return cmd
 }

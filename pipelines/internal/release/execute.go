@@ -108,6 +108,8 @@ func (r *run) writeFiles(ctx context.Context) error {
 				file.Digest, err = digestOfFile(ctx, file.Path)
 			}
 			stage.End(err, file.merge.Detail(changed))
+		case file.Name == sourcesFile(r.job.Version):
+			err = r.writeSources(ctx, &file)
 		case file.Name == r.job.chartFile():
 			file.fill(r.chart.Data)
 			err = files.Write(file.Path, file.content, 0o644)
@@ -123,4 +125,17 @@ func (r *run) writeFiles(ctx context.Context) error {
 		r.released.Files = append(r.released.Files, file)
 	}
 	return nil
+}
+
+// writeSources writes the archive of the sources.
+func (r *run) writeSources(ctx context.Context, file *File) error {
+	stage := r.job.Report.Stage(file.Name, "sources")
+	err := r.job.Sources.WriteFile(ctx, file.Path)
+	var sum string
+	if err == nil {
+		sum, file.Size, err = files.Hash(ctx, file.Path)
+	}
+	file.Digest, file.Exact = "sha256:"+sum, err == nil
+	stage.End(err, "written")
+	return err
 }

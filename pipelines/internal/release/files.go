@@ -46,6 +46,9 @@ func (f *File) fill(content []byte) {
 // pinsFile and reportFile return names of files of a release.
 func pinsFile(version string) string { return "kata-containers-" + version + "-versions.yaml" }
 
+// sourcesFile has the name that Kata gives to its vendored code.
+func sourcesFile(version string) string { return "kata-containers-" + version + "-vendor.tar.gz" }
+
 func reportFile(tarball string) string {
 	return strings.TrimSuffix(tarball, tarballSuffix) + ".report.json"
 }
@@ -64,6 +67,9 @@ func (j *Job) files() []File {
 	}
 	if j.chartFile() != "" {
 		reports = append(reports, file(j.chartFile()))
+	}
+	if j.Sources != nil {
+		reports = append(reports, file(sourcesFile(j.Version)))
 	}
 	return slices.Concat(tarballs, reports, []File{file(pinsFile(j.Version)), file(SumsName)})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/chart"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/supply"
 )
 
 // chartTree has a chart and the file of an image.
@@ -144,5 +145,20 @@ func fileOf(t *testing.T, archive, name string) string {
 			}
 			return string(content)
 		}
+	}
+}
+
+// A release attaches the sources of what it builds.
+func TestJobSources(t *testing.T) {
+	r := newJobRig(t)
+	r.Sources = &supply.Bundle{}
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r.server.Release("3.28.0").Asset("kata-containers-3.28.0-vendor.tar.gz") == nil {
+		t.Error("the release lacks its sources")
+	}
+	if list := fileOf(t, filepath.Join(r.Output, "kata-containers-3.28.0-vendor.tar.gz"), supply.ListFile); !strings.Contains(list, "| source | license |") {
+		t.Errorf("the list of the sources is:\n%s", list)
 	}
 }

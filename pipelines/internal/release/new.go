@@ -18,6 +18,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/supply"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
@@ -94,6 +95,9 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	}
 	if j.Commit = j.Labels.Revision; dirty != nil {
 		j.Problems = append(j.Problems, fmt.Errorf("refusing to release uncommitted changes: %w", dirty))
+	}
+	if j.Sources, err = supply.NewBundle(ws, names, true); err != nil {
+		j.Problems = append(j.Problems, err)
 	}
 	if err := j.describeImages(ws); err != nil {
 		return nil, err
@@ -233,6 +237,8 @@ type Job struct {
 	// Tree has the chart, and Shims are what it may install; nil for no chart.
 	Tree  fs.FS
 	Shims []byte
+	// Sources are what was built, nil to publish none.
+	Sources *supply.Bundle
 	// Limit is the size in bytes that a tarball must stay below, 0 for GitHub's.
 	Limit int64
 	// Problems are the reasons not to release that New found.

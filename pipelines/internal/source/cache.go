@@ -20,14 +20,16 @@ import (
 // folder locks with a lock for each file.
 func (f *Fetcher) final(hash string) string { return filepath.Join(f.Dir, "sha256", hash) }
 
-// path is where the cache keeps the file of a place.
-func (f *Fetcher) path(place versions.Place) string {
+// CacheName is the path, below the folder of the cache, of the file of a place.
+func CacheName(place versions.Place) string {
 	if place.Go == nil {
-		return f.final(place.SHA256)
+		return "sha256/" + place.SHA256
 	}
-	sum := strings.NewReplacer("h1:", "", "/", "_").Replace(place.Go.Sum)
-	return filepath.Join(f.Dir, "h1", sum+".zip")
+	return "h1/" + strings.NewReplacer("h1:", "", "/", "_").Replace(place.Go.Sum) + ".zip"
 }
+
+// path is where the cache keeps the file of a place.
+func (f *Fetcher) path(place versions.Place) string { return filepath.Join(f.Dir, CacheName(place)) }
 
 // cached returns the file of a place that is in the cache. A damaged file is discarded.
 func (t *task) cached(ctx context.Context, place versions.Place) (Fetched, error) {

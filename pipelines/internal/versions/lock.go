@@ -35,6 +35,8 @@ type entry struct {
 	Own bool `yaml:"own"`
 	// Signers are the fingerprints of the OpenPGP keys that sign upstream's files.
 	Signers []string `yaml:"signers"`
+	// License is the SPDX expression of the sources.
+	License string `yaml:"license"`
 	// Versions are the locked versions.
 	Versions map[string]struct {
 		// Pins are further pins of the entry, such as the commit of a tag.

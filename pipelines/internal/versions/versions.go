@@ -275,6 +275,11 @@ func (f *File) Source(path string) (Source, error) {
 	return Source{Name: name, Places: slices.Clone(places)}, nil
 }
 
+// License returns the SPDX expression of a source, "" if the lock has none.
+func (f *File) License(source string) string {
+	return f.lock[source[:max(strings.LastIndexByte(source, '.'), 0)]].License
+}
+
 // Pins returns the paths of all pins of versions.yaml, sorted.
 func (f *File) Pins() []string { return slices.Sorted(maps.Keys(f.pins)) }
 
