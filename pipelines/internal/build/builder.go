@@ -31,7 +31,7 @@ func (b *run) builder(ctx context.Context, session *engine.Session, declared rec
 	}
 	defer unlock()
 	if kept.Digest != "" {
-		if builder, err = session.ImportBuilder(ctx, declared, b.archive(), machine); err != nil {
+		if builder, err = session.ImportBuilder(ctx, declared, b.archive(id), machine); err != nil {
 			return builder, fmt.Errorf("importing the kept builder %s: %w", kept.Digest, err)
 		}
 		builder.Base, builder.Digest = kept.Base, kept.Digest
@@ -40,7 +40,7 @@ func (b *run) builder(ctx context.Context, session *engine.Session, declared rec
 	if builder, err = session.MakeBuilder(ctx, declared, machine, b.Bases, stage); err != nil {
 		return builder, err
 	}
-	if err := session.ExportBuilder(ctx, builder, b.archive()); err != nil {
+	if err := session.ExportBuilder(ctx, builder, b.archive(id)); err != nil {
 		return builder, err
 	}
 	kept, err = b.keepBuilder(ctx, store.Image{ID: id, Arch: machine, Base: builder.Base})
@@ -48,8 +48,9 @@ func (b *run) builder(ctx context.Context, session *engine.Session, declared rec
 	return builder, err
 }
 
-// archive is the path of the builder as an OCI archive.
-func (b *run) archive() string { return filepath.Join(b.work, "builder.tar") }
+// archive is the path of a builder as an OCI archive. An engine reads a path once in a
+// session, so each builder has its own.
+func (b *run) archive(id string) string { return filepath.Join(b.work, id+".tar") }
 
 // keptBuilder writes a kept builder to the archive. Where there is none, the
 // image is zero, and until unlock is called other builds that want the same
@@ -78,7 +79,7 @@ func (b *run) keptBuilder(ctx context.Context, id, machine string) (image store.
 // findBuilder writes a kept builder to the archive; the image is zero where
 // there is none.
 func (b *run) findBuilder(ctx context.Context, id, machine string) (store.Image, error) {
-	image, where, err := b.Builders.Get(ctx, id, machine, b.archive())
+	image, where, err := b.Builders.Get(ctx, id, machine, b.archive(id))
 	if store.IsNotFound(err) {
 		return store.Image{}, nil
 	}
@@ -94,11 +95,11 @@ func (b *run) findBuilder(ctx context.Context, id, machine string) (store.Image,
 
 // keepBuilder puts the builder in the archive into the caches.
 func (b *run) keepBuilder(ctx context.Context, image store.Image) (store.Image, error) {
-	image, err := b.Builders.Put(ctx, image, b.archive())
+	image, err := b.Builders.Put(ctx, image, b.archive(image.ID))
 	if err != nil {
 		return store.Image{}, fmt.Errorf("keeping the builder: %w", err)
 	}
-	return image, errors.Join(b.publishBuilder(ctx, image.ID, image.Arch), os.Remove(b.archive()))
+	return image, errors.Join(b.publishBuilder(ctx, image.ID, image.Arch), os.Remove(b.archive(image.ID)))
 }
 
 // publishBuilder pushes a builder if pushing is enabled.

@@ -74,7 +74,7 @@ func equipped(t *testing.T, b *run) (image store.Image, made bool) {
 	if image.Digest != "" {
 		return image, false
 	}
-	if err := exported(b.archive()); err != nil {
+	if err := exported(b.archive(id(t, b))); err != nil {
 		t.Fatal(err)
 	}
 	image, err = b.keepBuilder(t.Context(), store.Image{ID: id(t, b), Arch: "x86_64", Base: "bootstrap:sha256:1"})
@@ -101,7 +101,7 @@ func TestBuilderIsKept(t *testing.T) {
 		if made || image.Digest != first.Digest || image.Base != "bootstrap:sha256:1" {
 			t.Errorf("%s: builder %+v, made %v, want %s", name, image, made, first.Digest)
 		}
-		if info, err := os.Stat(b.archive()); err != nil || info.Size() == 0 {
+		if info, err := os.Stat(b.archive(id(t, b))); err != nil || info.Size() == 0 {
 			t.Errorf("%s: the archive: %v, %v", name, info, err)
 		}
 	}
@@ -158,7 +158,7 @@ func TestBuilderIsMadeOnce(t *testing.T) {
 		t.Fatalf("the second build did not wait: %+v", r)
 	case <-time.After(100 * time.Millisecond):
 	}
-	if err := exported(first.archive()); err != nil {
+	if err := exported(first.archive(id(t, first))); err != nil {
 		t.Fatal(err)
 	}
 	made, err := first.keepBuilder(t.Context(), store.Image{ID: id(t, first), Arch: "x86_64", Base: "base"})

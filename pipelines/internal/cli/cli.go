@@ -63,6 +63,7 @@ func rootCmd(a *app) *cobra.Command {
 		verifyCmd(a),
 		sourceCmd(a),
 		bumpCmd(a),
+		rootfsCmd(a),
 		archiveCmd(a),
 		mergeCmd(a),
 		reportCmd(a),
@@ -81,8 +82,10 @@ func group(cmd *cobra.Command, verbs ...*cobra.Command) *cobra.Command {
 	cmd.Args = unknownVerb
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		names := verbNames(cmd)
-		last := len(names) - 1
-		return usage(fmt.Errorf("missing subcommand: %s or %s (see `%s --help`)", strings.Join(names[:last], ", "), names[last], cmd.CommandPath()))
+		if last := len(names) - 1; last > 0 {
+			names = []string{strings.Join(names[:last], ", "), names[last]}
+		}
+		return usage(fmt.Errorf("missing subcommand: %s (see `%s --help`)", strings.Join(names, " or "), cmd.CommandPath()))
 	}
 	return cmd
 }

@@ -30,6 +30,9 @@ type Distribution struct {
 	Epoch    int                `yaml:"epoch"`
 	Releases map[string]Release `yaml:"releases"`
 	Parts    map[string]Part    `yaml:"parts"`
+	// Remove are packages that only an installation needs: a root has them only if a part
+	// names them.
+	Remove []string `yaml:"remove"`
 
 	root strictyaml.Node `yaml:"-"`
 }
@@ -102,6 +105,7 @@ func (d Distribution) check() {
 			d.root.At("releases", name, "image").Problem("image %q: want NAME:TAG@sha256:<64 hex digits>, or %s", image, Unknown)
 		}
 	}
+	packages(d.root.At("remove"), d.Remove)
 	for _, name := range slices.Sorted(maps.Keys(d.Parts)) {
 		at := d.root.At("parts", name)
 		packages(at.At("packages"), d.Parts[name].Packages)
@@ -153,4 +157,9 @@ func (d Distribution) Packages(parts []string, arch catalog.Arch) ([]string, err
 	}
 	slices.Sort(list)
 	return slices.Compact(list), nil
+}
+
+// Removed returns the sorted packages to remove from a root that has the given ones.
+func (d Distribution) Removed(packages []string) []string {
+	return slices.DeleteFunc(slices.Sorted(slices.Values(d.Remove)), func(name string) bool { return slices.Contains(packages, name) })
 }

@@ -61,7 +61,7 @@ func (s *Session) installRoot(ctx context.Context, container *dagger.Container, 
 	run := func(container *dagger.Container, verb string, packages []string) (*dagger.Container, error) {
 		return s.exec(ctx, container, stage, append([]string{"sh", "-c", rootScript, "root", declared.Manager, verb}, packages...)...)
 	}
-	container = container.WithEnvVariable("KATA_BUILDER_EPOCH", strconv.Itoa(declared.Epoch))
+	container = container.WithEnvVariable("KATA_BUILDER_EPOCH", strconv.Itoa(declared.Epoch)+s.Nonce)
 	container, err := run(container, "update", nil)
 	if err != nil {
 		return nil, fmt.Errorf("fetching the index of %s %s: %w; try again, or use the root of another machine with --cache", declared.Distribution, declared.Suite, err)
@@ -81,10 +81,12 @@ func (s *Session) installRoot(ctx context.Context, container *dagger.Container, 
 	if err := available(declared, text); err != nil {
 		return nil, err
 	}
+	// What is not locked is removed as well.
+	container = container.WithEnvVariable("REMOVE", strings.Join(declared.Remove, " "))
 	if container, err = run(container, "install", wanted); err != nil {
 		return nil, fmt.Errorf("installing %s: %w", strings.Join(declared.Packages, " "), err)
 	}
-	return container.WithoutEnvVariable("KATA_BUILDER_EPOCH"), nil
+	return container.WithoutEnvVariable("KATA_BUILDER_EPOCH").WithoutEnvVariable("REMOVE"), nil
 }
 
 // lockedNames returns what the script takes for a package of a version.

@@ -1,7 +1,8 @@
 # Installs the packages of a guest's root filesystem in its container: MANAGER VERB PACKAGE...
-# A package is NAME or NAME=VERSION, and with versions nothing else stays installed. The
-# verb available prints the name and version of all that can be had of the packages, and
-# install writes /.packages: name, version, hash and size in bytes of each package.
+# A package is NAME or NAME=VERSION. The verb available prints the name and version of all
+# that can be had of the packages. The verb install upgrades what the image has, unless
+# there are versions, and removes what only the installation needs, $REMOVE, or with versions all that is not among the packages, and writes
+# /.packages: name, version, hash and size in bytes of each package that is left.
 set -eu
 manager="$1" verb="$2"
 shift 2
@@ -9,29 +10,45 @@ export DEBIAN_FRONTEND=noninteractive
 
 names() { for package in "$@"; do echo "${package%%=*}"; done; }
 
-# extras LIST - what LIST has and the packages do not, if these have versions
-extras() {
-	case "$1" in *=*) ;; *) return 0 ;; esac
-	wanted="$(names "$@")"
-	installed | while read -r name _; do
-		echo "$wanted" | grep -qxF -- "$name" || echo "$name"
+# surplus PACKAGE... - the installed packages to remove
+surplus() {
+	names "$@" >/tmp/wanted
+	"${manager}_installed" | while read -r name _; do
+		case "$1" in
+		*=*) grep -qxF -e "$name" /tmp/wanted || echo "$name" ;;
+		*) case " $REMOVE " in *" $name "*) echo "$name" ;; esac ;;
+		esac
 	done
 }
 
+# delete - the paths on standard input, except folders that have anything else
+delete() {
+	sort -r | while read -r path; do
+		if [ -d "$path" ] && [ ! -L "$path" ]; then
+			rmdir "$path" 2>/dev/null || true
+		else
+			rm -f "$path"
+		fi
+	done
+}
+
+# The removed packages are needed by what is left, as far as their manager knows, and some
+# are the manager itself. So their files are deleted, as are their entries in its database.
+
 apt_update() { apt-get -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update; }
 apt_available() {
-	apt-cache show -- $(names "$@") 2>/dev/null | awk '/^Package: /{name=$2} /^Version: /{print name, $2}' || true
+	apt-cache show -- $(names "$@") 2>/dev/null | awk '/^Package: /{name=$2} /^Version: /{print name, $2}'
 }
+apt_upgrade() { apt-get -o Acquire::Retries=3 dist-upgrade --yes; }
 apt_install() {
 	# Services do not start in the container.
 	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 	chmod 755 /usr/sbin/policy-rc.d
 	apt-get -o Acquire::Retries=3 install --yes --no-install-recommends --allow-downgrades -- "$@"
+	rm /usr/sbin/policy-rc.d
 }
-apt_remove() { dpkg --purge --force-remove-essential --force-remove-protected -- "$@"; }
 apt_installed() { dpkg-query --show --showformat='${Package} ${Version}\n'; }
-# The hash and the size of an installed package are those of the index, which the status
-# of dpkg has no hash of. A package of the image that the index lacks has the hash -.
+# The status of dpkg has no hashes: they are those of the index.
 apt_list() {
 	apt-cache show -- $(apt_installed | sed 's/ /=/') | awk -v RS= -F'\n' '{
 		name = version = size = ""; hash = "-"
@@ -44,45 +61,82 @@ apt_list() {
 		key = name " " version
 		if (!(key in hashes) || hash != "-") { hashes[key] = hash; sizes[key] = size }
 	} END { for (key in hashes) printf "%s %s %.0f\n", key, hashes[key], sizes[key] }'
+	rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
 }
-apt_clean() { rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb /usr/sbin/policy-rc.d; }
+apt_remove() {
+	cd /var/lib/dpkg/info
+	mkdir /tmp/gone
+	for name in "$@"; do
+		for file in "$name".* "$name":*; do
+			[ ! -f "$file" ] || mv "$file" /tmp/gone
+		done
+	done
+	sort -u /tmp/gone/*.list >/tmp/theirs
+	sort -u ./*.list >/tmp/others
+	comm -23 /tmp/theirs /tmp/others >/tmp/paths
+	names "$@" | awk 'NR == FNR { gone[$1] = 1; next } /^Package: /{ keep = !($2 in gone) } keep' \
+		- /var/lib/dpkg/status >/tmp/status
+	cat /tmp/status >/var/lib/dpkg/status
+	rm -rf /tmp/gone
+	delete </tmp/paths
+}
 
 apk_update() { apk update; }
 apk_available() {
 	for index in /var/cache/apk/APKINDEX.*.tar.gz /etc/apk/cache/APKINDEX.*.tar.gz; do
 		[ ! -f "$index" ] || tar -xzOf "$index" APKINDEX
 	done | awk '/^P:/{name=substr($0, 3)} /^V:/{version=substr($0, 3)} /^$/{print name, version}'
-	installed
+	apk_installed
 }
+apk_upgrade() { apk upgrade; }
 apk_install() { apk add -- "$@"; }
-apk_remove() { apk del --force-broken-world -- "$@"; }
-apk_installed() { awk '/^P:/{name=substr($0, 3)} /^V:/{print name, substr($0, 3)}' /lib/apk/db/installed; }
+apk_installed() { awk '/^P:/{name=substr($0, 3)} /^V:/{version=substr($0, 3)} /^$/{if (name != "") print name, version; name=""}' /lib/apk/db/installed; }
 apk_list() {
 	awk '/^C:/{hash=substr($0, 3)} /^P:/{name=substr($0, 3)} /^V:/{version=substr($0, 3)} /^I:/{size=substr($0, 3)}
 		/^$/{if (name != "") print name, version, hash, size+0; name = ""}' /lib/apk/db/installed
+	rm -rf /var/cache/apk/* /etc/apk/cache/*
 }
-apk_clean() { rm -rf /var/cache/apk/* /etc/apk/cache/*; }
+apk_remove() {
+	names "$@" | awk 'NR == FNR { gone[$1] = 1; next }
+		{ entry = entry $0 "\n" }
+		/^P:/ { theirs = (substr($0, 3) in gone) }
+		/^F:/ { folder = substr($0, 3); paths = paths "/" folder "\n" }
+		/^R:/ { paths = paths "/" folder "/" substr($0, 3) "\n" }
+		/^$/ { printf "%s", theirs ? paths : entry > (theirs ? "/tmp/paths" : "/tmp/kept"); entry = paths = folder = "" }' \
+		- /lib/apk/db/installed
+	cat /tmp/kept >/lib/apk/db/installed
+	delete </tmp/paths
+}
 
 tdnf_update() { tdnf -y makecache; }
 tdnf_available() {
-	tdnf -q repoquery --available --qf '%{name} %{version}-%{release}' $(names "$@") 2>/dev/null || true
-	installed
+	tdnf -q repoquery --available --qf '%{name} %{version}-%{release}' $(names "$@")
+	tdnf_installed
 }
+tdnf_upgrade() { tdnf -y upgrade; }
 tdnf_install() { tdnf -y install -- $(for package in "$@"; do echo "$package" | sed 's/=/-/'; done); }
-tdnf_remove() { rpm --erase --nodeps -- "$@"; }
 tdnf_installed() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n' | grep -v '^gpg-pubkey '; }
-tdnf_list() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE} sha256:%{SHA256HEADER} %{SIZE}\n' | grep -v '^gpg-pubkey '; }
-tdnf_clean() { tdnf clean all; }
+tdnf_list() {
+	rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE} sha256:%{SHA256HEADER} %{SIZE}\n' | grep -v '^gpg-pubkey '
+	tdnf clean all >&2
+}
+tdnf_remove() {
+	rpm -ql -- "$@" | grep '^/' | sort -u >/tmp/theirs
+	"${manager}_installed" | while read -r name _; do
+		echo "$name"
+	done | grep -vxF "$(names "$@")" | xargs rpm -ql | grep '^/' | sort -u >/tmp/others
+	comm -23 /tmp/theirs /tmp/others >/tmp/paths
+	rpm --erase --nodeps --noscripts --justdb -- "$@"
+	delete </tmp/paths
+}
 
-installed() { "${manager}_installed"; }
-
-case "$verb" in
-install)
-	"${manager}_install" "$@"
-	left="$(extras "$@")"
-	[ -z "$left" ] || "${manager}_remove" $left
-	"${manager}_list" | sort >/.packages
-	"${manager}_clean"
-	;;
-*) "${manager}_$verb" "$@" ;;
-esac
+if [ "$verb" != install ]; then
+	"${manager}_$verb" "$@"
+	exit
+fi
+case "$1" in *=*) ;; *) "${manager}_upgrade" ;; esac
+"${manager}_install" "$@"
+surplus "$@" >/tmp/surplus
+"${manager}_list" | awk 'NR == FNR { gone[$1] = 1; next } !($1 in gone)' /tmp/surplus - | sort >/.packages
+[ ! -s /tmp/surplus ] || "${manager}_remove" $(cat /tmp/surplus)
+rm -f /tmp/*

@@ -25,8 +25,11 @@ type Session struct {
 	Endpoint Endpoint
 	// Version is that of the engine.
 	Version string
-	client  *dagger.Client
-	log     *execLog
+	// Nonce, if it is not "", makes root filesystems out of what their distribution has now,
+	// even if the engine has cached an earlier index.
+	Nonce  string
+	client *dagger.Client
+	log    *execLog
 }
 
 // dialTimeout bounds the first contact with an engine that the caller named.

@@ -136,6 +136,9 @@ func (b Builder) rootInputs(list *inputs) {
 	for _, name := range b.Packages {
 		list.add("root", "package "+name, present)
 	}
+	for _, name := range b.Remove {
+		list.add("root", "removed "+name, present)
+	}
 	for _, locked := range b.Locked {
 		list.add("root", "locked "+locked.Name, locked.Version+" "+locked.Hash)
 	}

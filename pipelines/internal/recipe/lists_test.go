@@ -64,7 +64,7 @@ func TestKataLists(t *testing.T) {
 			}
 			for _, name := range lists.Kata[list][arch] {
 				if slices.Contains(ours, name) {
-					t.Logf("%-11s %-8s %-32s %s", list, arch, name, origin(t, pins, c, name, arch))
+					t.Logf("%-11s %-8s %-32s %s", list, arch, name, origin(t, Resolver{Versions: pins, Tree: tree}, c, name, arch))
 					continue
 				}
 				why := lists.reason(name, arch, used)
@@ -85,13 +85,13 @@ func TestKataLists(t *testing.T) {
 }
 
 // origin says how an asset comes into being.
-func origin(t *testing.T, pins *versions.File, c *catalog.Catalog, name string, arch catalog.Arch) Origin {
+func origin(t *testing.T, r Resolver, c *catalog.Catalog, name string, arch catalog.Arch) Origin {
 	t.Helper()
 	asset, err := c.Find(name, arch)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := Resolver{Versions: pins}.Origin(asset)
+	o, err := r.Origin(asset)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,8 +84,8 @@ type Recipe struct {
 // the packages of Cross: which one was used is recorded with the artifact.
 //
 // The root filesystem of a guest is made like a builder of the recipe's architecture.
-// Manager is the program that installs its packages, and Locked are all packages that it
-// has, if there is a lock.
+// Manager is the program that installs its packages, Remove are packages that only an
+// installation needs, and Locked are all packages that are left, if there is a lock.
 type Builder struct {
 	Distribution string   `json:"distribution"`
 	Suite        string   `json:"suite"`
@@ -94,6 +94,7 @@ type Builder struct {
 	Packages     []string `json:"packages"`
 	Cross        []string `json:"cross"`
 	Manager      string   `json:"manager,omitempty"`
+	Remove       []string `json:"remove,omitempty"`
 	Locked       []Locked `json:"locked,omitempty"`
 }
 
@@ -230,6 +231,9 @@ func hexSHA256(data []byte) string {
 // declaration results in a different builder.
 const builderSchema = 1
 
+// rootSchema is builderSchema for root filesystems.
+const rootSchema = 3
+
 // On returns the builder on a machine of an architecture: with the packages for
 // cross-building if the recipe is for another one. It fails if the recipe cannot be built
 // there. The steps of a root filesystem run anywhere: its packages are installed in a
@@ -257,13 +261,18 @@ func (b Builder) ID(machine string) (string, error) {
 		Epoch        int      `json:"epoch"`
 		Packages     []string `json:"packages"`
 		Manager      string   `json:"manager,omitempty"`
+		Remove       []string `json:"remove,omitempty"`
 		Locked       []Locked `json:"locked,omitempty"`
+	}
+	schema := builderSchema
+	if b.Manager != "" {
+		schema = rootSchema
 	}
 	return canonicalHash(struct {
 		Schema  int    `json:"schema"`
 		Arch    string `json:"arch"`
 		Builder made   `json:"builder"`
-	}{builderSchema, machine, made{b.Distribution, b.Suite, b.Image, b.Epoch, b.Packages, b.Manager, b.Locked}})
+	}{schema, machine, made{b.Distribution, b.Suite, b.Image, b.Epoch, b.Packages, b.Manager, b.Remove, b.Locked}})
 }
 
 // Parse reads a canonical recipe of this schema or an older one.

@@ -14,7 +14,7 @@ func (r Resolver) root(plan *Plan, asset catalog.Asset, arch catalog.Arch) error
 	if asset.Root == nil || len(plan.Unlocked) > 0 {
 		return nil
 	}
-	declared, problem, err := r.declaredRoot(asset)
+	declared, problem, err := r.lockedRoot(asset)
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (r Resolver) rootOrigin(asset catalog.Asset, o Origin) (Origin, error) {
 	if asset.Root == nil {
 		return o, nil
 	}
-	_, problem, err := r.declaredRoot(asset)
+	_, problem, err := r.lockedRoot(asset)
 	if err != nil {
 		return o, fmt.Errorf("%s: %s: %w", asset.Pos, asset.Name, err)
 	}
@@ -46,9 +46,17 @@ func (r Resolver) rootOrigin(asset catalog.Asset, o Origin) (Origin, error) {
 	return o, nil
 }
 
-// declaredRoot returns the root filesystem that an asset declares. The problem is what
-// the tree lacks to make it, "" for nothing.
-func (r Resolver) declaredRoot(asset catalog.Asset) (root Builder, problem string, err error) {
+// lockedRoot is Root with the locked packages, if there is a lock.
+func (r Resolver) lockedRoot(asset catalog.Asset) (root Builder, problem string, err error) {
+	if root, problem, err = r.Root(asset); problem == "" && err == nil {
+		problem, err = r.lock(&root, asset)
+	}
+	return root, problem, err
+}
+
+// Root returns the root filesystem that an asset declares, as Asset.On returns it, without
+// its lock. The problem is what the tree lacks to make it, "" for nothing.
+func (r Resolver) Root(asset catalog.Asset) (root Builder, problem string, err error) {
 	at := asset.Root
 	name, err := r.Versions.Pin(asset.Pins[at.Distribution])
 	if err != nil {
@@ -70,11 +78,11 @@ func (r Resolver) declaredRoot(asset catalog.Asset) (root Builder, problem strin
 	if root.Packages, err = d.Packages(at.Parts, at.Arch); err != nil {
 		return root, "", err
 	}
+	root.Remove = d.Removed(root.Packages)
 	if declared.Image == distro.Unknown {
 		return root, fmt.Sprintf("%s: the digest of the image of %s %s is unknown: resolve it, and write it there", d.Pos(release), name, release), nil
 	}
-	problem, err = r.lock(&root, asset)
-	return root, problem, err
+	return root, "", nil
 }
 
 // lock adds the locked packages to a root filesystem, if it has a lock.

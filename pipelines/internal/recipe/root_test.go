@@ -31,6 +31,7 @@ assets:
 `
 	rootDistribution = `manager: apt
 epoch: 1
+remove: [apt, chrony]
 releases:
   trixie: {image: "debian:trixie@sha256:1111111111111111111111111111111111111111111111111111111111111111"}
   forky: {image: "debian:trixie@sha256:1111111111111111111111111111111111111111111111111111111111111111"}
@@ -82,6 +83,7 @@ var rootEdits = map[string]func(in *input){
 	"a locked package": func(in *input) {
 		in.edit(lockFile, "packages:\n", "packages:\n  - {name: a, version: \"1\", hash: \"sha256:dd\"}\n")
 	},
+	"a removed package":  func(in *input) { in.edit(distroFile, "[apt, chrony]", "[apt, dpkg]") },
 	"no lock":            func(in *input) { delete(in.tree, lockFile) },
 	"an architecture":    func(in *input) { in.arch = catalog.S390X },
 	"no root filesystem": func(in *input) { in.edit(familyFile, "root: {distribution", "# {") },
@@ -115,7 +117,7 @@ func TestRootChangesTheKey(t *testing.T) {
 			fmt.Fprintln(out, change)
 		}
 	}
-	for _, field := range []string{"distribution", "suite", "image", "epoch", "packages", "manager", "locked.name", "locked.version", "locked.hash"} {
+	for _, field := range []string{"distribution", "suite", "image", "epoch", "packages", "manager", "remove", "locked.name", "locked.version", "locked.hash"} {
 		if !fields[".root."+field] {
 			t.Errorf("no change of the root's %s is tested", field)
 		}
@@ -153,7 +155,7 @@ func TestRootProblems(t *testing.T) {
 		want string
 	}{
 		"unknown image": {func(in *input) { in.edit("versions.yaml", "trixie", "sid") },
-			"assets/guest/debian.yaml:6: the digest of the image of debian sid is unknown: resolve it, and write it there"},
+			"assets/guest/debian.yaml:7: the digest of the image of debian sid is unknown: resolve it, and write it there"},
 		"lock of another release": {func(in *input) { in.edit("versions.yaml", "trixie", "forky") },
 			"assets/guest/locks/root-x86_64.yaml is for debian trixie, and not for debian forky: run `pipelines rootfs lock root --arch x86_64`"},
 		"lock that lacks a package": {func(in *input) { in.edit(distroFile, "[systemd,", "[systemd, gdb, strace,") },
@@ -179,9 +181,9 @@ func TestRootProblems(t *testing.T) {
 		"unknown distribution": {func(in *input) { in.edit("versions.yaml", "debian", "debain") },
 			`assets.image.name: no file assets/guest/debain.yaml declares the distribution debain: write it, or choose another one; did you mean "debian"?`},
 		"unknown release": {func(in *input) { in.edit("versions.yaml", "trixie", "trixi") },
-			`assets.image.version: assets/guest/debian.yaml:3: debian has no release "trixi": add it, or choose one of forky, sid, trixie; did you mean "trixie"?`},
+			`assets.image.version: assets/guest/debian.yaml:4: debian has no release "trixi": add it, or choose one of forky, sid, trixie; did you mean "trixie"?`},
 		"unknown part": {func(in *input) { in.edit(familyFile, "[base, secret]", "[base, secrets]") },
-			`assets/guest/debian.yaml:7: debian has no part "secrets": add it, or choose of base, secret; did you mean "secret"?`},
+			`assets/guest/debian.yaml:8: debian has no part "secrets": add it, or choose of base, secret; did you mean "secret"?`},
 	} {
 		in := rootInput()
 		test.edit(&in)
