@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2046 # lists of packages are split into words
 # Installs the packages of a guest's root filesystem in its container: MANAGER VERB PACKAGE...
 # A package is NAME or NAME=VERSION. The verb available prints the name and version of all
 # that can be had of the packages. The verb install upgrades what the image has, unless
@@ -114,7 +115,8 @@ tdnf_available() {
 	tdnf_installed
 }
 tdnf_upgrade() { tdnf -y upgrade; }
-tdnf_install() { tdnf -y install -- $(for package in "$@"; do echo "$package" | sed 's/=/-/'; done); }
+# tdnf takes NAME-VERSION.
+tdnf_install() { tdnf -y install -- $(printf '%s\n' "$@" | sed 's/=/-/'); }
 tdnf_installed() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n' | grep -v '^gpg-pubkey '; }
 tdnf_list() {
 	rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE} sha256:%{SHA256HEADER} %{SIZE}\n' | grep -v '^gpg-pubkey '
