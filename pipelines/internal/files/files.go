@@ -79,6 +79,16 @@ func Hash(ctx context.Context, path string) (sum string, size int64, err error) 
 	return sum, size, nil
 }
 
+// HashNamed is HashReader for the regular file of a path, and for none else.
+func HashNamed(ctx context.Context, path string) (sum string, size int64, err error) {
+	file, err := OpenNamed(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer file.Close()
+	return HashReader(ctx, file)
+}
+
 // HashReader is Hash for the content of a reader.
 func HashReader(ctx context.Context, from io.Reader) (sum string, size int64, err error) {
 	hash := sha256.New()

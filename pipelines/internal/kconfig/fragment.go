@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
 var (
@@ -29,7 +31,7 @@ func read(tree fs.FS, files []string) (options []Option, problems []error) {
 	for _, file := range files {
 		data, err := fs.ReadFile(tree, file)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", file, cause(err)))
+			problems = append(problems, fmt.Errorf("%s: %w", file, strictyaml.Cause(err)))
 			continue
 		}
 		found, wrong := parse(file, data)

@@ -24,6 +24,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
 // Root is the folder of the fragments, below the repository root.
@@ -93,15 +94,6 @@ func (s *Set) Merged() []byte {
 	return b.Bytes()
 }
 
-// cause drops the operation and path of a file error: the caller names the path.
-func cause(err error) error {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err
-	}
-	return err
-}
-
 // fragments returns the paths of the fragments to read, in order, and the problems of the
 // folders. The folder of the architecture must exist too: a kernel would build without
 // it, but lack half of what its guests need.
@@ -147,7 +139,7 @@ func inFolder(tree fs.FS, folder, kernelArch string) (files []string, err error)
 	for _, dir := range []string{path.Join(Root, folder), path.Join(Root, folder, kernelArch)} {
 		entries, err := fs.ReadDir(tree, dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s: %w", dir, cause(err))
+			return nil, fmt.Errorf("%s: %w", dir, strictyaml.Cause(err))
 		}
 		for _, entry := range entries {
 			if path.Ext(entry.Name()) == ".conf" {

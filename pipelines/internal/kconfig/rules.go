@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
@@ -61,11 +60,7 @@ func (r *Rule) check(at strictyaml.Node, folders []string) {
 	if r.Reason == "" {
 		at.Problem("the rule has no reason: say why a kernel must not have the options")
 	}
-	for _, folder := range slices.Concat(r.In, r.Outside) {
-		if !slices.Contains(folders, folder) {
-			at.Problem("unknown folder %q: choose one of %s%s", folder, strings.Join(folders, ", "), nearest.Hint(folder, folders))
-		}
-	}
+	at.Known("folder", slices.Concat(r.In, r.Outside), folders)
 }
 
 // applies reports whether the rule is for a kernel with the folders.
@@ -200,11 +195,8 @@ func (e *Exception) check(at strictyaml.Node, others []Exception) {
 	if e.Reason == "" {
 		at.Problem("the exception for %s has no reason: say why the kernel may lack it", e.Option)
 	}
+	at.Known("kernel architecture", e.Arches, KernelArches)
 	for i, arch := range e.Arches {
-		if !slices.Contains(KernelArches, arch) {
-			at.Problem("unknown kernel architecture %q: choose one of %s%s",
-				arch, strings.Join(KernelArches, ", "), nearest.Hint(arch, KernelArches))
-		}
 		if slices.Contains(e.Arches[:i], arch) {
 			at.Problem("duplicate architecture %s: remove one", arch)
 		}
@@ -215,21 +207,20 @@ func (e *Exception) check(at strictyaml.Node, others []Exception) {
 	}
 	for i := range others {
 		other := &others[i]
-		if other.Option == e.Option && other.Versions == e.Versions && other.shares(e) {
+		if other.Option == e.Option && other.Versions == e.Versions && Share(other.Arches, e.Arches) {
 			at.Problem("duplicate exception for %s, already on line %d: merge the two", e.Option, other.Line)
 			break
 		}
 	}
 }
 
-// shares reports whether both apply to a common architecture.
-func (e *Exception) shares(other *Exception) bool {
-	return len(e.Arches) == 0 || len(other.Arches) == 0 ||
-		slices.ContainsFunc(e.Arches, func(arch string) bool { return slices.Contains(other.Arches, arch) })
+// Share reports whether two lists have a name in common. An empty list means all names.
+func Share(a, b []string) bool {
+	return len(a) == 0 || len(b) == 0 || slices.ContainsFunc(a, func(name string) bool { return slices.Contains(b, name) })
 }
 
 // applies reports whether the exception is for an architecture and a version.
 func (e *Exception) applies(arch, version string) bool {
-	return e.shares(&Exception{Arches: []string{arch}}) &&
+	return Share(e.Arches, []string{arch}) &&
 		!slices.ContainsFunc(e.bounds, func(b bound) bool { return !b.holds(version) })
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
 // VersionFile holds the number that Kata raises with every change of the fragments;
@@ -23,7 +24,7 @@ const VersionFile = Root + "/kata_config_version"
 func ConfigVersion(tree fs.FS) (int, error) {
 	data, err := fs.ReadFile(tree, VersionFile)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w: write the number of the configuration to it", VersionFile, cause(err))
+		return 0, fmt.Errorf("%s: %w: write the number of the configuration to it", VersionFile, strictyaml.Cause(err))
 	}
 	text := strings.TrimSpace(string(data))
 	number, err := strconv.Atoi(text)

@@ -5,17 +5,17 @@ package modsig
 import (
 	"bytes"
 	"crypto"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	_ "embed"
 	"encoding/asn1"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
+
+	digest "github.com/opencontainers/go-digest"
 )
 
 // ParseCertificate reads a PEM certificate.
@@ -142,10 +142,7 @@ func public() (certificates []*x509.Certificate) {
 // IsPublic reports whether the private key of a certificate is public. The fingerprint is
 // that of the certificate, "sha256:<hex>".
 func IsPublic(fingerprint string) bool {
-	return slices.ContainsFunc(public(), func(c *x509.Certificate) bool {
-		sum := sha256.Sum256(c.Raw)
-		return "sha256:"+hex.EncodeToString(sum[:]) == fingerprint
-	})
+	return slices.ContainsFunc(public(), func(c *x509.Certificate) bool { return digest.FromBytes(c.Raw).String() == fingerprint })
 }
 
 // ByPublicKey reports whether a public key made the signature of a module.

@@ -185,12 +185,12 @@ func TestBadRules(t *testing.T) {
 		"reasons:\n  - {reason: x, options: [A]}\n":                  `:12: option is "A": want a name such as CONFIG_PCI`,
 		"reasons:\n  - {reason: x, options: [CONFIG_A, CONFIG_A]}\n": ":12: duplicate option CONFIG_A: remove one",
 		"reasons:\n  - {reason: x, options: [CONFIG_A]}\n  - {reason: y, options: [CONFIG_A], arches: [s390]}\n": ":13: duplicate reason for CONFIG_A, already on line 12: keep one of the two",
-		"reasons:\n  - {reason: x, options: [CONFIG_A], kernels: [kernal]}\n":                                    `:12: unknown kernel "kernal"; did you mean "kernel"?`,
+		"reasons:\n  - {reason: x, options: [CONFIG_A], kernels: [kernal]}\n":                                    `:12: unknown kernel "kernal": choose one of kernel, small, other; did you mean "kernel"?`,
 		"reasons:\n  - {reason: x, options: [CONFIG_A], arches: [aarch64]}\n":                                    `:12: unknown kernel architecture "aarch64"`,
 		"  - {kernel: kernel, arches: [arm64], parts: [base], until: 5}\n":                                       ":11: duplicate kernel kernel: separate the two by arches, or by since and until",
-		"  - {kernel: other, arches: [arm64], parts: [bas]}\n":                                                   `:11: unknown part "bas"; did you mean "base"?`,
+		"  - {kernel: other, arches: [arm64], parts: [bas]}\n":                                                   `:11: unknown part "bas": choose one of base, confidential, late; did you mean "base"?`,
 		"  - {kernel: other, arches: [arm64]}\n":                                                                 ":11: a kernel needs the fields arches and parts",
-		"  - {kernel: kernal, arches: [arm64], parts: [base]}\n":                                                 `:11: unknown kernel "kernal"; did you mean "kernel"?`,
+		"  - {kernel: kernal, arches: [arm64], parts: [base]}\n":                                                 `:11: unknown kernel "kernal": choose one of kernel, small, other; did you mean "kernel"?`,
 	} {
 		_, err := Load(fstest.MapFS{File: {Data: []byte(rules + text)}}, kernels)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 )
 
@@ -64,9 +63,7 @@ type Reason struct {
 
 // covers reports whether a reason is for a kernel.
 func (r *Reason) covers(kernel, arch string, version int) bool {
-	return r.holds(version) &&
-		(len(r.Kernels) == 0 || slices.Contains(r.Kernels, kernel)) &&
-		(len(r.Arches) == 0 || slices.Contains(r.Arches, arch))
+	return r.holds(version) && kconfig.Share(r.Kernels, []string{kernel}) && kconfig.Share(r.Arches, []string{arch})
 }
 
 // Load reads and checks kernel-configs/parity.yaml, which may name these kernels. The
@@ -83,14 +80,14 @@ func Load(tree fs.FS, kernels []string) (*Rules, error) {
 	}
 	for i, build := range rules.Kernels {
 		at := root.At("kernels", i)
-		known(at, "kernel", []string{build.Kernel}, kernels)
-		known(at, "part", build.Parts, parts)
-		known(at, "kernel architecture", build.Arches, kconfig.KernelArches)
+		at.Known("kernel", []string{build.Kernel}, kernels)
+		at.Known("part", build.Parts, parts)
+		at.Known("kernel architecture", build.Arches, kconfig.KernelArches)
 		if len(build.Arches) == 0 || len(build.Parts) == 0 {
 			at.Problem("a kernel needs the fields arches and parts")
 		}
 		for _, other := range rules.Kernels[:i] {
-			if other.Kernel == build.Kernel && shares(other.Arches, build.Arches) && other.overlaps(build.Range) {
+			if other.Kernel == build.Kernel && kconfig.Share(other.Arches, build.Arches) && other.overlaps(build.Range) {
 				at.Problem("duplicate kernel %s: separate the two by arches, or by since and until", build.Kernel)
 			}
 		}
@@ -98,8 +95,8 @@ func Load(tree fs.FS, kernels []string) (*Rules, error) {
 	for i := range rules.Reasons {
 		reason, at := &rules.Reasons[i], root.At("reasons", i)
 		reason.Line, reason.Reason = at.Line(), strings.TrimSpace(reason.Reason)
-		known(at, "kernel", reason.Kernels, kernels)
-		known(at, "kernel architecture", reason.Arches, kconfig.KernelArches)
+		at.Known("kernel", reason.Kernels, kernels)
+		at.Known("kernel architecture", reason.Arches, kconfig.KernelArches)
 		reason.check(at, rules.Reasons[:i])
 	}
 	return rules, root.Err()
@@ -123,7 +120,7 @@ func (r *Reason) check(at strictyaml.Node, others []Reason) {
 		}
 		for _, other := range others {
 			if slices.Contains(other.Options, option) && other.overlaps(r.Range) &&
-				shares(other.Kernels, r.Kernels) && shares(other.Arches, r.Arches) {
+				kconfig.Share(other.Kernels, r.Kernels) && kconfig.Share(other.Arches, r.Arches) {
 				here.Problem("duplicate reason for %s, already on line %d: keep one of the two", option, other.Line)
 			}
 		}
@@ -133,20 +130,6 @@ func (r *Reason) check(at strictyaml.Node, others []Reason) {
 // overlaps reports whether two ranges have a version in common.
 func (r Range) overlaps(other Range) bool {
 	return r.holds(max(r.Since, other.Since)) && other.holds(max(r.Since, other.Since))
-}
-
-// shares reports whether two lists have a name in common; an empty one has all names.
-func shares(a, b []string) bool {
-	return len(a) == 0 || len(b) == 0 || slices.ContainsFunc(a, func(name string) bool { return slices.Contains(b, name) })
-}
-
-// known reports names that are not among the known ones.
-func known(at strictyaml.Node, what string, names, known []string) {
-	for _, name := range names {
-		if !slices.Contains(known, name) {
-			at.Problem("unknown %s %q%s", what, name, nearest.Hint(name, known))
-		}
-	}
 }
 
 // build returns how a version of Kata builds a kernel, or nil if it does not. It is an

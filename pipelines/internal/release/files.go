@@ -2,13 +2,13 @@ package release
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	digest "github.com/opencontainers/go-digest"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/chart"
@@ -39,8 +39,7 @@ type File struct {
 }
 
 func (f *File) fill(content []byte) {
-	sum := sha256.Sum256(content)
-	f.content, f.Size, f.Exact, f.Digest = content, int64(len(content)), true, "sha256:"+hex.EncodeToString(sum[:])
+	f.content, f.Size, f.Exact, f.Digest = content, int64(len(content)), true, digest.FromBytes(content).String()
 }
 
 // pinsFile and reportFile return names of files of a release.

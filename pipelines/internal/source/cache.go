@@ -137,7 +137,7 @@ func (t *task) local(ctx context.Context, path string) (Fetched, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return t.clone(ctx, path)
 	}
-	hash, size, err := hashNamed(ctx, path)
+	hash, size, err := files.HashNamed(ctx, path)
 	if err != nil {
 		return Fetched{}, fmt.Errorf("reading the file given with --source %s: %w", t.source.Name, err)
 	}
@@ -192,15 +192,6 @@ func (t *task) lock(ctx context.Context, place versions.Place) (unlock func(), e
 
 func (t *task) waiting() files.Waiting {
 	return files.Waiting{Report: t.Report, Subject: t.source.Name, Text: "waiting for another process that fetches it"}
-}
-
-func hashNamed(ctx context.Context, path string) (string, int64, error) {
-	file, err := files.OpenNamed(path)
-	if err != nil {
-		return "", 0, err
-	}
-	defer file.Close()
-	return files.HashReader(ctx, file)
 }
 
 // made puts a file into the cache that write makes, from the objects of git or the

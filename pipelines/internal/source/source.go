@@ -213,18 +213,13 @@ func (t *task) from(ctx context.Context, place versions.Place) (Fetched, error) 
 	case place.Cargo != nil:
 		return t.crates(ctx, place)
 	case place.Debian != nil:
-		return t.debian(ctx, place)
+		archive, what, err := t.indexed(ctx, place)
+		if err != nil {
+			return Fetched{}, err
+		}
+		return t.fromURL(ctx, place, archive.URL, what)
 	}
 	return t.fromURL(ctx, place, place.URL, web.Shown(place.URL))
-}
-
-// debian downloads a file that the signed index of a Debian archive lists.
-func (t *task) debian(ctx context.Context, place versions.Place) (Fetched, error) {
-	archive, what, err := t.indexed(ctx, place)
-	if err != nil {
-		return Fetched{}, err
-	}
-	return t.fromURL(ctx, place, archive.URL, what)
 }
 
 // indexed returns the entry of the signed index for a place, and its name in messages.

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -36,14 +37,19 @@ type file struct {
 // ReadFile is Decode for a file of a tree. Its error wraps that of the tree.
 func ReadFile(tree fs.FS, name string, into any) (Node, error) {
 	data, err := fs.ReadFile(tree, name)
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		err = pathError.Err // The path is in front already.
-	}
 	if err != nil {
-		return Node{}, fmt.Errorf("%s: %w", name, err)
+		return Node{}, fmt.Errorf("%s: %w", name, Cause(err))
 	}
 	return Decode(name, data, into)
+}
+
+// Cause drops the operation and path of a file error: the caller names the path.
+func Cause(err error) error {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err
+	}
+	return err
 }
 
 // Decode reads the one document of a file into a value, and returns its root. An
@@ -91,6 +97,15 @@ func (n Node) Pos() string { return fmt.Sprintf("%s:%d", n.file.name, n.line) }
 // Problem adds a problem of the node to those of its file.
 func (n Node) Problem(format string, args ...any) {
 	n.file.problems = append(n.file.problems, fmt.Errorf("%s: "+format, append([]any{n.Pos()}, args...)...))
+}
+
+// Known adds a problem for each name of a kind that is not one of the known ones.
+func (n Node) Known(kind string, names, known []string) {
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			n.Problem("unknown %s %q: choose one of %s%s", kind, name, strings.Join(known, ", "), nearest.Hint(name, known))
+		}
+	}
 }
 
 // Err returns all problems of the file, or nil.

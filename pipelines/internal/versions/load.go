@@ -27,11 +27,7 @@ func Load(path string, tree fs.FS) (*File, error) {
 	if err == nil {
 		f, err = Parse(path, data)
 	} else {
-		var pathError *fs.PathError
-		if errors.As(err, &pathError) {
-			err = pathError.Err
-		}
-		err = fmt.Errorf("%s: not readable: %w; give the path of a versions.yaml", path, err)
+		err = fmt.Errorf("%s: not readable: %w; give the path of a versions.yaml", path, strictyaml.Cause(err))
 	}
 	lock, lockErr := readLock(tree)
 	if err := errors.Join(err, lockErr); err != nil {

@@ -100,12 +100,7 @@ func holdsSource(path string) bool {
 // contentOf hashes a file, or what an asset takes of a folder.
 func (w *Workspace) contentOf(ctx context.Context, path string, asset catalog.Asset, arch catalog.Arch) (string, error) {
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
-		file, err := files.OpenNamed(path)
-		if err != nil {
-			return "", err
-		}
-		defer file.Close()
-		sum, _, err := files.HashReader(ctx, file)
+		sum, _, err := files.HashNamed(ctx, path)
 		return sum, err
 	}
 	plan, err := w.Resolve(asset, arch)

@@ -3,8 +3,6 @@ package githubtest
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	digest "github.com/opencontainers/go-digest"
 )
 
 // Release is a release of a Server.
@@ -95,8 +95,7 @@ func (s *Server) addAsset(release *Release, name, contentType string) *Asset {
 }
 
 func (a *Asset) finish(content []byte) {
-	sum := sha256.Sum256(content)
-	a.State, a.Content, a.Size, a.Digest = "uploaded", bytes.Clone(content), int64(len(content)), "sha256:"+hex.EncodeToString(sum[:])
+	a.State, a.Content, a.Size, a.Digest = "uploaded", bytes.Clone(content), int64(len(content)), digest.FromBytes(content).String()
 }
 
 func (s *Server) commit(reference string) (int, any) {
