@@ -141,7 +141,7 @@ func (a Asset) RequiredChecks(native bool) []string {
 
 // BootsKernel reports whether the checks of an asset boot a guest kernel of another one.
 func (a Asset) BootsKernel() bool {
-	return slices.Contains([]string{"cloud-hypervisor", "firecracker", "virtiofsd"}, a.Verify)
+	return slices.Contains([]string{"cloud-hypervisor", "firecracker", "rootfs", "virtiofsd"}, a.Verify)
 }
 
 // Pattern returns the regular expression that the output must match. Values are those

@@ -36,14 +36,14 @@ func Init(ctx context.Context, h host.Host, arch, initrd string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(initrd, initramfs(program), 0o644)
+	return os.WriteFile(initrd, Initramfs(program), 0o644)
 }
 
-// initramfs returns an archive of the format "newc" that Linux takes as an initramfs,
+// Initramfs returns an archive of the format "newc" that Linux takes as an initramfs,
 // with only the file init: Documentation/driver-api/early-userspace/buffer-format.rst.
 // The initramfs within the kernel has /dev/console. Each member is a header of 13 numbers, its
 // name and its content, padded to four bytes.
-func initramfs(init []byte) []byte {
+func Initramfs(init []byte) []byte {
 	const executable = 0o100755
 	var out bytes.Buffer
 	pad := func() { out.Write(make([]byte, -out.Len()&3)) }

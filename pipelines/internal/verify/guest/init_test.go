@@ -35,7 +35,7 @@ func readCPIO(t *testing.T, data []byte) []string {
 func TestInitramfs(t *testing.T) {
 	want := `init 100755 0,0 "hello"
 TRAILER!!! 0 0,0 ""`
-	if got := strings.Join(readCPIO(t, initramfs([]byte("hello"))), "\n"); got != want {
+	if got := strings.Join(readCPIO(t, Initramfs([]byte("hello"))), "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

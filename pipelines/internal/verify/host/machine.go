@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,9 @@ type Machine struct {
 	Bus string
 	// Pmem says that QEMU has virtio-pmem for the machine; for arm64 Debian 12 has not.
 	Pmem bool
+	// NVDIMM are the arguments for a machine that has them and names them to a kernel which
+	// it starts without firmware; nil for others.
+	NVDIMM []string
 }
 
 // machines are the plainest ones that boot Kata's kernels, by architecture as
@@ -31,6 +35,7 @@ var machines = map[string]Machine{
 		Program: "qemu-system-x86_64", Package: "qemu-system-x86",
 		Model:   []string{"-machine", "q35", "-cpu", "max"},
 		Console: "ttyS0", ConsoleOption: "CONFIG_SERIAL_8250_CONSOLE", Bus: "pci", Pmem: true,
+		NVDIMM: []string{"-machine", "nvdimm=on"},
 	},
 	"aarch64": {
 		Program: "qemu-system-aarch64", Package: "qemu-system-arm",
@@ -67,7 +72,7 @@ const (
 // DiskSize is the size of the images Disk and Pmem.
 const DiskSize = 32 << 20
 
-// Guest describes one boot; Kernel, Initrd, Disk, Pmem, Share and Port are paths.
+// Guest describes one boot; Kernel, Initrd, Disk, Pmem, NVDIMM, Share and Port are paths.
 type Guest struct {
 	Kernel, Initrd string
 	// Accelerator is "tcg" or "kvm".
@@ -76,14 +81,17 @@ type Guest struct {
 	Disk string
 	// Pmem is a raw image behind virtio-pmem, "" for none.
 	Pmem string
+	// NVDIMM is a raw image in an NVDIMM, "" for none.
+	NVDIMM string
 	// Share is a folder, over virtio-9p under the tag ShareTag.
 	Share, ShareTag string
 	// Port is the file that gets what the guest writes to the virtio serial
 	// port PortName.
 	Port, PortName string
-	// Vsock is the guest's address where it gets a vsock device of the host, 0
-	// where it gets none.
-	Vsock uint32
+	// Vsock is the guest's address where it gets a vsock device of the host, 0 where it gets
+	// none. VsockSocket is the unix socket of a process that serves one instead.
+	Vsock       uint32
+	VsockSocket string
 }
 
 // Plain returns QEMU's arguments for a machine without devices, with its serial
@@ -114,10 +122,7 @@ func (m Machine) Args(g Guest) []string {
 			"-object", fmt.Sprintf("memory-backend-file,id=pmem,share=on,size=%d,mem-path=%s", DiskSize, Comma(g.Pmem)),
 			"-device", "virtio-pmem-pci,memdev=pmem")
 	}
-	if g.Vsock != 0 {
-		args = append(args, "-device", fmt.Sprintf("vhost-vsock-%s,guest-cid=%d", m.Bus, g.Vsock))
-	}
-	return args
+	return append(args, m.vsock(g)...)
 }
 
 // Brief returns QEMU's arguments for a guest with no device except, on a unix socket, the
@@ -130,18 +135,58 @@ func (m Machine) Brief(g Guest, socket, parameters string) []string {
 	if socket == "" {
 		return args
 	}
-	// The process reads and writes the memory of the guest.
-	return append(args, "-object", fmt.Sprintf("memory-backend-memfd,id=memory,share=on,size=%dM", memory),
-		"-machine", "memory-backend=memory", "-chardev", "socket,id=share,path="+Comma(socket),
-		"-device", "vhost-user-fs-"+m.Bus+",chardev=share,tag="+g.ShareTag)
+	return slices.Concat(args, shared(), []string{"-chardev", "socket,id=share,path=" + Comma(socket),
+		"-device", "vhost-user-fs-" + m.Bus + ",chardev=share,tag=" + g.ShareTag})
+}
+
+// shared makes the memory of a guest one that other processes read and write.
+func shared() []string {
+	return []string{"-object", fmt.Sprintf("memory-backend-memfd,id=memory,share=on,size=%dM", memory), "-machine", "memory-backend=memory"}
+}
+
+// vsock gives a guest its vsock device.
+func (m Machine) vsock(g Guest) []string {
+	switch {
+	case g.VsockSocket != "":
+		return append(shared(), "-chardev", "socket,id=vsock,path="+Comma(g.VsockSocket), "-device", "vhost-user-vsock-"+m.Bus+",chardev=vsock")
+	case g.Vsock != 0:
+		return []string{"-device", fmt.Sprintf("vhost-vsock-%s,guest-cid=%d", m.Bus, g.Vsock)}
+	}
+	return nil
+}
+
+// Rooted returns QEMU's arguments for a guest that runs the root filesystem which it gets as
+// Initrd, Disk or NVDIMM, with further parameters of the kernel. It cannot change the images.
+func (m Machine) Rooted(g Guest, parameters string) []string {
+	args := m.start(g)
+	args[len(args)-1] += " " + parameters
+	args = append(args, m.vsock(g)...)
+	if g.Disk != "" {
+		args = append(args, "-drive", "if=none,id=disk,format=raw,readonly=on,file="+Comma(g.Disk), "-device", "virtio-blk-"+m.Bus+",drive=disk")
+	}
+	if g.NVDIMM == "" {
+		return args
+	}
+	size := int64(0)
+	if info, err := os.Stat(g.NVDIMM); err == nil { // QEMU reports a file that it cannot open.
+		size = info.Size()
+	}
+	return slices.Concat(args, m.NVDIMM, []string{
+		"-m", "slots=1,maxmem=16G",
+		"-object", fmt.Sprintf("memory-backend-file,id=nvdimm,share=on,readonly=on,size=%d,mem-path=%s", size, Comma(g.NVDIMM)),
+		"-device", "nvdimm,memdev=nvdimm,unarmed=on",
+	})
 }
 
 // start returns QEMU's arguments for a machine that starts a kernel. The last one has the
 // parameters of the kernel.
 func (m Machine) start(g Guest) []string {
-	return append(m.Plain(g.Accelerator), "-smp", strconv.Itoa(Processors), "-kernel", g.Kernel, "-initrd", g.Initrd,
-		// A panic restarts the machine, which -no-reboot turns into its end.
-		"-append", "console="+m.Console+" panic=-1")
+	args := append(m.Plain(g.Accelerator), "-smp", strconv.Itoa(Processors), "-kernel", g.Kernel)
+	if g.Initrd != "" {
+		args = append(args, "-initrd", g.Initrd)
+	}
+	// A panic restarts the machine, which -no-reboot turns into its end.
+	return append(args, "-append", "console="+m.Console+" panic=-1")
 }
 
 // Comma doubles the commas of a value: QEMU takes a single one for the start

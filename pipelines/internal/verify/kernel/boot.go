@@ -67,10 +67,7 @@ func (g *session) prepare(ctx context.Context, h host.Host) (err error) {
 		return err
 	}
 	if host.Usable(host.VhostVsock) == nil {
-		// The first three addresses are reserved. QEMU reports an address that another
-		// guest of the machine has.
-		const base, span = 1 << 16, 1 << 20
-		g.spec.Vsock = base + uint32(os.Getpid())%span
+		g.spec.Vsock = host.VsockAddress()
 	}
 	g.diskSum, _, err = digest.Hash(ctx, g.spec.Disk)
 	return err

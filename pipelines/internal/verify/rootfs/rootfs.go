@@ -1,6 +1,7 @@
 // Package rootfs verifies the root filesystems of guests, in disk images and initrds, on
 // the shipped files themselves: the partition tables and the DAX header, the filesystem,
-// dm-verity, the packages, and the modes of all files.
+// dm-verity, the packages, and the modes of all files. Then it boots them with a kernel of
+// this tree, as Kata's runtimes do, and speaks with their agent.
 //
 // It reads filesystems with the tools that check them, e2fsck and debugfs or fsck.erofs:
 // they need no mount and no privilege. The layout and the hash tree are read by package
@@ -87,12 +88,12 @@ func rootHash(image recipe.Image) string {
 	return path.Join(path.Dir(image.Path), guestimage.RootHashName(image.Variant))
 }
 
-// Checks are those of the files. An initrd has no partitions.
+// Checks are those of the files, of which an initrd has no partitions, and those of booting.
 func (Guest) Checks() []string {
-	return []string{"members", "links", "partitions", "filesystem", "verity", "packages", "modes"}
+	return append([]string{"members", "links", "partitions", "filesystem", "verity", "packages", "modes"}, bootChecks...)
 }
 
-// Check checks the files.
+// Check checks the files, and then boots them.
 func (g Guest) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, h host.Host) error {
 	layout := g.Layout()
 	layout.Check(r, t, fmt.Sprintf("%d files and links", len(layout)))
@@ -106,7 +107,7 @@ func (g Guest) Check(ctx context.Context, r *report.Report, t *tarball.Tarball, 
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return nil
+	return s.boot(r)
 }
 
 // subject is a tarball while it is checked.

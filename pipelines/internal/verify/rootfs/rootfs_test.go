@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -161,7 +163,11 @@ func TestImages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := rootfs.Guest{Arch: "x86_64", Images: []recipe.Image{image}, Locked: locked}
 			checks := verified(t, g, made(t, image, root(t)))
-			for _, check := range g.Checks() {
+			if saw := checks["boot"].Saw; saw != path.Base(disk)+" has no init: it extends another image" {
+				t.Errorf("boot: %s", saw)
+			}
+			static := g.Checks()[:slices.Index(g.Checks(), "boot")]
+			for _, check := range static {
 				want := report.Passed
 				if check == "verity" && !image.Measured {
 					want = report.Skipped

@@ -1,0 +1,72 @@
+//go:build integration
+
+package rootfs
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/guest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+)
+
+func lab(t *testing.T) host.Host {
+	t.Helper()
+	root, err := filepath.Abs("../../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel := os.Getenv("KATA_TEST_KERNEL_TARBALL")
+	if kernel == "" {
+		t.Skip("KATA_TEST_KERNEL_TARBALL names no tarball of a kernel for this machine")
+	}
+	return host.Host{
+		Root: root, Cache: filepath.Join(cache, "kata-pipelines", "test-tools"), Kernel: kernel,
+		Accelerator: "tcg", Timeout: 3 * time.Minute, Grace: 15 * time.Second,
+	}
+}
+
+// TestStandIn boots an initrd in which the stand-in is the first process.
+func TestStandIn(t *testing.T) {
+	h, dir := lab(t), t.TempDir()
+	program := filepath.Join(dir, "standin")
+	if err := h.GoBuild(t.Context(), h.Root, nil, "-o", program, "./pipelines/internal/verify/rootfs/standin"); err != nil {
+		t.Fatal(err)
+	}
+	init, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	initrd := filepath.Join(dir, "initrd")
+	if err := os.WriteFile(initrd, guest.Initramfs(init), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+	r := bootOne(t, bootable{Host: h, arch: arch, dir: dir, initrd: initrd})
+	if r.Passed != 2 || r.Failed+r.Skipped != 0 {
+		t.Errorf("%+v", r.Checks)
+	}
+}
+
+func bootOne(t *testing.T, b bootable) *report.Report {
+	t.Helper()
+	r := &report.Report{}
+	if err := b.boot(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	for _, check := range r.Checks {
+		t.Logf("%s %s: %s", check.Verdict, check.Name, check.Saw)
+		for _, line := range check.Console {
+			t.Log(line)
+		}
+	}
+	return r
+}

@@ -1,0 +1,158 @@
+package rootfs
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/guestimage"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+)
+
+// TestWays: images boot as Kata's runtimes boot them.
+func TestWays(t *testing.T) {
+	verity := guestimage.Verity{RootHash: bytes.Repeat([]byte{0xab}, 32), Salt: []byte{0x12}, DataBlocks: 16}
+	image := func(filesystem string, dax, measured bool) *Image {
+		return &Image{Image: recipe.Image{Filesystem: filesystem, Measured: measured}, Layout: guestimage.Layout{DAX: dax}, Verity: verity}
+	}
+	create := func(disk string) string {
+		return fmt.Sprintf(`dm-mod.create="dm-verity,,,ro,0 128 verity 1 %s1 %s2 4096 4096 16 0 sha256 %x 12" `, disk, disk, verity.RootHash)
+	}
+	for name, test := range map[string]struct {
+		bootable
+		arch string
+		want []string
+	}{
+		"initrd": {bootable{initrd: "x"}, "x86_64", []string{"boot: "}},
+		"ext4":   {bootable{image: image("ext4", false, false)}, "x86_64", []string{"boot: root=/dev/vda1 rootflags=data=ordered,errors=remount-ro rootfstype=ext4 ro"}},
+		"erofs, DAX": {bootable{image: image("erofs", true, false)}, "x86_64", []string{
+			"boot: root=/dev/vda1 rootflags=ro rootfstype=erofs ro", "boot with DAX: root=/dev/pmem0p1 rootflags=dax,ro rootfstype=erofs ro",
+		}},
+		"DAX on s390x": {bootable{image: image("erofs", true, false)}, "s390x", []string{"boot: root=/dev/vda1 rootflags=ro rootfstype=erofs ro"}},
+		"measured": {bootable{image: image("ext4", true, true)}, "x86_64", []string{
+			"boot: " + create("/dev/vda") + "root=/dev/dm-0 rootflags=data=ordered,errors=remount-ro rootfstype=ext4 ro",
+			"boot with DAX: " + create("/dev/pmem0p") + "root=/dev/dm-0 rootflags=data=ordered,errors=remount-ro rootfstype=ext4 ro",
+			"boot of a changed image: " + create("/dev/vda") + "root=/dev/dm-0 rootflags=data=ordered,errors=remount-ro rootfstype=ext4 ro",
+		}},
+	} {
+		machine, _ := host.ForArch(test.arch)
+		var got []string
+		for _, w := range test.ways(machine) {
+			got = append(got, w.check+": "+w.parameters)
+		}
+		if strings.Join(got, "\n") != strings.Join(test.want, "\n") {
+			t.Errorf("%s:\n%s\nwant\n%s", name, strings.Join(got, "\n"), strings.Join(test.want, "\n"))
+		}
+	}
+}
+
+// TestChange flips one bit of the first byte of the root filesystem, and flips it back.
+func TestChange(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "image")
+	before := []byte("table|root")
+	if err := os.WriteFile(file, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := bootable{image: &Image{File: file, Layout: guestimage.Layout{Root: guestimage.Extent{Start: 6, Size: 4}}}}
+	for _, want := range []string{"table|soot", string(before)} {
+		if err := b.change(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != want {
+			t.Errorf("%q, %v, want %q", got, err, want)
+		}
+	}
+}
+
+const (
+	targetLine  = "[  OK  ] Reached target kata-containers.target - Kata Containers Agent Target."
+	unitLine    = "\x1b[0;32m  OK  \x1b[0m] Started kata-agent.service - Kata Containers Agent."
+	systemdLine = "[    3.1] systemd[1]: Detected architecture x86-64."
+	panicLine   = "[    1.4] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(253,0)"
+	corruptLine = "[    1.3] device-mapper: verity: 254:1: data block 0 is corrupted"
+)
+
+// TestOutcome judges boots by their consoles and by what the agent did.
+func TestOutcome(t *testing.T) {
+	answered := dialogue{answered: 2 * time.Second}
+	for name, test := range map[string]struct {
+		lines   []string
+		d       dialogue
+		changed bool
+		result  host.Result
+		want    string
+	}{
+		"systemd":      {lines: []string{systemdLine, targetLine, unitLine}, d: answered, want: "kata-containers.target reached, kata-agent.service started; the agent answered 2.0 s after QEMU's start"},
+		"first":        {lines: []string{"a kernel"}, d: answered, want: "the agent is the first process; the agent answered 2.0 s after QEMU's start"},
+		"silent":       {lines: []string{"a kernel"}, result: host.Result{Elapsed: time.Minute}, want: "the agent did not answer within 60 s: the last line of the console is a kernel"},
+		"nothing":      {want: "the agent did not answer within 0 s: nothing came over the console"},
+		"panic":        {lines: []string{panicLine}, want: "the agent did not answer within 0 s: panic: Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(253,0)"},
+		"failed unit":  {lines: []string{systemdLine, "[FAILED] Failed to start kata-agent.service - Kata Containers Agent."}, want: "the agent did not answer within 0 s: [FAILED] Failed to start kata-agent.service - Kata Containers Agent."},
+		"no DAX":       {lines: []string{"[ 1.0] erofs: (device pmem0p1): DAX unsupported by block device. Turning off DAX."}, d: answered, want: "the agent answers, but without DAX: [ 1.0] erofs: (device pmem0p1): DAX unsupported by block device. Turning off DAX."},
+		"QEMU":         {result: host.Result{Ending: host.Refused, Stderr: "no such device"}, want: "QEMU failed: no such device"},
+		"refused":      {lines: []string{corruptLine, panicLine}, changed: true, want: "refused: " + corruptLine + "; panic: Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(253,0)"},
+		"not refused":  {lines: []string{corruptLine}, d: answered, changed: true, want: "it boots, although one byte was changed after it was hashed"},
+		"other reason": {lines: []string{panicLine}, changed: true, want: "it does not boot, but dm-verity does not say that it is corrupt; after 0.0 s: panic: Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(253,0)"},
+	} {
+		c := newConsole()
+		for _, line := range test.lines {
+			c.line(line)
+		}
+		got, err := way{changed: test.changed}.outcome(c.soFar(), &test.d, test.result)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
+		}
+	}
+}
+
+// TestUp: systemd is up when it has reached the target and started the agent, in any order and
+// by the names of old and new versions.
+func TestUp(t *testing.T) {
+	for name, lines := range map[string][]string{
+		"new": {targetLine, unitLine, unitLine}, "old": {"Started Kata Containers Agent.", "Reached target Kata Containers Agent Target."},
+	} {
+		c := newConsole()
+		for i, line := range lines {
+			select {
+			case <-c.up:
+				if i < 2 {
+					t.Errorf("%s: up before line %d", name, i)
+				}
+			default:
+			}
+			c.line(line)
+		}
+		select {
+		case <-c.up:
+		default:
+			t.Errorf("%s: not up", name)
+		}
+	}
+}
+
+// TestSee: what cannot boot is skipped, and what an image has decides what its agent is asked.
+func TestSee(t *testing.T) {
+	s := &subject{contents: []contents{
+		{name: "a.image", entries: []entry{{path: "sbin/init"}, {path: "pause_bundle/config.json"}}},
+		{name: "b.image", entries: []entry{{path: "usr/sbin/bpftool"}}},
+	}}
+	for name, want := range map[string]string{
+		"a.image": "pause", "b.image": "b.image has no init: it extends another image", "c.image": "no filesystem could be read: see the checks before",
+	} {
+		b := bootable{image: &Image{Image: recipe.Image{Path: "opt/kata/" + name}}}
+		err := s.see(&b)
+		missing, _ := report.AsMissing(err)
+		if got := string(missing); got != want && !(want == "pause" && b.pause && !b.tools && err == nil) {
+			t.Errorf("%s: %v, %+v", name, err, b)
+		}
+	}
+}
