@@ -57,6 +57,8 @@ func main() {
 	debug.SetMemoryLimit(memory)
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout)
 	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Print(usage)
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(os.Stderr, "kata-deploy: %v\n\n%s", err, usage)
 		os.Exit(2)

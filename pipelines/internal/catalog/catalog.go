@@ -47,6 +47,9 @@ type Asset struct {
 	Options map[string]string `yaml:"options"`
 	// Files are files and folders of the family's folder for the steps.
 	Files []string `yaml:"files"`
+	// Go is the folder of a Go program of this repository, "" for none. The steps get its
+	// source, with that of all packages of the repository that it imports.
+	Go string `yaml:"go"`
 	// Dependencies are assets whose tarballs the steps find in $DEPENDENCIES.
 	Dependencies []string `yaml:"dependencies"`
 	// ArchDependencies are further ones on some architectures, which On adds.

@@ -143,6 +143,9 @@ func (c checker) asset(a Asset) {
 			c.At("arch_dependencies", string(arch)).Problem("%s does not exist on %s", a.Name, arch)
 		}
 	}
+	if a.Go != "" && !fs.ValidPath(a.Go) {
+		c.At("go").Problem("go is %q: want the folder of a program, from the root of the repository", a.Go)
+	}
 	if a.Program != "" && (!strings.Contains(a.Program, "/") || !fs.ValidPath(a.Program)) {
 		c.At("program").Problem("program is %q: want a path in a folder of the tarball, such as opt/kata/bin/NAME", a.Program)
 	}

@@ -48,7 +48,7 @@ func (c checker) imports(a Asset) {
 		{"steps", len(a.Steps) > 0}, {"sources", len(a.Sources) > 0}, {"options", len(a.Options) > 0}, {"files", len(a.Files) > 0},
 		{"dependencies", len(a.Dependencies) > 0}, {"arch_dependencies", len(a.ArchDependencies) > 0}, {"packages", len(a.Packages) > 0}, {"outputs", len(a.Outputs) > 0},
 		{"images", len(a.Images) > 0},
-		{"secrets", len(a.Secrets) > 0}, {"kernel", a.Kernel != nil}, {"program", a.Program != ""}, {"root", a.Root != nil},
+		{"secrets", len(a.Secrets) > 0}, {"kernel", a.Kernel != nil}, {"program", a.Program != ""}, {"go", a.Go != ""}, {"root", a.Root != nil},
 	} {
 		if other.set {
 			c.At(other.field).Problem("%s is imported: it cannot have %s, which are for steps", a.Name, other.field)

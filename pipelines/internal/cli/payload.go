@@ -52,7 +52,7 @@ func (o *imageFlags) add(a *app, flags *pflag.FlagSet) {
 	flags.StringVar(&o.from, "from", "", "folder of the tarballs, kata-static-NAME.tar.zst (default: the caches, by the keys of the tree)")
 	flags.StringVar(&o.Base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+", or scratch if no registry answers)")
 	flags.BoolVar(&o.RequireBase, "require-base", false, "fail if no registry has the base")
-	flags.StringVar(&o.Installer, "installer", "", "static program that the image runs, as /"+payload.Installer+" (default: none)")
+	flags.StringVar(&o.Installer, "installer", "", "static program that the image runs, as /"+payload.Installer+", or none (default: that of the asset "+payload.InstallerAsset+")")
 	a.jsonFlag(flags)
 }
 
@@ -73,7 +73,12 @@ func (o *imageFlags) describe(ctx context.Context, ws *workspace.Workspace) (d d
 		if len(selection.Names) == 0 {
 			selection.Set = workspace.PayloadSet
 		}
-		d.names, d.arch, err = ws.Select(selection)
+		if d.names, d.arch, err = ws.Select(selection); err == nil {
+			d.names = release.WithInstaller(ws.Catalog, d.names, o.Installer, d.arch)
+		}
+		if o.Installer == release.NoInstaller {
+			o.Installer = ""
+		}
 	}
 	if err != nil {
 		return d, err

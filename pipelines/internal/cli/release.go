@@ -51,7 +51,7 @@ the repository, and in Kata's CI, $KATA_DEPLOY_REGISTRIES those of the images.`,
 		Example: `  # Show what would be released, and everything that prevents it.
   pipelines release --dry-run --github kata-containers/kata-containers --image none
   # Upload everything, but leave the release a draft.
-  pipelines release --draft --github kata-containers/kata-containers --image quay.io/kata-containers/kata-deploy --installer build/installer
+  pipelines release --draft --github kata-containers/kata-containers --image quay.io/kata-containers/kata-deploy
   # Write the files of the release to build/release only.
   pipelines release --github none --image none`,
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error { return runRelease(ctx, a, ws, o) }),
@@ -70,7 +70,7 @@ func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
 	flags.StringVar(&o.api, "github-api", a.Getenv("GITHUB_API_URL"), "address of GitHub's API (default: $GITHUB_API_URL, or "+github.DefaultAPI+")")
 	flags.StringSliceVar(&o.images, "image", strings.Fields(a.Getenv("KATA_DEPLOY_REGISTRIES")), "repositories for the kata-deploy image, HOST/PATH, or none (default: $KATA_DEPLOY_REGISTRIES)")
 	flags.StringVar(&o.Base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+")")
-	flags.StringVar(&o.Installer, "installer", "", "folder with a static program for each architecture, kata-deploy-GOARCH, that the images run, or none (needed for --image)")
+	flags.StringVar(&o.Installer, "installer", "", "folder with a static program for each architecture, kata-deploy-GOARCH, that the images run, or none (default: that of the asset kata-deploy)")
 	flags.BoolVar(&o.KeepDraft, "draft", false, "do not publish: leave the release a draft, and the images without its tags")
 	flags.BoolVar(&o.Strict, "strict", false, "fail if a component exceeds its budget")
 	flags.BoolVar(&o.Force, "force", false, "change what is published already")
@@ -146,13 +146,6 @@ func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace
 			return nil, usage(fmt.Errorf("--image: %w (the release decides the tags)", err))
 		}
 		o.Repositories = append(o.Repositories, repository)
-	}
-	if len(o.Repositories) > 0 && o.Installer == "" {
-		return nil, usage(errors.New("--image: an image that runs nothing would become the latest kata-deploy: " +
-			"name the folder of its programs with --installer, or pass --installer none if another image takes the payload from these"))
-	}
-	if o.Installer == nowhere {
-		o.Installer = ""
 	}
 	if o.github != nowhere {
 		token := cmp.Or(a.Getenv("GH_TOKEN"), a.Getenv("GITHUB_TOKEN"))

@@ -106,7 +106,7 @@ func assemble(o Options, base *Image, own []Layer) (*Image, error) {
 		RootFS: v1.RootFS{Type: "layers"}, Config: base.config.Config,
 	}
 	image.config.Config.Labels = labels
-	if o.Installer != "" {
+	if o.installs() {
 		image.config.Config.Entrypoint, image.config.Config.Cmd = []string{"/" + Installer}, nil
 	}
 	if o.Entrypoint != nil || o.Command != nil {

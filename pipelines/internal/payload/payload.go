@@ -35,6 +35,13 @@ const Root = "opt/kata-artifacts"
 // Installer is the path in an image of the program that installs the payload.
 const Installer = "usr/bin/kata-deploy"
 
+// InstallerAsset is the component whose program an image runs: the image has only that
+// program of it.
+const InstallerAsset = "kata-deploy"
+
+// installerMember is the program in the component.
+const installerMember = "./opt/kata/bin/kata-deploy"
+
 // File is a small file of a payload, below Root.
 type File struct {
 	Name    string
@@ -65,7 +72,8 @@ type Options struct {
 	Components []archive.Component
 	// Files are those of Root: shim-components.json, versions.yaml.
 	Files []File
-	// Installer is a static program that the image runs, or "" for none.
+	// Installer is a static program that the image runs, or "" for that of the component
+	// InstallerAsset, if there is one.
 	Installer string
 	// Programs are all files of an image that installs nothing: then the components are
 	// only read. Entrypoint and Command are what it runs.
@@ -128,8 +136,8 @@ func (o Options) layers() (layers []Layer, err error) {
 		l, failed := newLayer(component, title, entries...)
 		layers, err = append(layers, l), errors.Join(err, failed)
 	}
-	if o.Installer != "" {
-		program, err := file(Installer, 0o755, o.Installer)
+	if o.installs() {
+		program, err := o.installer()
 		if err != nil {
 			return nil, err
 		}
@@ -141,6 +149,9 @@ func (o Options) layers() (layers []Layer, err error) {
 		return layers, err
 	}
 	for _, c := range o.Components {
+		if c.Name == InstallerAsset {
+			continue
+		}
 		name := path.Join(Root, "tarballs", "kata-static-"+c.Name+".tar.zst")
 		tarball, err := file(name, 0o644, c.Path)
 		if err != nil {

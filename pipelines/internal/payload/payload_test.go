@@ -366,3 +366,36 @@ func methods(f *registrytest.Faults, wanted ...string) (list []string) {
 
 // quiet is the log of an in-process registry.
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// The program of the component kata-deploy is in the image, and its tarball is not.
+func TestInstallerOfTheComponent(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "opt/kata/bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(program(t, "amd64", elf.PT_LOAD), filepath.Join(dir, "opt/kata/bin/kata-deploy")); err != nil {
+		t.Fatal(err)
+	}
+	c := archive.Component{Name: InstallerAsset, Path: filepath.Join(t.TempDir(), "kata-deploy.tar.zst")}
+	if _, err := archive.Pack(t.Context(), dir, c.Path, archive.Options{Level: 1, ModTime: time.Unix(0, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	o := options(t)
+	o.Components = append(o.Components, c)
+	image := make1(t, o)
+	if list, _ := members(t, image.Layers()[0]); list[len(list)-1] != "0 0755 usr/bin/kata-deploy" {
+		t.Errorf("the first layer has %q", list)
+	}
+	if got := image.config.Config.Entrypoint; !slices.Equal(got, []string{"/usr/bin/kata-deploy"}) {
+		t.Errorf("the image runs %q", got)
+	}
+	for _, l := range image.Layers() {
+		if l.Component == InstallerAsset {
+			t.Errorf("a layer has the tarball: %+v", l)
+		}
+	}
+	o.Components[len(o.Components)-1] = component(t, InstallerAsset, 1000, 3)
+	if _, err := Build(t.Context(), o); err == nil {
+		t.Error("a component that is no tarball makes an image")
+	}
+}

@@ -15,6 +15,38 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
+// component returns the component of a name, nil if there is none.
+func (o Options) component(name string) *archive.Component {
+	i := slices.IndexFunc(o.Components, func(c archive.Component) bool { return c.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &o.Components[i]
+}
+
+// installs reports whether the image installs its components.
+func (o Options) installs() bool {
+	return len(o.Programs) == 0 && (o.Installer != "" || o.component(InstallerAsset) != nil)
+}
+
+// installer returns the program that the image runs.
+func (o Options) installer() (entry, error) {
+	if o.Installer != "" {
+		return file(Installer, 0o755, o.Installer)
+	}
+	tarball := o.component(InstallerAsset).Path
+	listing, err := archive.Inspect(tarball)
+	if err != nil {
+		return entry{}, err
+	}
+	for _, m := range listing.Members {
+		if m.Name == installerMember {
+			return entry{name: Installer, mode: 0o755, piece: piece{member{tarball, m.Name}, m.Size}}, nil
+		}
+	}
+	return entry{}, fmt.Errorf("%s has no %s", tarball, installerMember)
+}
+
 // Assets returns the components that the programs are in, sorted.
 func (o Options) Assets() (names []string) {
 	for _, p := range o.Programs {

@@ -262,6 +262,9 @@ func (r Resolver) files(plan *Plan, asset catalog.Asset, _ catalog.Arch) error {
 	}
 	contents, err := r.Tree.Below(names...)
 	plan.Files = append(plan.Files, contents...)
+	if err == nil && asset.Go != "" {
+		err = r.goFiles(plan, asset.Go)
+	}
 	return err
 }
 

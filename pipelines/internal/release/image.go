@@ -23,6 +23,19 @@ import (
 // Scratch is the name of the empty base.
 const Scratch = "scratch"
 
+// NoInstaller stands for an image that runs nothing.
+const NoInstaller = "none"
+
+// WithInstaller adds the asset whose program the image runs to its components, unless
+// another program is given or the catalog lacks the asset.
+func WithInstaller(assets *catalog.Catalog, names []string, given string, arch catalog.Arch) []string {
+	asset, err := assets.Find(payload.InstallerAsset, arch)
+	if given != "" || err != nil || slices.Contains(names, asset.Name) {
+		return names
+	}
+	return append(slices.Clone(names), asset.Name)
+}
+
 // Describe completes the options of the image of assets on an architecture: its base,
 // where "" means that of the shims, and the files that an installer reads. It returns
 // all problems that the image would have. If partial is true the caller chose the

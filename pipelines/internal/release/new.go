@@ -32,7 +32,8 @@ type Options struct {
 	// out of the release sets.
 	Only, Without []string
 	// Base is the image that images begin with, "scratch" for none, "" for that of
-	// the shims. Installer is the folder of the programs that they run, "" for none.
+	// the shims. Installer is the folder of the programs that they run, "" for that of the
+	// asset, and NoInstaller for none.
 	Base, Installer string
 	// Remote says how to reach the registry of the base.
 	Remote payload.RemoteOptions
@@ -77,6 +78,9 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	names := map[catalog.Arch][]string{}
 	for _, arch := range j.Arches {
 		names[arch] = withPrograms(Names(assets, arch), images, arch)
+		if len(j.Repositories) > 0 {
+			names[arch] = WithInstaller(assets, names[arch], j.Installer, arch)
+		}
 		found, err := Find(ctx, ws, names[arch], arch)
 		if err != nil {
 			return nil, err
@@ -121,7 +125,7 @@ func (j *Job) describeImages(ws *workspace.Workspace) error {
 		}
 		// An image without its base would be a different one.
 		image := payload.Options{Base: j.Base, RequireBase: true, Labels: j.Labels, Remote: j.Remote}
-		if j.Installer != "" {
+		if j.Installer != "" && j.Installer != NoInstaller {
 			image.Installer = filepath.Join(j.Installer, "kata-deploy-"+arch.GoArch())
 		}
 		for _, err := range Describe(ws, &image, arch, set.Components[arch], len(j.Without) > 0) {

@@ -65,6 +65,7 @@ func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, err
 	set := catalog.Set{Components: map[catalog.Arch][]string{arch: o.Assets()}}
 	if len(o.Programs) == 0 {
 		set, err = r.job.Catalog.FindSet(workspace.PayloadSet)
+		set = catalog.Set{Components: map[catalog.Arch][]string{arch: WithInstaller(r.job.Catalog, set.Components[arch], r.job.Installer, arch)}}
 	}
 	if err != nil {
 		return nil, err
