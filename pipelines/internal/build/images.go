@@ -26,7 +26,7 @@ const (
 // images turns the filesystems that the steps left in dir into the images of the recipe.
 func (b *run) images(ctx context.Context, dir string) error {
 	for _, declared := range b.plan.Recipe.Output.Images {
-		stage := b.stage("image")
+		stage := b.stage("assemble")
 		i := image{Image: declared, file: filepath.Join(dir, filepath.FromSlash(declared.Path)), budget: b.plan.Budgets[declared.Path]}
 		detail, err := i.make(ctx)
 		stage.End(err, detail)
