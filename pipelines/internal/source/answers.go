@@ -61,7 +61,11 @@ func (t *task) answers(ctx context.Context, place versions.Place) error {
 	}
 	defer remove()
 	if place.Git != nil {
-		return t.serves(ctx, place.Git, scratch)
+		g := gitRepository{t.Fetcher, scratch}
+		if err := g.prepare(ctx); err != nil {
+			return err
+		}
+		return g.fetch(ctx, place.Git.URL, place.Git.Commit, "--filter=tree:0") // Without the files.
 	}
 	modules := []string{cmp.Or(place.Go, place.GoProxy).String()}
 	if place.Lock() != "" {
@@ -74,15 +78,6 @@ func (t *task) answers(ctx context.Context, place versions.Place) error {
 	asking := &task{Fetcher: &Fetcher{Dir: t.Dir, ModCache: filepath.Join(scratch, "modules")}}
 	_, err = asking.askGo(ctx, []string{"GONOSUMDB=*"}, append([]string{"list", "-m", "-json"}, modules...)...)
 	return err
-}
-
-// serves fetches a commit without its files into a new repository.
-func (t *task) serves(ctx context.Context, from *versions.Git, dir string) error {
-	g := gitRepository{t.Fetcher, dir}
-	if err := g.prepare(ctx); err != nil {
-		return err
-	}
-	return g.fetch(ctx, from.URL, from.Commit, "--filter=tree:0")
 }
 
 // head asks for the header of a file, whose size may be 0 for unknown.
