@@ -138,14 +138,15 @@ func NoRange() Action {
 // byte at the offset wrong changed, or pauses before each read.
 type body struct {
 	io.ReadCloser
+	request     context.Context
 	left, wrong int64
-	end         func() error
+	end         func(request context.Context) error
 	pause       time.Duration
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	if b.end != nil && b.left <= 0 {
-		return 0, b.end()
+		return 0, b.end(b.request)
 	}
 	time.Sleep(b.pause)
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
@@ -159,68 +160,62 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answering replaces the body of a successful response.
-func answering(change func(ctx context.Context, from io.ReadCloser) *body) Action {
+// answering gives the body of a successful response a fault.
+func answering(b body) Action {
 	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
 		response, err := base.RoundTrip(request)
 		if err == nil && response.StatusCode < http.StatusMultipleChoices {
-			response.Body = change(request.Context(), response.Body)
+			changed := b
+			changed.ReadCloser, changed.request = response.Body, request.Context()
+			response.Body = &changed
 		}
 		return response, err
 	}
 }
 
 // sending ends the body of a request after n bytes.
-func sending(n int64, end func(ctx context.Context) error) Action {
+func sending(n int64, end func(request context.Context) error) Action {
 	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
 		changed := request.Clone(request.Context())
 		if request.Body != nil {
-			changed.Body = &body{ReadCloser: request.Body, left: n, wrong: -1, end: func() error { return end(request.Context()) }}
+			changed.Body = &body{ReadCloser: request.Body, request: request.Context(), left: n, wrong: -1, end: end}
 		}
 		return base.RoundTrip(changed)
 	}
 }
 
-func ending(n int64, end func(ctx context.Context) error) Action {
-	return answering(func(ctx context.Context, from io.ReadCloser) *body {
-		return &body{ReadCloser: from, left: n, wrong: -1, end: func() error { return end(ctx) }}
-	})
+func reset(context.Context) error { return syscall.ECONNRESET }
+
+func stall(reached func()) func(context.Context) error {
+	return func(request context.Context) error { return hang(request, reached) }
 }
 
 // Reset loses the connection after n bytes of the response's body.
-func Reset(n int64) Action {
-	return ending(n, func(context.Context) error { return syscall.ECONNRESET })
-}
+func Reset(n int64) Action { return answering(body{left: n, wrong: -1, end: reset}) }
 
 // End ends the response's body after n bytes, before the declared length, like a proxy
 // that lost its own connection.
 func End(n int64) Action {
-	return ending(n, func(context.Context) error { return io.ErrUnexpectedEOF })
+	return answering(body{left: n, wrong: -1, end: func(context.Context) error { return io.ErrUnexpectedEOF }})
 }
 
 // Stall delivers n bytes of the response's body, calls reached, which may be nil, and
 // delivers no more until the request's context ends.
 func Stall(n int64, reached func()) Action {
-	return ending(n, func(ctx context.Context) error { return hang(ctx, reached) })
+	return answering(body{left: n, wrong: -1, end: stall(reached)})
 }
 
 // Slow delivers the response's body with a pause before each n bytes.
 func Slow(n int64, pause time.Duration) Action {
-	return answering(func(_ context.Context, from io.ReadCloser) *body {
-		return &body{ReadCloser: from, left: n, wrong: -1, pause: pause}
-	})
+	return answering(body{left: n, wrong: -1, pause: pause})
 }
 
 // Wrong changes the byte at an offset of the response's body.
-func Wrong(at int64) Action {
-	return answering(func(_ context.Context, from io.ReadCloser) *body {
-		return &body{ReadCloser: from, left: 1 << 20, wrong: at}
-	})
-}
+func Wrong(at int64) Action { return answering(body{left: 1 << 20, wrong: at}) }
 
 // Truncate cuts the response's body after n bytes, and its declared length, too.
 func Truncate(n int64) Action {
-	cut := ending(n, func(context.Context) error { return io.EOF })
+	cut := answering(body{left: n, wrong: -1, end: func(context.Context) error { return io.EOF }})
 	return func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
 		response, err := cut(request, base)
 		if err == nil && response.StatusCode < http.StatusMultipleChoices {
@@ -232,12 +227,8 @@ func Truncate(n int64) Action {
 }
 
 // ResetBody loses the connection after n bytes of the request's body.
-func ResetBody(n int64) Action {
-	return sending(n, func(context.Context) error { return syscall.ECONNRESET })
-}
+func ResetBody(n int64) Action { return sending(n, reset) }
 
 // StallBody sends n bytes of the request's body, calls reached, and sends no more
 // until the request's context ends.
-func StallBody(n int64, reached func()) Action {
-	return sending(n, func(ctx context.Context) error { return hang(ctx, reached) })
-}
+func StallBody(n int64, reached func()) Action { return sending(n, stall(reached)) }
