@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	api "github.com/google/go-github/v82/github"
 	digest "github.com/opencontainers/go-digest"
 )
 
@@ -104,7 +105,7 @@ func (s *Server) commit(reference string) (int, any) {
 		sha = reference
 	}
 	if sha == "" {
-		return http.StatusUnprocessableEntity, problem{Message: "No commit found for SHA: " + reference}
+		return http.StatusUnprocessableEntity, api.ErrorResponse{Message: "No commit found for SHA: " + reference}
 	}
 	return http.StatusOK, map[string]string{"sha": sha}
 }
@@ -272,7 +273,7 @@ func (s *Server) upload(q question) (int, any) {
 func (s *Server) begin(q question) (begun *Asset, status int, refusal any) {
 	release, name := s.find(q), q.URL.Query().Get("name")
 	if q.ContentLength <= 0 {
-		return nil, http.StatusBadRequest, problem{Message: "Bad Content-Length"}
+		return nil, http.StatusBadRequest, api.ErrorResponse{Message: "Bad Content-Length"}
 	}
 	if release.Asset(name) != nil {
 		status, refusal = invalid("ReleaseAsset", "name", "already_exists")

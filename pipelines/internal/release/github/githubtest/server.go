@@ -21,6 +21,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	api "github.com/google/go-github/v82/github"
 )
 
 // The tokens that a Server knows.
@@ -165,7 +167,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		fault.meet(s, w, q)
 	case byName && s.FullName != "":
 		w.Header().Set("Location", s.server.URL+"/repositories/1"+path+"?"+r.URL.RawQuery)
-		reply(w, s.Moved, problem{Message: "Moved Permanently"})
+		reply(w, s.Moved, api.ErrorResponse{Message: "Moved Permanently"})
 	case !byName && !byID:
 		reply(w, http.StatusNotFound, notFound)
 	default:
@@ -225,13 +227,13 @@ func (q *question) authenticate() (int, any) {
 	q.writes = token == "Bearer "+Token
 	switch {
 	case token != "" && token != "Bearer "+ReaderToken && !q.writes:
-		return http.StatusUnauthorized, problem{Message: "Bad credentials"}
+		return http.StatusUnauthorized, api.ErrorResponse{Message: "Bad credentials"}
 	case q.Method == http.MethodGet || q.writes:
 		return http.StatusOK, nil
 	case token == "":
-		return http.StatusUnauthorized, problem{Message: "Requires authentication"}
+		return http.StatusUnauthorized, api.ErrorResponse{Message: "Requires authentication"}
 	}
-	return http.StatusForbidden, problem{Message: "Resource not accessible by personal access token"}
+	return http.StatusForbidden, api.ErrorResponse{Message: "Resource not accessible by personal access token"}
 }
 
 var number = regexp.MustCompile(`[0-9]+`)
@@ -271,19 +273,8 @@ func reply(w http.ResponseWriter, status int, value any) {
 	}
 }
 
-type problem struct {
-	Message string  `json:"message"`
-	Errors  []field `json:"errors,omitempty"`
-}
-
-type field struct {
-	Resource string `json:"resource"`
-	Field    string `json:"field"`
-	Code     string `json:"code"`
-}
-
-var notFound = problem{Message: "Not Found"}
+var notFound = api.ErrorResponse{Message: "Not Found"}
 
 func invalid(resource, name, code string) (int, any) {
-	return http.StatusUnprocessableEntity, problem{"Validation Failed", []field{{resource, name, code}}}
+	return http.StatusUnprocessableEntity, api.ErrorResponse{Message: "Validation Failed", Errors: []api.Error{{Resource: resource, Field: name, Code: code}}}
 }
