@@ -2,6 +2,8 @@
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.9.0
 DEADCODE := go run golang.org/x/tools/cmd/deadcode@v0.45.0
 ACTIONLINT := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+EDITORCONFIG := go run github.com/editorconfig-checker/editorconfig-checker/v3/cmd/editorconfig-checker@v3.4.0
+CSPELL := npx --yes cspell@9.2.1
 # The architecture, by default this machine's, and assets to leave out.
 ARCH ?=
 WITHOUT ?=
@@ -10,7 +12,7 @@ TIME ?= 1m
 SEED ?= 1
 CRATES ?=
 
-.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-registry bench-archive bench-crates bench-import verify-test
+.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-registry bench-archive bench-crates bench-import verify-test style
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -53,6 +55,11 @@ lint: ## golangci-lint with the import walls, dead code, go.mod, known vulnerabi
 	pipelines/scripts/vulnerabilities.sh
 	shellcheck -x -P SCRIPTDIR assets/*/*.sh assets/kata-deploy/chart/*.sh pipelines/scripts/*.sh
 	$(ACTIONLINT)
+
+style: ## spelling of the documents, editorconfig, security of the workflows; needs node and python3
+	$(CSPELL) lint --no-progress --no-summary
+	$(EDITORCONFIG)
+	pipelines/scripts/zizmor.sh
 
 fmt: ## format the Go code
 	$(LINT) fmt ./...

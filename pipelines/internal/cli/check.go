@@ -163,8 +163,8 @@ depend only on assets of earlier stages, so they can be built at the same time; 
 stage that does not exist has none. Each has the label of a machine that builds it:
 x86_64 if there are cross compilers, or else one of its own architecture. An asset
 that needs a source without a hash or commit is left out, with a message, and so is
-everything that depends on it; with --anybody, also an asset that needs a secret, and
-with --without, the assets that it names.
+everything that depends on it; with --anybody, also an asset that needs a secret or a
+machine that is not GitHub's, and with --without, the assets that it names.
 
 In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 		Example: `  pipelines matrix --arch arm64
@@ -181,7 +181,7 @@ In a step of GitHub Actions the output "matrix" of the step is set as well.`,
 	}
 	archFlag(cmd.Flags(), &arch)
 	cmd.Flags().IntVar(&o.Stage, "stage", 0, "print only this stage, counted from 1 (default: all)")
-	cmd.Flags().BoolVar(&o.Anybody, "anybody", false, "leave out assets that need a secret")
+	cmd.Flags().BoolVar(&o.Anybody, "anybody", false, "leave out assets that need a secret, or a machine that is not GitHub's")
 	cmd.Flags().StringSliceVar(&o.Without, "without", nil, "assets to leave out, with everything that depends on them")
 	return cmd
 }

@@ -30,7 +30,7 @@ in a layer of its own, and push it: only the layers that the registry lacks.`,
   pipelines payload push ghcr.io/OWNER/kata-deploy --allow-dirty
   pipelines payload index ghcr.io/OWNER/kata-deploy:nightly
   pipelines payload chart ghcr.io/OWNER/kata-deploy-charts --image ghcr.io/OWNER/kata-deploy:nightly`,
-	}, payloadBuildCmd(a), payloadPushCmd(a), payloadIndexCmd(a), payloadChartCmd(a))
+	}, payloadBuildCmd(a), payloadPushCmd(a), payloadIndexCmd(a), payloadChartCmd(a), payloadGCCmd(a))
 }
 
 // imageFlags say what is in an image.

@@ -153,7 +153,8 @@ func payloadIndexCmd(a *app) *cobra.Command {
 		Long: `Push the index of the images of all architectures that payload push has pushed for
 this commit. It gets the tags kata-containers-COMMIT and that of the argument, and for
 a release VERSION and latest, which never moves to an older release. A missing image is
-an error unless its architecture is excused. Prints the reference by digest.`,
+an error unless its architecture is excused. Prints the reference by digest, which in a
+step of GitHub Actions is also its output "image".`,
 		Example: `  pipelines payload index ghcr.io/OWNER/kata-deploy:nightly
   pipelines payload index ghcr.io/OWNER/kata-deploy --release --allow-missing s390x`,
 		Args: cobra.ExactArgs(1),
@@ -201,6 +202,9 @@ func runPayloadIndex(ctx context.Context, a *app, ws *workspace.Workspace, o pay
 	pushed, err := repository.PushIndex(ctx, payload.IndexOptions{Images: images, Labels: labels, PushOptions: push})
 	if err != nil {
 		return fmt.Errorf("pushing the index: %w", err)
+	}
+	if err := a.output("image", pushed.Reference); err != nil {
+		return err
 	}
 	return printPushed(a, ws, pushed)
 }

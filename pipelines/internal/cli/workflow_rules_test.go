@@ -145,7 +145,7 @@ var (
 )
 
 // samples are values for variables that get theirs from GitHub.
-var samples = map[string]string{"ARCH": "x86_64", "ASSET": "kernel", "PUSH": "true", "ANYBODY": "true", "DRAFT": "true", "WITHOUT": "kernel-debug", "REQUIRE": "boot", "BEFORE_BUILD": "true"}
+var samples = map[string]string{"ARCH": "x86_64", "ASSET": "kernel", "PUSH": "true", "ANYBODY": "true", "DRAFT": "true", "WITHOUT": "kernel-debug", "REQUIRE": "boot", "BEFORE_BUILD": "true", "CACHE": "example.org/cache", "COMMIT": "c", "REPOSITORY": "example.org/a", "IMAGE": "example.org/a:b"}
 
 // checkLine checks that a line is one call of a verb, with flags that it has, or
 // of make, with targets that there are. Env has the variables of the line.

@@ -44,7 +44,8 @@ type Options struct {
 	Arch catalog.Arch
 	// Stage is the only stage to list; 0 is all.
 	Stage int
-	// Anybody leaves out assets that need a secret, Without the assets that it names.
+	// Anybody leaves out assets that need a secret, or a machine that is not GitHub's:
+	// others keep what a fork leaves on them. Without are the assets that it names.
 	Anybody bool
 	Without []string
 }
@@ -104,6 +105,9 @@ func reserved(resolver recipe.Resolver, asset catalog.Asset, jobs map[string]Job
 	}
 	if o.Anybody && len(asset.Secrets) > 0 {
 		return "needs the secret " + strings.Join(secrets(asset), ", "), nil
+	}
+	if machine := runner(asset, o.Arch); o.Anybody && machine != runners[catalog.X86_64] && machine != runners[catalog.AArch64] {
+		return "needs a machine " + machine + ", which is not GitHub's", nil
 	}
 	for _, name := range asset.Dependencies {
 		if _, found := jobs[name]; !found {

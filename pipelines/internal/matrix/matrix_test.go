@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
@@ -45,6 +46,32 @@ func TestRequire(t *testing.T) {
 			if want := want[job.Asset]; job.Require != want.Require || job.Root != want.Root {
 				t.Errorf("%s on %s: %q, root %v", job.Asset, arch, job.Require, job.Root)
 			}
+		}
+	}
+}
+
+// TestAnybody: pull requests build what GitHub's own machines can build, and nothing else.
+func TestAnybody(t *testing.T) {
+	on := []catalog.Arch{catalog.AArch64, catalog.S390X}
+	cross := catalog.Asset{}.Builder
+	cross.Cross = map[catalog.Arch][]string{catalog.S390X: {}}
+	assets := &catalog.Catalog{Assets: []catalog.Asset{
+		{Name: "crossed", Arches: on, Builder: cross}, {Name: "native", Arches: on}, {Name: "user", Arches: on, Builder: cross, Dependencies: []string{"native"}},
+	}}
+	for arch, want := range map[catalog.Arch]struct{ built, left []string }{
+		catalog.AArch64: {[]string{"crossed", "native", "user"}, nil},
+		catalog.S390X:   {[]string{"crossed"}, []string{"native needs a machine ubuntu-24.04-s390x, which is not GitHub's", "user depends on native"}},
+	} {
+		m, left, err := New(assets, recipe.Resolver{Versions: &versions.File{}}, Options{Arch: arch, Anybody: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var built []string
+		for _, job := range m.Include {
+			built = append(built, job.Asset)
+		}
+		if !slices.Equal(built, want.built) || !slices.Equal(left, want.left) {
+			t.Errorf("%s: builds %q, leaves out %q; want %+v", arch, built, left, want)
 		}
 	}
 }

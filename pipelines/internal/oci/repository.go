@@ -135,6 +135,26 @@ func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) er
 	}
 }
 
+// DeleteTag removes a tag. The manifest stays, with other tags that it has.
+func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
+	doing := "removing " + tag
+	ctx = auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull, auth.ActionDelete)
+	request, err := http.NewRequestWithContext(ctx, http.MethodDelete, r.url(ctx, "manifests/"+tag), http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := r.host.Do(request)
+	if err != nil {
+		return r.failed(ctx, doing, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	switch response.StatusCode {
+	case http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound:
+		return nil
+	}
+	return r.failed(ctx, doing, answered(response))
+}
+
 func (r *Repository) retrying(doing string, err error) {
 	r.Note(fmt.Sprintf("%s: %s (%s): trying again", doing, r, Reason(err)))
 }

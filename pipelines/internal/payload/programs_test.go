@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
 // An image of programs has their files and no tarball.
@@ -49,5 +51,36 @@ func TestPrograms(t *testing.T) {
 	o.Programs[0].Component = "two"
 	if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), "tool needs two for usr/bin/one") {
 		t.Errorf("without the component: %v", err)
+	}
+}
+
+// What is collected are old commits' tags; those of releases and of people stay.
+func TestCollect(t *testing.T) {
+	r, _, _ := repository(t, registrytest.New(t)+"/ci")
+	commit := strings.Repeat("0a", 20)
+	o := options(t)
+	o.Labels.Created = time.Now().AddDate(0, 0, -20)
+	push1(t, r, make1(t, o), Tag{Name: "kata-containers-" + commit + "-amd64"}, Tag{Name: "3.28.0-amd64"}, Tag{Name: "0.0.0-g" + commit}, Tag{Name: "kata-containers-latest"})
+	o.Labels.Created = time.Now().AddDate(0, 0, -2)
+	push1(t, r, make1(t, o), Tag{Name: "kata-containers-" + strings.Repeat("0b", 20)})
+	before := time.Now().AddDate(0, 0, -14)
+	want := []string{"0.0.0-g" + commit, "kata-containers-" + commit + "-amd64"}
+	for _, list := range []bool{true, false} {
+		old, err := r.Collect(t.Context(), before, list)
+		slices.Sort(old)
+		if err != nil || !slices.Equal(old, want) {
+			t.Errorf("old are %q, %v, want %q", old, err, want)
+		}
+	}
+	left, err := r.Tags(t.Context())
+	slices.Sort(left)
+	if err != nil || !slices.Equal(left, []string{"3.28.0-amd64", "kata-containers-" + strings.Repeat("0b", 20), "kata-containers-latest"}) {
+		t.Errorf("left are %q, %v", left, err)
+	}
+	refusing, _, _ := repository(t, registrytest.New(t)+"/ci", registrytest.Rule{Method: "DELETE", Path: "/manifests/", Do: registrytest.Status(405)})
+	o.Labels.Created = time.Unix(0, 0)
+	push1(t, refusing, make1(t, o), Tag{Name: "0.0.0-g" + commit})
+	if _, err := refusing.Collect(t.Context(), before, false); err == nil || !strings.Contains(err.Error(), "removing 0.0.0-g"+commit) {
+		t.Errorf("where nothing may be removed: %v", err)
 	}
 }
