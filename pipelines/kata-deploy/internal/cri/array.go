@@ -64,14 +64,17 @@ func (a array) line() (start, end int) {
 	return a.start, end
 }
 
-// entry returns the text of an entry with the comma and the space that separate it from the
-// one before or, for the first one, the one behind it.
+// entry returns the text of an entry with its comma: the one behind it, if the entry before
+// has its own, or the one before it.
 func (a array) entry(value string) (start, end int) {
 	for i, e := range a.entries {
 		if strings.Trim(string(a.data[e.start:e.end]), `"'`) != value {
 			continue
 		}
 		switch {
+		case i > 0 && e.end < len(a.data) && a.data[e.end] == ',':
+			before := a.entries[i-1].end
+			return before + bytes.IndexByte(a.data[before:], ',') + 1, e.end + 1
 		case i > 0:
 			return a.entries[i-1].end, e.end
 		case len(a.entries) > 1:

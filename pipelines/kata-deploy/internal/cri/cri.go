@@ -144,19 +144,22 @@ func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Min
 // The oldest versions of containerd.
 var (
 	oldest        = Version{1, 7, 0}
+	oldestSuffix  = Version{2, 0, 0} // Older ones do not merge the plugins of files.
 	oldestErofs   = Version{2, 2, 0}
 	oldestSeveral = Version{2, 2, 2}
 )
 
 // CheckVersion refuses a containerd that is too old for what is asked of it: snapshotters
-// are the names of all that handlers use.
-func CheckVersion(v Version, snapshotters []string) error {
+// are the names of all that handlers use, and suffix distinguishes several installations.
+func CheckVersion(v Version, snapshotters []string, suffix string) error {
 	used := slices.Clone(snapshotters)
 	slices.Sort(used)
 	used = slices.Compact(used)
 	switch {
 	case v.Before(oldest):
 		return fmt.Errorf("containerd %s is too old: kata-deploy needs %s or newer", v, oldest)
+	case suffix != "" && v.Before(oldestSuffix):
+		return fmt.Errorf("containerd %s serves one installation only: MULTI_INSTALL_SUFFIX needs %s or newer", v, oldestSuffix)
 	case slices.Contains(used, "erofs") && v.Before(oldestErofs):
 		return fmt.Errorf("containerd %s is too old for the snapshotter erofs: it needs %s or newer", v, oldestErofs)
 	case len(used) > 1 && v.Before(oldestSeveral):

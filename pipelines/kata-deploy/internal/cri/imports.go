@@ -84,8 +84,11 @@ func AddImport(data []byte, file string) ([]byte, error) {
 	edited := slices.Clone(data)
 	if array, found := findImports(data); found {
 		entry := fmt.Sprintf(", %q", file)
-		if before := array.lastByte(); before == '[' || before == ',' {
+		switch array.lastByte() {
+		case '[':
 			entry = strings.TrimPrefix(entry, ", ")
+		case ',':
+			entry = strings.TrimPrefix(entry, ",") + ","
 		}
 		edited = slices.Insert(edited, array.end, []byte(entry)...)
 	} else {

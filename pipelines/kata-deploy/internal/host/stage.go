@@ -68,7 +68,11 @@ func (h Host) stageTree(ctx context.Context, st *staged, p plan.Plan, payload *c
 	if st.tree, err = files.Beside(tree); err != nil {
 		return err
 	}
-	if err := files.Room(filepath.Dir(tree), d.Bytes()+spare); err != nil {
+	free, err := files.Free(filepath.Dir(tree))
+	if err == nil && free < d.Bytes()+spare {
+		err = fmt.Errorf("the file system of %s has %d MiB free and %d MiB are needed: %w", p.Tree, free>>20, (d.Bytes()+spare)>>20, syscall.ENOSPC)
+	}
+	if err != nil {
 		return err
 	}
 	if err := st.tree.Chmod(0o755); err != nil {
@@ -126,8 +130,14 @@ func writeFile(to string, e plan.Entry, content []byte) error {
 // carry links everything of the tree that is in no manifest into the new one, and reports
 // whether that has nothing then and gets nothing.
 func carry(tree, to string, p plan.Plan, s State) (empty bool, err error) {
-	ours := map[string]bool{}
+	ours, planned, folders := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	empty = len(p.Files) == 0
+	for _, e := range p.Files {
+		planned[e.Path] = true
+		for dir := path.Dir(e.Path); dir != "." && !folders[dir]; dir = path.Dir(dir) {
+			folders[dir] = true
+		}
+	}
 	for _, m := range append(s.manifests(), p.Manifest) {
 		for _, e := range m.Files {
 			ours[e.Path] = true
@@ -142,9 +152,12 @@ func carry(tree, to string, p plan.Plan, s State) (empty bool, err error) {
 			return err
 		}
 		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			if slices.ContainsFunc(p.Files, func(e plan.Entry) bool { return e.Path == dir }) {
-				return fmt.Errorf("%s is in the way of %s of the payload: move it away", at, dir)
+			if planned[dir] {
+				return fmt.Errorf("%s is in the way of the payload's file %s: move it away", at, dir)
 			}
+		}
+		if folders[name] {
+			return fmt.Errorf("%s is in the way of the payload's folder of that name: move it away", at)
 		}
 		empty = false
 		target := filepath.Join(to, name)

@@ -85,6 +85,9 @@ func (s Shim) host(o Options) map[string]any {
 	}
 	glibc := path.Join(o.Dir, "bin/cloud-hypervisor-glibc")
 	valid, _ := table(table(s.tree, "hypervisor"), s.hypervisor)["valid_hypervisor_paths"].([]any)
+	if moved, ok := move(valid, o.Dir).([]any); ok {
+		valid = moved
+	}
 	tree := s.ofHypervisor(map[string]any{"path": glibc, "valid_hypervisor_paths": append(slices.Clone(valid), glibc)})
 	tree["runtime"] = map[string]any{"static_sandbox_resource_mgmt": true}
 	return tree
