@@ -136,7 +136,8 @@ func (j *Job) describeImages(ws *workspace.Workspace) error {
 		}
 		j.Images = append(j.Images, image)
 	}
-	if charted, err := chart.Files(ws.Files()); err != nil || len(charted) == 0 {
+	// A chart of an image that runs nothing would install nothing.
+	if charted, err := chart.Files(ws.Files()); err != nil || len(charted) == 0 || j.Installer == NoInstaller {
 		return err
 	}
 	j.Tree = ws.Files()
