@@ -52,7 +52,7 @@ func (d Deploy) Cleanup(ctx context.Context, t config.Target) error {
 	}
 	if !state.Installed() {
 		slog.Info("nothing is installed", "dir", t.Dir)
-		return d.Host.Sweep(plan.Tree(t.Dir))
+		return nil
 	}
 	facts, err := d.API.Facts(ctx)
 	if err != nil {

@@ -228,12 +228,3 @@ func (h Host) real(at string) (string, error) {
 
 // isNotFolder reports whether a part of a path is a file.
 func isNotFolder(err error) bool { return errors.Is(err, syscall.ENOTDIR) }
-
-// Sweep removes what a killed process left of an installation that never came to be.
-func (h Host) Sweep(tree string) error {
-	beside, err := files.Beside(h.path(tree))
-	if err != nil {
-		return fmt.Errorf("removing what a killed process left: %w", err)
-	}
-	return errors.Join(os.Remove(beside.Name()), beside.Close())
-}

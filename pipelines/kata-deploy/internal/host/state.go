@@ -141,6 +141,9 @@ func (h Host) save(tree string, s State) error {
 	}
 	data, err := json.MarshalIndent(s, "", " ")
 	if err == nil {
+		err = os.MkdirAll(filepath.Dir(at), 0o755)
+	}
+	if err == nil {
 		err = files.Write(at, append(data, '\n'), 0o644)
 	}
 	if err != nil {

@@ -39,24 +39,63 @@ type undo struct {
 // Switch writes the new content of a plan, and brings the node to it. After a failure the
 // node is as it was.
 func (h Host) Switch(ctx context.Context, p plan.Plan, payload *components.Payload, s State, d Diff) (*Installation, error) {
-	staged, err := h.stage(ctx, p, payload, s, d)
+	in, err := h.prepare(ctx, p, payload, s, d)
 	if err != nil {
 		return nil, err
 	}
-	in := &Installation{host: h, plan: p, before: s, services: d.Services, staged: staged}
-	if ctx.Err() != nil {
-		staged.discard()
-		return nil, context.Cause(ctx)
-	}
-	next := p.Manifest
-	if err := h.save(p.Tree, State{Schema: schema, Current: in.former(), Next: &next, Pending: d.Services}); err != nil {
-		staged.discard()
-		return nil, err
-	}
-	if err := in.switches(d); err != nil {
-		return nil, errors.Join(fmt.Errorf("switching to the new installation: %w", err), in.Back())
+	for _, s := range in.steps(d) {
+		if err := in.do(s); err != nil {
+			return nil, errors.Join(fmt.Errorf("switching to the new installation: %w", err), in.Back())
+		}
 	}
 	return in, nil
+}
+
+// prepare writes into the state what comes next, and the new content beside its places. So
+// whatever a kill leaves, the next run knows where.
+func (h Host) prepare(ctx context.Context, p plan.Plan, payload *components.Payload, s State, d Diff) (*Installation, error) {
+	if err := h.sweep(s); err != nil {
+		return nil, err
+	}
+	in := &Installation{host: h, plan: p, before: s, services: d.Services}
+	next := p.Manifest
+	if err := h.save(p.Tree, State{Schema: schema, Current: in.former(), Next: &next, Pending: d.Services}); err != nil {
+		return nil, err
+	}
+	var err error
+	in.staged, err = h.stage(ctx, p, payload, s, d)
+	if err == nil && ctx.Err() != nil {
+		in.staged.discard()
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, h.save(p.Tree, s))
+	}
+	return in, nil
+}
+
+// sweep removes what a killed process left beside the places of its installation.
+func (h Host) sweep(s State) error {
+	if s.Next == nil {
+		return nil
+	}
+	beside, err := files.Beside(h.path(s.Next.Tree))
+	if err == nil {
+		err = errors.Join(os.Remove(beside.Name()), beside.Close())
+	}
+	for _, m := range s.manifests() {
+		for _, e := range m.Outside {
+			err = errors.Join(err, files.Sweep(h.path(e.Path)), ignoreMissing(os.Remove(temporary(h.path(e.Path)))))
+		}
+		for _, i := range m.Imports {
+			at, failed := h.real(i.File)
+			err = errors.Join(err, failed, files.Sweep(at))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("removing what a killed process left: %w", err)
+	}
+	return nil
 }
 
 // former is the manifest of all that may be on the node before the switch.
@@ -76,32 +115,46 @@ func (in *Installation) former() *plan.Manifest {
 	return &merged
 }
 
-// switches changes names: what is no longer used goes before the tree changes, and what
-// uses the tree comes after.
-func (in *Installation) switches(d Diff) error {
-	comes := func(c Change) bool { return c.Kind != Remove && (in.wants(c.Path)) }
-	for _, after := range []bool{false, true} {
-		if after {
-			if err := in.tree(); err != nil {
-				return err
-			}
-		}
-		for _, c := range d.Outside {
-			if comes(c) == after {
-				if err := in.outside(c); err != nil {
-					return err
-				}
-			}
-		}
-		for _, c := range d.Imports {
-			if comes(c) == after {
-				if err := in.edit(c); err != nil {
-					return err
-				}
+// step is one change of a name: of a file outside, of imports or, without a Change, of the
+// tree.
+type step struct {
+	Change
+	imports bool
+}
+
+// steps are all changes of names in their order: what is no longer used goes before the
+// tree changes, and what uses the tree comes after.
+func (in *Installation) steps(d Diff) []step {
+	var goes, comes []step
+	add := func(changes []Change, imports bool) {
+		for _, c := range changes {
+			if c.Kind != Remove && in.wants(c.Path) {
+				comes = append(comes, step{c, imports})
+			} else {
+				goes = append(goes, step{c, imports})
 			}
 		}
 	}
-	return nil
+	// Of what goes, the imports go first, and of what comes, they come last.
+	add(d.Outside, false)
+	outside := goes
+	goes = nil
+	add(d.Imports, true)
+	goes = append(goes, outside...)
+	if in.staged.tree != nil {
+		goes = append(goes, step{})
+	}
+	return append(goes, comes...)
+}
+
+func (in *Installation) do(s step) error {
+	switch {
+	case s.Path == "":
+		return in.tree()
+	case s.imports:
+		return in.edit(s.Change)
+	}
+	return in.outside(s.Change)
 }
 
 // wants reports whether the plan has a file outside, or imports of a file.
@@ -120,9 +173,6 @@ func (in *Installation) wants(at string) bool {
 }
 
 func (in *Installation) tree() error {
-	if in.staged.tree == nil {
-		return nil
-	}
 	tree, fresh := in.host.path(in.plan.Tree), in.staged.tree.Name()
 	step := undo{exchange: tree, to: fresh}
 	switch {
@@ -171,11 +221,15 @@ func link(target, at string) error {
 	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 		return err
 	}
-	temporary := filepath.Join(filepath.Dir(at), "."+filepath.Base(at)+".new")
-	if err := errors.Join(ignoreMissing(os.Remove(temporary)), os.Symlink(target, temporary)); err != nil {
+	if err := errors.Join(ignoreMissing(os.Remove(temporary(at))), os.Symlink(target, temporary(at))); err != nil {
 		return err
 	}
-	return os.Rename(temporary, at)
+	return os.Rename(temporary(at), at)
+}
+
+// temporary is the name of a link until it is in its place.
+func temporary(at string) string {
+	return filepath.Join(filepath.Dir(at), "."+filepath.Base(at)+".new")
 }
 
 // removeWithFolders removes a file, and the folder of a unit's links that is empty then.
@@ -267,9 +321,6 @@ func (in *Installation) Finish() error {
 	if len(in.plan.Files) == 0 {
 		s.Current = nil
 	}
-	if err := in.host.save(in.plan.Tree, s); err != nil {
-		return err
-	}
 	in.staged.discard()
-	return nil
+	return in.host.save(in.plan.Tree, s)
 }
