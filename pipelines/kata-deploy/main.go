@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -25,11 +26,12 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/kata-deploy/internal/node"
 )
 
-const usage = `Usage: kata-deploy install|cleanup|reset [--dry-run]
+const usage = `Usage: kata-deploy install|cleanup|reset|ready [--dry-run]
 
   install   install the payload on the node NODE_NAME, then wait for SIGTERM, and clean up
   cleanup   remove it, unless its DaemonSet still exists
   reset     remove the node's label and restart its container runtime
+  ready     exit with 0 if the install of this container is complete: for probes
 
   --dry-run print what would change, and change nothing
 `
@@ -40,6 +42,8 @@ const (
 	customDir    = "/custom-configs"
 	accountSpace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 	hostMounts   = "/proc/1/ns/mnt"
+	// readyFile is in the container's own layer, so a new container begins without it.
+	readyFile = "/kata-deploy.ready"
 )
 
 const (
@@ -72,6 +76,9 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 	action, dryRun, err := parse(args)
 	if err != nil {
 		return err
+	}
+	if action == "ready" {
+		return ready(readyFile)
 	}
 	env := map[string]string{}
 	for _, variable := range environ {
@@ -122,8 +129,8 @@ func parse(args []string) (action string, dryRun bool, err error) {
 		}
 		args = flags.Args()
 	}
-	if err == nil && action != "install" && action != "cleanup" && action != "reset" {
-		err = fmt.Errorf("the action is %q: want install, cleanup or reset", action)
+	if err == nil && !slices.Contains([]string{"install", "cleanup", "reset", "ready"}, action) {
+		err = fmt.Errorf("the action is %q: want install, cleanup, reset or ready", action)
 	}
 	if err != nil {
 		return "", false, fmt.Errorf("%w: %w", errUsage, err)
@@ -141,6 +148,9 @@ func install(ctx context.Context, d deploy.Deploy, target config.Target, env map
 		slog.Info("interrupted", "error", err)
 	} else {
 		debug.FreeOSMemory()
+		if err := os.WriteFile(readyFile, nil, 0o644); err != nil {
+			return err
+		}
 		slog.Info("waiting for SIGTERM")
 		<-ctx.Done()
 	}
@@ -148,6 +158,14 @@ func install(ctx context.Context, d deploy.Deploy, target config.Target, env map
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removal)
 	defer cancel()
 	return d.Cleanup(ctx, target)
+}
+
+// ready reports whether there is a file that install leaves when it is complete.
+func ready(file string) error {
+	if _, err := os.Stat(file); err != nil {
+		return fmt.Errorf("not installed yet: %w", err)
+	}
+	return nil
 }
 
 // prepared opens the payload, validates the environment by it, and installs.

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Proves an installation: waits until every node of the DaemonSet has Kata Containers,
-# and runs a pod until it succeeds. The job in templates/verification.yaml runs it; the
-# commands are those of any shell, because the image may have no other.
+# Proves an installation: waits until every pod of the DaemonSet is ready, which it is when
+# its node has Kata Containers, and runs a pod until it succeeds. The job in
+# templates/verification.yaml runs it; the commands are those of any shell, because the
+# image may have no other.
 set -eu
 
 pod() { kubectl --namespace="$POD_NAMESPACE" "$@"; }
