@@ -4,10 +4,12 @@
 # the time and the bytes of both, without packages and files: those are the same. Run it as
 # root on a machine with loop devices; engine and packages are in the user's caches.
 #
-#	bench-image.sh [ASSET [TURNS]]
+#	bench-image.sh [ASSET [TURNS [FLAG...]]]
+#
+# The flags are those of build-asset, such as --source agent=PATH.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-asset="${1:-rootfs-image}" turns="${2:-3}" arch="$(uname -m)"
+asset="${1:-rootfs-image}" turns="${2:-3}" arch="$(uname -m)" flags=("${@:3}")
 work="$(mktemp --directory)"
 program="$work/pipelines" tree="$work/tree" loop='' mounted="$work/mounted"
 cleanup() {
@@ -31,7 +33,7 @@ detach() {
 # ours: the seconds of the steps that make the image, after the one that makes the tree.
 ours() {
 	echo "# $work $1" >>"$tree/assets/rootfs/image.sh"
-	"$program" build-asset "$asset" --root "$tree" --arch "$arch" --output "$work/output" 2>&1 >/dev/null | tee "$work/progress" >&2
+	"$program" build-asset "$asset" --root "$tree" --arch "$arch" --output "$work/output" "${flags[@]}" 2>&1 >/dev/null | tee "$work/progress" >&2
 	awk '$2 ~ /^(image|assemble)$/ && $3 ~ /s$/ && $4 != "..." { n = split($3, part, "[ms]"); sum += n == 3 ? 60 * part[1] + part[2] : part[1] }
 		END { print sum }' "$work/progress"
 }
