@@ -3,6 +3,7 @@ package deploy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -13,12 +14,14 @@ import (
 // api is as much of a Kubernetes API as the program uses.
 type api struct {
 	mu sync.Mutex
-	// labels are the node's, daemonSets exist, classes and events were made.
+	// labels are the node's, daemonSets exist, classes and events were made, and removed are
+	// the classes that no longer exist.
 	labels     map[string]string
 	runtime    string
 	notReady   bool
 	daemonSets []string
 	classes    map[string]any
+	removed    []string
 	events     []string
 	// fail are answers to give first, 0 for none at all, to requests of a method and path.
 	fail map[string][]int
@@ -63,6 +66,16 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		status(w, http.StatusNotFound)
+	case strings.HasSuffix(r.URL.Path, "/runtimeclasses"):
+		items := []any{class("chart", "helm")}
+		for _, name := range slices.Sorted(maps.Keys(a.classes)) {
+			items = append(items, class(name, "kata-deploy"))
+		}
+		answer(w, map[string]any{"kind": "RuntimeClassList", "apiVersion": "node.k8s.io/v1", "items": items})
+	case r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "/runtimeclasses/"):
+		delete(a.classes, filepath.Base(r.URL.Path))
+		a.removed = append(a.removed, filepath.Base(r.URL.Path))
+		answer(w, map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Success"})
 	case strings.Contains(r.URL.Path, "/runtimeclasses/"):
 		var class any
 		_ = json.NewDecoder(r.Body).Decode(&class)
@@ -98,6 +111,13 @@ func (a *api) node(w http.ResponseWriter, r *http.Request) {
 		"kind": "Node", "apiVersion": "v1", "metadata": map[string]any{"name": "one", "labels": a.labels},
 		"status": map[string]any{"nodeInfo": map[string]any{"containerRuntimeVersion": a.runtime}, "conditions": []any{map[string]any{"type": "Ready", "status": ready}}},
 	})
+}
+
+// class is a RuntimeClass that a field manager applied.
+func class(name, manager string) map[string]any {
+	return map[string]any{"kind": "RuntimeClass", "apiVersion": "node.k8s.io/v1", "metadata": map[string]any{
+		"name": name, "managedFields": []any{map[string]any{"manager": manager, "operation": "Apply"}},
+	}}
 }
 
 func answer(w http.ResponseWriter, object any) {

@@ -12,7 +12,6 @@ import (
 	"io"
 	"log/slog"
 	"path"
-
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -212,8 +211,10 @@ func (d Deploy) settle(ctx context.Context, installation *host.Installation) err
 	if back := installation.Back(); back != nil {
 		return errors.Join(err, back)
 	}
-	again := host.Services{Reload: true, Restart: services.Restart}
-	return errors.Join(fmt.Errorf("%w; the former installation is back", err), d.Host.Apply(ctx, again))
+	undone := installation.Undone()
+	stop := host.Services{Stop: undone.Stop}
+	undone.Stop = nil
+	return errors.Join(fmt.Errorf("%w; the former installation is back", err), d.Host.Apply(ctx, undone), d.Host.Apply(ctx, stop))
 }
 
 // lock keeps two processes from changing one installation at a time.

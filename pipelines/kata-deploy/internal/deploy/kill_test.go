@@ -139,7 +139,8 @@ func (w *world) whole() {
 			all = append(all, *m)
 		}
 	}
-	matches := !files.Exists(filepath.Join(w.root, tree))
+	// A missing tree is an installation only before the first one and after a removal.
+	matches := state.Current == nil && !files.Exists(filepath.Join(w.root, tree))
 	for _, m := range all {
 		matches = matches || w.matches(m)
 	}

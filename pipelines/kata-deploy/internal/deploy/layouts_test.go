@@ -145,6 +145,8 @@ func TestUpgrade(t *testing.T) {
 	w := newWorld(t)
 	w.write("/host/opt/kata/README.admin", "mine")
 	w.write("/host/opt/kata/bin/own-tool", "mine, too")
+	secret := filepath.Join(w.root, "host/opt/kata/secret")
+	must(t, os.MkdirAll(filepath.Join(secret, "empty"), 0o700))
 	must(t, w.install())
 	w.write("/host/opt/kata/share/defaults/kata-containers/runtimes/qemu/config.d/90-mine.toml", "# mine\n")
 	w.write("/host/var/lib/nydus-for-kata-tee/data", "data")
@@ -169,6 +171,12 @@ func TestUpgrade(t *testing.T) {
 	must(t, w.uninstall())
 	if got := w.tree("/host/opt"); got != "/host/opt/kata/README.admin\n/host/opt/kata/bin/own-tool\n/host/opt/kata/share/defaults/kata-containers/runtimes/qemu/config.d/90-mine.toml\n" {
 		t.Errorf("left behind:\n%s", got)
+	}
+	if info, err := os.Stat(filepath.Join(secret, "empty")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("an empty folder is %v, %v", info, err)
+	}
+	if info, err := os.Stat(secret); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("a folder of another is %v, %v", info, err)
 	}
 	if w.read("/host/var/lib/nydus-for-kata-tee/data") != "data" {
 		t.Error("the data of the snapshotter changed")
@@ -199,6 +207,49 @@ func TestRuntimeDoesNotComeBack(t *testing.T) {
 	}
 	if _, labelled := w.api.labels["katacontainers.io/kata-runtime"]; !labelled {
 		t.Error("the label is gone")
+	}
+}
+
+// The services that came with an installation go with it, and those of the former one run
+// its programs again.
+func TestServicesGoBack(t *testing.T) {
+	w := newWorld(t)
+	nydus := []string{"EXPERIMENTAL_SETUP_SNAPSHOTTER", "nydus"}
+	const unit = "nydus-for-kata-tee.service"
+	w.unit("broken", "containerd", true)
+	if err := w.install(nydus...); err == nil {
+		t.Fatal("a runtime that does not come back is no error")
+	}
+	if got, want := w.called(), "daemon-reload; restart "+unit+"; restart containerd; daemon-reload; restart containerd; stop "+unit; got != want {
+		t.Errorf("systemctl was asked: %s, want %s", got, want)
+	}
+	w.unit("broken", "containerd", false)
+	must(t, w.install(nydus...))
+	w.called()
+	changed := nydusFiles(t)
+	changed["nydus-for-kata-tee/containerd-nydus-grpc"] += "2"
+	w.component("nydus-for-kata-tee", changed)
+	w.unit("broken", unit, true)
+	if err := w.install(nydus...); err == nil {
+		t.Fatal("a snapshotter that does not come back is no error")
+	}
+	if got, want := w.called(), "daemon-reload; restart "+unit+"; daemon-reload; restart "+unit; got != want {
+		t.Errorf("systemctl was asked: %s, want %s", got, want)
+	}
+}
+
+// All nodes remove the classes at once: that another one was first is no failure.
+func TestRemoveClasses(t *testing.T) {
+	w := newWorld(t)
+	classes := []string{"CREATE_RUNTIMECLASSES", "true", "SHIMS_X86_64", "qemu clh"}
+	must(t, w.install(classes...))
+	w.api.fail["DELETE /apis/node.k8s.io/v1/runtimeclasses/kata-clh"] = []int{404}
+	must(t, w.uninstall(classes...))
+	if !slices.Equal(w.api.removed, []string{"kata-qemu"}) {
+		t.Errorf("the classes %q were removed", w.api.removed)
+	}
+	if got := w.tree("/host/opt"); got != "\n" {
+		t.Errorf("left behind:\n%s", got)
 	}
 }
 

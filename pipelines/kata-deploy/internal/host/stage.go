@@ -127,46 +127,85 @@ func writeFile(to string, e plan.Entry, content []byte) error {
 	return os.Chmod(to, mode)
 }
 
-// carry links everything of the tree that is in no manifest into the new one, and reports
-// whether that has nothing then and gets nothing.
+// carry links everything of the tree that is in no manifest into the new one, with its
+// folders, and reports whether that has nothing then and gets nothing.
 func carry(tree, to string, p plan.Plan, s State) (empty bool, err error) {
-	ours, planned, folders := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	c := carrying{ours: map[string]bool{}, folders: map[string]bool{}, planned: map[string]bool{}}
+	c.add(p.Manifest, true)
+	for _, m := range s.manifests() {
+		c.add(m, false)
+	}
 	empty = len(p.Files) == 0
-	for _, e := range p.Files {
-		planned[e.Path] = true
-		for dir := path.Dir(e.Path); dir != "." && !folders[dir]; dir = path.Dir(dir) {
-			folders[dir] = true
-		}
-	}
-	for _, m := range append(s.manifests(), p.Manifest) {
-		for _, e := range m.Files {
-			ours[e.Path] = true
-		}
-	}
 	err = filepath.WalkDir(tree, func(at string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && at == tree {
 			return fs.SkipAll
 		}
 		name, relative := filepath.Rel(tree, at)
-		if err = errors.Join(err, relative); err != nil || entry.IsDir() || ours[name] {
+		if err = errors.Join(err, relative); err != nil || at == tree || c.ours[name] || entry.IsDir() && c.folders[name] {
 			return err
 		}
-		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			if planned[dir] {
-				return fmt.Errorf("%s is in the way of the payload's file %s: move it away", at, dir)
-			}
-		}
-		if folders[name] {
-			return fmt.Errorf("%s is in the way of the payload's folder of that name: move it away", at)
+		if err := c.inTheWay(name); err != nil {
+			return fmt.Errorf("%s is in the way of %w: move it away", at, err)
 		}
 		empty = false
 		target := filepath.Join(to, name)
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return err
 		}
+		if entry.IsDir() {
+			return folderLike(at, target)
+		}
 		return os.Link(at, target)
 	})
 	return empty, err
+}
+
+// carrying knows which paths of a tree are ours: the files of manifests, and the folders of
+// those. Planned are the files and folders that the tree gets: false for a folder.
+type carrying struct{ ours, folders, planned map[string]bool }
+
+func (c carrying) add(m plan.Manifest, planned bool) {
+	for _, e := range m.Files {
+		c.ours[e.Path] = true
+		if planned {
+			c.planned[e.Path] = true
+		}
+		for dir := path.Dir(e.Path); dir != "."; dir = path.Dir(dir) {
+			if c.folders[dir] = true; planned {
+				c.planned[dir] = false
+			}
+		}
+	}
+}
+
+// inTheWay returns what the payload has in place of a path, or of a folder that it is in.
+func (c carrying) inTheWay(name string) error {
+	if _, folder := c.planned[name]; folder {
+		return errors.New("the payload's folder of that name")
+	}
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		if c.planned[dir] {
+			return fmt.Errorf("the payload's file %s", dir)
+		}
+	}
+	return nil
+}
+
+// folderLike makes a folder with the mode and the owner of another.
+func folderLike(other, at string) error {
+	info, err := os.Stat(other)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(at, 0o700); err != nil {
+		return err
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		if err := os.Lchown(at, int(stat.Uid), int(stat.Gid)); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(at, info.Mode())
 }
 
 // stageOutside writes the files outside next to their places. A file of others keeps its

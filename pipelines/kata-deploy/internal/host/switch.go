@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -314,6 +315,25 @@ func (u undo) run() error {
 
 // Services are those that have yet to notice the switch.
 func (in *Installation) Services() Services { return in.services }
+
+// Undone are the services that have to notice that the node is back as it was. Those that
+// the switch brought must stop: their units are gone.
+func (in *Installation) Undone() Services {
+	had := func(unit string) bool {
+		return slices.ContainsFunc(in.before.manifests(), func(m plan.Manifest) bool {
+			return slices.ContainsFunc(m.Services, func(s plan.Service) bool { return s.Own && s.Name == unit })
+		})
+	}
+	undone := Services{Reload: true, Restart: in.services.Restart}
+	for _, unit := range slices.Concat(in.services.Start, in.services.Stop) {
+		if had(unit) {
+			undone.Start = append(undone.Start, unit)
+		} else {
+			undone.Stop = append(undone.Stop, unit)
+		}
+	}
+	return undone
+}
 
 // Finish makes the switch final, once the services have noticed it.
 func (in *Installation) Finish() error {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -61,7 +62,8 @@ func (c *Client) RemoveClasses(ctx context.Context, instance string) error {
 			if !applied(class) {
 				continue // The chart's.
 			}
-			if err := c.api.Resource(runtimeClasses).Delete(ctx, class.GetName(), metav1.DeleteOptions{}); err != nil {
+			err := c.api.Resource(runtimeClasses).Delete(ctx, class.GetName(), metav1.DeleteOptions{})
+			if err != nil && !apierrors.IsNotFound(err) { // All nodes remove them at once.
 				return err
 			}
 		}
