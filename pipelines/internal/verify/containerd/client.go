@@ -13,9 +13,9 @@ import (
 	snapshots "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
@@ -40,7 +40,7 @@ func (i Installed) Serve(ctx context.Context, dir, path string, ready time.Durat
 	if err != nil {
 		return nil, err
 	}
-	s, err := connect("unix:" + socketIn(dir))
+	s, err := Connect("unix:" + socketIn(dir))
 	if err != nil {
 		return nil, errors.Join(err, d.Kill())
 	}
@@ -48,11 +48,13 @@ func (i Installed) Serve(ctx context.Context, dir, path string, ready time.Durat
 	return s, nil
 }
 
-// connect returns a client whose requests take a minute at most. Its errors name the
-// request.
-func connect(address string) (*Server, error) {
-	// The timeout is for all methods, unary ones and streams.
-	const config = `{"methodConfig": [{"name": [{}], "timeout": "60s"}]}`
+// Connect returns a client of a containerd, which someone else runs. Requests take a minute
+// at most, and their errors name the request.
+func Connect(address string) (*Server, error) {
+	// The timeout is for all methods, unary ones and streams. They wait for a containerd
+	// that restarts.
+	const config = `{"methodConfig": [{"name": [{}], "timeout": "60s", "waitForReady": true}]}`
+	const pause = 100 * time.Millisecond
 	explain := func(
 		ctx context.Context, method string, request, reply any, on *grpc.ClientConn,
 		invoke grpc.UnaryInvoker, options ...grpc.CallOption,
@@ -63,12 +65,16 @@ func connect(address string) (*Server, error) {
 		return nil
 	}
 	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(config), grpc.WithUnaryInterceptor(explain))
+		grpc.WithDefaultServiceConfig(config), grpc.WithUnaryInterceptor(explain),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: pause, Multiplier: 1, MaxDelay: pause}, MinConnectTimeout: time.Second}))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to containerd: %w", err)
 	}
 	return &Server{connection: connection, snapshots: snapshots.NewSnapshotsClient(connection), namespace: "default"}, nil
 }
+
+// Close closes the connection.
+func (s *Server) Close() error { return s.connection.Close() }
 
 // Kill closes the connection and kills containerd.
 func (s *Server) Kill() error { return errors.Join(s.connection.Close(), s.Daemon.Kill()) }
@@ -155,14 +161,5 @@ func (s *Server) Collect(ctx context.Context) error {
 	if err == nil {
 		_, err = client.Delete(s.in(ctx), &leases.DeleteRequest{ID: reply.GetLease().GetID(), Sync: true})
 	}
-	return err
-}
-
-// Pull has the CRI pull an image for a runtime, as the kubelet does.
-func (s *Server) Pull(ctx context.Context, runtime, image string) error {
-	_, err := cri.NewImageServiceClient(s.connection).PullImage(s.in(ctx), &cri.PullImageRequest{
-		Image:         &cri.ImageSpec{Image: image, RuntimeHandler: runtime},
-		SandboxConfig: &cri.PodSandboxConfig{Metadata: &cri.PodSandboxMetadata{Name: "pod", Namespace: "default", Uid: "1"}},
-	})
 	return err
 }

@@ -141,7 +141,7 @@ func TestClient(t *testing.T) {
 	}
 	go func() { _ = server.Serve(listener) }()
 	defer server.Stop()
-	s, err := connect(listener.Addr().String())
+	s, err := Connect(listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

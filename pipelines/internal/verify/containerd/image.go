@@ -53,6 +53,7 @@ func ServeImage(ctx context.Context, name, content string) (*Image, error) {
 	layer := i.add(ocispec.MediaTypeImageLayerGzip, packed.Bytes())
 	image, err := json.Marshal(ocispec.Image{
 		Platform: ocispec.Platform{Architecture: goruntime.GOARCH, OS: "linux"},
+		Config:   ocispec.ImageConfig{Entrypoint: []string{"/" + name}},
 		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{i.Diff}},
 	})
 	if err != nil {

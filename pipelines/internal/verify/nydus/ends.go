@@ -14,22 +14,23 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/containerd"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // killed kills each instance, restarts it, and expects its snapshots.
 func (r *run) killed(ctx context.Context) string {
-	return r.outlived(ctx, func(i instance) { must(r.daemons[i.name].Kill()) })
+	return r.outlived(ctx, func(i instance) { report.Must(r.daemons[i.name].Kill()) })
 }
 
 // stopped stops each instance as systemd does, and expects an unchanged data
 // directory, and the snapshots once it runs again.
 func (r *run) stopped(ctx context.Context) string {
 	// Removed snapshots leave data behind, which must go before the comparison.
-	must(r.server.Collect(ctx))
+	report.Must(r.server.Collect(ctx))
 	return r.outlived(ctx, func(i instance) {
-		before := try(contents(r.data(i)))
-		must(r.daemons[i.name].Stop(r.Timeout))
-		must(lost(i, before, try(contents(r.data(i)))))
+		before := report.Try(contents(r.data(i)))
+		report.Must(r.daemons[i.name].Stop(r.Timeout))
+		report.Must(lost(i, before, report.Try(contents(r.data(i)))))
 	})
 }
 
@@ -38,15 +39,15 @@ func (r *run) stopped(ctx context.Context) string {
 func (r *run) outlived(ctx context.Context, end func(instance)) string {
 	var saw []string
 	for _, i := range instances {
-		before := try(r.server.Snapshots(ctx, i.name))
-		want(slices.Contains(before, parentKey) && slices.Contains(before, childKey),
+		before := report.Try(r.server.Snapshots(ctx, i.name))
+		report.Want(slices.Contains(before, parentKey) && slices.Contains(before, childKey),
 			"%s has the snapshots %q: want %s and %s", i.name, before, parentKey, childKey)
 		end(i)
 		r.launch(ctx, i)
 		err := r.again(ctx, i)
-		want(err == nil, "after %s was started again: %w", i.name, err)
-		after := try(r.server.Snapshots(ctx, i.name))
-		want(slices.Equal(before, after), "%s has the snapshots %q after it was started again: want %q", i.name, after, before)
+		report.Want(err == nil, "after %s was started again: %w", i.name, err)
+		after := report.Try(r.server.Snapshots(ctx, i.name))
+		report.Want(slices.Equal(before, after), "%s has the snapshots %q after it was started again: want %q", i.name, after, before)
 		saw = append(saw, fmt.Sprintf("%s has %s again", i.name, strings.Join(after, " and ")))
 	}
 	return strings.Join(saw, "\n")
@@ -109,18 +110,18 @@ func lost(i instance, before, after map[string]string) error {
 // removed removes all snapshots except those of the image, and stops everything.
 func (r *run) removed(ctx context.Context) string {
 	for _, i := range instances {
-		must(r.server.Remove(ctx, i.name, childKey, parentKey))
+		report.Must(r.server.Remove(ctx, i.name, childKey, parentKey))
 	}
-	must(r.server.Collect(ctx))
+	report.Must(r.server.Collect(ctx))
 	for _, i := range instances {
-		left := try(r.server.Snapshots(ctx, i.name))
-		want(len(left) == 0, "%s has %q left", i.name, left)
-		image := try(r.server.In(containerd.CRI).Snapshots(ctx, i.name))
-		folders := try(os.ReadDir(filepath.Join(r.data(i), "snapshots")))
-		want(len(folders) == len(image), "%s has %d folders of snapshots, and %d snapshots", i.name, len(folders), len(image))
+		left := report.Try(r.server.Snapshots(ctx, i.name))
+		report.Want(len(left) == 0, "%s has %q left", i.name, left)
+		image := report.Try(r.server.In(containerd.CRI).Snapshots(ctx, i.name))
+		folders := report.Try(os.ReadDir(filepath.Join(r.data(i), "snapshots")))
+		report.Want(len(folders) == len(image), "%s has %d folders of snapshots, and %d snapshots", i.name, len(folders), len(image))
 	}
 	for _, d := range []*host.Daemon{r.server.Daemon, r.daemons[guestPull], r.daemons[hostShare]} {
-		must(d.Stop(r.Timeout))
+		report.Must(d.Stop(r.Timeout))
 	}
 	return "neither instance has one left, nor its folder, and all three programs stop"
 }

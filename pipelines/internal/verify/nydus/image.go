@@ -22,10 +22,10 @@ import (
 func (r *run) pulled(ctx context.Context) string {
 	image, volume := r.pull(ctx, instances[0])
 	asked := image.Asked()
-	want(!slices.Contains(asked, image.Layer) && slices.Contains(asked, image.Manifest),
+	report.Want(!slices.Contains(asked, image.Layer) && slices.Contains(asked, image.Manifest),
 		"the registry was asked for %q: want the manifest, and not the layer %s", asked, image.Layer)
 	// containerd keeps the reference to itself; Kata takes it from the container.
-	want(volume.Type == volumePull && volume.ImagePull.Metadata[layerAnnotation] == image.Layer.String(),
+	report.Want(volume.Type == volumePull && volume.ImagePull.Metadata[layerAnnotation] == image.Layer.String(),
 		"the volume is %+v: want the type %s, and %s to be %s", volume, volumePull, layerAnnotation, image.Layer)
 	return "its layer was not fetched, and the volume of a container has the annotation " + layerAnnotation
 }
@@ -35,32 +35,32 @@ func (r *run) pulled(ctx context.Context) string {
 func (r *run) shared(ctx context.Context) string {
 	program, err := r.LookPath(filepath.Base(converter))
 	if err != nil {
-		must(report.Missing("no nydus-image on this machine: host sharing converts layers with it"))
+		report.Must(report.Missing("no nydus-image on this machine: host sharing converts layers with it"))
 	}
 	link, data := filepath.Join(r.dir, converter), r.data(instances[1])+"/"
-	must(os.MkdirAll(filepath.Dir(link), 0o755))
-	must(os.Symlink(program, link))
+	report.Must(os.MkdirAll(filepath.Dir(link), 0o755))
+	report.Must(os.Symlink(program, link))
 	_, volume := r.pull(ctx, instances[1])
-	want(volume.Type == volumeLayer && volume.Verity.Hash != "" && strings.HasPrefix(volume.Source, data),
+	report.Want(volume.Type == volumeLayer && volume.Verity.Hash != "" && strings.HasPrefix(volume.Source, data),
 		"the volume is %+v: want the type %s, a hash, and a file below %s", volume, volumeLayer, data)
-	layer := try(os.ReadFile(volume.Source))
+	layer := report.Try(os.ReadFile(volume.Source))
 	// The superblock is 1 KiB into the file.
 	const superblock, magic = 1024, "\xe2\xe1\xf5\xe0"
-	want(len(layer) >= superblock && bytes.HasPrefix(layer[superblock:], []byte(magic)), "%s has no file system EROFS", volume.Source)
+	report.Want(len(layer) >= superblock && bytes.HasPrefix(layer[superblock:], []byte(magic)), "%s has no file system EROFS", volume.Source)
 	return fmt.Sprintf("the volume of a container is a layer with EROFS, of %d bytes, and dm-verity, root hash %s", len(layer), volume.Verity.Hash)
 }
 
 // pull has containerd pull an image through an instance, as the kubelet would, and
 // returns it and the volume of a container on top of it.
 func (r *run) pull(ctx context.Context, i instance) (*containerd.Image, kataVolume) {
-	image := try(containerd.ServeImage(ctx, markName, i.name))
+	image := report.Try(containerd.ServeImage(ctx, markName, i.name))
 	defer image.Close()
-	must(r.server.Pull(ctx, i.name, image.Ref))
+	report.Must(r.server.Pull(ctx, i.name, image.Ref))
 	// The layer is the first, so the digest of its content names the snapshot.
 	const container = "container"
 	server := r.server.In(containerd.CRI)
-	volume := r.volume(try(server.Prepare(ctx, i.name, container, image.Diff.String())))
-	must(server.Remove(ctx, i.name, container))
+	volume := r.volume(report.Try(server.Prepare(ctx, i.name, container, image.Diff.String())))
+	report.Must(server.Remove(ctx, i.name, container))
 	return image, volume
 }
 
@@ -88,14 +88,14 @@ const layerAnnotation = "containerd.io/snapshot/cri.layer-digest"
 // volume decodes the volume in the mounts that an instance returns for Kata.
 func (r *run) volume(mounts []*types.Mount) (volume kataVolume) {
 	kind := "fuse." + filepath.Join(r.dir, overlayfs)
-	want(len(mounts) == 1 && mounts[0].Type == kind, "the mounts are %v: want one of type %s", mounts, kind)
+	report.Want(len(mounts) == 1 && mounts[0].Type == kind, "the mounts are %v: want one of type %s", mounts, kind)
 	// The option is JSON in Base64.
 	const option = "io.katacontainers.volume="
 	at := slices.IndexFunc(mounts[0].Options, func(o string) bool { return strings.HasPrefix(o, option) })
-	want(at >= 0, "the mount has the options %q: want one %s", mounts[0].Options, option)
+	report.Want(at >= 0, "the mount has the options %q: want one %s", mounts[0].Options, option)
 	data, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(mounts[0].Options[at], option))
-	want(err == nil, "reading the option %s: %w", option, err)
+	report.Want(err == nil, "reading the option %s: %w", option, err)
 	err = json.Unmarshal(data, &volume)
-	want(err == nil, "reading the volume %s: %w", data, err)
+	report.Want(err == nil, "reading the volume %s: %w", data, err)
 	return volume
 }

@@ -89,7 +89,7 @@ func (s Snapshotter) Check(ctx context.Context, r *report.Report, t *tarball.Tar
 	layout.Check(r, t, fmt.Sprintf("%d files below %s: programs, configurations, units, drop-ins and templates", len(layout), home))
 	x := &run{Snapshotter: s, Host: h, t: t, dir: t.Dir, daemons: map[string]*host.Daemon{}}
 	for _, c := range inspections {
-		saw, err := x.attempt(ctx, c)
+		saw, err := report.Steps(func() string { return c.do(x, ctx) })
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -100,7 +100,7 @@ func (s Snapshotter) Check(ctx context.Context, r *report.Report, t *tarball.Tar
 	for _, c := range stages {
 		saw, err := "", why
 		if why == nil {
-			saw, err = x.attempt(ctx, c)
+			saw, err = report.Steps(func() string { return c.do(x, ctx) })
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

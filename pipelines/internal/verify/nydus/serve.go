@@ -3,7 +3,6 @@ package nydus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -84,40 +83,6 @@ func (r *run) cannot() error {
 	return nil
 }
 
-// attempt makes a check. A check is a long line of steps that each need the one before,
-// so must, try and want panic with a failure, which becomes the error of the check.
-// Any other panic is a bug of this program, and ends it.
-func (r *run) attempt(ctx context.Context, c check) (saw string, err error) {
-	defer func() {
-		caught := recover()
-		if ended, ours := caught.(failure); ours {
-			err = ended.error
-		} else if caught != nil {
-			panic(caught)
-		}
-	}()
-	return c.do(r, ctx), nil
-}
-
-type failure struct{ error }
-
-func must(err error) {
-	if err != nil {
-		panic(failure{err})
-	}
-}
-
-func try[T any](value T, err error) T {
-	must(err)
-	return value
-}
-
-func want(met bool, format string, args ...any) {
-	if !met {
-		must(fmt.Errorf(format, args...))
-	}
-}
-
 func (r *run) end() error {
 	var errs []error
 	if r.server != nil {
@@ -145,16 +110,16 @@ func (r *run) socket(i instance) string {
 }
 
 func (r *run) launch(ctx context.Context, i instance) {
-	text := try(os.ReadFile(filepath.Join(r.dir, i.config)))
+	text := report.Try(os.ReadFile(filepath.Join(r.dir, i.config)))
 	config := filepath.Join(r.dir, i.name+".toml")
-	must(os.WriteFile(config, []byte(r.relocate(string(text))), 0o600))
+	report.Must(os.WriteFile(config, []byte(r.relocate(string(text))), 0o600))
 	// On a host, systemd makes the folders.
-	must(os.MkdirAll(r.data(i), 0o700))
-	must(os.MkdirAll(filepath.Dir(r.socket(i)), 0o700))
+	report.Must(os.MkdirAll(r.data(i), 0o700))
+	report.Must(os.MkdirAll(filepath.Dir(r.socket(i)), 0o700))
 	d, err := host.StartDaemon(ctx, host.DaemonSpec{
 		Program: filepath.Join(r.dir, grpc), Args: []string{"--config", config}, Ready: r.Timeout,
 		Socket: r.socket(i), Log: filepath.Join(r.dir, i.name+".log"),
 	})
-	want(err == nil, "starting the instance %s: %w", i.name, err)
+	report.Want(err == nil, "starting the instance %s: %w", i.name, err)
 	r.daemons[i.name] = d
 }

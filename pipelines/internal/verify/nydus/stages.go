@@ -20,7 +20,7 @@ import (
 func (r *run) find(ctx context.Context) string {
 	var err error
 	if r.installed, err = containerd.Find(ctx, r.Host); err != nil {
-		must(report.Missing(fmt.Sprintf("no containerd: %v", err)))
+		report.Must(report.Missing(fmt.Sprintf("no containerd: %v", err)))
 	}
 	return fmt.Sprintf("containerd %s, %s", r.installed.Version, r.installed.From)
 }
@@ -36,15 +36,15 @@ func (r *run) dropIns(ctx context.Context) string {
 	var shipped string
 	var saw []string
 	for version := 2; version <= containerd.ConfigVersion; version++ {
-		shipped = r.relocate(string(try(os.ReadFile(filepath.Join(r.dir, dropIn(version))))))
-		dump, err := r.installed.Dump(ctx, try(containerd.Configure(dir, shipped, version)))
+		shipped = r.relocate(string(report.Try(os.ReadFile(filepath.Join(r.dir, dropIn(version))))))
+		dump, err := r.installed.Dump(ctx, report.Try(containerd.Configure(dir, shipped, version)))
 		if err == nil {
 			err = r.checkDump(dump)
 		}
-		want(err == nil, "the drop-in of version %d: %w", version, err)
+		report.Want(err == nil, "the drop-in of version %d: %w", version, err)
 		saw = append(saw, fmt.Sprintf("version %d: both proxy plugins, and disable_snapshot_annotations = false in %s", version, imagesPlugin))
 	}
-	r.config = try(containerd.Configure(dir, shipped+containerd.Settings(dir, guestPull, hostShare), containerd.ConfigVersion))
+	r.config = report.Try(containerd.Configure(dir, shipped+containerd.Settings(dir, guestPull, hostShare), containerd.ConfigVersion))
 	return strings.Join(saw, "\n")
 }
 
@@ -80,16 +80,16 @@ func (r *run) start(ctx context.Context) string {
 	for _, i := range instances {
 		r.launch(ctx, i)
 	}
-	r.server = try(r.installed.Serve(ctx, filepath.Join(r.dir, "c"), r.config, r.Timeout))
+	r.server = report.Try(r.installed.Serve(ctx, filepath.Join(r.dir, "c"), r.config, r.Timeout))
 	return fmt.Sprintf("%s and %s serve at the same time, each in its own folders", guestPull, hostShare)
 }
 
 // plugins expects containerd to load both snapshotters, and the CRI, which a drop-in
 // could break.
 func (r *run) plugins(ctx context.Context) string {
-	must(r.server.Plugin(ctx, "io.containerd.snapshotter.v1", guestPull))
-	must(r.server.Plugin(ctx, "io.containerd.snapshotter.v1", hostShare))
-	must(r.server.Plugin(ctx, "io.containerd.grpc.v1", "cri"))
+	report.Must(r.server.Plugin(ctx, "io.containerd.snapshotter.v1", guestPull))
+	report.Must(r.server.Plugin(ctx, "io.containerd.snapshotter.v1", hostShare))
+	report.Must(r.server.Plugin(ctx, "io.containerd.grpc.v1", "cri"))
 	return fmt.Sprintf("%s ok, %s ok, cri ok", guestPull, hostShare)
 }
 
@@ -103,23 +103,23 @@ const (
 // layers makes the snapshots of an instance, and returns the mounts of the first and
 // of the one on top.
 func (r *run) layers(ctx context.Context, i instance) (base, child []*types.Mount) {
-	base = try(r.server.Prepare(ctx, i.name, baseKey, ""))
-	folders := try(filepath.Glob(filepath.Join(r.data(i), "snapshots", "*", "fs")))
-	want(len(folders) == 1, "%s has %d folders of snapshots: want one", r.data(i), len(folders))
-	mode := try(os.Stat(folders[0])).Mode().Perm()
+	base = report.Try(r.server.Prepare(ctx, i.name, baseKey, ""))
+	folders := report.Try(filepath.Glob(filepath.Join(r.data(i), "snapshots", "*", "fs")))
+	report.Want(len(folders) == 1, "%s has %d folders of snapshots: want one", r.data(i), len(folders))
+	mode := report.Try(os.Stat(folders[0])).Mode().Perm()
 	// Processes of any user in a container must be able to search the folder.
 	const searchable = fs.FileMode(0o755)
-	want(mode == searchable, "%s has mode %v: want %v", folders[0], mode, searchable)
-	must(os.WriteFile(filepath.Join(folders[0], markName), []byte(markText), 0o644))
-	must(r.server.Commit(ctx, i.name, parentKey, baseKey))
-	return base, try(r.server.Prepare(ctx, i.name, childKey, parentKey))
+	report.Want(mode == searchable, "%s has mode %v: want %v", folders[0], mode, searchable)
+	report.Must(os.WriteFile(filepath.Join(folders[0], markName), []byte(markText), 0o644))
+	report.Must(r.server.Commit(ctx, i.name, parentKey, baseKey))
+	return base, report.Try(r.server.Prepare(ctx, i.name, childKey, parentKey))
 }
 
 // guestPull expects a mount that tells the guest to pull.
 func (r *run) guestPull(ctx context.Context) string {
 	_, r.child = r.layers(ctx, instances[0])
 	volume := r.volume(r.child)
-	want(volume.Type == volumePull, "the volume has the type %q: want %s", volume.Type, volumePull)
+	report.Want(volume.Type == volumePull, "the volume has the type %q: want %s", volume.Type, volumePull)
 	return fmt.Sprintf("a snapshot is mounted by nydus-overlayfs, with a volume of the type %s", volume.Type)
 }
 
@@ -127,24 +127,24 @@ func (r *run) guestPull(ctx context.Context) string {
 func (r *run) hostShare(ctx context.Context) string {
 	base, child := r.layers(ctx, instances[1])
 	data := r.data(instances[1]) + "/"
-	want(len(base) == 1 && base[0].Type == "bind" && strings.HasPrefix(base[0].Source, data),
+	report.Want(len(base) == 1 && base[0].Type == "bind" && strings.HasPrefix(base[0].Source, data),
 		"the mounts of a snapshot are %v: want a bind mount below %s", base, data)
-	want(len(child) == 1 && child[0].Type == "overlay", "the mounts of a snapshot with a parent are %v: want an overlay", child)
+	report.Want(len(child) == 1 && child[0].Type == "overlay", "the mounts of a snapshot with a parent are %v: want an overlay", child)
 	return "a snapshot is a folder below the data directory, and one on top of it an overlay"
 }
 
 // mount has nydus-overlayfs mount a snapshot of an instance.
 func (r *run) mount(ctx context.Context) string {
-	kind := try(host.Output(command.New(ctx, "stat", "--file-system", "--format=%T", r.dir)))
+	kind := report.Try(host.Output(command.New(ctx, "stat", "--file-system", "--format=%T", r.dir)))
 	if strings.TrimSpace(kind) == "overlayfs" {
-		must(report.Missing(r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR"))
+		report.Must(report.Missing(r.dir + " is on an overlay, which cannot be the top of another: set TMPDIR"))
 	}
 	target, child := filepath.Join(r.dir, "mnt"), r.child[0]
-	must(os.Mkdir(target, 0o755))
-	try(host.Output(command.New(ctx, filepath.Join(r.dir, overlayfs), child.Source, target, "-o", strings.Join(child.Options, ","))))
+	report.Must(os.Mkdir(target, 0o755))
+	report.Try(host.Output(command.New(ctx, filepath.Join(r.dir, overlayfs), child.Source, target, "-o", strings.Join(child.Options, ","))))
 	data, err := os.ReadFile(filepath.Join(target, markName))
-	try(host.Output(command.New(context.WithoutCancel(ctx), "umount", "--lazy", target)))
-	want(err == nil, "reading the file of the parent: %w", err)
-	want(string(data) == markText, "the file of the parent has %q: want %q", data, markText)
+	report.Try(host.Output(command.New(context.WithoutCancel(ctx), "umount", "--lazy", target)))
+	report.Want(err == nil, "reading the file of the parent: %w", err)
+	report.Want(string(data) == markText, "the file of the parent has %q: want %q", data, markText)
 	return "it drops Kata's option, and the file of the parent is visible"
 }

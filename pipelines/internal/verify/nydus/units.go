@@ -55,13 +55,13 @@ func (r *run) units(context.Context) string {
 			}
 		}
 	}
-	must(problems)
+	report.Must(problems)
 	return "both restart, have limits, start before containerd.service, and keep their data when they stop"
 }
 
 // analyze returns what systemd-analyze prints.
 func (r *run) analyze(ctx context.Context, args ...string) (printed string, err error) {
-	output, err := command.New(ctx, try(r.Find("systemd-analyze", "systemd")), args...).CombinedOutput()
+	output, err := command.New(ctx, report.Try(r.Find("systemd-analyze", "systemd")), args...).CombinedOutput()
 	return strings.TrimSpace(string(output)), err
 }
 
@@ -70,12 +70,12 @@ func (r *run) unitFiles() (files []string) {
 	for _, i := range instances {
 		if data := r.t.Read(i.unit); data != nil {
 			file := filepath.Join(r.dir, filepath.Base(i.unit))
-			must(os.WriteFile(file, bytes.ReplaceAll(data, []byte("/opt/kata/"), []byte(r.dir+"/opt/kata/")), 0o644))
+			report.Must(os.WriteFile(file, bytes.ReplaceAll(data, []byte("/opt/kata/"), []byte(r.dir+"/opt/kata/")), 0o644))
 			files = append(files, file)
 		}
 	}
 	if len(files) == 0 {
-		must(report.Missing("there are no units"))
+		report.Must(report.Missing("there are no units"))
 	}
 	return files
 }
@@ -83,7 +83,7 @@ func (r *run) unitFiles() (files []string) {
 // systemd has systemd read the units.
 func (r *run) systemd(ctx context.Context) string {
 	printed, err := r.analyze(ctx, append([]string{"verify", "--man=no", "--recursive-errors=no"}, r.unitFiles()...)...)
-	want(err == nil && printed == "", "systemd-analyze verify: %v\n%s", err, printed)
+	report.Want(err == nil && printed == "", "systemd-analyze verify: %v\n%s", err, printed)
 	return "systemd-analyze verify reports nothing for both units"
 }
 
@@ -101,7 +101,7 @@ func (r *run) hardening(ctx context.Context) string {
 		}
 		saw = append(saw, last)
 	}
-	must(problems)
+	report.Must(problems)
 	return strings.Join(saw, "\n")
 }
 
@@ -112,9 +112,9 @@ func (r *run) overlayfs(context.Context) string { return r.program(overlayfs) }
 // program inspects one of the programs. Both contain the version, and the snapshotter
 // also the revision.
 func (r *run) program(path string) string {
-	file, data := try(r.t.Program(path, r.Arch)), r.t.Read(path)
+	file, data := report.Try(r.t.Program(path, r.Arch)), r.t.Read(path)
 	info, err := buildinfo.Read(bytes.NewReader(data))
-	want(err == nil, "it is not a Go program: %w", err)
+	report.Want(err == nil, "it is not a Go program: %w", err)
 	var problems error
 	if !slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "0"}) {
 		problems = errors.Join(problems, errors.New("it is built with cgo"))
@@ -125,7 +125,7 @@ func (r *run) program(path string) string {
 	if path == grpc && !bytes.Contains(data, []byte(r.Revision)) {
 		problems = errors.Join(problems, fmt.Errorf("the revision %s does not occur in it", r.Revision))
 	}
-	must(problems)
+	report.Must(problems)
 	return fmt.Sprintf("for %s, without cgo, %s, of %d modules", file.Machine, info.GoVersion, len(info.Deps))
 }
 
@@ -145,7 +145,7 @@ func (r *run) templates(ctx context.Context) string {
 	cmd := command.New(ctx, "sh", r.t.Path(renderer), r.t.Path(home+"/templates"), r.t.Path("again"))
 	cmd.Env = append(slices.Clone(defaults), "PATH="+os.Getenv("PATH"))
 	output, err := cmd.CombinedOutput()
-	want(err == nil, "rendering them with their defaults: %w: %s", err, bytes.TrimSpace(output))
+	report.Want(err == nil, "rendering them with their defaults: %w: %s", err, bytes.TrimSpace(output))
 	var problems error
 	for _, template := range slices.Sorted(maps.Keys(templates)) {
 		again, shipped := r.t.Read("again/"+template), r.t.Read(templates[template])
@@ -156,6 +156,6 @@ func (r *run) templates(ctx context.Context) string {
 			problems = errors.Join(problems, fmt.Errorf("%s is not what %s.in gives with its defaults", templates[template], template))
 		}
 	}
-	must(problems)
+	report.Must(problems)
 	return fmt.Sprintf("%d templates give the shipped files with %s", len(templates), strings.Join(defaults, " "))
 }
