@@ -49,6 +49,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/api/v1/nodes/"):
 		a.node(w, r)
+	case strings.HasSuffix(r.URL.Path, "/events") && !strings.Contains(r.URL.Path, "/namespaces/default/"):
+		status(w, http.StatusUnprocessableEntity) // Nodes have no namespace.
 	case strings.HasSuffix(r.URL.Path, "/events"):
 		var event struct{ Reason string }
 		_ = json.NewDecoder(r.Body).Decode(&event)

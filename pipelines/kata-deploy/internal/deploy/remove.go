@@ -101,7 +101,7 @@ func (d Deploy) Reset(ctx context.Context) error {
 
 func (d Deploy) event(ctx context.Context, t config.Target, facts node.Facts, kind, reason, message string) {
 	if !d.DryRun {
-		d.API.Event(context.WithoutCancel(ctx), t.Namespace, kind, reason, message, facts.UID)
+		d.API.Event(context.WithoutCancel(ctx), kind, reason, message, facts.UID)
 	}
 }
 

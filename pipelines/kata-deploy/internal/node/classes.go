@@ -82,13 +82,14 @@ func applied(object unstructured.Unstructured) bool {
 }
 
 // Event tells the users of the node what happened. It is a courtesy: a failure is logged.
-func (c *Client) Event(ctx context.Context, namespace, kind, reason, message string, uid types.UID) {
+// The events of a node, which has no namespace, are in "default": the API refuses others.
+func (c *Client) Event(ctx context.Context, kind, reason, message string, uid types.UID) {
 	now := time.Now().UTC()
 	at := now.Format(time.RFC3339)
 	host, _ := os.Hostname()
 	object := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Event",
-		"metadata":       map[string]any{"name": fmt.Sprintf("kata-deploy.%s.%x", strings.ToLower(reason), now.UnixNano()), "namespace": namespace},
+		"metadata":       map[string]any{"name": fmt.Sprintf("kata-deploy.%s.%x", strings.ToLower(reason), now.UnixNano()), "namespace": metav1.NamespaceDefault},
 		"involvedObject": map[string]any{"apiVersion": "v1", "kind": "Node", "name": c.node, "uid": string(uid)},
 		"type":           kind, "reason": reason, "message": message, "count": int64(1),
 		"firstTimestamp": at, "lastTimestamp": at,
@@ -97,7 +98,7 @@ func (c *Client) Event(ctx context.Context, namespace, kind, reason, message str
 	}}
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
-	if _, err := c.api.Resource(events).Namespace(namespace).Create(ctx, object, metav1.CreateOptions{}); err != nil {
+	if _, err := c.api.Resource(events).Namespace(metav1.NamespaceDefault).Create(ctx, object, metav1.CreateOptions{}); err != nil {
 		slog.Warn("writing the event failed", "reason", reason, "error", err)
 	}
 }
