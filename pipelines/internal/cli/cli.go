@@ -112,11 +112,11 @@ func verbNames(cmd *cobra.Command) []string {
 // checkArguments turns errors about the arguments of verbs into usage errors. A verb that
 // declares no arguments takes none.
 func checkArguments(cmd *cobra.Command) {
-	if cmd.HasSubCommands() {
-		for _, verb := range cmd.Commands() {
-			checkArguments(verb)
-		}
-		return
+	for _, verb := range cmd.Commands() {
+		checkArguments(verb)
+	}
+	if cmd.HasSubCommands() && !strings.Contains(cmd.Use, " ") {
+		return // The argument of a group is a verb.
 	}
 	check := cmd.Args
 	if check == nil {

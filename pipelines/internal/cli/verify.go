@@ -34,6 +34,9 @@ type verifyOptions struct {
 	require       []string
 }
 
+// defaultTimeout is how long what verify starts may take.
+const defaultTimeout = 5 * time.Minute
+
 func verifyCmd(a *app) *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
@@ -65,10 +68,11 @@ with --no-boot or --file stores none.`,
 	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules, for --file (default: next to it)")
 	flags.StringVar(&o.kernel, "kernel", "", "tarball of the kernel for guests of virtiofsd and of VMMs (default: one of the caches)")
 	flags.StringVar(&o.accel, "accel", "tcg", "accelerator of QEMU: tcg works everywhere, kvm needs the machine's support")
-	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "time limit of each guest or program")
+	flags.DurationVar(&o.timeout, "timeout", defaultTimeout, "time limit of each guest or program")
 	flags.BoolVar(&o.noBoot, "no-boot", false, "only inspect: start no guest, no snapshotter and no declared program")
 	flags.StringSliceVar(&o.require, "require", nil, "checks that fail if they cannot run on this machine")
 	a.jsonFlag(flags)
+	cmd.AddCommand(verifyPayloadCmd(a))
 	return cmd
 }
 

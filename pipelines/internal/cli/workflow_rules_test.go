@@ -193,7 +193,7 @@ func checkVerb(args []string) error {
 	switch {
 	case err != nil:
 		return err
-	case cmd == root || cmd.HasSubCommands():
+	case cmd == root || cmd.HasSubCommands() && !strings.Contains(cmd.Use, " "):
 		return fmt.Errorf("%s is not a whole verb", strings.Join(args, " "))
 	}
 	if err := cmd.ParseFlags(rest); err != nil {

@@ -63,7 +63,7 @@ After=etcd.service
 [Service]
 Type=notify
 TimeoutStartSec=300
-ExecStart=/usr/local/bin/kube-apiserver --etcd-servers=http://127.0.0.1:2379 --bind-address=127.0.0.1 \
+ExecStart=/usr/local/bin/kube-apiserver --etcd-servers=http://127.0.0.1:2379 --bind-address=127.0.0.1 --advertise-address=192.0.2.1 \
   --authorization-mode=RBAC --token-auth-file=%[1]stokens.csv --endpoint-reconciler-type=none \
   --tls-cert-file=%[1]sserver.crt --tls-private-key-file=%[1]sserver.key \
   --service-account-key-file=%[1]ssa.pub --service-account-signing-key-file=%[1]ssa.key \

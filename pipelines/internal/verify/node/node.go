@@ -31,8 +31,9 @@ var script string
 type Spec struct {
 	// Root is an empty folder, which becomes the node's root.
 	Root string
-	// Programs are those in /usr/local/bin, by name, with their paths on this machine.
-	Programs map[string]string
+	// Binds are files and folders of this machine that the node sees, read-only, by their
+	// paths there.
+	Binds map[string]string
 	// Files are contents by path.
 	Files map[string]string
 	// Units start with the node.
@@ -78,8 +79,8 @@ func Start(ctx context.Context, h host.Host, spec Spec) (*Node, error) {
 	}
 	defer cgroup.Close()
 	args := []string{"--cgroup", "sh", "-c", script, "node", spec.Root, target}
-	for name, path := range spec.Programs {
-		args = append(args, name+"="+path)
+	for target, path := range spec.Binds {
+		args = append(args, target+"="+path)
 	}
 	n := &Node{root: spec.Root, cgroup: cgroup.Name(), cmd: command.New(ctx, "unshare", args...), ended: make(chan error, 1)}
 	n.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=kata-node"}

@@ -1,5 +1,5 @@
 # Turns the folder ROOT into the root of this process's namespaces, and becomes its systemd.
-# usage: sh -c "$(cat node.sh)" node ROOT UNIT NAME=PATH...
+# usage: sh -c "$(cat node.sh)" node ROOT UNIT TARGET=PATH...
 set -eu
 root=$1 unit=$2
 shift 2
@@ -13,9 +13,16 @@ mount --bind local usr/local
 for name in bin sbin lib lib32 lib64 libx32; do
 	[ ! -L "/$name" ] || ln -s "$(readlink "/$name")" "$name"
 done
-for program; do
-	: > "usr/local/bin/${program%%=*}"
-	mount --bind "${program#*=}" "usr/local/bin/${program%%=*}"
+for bind; do
+	target=$root${bind%%=*} path=${bind#*=}
+	if [ -d "$path" ]; then
+		mkdir -p "$target"
+	else
+		mkdir -p "$(dirname "$target")"
+		: > "$target"
+	fi
+	mount --bind "$path" "$target"
+	mount -o remount,bind,ro "$target"
 done
 mount -t proc -o nosuid,nodev,noexec proc proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs sys

@@ -1,0 +1,258 @@
+package payload
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/containerd"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+)
+
+// label is the label of nodes that run Kata, and prefix the folder of the installation.
+const (
+	label  = "katacontainers.io/kata-runtime"
+	prefix = "/opt/kata"
+)
+
+// shims are the values of the chart that enable both shims, with some further ones.
+func shims(more values) values {
+	v := values{
+		"shims": values{
+			"disableAll": true, plainShim: values{"enabled": true},
+			guestShim: values{"enabled": true, "containerd": values{"snapshotter": "nydus"}},
+		},
+		"snapshotter": values{"setup": []string{"nydus"}},
+		"image":       values{"reference": "example.org/kata-deploy@sha256:" + strings.Repeat("0", 64), "tag": ""},
+	}
+	for name, value := range more {
+		v[name] = value
+	}
+	return v
+}
+
+// dryRun expects a plan of an installation, and no change.
+func (r *run) dryRun(ctx context.Context) string {
+	r.pod = report.Try(r.render(ctx, shims(nil)))
+	r.apply(ctx, r.pod)
+	c := r.start(ctx, r.pod, imagePath, nil, "install", "--dry-run")
+	err := c.wait()
+	report.Want(err == nil, "kata-deploy install --dry-run: %w%s", err, c.tail())
+	r.same(ctx, r.empty, "after a dry run")
+	for _, want := range []string{prefix, "config.toml", snapshotter} {
+		report.Want(strings.Contains(c.text(), want), "the plan does not name %s%s", want, c.tail())
+	}
+	return fmt.Sprintf("the plan has %d lines, and nothing changed", strings.Count(c.text(), "\n"))
+}
+
+// install installs the image on the node, and expects everything to work.
+func (r *run) install(ctx context.Context) string {
+	began := time.Now()
+	r.main = r.start(ctx, r.pod, imagePath, nil)
+	r.main.installed()
+	peak := r.main.peak()
+	r.took = time.Since(began)
+	r.full = r.tree(ctx)
+	handlers := r.works(ctx)
+	files := report.Try(r.agrees(r.pod, r.full, prefix))
+	const most = 64 << 20
+	report.Want(peak < most, "the installer had %s of memory: want less than %s", progress.Size(peak), progress.Size(most))
+	events := r.events(ctx, "Node")
+	return fmt.Sprintf("in %v, with %s of memory: %d files, as the manifest lists them; containerd has the handlers %s and the snapshotter %s; the node has the label %s, and the events %s",
+		r.took.Round(10*time.Millisecond), progress.Size(peak), files, handlers, snapshotter, label, events)
+}
+
+// works expects a whole installation on the node: label, handlers with the files that they
+// name, snapshotter. It returns the handlers.
+func (r *run) works(ctx context.Context) string {
+	labels := report.Try(r.api.Labels(ctx))
+	report.Want(labels[label] == "true", "the node's label %s is %q: want true", label, labels[label])
+	names := r.handlers(ctx)
+	for _, shim := range []string{plainShim, guestShim} {
+		report.Want(slices.Contains(names, "kata-"+shim), "containerd has the handlers %s: want kata-%s", names, shim)
+	}
+	r.loaded(ctx, snapshotter)
+	r.loaded(ctx, older)
+	return strings.Join(names, ", ")
+}
+
+// loaded expects containerd to have a snapshotter, which serves.
+func (r *run) loaded(ctx context.Context, name string) {
+	report.Must(r.cri.Plugin(ctx, "io.containerd.snapshotter.v1", name))
+	r.served(ctx, name)
+}
+
+// handlers returns the names of Kata's handlers that containerd has accepted, and expects
+// the shim and the configuration of each.
+func (r *run) handlers(ctx context.Context) (names []string) {
+	for _, h := range report.Try(r.cri.Handlers(ctx)) {
+		if !strings.HasPrefix(h.Name, "kata-") {
+			continue
+		}
+		names = append(names, h.Name)
+		for _, path := range []string{h.Path, h.Options.ConfigPath} {
+			_, err := os.Stat(r.node.Path(path))
+			report.Want(err == nil, "the handler %s names a file that is not there: %w", h.Name, err)
+		}
+		if h.Name == "kata-"+guestShim {
+			report.Want(h.Snapshotter == snapshotter, "the handler %s has the snapshotter %q: want %s", h.Name, h.Snapshotter, snapshotter)
+		}
+	}
+	return names
+}
+
+// events returns the reasons of the node's events.
+func (r *run) events(ctx context.Context, kind string) string {
+	var list struct {
+		Items []struct {
+			Reason, Type   string
+			InvolvedObject struct{ Kind, Name string }
+		}
+	}
+	report.Must(r.api.Do(ctx, http.MethodGet, "/api/v1/events", nil, &list))
+	var reasons []string
+	for _, item := range list.Items {
+		if item.InvolvedObject.Kind == kind {
+			reasons = append(reasons, item.Reason)
+		}
+	}
+	report.Want(len(reasons) > 0, "the node has no event, of %d%s", len(list.Items), r.main.tail())
+	slices.Sort(reasons)
+	return strings.Join(slices.Compact(reasons), ", ")
+}
+
+// pull has the CRI pull an image for the handler whose images the guest pulls, and makes
+// the snapshot of a container.
+func (r *run) pull(ctx context.Context) string {
+	old := r.pullOne(ctx, "an image")
+	r.pullOne(ctx, fmt.Sprintf("image %d", r.count))
+	return fmt.Sprintf("%s and another one, for kata-%s: containerd fetched no layer, and the snapshot of a container has a volume for the guest", old, guestShim)
+}
+
+// pullOne pulls an image whose only file has some content: with the same content the layer
+// is there already when the image is pulled again.
+func (r *run) pullOne(ctx context.Context, content string) string {
+	image := r.serve(ctx, "mark", content)
+	defer image.Close()
+	report.Must(r.cri.Pull(ctx, "kata-"+guestShim, image.Ref))
+	r.count++
+	key := fmt.Sprintf("container-%d", r.count)
+	server := r.cri.In(containerd.CRI)
+	mounts := report.Try(server.Prepare(ctx, snapshotter, key, image.Diff.String()))
+	report.Must(server.Remove(ctx, snapshotter, key))
+	report.Want(!slices.Contains(image.Asked(), image.Layer), "containerd fetched the layer %s, which the guest pulls", image.Layer)
+	const option = "io.katacontainers.volume="
+	report.Want(len(mounts) == 1 && slices.ContainsFunc(mounts[0].GetOptions(), func(o string) bool { return strings.HasPrefix(o, option) }),
+		"the mounts of a container are %v: want an option %s", mounts, option)
+	return image.Ref
+}
+
+// restart ends the pod while its DaemonSet exists, and starts it again, as an update of
+// the cluster does: nothing changes, and containerd is not restarted.
+func (r *run) restart(ctx context.Context) string {
+	before := r.processes(ctx)
+	r.main.terminate(ctx)
+	report.Want(r.main.wait() == nil, "the container ended with %w%s", r.main.err, r.main.tail())
+	r.same(ctx, r.full, "after the end of a pod whose DaemonSet exists")
+	r.main = r.start(ctx, r.pod, imagePath, nil)
+	r.main.installed()
+	r.same(ctx, r.full, "after a second installation of the same image")
+	after := r.processes(ctx)
+	report.Want(before == after, "services were restarted though nothing changed: %s before, %s after", before, after)
+	r.works(ctx)
+	r.pull(ctx)
+	return "the pod ended and came back: no file changed, containerd and the snapshotter kept running, and images can be pulled"
+}
+
+// processes returns the processes of the services, which a restart changes.
+func (r *run) processes(ctx context.Context) string {
+	printed := report.Try(r.node.Run(ctx, "systemctl", "show", "--property=Id,MainPID", "containerd", snapshotter, "nydus-snapshotter"))
+	return strings.Join(strings.Fields(printed), " ")
+}
+
+// upgrade installs an image in which one component has other files.
+func (r *run) upgrade(ctx context.Context) string {
+	mark := filepath.Join(prefix, upgradeFile)
+	r.main.terminate(ctx)
+	report.Must(r.main.wait())
+	data, began := r.dataOf(ctx), time.Now()
+	r.main = r.start(ctx, r.pod, upgradePath, nil)
+	r.main.installed()
+	r.changed = time.Since(began)
+	r.upgraded = r.tree(ctx)
+	report.Want(r.upgraded[mark] != "", "%s of the new image is not there", mark)
+	report.Try(r.agrees(r.pod, r.upgraded, prefix))
+	r.works(ctx)
+	r.pull(ctx)
+	r.main.terminate(ctx)
+	report.Must(r.main.wait())
+	r.main = r.start(ctx, r.pod, imagePath, nil)
+	r.main.installed()
+	r.same(ctx, r.full, "after going back to the first image")
+	r.pull(ctx)
+	report.Want(data == r.dataOf(ctx), "the data folder of the snapshotter was replaced")
+	return fmt.Sprintf("the new image added %s, and the old one removed it again; images can be pulled; the snapshotter's data stayed", mark)
+}
+
+// dataOf identifies the data folder of the snapshotter.
+func (r *run) dataOf(ctx context.Context) string {
+	return report.Try(r.node.Run(ctx, "stat", "--format=%i %W", "/var/lib/"+snapshotter))
+}
+
+// uninstall deletes the DaemonSet, and expects the node as it was before.
+func (r *run) uninstall(ctx context.Context) string {
+	data := r.dataOf(ctx)
+	r.leave(ctx)
+	r.same(ctx, r.empty, "after the installation was removed")
+	labels := report.Try(r.api.Labels(ctx))
+	_, labelled := labels[label]
+	report.Want(!labelled, "the node still has the label %s", label)
+	names := r.handlers(ctx)
+	report.Want(len(names) == 0, "containerd still has the handlers %s", names)
+	r.loaded(ctx, older)
+	report.Want(data == r.dataOf(ctx), "the data folder of the snapshotter was replaced")
+	return "the files of the node are those before; no label, no handler; the older snapshotter serves, and the data of ours is kept"
+}
+
+// leave deletes the DaemonSet and ends its pod.
+func (r *run) leave(ctx context.Context) {
+	r.remove(ctx, r.pod)
+	r.main.terminate(ctx)
+	report.Want(r.main.wait() == nil, "the clean-up ended with %w%s", r.main.err, r.main.tail())
+}
+
+// enter creates the DaemonSet and runs its pod.
+func (r *run) enter(ctx context.Context) {
+	r.apply(ctx, r.pod)
+	r.main = r.start(ctx, r.pod, imagePath, nil)
+	r.main.installed()
+}
+
+// again installs on a node that had an installation before: its snapshots are still known
+// to containerd.
+func (r *run) again(ctx context.Context) string {
+	r.enter(ctx)
+	r.same(ctx, r.full, "after installing again")
+	r.works(ctx)
+	r.pull(ctx)
+	return "the files are those of the first installation; the image of then and a new one can be pulled"
+}
+
+// logs expects no service to have found what it should not.
+func (r *run) logs(ctx context.Context) string {
+	printed := report.Try(r.node.Run(ctx, "journalctl", "--no-pager", "--output=cat"))
+	var bad []string
+	for line := range strings.Lines(printed) {
+		if strings.Contains(line, "already exists") {
+			bad = append(bad, strings.TrimSpace(line))
+		}
+	}
+	report.Want(len(bad) == 0, "the journal has %d lines with \"already exists\":\n%s", len(bad), strings.Join(bad[:min(5, len(bad))], "\n"))
+	return fmt.Sprintf("none of the %d lines of the journal says that something already exists", strings.Count(printed, "\n"))
+}
