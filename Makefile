@@ -101,4 +101,4 @@ fuzz: ## run every fuzz target for a time each: TIME=10m
 	pipelines/scripts/fuzz.sh "$(TIME)"
 
 verify-test: ## test verify with the real kernel in build/: boot, hang and panic
-	KATA_TEST_KERNEL_TARBALL="$(CURDIR)/build/kata-static-kernel-debug.tar.zst" go test -tags integration -count=1 ./pipelines/internal/verify/kernel/
+	KATA_TEST_KERNEL_TARBALL="$(CURDIR)/build/kata-static-kernel-debug.tar.zst" go test -tags integration -count=1 ./pipelines/internal/verify/kernel/ ./pipelines/internal/verify/rootfs/

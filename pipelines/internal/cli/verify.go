@@ -45,9 +45,9 @@ func verifyCmd(a *app) *cobra.Command {
 		Long: `Verify the artifact that the caches have for the key of an asset, or the tarball
 that --file names. Every asset is vetted, its ELF files are inspected, and its programs
 started. Guest kernels and firmware are booted, QEMU makes machines with all of its
-devices, the snapshotter serves a containerd, virtiofsd a folder to a guest, other
-virtual machine monitors boot a kernel. "checks" in assets.yaml adapts the common
-checks to an asset.
+devices, the snapshotter serves a containerd, virtiofsd a folder to a guest, root
+filesystems boot until their agent answers, other virtual machine monitors boot a
+kernel. "checks" in assets.yaml adapts the common checks to an asset.
 
 Each check prints what it saw. A check that cannot run on this machine is skipped,
 says why, and does not count as passed. The result for an artifact of the caches is
@@ -66,7 +66,7 @@ with --no-boot or --file stores none.`,
 	a.cacheFlag(flags)
 	flags.StringVar(&o.file, "file", "", "tarball to verify instead of the artifact of the caches")
 	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules, for --file (default: next to it)")
-	flags.StringVar(&o.kernel, "kernel", "", "tarball of the kernel for guests of virtiofsd and of VMMs (default: one of the caches)")
+	flags.StringVar(&o.kernel, "kernel", "", "tarball of the kernel for root filesystems, and for guests of virtiofsd and of VMMs (default: one of the caches)")
 	flags.StringVar(&o.accel, "accel", "tcg", "accelerator of QEMU: tcg works everywhere, kvm needs the machine's support")
 	flags.DurationVar(&o.timeout, "timeout", defaultTimeout, "time limit of each guest or program")
 	flags.BoolVar(&o.noBoot, "no-boot", false, "only inspect: start no guest, no snapshotter and no declared program")

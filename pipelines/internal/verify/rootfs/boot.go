@@ -18,7 +18,7 @@ import (
 // The checks of booting. Those from agentCheck on belong to the first way that boots.
 const (
 	bootCheck      = "boot"
-	daxCheck       = "boot with DAX"
+	nvdimmCheck    = "boot as NVDIMM"
 	changedCheck   = "boot of a changed image"
 	agentCheck     = "agent"
 	containerCheck = "container"
@@ -26,7 +26,7 @@ const (
 )
 
 // bootChecks are the names of all of them.
-var bootChecks = []string{bootCheck, daxCheck, changedCheck, agentCheck, containerCheck, typesCheck}
+var bootChecks = []string{bootCheck, nvdimmCheck, changedCheck, agentCheck, containerCheck, typesCheck}
 
 // bootable is a root filesystem to boot.
 type bootable struct {
@@ -88,6 +88,8 @@ type way struct {
 	guest host.Guest
 	// parameters are those of the kernel.
 	parameters string
+	// dax says that the root filesystem must be mounted with DAX: with dm-verity it is not.
+	dax bool
 	// changed says that a byte is changed before, so that it must not boot.
 	changed bool
 }
@@ -124,7 +126,7 @@ func (b bootable) ways(machine host.Machine) []way {
 	disk := way{check: bootCheck, guest: host.Guest{Disk: b.image.File}, parameters: b.root("/dev/vda", false)}
 	ways := []way{disk}
 	if b.image.Layout.DAX && machine.NVDIMM != nil {
-		ways = append(ways, way{check: daxCheck, guest: host.Guest{NVDIMM: b.image.File}, parameters: b.root("/dev/pmem0p", true)})
+		ways = append(ways, way{check: nvdimmCheck, guest: host.Guest{NVDIMM: b.image.File}, parameters: b.root("/dev/pmem0p", true), dax: !b.image.Measured})
 	}
 	if b.image.Measured {
 		disk.check, disk.changed = changedCheck, true
@@ -173,7 +175,7 @@ func (b bootable) change() error {
 // common are the parameters of the kernel for every way: those of Kata's runtimes, and what
 // shows on the console how far systemd gets.
 const common = "systemd.unit=kata-containers.target systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket " +
-	"systemd.show_status=1 systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
+	"systemd.show_status=1 systemd.status_unit_format=combined systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
 
 // newMonitor finds what boots need; the error is a report.Missing if this machine lacks it.
 func newMonitor(ctx context.Context, b bootable) (*monitor, error) {

@@ -38,11 +38,11 @@ func newConsole() *console { return &console{up: make(chan struct{})} }
 // colours are the escape sequences of a terminal.
 var colours = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]`)
 
-// What the console says, by systemd's name of a unit or, before version 247, its description.
+// What the console says.
 var (
-	reached = regexp.MustCompile(`Reached target .*(kata-containers\.target|Kata Containers Agent Target)`)
-	started = regexp.MustCompile(`Started .*(kata-agent\.service|Kata Containers Agent)`)
-	broken  = regexp.MustCompile(`Failed to start .*(kata-agent\.service|Kata Containers Agent)`)
+	reached = regexp.MustCompile(`Reached target kata-containers\.target`)
+	started = regexp.MustCompile(`Started kata-agent\.service`)
+	broken  = regexp.MustCompile(`Failed to start kata-agent\.service`)
 	corrupt = regexp.MustCompile(`device-mapper: verity: .* is corrupted`)
 	noDAX   = regexp.MustCompile(`(?i)DAX (unsupported|not supported)|Turning off DAX`)
 )

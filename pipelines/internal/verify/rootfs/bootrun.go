@@ -58,6 +58,13 @@ func (m *monitor) vsock(ctx context.Context, g *host.Guest) (address agent.Addre
 	if err != nil {
 		return address, nil, err
 	}
+	// It may make the socket for QEMU a little later. QEMU reports one that does not come.
+	for range 100 {
+		if _, err := os.Stat(g.VsockSocket); err == nil {
+			break
+		}
+		time.Sleep(between)
+	}
 	return address, d.Kill, nil
 }
 
@@ -133,12 +140,15 @@ func (w way) outcome(c told, d *dialogue, result host.Result) (string, error) {
 		return "", fmt.Errorf("the agent did not answer within %.0f s: %s", seconds, c.position())
 	case d.err != nil:
 		return "", d.err
-	case c.daxRefused != "":
+	case w.dax && c.daxRefused != "":
 		return "", fmt.Errorf("the agent answers, but without DAX: %s", c.daxRefused)
 	}
 	how := "kata-containers.target reached, kata-agent.service started"
 	if !c.systemd {
 		how = "the agent is the first process"
+	}
+	if w.dax {
+		how = "mounted with DAX; " + how
 	}
 	return fmt.Sprintf("%s; the agent answered %.1f s after QEMU's start", how, d.answered.Seconds()), nil
 }
