@@ -38,7 +38,8 @@ depend() {
 		found="$(machine "$file")"
 		[ "$found" = "$ARCH" ] || fail "${file#"$unpacked"} of $1 is for $found, and not for $ARCH"
 	done
-	cp --archive "$unpacked/${2:-}." .
+	# The folders lib and bin can be links in the root.
+	tar --create --directory="$unpacked/${2:-}" . | tar --extract --keep-directory-symlink --no-same-owner
 }
 
 # The agent must fit the runtime of the same release. It is run where it can be.
@@ -52,16 +53,16 @@ check_agent() {
 	esac
 }
 
-# Modules load only into the kernel that they were built with.
+# Modules load only into the kernel that they were built with, whose banner has the release.
 check_modules() {
-	local kernel release
-	kernel="$(zstd --decompress --quiet --stdout "$DEPENDENCIES/$1.tar.zst" | tar --list | sed --quiet 's|.*/vmlinuz-\([0-9].*\)|\1|p')"
+	local release
+	mkdir "$BUILD/kernel"
+	zstd --decompress --quiet --stdout "$DEPENDENCIES/$1.tar.zst" | tar --extract --directory="$BUILD/kernel" --wildcards '*/vmlinux-*'
 	for release in lib/modules/*; do
-		case "$kernel" in
-		"${release##*/}"*) ;;
-		*) fail "the modules of $1 are for Linux ${release##*/}, and its kernel is $kernel: build both again" ;;
-		esac
+		grep --quiet --text --recursive --fixed-strings "Linux version ${release##*/} (" "$BUILD/kernel" ||
+			fail "the modules of $1 are for Linux ${release##*/}, and its kernel is another one: build both again"
 	done
+	rm --recursive "$BUILD/kernel"
 }
 
 for asset in agent pause-image coco-guest-components busybox; do depend "$asset"; done

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
@@ -37,7 +38,7 @@ func (b *run) builder(ctx context.Context, session *engine.Session, declared rec
 		builder.Base, builder.Digest = kept.Base, kept.Digest
 		return builder, nil
 	}
-	if builder, err = session.MakeBuilder(ctx, declared, machine, b.Bases, stage); err != nil {
+	if builder, err = session.MakeBuilder(ctx, declared, machine, b.materials(declared), stage); err != nil {
 		return builder, err
 	}
 	if err := session.ExportBuilder(ctx, builder, b.archive(id)); err != nil {
@@ -46,6 +47,12 @@ func (b *run) builder(ctx context.Context, session *engine.Session, declared rec
 	kept, err = b.keepBuilder(ctx, store.Image{ID: id, Arch: machine, Base: builder.Base})
 	builder.Digest = kept.Digest
 	return builder, err
+}
+
+// materials returns what the declared builder is made of; sources are fetched before.
+func (b *run) materials(declared recipe.Builder) engine.Materials {
+	name, _, _ := strings.Cut(declared.Keyring, " ")
+	return engine.Materials{Bases: b.Bases, Keyring: b.fetched[name]}
 }
 
 // archive is the path of a builder as an OCI archive. An engine reads a path once in a

@@ -157,6 +157,8 @@ type run struct {
 	// report also writes to the log of the build.
 	report *progress.Reporter
 	log    *progress.Log
+	// fetched are the paths of the sources, by name.
+	fetched map[string]string
 }
 
 func (b *run) build(ctx context.Context, dependencies map[string]string) (Built, error) {
@@ -165,8 +167,8 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 		return Built{}, err
 	}
 	rec := record{Sources: []sourceRecord{}, Differs: b.plan.Differs}
-	sources, err := b.fetch(ctx, &rec)
-	if err != nil {
+	var err error
+	if b.fetched, err = b.fetch(ctx, &rec); err != nil {
 		return Built{}, err
 	}
 	session, err := b.connect(ctx)
@@ -174,7 +176,7 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 		return Built{}, err
 	}
 	job := engine.Job{
-		Plan: b.plan, Files: staged, Sources: sources, Dependencies: dependencies, Secrets: b.Secrets, Nonce: b.Nonce, Report: b.report,
+		Plan: b.plan, Files: staged, Sources: b.fetched, Dependencies: dependencies, Secrets: b.Secrets, Nonce: b.Nonce, Report: b.report,
 		Export: filepath.Join(b.work, "out"), ExportOutputs: filepath.Join(b.work, "outputs"),
 	}
 	err = session.Watch(ctx, func(ctx context.Context) (err error) {

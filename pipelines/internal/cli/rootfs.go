@@ -16,7 +16,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/distro"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -80,6 +79,10 @@ func (o buildAssetOptions) lock(ctx context.Context, a *app, ws *workspace.Works
 func lockRoot(ctx context.Context, ws *workspace.Workspace, container *build.Container, asset catalog.Asset) (file string, wrote bool, err error) {
 	arch := asset.Root.Arch
 	file = distro.LockFile(asset.Folder, asset.Name, arch)
+	plan, err := ws.Resolve(asset, arch)
+	if err != nil {
+		return file, false, err
+	}
 	root, problem, err := ws.Resolver.Root(asset)
 	if err == nil && problem != "" {
 		err = errors.New(problem)
@@ -87,7 +90,8 @@ func lockRoot(ctx context.Context, ws *workspace.Workspace, container *build.Con
 	if err != nil {
 		return file, false, err
 	}
-	lock, err := container.Lock(ctx, recipe.Recipe{Asset: asset.Name, Arch: string(arch), Root: &root})
+	plan.Recipe.Root = &root
+	lock, err := container.Lock(ctx, plan)
 	if err != nil {
 		return file, false, err
 	}

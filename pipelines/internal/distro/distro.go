@@ -7,10 +7,12 @@
 package distro
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -45,9 +47,21 @@ type Release struct {
 
 // Part is what a guest needs for one purpose.
 type Part struct {
+	// Packages can have the pins of the asset, ${PIN}, and a version, NAME=${PIN}.
 	Packages []string `yaml:"packages"`
 	// Arches are further packages on some architectures.
 	Arches map[catalog.Arch][]string `yaml:"arches"`
+	// Repository has packages of the part, next to those of the distribution.
+	Repository *Repository `yaml:"repository"`
+}
+
+// Repository is a repository of packages for apt, whose packages come before those of the
+// distribution.
+type Repository struct {
+	// Address is the variable of the asset's pins that holds the address.
+	Address string `yaml:"address"`
+	// Keyring is the source of the asset that is a package with the keys of the repository.
+	Keyring string `yaml:"keyring"`
 }
 
 // Unknown is the image of a release whose digest has not been found.
@@ -58,7 +72,7 @@ var Managers = []string{"apk", "apt", "tdnf"}
 
 var (
 	imageName   = regexp.MustCompile(`^[^@\s]+@sha256:[0-9a-f]{64}$`)
-	packageName = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9+._-]+$`)
+	packageName = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9+._-]*(\$\{[A-Z0-9_]+\})?(=\$\{[A-Z0-9_]+\})?$`)
 )
 
 // Load reads the file of a distribution in a folder of the tree. The error suggests a name
@@ -108,6 +122,9 @@ func (d Distribution) check() {
 	packages(d.root.At("remove"), d.Remove)
 	for _, name := range slices.Sorted(maps.Keys(d.Parts)) {
 		at := d.root.At("parts", name)
+		if repository := d.Parts[name].Repository; repository != nil && (d.Manager != "apt" || repository.Address == "" || repository.Keyring == "") {
+			at.At("repository").Problem("a repository is for apt, and needs an address and a keyring")
+		}
 		packages(at.At("packages"), d.Parts[name].Packages)
 		for _, arch := range slices.Sorted(maps.Keys(d.Parts[name].Arches)) {
 			if !slices.Contains(catalog.Arches(), arch) {
@@ -121,7 +138,7 @@ func (d Distribution) check() {
 func packages(at strictyaml.Node, names []string) {
 	for i, name := range names {
 		if !packageName.MatchString(name) {
-			at.At(i).Problem("package %q: want the name of a package, without a version", name)
+			at.At(i).Problem("package %q: want the name of a package, with a version only as NAME=${PIN}", name)
 		}
 		if slices.Contains(names[:i], name) {
 			at.At(i).Problem("duplicate package %s", name)
@@ -143,20 +160,30 @@ func (d Distribution) Release(name string) (Release, error) {
 // Pos is the place of the declaration of a release, "<file>:<line>".
 func (d Distribution) Pos(release string) string { return d.root.At("releases", release).Pos() }
 
-// Packages returns the sorted packages of parts on an architecture.
-func (d Distribution) Packages(parts []string, arch catalog.Arch) ([]string, error) {
-	list := []string{}
+// Packages returns the sorted packages of parts on an architecture, and the repository of
+// the last part that has one. The values are those of the pins.
+func (d Distribution) Packages(parts []string, arch catalog.Arch, values map[string]string) (list []string, repository *Repository, err error) {
+	list = []string{}
 	for _, name := range parts {
 		part, found := d.Parts[name]
 		if !found {
 			known := slices.Sorted(maps.Keys(d.Parts))
-			return nil, fmt.Errorf("%s: %s has no part %q: add it, or choose of %s%s",
+			return nil, nil, fmt.Errorf("%s: %s has no part %q: add it, or choose of %s%s",
 				d.root.At("parts").Pos(), d.Name, name, strings.Join(known, ", "), nearest.Hint(name, known))
 		}
 		list = append(append(list, part.Packages...), part.Arches[arch]...)
+		repository = cmp.Or(part.Repository, repository)
+	}
+	for i, name := range list {
+		list[i] = os.Expand(name, func(pin string) string {
+			if values[pin] == "" {
+				err = fmt.Errorf("%s: package %s: the asset has no pin %s", d.root.At("parts").Pos(), name, pin)
+			}
+			return strings.TrimPrefix(values[pin], "v")
+		})
 	}
 	slices.Sort(list)
-	return slices.Compact(list), nil
+	return slices.Compact(list), repository, err
 }
 
 // Removed returns the sorted packages to remove from a root that has the given ones.

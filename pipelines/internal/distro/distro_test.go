@@ -18,7 +18,7 @@ func TestLoadErrors(t *testing.T) {
 		"epoch":        {"epoch: 2", "epoch: 0", "f/a.yaml:2: epoch is 0: it starts at 1"},
 		"releases":     {`{"3.22": {image: unknown}}`, "{}", "f/a.yaml:3: a has no releases"},
 		"image":        {"image: unknown", "image: alpine", `f/a.yaml:3: image "alpine": want NAME:TAG@sha256:<64 hex digits>, or unknown`},
-		"version":      {"[bash]", "[bash=5]", `f/a.yaml:4: package "bash=5": want the name of a package, without a version`},
+		"version":      {"[bash]", "[bash=5]", `f/a.yaml:4: package "bash=5": want the name of a package, with a version only as NAME=${PIN}`},
 		"twice":        {"[bash]", "[bash, bash]", "f/a.yaml:4: duplicate package bash"},
 		"architecture": {"[bash]", "[bash], arches: {arm64: [dash]}", `f/a.yaml:4: unknown architecture "arm64"`},
 		"field":        {"epoch", "epok", `f/a.yaml:2: unknown field "epok"; did you mean "epoch"?`},

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -57,6 +58,7 @@ func ReadLock(tree fs.FS, file string) (lock Lock, found bool, err error) {
 // Lacks returns the names that are not locked.
 func (l Lock) Lacks(names []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		name, _, _ = strings.Cut(name, "=")
 		return slices.ContainsFunc(l.Packages, func(p Package) bool { return p.Name == name })
 	})
 }

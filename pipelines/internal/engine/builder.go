@@ -49,10 +49,18 @@ func (s *Session) ImportBuilder(ctx context.Context, declared recipe.Builder, ar
 	return builder, err
 }
 
+// Materials are what builders are made of, next to images and packages.
+type Materials struct {
+	// Bases makes bases where no registry provides the image.
+	Bases *debian.Bootstrapper
+	// Keyring is the file of a root filesystem's keyring.
+	Keyring string
+}
+
 // MakeBuilder makes the builder that a recipe declares: packages on its image,
-// or on a base from bases if no registry provides the image.
-func (s *Session) MakeBuilder(ctx context.Context, declared recipe.Builder, machine string, bases *debian.Bootstrapper, stage *progress.Stage) (Builder, error) {
-	container, base, err := s.base(ctx, declared, machine, bases, stage)
+// or on a bootstrapped base if no registry provides the image.
+func (s *Session) MakeBuilder(ctx context.Context, declared recipe.Builder, machine string, materials Materials, stage *progress.Stage) (Builder, error) {
+	container, base, err := s.base(ctx, declared, machine, materials.Bases, stage)
 	if err != nil {
 		return Builder{}, err
 	}
@@ -60,7 +68,7 @@ func (s *Session) MakeBuilder(ctx context.Context, declared recipe.Builder, mach
 	if declared.Manager == "" {
 		builder.container, err = s.install(ctx, container, declared, stage)
 	} else {
-		builder.container, err = s.installRoot(ctx, container, declared, stage)
+		builder.container, err = s.installRoot(ctx, container, declared, materials.Keyring, stage)
 	}
 	if err == nil {
 		err = s.list(ctx, &builder, declared)

@@ -36,6 +36,9 @@ type RootRecord struct {
 // each, a package a line. Steps read it, and leave it out.
 const packagesFile = "/.packages"
 
+// keyringFile is the package with the keys of another repository.
+const keyringFile = "/.keyring.deb"
+
 // rootScript is called with a package manager, install, and packages; or with available,
 // and prints the name and version of each package that can be had, of those named.
 //
@@ -57,11 +60,14 @@ func (b Builder) record() *RootRecord {
 
 // installRoot adds the packages of a root filesystem: exactly the locked ones, if there is
 // a lock.
-func (s *Session) installRoot(ctx context.Context, container *dagger.Container, declared recipe.Builder, stage *progress.Stage) (*dagger.Container, error) {
+func (s *Session) installRoot(ctx context.Context, container *dagger.Container, declared recipe.Builder, keyring string, stage *progress.Stage) (*dagger.Container, error) {
 	run := func(container *dagger.Container, verb string, packages []string) (*dagger.Container, error) {
 		return s.exec(ctx, container, stage, append([]string{"sh", "-c", rootScript, "root", declared.Manager, verb}, packages...)...)
 	}
 	container = container.WithEnvVariable("KATA_BUILDER_EPOCH", strconv.Itoa(declared.Epoch)+s.Nonce)
+	if declared.Repository != "" {
+		container = container.WithMountedFile(keyringFile, s.client.Host().File(keyring)).WithEnvVariable("REPOSITORY", declared.Repository)
+	}
 	container, err := run(container, "update", nil)
 	if err != nil {
 		return nil, fmt.Errorf("fetching the index of %s %s: %w; try again, or use the root of another machine with --cache", declared.Distribution, declared.Suite, err)
@@ -81,12 +87,16 @@ func (s *Session) installRoot(ctx context.Context, container *dagger.Container, 
 	if err := available(declared, text); err != nil {
 		return nil, err
 	}
-	// What is not locked is removed as well.
+	verb := "install"
+	if len(declared.Locked) > 0 {
+		verb = "restore"
+	}
 	container = container.WithEnvVariable("REMOVE", strings.Join(declared.Remove, " "))
-	if container, err = run(container, "install", wanted); err != nil {
+	if container, err = run(container, verb, wanted); err != nil {
 		return nil, fmt.Errorf("installing %s: %w", strings.Join(declared.Packages, " "), err)
 	}
-	return container.WithoutEnvVariable("KATA_BUILDER_EPOCH").WithoutEnvVariable("REMOVE"), nil
+	return container.WithoutEnvVariable("KATA_BUILDER_EPOCH").WithoutEnvVariable("REMOVE").
+		WithoutEnvVariable("REPOSITORY").WithoutMount(keyringFile), nil
 }
 
 // lockedNames returns what the script takes for a package of a version.
@@ -104,6 +114,11 @@ func available(declared recipe.Builder, text string) error {
 	for line := range strings.Lines(text) {
 		name, version, _ := strings.Cut(strings.TrimSpace(line), " ")
 		names[name], versions[name+"="+version] = true, true
+	}
+	for _, name := range declared.Packages {
+		if before, _, versioned := strings.Cut(name, "="); versioned && versions[name] {
+			names[name] = names[before]
+		}
 	}
 	wanted, there, problem := declared.Packages, names, "%s %s does not have the packages %s: correct their names in its parts"
 	if len(declared.Locked) > 0 {

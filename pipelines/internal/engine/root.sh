@@ -1,9 +1,15 @@
 # shellcheck shell=sh disable=SC2046 # lists of packages are split into words
 # Installs the packages of a guest's root filesystem in its container: MANAGER VERB PACKAGE...
-# A package is NAME or NAME=VERSION. The verb available prints the name and version of all
-# that can be had of the packages. The verb install upgrades what the image has, unless
-# there are versions, and removes what only the installation needs, $REMOVE, or with versions all that is not among the packages, and writes
-# /.packages: name, version, hash and size in bytes of each package that is left.
+# A package is NAME or NAME=VERSION. These are the verbs:
+#
+#	update     fetches the index of packages, also that of $REPOSITORY
+#	available  prints the name and version of all that can be had of the packages
+#	install    installs them and newer versions of what the image has, and removes what only
+#	           the installation needs: $REMOVE
+#	restore    installs them and removes all others
+#
+# The last two write /.packages: name, version, hash and size in bytes of each package that
+# is left.
 set -eu
 manager="$1" verb="$2"
 shift 2
@@ -13,30 +19,36 @@ names() { for package in "$@"; do echo "${package%%=*}"; done; }
 
 # surplus PACKAGE... - the installed packages to remove
 surplus() {
-	names "$@" >/tmp/wanted
-	"${manager}_installed" | while read -r name _; do
-		case "$1" in
-		*=*) grep -qxF -e "$name" /tmp/wanted || echo "$name" ;;
-		*) case " $REMOVE " in *" $name "*) echo "$name" ;; esac ;;
-		esac
-	done
+	"${manager}_installed" >/tmp/installed
+	if [ "$verb" = restore ]; then
+		names "$@" | awk 'NR == FNR { wanted[$1] = 1; next } !($1 in wanted) { print $1 }' - /tmp/installed
+	else
+		awk -v remove=" $REMOVE " 'index(remove, " " $1 " ") { print $1 }' /tmp/installed
+	fi
 }
 
-# delete - the paths on standard input, except folders that have anything else
+# delete - the paths on standard input, except folders that have anything else. One process
+# does it, which may itself be of a package that is removed.
 delete() {
-	sort -r | while read -r path; do
-		if [ -d "$path" ] && [ ! -L "$path" ]; then
-			rmdir "$path" 2>/dev/null || true
-		else
-			rm -f "$path"
-		fi
-	done
+	sort -r | tr '\n' '\0' | xargs -0 sh -c 'rm -f "$@" 2>/dev/null; rmdir "$@" 2>/dev/null; true' sh
 }
 
 # The removed packages are needed by what is left, as far as their manager knows, and some
 # are the manager itself. So their files are deleted, as are their entries in its database.
 
-apt_update() { apt-get -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update; }
+apt_update() {
+	apt_index
+	[ -n "${REPOSITORY:-}" ] || return 0
+	# The package of the keys has its own idea of where the repository is.
+	apt-get -o Acquire::Retries=3 install --yes --no-install-recommends ca-certificates
+	dpkg --install /.keyring.deb
+	keys="$(dpkg-deb --fsys-tarfile /.keyring.deb | tar --list | sed -n 's|^\.\(/.*\.gpg\)$|\1|p')"
+	grep -lF -e "$keys" /etc/apt/sources.list.d/* | xargs rm
+	echo "deb [signed-by=$keys] $REPOSITORY /" >/etc/apt/sources.list.d/repository.list
+	printf 'Package: *\nPin: origin %s\nPin-Priority: 800\n' "$(echo "$REPOSITORY" | cut -d/ -f3)" >/etc/apt/preferences.d/repository
+	apt_index
+}
+apt_index() { apt-get -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update; }
 apt_available() {
 	apt-cache show -- $(names "$@") 2>/dev/null | awk '/^Package: /{name=$2} /^Version: /{print name, $2}'
 }
@@ -132,11 +144,14 @@ tdnf_remove() {
 	delete </tmp/paths
 }
 
-if [ "$verb" != install ]; then
+case "$verb" in
+install) "${manager}_upgrade" ;;
+restore) ;;
+*)
 	"${manager}_$verb" "$@"
 	exit
-fi
-case "$1" in *=*) ;; *) "${manager}_upgrade" ;; esac
+	;;
+esac
 "${manager}_install" "$@"
 surplus "$@" >/tmp/surplus
 "${manager}_list" | awk 'NR == FNR { gone[$1] = 1; next } !($1 in gone)' /tmp/surplus - | sort >/.packages

@@ -133,6 +133,8 @@ func (b Builder) rootInputs(list *inputs) {
 	list.add("root", "image", b.Image)
 	list.add("root", "epoch", strconv.Itoa(b.Epoch))
 	list.add("root", "manager", b.Manager)
+	list.add("root", "repository", b.Repository)
+	list.add("root", "keyring", b.Keyring)
 	for _, name := range b.Packages {
 		list.add("root", "package "+name, present)
 	}

@@ -96,14 +96,10 @@ type Builder struct {
 	Manager      string   `json:"manager,omitempty"`
 	Remove       []string `json:"remove,omitempty"`
 	Locked       []Locked `json:"locked,omitempty"`
-}
-
-// Locked is a package of a root filesystem. Hash is that of the package in the index of
-// the distribution, as its package manager writes it.
-type Locked struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	Hash    string `json:"hash"`
+	// Repository is the address of another repository of packages, and Keyring the source
+	// with its keys: its name and hashes.
+	Repository string `json:"repository,omitempty"`
+	Keyring    string `json:"keyring,omitempty"`
 }
 
 // Step is one script, by its path in Files. Config is the path in the container of
@@ -263,6 +259,8 @@ func (b Builder) ID(machine string) (string, error) {
 		Manager      string   `json:"manager,omitempty"`
 		Remove       []string `json:"remove,omitempty"`
 		Locked       []Locked `json:"locked,omitempty"`
+		Repository   string   `json:"repository,omitempty"`
+		Keyring      string   `json:"keyring,omitempty"`
 	}
 	schema := builderSchema
 	if b.Manager != "" {
@@ -272,7 +270,7 @@ func (b Builder) ID(machine string) (string, error) {
 		Schema  int    `json:"schema"`
 		Arch    string `json:"arch"`
 		Builder made   `json:"builder"`
-	}{schema, machine, made{b.Distribution, b.Suite, b.Image, b.Epoch, b.Packages, b.Manager, b.Remove, b.Locked}})
+	}{schema, machine, made{b.Distribution, b.Suite, b.Image, b.Epoch, b.Packages, b.Manager, b.Remove, b.Locked, b.Repository, b.Keyring}})
 }
 
 // Parse reads a canonical recipe of this schema or an older one.

@@ -9,6 +9,14 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/distro"
 )
 
+// Locked is a package of a root filesystem. Hash is that of the package in the index of
+// the distribution, as its package manager writes it.
+type Locked struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Hash    string `json:"hash"`
+}
+
 // root adds the root filesystem of a guest.
 func (r Resolver) root(plan *Plan, asset catalog.Asset, arch catalog.Arch) error {
 	if asset.Root == nil || len(plan.Unlocked) > 0 {
@@ -57,15 +65,13 @@ func (r Resolver) lockedRoot(asset catalog.Asset) (root Builder, problem string,
 // Root returns the root filesystem that an asset declares, as Asset.On returns it, without
 // its lock. The problem is what the tree lacks to make it, "" for nothing.
 func (r Resolver) Root(asset catalog.Asset) (root Builder, problem string, err error) {
-	at := asset.Root
-	name, err := r.Versions.Pin(asset.Pins[at.Distribution])
-	if err != nil {
-		return root, "", err
+	at, values := asset.Root, map[string]string{}
+	for env, path := range asset.Pins {
+		if values[env], err = r.Versions.Pin(path); err != nil {
+			return root, "", err
+		}
 	}
-	release, err := r.Versions.Pin(asset.Pins[at.Release])
-	if err != nil {
-		return root, "", err
-	}
+	name, release := values[at.Distribution], values[at.Release]
 	d, err := distro.Load(r.Tree, asset.Folder, name)
 	if err != nil {
 		return root, "", fmt.Errorf("%s: %w", asset.Pins[at.Distribution], err)
@@ -75,7 +81,11 @@ func (r Resolver) Root(asset catalog.Asset) (root Builder, problem string, err e
 		return root, "", fmt.Errorf("%s: %w", asset.Pins[at.Release], err)
 	}
 	root = Builder{Distribution: name, Suite: release, Image: declared.Image, Epoch: d.Epoch, Cross: []string{}, Manager: d.Manager}
-	if root.Packages, err = d.Packages(at.Parts, at.Arch); err != nil {
+	var repository *distro.Repository
+	if root.Packages, repository, err = d.Packages(at.Parts, at.Arch, values); err == nil && repository != nil {
+		root.Repository, root.Keyring, err = r.repository(asset, *repository, values)
+	}
+	if err != nil {
 		return root, "", err
 	}
 	root.Remove = d.Removed(root.Packages)
@@ -83,6 +93,19 @@ func (r Resolver) Root(asset catalog.Asset) (root Builder, problem string, err e
 		return root, fmt.Sprintf("%s: the digest of the image of %s %s is unknown: resolve it, and write it there", d.Pos(release), name, release), nil
 	}
 	return root, "", nil
+}
+
+// repository returns the address of another repository of packages, and its keyring.
+func (r Resolver) repository(asset catalog.Asset, declared distro.Repository, values map[string]string) (address, keyring string, err error) {
+	if values[declared.Address] == "" || asset.Sources[declared.Keyring] == "" {
+		return "", "", fmt.Errorf("the repository of its parts needs the pin %s and the source %s", declared.Address, declared.Keyring)
+	}
+	source, err := r.Versions.Source(asset.Sources[declared.Keyring])
+	keyring = declared.Keyring
+	for _, place := range source.Places {
+		keyring += " " + place.Hash()
+	}
+	return values[declared.Address], keyring, err
 }
 
 // lock adds the locked packages to a root filesystem, if it has a lock.

@@ -83,6 +83,12 @@ var rootEdits = map[string]func(in *input){
 	"a locked package": func(in *input) {
 		in.edit(lockFile, "packages:\n", "packages:\n  - {name: a, version: \"1\", hash: \"sha256:dd\"}\n")
 	},
+	"a repository": func(in *input) {
+		in.edit(distroFile, "  secret: {packages", "  secret: {repository: {address: OS, keyring: keys}, packages")
+		in.edit(familyFile, "    root: {", "    sources: {keys: assets.linux.linux}\n    root: {")
+		in.tree["assets/sources.yaml"] = &fstest.MapFile{Data: []byte(sources)}
+		in.tree["versions.yaml"] = &fstest.MapFile{Data: []byte(rootPins + strings.TrimPrefix(pins, "assets:\n  description: \"things\"\n"))}
+	},
 	"a removed package":  func(in *input) { in.edit(distroFile, "[apt, chrony]", "[apt, dpkg]") },
 	"no lock":            func(in *input) { delete(in.tree, lockFile) },
 	"an architecture":    func(in *input) { in.arch = catalog.S390X },
