@@ -60,7 +60,7 @@ func (i image) make(ctx context.Context) (detail string, err error) {
 			return "", fmt.Errorf("reading its hash tree: %w", err)
 		}
 		defer tree.Close()
-		if err := i.measure(ctx, root, tree, treeSize); err != nil {
+		if err := i.measure(ctx, root, tree, size, treeSize); err != nil {
 			return "", err
 		}
 	}
@@ -105,12 +105,15 @@ func (i image) check(root *os.File, size int64) error {
 }
 
 // measure checks the hash tree, and writes the file with the root hash.
-func (i image) measure(ctx context.Context, root, tree *os.File, treeSize int64) error {
+func (i image) measure(ctx context.Context, root, tree *os.File, size, treeSize int64) error {
 	text, err := os.ReadFile(i.file + hashParameters)
 	if err != nil {
 		return err
 	}
 	verity, err := guestimage.ParseVerity(string(text))
+	if err == nil {
+		err = verity.Covers(size)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(i.file)+hashParameters, err)
 	}

@@ -112,6 +112,9 @@ func TestImageErrors(t *testing.T) {
 			`a.image.verity.txt: reading the parameters of dm-verity: "salt": want root_hash=...`},
 		"changed after hashing": {func(files map[string][]byte, _ *recipe.Image) { files["a.image"][5000]++ }, 0,
 			"checking its hash tree: the root filesystem was changed after it was hashed: block 1, at byte 4096"},
+		"more than is hashed": {func(files map[string][]byte, _ *recipe.Image) {
+			files["a.image"] = append(files["a.image"], make([]byte, guestimage.BlockSize)...)
+		}, 0, "a.image.verity.txt: 2 blocks of 4096 bytes are hashed, but the root filesystem has 12288 bytes"},
 		"another filesystem": {func(_ map[string][]byte, image *recipe.Image) { image.Filesystem = "ext4" }, 0,
 			`the step left a filesystem of the kind "erofs": want ext4`},
 		"over its budget": {func(map[string][]byte, *recipe.Image) {}, 8191,

@@ -140,6 +140,11 @@ func TestWorkflowStages(t *testing.T) {
 		if !found || !strings.Contains(job.If, "needs.matrix.outputs."+id+` != '{"include":[]}'`) || !strings.Contains(job.With["matrix"], "needs.matrix.outputs."+id+" ") {
 			t.Errorf("the catalog has %d stages, and build.yml has no job %s for the matrix of that: %+v", stages, id, job)
 		}
+		for name, value := range build.Jobs["stage-1"].With {
+			if name != "matrix" && job.With[name] != value {
+				t.Errorf("build.yml: job %s has %s: %q, and stage-1 has %q", id, name, job.With[name], value)
+			}
+		}
 	}
 }
 

@@ -89,6 +89,14 @@ func (v *Verity) set(name, value string) (err error) {
 	return err
 }
 
+// Covers fails unless all blocks of a root filesystem of a size are hashed.
+func (v Verity) Covers(size int64) error {
+	if size%BlockSize != 0 || v.DataBlocks != size/BlockSize {
+		return fmt.Errorf("%d blocks of %d bytes are hashed, but the root filesystem has %d bytes", v.DataBlocks, BlockSize, size)
+	}
+	return nil
+}
+
 // Check hashes a root filesystem again, and compares the result with its hash tree and root
 // hash. The error names the first block that was changed.
 func (v Verity) Check(root, tree io.Reader, treeSize int64) error {

@@ -51,7 +51,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "kata-deploy.shims" -}}
 {{- $file := .Files.Get "shim-components.json" -}}
 {{- if not $file -}}
-  {{- fail "the chart has no shim-components.json: package it with `pipelines chart`, and use the package" -}}
+  {{- fail "the chart has no shim-components.json: package it with `pipelines payload chart`, and use the package" -}}
 {{- end -}}
 {{- $shipped := (fromJson $file).shims -}}
 {{- $arches := include "kata-deploy.arches" . | fromJson -}}

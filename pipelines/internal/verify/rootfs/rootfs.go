@@ -224,8 +224,8 @@ func (s *subject) measured(image *Image) (string, error) {
 	if image.Verity, err = guestimage.ParseVerity(string(s.t.Read(rootHash(image.Image)))); err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	if bytes := image.Verity.DataBlocks * guestimage.BlockSize; bytes != image.Layout.Root.Size {
-		return "", fmt.Errorf("%s is for %d bytes: the root filesystem has %d", name, bytes, image.Layout.Root.Size)
+	if err := image.Verity.Covers(image.Layout.Root.Size); err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	file, err := files.Open(image.File)
 	if err != nil {

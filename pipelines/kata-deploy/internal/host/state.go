@@ -1,10 +1,10 @@
 // Package host brings a node from what its manifest says to what a plan says, so that a
 // kill at any moment leaves one or the other.
 //
-// All new content is written beside its place first, and reaches the disk. Then the state,
-// next to the tree, gets the manifest that comes next, beside the one that is there. Only
-// then names change: the tree by one exchange of two folders, every file outside by a
-// rename, first what stops to be used, then the tree, then what starts to. Whatever
+// The state, a file next to the tree, first gets the manifest that comes next, in addition
+// to the present one. Then all new content is written next to its place, and reaches the
+// disk. Only then names change: the tree by one exchange of two folders, every file outside
+// by a rename; first what is no longer used, then the tree, then what uses it. Whatever
 // happens in between, the state lists all files that are ours, and the next run goes on
 // from there. A step that fails is undone, with those before it.
 //
