@@ -75,22 +75,8 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	if err != nil {
 		return nil, err
 	}
-	names := map[catalog.Arch][]string{}
-	for _, arch := range j.Arches {
-		names[arch] = withPrograms(Names(assets, arch), images, arch)
-		if len(j.Repositories) > 0 {
-			names[arch] = WithInstaller(assets, names[arch], j.Installer, arch)
-		}
-		found, err := Find(ctx, ws, names[arch], arch)
-		if err != nil {
-			return nil, err
-		}
-		j.Components = append(j.Components, found...)
-	}
-	if err := Prove(ctx, ws.Store, j.Components); err != nil {
-		return nil, err
-	}
-	if err := CheckKeys(ctx, ws.Store, j.Components); err != nil {
+	names, err := j.findComponents(ctx, ws, images)
+	if err != nil {
 		return nil, err
 	}
 	var dirty error
@@ -107,6 +93,31 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 		return nil, err
 	}
 	return j, j.describePrograms(ws.Files(), images)
+}
+
+// findComponents finds the assets of the release, with their proofs, and returns their
+// names.
+func (j *Job) findComponents(ctx context.Context, ws *workspace.Workspace, images []catalog.ProgramImage) (map[catalog.Arch][]string, error) {
+	if _, err := j.Catalog.Find(payload.InstallerAsset, j.Arches[0]); err != nil && len(j.Repositories) > 0 && j.Installer == "" {
+		return nil, workspace.Usage(errors.New("--image: an image that runs nothing would become the latest kata-deploy: " +
+			"name the folder of its programs with --installer, or pass --installer none if another image takes the payload from these"))
+	}
+	names := map[catalog.Arch][]string{}
+	for _, arch := range j.Arches {
+		names[arch] = withPrograms(Names(j.Catalog, arch), images, arch)
+		if len(j.Repositories) > 0 {
+			names[arch] = WithInstaller(j.Catalog, names[arch], j.Installer, arch)
+		}
+		found, err := Find(ctx, ws, names[arch], arch)
+		if err != nil {
+			return nil, err
+		}
+		j.Components = append(j.Components, found...)
+	}
+	if err := Prove(ctx, ws.Store, j.Components); err != nil {
+		return nil, err
+	}
+	return names, CheckKeys(ctx, ws.Store, j.Components)
 }
 
 // describeImages describes the images of each architecture that has components, and the
