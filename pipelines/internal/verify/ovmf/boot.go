@@ -22,19 +22,24 @@ import (
 // started is what the program prints that boots in place of a kernel.
 const started = "kata-verify: the firmware has started this program"
 
-// start is one boot: QEMU's arguments, the text that must come over the serial
-// line, and the text that must not. Without a good text the firmware must stop
+// program and ends are what comes over the serial line if the firmware starts the program,
+// and if it finds nothing to start: it starts its shell, or asks for a key where it has
+// none. Since edk2-stable202508 it also asks where it has one.
+var program, ends = []string{started}, []string{shellText, managerText}
+
+// start is one boot: QEMU's arguments, the texts of which one must come over the serial
+// line, and those that must not. Without a good text the firmware must stop
 // silently.
 type start struct {
 	name      string
 	args      []string
-	good, bad string
+	good, bad []string
 }
 
 // boot boots the firmware without a kernel, until its boot manager or its shell prints
 // on the serial line, and with a program in place of a kernel.
 func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, t *tarball.Tarball, h host.Host) error {
-	machine, program, err := h.MachineFor(f.arch)
+	machine, qemu, err := h.MachineFor(f.arch)
 	if err == nil && slices.ContainsFunc(images, func(i image) bool { return i.data == nil }) {
 		err = report.Missing("an image is missing")
 	}
@@ -52,11 +57,11 @@ func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, t 
 		h.Note(s.name + " in " + machine.Program)
 		once := h
 		once.Grace = 0
-		if s.good == "" {
+		if s.good == nil {
 			// Silence counts as a stop after several times the duration of a boot.
 			once.Timeout = min(h.Timeout, 5*slowest+5*time.Second)
 		}
-		check, elapsed, err := s.run(ctx, once, program, slices.Concat(args, s.args))
+		check, elapsed, err := s.run(ctx, once, qemu, slices.Concat(args, s.args))
 		if err != nil {
 			return fmt.Errorf("booting the firmware: %w", err)
 		}
@@ -70,15 +75,15 @@ func (f Firmware) boot(ctx context.Context, r *report.Report, images []image, t 
 // checks the hashes of a kernel finds them where a monitor would put them, which needs
 // no SEV: first those of the program, which it must start, then those of another.
 func (f Firmware) starts(image []byte, t *tarball.Tarball) ([]start, error) {
-	program, err := app(f.arch, started)
+	file, err := app(f.arch, started)
 	if err != nil {
 		return nil, err
 	}
 	kernel := []string{"-kernel", t.Path("program.efi")}
-	starts := []start{{"boot", nil, f.end, started}}
+	starts := []start{{"boot", nil, ends, program}}
 	if !f.hashes {
-		starts = append(starts, start{"boot of a kernel", kernel, started, f.end})
-		return starts, os.WriteFile(t.Path("program.efi"), program, 0o644)
+		starts = append(starts, start{"boot of a kernel", kernel, program, ends})
+		return starts, os.WriteFile(t.Path("program.efi"), file, 0o644)
 	}
 	var page area
 	if table, err := parseTable(image); err == nil {
@@ -93,13 +98,13 @@ func (f Firmware) starts(image []byte, t *tarball.Tarball) ([]start, error) {
 		return append([]string{"-device", loader}, kernel...)
 	}
 	return append(starts,
-			start{"boot of a kernel with its hash", with("hashes"), started, f.end},
-			start{"boot of a kernel with no hash", kernel, f.end, started},
-			start{"boot of a kernel with another hash", with("other-hashes"), "", started},
+			start{"boot of a kernel with its hash", with("hashes"), program, ends},
+			start{"boot of a kernel with no hash", kernel, ends, program},
+			start{"boot of a kernel with another hash", with("other-hashes"), nil, program},
 		), errors.Join(
-			os.WriteFile(t.Path("program.efi"), program, 0o644),
-			os.WriteFile(t.Path("hashes"), hashTable(program), 0o644),
-			os.WriteFile(t.Path("other-hashes"), hashTable(append(slices.Clone(program), 0)), 0o644),
+			os.WriteFile(t.Path("program.efi"), file, 0o644),
+			os.WriteFile(t.Path("hashes"), hashTable(file), 0o644),
+			os.WriteFile(t.Path("other-hashes"), hashTable(append(slices.Clone(file), 0)), 0o644),
 		)
 }
 
@@ -130,7 +135,7 @@ func (s start) run(ctx context.Context, h host.Host, program string, args []stri
 	saw := ""
 	result, err := h.Boot(ctx, program, args, func(line string) (over bool) {
 		line = plain(line)
-		if saw == "" && (s.good != "" && strings.Contains(line, s.good) || strings.Contains(line, s.bad)) {
+		if saw == "" && (has(line, s.good) || has(line, s.bad)) {
 			saw = line
 		}
 		return saw != ""
@@ -139,7 +144,7 @@ func (s start) run(ctx context.Context, h host.Host, program string, args []stri
 		return report.Check{}, 0, err
 	}
 	took := fmt.Sprintf("%.1f s", result.Elapsed.Seconds())
-	silent, want := s.good == "", strconv.Quote(s.good)
+	silent, want := s.good == nil, quoted(s.good)
 	if silent {
 		want = "a silent stop"
 	}
@@ -147,8 +152,8 @@ func (s start) run(ctx context.Context, h host.Host, program string, args []stri
 	switch {
 	case silent && saw == "" && result.Ending == host.Hang:
 		check.Verdict = report.Passed
-		check.Saw = fmt.Sprintf("it stops: no %q in %s (%s)", s.bad, took, h.Accelerator)
-	case !silent && strings.Contains(saw, s.good):
+		check.Saw = fmt.Sprintf("it stops: no %s in %s (%s)", quoted(s.bad), took, h.Accelerator)
+	case !silent && has(saw, s.good):
 		check.Verdict = report.Passed
 		check.Saw = fmt.Sprintf("%q on the serial line after %s (%s)", saw, took, h.Accelerator)
 	case saw != "":
@@ -166,6 +171,19 @@ func (s start) run(ctx context.Context, h host.Host, program string, args []stri
 		}
 	}
 	return check, result.Elapsed, nil
+}
+
+// has reports whether a line has one of the texts.
+func has(line string, texts []string) bool {
+	return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) })
+}
+
+func quoted(texts []string) string {
+	list := make([]string, len(texts))
+	for i, text := range texts {
+		list[i] = strconv.Quote(text)
+	}
+	return strings.Join(list, " or ")
 }
 
 // flashArgs returns the arguments that put the images into a machine. One image replaces

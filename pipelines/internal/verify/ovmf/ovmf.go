@@ -113,8 +113,6 @@ type variant struct {
 	// hashes says that it compares kernel, initrd and command line with hashes
 	// that are part of the measurement of an SEV guest.
 	hashes bool
-	// end is the text on the serial line that ends a boot without a kernel.
-	end string
 }
 
 // flash is one image, which fills a piece of flash.
@@ -176,20 +174,17 @@ var variants = map[string]variant{
 		images: []flash{{folder + "ovmf/OVMF.fd", x86Size, 0, x86}},
 		has:    []content{compressed, dxe, bootManager, directBoot, resetCode, sec, pei, shell, driverSEV, driverTDX},
 		lacks:  []content{secTDX, secretSEV},
-		end:    shellText,
 	},
 	"ovmf-sev x86_64": {
 		images: []flash{{folder + "ovmf/AMDSEV.fd", x86Size, 0, x86}},
 		has:    []content{compressed, dxe, bootManager, directBoot, resetCode, sec, pei, driverSEV, secretSEV},
 		lacks:  []content{secTDX, driverTDX, shell},
 		hashes: true,
-		end:    managerText,
 	},
 	"ovmf-tdx x86_64": {
 		images: []flash{{folder + "ovmf/OVMF.inteltdx.fd", x86Size, 0, x86}},
 		has:    []content{compressed, dxe, bootManager, directBoot, resetCode, secTDX, driverTDX},
 		lacks:  []content{sec, pei, driverSEV, secretSEV},
-		end:    managerText,
 	},
 	"ovmf aarch64": {
 		images: []flash{
@@ -198,6 +193,5 @@ var variants = map[string]variant{
 		},
 		has:   []content{compressed, dxe, bootManager, directBoot, secARM, pei, shell},
 		lacks: []content{driverSEV, driverTDX},
-		end:   shellText,
 	},
 }

@@ -263,12 +263,13 @@ func TestFirmwareBoots(t *testing.T) {
 		script      string
 		check, want string
 	}{
-		"refused":                  {plainParts(), `echo "no such machine" >&2; exit 1`, "boot", "QEMU failed: no such machine"},
-		"off":                      {plainParts(), `echo nothing`, "boot", `the machine powered off after`},
-		"kernel not started":       {plainParts(), `echo 'UEFI Interactive Shell v2.2'`, "boot of a kernel", `"UEFI Interactive Shell v2.2" on the serial line`},
-		"hash not believed":        {sevParts(), `echo 'BdsDxe: No bootable option was found.'`, "boot of a kernel with its hash", "No bootable option"},
-		"kernel without hash":      {sevParts(), `case "$*" in *-kernel*) echo 'kata-verify: the firmware has started this program';; esac`, "boot of a kernel with no hash", "has started this program"},
-		"kernel with another hash": {sevParts(), `case "$*" in *-kernel*) echo 'kata-verify: the firmware has started this program';; esac`, "boot of a kernel with another hash", "want a silent stop"},
+		"refused":                   {plainParts(), `echo "no such machine" >&2; exit 1`, "boot", "QEMU failed: no such machine"},
+		"off":                       {plainParts(), `echo nothing`, "boot", `the machine powered off after`},
+		"neither shell nor manager": {plainParts(), `echo 'BdsDxe: starting'`, "boot", `want "UEFI Interactive Shell v" or "BdsDxe: No bootable option"`},
+		"kernel not started":        {plainParts(), `echo 'UEFI Interactive Shell v2.2'`, "boot of a kernel", `"UEFI Interactive Shell v2.2" on the serial line`},
+		"hash not believed":         {sevParts(), `echo 'BdsDxe: No bootable option was found.'`, "boot of a kernel with its hash", "No bootable option"},
+		"kernel without hash":       {sevParts(), `case "$*" in *-kernel*) echo 'kata-verify: the firmware has started this program';; esac`, "boot of a kernel with no hash", "has started this program"},
+		"kernel with another hash":  {sevParts(), `case "$*" in *-kernel*) echo 'kata-verify: the firmware has started this program';; esac`, "boot of a kernel with another hash", "want a silent stop"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			c := verifytest.Find(t, look(t, test.parts, test.parts.files(), test.script), test.check)
