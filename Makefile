@@ -11,8 +11,9 @@ WITHOUT ?=
 TIME ?= 1m
 SEED ?= 1
 CRATES ?=
+PAYLOAD ?=
 
-.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-registry bench-archive bench-crates bench-import verify-test style
+.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-registry bench-archive bench-crates bench-import bench-installer verify-test style
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -93,6 +94,9 @@ bench-crates: ## compare the download of crates with cargo fetch (two minutes); 
 
 bench-archive: ## compare tarballs with GNU tar, zstd -10 and cat (ten minutes, 11 GB in TMPDIR)
 	go test -tags bench -count=1 -timeout 60m -run 'TestArchive(Size|Speed)' -v ./pipelines
+
+bench-installer: ## install one shim, against unpacking a whole payload: time, bytes, memory; PAYLOAD=opt/kata-artifacts of an image
+	go test -tags bench -count=1 -run TestOneShimAgainstAll -v ./pipelines/kata-deploy/internal/deploy -payload "$(PAYLOAD)"
 
 bench-import: ## compare the import of a member of 1.5 GB with zstd and tar (five minutes, 6 GB in TMPDIR)
 	go test -tags bench -count=1 -timeout 60m -run TestImportSpeed -v ./pipelines

@@ -129,10 +129,13 @@ func (f *File) read(i, at int) (io.ReadCloser, error) {
 }
 
 // decode decompresses a frame and the pieces that follow it.
-func (f *File) decode(frame int) (*zstd.Decoder, error) {
+func (f *File) decode(frame int) (*zstd.Decoder, error) { return newDecoder(f.section(frame)) }
+
+// section is the stretch of the file with a frame and the pieces that follow it.
+func (f *File) section(frame int) *io.SectionReader {
 	offset, _ := f.index.span(0, frame)
 	packed, _ := f.index.span(frame, f.index.pieces(frame))
-	return newDecoder(io.NewSectionReader(f.file, offset, packed))
+	return io.NewSectionReader(f.file, offset, packed)
 }
 
 // content reads the content of one member, and compares it with the index.

@@ -13,6 +13,13 @@ import (
 // content must be read to its end before the next file: see ReadFile for its errors.
 func (f *File) Files(wanted map[string]bool) iter.Seq2[Member, io.Reader] {
 	return func(yield func(Member, io.Reader) bool) {
+		// One for all frames: each has buffers as large as the window.
+		decoder, err := newDecoder(nil)
+		if err != nil {
+			yield(Member{}, failed{err})
+			return
+		}
+		defer decoder.Close()
 		for i, frame := range f.index.Frames {
 			last := -1
 			for at, m := range frame.Members {
@@ -20,7 +27,7 @@ func (f *File) Files(wanted map[string]bool) iter.Seq2[Member, io.Reader] {
 					last = at
 				}
 			}
-			if last >= 0 && !f.filesOf(i, last, wanted, yield) {
+			if last >= 0 && !f.filesOf(decoder, i, last, wanted, yield) {
 				return
 			}
 		}
@@ -28,13 +35,11 @@ func (f *File) Files(wanted map[string]bool) iter.Seq2[Member, io.Reader] {
 }
 
 // filesOf is Files for one frame, up to a member.
-func (f *File) filesOf(i, last int, wanted map[string]bool, yield func(Member, io.Reader) bool) bool {
+func (f *File) filesOf(decoder *zstd.Decoder, i, last int, wanted map[string]bool, yield func(Member, io.Reader) bool) bool {
 	frame := f.index.Frames[i]
-	decoder, err := f.decode(i)
-	if err != nil {
+	if err := decoder.Reset(f.section(i)); err != nil {
 		return yield(frame.Members[last], failed{err})
 	}
-	defer decoder.Close()
 	modTime := f.index.modTime(frame)
 	for _, m := range frame.Members[:last+1] {
 		rest := tarSize(m, modTime)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,6 +46,7 @@ func TestMain(m *testing.M) {
 }
 
 func runChild(text string) error {
+	debug.SetMemoryLimit(40 << 20) // As main does.
 	var c child
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return err
@@ -65,7 +67,12 @@ func runChild(text string) error {
 	if c.Remove {
 		return d.Cleanup(context.Background(), wanted.Target)
 	}
-	return d.Install(context.Background(), wanted, payload)
+	if err := d.Install(context.Background(), wanted, payload); err != nil {
+		return err
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	fmt.Println(string(status)) // Its peak memory is for the benchmark.
+	return err
 }
 
 // What a kill leaves: the tree is one of the two installations, whole; a file outside is

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/kata-deploy/internal/components"
@@ -26,15 +23,6 @@ type Installation struct {
 	services Services
 	staged   *staged
 	undo     []undo
-}
-
-// undo is the inverse of a step: an exchange, a rename, a file with a content, or a file to
-// remove.
-type undo struct {
-	exchange, from, to string
-	restore, remove    string
-	content            []byte
-	mode               fs.FileMode
 }
 
 // Switch writes the new content of a plan, and brings the node to it. After a failure the
@@ -189,14 +177,6 @@ func (in *Installation) tree() error {
 	return nil
 }
 
-// inverse is the inverse of a rename or an exchange.
-func (u undo) inverse() undo { return undo{exchange: u.exchange, from: u.to, to: cmp.Or(u.from, u.to)} }
-
-// exchange swaps two folders in one step, so that neither is ever missing.
-func exchange(one, other string) error {
-	return unix.Renameat2(unix.AT_FDCWD, one, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
-}
-
 // outside changes a file that is the installation's own.
 func (in *Installation) outside(c Change) error {
 	at := in.host.path(c.Path)
@@ -264,53 +244,6 @@ func (in *Installation) edit(c Change) error {
 		return ignoreMissing(os.Remove(at))
 	}
 	return in.staged.pending[c.Path].CommitUnsynced()
-}
-
-// keep remembers what is at a path.
-func (in *Installation) keep(at string) error {
-	info, err := os.Lstat(at)
-	if errors.Is(err, fs.ErrNotExist) {
-		in.undo = append(in.undo, undo{remove: at})
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	u := undo{restore: at, mode: info.Mode()}
-	if info.Mode().Type() == fs.ModeSymlink {
-		u.to, err = os.Readlink(at)
-	} else {
-		u.content, err = files.Read(at, maxSmall)
-	}
-	in.undo = append(in.undo, u)
-	return err
-}
-
-// Back brings the node back to what it was.
-func (in *Installation) Back() error {
-	var failed []error
-	for i := len(in.undo) - 1; i >= 0; i-- {
-		failed = append(failed, in.undo[i].run())
-	}
-	if err := errors.Join(failed...); err != nil {
-		return fmt.Errorf("going back to the former installation: %w: the next start goes on from there", err)
-	}
-	in.staged.discard()
-	return in.host.save(in.plan.Tree, in.before)
-}
-
-func (u undo) run() error {
-	switch {
-	case u.exchange != "":
-		return exchange(u.exchange, u.to)
-	case u.from != "":
-		return unix.Rename(u.from, u.to) // Unlike os.Rename it replaces an empty folder.
-	case u.remove != "":
-		return ignoreMissing(os.Remove(u.remove))
-	case u.mode.Type() == fs.ModeSymlink:
-		return link(u.to, u.restore)
-	}
-	return files.Write(u.restore, u.content, u.mode.Perm())
 }
 
 // Services are those that have yet to notice the switch.
