@@ -140,7 +140,7 @@ func (w *world) whole() {
 	tree := plan.Tree("/opt/kata")
 	state, err := h.State(tree)
 	must(w.t, err)
-	var all []plan.Manifest
+	all := state.Earlier
 	for _, m := range []*plan.Manifest{state.Current, state.Next} {
 		if m != nil {
 			all = append(all, *m)
@@ -177,6 +177,9 @@ func (w *world) whole() {
 // matches reports whether the tree has exactly the files of a manifest.
 func (w *world) matches(m plan.Manifest) bool {
 	w.t.Helper()
+	if len(m.Files) == 0 {
+		return !files.Exists(filepath.Join(w.root, m.Tree))
+	}
 	for _, e := range m.Files {
 		at := filepath.Join(w.root, m.Tree, e.Path)
 		if sum, _, err := files.Hash(w.t.Context(), at); e.Link == "" && (err != nil || sum != e.SHA256) {

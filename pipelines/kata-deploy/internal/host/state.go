@@ -73,8 +73,10 @@ type State struct {
 	Schema int `json:"schema"`
 	// Current is the installation that is there, nil for none.
 	Current *plan.Manifest `json:"current,omitempty"`
-	// Next is set while another takes its place: of each file, either is there.
-	Next *plan.Manifest `json:"next,omitempty"`
+	// Next is set while another takes its place: of each file, either is there. Earlier
+	// are those whose turn was interrupted, of which files may be there, too.
+	Next    *plan.Manifest  `json:"next,omitempty"`
+	Earlier []plan.Manifest `json:"earlier,omitempty"`
 	// Pending are the services that have yet to notice.
 	Pending Services `json:"pending"`
 }
@@ -155,10 +157,12 @@ func (h Host) save(tree string, s State) error {
 // manifests returns those of the state, the one to come first.
 func (s State) manifests() []plan.Manifest {
 	var all []plan.Manifest
-	for _, m := range []*plan.Manifest{s.Next, s.Current} {
-		if m != nil {
-			all = append(all, *m)
-		}
+	if s.Next != nil {
+		all = append(all, *s.Next)
+	}
+	all = append(all, s.Earlier...)
+	if s.Current != nil {
+		all = append(all, *s.Current)
 	}
 	return all
 }

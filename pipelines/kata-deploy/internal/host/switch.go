@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
@@ -47,8 +48,11 @@ func (h Host) prepare(ctx context.Context, p plan.Plan, payload *components.Payl
 		return nil, err
 	}
 	in := &Installation{host: h, plan: p, before: s, services: d.Services}
-	next := p.Manifest
-	if err := h.save(p.Tree, State{Schema: schema, Current: in.former(), Next: &next, Pending: d.Services}); err != nil {
+	next := State{Schema: schema, Current: s.Current, Next: &p.Manifest, Earlier: slices.Clone(s.Earlier), Pending: d.Services}
+	if s.Next != nil && !slices.ContainsFunc(s.Earlier, func(m plan.Manifest) bool { return reflect.DeepEqual(m, *s.Next) }) {
+		next.Earlier = append(next.Earlier, *s.Next)
+	}
+	if err := h.save(p.Tree, next); err != nil {
 		return nil, err
 	}
 	var err error
@@ -85,23 +89,6 @@ func (h Host) sweep(s State) error {
 		return fmt.Errorf("removing what a killed process left: %w", err)
 	}
 	return nil
-}
-
-// former is the manifest of all that may be on the node before the switch.
-func (in *Installation) former() *plan.Manifest {
-	all := in.before.manifests()
-	if len(all) == 0 {
-		return nil
-	}
-	merged := all[len(all)-1]
-	if len(all) > 1 {
-		next := all[0]
-		merged.Files = append(merged.Files[:len(merged.Files):len(merged.Files)], next.Files...)
-		merged.Outside = append(merged.Outside[:len(merged.Outside):len(merged.Outside)], next.Outside...)
-		merged.Imports = append(merged.Imports[:len(merged.Imports):len(merged.Imports)], next.Imports...)
-		merged.Services = append(merged.Services[:len(merged.Services):len(merged.Services)], next.Services...)
-	}
-	return &merged
 }
 
 // step is one change of a name: of a file outside, of imports or, without a Change, of the
