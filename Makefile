@@ -13,7 +13,7 @@ SEED ?= 1
 CRATES ?=
 PAYLOAD ?=
 
-.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-registry bench-archive bench-crates bench-import bench-installer verify-test style
+.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-image bench-registry bench-archive bench-crates bench-import bench-installer verify-test style
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -79,6 +79,9 @@ bench-qemu: ## compare builds of QEMU with a plain chroot (half an hour)
 
 bench-ovmf: ## compare builds of OVMF with a plain chroot (half an hour)
 	pipelines/scripts/bench-build.sh ovmf
+
+bench-image: ## compare the making of a guest's image with the way of loop devices (some minutes)
+	pipelines/scripts/bench-image.sh
 
 bench-ccache: ## compare a kernel build after one changed option with the first (half an hour)
 	pipelines/scripts/bench-ccache.sh kernel
