@@ -66,7 +66,7 @@ func (c *Chart) Tag() string { return strings.ReplaceAll(c.Version, "+", "_") }
 
 // Package packages the chart of a tree.
 func Package(tree fs.FS, o Options) (*Chart, error) {
-	if !semver.IsValid("v" + o.Version) || strings.Count(o.Version, ".") < 2 {
+	if !semver.IsValid("v"+o.Version) || strings.Count(o.Version, ".") < 2 {
 		return nil, fmt.Errorf("the version of the chart is %q: want three numbers such as 3.28.0, and possibly -rc0", o.Version)
 	}
 	content, err := read(tree)

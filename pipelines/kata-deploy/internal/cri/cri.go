@@ -149,21 +149,20 @@ var (
 	oldestSeveral = Version{2, 2, 2}
 )
 
-// CheckVersion refuses a containerd that is too old for what is asked of it: snapshotters
-// are the names of all that handlers use, and suffix distinguishes several installations.
-func CheckVersion(v Version, snapshotters []string, suffix string) error {
-	used := slices.Clone(snapshotters)
-	slices.Sort(used)
-	used = slices.Compact(used)
+// CheckVersion refuses a containerd that is too old for what is asked of it; suffix
+// distinguishes several installations. Handlers may use any snapshotters that the node has:
+// only those that are set up here are counted.
+func (o Options) CheckVersion(v Version, suffix string) error {
+	setUp := o.setUp()
 	switch {
 	case v.Before(oldest):
 		return fmt.Errorf("containerd %s is too old: kata-deploy needs %s or newer", v, oldest)
 	case suffix != "" && v.Before(oldestSuffix):
 		return fmt.Errorf("containerd %s serves one installation only: MULTI_INSTALL_SUFFIX needs %s or newer", v, oldestSuffix)
-	case slices.Contains(used, "erofs") && v.Before(oldestErofs):
+	case slices.Contains(setUp, "erofs") && v.Before(oldestErofs):
 		return fmt.Errorf("containerd %s is too old for the snapshotter erofs: it needs %s or newer", v, oldestErofs)
-	case len(used) > 1 && v.Before(oldestSeveral):
-		return fmt.Errorf("containerd %s is too old for several snapshotters (%s): it needs %s or newer, or a mapping to one of them", v, strings.Join(used, ", "), oldestSeveral)
+	case len(setUp) > 1 && v.Before(oldestSeveral):
+		return fmt.Errorf("containerd %s is too old for several snapshotters (%s): it needs %s or newer, or only one of them in EXPERIMENTAL_SETUP_SNAPSHOTTER", v, strings.Join(setUp, ", "), oldestSeveral)
 	}
 	return nil
 }

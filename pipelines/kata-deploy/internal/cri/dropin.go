@@ -188,17 +188,12 @@ func CrioDropIn(o Options) ([]byte, error) {
 	return append([]byte(head), content...), nil
 }
 
-// Snapshotters returns the snapshotters of handlers, and of services, each once.
-func (o Options) Snapshotters() []string {
-	used := slices.Clone(o.Proxies)
-	for _, h := range o.Handlers {
-		if h.Snapshotter != "" {
-			used = append(used, h.Snapshotter)
-		}
-	}
+// setUp returns the snapshotters that an installation sets up, sorted.
+func (o Options) setUp() []string {
+	names := slices.Clone(o.Proxies)
 	if o.Erofs {
-		used = append(used, "erofs")
+		names = append(names, "erofs")
 	}
-	slices.Sort(used)
-	return slices.Compact(used)
+	slices.Sort(names)
+	return names
 }

@@ -210,6 +210,18 @@ func TestRuntimeDoesNotComeBack(t *testing.T) {
 	}
 }
 
+// The chart maps shims to snapshotters that a node may have, by default and on all versions
+// of containerd.
+func TestMappedSnapshotters(t *testing.T) {
+	w := newWorld(t)
+	w.api.runtime = "containerd://1.7.29"
+	w.write("/etc/containerd/config.toml", mainV2)
+	must(t, w.install("SHIMS_X86_64", "qemu clh", "SNAPSHOTTER_HANDLER_MAPPING_X86_64", "qemu:nydus,clh:devmapper"))
+	if got := w.read("/host/opt/kata/containerd/config.d/kata-deploy.toml"); !strings.Contains(got, "snapshotter = 'devmapper'") {
+		t.Errorf("the drop-in is\n%s", got)
+	}
+}
+
 // The services that came with an installation go with it, and those of the former one run
 // its programs again.
 func TestServicesGoBack(t *testing.T) {

@@ -148,7 +148,7 @@ func (m *maker) runtime() error {
 	if err != nil {
 		return err
 	}
-	if err := cri.CheckVersion(version, o.Snapshotters(), m.Suffix); err != nil {
+	if err := o.CheckVersion(version, m.Suffix); err != nil {
 		return err
 	}
 	return m.containerd(version, o)
