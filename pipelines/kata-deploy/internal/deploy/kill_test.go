@@ -85,6 +85,14 @@ func TestKills(t *testing.T) {
 		w.env["EXPERIMENTAL_SETUP_SNAPSHOTTER"] = setup
 		return map[string]string{"NODE_NAME": "one", "DAEMONSET_NAMESPACE": "kube-system", "SHIMS_X86_64": "qemu", "EXPERIMENTAL_SETUP_SNAPSHOTTER": setup}
 	}
+	var known []plan.Manifest
+	for _, setup := range []string{"", "nydus"} {
+		must(t, w.install("EXPERIMENTAL_SETUP_SNAPSHOTTER", setup))
+		state, err := host.Host{Root: w.root}.State(plan.Tree("/opt/kata"))
+		must(t, err)
+		known = append(known, *state.Current)
+	}
+	must(t, w.uninstall())
 	runs, killed := 30, 0
 	if testing.Short() {
 		runs = 6
@@ -95,10 +103,12 @@ func TestKills(t *testing.T) {
 		if c.Remove {
 			w.api.daemons()
 		}
+		// No step between two installations is without a tree.
+		absent := c.Remove || !w.installed()
 		if w.kill(c, time.Duration(rand.Int64N(int64(160*time.Millisecond)))) {
 			killed++
 		}
-		w.whole()
+		w.whole(known, absent)
 		if t.Failed() {
 			t.Fatalf("after run %d (removal: %v)", i, c.Remove)
 		}
@@ -106,7 +116,7 @@ func TestKills(t *testing.T) {
 	t.Logf("%d of %d runs were killed before their end", killed, runs)
 	w.api.daemons("kata-deploy")
 	must(t, w.install())
-	w.whole()
+	w.whole(known, false)
 	w.api.daemons()
 	must(t, w.cleanup())
 	if got := w.tree("/host/opt") + w.tree("/host/etc") + w.tree("/etc"); got != "\n\n/etc/containerd/config.toml\n" {
@@ -133,8 +143,11 @@ func (w *world) kill(c child, after time.Duration) bool {
 	return err != nil
 }
 
-// whole checks what is on the node.
-func (w *world) whole() {
+// installed reports whether the tree exists.
+func (w *world) installed() bool { return files.Exists(filepath.Join(w.root, plan.Tree("/opt/kata"))) }
+
+// whole checks what is on the node: the tree is a known installation, or absent if it may be.
+func (w *world) whole(known []plan.Manifest, absent bool) {
 	w.t.Helper()
 	h := host.Host{Root: w.root}
 	tree := plan.Tree("/opt/kata")
@@ -146,13 +159,12 @@ func (w *world) whole() {
 			all = append(all, *m)
 		}
 	}
-	// A missing tree is an installation only before the first one and after a removal.
-	matches := state.Current == nil && !files.Exists(filepath.Join(w.root, tree))
-	for _, m := range all {
+	matches := absent && !w.installed()
+	for _, m := range known {
 		matches = matches || w.matches(m)
 	}
 	if !matches {
-		w.t.Errorf("the tree is none of %d installations:\n%s", len(all), w.tree(tree))
+		w.t.Errorf("the tree is none of %d installations:\n%s", len(known), w.tree(tree))
 	}
 	main, err := cri.ParseMain([]byte(w.read("/etc/containerd/config.toml")))
 	must(w.t, err)
