@@ -3,12 +3,13 @@
 package rootfs
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/guest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -34,11 +35,13 @@ func lab(t *testing.T) host.Host {
 	}
 }
 
-// TestStandIn boots an initrd in which the stand-in is the first process.
+// TestStandIn boots an initrd in which the stand-in is the first process. KATA_TEST_ARCH is the
+// architecture of the kernel, as `uname -m` prints it, if it is not this machine's.
 func TestStandIn(t *testing.T) {
 	h, dir := lab(t), t.TempDir()
+	arch := catalog.Arch(cmp.Or(os.Getenv("KATA_TEST_ARCH"), string(catalog.HostArch())))
 	program := filepath.Join(dir, "standin")
-	if err := h.GoBuild(t.Context(), h.Root, nil, "-o", program, "./pipelines/internal/verify/rootfs/standin"); err != nil {
+	if err := h.GoBuild(t.Context(), h.Root, []string{"GOOS=linux", "GOARCH=" + arch.GoArch()}, "-o", program, "./pipelines/internal/verify/rootfs/standin"); err != nil {
 		t.Fatal(err)
 	}
 	init, err := os.ReadFile(program)
@@ -49,8 +52,7 @@ func TestStandIn(t *testing.T) {
 	if err := os.WriteFile(initrd, guest.Initramfs(init), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
-	r := bootOne(t, bootable{Host: h, arch: arch, dir: dir, initrd: initrd})
+	r := bootOne(t, bootable{Host: h, arch: string(arch), dir: dir, initrd: initrd})
 	if r.Passed != 2 || r.Failed+r.Skipped != 0 {
 		t.Errorf("%+v", r.Checks)
 	}
