@@ -80,7 +80,9 @@ apt_remove() {
 	cd /var/lib/dpkg/info
 	mkdir /tmp/gone
 	for name in "$@"; do
+		# Not those of login.defs for login.
 		for file in "$name".* "$name":*; do
+			case "${file#"$name"}" in .*.*) continue ;; esac
 			[ ! -f "$file" ] || mv "$file" /tmp/gone
 		done
 	done
@@ -154,6 +156,6 @@ restore) ;;
 esac
 "${manager}_install" "$@"
 surplus "$@" >/tmp/surplus
-"${manager}_list" | awk 'NR == FNR { gone[$1] = 1; next } !($1 in gone)' /tmp/surplus - | sort >/.packages
+"${manager}_list" | awk 'FILENAME == ARGV[1] { gone[$1] = 1; next } !($1 in gone)' /tmp/surplus - | sort >/.packages
 [ ! -s /tmp/surplus ] || "${manager}_remove" $(cat /tmp/surplus)
 rm -f /tmp/*

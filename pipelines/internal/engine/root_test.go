@@ -1,6 +1,10 @@
 package engine
 
 import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -42,6 +46,67 @@ func TestLockHolds(t *testing.T) {
 	for _, text := range []string{"", "a 1 x\n", "a 1 x y\n"} {
 		if _, err := parseInstalled(text); err == nil {
 			t.Errorf("read %q", text)
+		}
+	}
+}
+
+// database is that of apk, with files in a folder.
+const database = `C:Q1aaa=
+P:bash
+V:5.2-r0
+I:1000
+F:DIR
+F:DIR/bin
+R:bash
+
+C:Q1bbb=
+P:apk-tools
+V:2.14-r0
+I:300
+F:DIR
+F:DIR/sbin
+R:apk
+F:DIR/bin
+
+`
+
+// TestRootScript installs packages with a stand-in of apk.
+func TestRootScript(t *testing.T) {
+	for _, test := range []struct{ verb, remove, packages, left, gone string }{
+		{"install", "apk-tools scanelf", "bash", "bash 5.2-r0 Q1aaa= 1000\n", "sbin/apk"},
+		{"install", "", "bash", "apk-tools 2.14-r0 Q1bbb= 300\nbash 5.2-r0 Q1aaa= 1000\n", ""},
+		{"restore", "", "bash=5.2-r0", "bash 5.2-r0 Q1aaa= 1000\n", "sbin/apk"},
+	} {
+		dir := t.TempDir()
+		files := map[string]string{
+			"apk": "#!/bin/sh\necho \"$@\" >>" + dir + "/calls\n", "bin/bash": "x", "sbin/apk": "x",
+			"db/installed": strings.ReplaceAll(database, "DIR", strings.TrimPrefix(dir, "/")), "tmp/x": "",
+		}
+		for name, text := range files {
+			path := filepath.Join(dir, name)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		script := strings.NewReplacer("/lib/apk/db", dir+"/db", "/var/cache/apk", dir+"/cache", "/etc/apk", dir+"/cache", "/.packages", dir+"/.packages", "/tmp/", dir+"/tmp/").Replace(rootScript)
+		cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", script, "root", "apk", test.verb}, strings.Fields(test.packages)...)...)
+		cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "REMOVE=" + test.remove}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", test, err, out)
+		}
+		left, err := os.ReadFile(filepath.Join(dir, ".packages"))
+		if err != nil || string(left) != test.left {
+			t.Errorf("%v: left %q, %v", test, left, err)
+		}
+		for _, name := range []string{"bin/bash", "sbin/apk", "sbin"} {
+			_, err := os.Stat(filepath.Join(dir, name))
+			if gone := test.gone != "" && name != "bin/bash"; gone != errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%v: %s: %v", test, name, err)
+			}
+		}
+		db, err := os.ReadFile(filepath.Join(dir, "db/installed"))
+		if err != nil || !strings.Contains(string(db), "P:bash\n") || strings.Contains(string(db), "P:apk-tools") != (test.gone == "") {
+			t.Errorf("%v: database %v\n%s", test, err, db)
 		}
 	}
 }
