@@ -57,9 +57,9 @@ var errUsage = errors.New("wrong usage")
 func main() {
 	// Before anything else: a pod can be deleted before it has begun.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	debug.SetMemoryLimit(memory)
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout)
+	stop()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Print(usage)

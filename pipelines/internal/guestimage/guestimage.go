@@ -98,12 +98,13 @@ func (l Layout) check() error {
 	const most = sectorSize << 32
 	var problems []error
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	const hashPartition = "hash partition"
 	for _, part := range []struct {
 		name string
 		Extent
-	}{{"root partition", l.Root}, {"hash partition", l.Hash}} {
+	}{{"root partition", l.Root}, {hashPartition, l.Hash}} {
 		switch {
-		case part.Extent == Extent{} && part.Extent == l.Hash:
+		case part.name == hashPartition && part.Extent == Extent{}:
 		case part.Size <= 0 || part.Size%BlockSize != 0:
 			problem("the %s has %d bytes: want a multiple of %d", part.name, part.Size, BlockSize)
 		case part.Start%mib != 0:

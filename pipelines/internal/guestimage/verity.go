@@ -51,7 +51,7 @@ func ParseVerity(text string) (Verity, error) {
 		}
 		name, value, _ := strings.Cut(fields[i], "=")
 		if name != want {
-			problems = append(problems, fmt.Errorf("%q: want %s=...", fields[i], want))
+			problems = append(problems, fmt.Errorf("%q: want the value of %s", fields[i], want))
 			continue
 		}
 		if err := v.set(name, value); err != nil {

@@ -89,7 +89,7 @@ func TestParseVerity(t *testing.T) {
 		"salt=0123":             {"salt=", `salt is "": it is empty, which Kata's runtime refuses`},
 		"data_blocks=2":         {"data_blocks=1", `data_blocks is "1": want two blocks at least`},
 		"data_block_size=4096":  {"data_block_size=512", `data_block_size is "512": want 4096`},
-		"salt=0123,":            {"", `"data_blocks=2": want salt=...`},
+		"salt=0123,":            {"", `"data_blocks=2": want the value of salt`},
 		",hash_block_size=4096": {"", "hash_block_size is missing"},
 		"hash_block_size=4096":  {"hash_block_size=4096,x=y", `"x=y" is too much`},
 	} {

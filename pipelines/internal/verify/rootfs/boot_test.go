@@ -155,7 +155,7 @@ func TestSee(t *testing.T) {
 		b := bootable{image: &Image{Image: recipe.Image{Path: "opt/kata/" + name}}}
 		err := s.see(&b)
 		missing, _ := report.AsMissing(err)
-		if got := string(missing); got != want && !(want == "pause" && b.pause && !b.tools && err == nil) {
+		if got := string(missing); got != want && (want != "pause" || !b.pause || b.tools || err != nil) {
 			t.Errorf("%s: %v, %+v", name, err, b)
 		}
 	}

@@ -148,7 +148,7 @@ func (e entry) problem() string {
 		return ""
 	case !folder && e.mode&(setuid|setgid) != 0:
 		return "it is setuid or setgid"
-	case e.mode&worldWritable != 0 && !(folder && e.mode&sticky != 0):
+	case e.mode&worldWritable != 0 && (!folder || e.mode&sticky == 0):
 		return "it is world-writable"
 	}
 	return ""

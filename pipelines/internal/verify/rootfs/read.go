@@ -124,7 +124,7 @@ func (s *subject) erofs(file string) (contents, error) {
 		if !ok {
 			return errors.ErrUnsupported
 		}
-		c.entries = append(c.entries, entry{strings.TrimPrefix(path, dir+"/"), uint32(stat.Mode)})
+		c.entries = append(c.entries, entry{strings.TrimPrefix(path, dir+"/"), uint32(stat.Mode)}) //nolint:unconvert // macOS has modes of 16 bits
 		return nil
 	})
 	if err != nil {

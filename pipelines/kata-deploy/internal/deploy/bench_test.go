@@ -122,7 +122,7 @@ func (w *world) measured(shim string) (size int64, took time.Duration, rss int64
 	env := map[string]string{"NODE_NAME": "one", "SHIMS_X86_64": shim}
 	text, err := json.Marshal(child{Root: root, Payload: w.payload, API: w.serve(), Env: env})
 	must(w.t, err)
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.CommandContext(w.t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childVariable+"="+string(text))
 	var printed, status bytes.Buffer
 	cmd.Stderr, cmd.Stdout = &printed, &status

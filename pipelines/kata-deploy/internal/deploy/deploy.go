@@ -56,7 +56,7 @@ func (d Deploy) Install(ctx context.Context, c config.Config, payload *component
 	}
 	warn(c, runtime)
 	if err := d.bring(ctx, c.Target, p, payload); err != nil {
-		d.event(ctx, c.Target, facts, "Warning", "KataInstallFailed", err.Error())
+		d.event(ctx, facts, "Warning", "KataInstallFailed", err.Error())
 		return fmt.Errorf("installing %s: %w", c.Dir, err)
 	}
 	if d.DryRun {
@@ -71,7 +71,7 @@ func (d Deploy) Install(ctx context.Context, c config.Config, payload *component
 	if err := d.API.SetLabel(ctx, "true"); err != nil {
 		return err
 	}
-	d.event(ctx, c.Target, facts, "Normal", "KataInstalled", "Kata Containers is installed in "+c.Dir)
+	d.event(ctx, facts, "Normal", "KataInstalled", "Kata Containers is installed in "+c.Dir)
 	slog.Info("installed", "dir", c.Dir, "files", len(p.Files), "handlers", len(c.Runtimes))
 	return nil
 }

@@ -129,7 +129,7 @@ func (w *world) kill(c child, after time.Duration) bool {
 	w.t.Helper()
 	text, err := json.Marshal(c)
 	must(w.t, err)
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.CommandContext(w.t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childVariable+"="+string(text))
 	var printed strings.Builder
 	cmd.Stderr = &printed

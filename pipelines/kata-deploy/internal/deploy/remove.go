@@ -59,13 +59,13 @@ func (d Deploy) Cleanup(ctx context.Context, t config.Target) error {
 		return err
 	}
 	if err := d.bring(ctx, t, plan.Empty(plan.Tree(t.Dir)), nil); err != nil {
-		d.event(ctx, t, facts, "Warning", "KataRemovalFailed", err.Error())
+		d.event(ctx, facts, "Warning", "KataRemovalFailed", err.Error())
 		return fmt.Errorf("removing %s: %w", t.Dir, err)
 	}
 	if err := d.API.WaitReady(ctx, readyLimit); err != nil {
 		return err
 	}
-	d.event(ctx, t, facts, "Normal", "KataRemoved", "Kata Containers was removed from "+t.Dir)
+	d.event(ctx, facts, "Normal", "KataRemoved", "Kata Containers was removed from "+t.Dir)
 	slog.Info("removed", "dir", t.Dir)
 	return nil
 }
@@ -99,7 +99,7 @@ func (d Deploy) Reset(ctx context.Context) error {
 	return d.API.WaitReady(ctx, readyLimit)
 }
 
-func (d Deploy) event(ctx context.Context, t config.Target, facts node.Facts, kind, reason, message string) {
+func (d Deploy) event(ctx context.Context, facts node.Facts, kind, reason, message string) {
 	if !d.DryRun {
 		d.API.Event(context.WithoutCancel(ctx), kind, reason, message, facts.UID)
 	}

@@ -171,7 +171,7 @@ func (h Host) imports(d *Diff, p plan.Plan, s State) error {
 			return err
 		}
 		change := Change{Kind: Replace, Path: i.File, Detail: "imports " + i.Value}
-		edited := data
+		var edited []byte
 		switch {
 		case n < kept && data == nil:
 			continue

@@ -98,7 +98,7 @@ func enter(file string) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return err
 	}

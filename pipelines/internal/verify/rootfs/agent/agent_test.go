@@ -193,7 +193,7 @@ func TestDial(t *testing.T) {
 			}
 			_ = connection.Close()
 		}()
-		got, err := "", error(nil)
+		got := ""
 		connection, err := Address{Socket: listener.Addr().String()}.Dial(t.Context(), Port)
 		if err == nil {
 			var data []byte
