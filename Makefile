@@ -51,7 +51,7 @@ kernel-debug: ## build the debug kernel twice from empty caches and compare (hal
 lint: ## golangci-lint with the import walls, dead code, go.mod, known vulnerabilities, shellcheck, actionlint
 	$(LINT) run --build-tags integration,bench ./...
 	@dead="$$($(DEADCODE) -test -tags integration,bench ./...)" && if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
-	GOOS=darwin go vet ./...
+	GOOS=darwin go vet $$(GOOS=darwin go list ./... | grep -v /kata-deploy) # a node runs Linux
 	go mod tidy -diff
 	pipelines/scripts/vulnerabilities.sh
 	shellcheck -x -P SCRIPTDIR assets/*/*.sh assets/kata-deploy/chart/*.sh pipelines/scripts/*.sh

@@ -109,7 +109,7 @@ func TestImageErrors(t *testing.T) {
 			"reading the filesystem that a step left at $DESTDIR/opt/kata/a.image: "},
 		"no tree": {func(files map[string][]byte, _ *recipe.Image) { delete(files, "a.image.verity") }, 0, "reading its hash tree: "},
 		"parameters": {func(files map[string][]byte, _ *recipe.Image) { files["a.image.verity.txt"] = []byte("salt") }, 0,
-			`a.image.verity.txt: reading the parameters of dm-verity: "salt": want root_hash=...`},
+			`a.image.verity.txt: reading the parameters of dm-verity: "salt": want the value of root_hash`},
 		"changed after hashing": {func(files map[string][]byte, _ *recipe.Image) { files["a.image"][5000]++ }, 0,
 			"checking its hash tree: the root filesystem was changed after it was hashed: block 1, at byte 4096"},
 		"more than is hashed": {func(files map[string][]byte, _ *recipe.Image) {
