@@ -73,7 +73,7 @@ func (c treeCache) describe(ctx context.Context, path string, entry fs.DirEntry)
 		return info.Mode().String(), nil
 	}
 	stat, _ := info.Sys().(*syscall.Stat_t)
-	key := fmt.Sprint(stat.Dev, stat.Ino, stat.Size, stat.Mtim, stat.Ctim)
+	key := fmt.Sprint(stat.Dev, stat.Ino, stat.Size, info.ModTime().UnixNano(), info.Mode())
 	sum, known := c[key]
 	if !known {
 		if sum, _, err = files.Hash(ctx, path); err != nil {
