@@ -60,11 +60,6 @@ func (h Host) Apply(ctx context.Context, s Services) error {
 	return nil
 }
 
-// Restart restarts a unit.
-func (h Host) Restart(ctx context.Context, unit string) error {
-	return h.systemctl(ctx, "restart", unit)
-}
-
 // systemctl runs the node's own program in the node's mount namespace, which is that of the
 // process with the ID 1.
 func (h Host) systemctl(ctx context.Context, args ...string) error {
