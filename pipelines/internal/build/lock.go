@@ -41,7 +41,7 @@ func (c *Container) Lock(ctx context.Context, plan recipe.Plan) (lock distro.Loc
 	return lock, nil
 }
 
-// installed returns the packages of a root filesystem that is made anew.
+// installed returns the packages of a new root filesystem.
 func (b *run) installed(ctx context.Context) (installed []engine.Installed, err error) {
 	if b.fetched, err = b.fetch(ctx, &record{}); err != nil {
 		return nil, err

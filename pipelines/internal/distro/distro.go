@@ -168,7 +168,7 @@ func (d Distribution) Packages(parts []string, arch catalog.Arch, values map[str
 		part, found := d.Parts[name]
 		if !found {
 			known := slices.Sorted(maps.Keys(d.Parts))
-			return nil, nil, fmt.Errorf("%s: %s has no part %q: add it, or choose of %s%s",
+			return nil, nil, fmt.Errorf("%s: %s has no part %q: add it, or choose one of %s%s",
 				d.root.At("parts").Pos(), d.Name, name, strings.Join(known, ", "), nearest.Hint(name, known))
 		}
 		list = append(append(list, part.Packages...), part.Arches[arch]...)

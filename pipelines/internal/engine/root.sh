@@ -156,6 +156,8 @@ restore) ;;
 esac
 "${manager}_install" "$@"
 surplus "$@" >/tmp/surplus
-"${manager}_list" | awk 'FILENAME == ARGV[1] { gone[$1] = 1; next } !($1 in gone)' /tmp/surplus - | sort >/.packages
+# Not in a pipe, which would hide that it fails.
+"${manager}_list" >/tmp/list
+awk 'FILENAME == ARGV[1] { gone[$1] = 1; next } !($1 in gone)' /tmp/surplus /tmp/list | sort >/.packages
 [ ! -s /tmp/surplus ] || "${manager}_remove" $(cat /tmp/surplus)
 rm -f /tmp/*

@@ -18,7 +18,7 @@ const (
 
 var bootMark = []byte{0x55, 0xaa}
 
-// unaddressable stands for a place beyond what cylinders, heads and sectors can address.
+// unaddressable marks a place beyond what cylinders, heads and sectors can address.
 var unaddressable = [3]byte{0xfe, 0xff, 0xff}
 
 // entry is one of a partition table, in bytes of sectors.

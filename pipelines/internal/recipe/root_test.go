@@ -189,7 +189,7 @@ func TestRootProblems(t *testing.T) {
 		"unknown release": {func(in *input) { in.edit("versions.yaml", "trixie", "trixi") },
 			`assets.image.version: assets/guest/debian.yaml:4: debian has no release "trixi": add it, or choose one of forky, sid, trixie; did you mean "trixie"?`},
 		"unknown part": {func(in *input) { in.edit(familyFile, "[base, secret]", "[base, secrets]") },
-			`assets/guest/debian.yaml:8: debian has no part "secrets": add it, or choose of base, secret; did you mean "secret"?`},
+			`assets/guest/debian.yaml:8: debian has no part "secrets": add it, or choose one of base, secret; did you mean "secret"?`},
 	} {
 		in := rootInput()
 		test.edit(&in)

@@ -23,7 +23,7 @@ import (
 // Scratch is the name of the empty base.
 const Scratch = "scratch"
 
-// NoInstaller stands for an image that runs nothing.
+// NoInstaller selects an image that runs nothing.
 const NoInstaller = "none"
 
 // WithInstaller adds the asset whose program the image runs to its components, unless

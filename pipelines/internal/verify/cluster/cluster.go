@@ -1,6 +1,6 @@
 // Package cluster runs a real Kubernetes API on a node: etcd and kube-apiserver, without
 // the other half of a cluster. A kubelet would need a node whose cgroups it may divide, so
-// a loop stands in for it: it keeps the node's conditions, which is all that an installer
+// a loop replaces it: it keeps the node's conditions, which is all that an installer
 // waits for.
 package cluster
 

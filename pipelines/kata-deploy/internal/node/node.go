@@ -8,6 +8,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -166,6 +167,7 @@ func (c *Client) label(ctx context.Context, value *string) error {
 func (c *Client) WaitReady(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it is not ready after %s: see the logs of the kubelet and of the container runtime", limit))
 	defer cancel()
+	var last error // of the API, before the limit ended the last request
 	for {
 		facts, err := c.Facts(ctx)
 		if err == nil && facts.Ready {
@@ -173,8 +175,9 @@ func (c *Client) WaitReady(ctx context.Context, limit time.Duration) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for the node %s: %w", c.node, context.Cause(ctx))
+			return errors.Join(fmt.Errorf("waiting for the node %s: %w", c.node, context.Cause(ctx)), last)
 		case <-time.After(pause):
+			last = err
 		}
 	}
 }
