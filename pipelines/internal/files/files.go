@@ -135,6 +135,15 @@ func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
+// IgnoreMissing returns nil for the error of a file that does not exist, and any other error
+// as it is.
+func IgnoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // Exists reports whether there is anything at a path. A path that cannot be examined
 // counts as existing: whoever opens it gets the error.
 func Exists(path string) bool {
@@ -166,11 +175,17 @@ type Pending struct {
 // Create begins a file that Commit moves to path with exactly that mode, and Discard
 // removes. It removes the files that killed writers of the path left.
 func Create(path string, mode fs.FileMode) (*Pending, error) {
-	if err := Sweep(path); err != nil {
+	return CreateIn(filepath.Dir(path), path, mode)
+}
+
+// CreateIn is Create with the file in another folder of the same file system until then:
+// for a folder of which some program reads every file, whatever its name.
+func CreateIn(dir, path string, mode fs.FileMode) (*Pending, error) {
+	if err := Sweep(filepath.Join(dir, filepath.Base(path))); err != nil {
 		return nil, err
 	}
 	for {
-		file, err := os.CreateTemp(filepath.Dir(path), temporary(path)+"*")
+		file, err := os.CreateTemp(dir, temporary(path)+"*")
 		if err != nil {
 			return nil, err
 		}

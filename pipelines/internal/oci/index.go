@@ -30,7 +30,7 @@ const maxIndex = 64 << 20
 func (l *Layout) Index(ctx context.Context) (ocispec.Index, error) {
 	index, why := l.readIndex()
 	if why == nil || !l.lost(why) {
-		return index, ignoreMissing(why)
+		return index, files.IgnoreMissing(why)
 	}
 	if recovered := l.recovered.Load(); recovered != nil {
 		return *recovered, nil
@@ -53,7 +53,7 @@ func (l *Layout) Index(ctx context.Context) (ocispec.Index, error) {
 func (l *Layout) lockedIndex(ctx context.Context) (ocispec.Index, error) {
 	index, err := l.readIndex()
 	if err == nil || !l.lost(err) {
-		return index, ignoreMissing(err)
+		return index, files.IgnoreMissing(err)
 	}
 	return l.rebuild(ctx, err)
 }
@@ -63,13 +63,6 @@ func (l *Layout) lockedIndex(ctx context.Context) (ocispec.Index, error) {
 func (l *Layout) lost(err error) bool {
 	_, statErr := os.Stat(filepath.Join(l.Root, ocispec.ImageBlobsDir))
 	return IsDamage(err) || errors.Is(err, fs.ErrNotExist) && statErr == nil
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 func (l *Layout) indexPath() string { return filepath.Join(l.Root, ocispec.ImageIndexFile) }
@@ -169,7 +162,7 @@ func (l *Layout) rebuild(ctx context.Context, why error) (ocispec.Index, error) 
 func (l *Layout) recover(ctx context.Context) (index ocispec.Index, err error) {
 	folder := filepath.Join(l.Root, ocispec.ImageBlobsDir, digest.SHA256.String())
 	entries, err := os.ReadDir(folder)
-	if ignoreMissing(err) != nil {
+	if files.IgnoreMissing(err) != nil {
 		return index, fmt.Errorf("searching the store for manifests: %w", err)
 	}
 	var small []fs.FileInfo

@@ -76,7 +76,7 @@ func (l *Layout) put(ctx context.Context, b Blob) error {
 func (l *Layout) Holds(ctx context.Context, d ocispec.Descriptor) (bool, error) {
 	info, err := os.Lstat(l.Path(d.Digest))
 	if err != nil || !info.Mode().IsRegular() || info.Size() != d.Size {
-		return false, ignoreMissing(err)
+		return false, files.IgnoreMissing(err)
 	}
 	sum, _, err := files.Hash(ctx, l.Path(d.Digest))
 	return err == nil && sum == d.Digest.Encoded(), err
@@ -171,7 +171,7 @@ func (l *Layout) Drop(ctx context.Context, tag string, manifest digest.Digest, b
 		if whole, err := l.Holds(ctx, blob); whole || err != nil {
 			return err
 		}
-		if err := os.Remove(l.Path(blob.Digest)); ignoreMissing(err) != nil {
+		if err := os.Remove(l.Path(blob.Digest)); files.IgnoreMissing(err) != nil {
 			return fmt.Errorf("removing a damaged blob: %w", err)
 		}
 	}
@@ -196,10 +196,10 @@ func (l *Layout) clean() error {
 	folder := filepath.Join(l.Root, partialFolder)
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return ignoreMissing(err)
+		return files.IgnoreMissing(err)
 	}
 	for _, entry := range entries {
-		if err := l.cleanPartial(filepath.Join(folder, entry.Name())); ignoreMissing(err) != nil {
+		if err := l.cleanPartial(filepath.Join(folder, entry.Name())); files.IgnoreMissing(err) != nil {
 			return err
 		}
 	}

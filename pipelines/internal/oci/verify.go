@@ -26,7 +26,7 @@ func (l *Layout) Verify(ctx context.Context) (whole []Manifest, lines []string, 
 		lines = append(lines, fmt.Sprintf("%s is damaged: %v", ocispec.ImageIndexFile, err))
 	case err != nil && l.lost(err):
 		lines = append(lines, ocispec.ImageIndexFile+" is missing")
-	case ignoreMissing(err) != nil:
+	case files.IgnoreMissing(err) != nil:
 		return nil, nil, err
 	}
 	sizes, wrong, err := l.rehash(ctx)
@@ -55,7 +55,7 @@ func (l *Layout) Verify(ctx context.Context) (whole []Manifest, lines []string, 
 func (l *Layout) rehash(ctx context.Context) (sizes map[digest.Digest]int64, wrong []string, err error) {
 	folder := filepath.Join(l.Root, ocispec.ImageBlobsDir, digest.SHA256.String())
 	entries, err := os.ReadDir(folder)
-	if ignoreMissing(err) != nil {
+	if files.IgnoreMissing(err) != nil {
 		return nil, nil, fmt.Errorf("reading the store: %w", err)
 	}
 	sizes = map[digest.Digest]int64{}

@@ -159,9 +159,13 @@ func merge(one, other table) table {
 	return merged
 }
 
+// CrioDir is the folder of CRI-O's drop-ins. It reads every file there, and in the folders
+// below, in the order of their paths.
+const CrioDir = "/etc/crio/crio.conf.d"
+
 // CrioPath returns the path of CRI-O's drop-in.
 func CrioPath(suffix string) string {
-	return path.Join("/etc/crio/crio.conf.d", strings.TrimSuffix("99-kata-deploy-"+suffix, "-"))
+	return path.Join(CrioDir, strings.TrimSuffix("99-kata-deploy-"+suffix, "-"))
 }
 
 // CrioDropIn makes the drop-in for CRI-O.

@@ -16,13 +16,15 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/kata-deploy/internal/components"
+	"github.com/kata-containers/kata-pipelines/pipelines/kata-deploy/internal/cri"
 	"github.com/kata-containers/kata-pipelines/pipelines/kata-deploy/internal/plan"
 )
 
 // spare is the room on the disk that an installation leaves free.
 const spare = 64 << 20
 
-// staged is the content of a plan, written beside its places.
+// staged is the content of a plan in its staging files: a folder next to the tree, and a file
+// for each one outside.
 type staged struct {
 	// tree is the folder that takes the place of the tree, nil if that stays. It is
 	// without files if the tree is to go.
@@ -243,13 +245,23 @@ func (h Host) pend(st *staged, at string, content []byte, mode fs.FileMode) erro
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
-	pending, err := files.Create(target, mode)
+	pending, err := files.CreateIn(staging(target), target, mode)
 	if err != nil {
 		return err
 	}
 	st.pending[at] = pending
 	_, err = pending.Write(content)
 	return errors.Join(err, pending.Sync())
+}
+
+// staging is the folder in which a file is written before it is renamed to its place: that of
+// its place, or the one above where CRI-O reads every file, whatever its name.
+func staging(at string) string {
+	dir := filepath.Dir(at)
+	if strings.HasSuffix(dir, cri.CrioDir) {
+		return filepath.Dir(dir)
+	}
+	return dir
 }
 
 // real returns the path of a file that may be a link, which stays one.

@@ -18,6 +18,7 @@ const (
 	tree   = "/host/opt/kata"
 	dropIn = "/opt/kata/drop-in.toml"
 	unit   = "/host/etc/systemd/system/one.service"
+	crio   = "/etc/crio/crio.conf.d/99-kata-deploy"
 	main   = "/etc/containerd/config.toml"
 )
 
@@ -34,7 +35,7 @@ func installation(word string) plan.Plan {
 		return plan.Entry{Path: at, Mode: "0644", Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
 	}
 	p.Files = []plan.Entry{entry("bin/"+word, word), entry("drop-in.toml", "# "+word+"\n")}
-	p.Outside = []plan.Entry{entry(unit, word)}
+	p.Outside = []plan.Entry{entry(unit, word), entry(crio, word)}
 	p.Imports = []plan.Import{{File: main, Value: dropIn}}
 	if word == "linked" {
 		p.Outside = append(p.Outside, plan.Entry{Path: "/host/etc/systemd/system/x.wants/one.service", Link: "/etc/systemd/system/one.service"})
@@ -138,6 +139,12 @@ func promised(t *testing.T, h Host, from, to string) {
 	if got := read(unit); got != from && got != to {
 		t.Errorf("the unit is %q", got)
 	}
+	// CRI-O reads every file of the folder.
+	for _, at := range slices.Concat(h.Glob("/etc/crio/crio.conf.d/*"), h.Glob("/etc/crio/crio.conf.d/.*")) {
+		if got := read(at); at != crio || got != from && got != to {
+			t.Errorf("CRI-O reads %q in %s", got, at)
+		}
+	}
 	for _, word := range []string{from, to} {
 		other := from + to
 		other = other[:len(other)-len(word)]
@@ -156,7 +163,7 @@ func reached(t *testing.T, h Host, word string) {
 	t.Helper()
 	want := []string{"etc/containerd/config.toml", "host/opt/kata/admin"}
 	if word != "" {
-		want = append(want, "host/etc/systemd/system/one.service", "host/opt/kata.manifest.json", "host/opt/kata/bin/"+word, "host/opt/kata/drop-in.toml")
+		want = append(want, "etc/crio/crio.conf.d/99-kata-deploy", "host/etc/systemd/system/one.service", "host/opt/kata.manifest.json", "host/opt/kata/bin/"+word, "host/opt/kata/drop-in.toml")
 	}
 	if word == "linked" {
 		want = append(want, "host/etc/systemd/system/x.wants/one.service")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -41,7 +40,7 @@ func (h Host) Switch(ctx context.Context, p plan.Plan, payload *components.Paylo
 	return in, nil
 }
 
-// prepare writes into the state what comes next, and the new content beside its places. So
+// prepare writes into the state what comes next, and the new content into staging files. So
 // whatever a kill leaves, the next run knows where.
 func (h Host) prepare(ctx context.Context, p plan.Plan, payload *components.Payload, s State, d Diff) (*Installation, error) {
 	if err := h.sweep(s); err != nil {
@@ -67,18 +66,19 @@ func (h Host) prepare(ctx context.Context, p plan.Plan, payload *components.Payl
 	return in, nil
 }
 
-// sweep removes what a killed process left beside the places of its installation.
+// sweep removes the staging files that a killed process left.
 func (h Host) sweep(s State) error {
 	if s.Next == nil {
 		return nil
 	}
-	beside, err := files.Beside(h.path(s.Next.Tree))
+	folder, err := files.Beside(h.path(s.Next.Tree))
 	if err == nil {
-		err = errors.Join(os.Remove(beside.Name()), beside.Close())
+		err = errors.Join(os.Remove(folder.Name()), folder.Close())
 	}
 	for _, m := range s.manifests() {
 		for _, e := range m.Outside {
-			err = errors.Join(err, files.Sweep(h.path(e.Path)), ignoreMissing(os.Remove(temporary(h.path(e.Path)))))
+			at := h.path(e.Path)
+			err = errors.Join(err, files.Sweep(filepath.Join(staging(at), filepath.Base(at))), files.IgnoreMissing(os.Remove(temporary(at))))
 		}
 		for _, i := range m.Imports {
 			at, failed := h.real(i.File)
@@ -189,7 +189,7 @@ func link(target, at string) error {
 	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 		return err
 	}
-	if err := errors.Join(ignoreMissing(os.Remove(temporary(at))), os.Symlink(target, temporary(at))); err != nil {
+	if err := errors.Join(files.IgnoreMissing(os.Remove(temporary(at))), os.Symlink(target, temporary(at))); err != nil {
 		return err
 	}
 	return os.Rename(temporary(at), at)
@@ -202,20 +202,13 @@ func temporary(at string) string {
 
 // removeWithFolders removes a file, and the folder of a unit's links that is empty then.
 func removeWithFolders(at string) error {
-	if err := ignoreMissing(os.Remove(at)); err != nil {
+	if err := files.IgnoreMissing(os.Remove(at)); err != nil {
 		return err
 	}
 	if dir := filepath.Dir(at); filepath.Ext(dir) == ".wants" {
 		_ = os.Remove(dir) // Others may have links there.
 	}
 	return nil
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // edit changes a file of others.
@@ -228,7 +221,7 @@ func (in *Installation) edit(c Change) error {
 		return err
 	}
 	if c.Kind == Remove {
-		return ignoreMissing(os.Remove(at))
+		return files.IgnoreMissing(os.Remove(at))
 	}
 	return in.staged.pending[c.Path].CommitUnsynced()
 }

@@ -61,11 +61,19 @@ func (u undo) run() error {
 	case u.from != "":
 		return unix.Rename(u.from, u.to) // Unlike os.Rename it replaces an empty folder.
 	case u.remove != "":
-		return ignoreMissing(os.Remove(u.remove))
+		return files.IgnoreMissing(os.Remove(u.remove))
 	case u.mode.Type() == fs.ModeSymlink:
 		return link(u.to, u.restore)
 	}
-	return files.Write(u.restore, u.content, u.mode.Perm())
+	pending, err := files.CreateIn(staging(u.restore), u.restore, u.mode.Perm())
+	if err != nil {
+		return err
+	}
+	defer pending.Discard()
+	if _, err := pending.Write(u.content); err != nil {
+		return err
+	}
+	return pending.Commit()
 }
 
 // inverse is the inverse of a rename or an exchange.
