@@ -56,7 +56,9 @@ func (d Deploy) Install(ctx context.Context, c config.Config, payload *component
 	}
 	warn(c, runtime)
 	if err := d.bring(ctx, c.Target, p, payload); err != nil {
-		d.event(ctx, facts, "Warning", "KataInstallFailed", err.Error())
+		if ctx.Err() == nil { // Otherwise it was asked to stop, which is no failure.
+			d.event(ctx, facts, "Warning", "KataInstallFailed", err.Error())
+		}
 		return fmt.Errorf("installing %s: %w", c.Dir, err)
 	}
 	if d.DryRun {

@@ -113,6 +113,7 @@ func factsOf(node *unstructured.Unstructured) Facts {
 func (c *Client) again(ctx context.Context, doing string, request func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("no answer within %s", c.patience))
 	defer cancel()
+	var last error // of the API: the limit itself ends the last request
 	for {
 		err := request(ctx)
 		if err == nil {
@@ -121,6 +122,9 @@ func (c *Client) again(ctx context.Context, doing string, request func(context.C
 		if ctx.Err() == nil && !transient(err) {
 			return fmt.Errorf("%s %s: %w", doing, c.node, err)
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		slog.Warn("the Kubernetes API does not answer yet", "doing", doing, "node", c.node, "error", err)
 		wait := pause
 		if seconds, ok := apierrors.SuggestsClientDelay(err); ok {
@@ -128,7 +132,7 @@ func (c *Client) again(ctx context.Context, doing string, request func(context.C
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s %s: %w: %w", doing, c.node, context.Cause(ctx), err)
+			return fmt.Errorf("%s %s: %w: %w", doing, c.node, context.Cause(ctx), last)
 		case <-time.After(wait):
 		}
 	}
@@ -167,17 +171,19 @@ func (c *Client) label(ctx context.Context, value *string) error {
 func (c *Client) WaitReady(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it is not ready after %s: see the logs of the kubelet and of the container runtime", limit))
 	defer cancel()
-	var last error // of the API, before the limit ended the last request
+	var last error
 	for {
 		facts, err := c.Facts(ctx)
 		if err == nil && facts.Ready {
 			return nil
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("waiting for the node %s: %w", c.node, context.Cause(ctx)), last)
 		case <-time.After(pause):
-			last = err
 		}
 	}
 }
