@@ -1,13 +1,17 @@
 package deploy
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
 // mainV2 is a configuration of containerd 1.7.
@@ -247,6 +251,48 @@ func TestServicesGoBack(t *testing.T) {
 	}
 	if got, want := w.called(), "daemon-reload; restart "+unit+"; daemon-reload; restart "+unit; got != want {
 		t.Errorf("systemctl was asked: %s, want %s", got, want)
+	}
+}
+
+// The debug kernel is a component of the shim, and the largest one: only those who ask for it
+// get it.
+func TestDebugKernel(t *testing.T) {
+	w := newWorld(t)
+	w.component("kernel-debug", map[string]string{"share/kata-containers/vmlinux-1-debug": program})
+	w.shims(map[string][]string{"qemu": {"shim-v2", "qemu", "kernel-debug"}})
+	w.write("/custom-configs/custom-runtimes.list", "kata-mine:qemu\n")
+	for _, c := range []struct {
+		dropIn string
+		env    []string
+		want   bool
+	}{
+		{want: false},
+		{env: []string{"DEBUG", "true"}, want: true},
+		{env: []string{"CUSTOM_RUNTIMES_ENABLED", "true"}, dropIn: "default_vcpus = 2", want: false},
+		{env: []string{"CUSTOM_RUNTIMES_ENABLED", "true"}, dropIn: `kernel = "/opt/kata/share/kata-containers/vmlinux-debug.container"`, want: true},
+	} {
+		w.write("/custom-configs/dropin-kata-mine.toml", "[hypervisor.qemu]\n"+c.dropIn+"\n")
+		must(t, w.install(c.env...))
+		if got := strings.Contains(w.tree("/host/opt"), "vmlinux-1-debug"); got != c.want {
+			t.Errorf("%v %s: the debug kernel is there: %v, want %v", c.env, c.dropIn, got, c.want)
+		}
+	}
+}
+
+// An installation that is asked to stop has not failed: it writes no event.
+func TestStopIsNoFailure(t *testing.T) {
+	w := newWorld(t)
+	c, payload, err := w.config()
+	must(t, err)
+	// Another process has the lock, so the installation waits.
+	unlock, err := files.TryLock(filepath.Join(w.root, "host/run/kata-deploy/opt-kata.lock"))
+	must(t, err)
+	defer unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	d, _ := w.deploy()
+	if err := d.Install(ctx, c, payload); !errors.Is(err, context.DeadlineExceeded) || len(w.api.events) > 0 {
+		t.Errorf("got %v, with the events %v", err, w.api.events)
 	}
 }
 

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"path"
@@ -24,6 +25,10 @@ type Node struct {
 	Plugin map[string]any
 }
 
+// debugKernel is a component of most shims, of which it is the largest part, although no
+// shipped configuration names it. Who does, asks for it.
+const debugKernel = "kernel-debug"
+
 // glibc is the component that shims of cloud-hypervisor need on Azure Linux.
 const glibc = "cloud-hypervisor-glibc"
 
@@ -33,7 +38,7 @@ func Make(c config.Config, payload *components.Payload, node Node) (Plan, error)
 		Manifest: Manifest{Owner: c.Owner(), Tree: Tree(c.Dir)},
 		Sources:  map[string]Source{},
 	}}
-	names := payload.Components(c.Shims())
+	names := slices.DeleteFunc(payload.Components(c.Shims()), func(name string) bool { return name == debugKernel && !debugs(c) })
 	if c.HostOS == config.Mariner && payload.Has(glibc) {
 		names = append(names, glibc)
 	}
@@ -50,6 +55,12 @@ func Make(c config.Config, payload *components.Payload, node Node) (Plan, error)
 	}
 	m.plan.sort()
 	return m.plan, nil
+}
+
+// debugs reports whether something asks for the debug kernel: DEBUG, or the drop-in of a custom
+// runtime by the name of a file.
+func debugs(c config.Config) bool {
+	return c.Debug || slices.ContainsFunc(c.Runtimes, func(r config.Runtime) bool { return bytes.Contains(r.Overrides, []byte("-debug")) })
 }
 
 // maker makes a plan.
