@@ -15,6 +15,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/matrix"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/supply"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
@@ -25,8 +26,9 @@ func checkCmd(a *app) *cobra.Command {
 		Use:   "check",
 		Short: "Check versions.yaml, its lock, the assets and the kernel configurations",
 		Long: `Check versions.yaml, assets/sources.yaml, the assets, the release sets and the kernel
-configurations: every recipe must resolve, and no two assets of a release set may ship
-the same path, as far as it is known without building. What has a version that assets/sources.yaml
+configurations: every recipe must resolve, every source needs a license whose text is
+known, and no two assets of a release set may ship the same path, as far as it is known
+without building. What has a version that assets/sources.yaml
 does not know is named: it can be planned, but not built. With a base, also check that
 kernel-configs/kata_config_version has grown if the requested options differ from those
 at the fork from the base.`,
@@ -34,6 +36,9 @@ at the fork from the base.`,
   pipelines check --base main`,
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
 			checked, err := ws.Check(ctx)
+			if err == nil {
+				_, err = supply.NewBundle(ws, everything(ws), true)
+			}
 			if base != "" {
 				err = errors.Join(err, ws.CheckRaised(ctx, base))
 			}
@@ -46,6 +51,15 @@ at the fork from the base.`,
 	cmd.Flags().StringVar(&base, "base", a.Getenv("GITHUB_BASE_REF"),
 		"git revision that this branch is to be merged into (default: $GITHUB_BASE_REF, or none)")
 	return cmd
+}
+
+// everything returns the names of all assets.
+func everything(ws *workspace.Workspace) map[catalog.Arch][]string {
+	names := map[catalog.Arch][]string{}
+	for _, arch := range catalog.Arches() {
+		names[arch] = ws.Catalog.On(arch)
+	}
+	return names
 }
 
 // listed is an asset on one architecture.

@@ -155,7 +155,7 @@ func sourceBundleCmd(a *app) *cobra.Command {
 	cmd := o.command(a, &cobra.Command{
 		Use: "bundle", Short: "Write the sources of builds into one archive, with their licenses",
 		Long: `Write the sources of assets that are built here, with their Go modules and crates,
-into one archive, with a list of their licenses. Unpacked into the folder sources of an
+into one archive, with a list of their licenses and the texts. Unpacked into the folder sources of an
 empty cache, it builds the assets offline. With --set or --all, add the copyleft sources
 that imported programs contain, such as libseccomp.`,
 		Example: `  pipelines source bundle virtiofsd -o vendor.tar.gz
