@@ -119,7 +119,7 @@ func proveArtifact(s *store.Local, artifact store.Artifact) error {
 	if err != nil {
 		return err
 	}
-	return s.PutProof(context.Background(), artifact, proof)
+	return s.Attach(context.Background(), artifact, store.Proof, proof)
 }
 
 func planOf(root, asset string, arch catalog.Arch) (recipe.Plan, error) {

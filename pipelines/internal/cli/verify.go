@@ -181,7 +181,7 @@ func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspa
 	}
 	runner := report.Runner{By: report.Who(a.Getenv), Program: version, Arch: string(catalog.HostArch()), Accelerator: o.accel}
 	proof := report.Proof{Version: report.ProofVersion, Subject: release.Subject(artifact), Checks: r.Checks, Required: o.require, Runner: runner}
-	there, err := ws.Store.Proofs(ctx, artifact)
+	there, err := ws.Store.Attached(ctx, artifact, store.Proof)
 	if err != nil || !proof.Adds(there) {
 		return err
 	}
@@ -189,7 +189,7 @@ func (o verifyOptions) record(ctx context.Context, a *app, ws *workspace.Workspa
 	if err != nil {
 		return err
 	}
-	return ws.Store.PutProof(ctx, artifact, data)
+	return ws.Store.Attach(ctx, artifact, store.Proof, data)
 }
 
 // sawLines is how many lines of one check a table shows.

@@ -93,13 +93,13 @@ func TestVerifyRecordsProof(t *testing.T) {
 	if said, code := run("--no-boot"); code != 1 || !strings.Contains(said, "README does not belong to the asset") {
 		t.Fatalf("exit code %d: %s", code, said)
 	}
-	if proofs, err := (&store.Tiered{Local: local}).Proofs(t.Context(), artifact); err != nil || len(proofs) != 0 {
+	if proofs, err := (&store.Tiered{Local: local}).Attached(t.Context(), artifact, store.Proof); err != nil || len(proofs) != 0 {
 		t.Errorf("a run without boot left %d proofs, %v", len(proofs), err)
 	}
 	if said, code := run("--require", "boot"); code != 1 {
 		t.Fatalf("exit code %d: %s", code, said)
 	}
-	proofs, err := (&store.Tiered{Local: local}).Proofs(t.Context(), artifact)
+	proofs, err := (&store.Tiered{Local: local}).Attached(t.Context(), artifact, store.Proof)
 	if err != nil || len(proofs) != 1 {
 		t.Fatalf("%d proofs, %v", len(proofs), err)
 	}

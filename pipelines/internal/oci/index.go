@@ -21,6 +21,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 )
 
+// originAnnotation is on an entry of the index: see Manifest.Origin. An index that was
+// rebuilt has none.
+const originAnnotation = "io.katacontainers.origin"
+
 // maxIndex is the largest size of an index, in bytes: a few hundred thousand entries.
 const maxIndex = 64 << 20
 
@@ -107,6 +111,9 @@ func set(index ocispec.Index, tag string, entry *ocispec.Descriptor) ocispec.Ind
 	if entry != nil {
 		tagged := *entry
 		tagged.Annotations = map[string]string{ocispec.AnnotationRefName: tag}
+		if origin := entry.Annotations[originAnnotation]; origin != "" {
+			tagged.Annotations[originAnnotation] = origin
+		}
 		entries = append(entries, tagged)
 	}
 	slices.SortStableFunc(entries, func(a, b ocispec.Descriptor) int {

@@ -33,6 +33,9 @@ func (l *Layout) Add(ctx context.Context, tag string, m Manifest, blobs []Blob) 
 			return err
 		}
 	}
+	if m.Origin != "" {
+		d.Annotations = map[string]string{originAnnotation: m.Origin}
+	}
 	return l.writeIndex(set(index, tag, &d))
 }
 

@@ -82,7 +82,9 @@ func (l *Layout) manifest(ctx context.Context, d ocispec.Descriptor) (Manifest, 
 	if err != nil {
 		return Manifest{}, err
 	}
-	return ParseManifest(data)
+	m, err := ParseManifest(data)
+	m.Origin = d.Annotations[originAnnotation]
+	return m, err
 }
 
 // Read returns a blob of at most limit bytes. The error is *Damage if the blob does not

@@ -68,6 +68,9 @@ type Manifest struct {
 	ocispec.Manifest
 	// Data are the bytes; their digest is the manifest's name.
 	Data []byte
+	// Origin says where a layout has the manifest from, in words of the caller; "" is
+	// unknown. It is kept in the index of the layout, and not in a registry.
+	Origin string
 }
 
 // ParseManifest parses a manifest. The error is *Damage.
@@ -94,7 +97,7 @@ func NewManifest(m ocispec.Manifest) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, fmt.Errorf("encoding a manifest: %w", err)
 	}
-	return Manifest{m, data}, nil
+	return Manifest{Manifest: m, Data: data}, nil
 }
 
 // Descriptor returns the descriptor of the manifest.

@@ -273,6 +273,9 @@ func (r *Repository) Read(ctx context.Context, d ocispec.Descriptor, limit int64
 	if d.Size > limit {
 		return nil, Damaged("has a document of %d bytes, more than %d", d.Size, limit)
 	}
+	if data := embeddedIn(d); data != nil {
+		return data, nil
+	}
 	var data bytes.Buffer
 	if err := r.Fetch(ctx, d, &data, nil); err != nil {
 		return nil, err

@@ -106,7 +106,7 @@ func Prove(ctx context.Context, from *store.Tiered, components []Component) erro
 		if c.State != build.Hit {
 			continue
 		}
-		proofs, err := from.Proofs(ctx, c.Artifact)
+		proofs, err := from.Attached(ctx, c.Artifact, store.Proof)
 		if err != nil {
 			return fmt.Errorf("looking for the proofs of %q: %w", c.Asset, err)
 		}

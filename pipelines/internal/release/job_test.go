@@ -138,7 +138,7 @@ func (r *jobRig) putAs(ctx context.Context, name string, arch catalog.Arch, text
 	if err != nil {
 		return Component{}, err
 	}
-	return c, r.Store.PutProof(ctx, artifact, proof)
+	return c, r.Store.Attach(ctx, artifact, store.Proof, proof)
 }
 
 // Run fills the store, plans the job and executes the plan.

@@ -29,7 +29,7 @@ const (
 	outputAnnotation = "io.katacontainers.asset.output"
 )
 
-// entry names an artifact, a builder, a source, or a proof.
+// entry names an artifact, a builder, a source, or a document about one of these.
 type entry interface {
 	// validate refuses names that are not valid in a path or a tag. Call it before any
 	// other method.
@@ -61,15 +61,16 @@ func entryOf(repository, tag string) (e entry, ok bool) {
 // localTag returns the tag of a manifest in the layout of a name. The error is
 // *oci.Damage if the manifest does not belong there.
 func localTag(name string, m oci.Manifest) (string, error) {
+	if m.Subject != nil {
+		a, err := referrerOf(name, m)
+		if err != nil {
+			return "", err
+		}
+		return a.local(), nil
+	}
 	if name == builderRepository {
 		image, err := builderOf(m)
 		return image.ID, err
-	}
-	if m.ArtifactType == proofType {
-		if err := checkProof(m); err != nil {
-			return "", err
-		}
-		return proofRef{name, m.Digest(), m.Subject.Digest}.local(), nil
 	}
 	ref, err := refOf(m)
 	if err == nil && (ref.Asset != name || ref.validate() != nil) {

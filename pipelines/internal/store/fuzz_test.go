@@ -20,7 +20,7 @@ func FuzzManifest(f *testing.F) {
 	}
 	digest := "sha256:" + builderID
 	f.Add([]byte(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"` + digest + `","size":1},"layers":[{"digest":"` + digest + `","size":1}],"annotations":{"io.katacontainers.builder.id":"` + builderID + `"}}`))
-	f.Add([]byte(`{"artifactType":"` + proofType + `","config":{"digest":"` + digest + `","size":2},"layers":[{"digest":"` + digest + `","size":9}],"subject":{"digest":"` + digest + `","size":3}}`))
+	f.Add([]byte(`{"artifactType":"` + string(Proof) + `","config":{"digest":"` + digest + `","size":2},"layers":[{"digest":"` + digest + `","size":9}],"subject":{"digest":"` + digest + `","size":3}}`))
 	f.Add([]byte(`{"artifactType":"` + sourceType + `","config":{"digest":"` + digest + `","size":2},"layers":[{"digest":"` + digest + `","size":9223372036854775807}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := oci.ParseManifest(data)
@@ -61,7 +61,7 @@ func FuzzIndex(f *testing.F) {
 		f.Fatal(err)
 	}
 	artifact := put(f, kept, p)
-	if err := kept.PutProof(f.Context(), artifact, []byte("{}")); err != nil {
+	if err := kept.Attach(f.Context(), artifact, Proof, []byte("{}")); err != nil {
 		f.Fatal(err)
 	}
 	path := indexPath(kept.layout("qemu"))
@@ -90,7 +90,7 @@ func FuzzIndex(f *testing.F) {
 				t.Errorf("found %+v", found)
 			}
 		}
-		if _, err := (&Tiered{Local: s}).Proofs(t.Context(), artifact); err != nil && !IsDamage(err) {
+		if _, err := (&Tiered{Local: s}).Attached(t.Context(), artifact, Proof); err != nil && !IsDamage(err) {
 			t.Errorf("Proofs: %v", err)
 		}
 	})

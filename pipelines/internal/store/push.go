@@ -30,7 +30,7 @@ func (r *Registry) Push(ctx context.Context, ref Ref, from *Local, tags []string
 		there, err = r.sendArtifact(ctx, ref, from)
 	}
 	if err == nil {
-		err = r.sendProofs(ctx, there, ref.Asset, from)
+		err = r.sendReferrers(ctx, there, ref.Asset, from)
 	}
 	if err == nil {
 		err = r.tag(ctx, movingRef{asset: ref.Asset}, there, tags)
@@ -120,7 +120,7 @@ func (r *Registry) lists(ctx context.Context, e entry, m oci.Manifest) (bool, er
 	if err != nil {
 		return false, err
 	}
-	referrers, err := repository.Referrers(ctx, m.Subject.Digest, m.ArtifactType, maxProofs+1)
+	referrers, err := repository.Referrers(ctx, m.Subject.Digest, m.ArtifactType, maxReferrers+1)
 	if oci.Refused(err) {
 		return false, nil
 	}

@@ -375,7 +375,7 @@ func TestImmutableTags(t *testing.T) {
 	r, _, n := connect(t, strings.TrimPrefix(server.URL, "http://"))
 	s, _ := open(t)
 	p, other := sample(t, "qemu", "x86_64", 1), sample(t, "qemu", "x86_64", 2)
-	if err := s.PutProof(t.Context(), put(t, s, p), []byte("{}")); err != nil {
+	if err := s.Attach(t.Context(), put(t, s, p), Proof, []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, other)

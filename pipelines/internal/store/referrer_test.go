@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -31,16 +30,16 @@ func proofs(t *testing.T, host string) {
 	p := sample(t, "qemu", "x86_64", 1)
 	s, n := open(t)
 	artifact := put(t, s, p)
-	if got, err := (&Tiered{Local: s}).Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
+	if got, err := (&Tiered{Local: s}).Attached(t.Context(), artifact, Proof); err != nil || len(got) != 0 {
 		t.Errorf("proofs before there are any: %q, %v", got, err)
 	}
 	want := [][]byte{[]byte(`{"verdict":"passed"}`), []byte(`{"verdict":"failed"}`)}
 	for _, proof := range append(want, want[0]) {
-		if err := s.PutProof(t.Context(), artifact, proof); err != nil {
+		if err := s.Attach(t.Context(), artifact, Proof, proof); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wantProofs(t, (&Tiered{Local: s}).Proofs, artifact, want)
+	wantProofs(t, &Tiered{Local: s}, artifact, want)
 	r, faults, _ := connect(t, host)
 	for range 2 {
 		if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
@@ -62,7 +61,7 @@ func proofs(t *testing.T, host string) {
 	}
 	empty, _ := open(t)
 	other := &Tiered{Local: empty, Registry: r}
-	wantProofs(t, other.Proofs, found, want)
+	wantProofs(t, other, found, want)
 	if got, err := r.List(t.Context(), "qemu"); err != nil || len(got) != 1 {
 		t.Errorf("proofs are listed as artifacts: %v, %v", got, err)
 	}
@@ -75,33 +74,33 @@ func proofs(t *testing.T, host string) {
 	if err := os.WriteFile(filepath.Join(s.dir, "qemu", "index.json"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	wantProofs(t, (&Tiered{Local: s}).Proofs, artifact, want)
+	wantProofs(t, &Tiered{Local: s}, artifact, want)
 }
 
 func TestProofOfNothing(t *testing.T) {
 	s, _ := open(t)
 	p := sample(t, "qemu", "x86_64", 1)
 	artifact := put(t, s, p)
-	if err := s.PutProof(t.Context(), artifact, nil); err == nil {
+	if err := s.Attach(t.Context(), artifact, Proof, nil); err == nil {
 		t.Error("an empty proof is accepted")
 	}
 	p.Record = []byte(`{"base":"another"}`)
 	put(t, s, p)
-	if err := s.PutProof(t.Context(), artifact, []byte("{}")); !IsNotFound(err) {
+	if err := s.Attach(t.Context(), artifact, Proof, []byte("{}")); !IsNotFound(err) {
 		t.Errorf("a proof of a replaced build: %v", err)
 	}
 	r, _, n := connect(t, registrytest.New(t), registrytest.Rule{Do: registrytest.Status(503)})
 	empty, _ := open(t)
-	if got, err := (&Tiered{Local: empty, Registry: r}).Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
+	if got, err := (&Tiered{Local: empty, Registry: r}).Attached(t.Context(), artifact, Proof); err != nil || len(got) != 0 {
 		t.Errorf("proofs of a registry that fails: %q, %v", got, err)
 	}
 	n.want(t, "continuing without the registry")
 }
 
 // wantProofs compares in any order.
-func wantProofs(t *testing.T, read func(ctx context.Context, artifact Artifact) ([][]byte, error), artifact Artifact, want [][]byte) {
+func wantProofs(t *testing.T, from *Tiered, artifact Artifact, want [][]byte) {
 	t.Helper()
-	got, err := read(t.Context(), artifact)
+	got, err := from.Attached(t.Context(), artifact, Proof)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +120,7 @@ func wantProofs(t *testing.T, read func(ctx context.Context, artifact Artifact) 
 func TestRefusedProof(t *testing.T) {
 	s, _ := open(t)
 	p := sample(t, "qemu", "x86_64", 1)
-	if err := s.PutProof(t.Context(), put(t, s, p), []byte("{}")); err != nil {
+	if err := s.Attach(t.Context(), put(t, s, p), Proof, []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
 	r, _, _ := connect(t, registrytest.New(t), registrytest.Rule{Method: "PUT", Path: "/manifests/sha256:", Do: registrytest.Status(401)})
@@ -137,7 +136,7 @@ func TestProofThatIsNotListed(t *testing.T) {
 	s, _ := open(t)
 	p := sample(t, "qemu", "x86_64", 1)
 	artifact := put(t, s, p)
-	if err := s.PutProof(t.Context(), artifact, []byte("{}")); err != nil {
+	if err := s.Attach(t.Context(), artifact, Proof, []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
 	r, _, _ := connect(t, registrytest.New(t), registrytest.Rule{Method: "PUT", Path: "/manifests/sha256-", Nth: 1, Do: registrytest.Status(403)})
@@ -148,7 +147,7 @@ func TestProofThatIsNotListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	empty, _ := open(t)
-	wantProofs(t, (&Tiered{Local: empty, Registry: r}).Proofs, artifact, [][]byte{[]byte("{}")})
+	wantProofs(t, &Tiered{Local: empty, Registry: r}, artifact, [][]byte{[]byte("{}")})
 }
 
 // TestProofsOfAFailedRegistry has a registry that failed before the lookup of proofs: that
@@ -163,7 +162,7 @@ func TestProofsOfAFailedRegistry(t *testing.T) {
 	if _, err := tiered.Get(t.Context(), p.Ref); !IsNotFound(err) {
 		t.Fatal(err)
 	}
-	if got, err := tiered.Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
+	if got, err := tiered.Attached(t.Context(), artifact, Proof); err != nil || len(got) != 0 {
 		t.Errorf("proofs of a registry that failed: %q, %v", got, err)
 	}
 	n.want(t, "continuing without the registry", "failed before: continuing without its proofs of "+p.String()+", if it has any")
@@ -174,8 +173,8 @@ func TestTooManyProofs(t *testing.T) {
 	p := sample(t, "qemu", "x86_64", 1)
 	artifact := put(t, s, p)
 	var list []string
-	for i := range maxProofs + 1 {
-		list = append(list, fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":%q,"digest":"sha256:%064x","size":1}`, proofType, i))
+	for i := range maxReferrers + 1 {
+		list = append(list, fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":%q,"digest":"sha256:%064x","size":1}`, Proof, i))
 	}
 	index := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[` + strings.Join(list, ",") + `]}`
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
@@ -188,8 +187,53 @@ func TestTooManyProofs(t *testing.T) {
 	}))
 	defer server.Close()
 	r, _, n := connect(t, strings.TrimPrefix(server.URL, "http://"))
-	if got, err := (&Tiered{Local: s, Registry: r}).Proofs(t.Context(), artifact); err != nil || len(got) != 0 {
+	if got, err := (&Tiered{Local: s, Registry: r}).Attached(t.Context(), artifact, Proof); err != nil || len(got) != 0 {
 		t.Errorf("got %q, %v", got, err)
 	}
 	n.want(t, "has more than 256 proofs of "+p.String()+": reading the first")
+}
+
+// TestKindsOfDocuments keeps documents of two kinds about one artifact apart, in both
+// tiers.
+func TestKindsOfDocuments(t *testing.T) {
+	p := sample(t, "qemu", "x86_64", 1)
+	s, n := open(t)
+	artifact := put(t, s, p)
+	want := map[Kind]string{Proof: `{"verdict":"passed"}`, SBOM: `{"spdxVersion":"SPDX-2.3","comment":"` + strings.Repeat("x", 200<<10) + `"}`}
+	for kind, document := range want {
+		if err := s.Attach(t.Context(), artifact, kind, []byte(document)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, _, _ := connect(t, registrytest.New(t))
+	if err := r.Push(t.Context(), p.Ref, s, nil); err != nil {
+		t.Fatal(err)
+	}
+	empty, _ := open(t)
+	for _, tiered := range []*Tiered{{Local: s}, {Local: empty, Registry: r}, {Local: s, Registry: r}} {
+		for kind, document := range want {
+			got, err := tiered.Attached(t.Context(), artifact, kind)
+			if err != nil || len(got) != 1 || string(got[0]) != document {
+				t.Errorf("documents of kind %s: got %d, %v; want one of %d bytes", kind, len(got), err, len(document))
+			}
+		}
+	}
+	n.want(t)
+	sound(t, s)
+}
+
+// TestOriginOfAnEntry makes sure that the index of a layout keeps where entries are from.
+func TestOriginOfAnEntry(t *testing.T) {
+	s, _ := open(t)
+	for i, origin := range []string{"", "the registry example.org/kata", "here"} {
+		artifact := put(t, s, sample(t, "qemu", "x86_64", i))
+		m := artifact.Manifest
+		m.Origin = origin
+		if err := s.layout("qemu").Add(t.Context(), artifact.Tag(), m, nil); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := s.find(t.Context(), artifact.Ref); err != nil || found.Origin != origin {
+			t.Errorf("origin %q, %v; want %q", found.Origin, err, origin)
+		}
+	}
 }
