@@ -68,6 +68,9 @@ type Asset struct {
 	// Verify is the kind of checks that `verify` runs in addition to the common ones, one
 	// of Kinds: "" for none, and for guest kernels, which have their own.
 	Verify string `yaml:"verify"`
+	// Extends is the asset with the image that an extension boots with in its checks; the
+	// option EXTENSION has its name in the guest. It is not in the key.
+	Extends string `yaml:"extends"`
 	// Checks adapt the common checks. Those of the family come first.
 	Checks Checks `yaml:"checks"`
 	// Kernel is set only for guest kernels.
@@ -194,6 +197,7 @@ func Load(tree fs.FS) (*Catalog, error) {
 	c := &Catalog{Assets: assets}
 	problems = append(problems, c.checkNames()...)
 	problems = append(problems, c.checkDependencies()...)
+	problems = append(problems, c.checkExtends()...)
 	if len(problems) == 0 { // Otherwise sets could name assets of unreadable files.
 		problems = append(problems, c.loadSets(tree))
 	}

@@ -221,6 +221,8 @@ var bad = map[string][2]string{
 	"step-with-files":          {"script: build.sh", "script: build.sh\n    files: [data]"},
 	"step-alone-with-config":   {"script: build.sh", "script: build.sh\n    alone: true\n    config: /build/.config"},
 	"step-alone-too-late":      {"script: build.sh\n", "script: build.sh\n  - {name: unpack, script: build.sh, alone: true, files: [../data]}\n"},
+	"extends-unknown":          {"{COLOUR: red}", "{EXTENSION: coco}\n    extends: tina"},
+	"extends-without-a-name":   {"dependencies: [tiny]", "dependencies: [tiny]\n    extends: tiny"},
 	"verify-unknown":           {"files: [data]", "verify: qemo"},
 	"verify-of-kernel":         {"dependencies: [tiny]", "dependencies: [tiny]\n    verify: qemu"},
 	"cross-arch":               {"packages: [gcc, make]", "packages: [gcc, make]\n  cross: {arm64: [gcc-aarch64-linux-gnu]}"},

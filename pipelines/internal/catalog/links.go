@@ -55,6 +55,30 @@ func (c *Catalog) checkDependencies() []error {
 	return problems
 }
 
+// checkExtends checks that extensions have a name, and a base with one image.
+func (c *Catalog) checkExtends() []error {
+	var problems []error
+	for _, asset := range c.Assets {
+		if asset.Extends == "" {
+			continue
+		}
+		problem := func(format string, args ...any) {
+			problems = append(problems, fmt.Errorf("%s: %s extends %q: %w", asset.Pos, asset.Name, asset.Extends, fmt.Errorf(format, args...)))
+		}
+		if !plainName.pattern.MatchString(asset.Options["EXTENSION"]) {
+			problem("the option EXTENSION is %q: want its name in the guest, of %s", asset.Options["EXTENSION"], plainName.want)
+		}
+		for _, arch := range asset.Arches {
+			if base, err := c.Find(asset.Extends, arch); err != nil {
+				problem("on %s: %w", arch, err)
+			} else if len(base.Images) != 1 {
+				problem("it has %d images: want one", len(base.Images))
+			}
+		}
+	}
+	return problems
+}
+
 // allDependencies are those on all architectures.
 func (a Asset) allDependencies() []string {
 	all := slices.Clone(a.Dependencies)

@@ -27,7 +27,7 @@ import (
 type verifyOptions struct {
 	arch          string
 	file, modules string
-	kernel        string
+	kernel, base  string
 	accel         string
 	timeout       time.Duration
 	noBoot        bool
@@ -67,6 +67,7 @@ with --no-boot or --file stores none.`,
 	flags.StringVar(&o.file, "file", "", "tarball to verify instead of the artifact of the caches")
 	flags.StringVar(&o.modules, "modules", "", "tarball of the kernel's modules, for --file (default: next to it)")
 	flags.StringVar(&o.kernel, "kernel", "", "tarball of the kernel for root filesystems, and for guests of virtiofsd and of VMMs (default: one of the caches)")
+	flags.StringVar(&o.base, "base", "", "tarball of the image that an extension boots with (default: that of the caches)")
 	flags.StringVar(&o.accel, "accel", "tcg", "accelerator of QEMU: tcg works everywhere, kvm needs the machine's support")
 	flags.DurationVar(&o.timeout, "timeout", defaultTimeout, "time limit of each guest or program")
 	flags.BoolVar(&o.noBoot, "no-boot", false, "only inspect: start no guest, no snapshotter and no declared program")
@@ -130,6 +131,9 @@ func (o verifyOptions) verify(ctx context.Context, a *app, ws *workspace.Workspa
 	if asset.BootsKernel() && h.Kernel == "" && h.Skip == "" {
 		h.Kernel = guestKernel(ctx, ws, arch)
 	}
+	if asset.Extends != "" && h.Base == "" {
+		h.Base = cachedTarball(ctx, ws, asset.Extends, arch)
+	}
 	r, err := verify.Run(ctx, family, subject, h)
 	if r != nil {
 		r.Tarball = workspace.Relative(subject.Tarball)
@@ -146,7 +150,7 @@ func (o verifyOptions) host(ws *workspace.Workspace, name string) host.Host {
 	machine, _ := os.Hostname() // Without one, artifacts cannot contain it.
 	h := host.Host{
 		Name: machine, Root: ws.Root, Cache: filepath.Join(ws.Cache, "test-tools"), Accelerator: o.accel,
-		Timeout: o.timeout, Grace: grace, Subject: name, Reporter: ws.Report, Kernel: o.kernel,
+		Timeout: o.timeout, Grace: grace, Subject: name, Reporter: ws.Report, Kernel: o.kernel, Base: o.base,
 	}
 	if o.noBoot {
 		h.Skip = "disabled by --no-boot"
@@ -161,13 +165,24 @@ func guestKernel(ctx context.Context, ws *workspace.Workspace, arch catalog.Arch
 		if asset, err := ws.Catalog.Find(name, arch); err != nil || asset.Kernel == nil {
 			continue
 		}
-		if artifact, err := ws.Artifact(ctx, name, arch); err == nil {
-			if path, err := ws.Store.Blob(ctx, artifact, ""); err == nil {
-				return path
-			}
+		if path := cachedTarball(ctx, ws, name, arch); path != "" {
+			return path
 		}
 	}
 	return ""
+}
+
+// cachedTarball returns the tarball of an asset, "" if the caches do not have it.
+func cachedTarball(ctx context.Context, ws *workspace.Workspace, name string, arch catalog.Arch) string {
+	artifact, err := ws.Artifact(ctx, name, arch)
+	if err != nil {
+		return ""
+	}
+	path, err := ws.Store.Blob(ctx, artifact, "")
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // record stores the proof of an artifact, unless it has a proof that says the same.

@@ -88,5 +88,8 @@ func guest(r recipe.Resolver, asset catalog.Asset, arch catalog.Arch, values map
 	if len(g.Images) == 0 {
 		g.SetInitrd(values["OS"], values["OS_VERSION"], values["VARIANT"])
 	}
+	if asset.Extends != "" {
+		g.Extension = asset.Options["EXTENSION"]
+	}
 	return g, err
 }

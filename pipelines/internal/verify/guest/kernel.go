@@ -2,11 +2,12 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
@@ -30,26 +31,33 @@ func Kernel(h host.Host, arch, image, dir string) (host.Guest, error) {
 	if h.Kernel == "" {
 		return g, report.Missing("there is no guest kernel for " + arch + " in the caches: run `build-asset kernel`, or name a tarball with --kernel")
 	}
-	listing, err := archive.Inspect(h.Kernel)
+	found, err := Unpack(h.Kernel, image+"-*", g.Kernel)
+	if err == nil && !found {
+		err = fmt.Errorf("%s has no %s", h.Kernel, image)
+	}
 	if err != nil {
 		return g, fmt.Errorf("the guest kernel: %w", err)
 	}
-	for _, m := range listing.Members {
-		if m.Mode.IsRegular() && strings.HasPrefix(path.Base(m.Name), image+"-") {
-			return g, write(h.Kernel, m.Name, g.Kernel)
-		}
-	}
-	return g, fmt.Errorf("the guest kernel: %s has no %s", h.Kernel, image)
+	return g, nil
 }
 
-func write(tarball, member, path string) error {
-	file, err := os.Create(path)
+// Unpack writes the first file of a tarball whose name matches a pattern, without its folder,
+// and reports whether there is one.
+func Unpack(tarball, pattern, to string) (bool, error) {
+	listing, err := archive.Inspect(tarball)
 	if err != nil {
-		return err
+		return false, err
 	}
-	defer file.Close()
-	if err := archive.Cat(file, tarball, member); err != nil {
-		return fmt.Errorf("the guest kernel: %w", err)
+	i := slices.IndexFunc(listing.Members, func(m archive.Sized) bool {
+		match, err := path.Match(pattern, path.Base(m.Name))
+		return err == nil && match && m.Mode.IsRegular()
+	})
+	if i < 0 {
+		return false, nil
 	}
-	return file.Close()
+	file, err := os.Create(to)
+	if err != nil {
+		return false, err
+	}
+	return true, errors.Join(archive.Cat(file, tarball, listing.Members[i].Name), file.Close())
 }

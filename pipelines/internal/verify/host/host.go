@@ -33,6 +33,8 @@ type Host struct {
 	// Kernel is the tarball of a guest kernel of the artifact's architecture, for programs
 	// that serve guests or run them; "" if there is none.
 	Kernel string
+	// Base is the tarball of the image that an extension boots with, "" if there is none.
+	Base string
 	// Accelerator is "tcg" or "kvm".
 	Accelerator string
 	// Timeout is how long a guest or program may take, and Grace how long a guest

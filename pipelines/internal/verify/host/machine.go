@@ -82,8 +82,10 @@ type Guest struct {
 	Kernel, Initrd string
 	// Accelerator is "tcg" or "kvm".
 	Accelerator string
-	// Disk is a raw image, behind virtio-blk.
-	Disk string
+	// Disk is a raw image, behind virtio-blk. Extension is a second one, "" for none, and
+	// Serial the serial number of its disk.
+	Disk              string
+	Extension, Serial string
 	// Pmem is a raw image behind virtio-pmem, "" for none.
 	Pmem string
 	// NVDIMM is a raw image in an NVDIMM, "" for none.
@@ -168,6 +170,10 @@ func (m Machine) Rooted(g Guest, parameters string) []string {
 	args = append(args, m.vsock(g)...)
 	if g.Disk != "" {
 		args = append(args, "-drive", "if=none,id=disk,format=raw,readonly=on,file="+Comma(g.Disk), "-device", "virtio-blk-"+m.Bus+",drive=disk")
+	}
+	if g.Extension != "" {
+		args = append(args, "-drive", "if=none,id=extension,format=raw,readonly=on,file="+Comma(g.Extension),
+			"-device", "virtio-blk-"+m.Bus+",drive=extension,serial="+Comma(g.Serial))
 	}
 	if g.NVDIMM == "" {
 		return args

@@ -1,7 +1,6 @@
 package rootfs
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -21,12 +20,13 @@ const (
 	nvdimmCheck    = "boot as NVDIMM"
 	changedCheck   = "boot of a changed image"
 	agentCheck     = "agent"
+	extensionCheck = "extension"
 	containerCheck = "container"
 	typesCheck     = "types of the kernel"
 )
 
 // bootChecks are the names of all of them.
-var bootChecks = []string{bootCheck, nvdimmCheck, changedCheck, agentCheck, containerCheck, typesCheck}
+var bootChecks = []string{bootCheck, nvdimmCheck, changedCheck, agentCheck, extensionCheck, containerCheck, typesCheck}
 
 // bootable is a root filesystem to boot.
 type bootable struct {
@@ -35,6 +35,8 @@ type bootable struct {
 	// image is nil for an initrd, whose path initrd is.
 	image  *Image
 	initrd string
+	// extension is the image that the guest mounts in addition, nil for none.
+	extension *extension
 	// pause says that it has the pause bundle, and tools that it has bpftool.
 	pause, tools bool
 }
@@ -50,12 +52,16 @@ func (s *subject) boot(r *report.Report) error {
 	}
 	for i, b := range all {
 		b.Host, b.arch, b.dir = s.Host, s.Arch, filepath.Join(s.t.Dir, fmt.Sprintf("boot%d", i))
+		if err := os.Mkdir(b.dir, 0o755); err != nil {
+			return err
+		}
 		err := s.see(&b)
+		if err == nil {
+			err = b.boot(s.ctx, r)
+		}
 		if missing, skipped := report.AsMissing(err); skipped {
 			r.Result(bootCheck, "", missing)
-			continue
-		}
-		if err := cmp.Or(err, os.Mkdir(b.dir, 0o755), b.boot(s.ctx, r)); err != nil {
+		} else if err != nil {
 			return err
 		}
 	}
@@ -75,10 +81,14 @@ func (s *subject) see(b *bootable) error {
 	has := func(paths ...string) bool {
 		return slices.ContainsFunc(s.contents[i].entries, func(e entry) bool { return slices.Contains(paths, e.path) })
 	}
-	if !has("init", "sbin/init", "usr/sbin/init") {
-		return report.Missing(name + " has no init: it extends another image")
+	b.tools = has("sbin/bpftool", "usr/sbin/bpftool")
+	if s.Extension != "" {
+		return s.extend(b)
 	}
-	b.pause, b.tools = has("pause_bundle/config.json"), has("sbin/bpftool", "usr/sbin/bpftool")
+	if !has("init", "sbin/init", "usr/sbin/init") {
+		return report.Missing(name + " has no init")
+	}
+	b.pause = has("pause_bundle/config.json")
 	return nil
 }
 
@@ -92,15 +102,13 @@ type way struct {
 	dax bool
 	// changed says that a byte is changed before, so that it must not boot.
 	changed bool
+	// extension is the name of the extension that systemd must mount, "" for none.
+	extension string
 }
 
 // boot boots a root filesystem with a guest kernel of this tree.
 func (b bootable) boot(ctx context.Context, r *report.Report) error {
 	m, err := newMonitor(ctx, b)
-	if missing, skipped := report.AsMissing(err); skipped {
-		r.Result(bootCheck, "", missing)
-		return nil
-	}
 	if err != nil {
 		return fmt.Errorf("preparing the guest: %w", err)
 	}
@@ -124,11 +132,14 @@ func (b bootable) ways(machine host.Machine) []way {
 		return []way{{check: bootCheck, guest: host.Guest{Initrd: b.initrd}}}
 	}
 	disk := way{check: bootCheck, guest: host.Guest{Disk: b.image.File}, parameters: b.root("/dev/vda", false)}
+	if b.extension != nil {
+		b.extension.attach(&disk)
+	}
 	ways := []way{disk}
-	if b.image.Layout.DAX && machine.NVDIMM != nil {
+	if b.extension == nil && b.image.Layout.DAX && machine.NVDIMM != nil {
 		ways = append(ways, way{check: nvdimmCheck, guest: host.Guest{NVDIMM: b.image.File}, parameters: b.root("/dev/pmem0p", true), dax: !b.image.Measured})
 	}
-	if b.image.Measured {
+	if b.tested().Measured {
 		disk.check, disk.changed = changedCheck, true
 		ways = append(ways, disk)
 	}
@@ -153,15 +164,24 @@ func (b bootable) root(partition string, dax bool) string {
 	return fmt.Sprintf("%sroot=%s rootflags=%s rootfstype=%s ro", create, device, flags, b.image.Filesystem)
 }
 
-// change flips a bit of the first byte of the root filesystem, and a second time flips it
-// back. No filesystem uses that byte, so only dm-verity can refuse the image.
+// tested returns the image of the asset.
+func (b bootable) tested() *Image {
+	if b.extension != nil {
+		return &b.extension.Image
+	}
+	return b.image
+}
+
+// change flips a bit of the first byte of the filesystem, and a second time flips it back.
+// No filesystem uses that byte, so only dm-verity can refuse the image.
 func (b bootable) change() error {
-	file, err := os.OpenFile(b.image.File, os.O_RDWR, 0)
+	image := b.tested()
+	file, err := os.OpenFile(image.File, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	first, at := make([]byte, 1), b.image.Layout.Root.Start
+	first, at := make([]byte, 1), image.Layout.Root.Start
 	if _, err := file.ReadAt(first, at); err != nil {
 		return err
 	}
@@ -177,7 +197,7 @@ func (b bootable) change() error {
 const common = "systemd.unit=kata-containers.target systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket " +
 	"systemd.show_status=1 systemd.status_unit_format=combined systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
 
-// newMonitor finds what boots need; the error is a report.Missing if this machine lacks it.
+// newMonitor finds what boots need; the error is a report.Missing for what this machine lacks.
 func newMonitor(ctx context.Context, b bootable) (*monitor, error) {
 	m := &monitor{Host: b.Host, dir: b.dir}
 	var err error

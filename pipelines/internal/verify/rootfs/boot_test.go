@@ -77,6 +77,7 @@ const (
 	targetLine  = "[  OK  ] Reached target kata-containers.target - Kata Containers Agent Target."
 	unitLine    = "\x1b[0;32m  OK  \x1b[0m] Started kata-agent.service - Kata Containers Agent."
 	systemdLine = "[    3.1] systemd[1]: Detected architecture x86-64."
+	mountLine   = "[  OK  ] Finished \x1b[0;1;39mkata-extension-mount@devk\u2026ce\x1b[0m - Extension devkit of the guest."
 	panicLine   = "[    1.4] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(253,0)"
 	corruptLine = "[    1.3] device-mapper: verity: 254:1: data block 0 is corrupted"
 )
@@ -85,13 +86,17 @@ const (
 func TestOutcome(t *testing.T) {
 	answered := dialogue{answered: 2 * time.Second}
 	for name, test := range map[string]struct {
-		lines   []string
-		d       dialogue
-		dax     bool
-		changed bool
-		result  host.Result
-		want    string
+		lines     []string
+		d         dialogue
+		dax       bool
+		changed   bool
+		extension string
+		result    host.Result
+		want      string
 	}{
+		"extension":    {lines: []string{systemdLine, mountLine, targetLine, unitLine}, d: answered, extension: "devkit", want: "extension devkit mounted; kata-containers.target reached, kata-agent.service started; the agent answered 2.0 s after QEMU's start"},
+		"no extension": {lines: []string{systemdLine, targetLine, unitLine}, d: answered, extension: "devkit", want: "the agent answers, but systemd has not mounted the extension devkit"},
+
 		"systemd":      {lines: []string{systemdLine, targetLine, unitLine}, d: answered, want: "kata-containers.target reached, kata-agent.service started; the agent answered 2.0 s after QEMU's start"},
 		"first":        {lines: []string{"a kernel"}, d: answered, want: "the agent is the first process; the agent answered 2.0 s after QEMU's start"},
 		"DAX":          {lines: []string{systemdLine, targetLine, unitLine}, d: answered, dax: true, want: "mounted with DAX; kata-containers.target reached, kata-agent.service started; the agent answered 2.0 s after QEMU's start"},
@@ -109,7 +114,7 @@ func TestOutcome(t *testing.T) {
 		for _, line := range test.lines {
 			c.line(line)
 		}
-		got, err := way{changed: test.changed, dax: test.dax}.outcome(c.soFar(), &test.d, test.result)
+		got, err := way{changed: test.changed, dax: test.dax, extension: test.extension}.outcome(c.soFar(), &test.d, test.result)
 		if err != nil {
 			got = err.Error()
 		}
@@ -150,7 +155,7 @@ func TestSee(t *testing.T) {
 		{name: "b.image", entries: []entry{{path: "usr/sbin/bpftool"}}},
 	}}
 	for name, want := range map[string]string{
-		"a.image": "pause", "b.image": "b.image has no init: it extends another image", "c.image": "no filesystem could be read: see the checks before",
+		"a.image": "pause", "b.image": "b.image has no init", "c.image": "no filesystem could be read: see the checks before",
 	} {
 		b := bootable{image: &Image{Image: recipe.Image{Path: "opt/kata/" + name}}}
 		err := s.see(&b)

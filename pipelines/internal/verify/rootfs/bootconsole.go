@@ -21,6 +21,8 @@ type console struct {
 type told struct {
 	// systemd says that it is the first process.
 	systemd, target, unit bool
+	// mounted says that systemd has mounted an extension.
+	mounted bool
 	// panic is the message of a kernel that stops, corrupt one of dm-verity, daxRefused one of
 	// a filesystem that maps no files, and failed one of systemd about the agent.
 	panic, corrupt, daxRefused, failed, last string
@@ -42,6 +44,7 @@ var colours = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]`)
 var (
 	reached = regexp.MustCompile(`Reached target kata-containers\.target`)
 	started = regexp.MustCompile(`Started kata-agent\.service`)
+	mounted = regexp.MustCompile(`Finished kata-extension-mount@`)
 	broken  = regexp.MustCompile(`Failed to start kata-agent\.service`)
 	corrupt = regexp.MustCompile(`device-mapper: verity: .* is corrupted`)
 	noDAX   = regexp.MustCompile(`(?i)DAX (unsupported|not supported)|Turning off DAX`)
@@ -60,6 +63,7 @@ func (c *console) line(text string) bool {
 	wasUp := c.target && c.unit
 	c.target = c.target || reached.MatchString(text)
 	c.unit = c.unit || started.MatchString(text)
+	c.mounted = c.mounted || mounted.MatchString(text)
 	for where, pattern := range map[*string]*regexp.Regexp{&c.failed: broken, &c.corrupt: corrupt, &c.daxRefused: noDAX} {
 		if *where == "" && pattern.MatchString(text) {
 			*where = text

@@ -140,6 +140,8 @@ func (w way) outcome(c told, d *dialogue, result host.Result) (string, error) {
 		return "", fmt.Errorf("the agent did not answer within %.0f s: %s", seconds, c.position())
 	case d.err != nil:
 		return "", d.err
+	case w.extension != "" && !c.mounted:
+		return "", fmt.Errorf("the agent answers, but systemd has not mounted the extension %s", w.extension)
 	case w.dax && c.daxRefused != "":
 		return "", fmt.Errorf("the agent answers, but without DAX: %s", c.daxRefused)
 	}
@@ -149,6 +151,9 @@ func (w way) outcome(c told, d *dialogue, result host.Result) (string, error) {
 	}
 	if w.dax {
 		how = "mounted with DAX; " + how
+	}
+	if w.extension != "" {
+		how = "extension " + w.extension + " mounted; " + how
 	}
 	return fmt.Sprintf("%s; the agent answered %.1f s after QEMU's start", how, d.answered.Seconds()), nil
 }

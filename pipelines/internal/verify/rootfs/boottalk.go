@@ -44,7 +44,7 @@ const shellPort = 1026
 
 // parameters returns those of the kernel for what the agent is asked to do.
 func (d *dialogue) parameters() string {
-	if d.tools && !d.brief {
+	if (d.tools || d.extension != nil) && !d.brief {
 		return fmt.Sprintf("agent.debug_console agent.debug_console_vport=%d", shellPort)
 	}
 	return ""
@@ -134,6 +134,10 @@ func (d *dialogue) said(standIn bool) string {
 func (d *dialogue) use(ctx context.Context, client *agent.Client) {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
+	if d.extension != nil {
+		saw, err := d.mounted(ctx)
+		d.result(extensionCheck, saw, err)
+	}
 	if d.tools {
 		saw, err := d.types(ctx)
 		d.result(typesCheck, saw, err)
@@ -166,8 +170,25 @@ func (*dialogue) runPause(ctx context.Context, client *agent.Client) (string, er
 	return "sandbox made; container from the pause bundle started, with one process, and removed", client.DestroySandbox(ctx)
 }
 
-// types has bpftool list the types of the running kernel, over the agent's debug console.
+// types has bpftool list the types of the running kernel.
 func (d *dialogue) types(ctx context.Context) (string, error) {
+	const none = "no types"
+	list := "bpftool btf list"
+	if d.extension != nil {
+		list = d.extension.folder() + "/usr/bin/devkit-enter -c '" + list + "'"
+	}
+	saw, err := d.shell(ctx, "[ -e /sys/kernel/btf/vmlinux ] || echo "+none+"; "+list, func(line string) bool {
+		return line == none || strings.Contains(line, "name [vmlinux]")
+	})
+	if saw == none {
+		return "", report.Missing("the kernel has no BTF: name a tarball of kernel-debug with --kernel")
+	}
+	return "bpftool lists " + saw, err
+}
+
+// shell runs a command over the agent's debug console, and returns the line that is looked for
+// in what it prints.
+func (d *dialogue) shell(ctx context.Context, script string, wanted func(line string) bool) (string, error) {
 	shell, err := d.address.Dial(ctx, shellPort)
 	if err != nil {
 		return "", fmt.Errorf("the debug console of the agent: %w", err)
@@ -178,16 +199,16 @@ func (d *dialogue) types(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if _, err := io.WriteString(shell, "bpftool btf list; exit\n"); err != nil {
+	if _, err := io.WriteString(shell, script+"; exit\n"); err != nil {
 		return "", err
 	}
 	printed, err := io.ReadAll(io.LimitReader(shell, 1<<20))
 	for line := range strings.Lines(string(printed)) {
-		if strings.Contains(line, "name [vmlinux]") {
-			return "bpftool lists " + strings.TrimSpace(line), nil
+		if line = strings.TrimSpace(line); wanted(line) {
+			return line, nil
 		}
 	}
-	return "", errors.Join(fmt.Errorf("bpftool does not list vmlinux: %q", printed), err)
+	return "", errors.Join(fmt.Errorf("%s prints %q", script, printed), err)
 }
 
 func (d *dialogue) result(name, saw string, err error) {

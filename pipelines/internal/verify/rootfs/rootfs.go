@@ -37,6 +37,8 @@ type Guest struct {
 	// Initrd is the path of an initrd in the tarball, "" for none, and Link that of the link
 	// to it.
 	Initrd, Link string
+	// Extension is the name that the image has as an extension, "" for a guest of its own.
+	Extension string
 	// Locked are the packages of the lock; without any, the lists of packages are not
 	// compared.
 	Locked []recipe.Locked
