@@ -336,3 +336,20 @@ func wantEmpty(t *testing.T, dir string) {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
 }
+
+// TestPackMemory: memory does not grow with the number of frames.
+func TestPackMemory(t *testing.T) {
+	allocated := func(frames int) int {
+		dir := plant(t, []node{{name: "opt/x", mode: 0o644, data: bytes.Repeat(code(testFrame, 2), frames)}})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		pack(t, dir, 1)
+		runtime.ReadMemStats(&after)
+		return int(after.TotalAlloc - before.TotalAlloc)
+	}
+	allocated(1) // Tables that are made once.
+	few, many := allocated(2*workers()), allocated(12*workers())
+	if more := many - few; more > 2*testFrame {
+		t.Errorf("%d frames of %d bytes allocate %d bytes, and %d frames %d more", 2*workers(), testFrame, few, 12*workers(), more)
+	}
+}

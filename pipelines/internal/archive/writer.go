@@ -21,7 +21,7 @@ var levels = []zstd.EncoderLevel{
 }
 
 // workers is how many frames are compressed or checked at a time. More than four
-// would take too much memory: at the best level each takes some 100 MB.
+// would take too much memory: at the best level each takes some 60 MB.
 func workers() int { return min(runtime.GOMAXPROCS(0), 4) }
 
 // writer cuts the tar stream into frames, compresses several at a time and writes them
@@ -34,10 +34,12 @@ type writer struct {
 	// limit is how much of the stream a frame holds.
 	limit int
 
-	// frames are those begun so far. Plain is the content of the last one, nil if it was
+	// frames are those begun so far. Buffers has the content of the last one, nil if it was
 	// cut.
 	frames []*Frame
-	plain  []byte
+	*buffers
+	// free has the buffers that are not in use: there are as many as workers.
+	free chan *buffers
 	// directories tells whether the last frame is one of directories.
 	directories bool
 	// group compresses. Written is closed once all frames cut so far are in the output.
@@ -45,6 +47,10 @@ type writer struct {
 	written chan struct{}
 	failed  atomic.Bool
 }
+
+// buffers are those of one frame. Frames share them in turn, because new ones would grow the
+// heap faster than it is collected.
+type buffers struct{ plain, packed []byte }
 
 // compose writes the frames of the members that add adds, and returns their index.
 // Unless add ends the stream, the frames are only a part of a tarball.
@@ -55,9 +61,11 @@ func compose(out io.Writer, o Options, add func(w *writer) error) (*Index, error
 	if err != nil {
 		return nil, fmt.Errorf("starting the compressor: %w", err)
 	}
-	w := &writer{out: out, encoder: encoder, modTime: o.ModTime, limit: cmp.Or(o.frame, frameSize), written: make(chan struct{})}
+	w := &writer{out: out, encoder: encoder, modTime: o.ModTime, limit: cmp.Or(o.frame, frameSize), written: make(chan struct{}), free: make(chan *buffers, workers())}
 	close(w.written)
-	w.group.SetLimit(workers())
+	for range cap(w.free) {
+		w.free <- &buffers{}
+	}
 	err = add(w)
 	if err == nil {
 		w.cut()
@@ -83,7 +91,7 @@ func (w *writer) add(m Member, content io.Reader) error {
 		return fmt.Errorf("packing %s: %w", m.Name, err)
 	}
 	size := int64(len(head)) + m.Size + padding(m.Size)
-	if size > int64(w.limit-len(w.plain)) || m.Mode.IsDir() != w.directories {
+	if size > int64(w.room()) || m.Mode.IsDir() != w.directories {
 		w.cut()
 	}
 	w.directories = m.Mode.IsDir()
@@ -123,9 +131,22 @@ func (w *writer) end() error {
 	return err
 }
 
+// room is how much the frame that is being filled can still take.
+func (w *writer) room() int {
+	if w.buffers == nil {
+		return w.limit
+	}
+	return w.limit - len(w.plain)
+}
+
+// frame returns the frame that is being filled. If it is a new one and all workers are busy,
+// it waits.
 func (w *writer) frame() *Frame {
-	if w.plain == nil {
-		w.frames, w.plain = append(w.frames, &Frame{}), make([]byte, 0, w.limit)
+	if w.buffers == nil {
+		w.buffers, w.frames = <-w.free, append(w.frames, &Frame{})
+		if w.plain == nil { // Memory that is not used yet is only reserved.
+			w.plain, w.packed = make([]byte, 0, w.limit), make([]byte, 0, w.encoder.MaxEncodedSize(w.limit))
+		}
 	}
 	return w.frames[len(w.frames)-1]
 }
@@ -136,34 +157,37 @@ func (w *writer) Write(p []byte) (int, error) {
 			return 0, w.group.Wait()
 		}
 		w.frame()
-		n := min(len(rest), w.limit-len(w.plain))
+		n := min(len(rest), w.room())
 		w.plain = append(w.plain, rest[:n]...)
 		rest = rest[n:]
-		if len(w.plain) == w.limit {
+		if w.room() == 0 {
 			w.cut()
 		}
 	}
 	return len(p), nil
 }
 
-// cut ends the frame that is being filled, and starts to compress it. If all workers
-// are busy, it waits.
+// cut ends the frame that is being filled, and starts to compress it.
 func (w *writer) cut() {
-	if w.plain == nil {
+	if w.buffers == nil {
 		return
 	}
-	frame, plain, before, written := w.frame(), w.plain, w.written, make(chan struct{})
-	frame.Unpacked = int64(len(plain))
-	w.plain, w.written = nil, written
+	frame, b, before, written := w.frame(), w.buffers, w.written, make(chan struct{})
+	frame.Unpacked = int64(len(b.plain))
+	w.buffers, w.written = nil, written
 	w.group.Go(func() error {
 		defer close(written)
-		packed := w.encoder.EncodeAll(plain, nil)
-		frame.Size = int64(len(packed))
+		b.packed = w.encoder.EncodeAll(b.plain, b.packed[:0])
+		frame.Size = int64(len(b.packed))
 		<-before
+		defer func() {
+			b.plain = b.plain[:0]
+			w.free <- b
+		}()
 		if w.failed.Load() {
 			return nil
 		}
-		_, err := w.out.Write(packed)
+		_, err := w.out.Write(b.packed)
 		w.failed.Store(err != nil)
 		return err
 	})
