@@ -216,20 +216,8 @@ func inspect(tree fs.FS, name string, entry fs.DirEntry) (Member, error) {
 		}
 		m.Size = info.Size()
 	default:
-		return Member{}, fmt.Errorf("%s is a %s: want only files, directories and symbolic links", m.Name, kind(m.Mode))
+		return Member{}, fmt.Errorf("%s is %s: want only files, directories and symbolic links", m.Name, files.Kind(m.Mode))
 	}
 	m = normal(m)
 	return m, CheckMember(m)
-}
-
-func kind(mode fs.FileMode) string {
-	switch {
-	case mode&fs.ModeDevice != 0:
-		return "device"
-	case mode&fs.ModeNamedPipe != 0:
-		return "named pipe"
-	case mode&fs.ModeSocket != 0:
-		return "socket"
-	}
-	return "special file"
 }

@@ -129,7 +129,7 @@ func (f *File) read(i, at int) (io.ReadCloser, error) {
 }
 
 // decode decompresses a frame and the pieces that follow it.
-func (f *File) decode(frame int) (*zstd.Decoder, error) { return newDecoder(f.section(frame)) }
+func (f *File) decode(frame int) (*zstd.Decoder, error) { return NewDecoder(f.section(frame)) }
 
 // section is the stretch of the file with a frame and the pieces that follow it.
 func (f *File) section(frame int) *io.SectionReader {

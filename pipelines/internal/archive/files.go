@@ -14,7 +14,7 @@ import (
 func (f *File) Files(wanted map[string]bool) iter.Seq2[Member, io.Reader] {
 	return func(yield func(Member, io.Reader) bool) {
 		// One for all frames: each has buffers as large as the window.
-		decoder, err := newDecoder(nil)
+		decoder, err := NewDecoder(nil)
 		if err != nil {
 			yield(Member{}, failed{err})
 			return
@@ -51,21 +51,16 @@ func (f *File) filesOf(decoder *zstd.Decoder, i, last int, wanted map[string]boo
 			if !yield(m, content) {
 				return false
 			}
-			rest = (blockSize - m.Size%blockSize) % blockSize
+			rest = padding(m.Size)
 			if content.left > 0 {
 				rest += content.left
 			}
 		}
-		if err := skip(decoder, rest); err != nil {
-			return yield(m, failed{fmt.Errorf("reading past %s: %w", m.Name, err)})
+		if _, err := io.CopyN(io.Discard, decoder, rest); err != nil {
+			return yield(m, failed{fmt.Errorf("reading past %s: %w", m.Name, unexpected(err))})
 		}
 	}
 	return true
-}
-
-func skip(decoder *zstd.Decoder, n int64) error {
-	_, err := io.CopyN(io.Discard, decoder, n)
-	return unexpected(err)
 }
 
 // failed is the content of a file that cannot be read.

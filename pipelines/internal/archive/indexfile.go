@@ -136,7 +136,7 @@ func unpackIndex(r io.ReaderAt, size int64) (text []byte, offset int64, err erro
 }
 
 func unpackBounded(packed []byte, limit int64) ([]byte, error) {
-	decoder, err := newDecoder(bytes.NewReader(packed))
+	decoder, err := NewDecoder(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func copyFile(w io.Writer, r io.Reader, name string) error {
 // content. The header has passed vetHeader; the names are compared with each other
 // only at the end.
 func walk(r io.Reader, limit int64, each func(m Member, content io.Reader) error) ([]Member, error) {
-	decoder, err := newDecoder(r)
+	decoder, err := NewDecoder(r)
 	if err != nil {
 		return nil, err
 	}

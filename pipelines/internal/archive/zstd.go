@@ -12,7 +12,7 @@ import (
 // maxWindow is what `zstd -d` accepts by default, in bytes.
 const maxWindow = 128 << 20
 
-func newDecoder(r io.Reader) (*zstd.Decoder, error) {
+func NewDecoder(r io.Reader) (*zstd.Decoder, error) {
 	decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, fmt.Errorf("reading the zstd stream: %w", err)

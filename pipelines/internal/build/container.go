@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -118,35 +119,43 @@ func (c *Container) Build(ctx context.Context, plan recipe.Plan, dependencies ma
 	if err := files.Room(c.Work, plan.Disk); err != nil {
 		return Built{}, err
 	}
-	work, err := files.Beside(filepath.Join(c.Work, "build"))
-	if err != nil {
-		return Built{}, fmt.Errorf("making the work folder: %w", err)
+	title := fmt.Sprintf("%s %s, key %s", plan.Recipe.Asset, plan.Recipe.Arch, plan.Key)
+	work, err := c.logged(plan, title, func(b *run) (err error) {
+		if plan.Recipe.Imported() {
+			built, err = b.importMembers(ctx)
+		} else {
+			built, err = b.build(ctx, dependencies)
+		}
+		return err
+	})
+	built.Work = work
+	return built, err
+}
+
+// logged does work in a folder of its own, with a log. The folder is removed if that
+// fails; otherwise the caller removes it.
+func (c *Container) logged(plan recipe.Plan, title string, do func(b *run) error) (work *os.File, err error) {
+	if work, err = files.Beside(filepath.Join(c.Work, "build")); err != nil {
+		return nil, fmt.Errorf("making the work folder: %w", err)
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, Built{Work: work}.Remove())
 		}
 	}()
-	asset, arch := plan.Recipe.Asset, plan.Recipe.Arch
-	path, title := filepath.Join(c.Logs, asset+"-"+arch+".log"), fmt.Sprintf("%s %s, key %s", asset, arch, plan.Key)
+	path := filepath.Join(c.Logs, plan.Recipe.Asset+"-"+plan.Recipe.Arch+".log")
 	log, err := progress.CreateLog(path, title, slices.Collect(maps.Values(c.Secrets)))
 	if err != nil {
-		return Built{}, err
+		return work, err
 	}
-	b := &run{Container: c, plan: plan, work: work.Name(), report: c.Report.Logged(log), log: log}
-	if plan.Recipe.Imported() {
-		built, err = b.importMembers(ctx)
-	} else {
-		built, err = b.build(ctx, dependencies)
-	}
+	err = do(&run{Container: c, plan: plan, work: work.Name(), report: c.Report.Logged(log), log: log})
 	if err == nil {
 		err = log.Close("done")
 	}
 	if err != nil {
-		return Built{}, failure(log, err)
+		return work, failure(log, err)
 	}
-	built.Work = work
-	return built, nil
+	return work, nil
 }
 
 // run is one build under way.
@@ -171,22 +180,14 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 	if b.fetched, err = b.fetch(ctx, &rec); err != nil {
 		return Built{}, err
 	}
-	session, err := b.connect(ctx)
-	if err != nil {
-		return Built{}, err
-	}
 	job := engine.Job{
 		Plan: b.plan, Files: staged, Sources: b.fetched, Dependencies: dependencies, Secrets: b.Secrets, Nonce: b.Nonce, Report: b.report,
 		Export: filepath.Join(b.work, "out"), ExportOutputs: filepath.Join(b.work, "outputs"),
 	}
-	err = session.Watch(ctx, func(ctx context.Context) (err error) {
+	err = b.session(ctx, func(ctx context.Context, session *engine.Session) (err error) {
 		rec.Record, err = b.in(ctx, session, job)
 		return err
 	})
-	// Everything that the build needs from the session is on this machine now.
-	if closing := session.Close(); closing != nil && ctx.Err() == nil {
-		b.note(fmt.Sprintf("closing the session with the engine: %v", closing))
-	}
 	if err != nil {
 		return Built{}, err
 	}
@@ -195,6 +196,20 @@ func (b *run) build(ctx context.Context, dependencies map[string]string) (Built,
 		return Built{}, fmt.Errorf("encoding the build record: %w", err)
 	}
 	return b.pack(ctx, job.Export, job.ExportOutputs, data)
+}
+
+// session does work in a session with the engine, whose results are on this machine when
+// it returns.
+func (b *run) session(ctx context.Context, do func(ctx context.Context, session *engine.Session) error) error {
+	session, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	err = session.Watch(ctx, func(ctx context.Context) error { return do(ctx, session) })
+	if closing := session.Close(); closing != nil && ctx.Err() == nil {
+		b.note(fmt.Sprintf("closing the session with the engine: %v", closing))
+	}
+	return err
 }
 
 // connect opens a session with an engine, started if need be.

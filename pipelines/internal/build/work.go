@@ -221,7 +221,7 @@ func compare(ctx context.Context, first, second string) error {
 	}
 	changes, err := archive.DiffFiles(first, second)
 	if err == nil {
-		err = keep(ctx, second, kept)
+		err = files.CopyFile(ctx, second, kept)
 	}
 	if err != nil {
 		return fmt.Errorf("comparing with the second build: %w", err)
@@ -237,25 +237,4 @@ func compare(ctx context.Context, first, second string) error {
 		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
 	return errors.New(strings.Join(lines, "\n  "))
-}
-
-// keep copies a file.
-func keep(ctx context.Context, from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := files.Create(to, 0o644)
-	if err != nil {
-		return err
-	}
-	defer out.Discard()
-	if _, err = files.Copy(ctx, out, in); err != nil {
-		return err
-	}
-	return out.CommitUnsynced()
 }

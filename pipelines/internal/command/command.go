@@ -8,6 +8,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -96,6 +97,17 @@ func New(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = Grace
 	return cmd
+}
+
+// Output runs a program and returns what it printed, without stderr. The error is that
+// of [Failure].
+func Output(ctx context.Context, cmd *exec.Cmd) (string, error) {
+	out, err := cmd.Output()
+	var stderr []byte
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		stderr = exit.Stderr
+	}
+	return string(out), Failure(ctx, cmd, err, string(stderr))
 }
 
 var userinfo = regexp.MustCompile(`://[^/@\s]+@`)

@@ -6,7 +6,6 @@
 package debian
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ const aptConf = `#clear APT::Update::Pre-Invoke;
 `
 
 // apt runs a program of apt in a private root.
-func apt(ctx context.Context, root, program string, args ...string) ([]byte, error) {
+func apt(ctx context.Context, root, program string, args ...string) (string, error) {
 	options := []string{"-q", "-c", filepath.Join(root, "apt.conf")}
 	for _, option := range []struct{ name, value string }{
 		{"Dir::Etc::sourcelist", filepath.Join(root, "sources.list")},
@@ -73,7 +72,7 @@ func lookUp(ctx context.Context, root, pkg, version string) ([]Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseURIs(string(out))
+	return parseURIs(out)
 }
 
 // parseURIs reads apt's list of files, one a line, among its own remarks:
@@ -135,15 +134,10 @@ func ordered(ctx context.Context, versions []string) (sorted []string, err error
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // output runs a program in dir and returns its output, in English.
-func output(ctx context.Context, dir, program string, args ...string) ([]byte, error) {
+func output(ctx context.Context, dir, program string, args ...string) (string, error) {
 	cmd := command.New(ctx, program, args...)
 	cmd.Dir, cmd.Env = dir, append(cmd.Env, "LC_ALL=C.UTF-8")
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return nil, command.Failure(ctx, cmd, err, stderr.String())
-	}
-	return stdout.Bytes(), nil
+	return command.Output(ctx, cmd)
 }
 
 // osRelease names the distribution of this machine.
@@ -179,7 +173,7 @@ func firstTarget(ctx context.Context, fields ...string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("asking apt for its mirror: %w", err)
 	}
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(out) {
 		mirror, err := reachable(strings.TrimSpace(line))
 		if mirror != "" || err != nil {
 			return mirror, err

@@ -87,7 +87,7 @@ func (r *Resolver) Versions(ctx context.Context, pkg, suite string) ([]string, e
 	if err != nil {
 		return nil, fmt.Errorf("listing the versions of the Debian source package %s in %s: %w", pkg, suite, err)
 	}
-	return ordered(ctx, versionsIn(string(out)))
+	return ordered(ctx, versionsIn(out))
 }
 
 // Refresh fetches the index of a suite, once for a Resolver: what it lists is what the

@@ -66,6 +66,29 @@ func Copy(ctx context.Context, to io.Writer, from io.Reader) (size int64, err er
 	}
 }
 
+// CopyFile copies a regular file to a path, which appears when it is complete. It is not
+// synced: whoever needs its content again hashes it.
+func CopyFile(ctx context.Context, from, to string) error {
+	in, err := Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	out, err := Create(to, 0o644)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	// With files on both sides, the kernel can copy.
+	if _, err := Copy(ctx, out.File, in); err != nil {
+		return err
+	}
+	return out.CommitUnsynced()
+}
+
 // Hash returns the SHA-256 of a file in lower-case hex, and its size in bytes.
 func Hash(ctx context.Context, path string) (sum string, size int64, err error) {
 	file, err := Open(path)

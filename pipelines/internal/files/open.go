@@ -142,22 +142,27 @@ func (t *Tree) open(name string) (*os.File, error) {
 func (t *Tree) Close() error { return t.root.Close() }
 
 func regular(path string, info fs.FileInfo) error {
-	is := "a special file"
-	switch mode := info.Mode(); {
-	case mode.IsRegular():
+	if info.Mode().IsRegular() {
 		return nil
-	case mode.IsDir():
-		is = "a folder"
-	case mode&fs.ModeSymlink != 0:
-		is = "a symbolic link"
-	case mode&fs.ModeNamedPipe != 0:
-		is = "a named pipe"
-	case mode&fs.ModeSocket != 0:
-		is = "a socket"
-	case mode&fs.ModeDevice != 0:
-		is = "a device"
 	}
-	return &IrregularError{Path: path, Is: is}
+	return &IrregularError{Path: path, Is: Kind(info.Mode())}
+}
+
+// Kind names what is not a regular file, with an article.
+func Kind(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "a special file"
 }
 
 // same returns an opened file if it is the one that was examined before.

@@ -7,7 +7,6 @@
 package graph
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,14 +82,9 @@ func (g Graph) DOT() string {
 func (g Graph) SVG(ctx context.Context) (string, error) {
 	cmd := command.New(ctx, "dot", "-Tsvg")
 	cmd.Stdin = strings.NewReader(g.DOT())
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	picture, err := cmd.Output()
+	picture, err := command.Output(ctx, cmd)
 	if errors.Is(err, exec.ErrNotFound) {
 		return "", errors.New("an SVG needs the dot program of Graphviz: install it with `apt-get install graphviz`")
 	}
-	if err != nil {
-		return "", fmt.Errorf("running dot: %w: %s", err, strings.TrimSpace(stderr.String()))
-	}
-	return string(picture), nil
+	return picture, err
 }

@@ -251,16 +251,8 @@ func (r Recipe) On(machine string) (Builder, error) {
 // the declaration itself; recipes with the same ID share a builder.
 func (b Builder) ID(machine string) (string, error) {
 	type made struct {
-		Distribution string   `json:"distribution"`
-		Suite        string   `json:"suite"`
-		Image        string   `json:"image"`
-		Epoch        int      `json:"epoch"`
-		Packages     []string `json:"packages"`
-		Manager      string   `json:"manager,omitempty"`
-		Remove       []string `json:"remove,omitempty"`
-		Locked       []Locked `json:"locked,omitempty"`
-		Repository   string   `json:"repository,omitempty"`
-		Keyring      string   `json:"keyring,omitempty"`
+		Builder
+		Cross any `json:"cross,omitempty"` // It hides the packages of other machines.
 	}
 	schema := builderSchema
 	if b.Manager != "" {
@@ -270,7 +262,7 @@ func (b Builder) ID(machine string) (string, error) {
 		Schema  int    `json:"schema"`
 		Arch    string `json:"arch"`
 		Builder made   `json:"builder"`
-	}{schema, machine, made{b.Distribution, b.Suite, b.Image, b.Epoch, b.Packages, b.Manager, b.Remove, b.Locked, b.Repository, b.Keyring}})
+	}{schema, machine, made{Builder: b}})
 }
 
 // Parse reads a canonical recipe of this schema or an older one.

@@ -72,15 +72,12 @@ func (f *Fetcher) commitOf(ctx context.Context, url, ref string) (string, error)
 
 // refs lists the refs of a repository that match patterns, with their commits.
 func (f *Fetcher) refs(ctx context.Context, url string, patterns ...string) (map[string]string, error) {
-	cmd := f.gitCommand(ctx, append([]string{"ls-remote", "--quiet", url}, patterns...)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := command.Output(ctx, f.gitCommand(ctx, append([]string{"ls-remote", "--quiet", url}, patterns...)...))
 	if err != nil {
-		return nil, fmt.Errorf("the repository %s does not answer: %w", url, command.Failure(ctx, cmd, err, stderr.String()))
+		return nil, fmt.Errorf("the repository %s does not answer: %w", url, err)
 	}
 	refs := map[string]string{}
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(out) {
 		commit, ref, _ := strings.Cut(strings.TrimSpace(line), "\t")
 		// An annotated tag is listed twice: its commit is the one with ^{}, which comes last.
 		refs[strings.TrimSuffix(ref, "^{}")] = commit

@@ -191,16 +191,15 @@ func (f *Fetcher) Submodules(ctx context.Context, url, commit string) (map[strin
 	if err := errors.Join(g.prepare(ctx), g.fetch(ctx, url, commit, "--filter=blob:none")); err != nil {
 		return nil, err
 	}
-	cmd := f.gitCommand(ctx, "--git-dir="+scratch, "ls-tree", "-r", commit)
-	out, err := cmd.Output()
+	out, err := command.Output(ctx, f.gitCommand(ctx, "--git-dir="+scratch, "ls-tree", "-r", commit))
 	links := map[string]string{}
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(out) {
 		about, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		if fields := strings.Fields(about); len(fields) == 3 && fields[1] == "commit" { // <mode> <type> <id>
 			links[path] = fields[2]
 		}
 	}
-	return links, command.Failure(ctx, cmd, err, "")
+	return links, err
 }
 
 // scratch makes a folder that the caller removes: what is in it is never from a cache.

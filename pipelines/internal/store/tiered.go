@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -88,7 +87,10 @@ func (t *Tiered) Export(ctx context.Context, artifact Artifact, output, path str
 	if err != nil {
 		return false, err
 	}
-	return true, copyOut(ctx, blob, path)
+	if err := files.CopyFile(ctx, blob, path); err != nil {
+		return true, fmt.Errorf("copying from the store: %w", err)
+	}
+	return true, nil
 }
 
 // Blob returns the path of one of an artifact's tarballs in the local store, which is
@@ -139,32 +141,6 @@ func (s *Local) admit(ctx context.Context, artifact Artifact, tarball Output, pa
 	l.Note(fmt.Sprintf("removing the stored %s of %s: it %s", tarball.what(), artifact.Ref, wrong))
 	miss := fmt.Errorf("the %s of %s in the store %s: %w", tarball.what(), artifact.Asset, wrong, ErrNotFound)
 	return errors.Join(l.Drop(ctx, artifact.Tag(), artifact.Manifest.Digest(), d), miss)
-}
-
-// copyOut copies a checked blob to path. The copy is not synced: a later Export
-// hashes it.
-func copyOut(ctx context.Context, blob, path string) error {
-	from, err := files.Open(blob)
-	if err != nil {
-		return fmt.Errorf("opening a tarball of the store: %w", err)
-	}
-	defer from.Close()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("creating the output folder: %w", err)
-	}
-	pending, err := files.Create(path, 0o644)
-	if err != nil {
-		return fmt.Errorf("creating the output: %w", err)
-	}
-	defer pending.Discard()
-	// With files on both sides, the kernel can copy.
-	if _, err := files.Copy(ctx, pending.File, from); err != nil {
-		return fmt.Errorf("copying from the store: %w", err)
-	}
-	if err := pending.CommitUnsynced(); err != nil {
-		return fmt.Errorf("finishing the output: %w", err)
-	}
-	return nil
 }
 
 // ensure makes sure that the local store has an artifact, and reports whether it pulled

@@ -165,9 +165,6 @@ func isProgram(head []byte) bool {
 	return bytes.HasPrefix(head, []byte("\x7fELF")) || bytes.HasPrefix(head, []byte("#!"))
 }
 
-// maxWindow is how much memory a zstd archive may demand, in bytes: that of zstd --long.
-const maxWindow = 128 << 20
-
 // Decompress returns the content of a compressed file, or the file itself.
 func Decompress(from *bufio.Reader) (plain io.Reader, closer func(), err error) {
 	head, err := from.Peek(6)
@@ -179,7 +176,7 @@ func Decompress(from *bufio.Reader) (plain io.Reader, closer func(), err error) 
 	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
 		var decoder *zstd.Decoder
 		// Decoding in the calling goroutine is as fast, and leaves a processor to the hash.
-		decoder, err = zstd.NewReader(from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		decoder, err = archive.NewDecoder(from)
 		if err == nil {
 			plain, closer = decoder, decoder.Close
 		}

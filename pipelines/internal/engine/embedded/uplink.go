@@ -3,7 +3,6 @@
 package embedded
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -146,10 +145,6 @@ func nft(rules string) error {
 // context cancels it: the cleanup after a cancellation needs it too.
 func run(stdin, program string, args ...string) (string, error) {
 	cmd := command.New(context.Background(), program, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
-	}
-	return stdout.String(), nil
+	cmd.Stdin = strings.NewReader(stdin)
+	return command.Output(context.Background(), cmd)
 }
