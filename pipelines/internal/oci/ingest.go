@@ -43,7 +43,7 @@ func (l *Layout) Add(ctx context.Context, tag string, m Manifest, blobs []Blob) 
 // blob by rename: if another process writes the blob at the same time, either result
 // is right.
 func (l *Layout) put(ctx context.Context, b Blob) error {
-	if whole, err := l.Holds(ctx, b.Descriptor); whole || err != nil {
+	if whole, err := l.found(ctx, b.Descriptor); whole || err != nil {
 		return err
 	}
 	from, err := b.Open(0)
@@ -83,6 +83,16 @@ func (l *Layout) Holds(ctx context.Context, d ocispec.Descriptor) (bool, error) 
 	}
 	sum, _, err := files.Hash(ctx, l.Path(d.Digest))
 	return err == nil && sum == d.Digest.Encoded(), err
+}
+
+// found is Holds for a writer whose manifest will name the blob: Collect then keeps it.
+func (l *Layout) found(ctx context.Context, d ocispec.Descriptor) (bool, error) {
+	whole, err := l.Holds(ctx, d)
+	if whole {
+		now := time.Now()
+		_ = os.Chtimes(l.Path(d.Digest), now, now) // The writer could not add an entry either.
+	}
+	return whole, err
 }
 
 // Describe hashes a file and returns its descriptor.
@@ -127,7 +137,7 @@ func (l *Layout) receive(ctx context.Context, from *Repository, d ocispec.Descri
 		return err
 	}
 	defer unlock()
-	if whole, err := l.Holds(ctx, d); whole || err != nil {
+	if whole, err := l.found(ctx, d); whole || err != nil {
 		return err
 	}
 	stage := from.client.stage(subject, "pull", d)

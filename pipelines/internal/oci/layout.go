@@ -43,6 +43,7 @@ type Layout struct {
 	Name func(Manifest) (string, error)
 
 	notes reported
+	uses  files.Uses
 	// recovered is the rebuilt index of a damaged layout that is read-only.
 	recovered atomic.Pointer[ocispec.Index]
 }

@@ -135,26 +135,6 @@ func (r *Repository) PutManifest(ctx context.Context, m Manifest, tag string) er
 	}
 }
 
-// DeleteTag removes a tag. The manifest stays, with other tags that it has.
-func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
-	doing := "removing " + tag
-	ctx = auth.AppendRepositoryScope(ctx, r.ref, auth.ActionPull, auth.ActionDelete)
-	request, err := http.NewRequestWithContext(ctx, http.MethodDelete, r.url(ctx, "manifests/"+tag), http.NoBody)
-	if err != nil {
-		return err
-	}
-	response, err := r.host.Do(request)
-	if err != nil {
-		return r.failed(ctx, doing, err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	switch response.StatusCode {
-	case http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound:
-		return nil
-	}
-	return r.failed(ctx, doing, answered(response))
-}
-
 func (r *Repository) retrying(doing string, err error) {
 	r.Note(fmt.Sprintf("%s: %s (%s): trying again", doing, r, Reason(err)))
 }
@@ -247,12 +227,12 @@ var errEnough = errors.New("enough")
 
 // Referrers returns at most limit referrers of a manifest, sorted by digest: those of an
 // artifact type, and those that may be of it, because some registries list the type of
-// the config instead.
+// the config instead; "" is any type.
 func (r *Repository) Referrers(ctx context.Context, subject digest.Digest, artifactType string, limit int) (all []ocispec.Descriptor, err error) {
 	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: subject}
 	err = r.listed(ctx).Referrers(ctx, d, "", func(page []ocispec.Descriptor) error {
 		for _, d := range page {
-			if d.ArtifactType == artifactType || d.ArtifactType == ocispec.MediaTypeEmptyJSON {
+			if artifactType == "" || d.ArtifactType == artifactType || d.ArtifactType == ocispec.MediaTypeEmptyJSON {
 				all = append(all, d)
 			}
 		}

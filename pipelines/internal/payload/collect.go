@@ -2,6 +2,7 @@ package payload
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -36,7 +37,11 @@ func (r *Repository) Collect(ctx context.Context, before time.Time, list bool) (
 			continue // Without a time it was not made here.
 		}
 		if !list {
-			if err := r.DeleteTag(ctx, tag); err != nil {
+			err := r.DeleteTag(ctx, tag, m.Digest())
+			if errors.Is(err, oci.ErrMoved) {
+				continue
+			}
+			if err != nil {
 				return old, r.hinted(err)
 			}
 		}

@@ -154,7 +154,9 @@ func (b *Builders) Put(ctx context.Context, image Image, path string) (Image, er
 		return Image{}, err
 	}
 	image.Digest = m.Digest().String()
-	return image, b.Local.layout(builderRepository).Add(ctx, image.ID, m, blobs)
+	err = b.Local.layout(builderRepository).Add(ctx, image.ID, m, blobs)
+	b.Local.use(builderRef{image.ID, image.Arch}, m)
+	return image, err
 }
 
 // Publish pushes a builder of the local store, unless the registry has one.

@@ -214,6 +214,13 @@ const (
 
 var notInTags = regexp.MustCompile(`[^a-zA-Z0-9._-]+`)
 
+// Prefixes of the moving tags.
+const (
+	latestTag  = "latest-"
+	commitTag  = "commit-"
+	releaseTag = "release-"
+)
+
 // MovingTag returns the tag <prefix>-<name>-<arch>, valid whatever the name: a
 // branch feature/x becomes latest-feature-x-<hash>-x86_64.
 func MovingTag(prefix, name, arch string) string {

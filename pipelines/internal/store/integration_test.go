@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -206,5 +207,32 @@ func TestDiskFull(t *testing.T) {
 			n.want(t)
 			local.want(t)
 		})
+	}
+}
+
+// TestDistributionRemoval has the distribution's registry, which refuses removal unless it
+// is configured, and removes by digest only.
+func TestDistributionRemoval(t *testing.T) {
+	for _, allowed := range []bool{false, true} {
+		t.Setenv("REGISTRY_STORAGE_DELETE_ENABLED", fmt.Sprint(allowed))
+		host := registrytest.Distribution(t)
+		artifacts := stock(t, host, 2)
+		r, _, _ := connect(t, host)
+		shelf := shelfOf(t, r, "qemu")
+		gone := slices.DeleteFunc(shelf.Items, func(item Item) bool { return item.Key != artifacts[0].Key })
+		_, err := r.Remove(t.Context(), shelf, gone)
+		if !allowed {
+			if err == nil || !strings.Contains(err.Error(), "storage.delete.enabled") {
+				t.Errorf("refused: %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := shelfOf(t, r, "qemu")
+		if len(after.Items) != 1 || after.Items[0].Key != artifacts[1].Key || after.tags[fallback(artifacts[0].Manifest.Digest())] != "" {
+			t.Errorf("left %+v, tags %v", after.Items, after.tags)
+		}
 	}
 }

@@ -35,6 +35,12 @@ func (r *Registry) Push(ctx context.Context, ref Ref, from *Local, tags []string
 	if err == nil {
 		err = r.tag(ctx, movingRef{asset: ref.Asset}, there, tags)
 	}
+	if err == nil && stays && len(tags) > 0 {
+		// A collection that had not seen the tags may have removed it.
+		if _, gone := r.read(ctx, ref); IsNotFound(gone) {
+			return r.Push(ctx, ref, from, tags)
+		}
+	}
 	return r.hinted(err)
 }
 

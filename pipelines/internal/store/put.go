@@ -59,6 +59,7 @@ func (s *Local) Put(ctx context.Context, put Put) (Artifact, error) {
 	if err := s.layout(put.Asset).Add(ctx, put.Tag(), m, blobs); err != nil {
 		return Artifact{}, err
 	}
+	s.use(put.Ref, m)
 	artifact := artifactOf(put.Ref, m)
 	artifact.Recipe = put.Recipe
 	return artifact, nil

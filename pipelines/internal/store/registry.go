@@ -207,6 +207,9 @@ func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Loca
 	if err == nil {
 		err = l.Add(ctx, e.local(), m, nil)
 	}
+	if err == nil {
+		into.use(e, m)
+	}
 	switch {
 	case isFailure(err), IsDamage(err):
 		r.condemn(e)

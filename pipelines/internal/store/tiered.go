@@ -35,8 +35,11 @@ const (
 // find looks an entry up in the local store, or else in the registry, which may be nil.
 func find(ctx context.Context, local *Local, registry *Registry, e entry) (m oci.Manifest, where string, err error) {
 	m, err = local.find(ctx, e)
-	if err == nil {
+	if err == nil && local.use(e, m) {
 		return m, InLocal, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%s is being collected: %w", e, ErrNotFound)
 	}
 	if !IsNotFound(err) || registry == nil {
 		return m, "", err

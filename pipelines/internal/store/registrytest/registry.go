@@ -33,7 +33,8 @@ func New(t testing.TB) string {
 // Handler returns an empty registry for the caller's own server, with or without the API
 // for referrers.
 func Handler(referrers bool) http.Handler {
-	return registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(referrers))
+	plain := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(referrers))
+	return &removal{Handler: plain, digests: map[string]string{}}
 }
 
 // User and Password are the credentials of a registry that StartDistribution starts with
