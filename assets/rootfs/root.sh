@@ -151,4 +151,28 @@ elf . | while IFS= read -r -d '' file; do
 	done
 done >"$BUILD/lacking"
 [ ! -s "$BUILD/lacking" ] || fail "the root lacks libraries, keep their packages: $(cat "$BUILD/lacking")"
+
+# keep LIST - leaves only what the patterns of a list match, and the links of merged folders
+keep() {
+	local pattern kept="$BUILD/kept"
+	mkdir "$kept"
+	while read -r pattern; do
+		case "$pattern" in '' | '#'*) continue ;; esac
+		compgen -G "$pattern" >"$BUILD/matches" || fail "nothing in the packages matches $pattern, which the extension $EXTENSION keeps"
+		tar --create --verbatim-files-from --files-from="$BUILD/matches" | tar --extract --directory="$kept"
+	done <"$1"
+	find . -mindepth 1 -maxdepth 1 -type l -exec cp --no-dereference {} "$kept" ';'
+	find . -mindepth 1 -delete
+	cp --archive "$kept/." .
+}
+
+# Some extensions are a part of their packages: the guest has the rest.
+list="$FILES/assets/rootfs/${EXTENSION:-}-extension.keep"
+[ ! -f "$list" ] || keep "$list"
+
+# Fabric Manager looks for the topologies of NVSwitches where the guest mounts the extension.
+manager=usr/share/nvidia/nvswitch/fabricmanager.cfg
+if [ "${EXTENSION:-}" = gpu ]; then
+	sed --in-place 's|^\(TOPOLOGY_FILE_PATH=\).*|\1/run/kata-extensions/gpu/usr/share/nvidia/nvswitch|; s|^\(LOG_USE_SYSLOG=\).*|\11|' "$manager"
+fi
 du --summarize --human-readable .
