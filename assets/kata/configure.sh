@@ -21,7 +21,7 @@ for file in "$DESTDIR"/opt/kata/share/defaults/kata-containers/{,runtime-rs/}con
 	name="${file#"$DESTDIR"/opt/kata/share/defaults/kata-containers/}"
 	variant="$(sed --quiet --regexp-extended 's|^image = ".*/kata-containers-?([a-z0-9-]*)\.img"$|\1|p' "$file")"
 	hash="$BUILD/images/opt/kata/share/kata-containers/root_hash_$variant.txt"
-	link="$BUILD/images/opt/kata/share/kata-containers/kata-containers-$variant.img"
+	link="$BUILD/images/opt/kata/share/kata-containers/kata-containers${variant:+-$variant}.img"
 	if [ -f "$hash" ]; then
 		params="$(cat "$hash")"
 		[[ "$params" =~ ^root_hash=[0-9a-f]{64},salt=[0-9a-f]+,data_blocks=[0-9]+,data_block_size=[0-9]+,hash_block_size=[0-9]+$ ]] || {

@@ -32,8 +32,10 @@ func configureShims(t *testing.T, configurations, image map[string]string) (fold
 		below := filepath.Join(work, asset, "opt/kata", tree.below)
 		lay(t, below, tree.files)
 		if asset != "kata-shim-v2" {
-			if err := os.Symlink("a.image", filepath.Join(below, "kata-containers-confidential.img")); err != nil {
-				t.Fatal(err)
+			for _, link := range []string{"kata-containers-confidential.img", "kata-containers.img"} {
+				if err := os.Symlink("a.image", filepath.Join(below, link)); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		if err := os.MkdirAll(filepath.Join(work, "dependencies"), 0o755); err != nil {
@@ -67,6 +69,7 @@ func configuration(image, params string) string {
 func TestShimConfiguration(t *testing.T) {
 	release := map[string]string{
 		"configuration-qemu.toml":                                    "[hypervisor.qemu]\nimage = \"/opt/kata/share/kata-containers/kata-containers.img\"\n",
+		"configuration-qemu-measured.toml":                           configuration("kata-containers.img", kataHash),
 		"configuration-qemu-tdx.toml":                                configuration("kata-containers-confidential.img", kataHash),
 		"configuration-qemu-nvidia-gpu.toml":                         configuration("kata-containers-nvidia-gpu.img", kataHash),
 		"runtime-rs/configuration-qemu-coco-dev-runtime-rs.toml":     configuration("kata-containers-confidential.img", ""),
@@ -86,6 +89,9 @@ func TestShimConfiguration(t *testing.T) {
 			}
 			for file, content := range release {
 				want := content
+				if file == "configuration-qemu-measured.toml" { // Its image is there, without a root hash.
+					want = configuration("kata-containers.img", "")
+				}
 				if strings.Contains(content, "confidential") && strings.HasSuffix(file, ".toml") {
 					want = configuration("kata-containers-confidential.img", test.params)
 				}
