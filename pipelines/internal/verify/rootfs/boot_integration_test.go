@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/guest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
-func lab(t *testing.T) host.Host {
+// lab is this machine with the kernel that KATA_TEST_KERNEL_TARBALL names, and otherwise with
+// the distribution's, whose files are in the folder.
+func lab(t *testing.T) (h host.Host, folder string) {
 	t.Helper()
 	root, err := filepath.Abs("../../../..")
 	if err != nil {
@@ -27,29 +28,27 @@ func lab(t *testing.T) host.Host {
 	}
 	kernel := os.Getenv("KATA_TEST_KERNEL_TARBALL")
 	if kernel == "" {
-		t.Skip("KATA_TEST_KERNEL_TARBALL names no tarball of a kernel for this machine")
+		kernel, folder = distributionKernel(t)
 	}
 	return host.Host{
 		Root: root, Cache: filepath.Join(cache, "kata-pipelines", "test-tools"), Kernel: kernel,
 		Accelerator: "tcg", Timeout: 3 * time.Minute, Grace: 15 * time.Second,
-	}
+	}, folder
 }
 
 // TestStandIn boots an initrd in which the stand-in is the first process. KATA_TEST_ARCH is the
-// architecture of the kernel, as `uname -m` prints it, if it is not this machine's.
+// architecture of the kernel that KATA_TEST_KERNEL_TARBALL names, as `uname -m` prints it, if it
+// is not this machine's.
 func TestStandIn(t *testing.T) {
-	h, dir := lab(t), t.TempDir()
+	h, kernel := lab(t)
+	dir := t.TempDir()
 	arch := catalog.Arch(cmp.Or(os.Getenv("KATA_TEST_ARCH"), string(catalog.HostArch())))
 	program := filepath.Join(dir, "standin")
 	if err := h.GoBuild(t.Context(), h.Root, []string{"GOOS=linux", "GOARCH=" + arch.GoArch()}, "-o", program, "./pipelines/internal/verify/rootfs/standin"); err != nil {
 		t.Fatal(err)
 	}
-	init, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
 	initrd := filepath.Join(dir, "initrd")
-	if err := os.WriteFile(initrd, guest.Initramfs(init), 0o600); err != nil {
+	if err := os.WriteFile(initrd, standInInitrd(t, h, kernel, program), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := bootOne(t, bootable{Host: h, arch: string(arch), dir: dir, initrd: initrd})

@@ -26,7 +26,7 @@ func (c Crate) Build(ctx context.Context, h host.Host) (string, error) {
 	if _, err := os.Stat(program); !errors.Is(err, fs.ErrNotExist) {
 		return program, err
 	}
-	cargo, err := h.Find("cargo", "cargo (from backports before Debian 13)")
+	cargo, err := h.Find("cargo", "cargo (cargo-web in Debian 12)")
 	if err != nil {
 		return "", err
 	}
