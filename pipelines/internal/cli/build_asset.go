@@ -102,7 +102,7 @@ func (o buildAssetOptions) build(ctx context.Context, a *app, ws *workspace.Work
 		return nil, err
 	}
 	container := o.container(a, ws, plan, filepath.Join(output, "logs"))
-	executor := build.Executor{Store: ws.Store, Builder: container, Parallel: parallel(a), Output: output}
+	executor := build.Executor{Store: ws.Contents(), Builder: container, Parallel: parallel(a), Output: output}
 	if executor.Push, err = pushes(ws, o.push); err != nil {
 		return nil, err
 	}

@@ -144,7 +144,7 @@ func cachePushCmd(a *app) *cobra.Command {
 		Short: "Push the artifacts of the current keys from the local cache to the registry",
 		Long: `Push the artifacts of the current keys of the assets, and of their dependencies,
 from the local cache to the registry of --cache: those that it lacks, their proofs,
-their builders, and the moving tags. Pushes everything that it can, then fails with a
+the documents that `+"`pipelines sbom`"+` prints, their builders, and the moving tags. Pushes everything that it can, then fails with a
 list of the rest.`,
 		Example: `  pipelines cache push kernel-debug --cache ghcr.io/example/kata
   pipelines cache push --set kata-static --without qemu --cache ghcr.io/example/kata`,
@@ -178,7 +178,7 @@ func (o *keyed) push(ctx context.Context, a *app, ws *workspace.Workspace, names
 				store.ErrNotFound, ref.Key, ref.Asset, ref.Asset)
 		}
 		if err == nil {
-			err = ws.Store.Publish(ctx, artifact, moving.Tags(artifact.Arch))
+			err = ws.Contents().Publish(ctx, artifact, moving.Tags(artifact.Arch))
 		}
 		if err == nil {
 			a.moved(artifact)

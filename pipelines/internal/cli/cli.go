@@ -65,6 +65,7 @@ func rootCmd(a *app) *cobra.Command {
 		bumpCmd(a),
 		rootfsCmd(a),
 		archiveCmd(a),
+		sbomCmd(a),
 		mergeCmd(a),
 		reportCmd(a),
 		payloadCmd(a),

@@ -89,7 +89,7 @@ func (r *run) pushAssets(ctx context.Context) error {
 	}
 	for _, c := range r.job.Components {
 		tags := []string{store.MovingTag("commit", r.job.Commit, string(c.Arch)), store.MovingTag("release", r.job.Version, string(c.Arch))}
-		if err := r.job.Store.Registry.Push(ctx, c.Artifact.Ref, r.job.Store.Local, tags); err != nil {
+		if err := r.job.Contents.Publish(ctx, c.Artifact, tags); err != nil {
 			return fmt.Errorf("pushing %q for %s: %w", c.Asset, c.Arch, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sbom"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/supply"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -61,7 +62,7 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	if err != nil {
 		return nil, err
 	}
-	j := &Job{Options: o, Catalog: assets, Versions: ws.Resolver.Versions, Store: ws.Store, Cache: ws.Cache, Report: ws.Report}
+	j := &Job{Options: o, Catalog: assets, Versions: ws.Resolver.Versions, Store: ws.Store, Contents: ws.Contents(), Cache: ws.Cache, Report: ws.Report}
 	if j.Output, err = filepath.Abs(cmp.Or(o.Output, filepath.Join(ws.Root, "build", "release"))); err != nil {
 		return nil, err
 	}
@@ -246,6 +247,8 @@ type Job struct {
 	// Components are the assets of all release sets, and Store has their artifacts.
 	Components []Component
 	Store      *store.Tiered
+	// Contents is Store with the documents of what it publishes.
+	Contents *sbom.Maker
 	// Images describe the images of each architecture, without the components, which are
 	// those of workspace.PayloadSet for kata-deploy. Labels describe the index.
 	Images []payload.Options

@@ -28,6 +28,8 @@ const (
 	atOnce = 24
 	// maxManifest limits a Cargo.toml and a Cargo.lock, in bytes.
 	maxManifest = 16 << 20
+	// cratesFolder is the folder of the crates in the file of a place.
+	cratesFolder = "crates/"
 )
 
 // crates downloads the crates that a Cargo.lock names, and the crate that the lock is in,
@@ -89,18 +91,13 @@ func (d *crateDownload) locked(ctx context.Context, place versions.Place) ([]car
 	if err != nil {
 		return nil, err
 	}
-	members, err := members(path, main.String()+"/Cargo.toml", main.String()+"/Cargo.lock")
+	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the crate %s: %w", main, err)
+		return nil, err
 	}
-	lock, err := cargo.ParseLock(members[1])
-	if err == nil {
-		err = lock.Matches(members[0])
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading Cargo.lock of the crate %s: %w", main, err)
-	}
-	return append(lock.Crates, main), nil
+	defer file.Close()
+	lock, err := lockOf(file, main)
+	return append(lock.Crates, main), err
 }
 
 // CheckLock reads the lock of the tree that a place names, if any.
@@ -239,13 +236,52 @@ func (d *crateDownload) lookUp(ctx context.Context, of cargo.Crate, crates []car
 	return nil
 }
 
-// members returns the content of members of a crate, in the given order.
-func members(path string, names ...string) ([][]byte, error) {
-	file, err := os.Open(path)
+// Locked returns the crates that the Cargo.lock of a place of a source names. It fetches the
+// file of the place if the lock is in there.
+func (f *Fetcher) Locked(ctx context.Context, name string, place versions.Place) ([]cargo.Crate, error) {
+	if place.Cargo.Lock != "" {
+		return f.ofTree(place.Cargo.Lock)
+	}
+	fetched, err := f.Fetch(ctx, versions.Source{Name: name, Places: []versions.Place{place}}, f.Report.Stage(name, "source"))
+	if err != nil {
+		return nil, fmt.Errorf("fetching source %q: %w", name, err)
+	}
+	file, err := os.Open(fetched.Path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
+	main := cargo.Crate{Name: place.Cargo.Crate, Version: place.Cargo.Version}
+	for archive := tar.NewReader(file); ; {
+		header, err := archive.Next()
+		if err != nil {
+			return nil, fmt.Errorf("looking for the crate %s in %s: %w", main, fetched.Path, err)
+		}
+		if header.Name != cratesFolder+main.String()+".crate" {
+			continue
+		}
+		lock, err := lockOf(archive, main)
+		return lock.Crates, err
+	}
+}
+
+// lockOf returns the lock of a crate, which must be that of its manifest.
+func lockOf(file io.Reader, crate cargo.Crate) (lock cargo.Lock, err error) {
+	members, err := members(file, crate.String()+"/Cargo.toml", crate.String()+"/Cargo.lock")
+	if err != nil {
+		return lock, fmt.Errorf("reading the crate %s: %w", crate, err)
+	}
+	if lock, err = cargo.ParseLock(members[1]); err == nil {
+		err = lock.Matches(members[0])
+	}
+	if err != nil {
+		return lock, fmt.Errorf("reading Cargo.lock of the crate %s: %w", crate, err)
+	}
+	return lock, nil
+}
+
+// members returns the content of members of a crate, in the given order.
+func members(file io.Reader, names ...string) ([][]byte, error) {
 	plain, err := gzip.NewReader(file)
 	if err != nil {
 		return nil, err
@@ -277,7 +313,7 @@ func members(path string, names ...string) ([][]byte, error) {
 func packCrates(w io.Writer, paths map[string]string) error {
 	tarball := tar.NewWriter(w)
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
-		if err := packFile(tarball, "crates/"+name, paths[name]); err != nil {
+		if err := packFile(tarball, cratesFolder+name, paths[name]); err != nil {
 			return fmt.Errorf("packing %s: %w", name, err)
 		}
 	}

@@ -67,6 +67,23 @@ func (t *Tiered) Get(ctx context.Context, ref Ref) (Artifact, error) {
 	return artifact, err
 }
 
+// Documents returns the canonical recipe of an artifact and its build record. The errors
+// are those of Blob.
+func (t *Tiered) Documents(ctx context.Context, artifact Artifact) (recipe, record []byte, err error) {
+	if err := artifact.validate(); err != nil {
+		return nil, nil, err
+	}
+	if _, err := t.ensure(ctx, artifact); err != nil {
+		return nil, nil, err
+	}
+	l := t.layout(artifact.Asset)
+	recipe, err = l.Read(ctx, "recipe", artifact.Manifest.Config, oci.MaxDocument)
+	if err == nil {
+		record, err = l.Read(ctx, "record", artifact.Manifest.Layers[1], oci.MaxDocument)
+	}
+	return recipe, record, t.missed(artifact.Ref, err)
+}
+
 // Export writes one of an artifact's tarballs to path, by rename: "" is the main one,
 // another name a secondary output. If the file at path has the right content already,
 // Export pulls and writes nothing, and changed is false. The errors are those of Blob.

@@ -186,7 +186,7 @@ func (w *Workspace) Artifact(ctx context.Context, name string, arch catalog.Arch
 	err = w.Walk([]string{name}, arch, func(ref store.Ref) (store.Artifact, error) {
 		artifact, err = w.Store.Get(ctx, ref)
 		if store.IsNotFound(err) {
-			err = fmt.Errorf("the caches have none for %s with the key %.12s: run `build-asset %s`, or name a tarball with --file", ref.Arch, ref.Key, ref.Asset)
+			err = fmt.Errorf("the caches have none for %s with the key %.12s: run `build-asset %s`", ref.Arch, ref.Key, ref.Asset)
 		}
 		return artifact, err
 	})

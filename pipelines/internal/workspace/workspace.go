@@ -24,6 +24,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/git"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sbom"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -126,6 +127,11 @@ func (w *Workspace) Resolve(asset catalog.Asset, arch catalog.Arch) (recipe.Plan
 		digests[name] = recipe.Digests{}
 	}
 	return w.Resolver.Resolve(asset, arch, digests)
+}
+
+// Contents returns the store with the documents of what it publishes.
+func (w *Workspace) Contents() *sbom.Maker {
+	return &sbom.Maker{Tiered: w.Store, Tree: w.Files(), Versions: w.Resolver.Versions, Sources: w.Sources}
 }
 
 // Folders are where a checkout and the caches are, as absolute paths.
