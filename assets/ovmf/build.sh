@@ -32,6 +32,21 @@ if [ "$VARIANT" = sev ]; then
 	: >OvmfPkg/AmdSev/Grub/grub.efi
 fi
 
+# What is measured at launch must be the same from the same sources. The processes among
+# which edk2 divides its code generator share what they know of a PCD, such as its size, and
+# so their number and order show in IScsiDxe: there is one. The values that guard the stacks
+# are random; those in a published firmware are no secret, so they come from a fixed seed,
+# and which one a module gets from the hash of its GUID.
+export PYTHONHASHSEED=0
+python=BaseTools/Source/Python
+sed --in-place --expression='s/ for _ in range(self\.ThreadNumber)\]/ for _ in range(1)]/' \
+	--expression='s/^import secrets/import random; random.seed(0)/; s/secrets\.randbelow/random.randrange/' \
+	"$python"/{build/build,AutoGen/GenC}.py
+if ! grep --quiet ' for _ in range(1)\]' "$python/build/build.py" || grep --quiet 'secrets\.' "$python"/{build/build,AutoGen/GenC}.py; then
+	echo "the code generator of this edk2 is not known: its result may differ between builds" >&2
+	exit 1
+fi
+
 # The version is what guests see in their SMBIOS tables; edk2 puts the quotes of
 # its syntax, L"...\0", around the text by itself.
 build -n "$(nproc)" -b RELEASE -t GCC -a "$processor" -p "$platform" \
