@@ -71,6 +71,9 @@ type Asset struct {
 	// Extends is the asset with the image that an extension boots with in its checks; the
 	// option EXTENSION has its name in the guest. It is not in the key.
 	Extends string `yaml:"extends"`
+	// Unreleasable is why no release may have what is built with the asset, "" if it may. It is
+	// not in the key.
+	Unreleasable string `yaml:"unreleasable"`
 	// Checks adapt the common checks. Those of the family come first.
 	Checks Checks `yaml:"checks"`
 	// Kernel is set only for guest kernels.

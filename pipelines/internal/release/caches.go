@@ -39,6 +39,8 @@ type Component struct {
 	Unproven string `json:"unproven,omitempty"`
 	// PublicKey says why its modules can be signed by anybody, "" if they cannot.
 	PublicKey string `json:"publicKey,omitempty"`
+	// Unreleasable says which asset in it is not for releases, and why, "" for none.
+	Unreleasable string `json:"unreleasable,omitempty"`
 
 	Artifact store.Artifact `json:"-"`
 	// required are the checks that a proof must have passed.
@@ -64,6 +66,9 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 			Asset: name, Arch: arch, Version: versionOf(ws.Resolver.Versions, asset), Differs: s.Differs, State: s.State, Where: s.Where,
 			Key: s.Key, Digest: s.Digest, Size: s.Size, Artifact: s.Artifact(),
 			PublicKey: declaredKey(plan, name),
+		}
+		if c.Unreleasable, err = unreleasable(ws.Catalog, name, arch); err != nil {
+			return nil, err
 		}
 		c.required, _ = matrix.Required(asset, arch)
 		switch s.State {

@@ -84,7 +84,7 @@ func Components(ctx context.Context, ws *workspace.Workspace, names []string, ar
 	}
 	if err == nil && verified {
 		err = errors.Join(Prove(ctx, ws.Store, found), CheckKeys(ctx, ws.Store, found))
-		err = errors.Join(err, Unproven(found), PubliclySigned(found))
+		err = errors.Join(err, Unproven(found), PubliclySigned(found), Unreleasable(found))
 	}
 	if err != nil {
 		return nil, err

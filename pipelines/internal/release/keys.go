@@ -8,6 +8,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/modsig"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
@@ -91,5 +92,25 @@ func PubliclySigned(components []Component) error {
 		return "are signed with a key that is public, so that anybody can sign modules that their kernels load: " +
 			"replace the pair in assets/kernel/signing with your own (assets/kernel/README.md), " +
 			"set KBUILD_SIGN_PIN to its passphrase and build again, or leave them out (--without)"
+	})
+}
+
+// unreleasable returns which asset that a component is built with is not for releases, and
+// why, or "".
+func unreleasable(from *catalog.Catalog, name string, arch catalog.Arch) (string, error) {
+	closure, err := from.Closure([]string{name}, arch)
+	for _, asset := range closure {
+		if asset.Unreleasable != "" {
+			return asset.Name + ": " + asset.Unreleasable, err
+		}
+	}
+	return "", err
+}
+
+// Unreleasable returns an error that lists the components with an asset that is not for
+// releases.
+func Unreleasable(components []Component) error {
+	return listed(components, "not for releases", func(c Component) string { return c.Unreleasable }, func([]string) string {
+		return "are built with what is only for tests: replace that in the tree, or leave them out (--without)"
 	})
 }

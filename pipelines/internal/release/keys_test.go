@@ -11,6 +11,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
@@ -113,5 +114,29 @@ func TestPublicKeyDeclared(t *testing.T) {
 	refused, err := r.Plan(t.Context())
 	if err != nil || !strings.Contains(strings.Join(refused.Problems, "\n"), "public key: one: "+why) {
 		t.Errorf("before the build: %v, %v", err, refused.Problems)
+	}
+}
+
+// TestUnreleasable guards against the release of a boot image that no machine starts.
+func TestUnreleasable(t *testing.T) {
+	on := []catalog.Arch{catalog.S390X}
+	from := &catalog.Catalog{Assets: []catalog.Asset{
+		{Name: "boot-image", Arches: on, Dependencies: []string{"host-key"}}, {Name: "host-key", Arches: on, Unreleasable: "no machine has it"}, {Name: "kernel", Arches: on},
+	}}
+	for name, want := range map[string]string{"boot-image": "host-key: no machine has it", "host-key": "host-key: no machine has it", "kernel": ""} {
+		if got, err := unreleasable(from, name, catalog.S390X); got != want || err != nil {
+			t.Errorf("%s: got %q, %v, want %q", name, got, err, want)
+		}
+	}
+	r := newJobRig(t)
+	if err := r.fill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Components[0].Unreleasable = "host-key: no machine has it"
+	for _, r.BeforeBuild = range []bool{true, false} {
+		refused, err := r.Plan(t.Context())
+		if err != nil || !strings.Contains(strings.Join(refused.Problems, "\n"), "are built with what is only for tests: replace that in the tree, or leave them out (--without)\nnot for releases: one: host-key: no machine has it") {
+			t.Errorf("before the build %t: %v, %v", r.BeforeBuild, err, refused.Problems)
+		}
 	}
 }

@@ -80,7 +80,7 @@ func (p *Plan) planFiles(ctx context.Context) error {
 	j := p.job
 	var unready []error
 	for _, arch := range j.Arches {
-		p.problem(PubliclySigned(j.on(arch)))
+		p.problem(PubliclySigned(j.on(arch)), Unreleasable(j.on(arch)))
 		if j.BeforeBuild {
 			p.problem(Unreachable(j.on(arch))) // Nothing is built for a release that is refused anyway.
 		}
