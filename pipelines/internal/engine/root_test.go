@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -108,5 +109,67 @@ func TestRootScript(t *testing.T) {
 		if err != nil || !strings.Contains(string(db), "P:bash\n") || strings.Contains(string(db), "P:apk-tools") != (test.gone == "") {
 			t.Errorf("%v: database %v\n%s", test, err, db)
 		}
+	}
+}
+
+// rpmOf builds a package with one file, and installs it into the database of the macros in HOME.
+func rpmOf(t *testing.T, home, name, file string) {
+	t.Helper()
+	spec := filepath.Join(home, name+".spec")
+	text := "Name: " + name + "\nVersion: 1.2\nRelease: 3.azl3\nSummary: s\nLicense: l\nBuildArch: noarch\n%description\n%install\nmkdir -p %{buildroot}" + filepath.Dir(file) +
+		"\necho hello >%{buildroot}" + file + "\n%files\n" + file + "\n"
+	if err := os.WriteFile(spec, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	script := "rpmbuild -bb --quiet --define '_topdir " + home + "/build' " + spec + " && rpm --install --nodeps " + home + "/build/RPMS/noarch/" + name + "-*.rpm"
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// TestRootScriptRPM lists and removes packages of a real database, with a stand-in of tdnf.
+func TestRootScriptRPM(t *testing.T) {
+	for _, program := range []string{"rpm", "rpmbuild"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	dir := t.TempDir()
+	home, kept, gone := filepath.Join(dir, "home"), filepath.Join(dir, "bin/kept"), filepath.Join(dir, "sbin/tdnf")
+	for path, text := range map[string]string{
+		filepath.Join(dir, "tdnf"): "#!/bin/sh\nexit 0\n", filepath.Join(dir, "tmp/x"): "",
+		filepath.Join(home, ".rpmmacros"): "%_dbpath " + dir + "/db\n",
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rpmOf(t, home, "kept", kept)
+	rpmOf(t, home, "tdnf", gone)
+	script := strings.NewReplacer("/.packages", dir+"/.packages", "/tmp/", dir+"/tmp/").Replace(rootScript)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script, "root", "tdnf", "install", "kept")
+	cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + home, "REMOVE=tdnf"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, ".packages"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := parseInstalled(string(text))
+	if err != nil || len(left) != 1 || left[0].Name != "kept" || left[0].Version != "1.2-3.azl3" || !regexp.MustCompile("^sha256:[0-9a-f]{64}$").MatchString(left[0].Hash) {
+		t.Errorf("left %q, %+v, %v", text, left, err)
+	}
+	_, errKept := os.Stat(kept)
+	_, errGone := os.Stat(gone)
+	if errKept != nil || !errors.Is(errGone, os.ErrNotExist) {
+		t.Errorf("the files of the packages: %v, %v", errKept, errGone)
+	}
+	query := exec.CommandContext(t.Context(), "rpm", "-qa")
+	query.Env = cmd.Env
+	if out, err := query.Output(); err != nil || string(out) != "kept-1.2-3.azl3.noarch\n" {
+		t.Errorf("the database has %q, %v", out, err)
 	}
 }
