@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -43,6 +44,9 @@ func (b *run) pack(ctx context.Context, out, outputs string, record []byte) (Bui
 
 func (b *run) packOne(ctx context.Context, dir, tarball string) error {
 	stage := b.stage("pack")
+	// The compressor takes most of the program's memory, and should not add to what an earlier
+	// one has left.
+	debug.FreeOSMemory()
 	summary, err := archive.Pack(ctx, dir, tarball, archive.Options{
 		Level:   b.plan.Recipe.Output.Level,
 		ModTime: time.Unix(b.plan.Recipe.Output.SourceDateEpoch, 0),
