@@ -11,9 +11,10 @@ WITHOUT ?=
 TIME ?= 1m
 SEED ?= 1
 CRATES ?=
+AGENT ?=
 PAYLOAD ?=
 
-.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-image bench-registry bench-archive bench-crates bench-import bench-installer verify-test style
+.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-image bench-rebuild bench-boot bench-registry bench-archive bench-crates bench-import bench-installer verify-test style
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -82,6 +83,12 @@ bench-ovmf: ## compare builds of OVMF with a plain chroot (half an hour)
 
 bench-image: ## compare the making of a guest's image with the way of loop devices (some minutes)
 	pipelines/scripts/bench-image.sh
+
+bench-rebuild: ## compare the build of an image after only the agent changed with a cold one (some minutes); AGENT=PATH
+	pipelines/scripts/bench-image.sh --agent "$(AGENT)"
+
+bench-boot: ## compare the boots of image and initrd until the agent AGENT answers (some minutes)
+	pipelines/scripts/bench-boot.sh "$(AGENT)"
 
 bench-ccache: ## compare a kernel build after one changed option with the first (half an hour)
 	pipelines/scripts/bench-ccache.sh kernel

@@ -5,14 +5,22 @@
 # root on a machine with loop devices; engine and packages are in the user's caches.
 #
 #	bench-image.sh [ASSET [TURNS [FLAG...]]]
+#	bench-image.sh --agent PATH [ASSET]
 #
-# The flags are those of build-asset, such as --source agent=PATH.
+# The flags are those of build-asset, such as --source agent=PATH. The second form compares a
+# build after only the agent changed with one from empty caches, with an engine that runs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+agent=''
+if [ "${1:-}" = --agent ]; then
+	agent="$(realpath "$2")"
+	shift 2
+fi
 asset="${1:-rootfs-image}" turns="${2:-3}" arch="$(uname -m)" flags=("${@:3}")
 work="$(mktemp --directory)"
 program="$work/pipelines" tree="$work/tree" loop='' mounted="$work/mounted"
 cleanup() {
+	[ ! -d "$work/cache" ] || "$program" --cache-dir "$work/cache" engine stop >&2 || true
 	! mountpoint --quiet "$mounted" || umount "$mounted"
 	[ -z "$loop" ] || losetup --detach "$loop"
 	rm -rf "$work"
@@ -22,6 +30,29 @@ mkdir "$mounted"
 go build -o "$program" ./pipelines
 mkdir "$tree"
 cp -r assets kernel-configs versions.yaml go.mod go.sum pipelines "$tree"
+
+# build NAME: builds the asset with the caches of this run, and prints the seconds of all of it
+# and of its stages.
+build() {
+	local begin
+	begin="$(date +%s.%N)"
+	"$program" --cache-dir "$work/cache" build-asset "$asset" --root "$tree" --arch "$arch" --output "$work/output" --source agent="$work/agent" 2>&1 >/dev/null |
+		tee "$work/progress" >&2
+	echo "$begin $(date +%s.%N)" | awk -v name="$1" '{ printf "%s %.1f", name, $2 - $1 }'
+	awk '$3 ~ /s$/ && $4 != "..." { printf " %s=%s", $2, $3 } END { print "" }' "$work/progress"
+}
+
+# rebuilt: the cold build, one with another agent, and their ratio. The programs of the engine
+# are taken from the user's cache: the first build of a machine compiles them.
+rebuilt() {
+	mkdir --parents "$work/cache/engine"
+	cp --recursive "${KATA_PIPELINES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kata-pipelines}"/engine/bin-* "$work/cache/engine"
+	"$program" --cache-dir "$work/cache" engine start >&2
+	cp "$agent" "$work/agent"
+	build cold
+	echo >>"$work/agent" # An ELF file with more at its end is the same program.
+	build agent
+}
 
 # attach FILE OFFSET BYTES [OPTION]: sets $loop to a loop device of a part of a file.
 attach() { loop="$(losetup --find --show --offset="$2" --sizelimit="$3" "${@:4}" "$1")"; }
@@ -78,6 +109,12 @@ sizes() {
 	echo "$1 $(stat --format=%s "$2") $(du --block-size=1 "$work/sparse" | cut --fields=1) $(zstd --quiet -12 --threads=0 --stdout "$2" | wc --bytes)"
 	rm "$work/sparse"
 }
+
+if [ -n "$agent" ]; then
+	rebuilt | tee "$work/times"
+	awk '{ t[$1] = $2 } END { printf "a build after only the agent changed takes %.2f of a cold one\n", t["agent"] / t["cold"] }' "$work/times"
+	exit
+fi
 
 "$program" engine start >&2
 for turn in $(seq "$turns"); do
