@@ -29,6 +29,7 @@ type buildAssetOptions struct {
 	sources    map[string]string
 	offline    bool
 	rebuild    bool
+	maxSize    budget
 }
 
 func buildAssetCmd(a *app) *cobra.Command {
@@ -50,13 +51,17 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CA
   pipelines build-asset qemu --rebuild-check`,
 		Args: selected(&o.selection, false),
 		RunE: a.with(func(ctx context.Context, ws *workspace.Workspace, _ []string) error {
+			limit, err := o.maxSize.Bytes()
+			if err != nil {
+				return err
+			}
 			results, err := o.build(ctx, a, ws)
 			text := ""
 			for _, result := range results {
 				ws.Report.Note(result.Asset, planview.Result(result))
 				text += workspace.Relative(result.Path) + "\n"
 			}
-			return errors.Join(err, a.print(results, text), a.summarize(planview.ResultsMarkdown(results)))
+			return errors.Join(err, fit(ctx, ws, limit), a.print(results, text), a.summarize(planview.ResultsMarkdown(results)))
 		}),
 	}
 	flags := cmd.Flags()
@@ -70,6 +75,7 @@ ARTEFACT_REGISTRY_USERNAME, ARTEFACT_REGISTRY_PASSWORD, PUSH_TO_REGISTRY, USE_CA
 	sourceFlag(flags, &o.sources)
 	flags.BoolVar(&o.offline, "offline", false, "take what a build needs only from the caches: the local one, and the registry of --cache")
 	flags.BoolVar(&o.rebuild, "rebuild-check", false, "build again without any cache and compare the bytes")
+	a.maxSizeFlag(flags, &o.maxSize)
 	a.jsonFlag(flags)
 	return cmd
 }

@@ -19,11 +19,13 @@ import (
 func cacheCmd(a *app) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "cache",
-		Short: "List, fill and check the caches",
+		Short: "List, fill, check, measure and clean the caches",
 		Example: `  pipelines cache ls --cache ghcr.io/example/kata
   pipelines cache pull kernel-debug --cache ghcr.io/example/kata
-  pipelines cache verify`,
-	}, cacheLsCmd(a), cachePullCmd(a), cachePushCmd(a), cacheVerifyCmd(a))
+  pipelines cache verify
+  pipelines cache du
+  pipelines cache gc --dry-run`,
+	}, cacheLsCmd(a), cachePullCmd(a), cachePushCmd(a), cacheVerifyCmd(a), cacheDuCmd(a), cacheGCCmd(a))
 }
 
 type cached struct {

@@ -40,7 +40,7 @@ func (b *Bootstrapper) Base(ctx context.Context, suite string, arch catalog.Arch
 	if !packageName.MatchString(suite) {
 		return "", "", fmt.Errorf("%q is not the name of a Debian suite; correct the builder", suite)
 	}
-	path = filepath.Join(b.Dir, fmt.Sprintf("base-%s-%s-%d.tar", suite, arch.Debian(), epoch))
+	path = filepath.Join(b.Dir, BaseName(suite, arch, epoch))
 	unlock, err := files.Lock(ctx, path+".lock", files.Waiting{})
 	if err != nil {
 		return "", "", err
@@ -48,6 +48,7 @@ func (b *Bootstrapper) Base(ctx context.Context, suite string, arch catalog.Arch
 	defer unlock()
 	digest, err = intact(ctx, path)
 	if err == nil {
+		files.Touch(path)
 		return path, digest, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -57,6 +58,11 @@ func (b *Bootstrapper) Base(ctx context.Context, suite string, arch catalog.Arch
 		return "", "", fmt.Errorf("bootstrapping the builder base %s %s: %w", suite, arch.Debian(), err)
 	}
 	return path, digest, nil
+}
+
+// BaseName is the name of the file of a base.
+func BaseName(suite string, arch catalog.Arch, epoch int) string {
+	return fmt.Sprintf("base-%s-%s-%d.tar", suite, arch.Debian(), epoch)
 }
 
 // replace makes a base and puts it at path; the caller has its lock.

@@ -111,10 +111,7 @@ func Beside(path string) (*os.File, error) {
 		if !entry.IsDir() || !isTemporary(entry.Name(), path) {
 			continue
 		}
-		left, err := lockFolder(filepath.Join(parent, entry.Name()))
-		if left != nil {
-			err = errors.Join(os.RemoveAll(left.Name()), left.Close())
-		}
+		_, err := RemoveAbandoned(filepath.Join(parent, entry.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("removing what a killed process left: %w", err)
 		}
@@ -129,6 +126,15 @@ func Beside(path string) (*os.File, error) {
 			return folder, err
 		}
 	}
+}
+
+// RemoveAbandoned removes a folder that Beside made, unless its process lives.
+func RemoveAbandoned(path string) (removed bool, err error) {
+	left, err := lockFolder(path)
+	if left == nil {
+		return false, err
+	}
+	return true, errors.Join(os.RemoveAll(left.Name()), left.Close())
 }
 
 // lockFolder opens and locks a folder. The result is nil if another process has

@@ -35,7 +35,7 @@ func (u *Uses) Use(path string) bool {
 		_ = file.Close()
 		return false
 	}
-	touch(path)
+	Touch(path)
 	if before, found := u.held.Swap(path, file); found {
 		_ = before.(*os.File).Close()
 	}
@@ -51,7 +51,8 @@ func (u *Uses) Release() {
 	})
 }
 
-func touch(path string) {
+// Touch records the use of a file without keeping it.
+func Touch(path string) {
 	now := time.Now()
 	if info, err := os.Lstat(path); err == nil && now.Sub(info.ModTime()) > touchEvery {
 		_ = os.Chtimes(path, now, now)

@@ -18,11 +18,13 @@ import (
 	"io/fs"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/semver"
 )
 
 // ErrUnknown is returned for a revision that the repository does not have.
@@ -186,4 +188,38 @@ func (r Repository) Objects(ctx context.Context, commit string) (map[string]Obje
 // filters, such as those of line ends, are applied.
 func (r Repository) Hash(ctx context.Context, path string, data []byte) (string, error) {
 	return r.line(ctx, bytes.NewReader(data), "hash-object", "--stdin", "--path="+path)
+}
+
+// Revisions returns HEAD, the branches, and the tag of the newest release.
+func (r Repository) Revisions(ctx context.Context) ([]string, error) {
+	out, err := r.line(ctx, nil, "for-each-ref", "--format=%(refname:short)", "refs/heads")
+	if err != nil {
+		return nil, err
+	}
+	tags, err := r.line(ctx, nil, "for-each-ref", "--format=%(refname:short)", "refs/tags")
+	if err != nil {
+		return nil, err
+	}
+	revisions := append([]string{"HEAD"}, strings.Fields(out)...)
+	releases := slices.DeleteFunc(strings.Fields(tags), func(tag string) bool { return !semver.Valid(tag) })
+	if len(releases) > 0 {
+		revisions = append(revisions, slices.MaxFunc(releases, semver.Compare))
+	}
+	return revisions, nil
+}
+
+// Times returns the times of all commits of the repository.
+func (r Repository) Times(ctx context.Context) (map[string]time.Time, error) {
+	out, err := r.run(ctx, nil, "rev-list", "--all", "HEAD", "--timestamp")
+	if err != nil {
+		return nil, err
+	}
+	times := map[string]time.Time{}
+	for line := range strings.Lines(out) {
+		seconds, commit, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if made, err := strconv.ParseInt(seconds, 10, 64); err == nil {
+			times[commit] = time.Unix(made, 0)
+		}
+	}
+	return times, nil
 }

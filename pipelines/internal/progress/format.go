@@ -2,7 +2,9 @@ package progress
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -77,3 +79,29 @@ func cut(line string, width int) string {
 	}
 	return line
 }
+
+// ParseSize returns the bytes of a size such as 20GB, 1.5 GiB or 4096. K, M, G and T are
+// powers of 1000 before B, and of 1024 otherwise.
+func ParseSize(text string) (int64, error) {
+	m := sizeText.FindStringSubmatch(strings.ToUpper(strings.TrimSpace(text)))
+	if m == nil {
+		return 0, fmt.Errorf("%q is not a size: want one such as 20GB or 512MiB", text)
+	}
+	value, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a size: %w", text, err)
+	}
+	base := 1024.0
+	if strings.HasSuffix(m[2], "B") && !strings.HasSuffix(m[2], "IB") {
+		base = 1000
+	}
+	for range 1 + strings.IndexByte("KMGT", (m[2] + " ")[0]) {
+		value *= base
+	}
+	if value < 1 || value > 1<<62 {
+		return 0, fmt.Errorf("%q is not a size: want at least one byte", text)
+	}
+	return int64(value), nil
+}
+
+var sizeText = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) *([KMGT]?I?B?)$`)

@@ -34,6 +34,9 @@ func (f *Fetcher) path(place versions.Place) string { return filepath.Join(f.Dir
 // cached returns the file of a place that is in the cache. A damaged file is discarded.
 func (t *task) cached(ctx context.Context, place versions.Place) (Fetched, error) {
 	fetched, err := t.inspect(ctx, place)
+	if err == nil {
+		files.Touch(fetched.Path)
+	}
 	if !errors.As(err, new(*Mismatch)) {
 		return fetched, err
 	}

@@ -20,7 +20,8 @@ type Shelf struct {
 	// Foreign are the tags of manifests that are not entries.
 	Foreign []string
 
-	name string
+	// Name is that of the repository.
+	Name string
 	// tags are the digests by tag.
 	tags map[string]digest.Digest
 }
@@ -37,7 +38,7 @@ func (r *Registry) Shelf(ctx context.Context, name string) (Shelf, error) {
 		return Shelf{}, r.hinted(err)
 	}
 	slices.Sort(tags)
-	shelf := Shelf{name: name, tags: map[string]digest.Digest{}}
+	shelf := Shelf{Name: name, tags: map[string]digest.Digest{}}
 	manifests, err := readTags(ctx, repository, tags)
 	if err != nil {
 		return Shelf{}, r.hinted(err)
@@ -83,6 +84,9 @@ func readTags(ctx context.Context, repository *oci.Repository, tags []string) ([
 	return manifests, group.Wait()
 }
 
+// Repositories are those that are not of an asset.
+var Repositories = []string{builderRepository, sourceRepository}
+
 // fallback is the tag that lists the referrers of a manifest in a registry without an API
 // for them.
 func fallback(d digest.Digest) string { return d.Algorithm().String() + "-" + d.Encoded() }
@@ -99,7 +103,7 @@ const removing = 500
 // is whole, whole without its proofs, or gone. It keeps an entry that got another tag since
 // the shelf was listed, and returns those that it removed.
 func (r *Registry) Remove(ctx context.Context, shelf Shelf, items []Item) (removed []Item, err error) {
-	repository, err := r.repository(movingRef{asset: shelf.name})
+	repository, err := r.repository(movingRef{asset: shelf.Name})
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +199,7 @@ func (rm remover) orphans(ctx context.Context) error {
 	for tag := range rm.shelf.tags {
 		subject := digest.Digest(strings.Replace(tag, "-", ":", 1))
 		// The tag of a source looks the same.
-		if !isFallback(tag) || there[subject] || rm.shelf.name == sourceRepository {
+		if !isFallback(tag) || there[subject] || rm.shelf.Name == sourceRepository {
 			continue
 		}
 		_, err := rm.repository.Manifest(ctx, subject.String())

@@ -47,6 +47,9 @@ func (c config) init(ctx context.Context) error {
 		"--addr", "unix://" + c.Manager.socketPath(),
 		"--root", c.Manager.root(),
 		"--oci-cni-binary-dir", runDir + "/cni",
+		// Reserved, free and used space in MB. The engine's own defaults are fractions of the
+		// disk: up to three quarters of it.
+		"--oci-worker-gc-keepstorage", fmt.Sprintf("0,0,%d", CacheLimit/1_000_000),
 	}, &os.ProcAttr{
 		Dir:   "/",
 		Env:   command.Environ(),

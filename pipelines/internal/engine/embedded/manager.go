@@ -26,6 +26,10 @@ import (
 // SDK is pinned to the same one.
 const Version = "v0.19.10"
 
+// CacheLimit is the size in bytes that an engine keeps its build cache within, by removing
+// what was used longest ago when a session ends.
+const CacheLimit = 20_000_000_000
+
 // Manager starts and stops the embedded engine of one cache directory.
 type Manager struct {
 	// CacheDir holds the programs, the state and the socket of the engine,

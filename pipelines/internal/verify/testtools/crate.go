@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
@@ -24,6 +25,7 @@ func (c Crate) Build(ctx context.Context, h host.Host) (string, error) {
 	dir := filepath.Join(h.Cache, c.Name+"-"+c.Version)
 	program := filepath.Join(dir, "bin", c.Name)
 	if _, err := os.Stat(program); !errors.Is(err, fs.ErrNotExist) {
+		files.Touch(program)
 		return program, err
 	}
 	cargo, err := h.Find("cargo", "cargo (cargo-web in Debian 12)")

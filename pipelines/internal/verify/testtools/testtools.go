@@ -54,6 +54,7 @@ func (t Tool) Build(ctx context.Context, h host.Host) (path string, err error) {
 	}
 	program := filepath.Join(h.Cache, fmt.Sprintf("%s-%.12s", t.Name, sum))
 	if _, err := os.Stat(program); !errors.Is(err, fs.ErrNotExist) {
+		files.Touch(program)
 		return program, err
 	}
 	h.Note("compiling " + t.Name + " from its Go module")
