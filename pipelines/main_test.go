@@ -83,6 +83,7 @@ func prefill(ts *testscript.TestScript, neg bool, args []string) {
 		Ref:     store.Ref{Asset: args[0], Arch: "x86_64", Key: plan.Key},
 		Tarball: ts.MkAbs(args[1]), Recipe: canonical, Record: []byte("{}"),
 	})
+	s.Release() // The program runs in processes of its own.
 	ts.Check(err)
 }
 

@@ -172,8 +172,7 @@ func (a *app) collected(things []collect.Thing, removed *collect.Removed) error 
 		Gone    collect.Total    `json:"gone"`
 		Removed *collect.Removed `json:"removed,omitempty"`
 	}{things, stay, gone, removed}
-	shown := slices.DeleteFunc(slices.Clone(things), func(t collect.Thing) bool { return t.Size == 0 })
-	text := table(shown, "KIND\tNAME\tARCH\tKEY\tSIZE\tUSED\tKEPT", func(t collect.Thing) string {
+	text := table(things, "KIND\tNAME\tARCH\tKEY\tSIZE\tUSED\tKEPT", func(t collect.Thing) string {
 		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", t.Kind, longSum.ReplaceAllString(t.Name, "$1"), dash(t.Arch), dash(shortKey(t.Key[strings.IndexByte(t.Key, ':')+1:])), progress.Size(t.Size), dateOf(t.Used), cmp.Or(t.Keep, "no: goes"))
 	})
 	text += fmt.Sprintf("\n%d entries stay, %s; %d go, %s\n", stay.Count, progress.Size(stay.Size), gone.Count, progress.Size(gone.Size))

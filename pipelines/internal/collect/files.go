@@ -21,10 +21,11 @@ import (
 type place struct{ kind, pattern string }
 
 // places are the folders next to the store. Earlier versions of the program kept the
-// components of payload images. The repositories of git stay: all their commits share them.
+// components of payload images. The repositories of git stay, which many commits share, and
+// so do the empty files of vetted/.
 var places = []place{
 	{"source", "sources/sha256/*"}, {"source", "sources/h1/*"}, {"base", "bases/*.tar"},
-	{"test tool", "test-tools/*"}, {"components", "components/*"}, {"verdict", "vetted/*"},
+	{"test tool", "test-tools/*"}, {"components", "components/*"},
 	{"work", "work/.build.tmp*"},
 }
 
