@@ -99,6 +99,9 @@ test-ccache: ## compare objects from ccache after changed options with objects c
 bench-registry: ## compare the registry with the oras CLI (a minute)
 	go test -tags bench -count=1 -run TestRegistrySpeed -v ./pipelines
 
+bench-gc: ## collect 10,000 entries of a registry on loopback (some minutes)
+	go test -tags bench -count=1 -timeout 30m -run TestCollectBench -v ./pipelines/internal/store
+
 bench-crates: ## compare the download of crates with cargo fetch (two minutes); CRATES names a folder with a Cargo.lock
 	KATA_BENCH_CRATES="$(CRATES)" go test -tags bench -count=1 -run TestCrateSpeed -v ./pipelines/internal/source
 

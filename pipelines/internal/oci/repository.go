@@ -223,6 +223,16 @@ func (r *Repository) Tags(ctx context.Context) (all []string, err error) {
 	return all, nil
 }
 
+// ListsReferrers reports whether the registry has an API for referrers.
+func (r *Repository) ListsReferrers(ctx context.Context) (bool, error) {
+	response, err := r.ask(ctx, http.MethodGet, "referrers/"+digest.FromString("").String())
+	if err != nil {
+		return false, r.failed(ctx, "looking for the referrers API", err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK, nil
+}
+
 var errEnough = errors.New("enough")
 
 // Referrers returns at most limit referrers of a manifest, sorted by digest: those of an

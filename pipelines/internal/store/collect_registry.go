@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
@@ -24,6 +26,8 @@ type Shelf struct {
 	Name string
 	// tags are the digests by tag.
 	tags map[string]digest.Digest
+	// fallbacks are the referrers that fallback tags list, by tag.
+	fallbacks map[string][]ocispec.Descriptor
 }
 
 // Shelf lists the tags of an asset, of "builder" or of "sources". It reads each manifest
@@ -38,7 +42,7 @@ func (r *Registry) Shelf(ctx context.Context, name string) (Shelf, error) {
 		return Shelf{}, r.hinted(err)
 	}
 	slices.Sort(tags)
-	shelf := Shelf{Name: name, tags: map[string]digest.Digest{}}
+	shelf := Shelf{Name: name, tags: map[string]digest.Digest{}, fallbacks: map[string][]ocispec.Descriptor{}}
 	manifests, err := readTags(ctx, repository, tags)
 	if err != nil {
 		return Shelf{}, r.hinted(err)
@@ -57,9 +61,13 @@ func (r *Registry) Shelf(ctx context.Context, name string) (Shelf, error) {
 		named[d] = append(named[d], tag)
 	}
 	for _, m := range order {
+		tag := named[m.Digest()][0]
+		var index ocispec.Index
 		if item, ok := itemOf(name, m, named[m.Digest()]); ok {
 			shelf.Items = append(shelf.Items, item)
-		} else if !isFallback(named[m.Digest()][0]) {
+		} else if isFallback(tag) && json.Unmarshal(m.Data, &index) == nil {
+			shelf.fallbacks[tag] = index.Manifests
+		} else {
 			shelf.Foreign = append(shelf.Foreign, named[m.Digest()]...)
 		}
 	}
@@ -108,6 +116,9 @@ func (r *Registry) Remove(ctx context.Context, shelf Shelf, items []Item) (remov
 		return nil, err
 	}
 	rm := remover{repository: repository, shelf: shelf}
+	if rm.lists, err = repository.ListsReferrers(ctx); err != nil {
+		return nil, r.hinted(err)
+	}
 	for chunk := range slices.Chunk(items, removing) {
 		tagged, err := rm.tagged(ctx)
 		if err != nil {
@@ -126,6 +137,8 @@ func (r *Registry) Remove(ctx context.Context, shelf Shelf, items []Item) (remov
 type remover struct {
 	repository *oci.Repository
 	shelf      Shelf
+	// lists says that the registry has an API for referrers.
+	lists bool
 }
 
 // tagged returns what the tags name that are new since the shelf was listed, or that move.
@@ -174,9 +187,13 @@ func (rm remover) tree(ctx context.Context, d digest.Digest) error {
 }
 
 func (rm remover) referrers(ctx context.Context, d digest.Digest) error {
-	list, err := rm.repository.Referrers(ctx, d, "", maxReferrers)
-	if err != nil && !IsNotFound(err) {
-		return err
+	list := rm.shelf.fallbacks[fallback(d)]
+	if rm.lists {
+		more, err := rm.repository.Referrers(ctx, d, "", maxReferrers)
+		if err != nil && !IsNotFound(err) {
+			return err
+		}
+		list = append(more, list...)
 	}
 	for _, referrer := range list {
 		if err := rm.tree(ctx, referrer.Digest); err != nil {

@@ -34,7 +34,7 @@ func New(t testing.TB) string {
 // for referrers.
 func Handler(referrers bool) http.Handler {
 	plain := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(referrers))
-	return &removal{Handler: plain, digests: map[string]string{}}
+	return &removal{Handler: plain, digests: map[string]string{}, tags: map[string]map[string]bool{}}
 }
 
 // User and Password are the credentials of a registry that StartDistribution starts with

@@ -13,8 +13,9 @@ import (
 type removal struct {
 	http.Handler
 	mu sync.Mutex
-	// digests are those of the tags, by the path of the tag.
+	// digests are the paths of manifests by the path of a tag; tags are the reverse.
 	digests map[string]string
+	tags    map[string]map[string]bool
 }
 
 func (r *removal) ServeHTTP(w http.ResponseWriter, request *http.Request) {
@@ -25,19 +26,26 @@ func (r *removal) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if request.Method == http.MethodPut {
-		r.Handler.ServeHTTP(w, request)
-		if digest := w.Header().Get("Docker-Content-Digest"); digest != "" && !strings.Contains(reference, ":") {
-			r.digests[request.URL.Path] = digest
-		}
-		return
-	}
-	for tag, digest := range r.digests {
-		if digest == reference && path.Dir(tag)+"/" == folder {
-			delete(r.digests, tag)
+	if request.Method == http.MethodDelete {
+		for tag := range r.tags[request.URL.Path] {
 			untag := httptest.NewRequestWithContext(request.Context(), http.MethodDelete, tag, http.NoBody)
 			r.Handler.ServeHTTP(httptest.NewRecorder(), untag)
+			delete(r.digests, tag)
 		}
+		delete(r.tags, request.URL.Path)
 	}
 	r.Handler.ServeHTTP(w, request)
+	if digest := w.Header().Get("Docker-Content-Digest"); request.Method == http.MethodPut && digest != "" && !strings.Contains(reference, ":") {
+		r.point(request.URL.Path, folder+digest)
+	}
+}
+
+// point moves a tag.
+func (r *removal) point(tag, to string) {
+	delete(r.tags[r.digests[tag]], tag)
+	r.digests[tag] = to
+	if r.tags[to] == nil {
+		r.tags[to] = map[string]bool{}
+	}
+	r.tags[to][tag] = true
 }
