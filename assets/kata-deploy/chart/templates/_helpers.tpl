@@ -110,6 +110,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- join ";" $all -}}
 {{- end -}}
 
+{{/* Whether the cluster gets rules that count the keys of confidential guests, and the classes
+     of these guests take one for each pod. Pods that take what no rule counts are never
+     scheduled, so it is one decision. */}}
+{{- define "kata-deploy.keys" -}}
+{{- $create := .Values.nodeFeatureRules.create -}}
+{{- if ternary $create (.Capabilities.APIVersions.Has "nfd.k8s-sigs.io/v1alpha1") (kindIs "bool" $create) -}}true{{- end -}}
+{{- end -}}
+
 {{/* The folder of containerd's configuration on the host. */}}
 {{- define "kata-deploy.containerd" -}}
 {{- $of := dict "k8s" "/etc/containerd/" "k3s" "/var/lib/rancher/k3s/agent/etc/containerd/" "rke2" "/var/lib/rancher/rke2/agent/etc/containerd/"
