@@ -54,33 +54,49 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
-// What is collected are old commits' tags; those of releases and of people stay.
+// What is collected are old commits' tags; those of releases and of people stay, and so do the
+// newest commits, and those that the tag of a branch names.
 func TestCollect(t *testing.T) {
 	r, _, _ := repository(t, registrytest.New(t)+"/ci")
-	commit := strings.Repeat("0a", 20)
+	commit := func(digit string) string { return strings.Repeat("0"+digit, 20) }
 	o := options(t)
-	o.Labels.Created = time.Now().AddDate(0, 0, -20)
-	push1(t, r, make1(t, o), Tag{Name: "kata-containers-" + commit + "-amd64"}, Tag{Name: "3.28.0-amd64"}, Tag{Name: "0.0.0-g" + commit}, Tag{Name: "kata-containers-latest"})
-	o.Labels.Created = time.Now().AddDate(0, 0, -2)
-	push1(t, r, make1(t, o), Tag{Name: "kata-containers-" + strings.Repeat("0b", 20)})
-	before := time.Now().AddDate(0, 0, -14)
-	want := []string{"0.0.0-g" + commit, "kata-containers-" + commit + "-amd64"}
-	for _, list := range []bool{true, false} {
-		old, err := r.Collect(t.Context(), before, list)
-		slices.Sort(old)
-		if err != nil || !slices.Equal(old, want) {
-			t.Errorf("old are %q, %v, want %q", old, err, want)
+	for _, c := range []struct {
+		digit string
+		days  int
+		more  []Tag
+	}{
+		{"a", 40, []Tag{{Name: "kata-containers-stable"}}}, {"b", 30, nil}, {"c", 20, nil}, {"d", 19, nil}, {"e", 2, []Tag{{Name: "kata-containers-latest"}}},
+	} {
+		o.Labels.Created = time.Now().AddDate(0, 0, -c.days)
+		push1(t, r, make1(t, o), append(c.more, Tag{Name: "kata-containers-" + commit(c.digit) + "-amd64"}, Tag{Name: "0.0.0-g" + commit(c.digit)})...)
+	}
+	old := Old{Before: time.Now().AddDate(0, 0, -14), Keep: 2}
+	for _, test := range []struct {
+		keep int
+		list bool
+		want string
+	}{{2, true, "b b c c"}, {3, true, "b b"}, {0, true, "b b c c d d"}, {2, false, "b b c c"}, {2, false, ""}} {
+		old.Keep = test.keep
+		tags, err := r.Collect(t.Context(), old, test.list)
+		slices.Sort(tags)
+		var digits []string
+		for _, tag := range tags {
+			digits = append(digits, commitOf(tag)[1:2])
+		}
+		slices.Sort(digits)
+		if got := strings.Join(digits, " "); err != nil || got != test.want {
+			t.Errorf("%+v: got %s, %v", test, got, err)
 		}
 	}
 	left, err := r.Tags(t.Context())
-	slices.Sort(left)
-	if err != nil || !slices.Equal(left, []string{"3.28.0-amd64", "kata-containers-" + strings.Repeat("0b", 20), "kata-containers-latest"}) {
+	if err != nil || len(left) != 8 {
 		t.Errorf("left are %q, %v", left, err)
 	}
 	refusing, _, _ := repository(t, registrytest.New(t)+"/ci", registrytest.Rule{Method: "DELETE", Path: "/manifests/", Do: registrytest.Status(405)})
 	o.Labels.Created = time.Unix(0, 0)
-	push1(t, refusing, make1(t, o), Tag{Name: "0.0.0-g" + commit})
-	if _, err := refusing.Collect(t.Context(), before, false); err == nil || !strings.Contains(err.Error(), "removing 0.0.0-g"+commit) {
+	push1(t, refusing, make1(t, o), Tag{Name: "0.0.0-g" + commit("a")})
+	old.Keep = 0
+	if _, err := refusing.Collect(t.Context(), old, false); err == nil || !strings.Contains(err.Error(), "removing 0.0.0-g"+commit("a")) {
 		t.Errorf("where nothing may be removed: %v", err)
 	}
 }
