@@ -121,7 +121,7 @@ func sameRole(file, version string, old *versions.Debian) bool {
 		return ""
 	}
 	r := role(file, version)
-	return r != "" && r == role(old.File, old.Version) && strings.Contains(file, ".tar.") && !strings.HasSuffix(file, ".asc")
+	return r != "" && r == role(old.File, old.Version) && strings.Contains(file, ".tar.") && strings.HasSuffix(file, ".asc") == strings.HasSuffix(old.File, ".asc")
 }
 
 // deriveGit takes the commit of the tag, or of the submodule that the place has the

@@ -28,7 +28,7 @@ func TestLicenses(t *testing.T) {
 	has := func(path string) bool {
 		return slices.ContainsFunc(b.set.Sources, func(d workspace.Declared) bool { return d.Path == path })
 	}
-	for _, path := range []string{"assets.kernel.linux", "externals.virtiofsd.virtiofsd", "externals.libseccomp.libseccomp"} {
+	for _, path := range []string{"assets.kernel.linux", "externals.virtiofsd.virtiofsd", "externals.libseccomp.libseccomp", "externals.libseccomp.signature"} {
 		if !has(path) {
 			t.Errorf("the bundle lacks %s", path)
 		}
