@@ -49,9 +49,12 @@ func TestOneShimAgainstAll(t *testing.T) {
 	all := time.Since(start)
 	fmt.Printf("all %d components   %6d MiB  %5.2f s\n", len(tarballs), size>>20, all.Seconds())
 	for _, shim := range shims {
-		used, took, rss := w.measured(shim)
-		fmt.Printf("install %-12s %6d MiB  %5.2f s  bytes %.2f, time %.2f of all  memory %d MiB\n", shim, used>>20, took.Seconds(),
-			float64(used)/float64(size), took.Seconds()/all.Seconds(), rss>>20)
+		root := w.t.TempDir()
+		used, took, rss := w.measured(root, shim)
+		_, again, _ := w.measured(root, shim)
+		fmt.Printf("install %-24s %6d MiB  %5.2f s  bytes %.2f, time %.2f of all  memory %d MiB  again %.2f s\n", shim, used>>20, took.Seconds(),
+			float64(used)/float64(size), took.Seconds()/all.Seconds(), rss>>20, again.Seconds())
+		must(t, os.RemoveAll(root))
 		if rss > 64<<20 {
 			t.Errorf("%s took %d MiB of memory, want at most 64", shim, rss>>20)
 		}
@@ -114,11 +117,13 @@ func (w *world) unpackAll(tarballs []string) (size int64) {
 	return size
 }
 
-// measured installs a shim in a process of its own.
-func (w *world) measured(shim string) (size int64, took time.Duration, rss int64) {
+// measured installs a shim on a node in a process of its own.
+func (w *world) measured(root, shim string) (size int64, took time.Duration, rss int64) {
 	w.t.Helper()
-	root := w.t.TempDir()
-	must(w.t, errors.Join(os.MkdirAll(filepath.Join(root, "etc/containerd"), 0o755), os.WriteFile(filepath.Join(root, "etc/containerd/config.toml"), []byte("version = 3\n"), 0o644)))
+	config := filepath.Join(root, "etc/containerd/config.toml")
+	if _, err := os.Stat(config); err != nil {
+		must(w.t, errors.Join(os.MkdirAll(filepath.Dir(config), 0o755), os.WriteFile(config, []byte("version = 3\n"), 0o644)))
+	}
 	env := map[string]string{"NODE_NAME": "one", "SHIMS_X86_64": shim}
 	text, err := json.Marshal(child{Root: root, Payload: w.payload, API: w.serve(), Env: env})
 	must(w.t, err)

@@ -110,6 +110,7 @@ func (d Deploy) plan(c config.Config, payload *components.Payload, runtime cri.R
 	if runtime.Main != "" {
 		if n.Main, err = d.Host.Read(runtime.MainPath()); err == nil {
 			n.Plugin, err = d.plugin(n.Main, c)
+			n.Astray = d.astray(n.Main)
 		}
 	}
 	if err != nil {
@@ -152,6 +153,14 @@ func (d Deploy) plugin(data []byte, c config.Config) (map[string]any, error) {
 		}
 	}
 	return plugin, nil
+}
+
+// astray returns the imports of a configuration that lead to other folders than its own.
+func (d Deploy) astray(data []byte) []string {
+	main, _ := cri.ParseMain(data) // Its error is that of the plan.
+	return slices.DeleteFunc(main.Imports, func(pattern string) bool {
+		return !path.IsAbs(pattern) || d.Host.Same(plan.HostDir+path.Dir(path.Dir(pattern)), cri.ConfigDir)
+	})
 }
 
 // bring brings the node to a plan, and its services with it.

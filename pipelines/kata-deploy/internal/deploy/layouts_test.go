@@ -27,10 +27,11 @@ const mainV2 = `version = 2
 
 func TestLayouts(t *testing.T) {
 	for name, c := range map[string]struct {
-		runtime, unit string
-		labels        map[string]string
-		files         map[string]string
-		env           []string
+		// mounted is where the node has the folder of containerd's configuration.
+		runtime, unit, mounted string
+		labels                 map[string]string
+		files                  map[string]string
+		env                    []string
 		// shows are the files in the golden, and called what systemctl is asked.
 		shows  []string
 		called string
@@ -41,13 +42,13 @@ func TestLayouts(t *testing.T) {
 			called: "daemon-reload; restart containerd",
 		},
 		"k3s": {
-			runtime: "containerd://2.2.2-k3s1", unit: "k3s",
+			runtime: "containerd://2.2.2-k3s1", unit: "k3s", mounted: "/var/lib/rancher/k3s/agent/etc/containerd",
 			files:  map[string]string{"/etc/containerd/config.toml": "version = 3\nimports = [\"/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d/*.toml\"]\n"},
 			shows:  []string{"/etc/containerd/config.toml", "/etc/containerd/config-v3.toml.d/kata-deploy.toml"},
 			called: "daemon-reload; restart k3s",
 		},
 		"rke2": {
-			runtime: "containerd://1.7.29-k3s1", unit: "rke2-agent",
+			runtime: "containerd://1.7.29-k3s1", unit: "rke2-agent", mounted: "/var/lib/rancher/rke2/agent/etc/containerd",
 			files:  map[string]string{"/etc/containerd/config.toml": "imports = [\"/var/lib/rancher/rke2/agent/etc/containerd/config.toml.d/*.toml\"]\n" + mainV2},
 			shows:  []string{"/etc/containerd/config.toml.d/kata-deploy.toml"},
 			called: "daemon-reload; restart rke2-agent",
@@ -100,6 +101,9 @@ func TestLayouts(t *testing.T) {
 			for at, content := range c.files {
 				w.write(at, content)
 			}
+			if c.mounted != "" {
+				w.mount(c.mounted)
+			}
 			before, listed := w.tree("/etc"), map[string]string{}
 			for at := range c.files {
 				listed[at] = w.read(at)
@@ -124,6 +128,13 @@ func TestLayouts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// mount has the folder of containerd's configuration at a path of the node, too.
+func (w *world) mount(at string) {
+	w.t.Helper()
+	at = filepath.Join(w.root, "host", at)
+	must(w.t, errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.Symlink(filepath.Join(w.root, "etc/containerd"), at)))
 }
 
 // shown returns files with their names; the last part may be a pattern.
@@ -365,6 +376,11 @@ func TestProblems(t *testing.T) {
 		"no version": {change: func(w *world) { w.write("/etc/containerd/config.toml", "disabled_plugins = []\n") }, want: "/etc/containerd/config.toml has no version = 2 or 3 at its top"},
 		"no import": {change: func(w *world) { w.unit("active", "k3s", true) }, want: "/etc/containerd/config.toml, which k3s made, does not import config-v3.toml.d: " +
 			`add imports = ["<that folder>/config-v3.toml.d/*.toml"] to the top of config-v3.toml.tmpl in the same folder and restart k3s`},
+		"other import": {change: func(w *world) {
+			w.unit("active", "k3s", true)
+			w.mount("/srv/k3s")
+			w.write("/etc/containerd/config.toml", "version = 3\nimports = [\"/nowhere/config-v3.toml.d/*.toml\", \"/srv/k3s/config.toml.d/*.toml\"]\n")
+		}, want: "/etc/containerd/config.toml, which k3s made, does not import config-v3.toml.d: "},
 		"other machine": {change: func(w *world) {
 			w.component("qemu", map[string]string{"bin/qemu-system-x86_64": strings.Replace(program, "\x3e", "\xb7", 1)})
 		}, want: "component qemu: ./opt/kata/bin/qemu-system-x86_64 is a program for EM_AARCH64, but this node is x86_64: use the image of its architecture"},

@@ -48,6 +48,22 @@ func (h Host) Read(at string) ([]byte, error) {
 	return nil, nil
 }
 
+// Same reports whether two folders of the node are one, as they are if one is mounted. It is
+// assumed of those behind a link, whose target this program may not see.
+func (h Host) Same(one, other string) bool {
+	first, err := os.Stat(h.path(one))
+	second, failed := os.Stat(h.path(other))
+	if err == nil && failed == nil {
+		return os.SameFile(first, second)
+	}
+	for at := h.path(one); at != filepath.Dir(at); at = filepath.Dir(at) {
+		if _, err := os.Readlink(at); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Glob returns the files that a pattern names, sorted.
 func (h Host) Glob(pattern string) []string {
 	matches, _ := filepath.Glob(h.path(pattern))

@@ -23,6 +23,9 @@ type Node struct {
 	// its CRI plugin that is in force, nil unless containerd is of version 1.
 	Main   []byte
 	Plugin map[string]any
+	// Astray are the imports of Main that lead to other folders than its own, whatever
+	// their names.
+	Astray []string
 }
 
 // debugKernel is a component of most shims, of which it is the largest part, although no
@@ -175,6 +178,7 @@ func (m *maker) containerd(version cri.Version, o cri.Options) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", m.node.Runtime.MainPath(), err)
 	}
+	main.Imports = slices.DeleteFunc(main.Imports, func(pattern string) bool { return slices.Contains(m.node.Astray, pattern) })
 	file, imported, err := m.node.Runtime.DropIn(main, m.Dir, m.Suffix)
 	if err != nil {
 		return err
