@@ -7,13 +7,18 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"time"
@@ -37,17 +42,31 @@ type Cluster struct {
 	// Front is what pods speak to.
 	Front  *Front
 	token  string
-	pki    pki
 	client *http.Client
+	// key signs the tokens of service accounts, and the certificate of the servers, which
+	// their clients trust.
+	key, certificate []byte
 }
 
-// New makes the keys of a cluster.
+// New makes the key of a cluster.
 func New() (*Cluster, error) {
-	keys, err := newPKI()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("making the keys of the cluster: %w", err)
+		return nil, fmt.Errorf("making the key of the cluster: %w", err)
 	}
-	return &Cluster{token: rand.Text(), pki: keys}, nil
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kube-apiserver"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 2),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IsCA: true, BasicConstraintsValid: true,
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	key, failed := x509.MarshalECPrivateKey(private)
+	if err = errors.Join(err, failed); err != nil {
+		return nil, fmt.Errorf("making the certificate of the cluster: %w", err)
+	}
+	return &Cluster{
+		token: rand.Text(), key: pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key}),
+		certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
+	}, nil
 }
 
 // Units are the units of Files.
@@ -66,7 +85,7 @@ TimeoutStartSec=300
 ExecStart=/usr/local/bin/kube-apiserver --etcd-servers=http://127.0.0.1:2379 --bind-address=127.0.0.1 --advertise-address=192.0.2.1 \
   --authorization-mode=RBAC --token-auth-file=%[1]stokens.csv --endpoint-reconciler-type=none \
   --tls-cert-file=%[1]sserver.crt --tls-private-key-file=%[1]sserver.key \
-  --service-account-key-file=%[1]ssa.pub --service-account-signing-key-file=%[1]ssa.key \
+  --service-account-key-file=%[1]sserver.key --service-account-signing-key-file=%[1]sserver.key \
   --service-account-issuer=https://kubernetes.default.svc --service-cluster-ip-range=10.96.0.0/24 \
   --allow-privileged --enable-priority-and-fairness=false -v=0
 `
@@ -77,21 +96,18 @@ func (c *Cluster) Files() map[string]string {
 		"/etc/systemd/system/etcd.service":           etcdUnit,
 		"/etc/systemd/system/kube-apiserver.service": fmt.Sprintf(serverUnit, folder),
 		folder + "tokens.csv":                        c.token + ",admin,admin,system:masters\n",
-		folder + "ca.crt":                            string(c.pki.authority),
-		folder + "server.crt":                        string(c.pki.certificate),
-		folder + "server.key":                        string(c.pki.key),
-		folder + "sa.key":                            string(c.pki.accounts),
-		folder + "sa.pub":                            string(c.pki.accountsPublic),
+		folder + "server.crt":                        string(c.certificate),
+		folder + "server.key":                        string(c.key),
 	}
 }
 
 // Authority is the certificate that pods trust.
-func (c *Cluster) Authority() []byte { return c.pki.authority }
+func (c *Cluster) Authority() []byte { return c.certificate }
 
 // Connect waits until the API serves on a node, and makes the node's object and Front.
 func (c *Cluster) Connect(ctx context.Context, n *node.Node, limit time.Duration) error {
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(c.pki.authority)
+	roots.AppendCertsFromPEM(c.certificate)
 	c.client = &http.Client{Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots},
 		DialContext: func(ctx context.Context, network, address string) (connection net.Conn, err error) {
@@ -135,10 +151,13 @@ type Refusal struct {
 // Error has the status and the message.
 func (r *Refusal) Error() string { return fmt.Sprintf("HTTP status %d: %s", r.Status, r.Text) }
 
-// Missing reports whether an error says that an object does not exist.
-func Missing(err error) bool {
+// Status returns the HTTP status that an error has, 0 for none.
+func Status(err error) int {
 	var refusal *Refusal
-	return errors.As(err, &refusal) && refusal.Status == http.StatusNotFound
+	if errors.As(err, &refusal) {
+		return refusal.Status
+	}
+	return 0
 }
 
 // Do sends a request with a JSON body, which may be nil, and decodes the answer if out is

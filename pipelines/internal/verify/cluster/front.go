@@ -41,7 +41,7 @@ func (c *Cluster) serveFront(ctx context.Context, n *node.Node) (*Front, error) 
 	if err != nil {
 		return nil, err
 	}
-	pair, err := tls.X509KeyPair(c.pki.certificate, c.pki.key)
+	pair, err := tls.X509KeyPair(c.certificate, c.key)
 	if err != nil {
 		return nil, err
 	}

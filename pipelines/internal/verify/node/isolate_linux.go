@@ -36,7 +36,7 @@ func makeCgroup() (*os.File, error) {
 		}
 		return os.Open(dir)
 	}
-	return nil, errors.New("no cgroup2 file system is mounted below /sys/fs/cgroup")
+	return nil, errNoCgroups
 }
 
 // removeCgroup removes the node's cgroup with those below it, which systemd made. Only

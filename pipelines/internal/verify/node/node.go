@@ -75,7 +75,7 @@ func Start(ctx context.Context, h host.Host, spec Spec) (*Node, error) {
 	}
 	cgroup, err := makeCgroup()
 	if err != nil {
-		return nil, fmt.Errorf("making the node's cgroup: %w", err)
+		return nil, refused("making the node's cgroup", err)
 	}
 	defer cgroup.Close()
 	args := []string{"--cgroup", "sh", "-c", script, "node", spec.Root, target}
@@ -93,7 +93,7 @@ func Start(ctx context.Context, h host.Host, spec Spec) (*Node, error) {
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	wait, err := host.Start(n.cmd)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("starting the node: %w", err), n.removeCgroup())
+		return nil, errors.Join(refused("starting the node", err), n.removeCgroup())
 	}
 	go func() { n.ended <- wait() }()
 	if err := n.ready(ctx, spec.Ready); err != nil {
@@ -102,6 +102,20 @@ func Start(ctx context.Context, h host.Host, spec Spec) (*Node, error) {
 	}
 	return n, nil
 }
+
+// refused is the error of what only some machines allow: a container without privileges has
+// no cgroups and no namespaces to give away.
+func refused(doing string, err error) error {
+	for _, why := range []error{syscall.EPERM, syscall.EACCES, syscall.EROFS, errNoCgroups} {
+		if errors.Is(err, why) {
+			return report.Missing(fmt.Sprintf("%s: %v: this machine gives root no namespaces or cgroups of its own", doing, err))
+		}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// errNoCgroups says that the machine has none that can be divided.
+var errNoCgroups = errors.New("no cgroup2 file system is mounted below /sys/fs/cgroup")
 
 // usable returns a report.Missing that says why this machine cannot run a node.
 func usable(h host.Host) error {

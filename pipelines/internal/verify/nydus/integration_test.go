@@ -10,60 +10,18 @@ import (
 	"testing"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
 
 const root = "../../../.."
 
-// nydusTarball is the one that KATA_TEST_NYDUS_TARBALL names, and the machine that
-// verifies it.
-func nydusTarball(t *testing.T) (string, host.Host) {
-	t.Helper()
-	file := os.Getenv("KATA_TEST_NYDUS_TARBALL")
-	if file == "" {
-		t.Skip("KATA_TEST_NYDUS_TARBALL names no tarball")
-	}
-	absolute, err := filepath.Abs(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file, host.Host{Root: absolute, Cache: filepath.Join(cache, "kata-pipelines-tests"), Timeout: time.Minute}
-}
-
-// pinned is the snapshotter that the tree pins.
-func pinned(t *testing.T) nydus.Snapshotter {
-	t.Helper()
-	data, err := os.ReadFile(root + "/versions.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pins struct {
-		Externals struct {
-			Snapshotter struct{ Version, Commit string } `yaml:"nydus-snapshotter"`
-		}
-	}
-	if err := yaml.Unmarshal(data, &pins); err != nil {
-		t.Fatal(err)
-	}
-	n := snapshotter
-	n.Version, n.Revision = pins.Externals.Snapshotter.Version, pins.Externals.Snapshotter.Commit
-	return n
-}
-
 func TestNydusTarball(t *testing.T) {
-	file, h := nydusTarball(t)
-	r := verifytest.Run(t, pinned(t), verify.Artifact{Tarball: file}, h)
+	n := snapshotter
+	n.Version, n.Revision = verifytest.Pinned(t, root)
+	r := verifytest.Run(t, n, verify.Artifact{Tarball: verifytest.NydusTarball(t, root)}, verifytest.Machine(t, root, time.Minute))
 	for _, check := range r.Checks {
 		t.Logf("%s %s: %s", check.Verdict, check.Name, check.Saw)
 	}
@@ -104,8 +62,8 @@ func unpacked(t *testing.T, tarball string) map[string]string {
 // TestNydusFaults spoils a file of a real tarball, and expects the checks that serve a
 // containerd to fail.
 func TestNydusFaults(t *testing.T) {
-	tarball, machine := nydusTarball(t)
-	good := unpacked(t, tarball)
+	machine := verifytest.Machine(t, root, time.Minute)
+	good := unpacked(t, verifytest.NydusTarball(t, root))
 	const guest, host = "config-guest-pulling.toml", "config-host-sharing.toml"
 	for name, test := range map[string]struct{ file, old, new, check, saw string }{
 		"other driver":     {guest, `"proxy"`, `"nodev"`, "guest pull", "want one of type fuse."},

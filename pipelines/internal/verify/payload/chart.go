@@ -31,20 +31,15 @@ const (
 // values are values of the chart.
 type values map[string]any
 
-// object is an object of Kubernetes.
-type object map[string]any
-
 // collections are the paths of the objects that a chart's release has. Those of hooks are
 // not among them, because their jobs need nodes with a kubelet.
 var collections = map[string]string{
 	"ServiceAccount":     "/api/v1/namespaces/" + namespace + "/serviceaccounts",
 	"ClusterRole":        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
 	"ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-	"DaemonSet":          daemonSets,
+	"DaemonSet":          "/apis/apps/v1/namespaces/" + namespace + "/daemonsets",
 	"RuntimeClass":       "/apis/node.k8s.io/v1/runtimeclasses",
 }
-
-const daemonSets = "/apis/apps/v1/namespaces/" + namespace + "/daemonsets"
 
 // pod is the pod of a rendered DaemonSet: what a kubelet needs of it.
 type pod struct {
@@ -53,12 +48,13 @@ type pod struct {
 	// env are variables, and mounts pairs of a path in the container and one of the node.
 	env, mounts []string
 	command     []string
-	// others are the remaining objects of the chart.
+	// objects are all of the chart.
 	objects []object
 }
 
-// template is the part of a DaemonSet that describes its pod.
-type template struct {
+// object is an object of Kubernetes, with the part of a DaemonSet that describes its pod.
+type object struct {
+	Kind     string
 	Metadata struct{ Name string }
 	Spec     struct {
 		Template struct {
@@ -86,6 +82,8 @@ type template struct {
 			}
 		}
 	}
+	// all is everything.
+	all map[string]any
 }
 
 // packageChart packages the chart of the tree for the shims of the image, and returns its path.
@@ -116,25 +114,23 @@ func (r *run) render(ctx context.Context, v values) (*pod, error) {
 	}
 	p := &pod{}
 	for decoder := yaml.NewDecoder(strings.NewReader(rendered)); ; {
+		var o object
 		var node yaml.Node
-		if err := decoder.Decode(&node); errors.Is(err, io.EOF) {
+		err := decoder.Decode(&node)
+		if errors.Is(err, io.EOF) {
 			break
-		} else if err != nil {
+		}
+		if err == nil {
+			err = errors.Join(node.Decode(&o), node.Decode(&o.all))
+		}
+		if err != nil {
 			return nil, fmt.Errorf("reading the rendered chart: %w", err)
 		}
-		var o object
-		if err := node.Decode(&o); err != nil {
-			return nil, err
-		}
-		if _, known := collections[fmt.Sprint(o["kind"])]; known {
+		if collections[o.Kind] != "" {
 			p.objects = append(p.objects, o)
 		}
-		if o["kind"] == "DaemonSet" {
-			var t template
-			if err := node.Decode(&t); err != nil {
-				return nil, err
-			}
-			p.read(t)
+		if o.Kind == "DaemonSet" {
+			p.read(o)
 		}
 	}
 	if p.name == "" {
@@ -144,10 +140,10 @@ func (r *run) render(ctx context.Context, v values) (*pod, error) {
 }
 
 // read takes what a kubelet needs of a DaemonSet.
-func (p *pod) read(t template) {
-	spec := t.Spec.Template.Spec
+func (p *pod) read(set object) {
+	spec := set.Spec.Template.Spec
 	container := spec.Containers[0]
-	p.name, p.account, p.command = t.Metadata.Name, spec.ServiceAccountName, container.Command
+	p.name, p.account, p.command = set.Metadata.Name, spec.ServiceAccountName, container.Command
 	fields := map[string]string{"spec.nodeName": cluster.NodeName, "metadata.namespace": namespace, "metadata.name": p.name + "-pod"}
 	for _, e := range container.Env {
 		p.env = append(p.env, e.Name+"="+e.Value+fields[e.ValueFrom.FieldRef.FieldPath])
@@ -175,12 +171,9 @@ func (p *pod) onNode(at string) string {
 // apply creates the objects of the chart, or changes them, as helm does.
 func (r *run) apply(ctx context.Context, p *pod) {
 	for _, o := range p.objects {
-		at := collections[fmt.Sprint(o["kind"])]
-		err := r.api.Do(ctx, http.MethodPost, at, o, nil)
-		var refusal *cluster.Refusal
-		if errors.As(err, &refusal) && refusal.Status == http.StatusConflict {
-			name, _ := o["metadata"].(object)
-			err = r.api.Do(ctx, http.MethodPatch, at+"/"+fmt.Sprint(name["name"]), o, nil)
+		err := r.api.Do(ctx, http.MethodPost, collections[o.Kind], o.all, nil)
+		if cluster.Status(err) == http.StatusConflict {
+			err = r.api.Do(ctx, http.MethodPatch, collections[o.Kind]+"/"+o.Metadata.Name, o.all, nil)
 		}
 		report.Must(err)
 	}
@@ -190,13 +183,11 @@ func (r *run) apply(ctx context.Context, p *pod) {
 // service account stay, because the pod still needs them: the chart keeps them, too.
 func (r *run) remove(ctx context.Context, p *pod) {
 	for _, o := range p.objects {
-		kind := fmt.Sprint(o["kind"])
-		if kind != "DaemonSet" && kind != "RuntimeClass" {
+		if o.Kind != "DaemonSet" && o.Kind != "RuntimeClass" {
 			continue
 		}
-		name, _ := o["metadata"].(object)
-		err := r.api.Do(ctx, http.MethodDelete, collections[kind]+"/"+fmt.Sprint(name["name"]), nil, nil)
-		if !cluster.Missing(err) {
+		err := r.api.Do(ctx, http.MethodDelete, collections[o.Kind]+"/"+o.Metadata.Name, nil, nil)
+		if cluster.Status(err) != http.StatusNotFound {
 			report.Must(err)
 		}
 	}

@@ -2,11 +2,10 @@ package payload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"path"
-	"slices"
+	"regexp"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/cluster"
@@ -21,20 +20,24 @@ type distribution struct {
 	// unit runs containerd, with the configuration config, which it makes of source each
 	// time where there is one.
 	unit, config, source string
-	// imports are those of the configuration.
+	// imports are those of the configuration; wrong are others that lead elsewhere, with
+	// which an installation is refused.
 	imports string
+	wrong   []string
 	// label is one that the node has.
 	label string
 	// follows is true where the distribution itself restarts its containerd.
 	follows bool
 }
 
-// distributions are the layouts, for a version of the configuration.
-func distributions(version int) []distribution {
+// distributions are the layouts, for a folder of drop-ins of k3s and rke2.
+func distributions(folder string) []distribution {
 	rancher := func(name, unit string) distribution {
 		dir := "/var/lib/rancher/" + name + "/agent/etc/containerd/"
-		folder := map[int]string{2: "config.toml.d", 3: "config-v3.toml.d"}[version]
-		return distribution{name: name, unit: unit, config: dir + "config.toml", imports: dir + folder + "/*.toml"}
+		return distribution{
+			name: name, unit: unit, config: dir + "config.toml", imports: dir + folder + "/*.toml",
+			wrong: []string{"/nowhere/*.toml", "/nowhere/" + folder + "/*.toml", dir + folder + "/*.conf"},
+		}
 	}
 	const snap = "/var/snap/microk8s/current/args/"
 	return []distribution{
@@ -47,93 +50,76 @@ func distributions(version int) []distribution {
 // distributions installs on the layouts of other distributions, whose files and units are
 // there, with the same containerd.
 func (r *run) distributions(ctx context.Context) string {
-	r.leave(ctx)
-	version := 3
+	folder := "config-v3.toml.d"
 	if r.containerd == testtools.Containerd1 {
-		version = 2
+		folder = "config.toml.d"
 	}
-	report.Try(r.node.Run(ctx, "systemctl", "stop", "containerd"))
+	r.shell(ctx, "systemctl stop containerd")
 	var saw []string
-	for _, d := range distributions(version) {
+	for _, d := range distributions(folder) {
 		saw = append(saw, r.distribution(ctx, d))
 	}
-	report.Try(r.node.Run(ctx, "systemctl", "start", "containerd"))
+	r.shell(ctx, "systemctl start containerd")
 	r.loaded(ctx, older)
 	return strings.Join(saw, "\n")
 }
 
 // distribution installs on one of them, and removes the installation again.
 func (r *run) distribution(ctx context.Context, d distribution) string {
-	text := r.config
+	text, command := r.config, "ExecStart=/usr/local/bin/containerd --config "+d.config
 	if d.imports != "" {
 		text = importing(text, d.imports)
+		// The installer makes the folder, and leaves it to other drop-ins.
+		r.shell(ctx, "mkdir -p "+path.Dir(d.imports))
 	}
-	unit := strings.Replace(containerdUnit, "ExecStart=/usr/local/bin/containerd", "ExecStart=/usr/local/bin/containerd --config "+d.config, 1)
 	r.write(d.config, text)
 	if d.source != "" {
 		r.write(d.source, text)
-		unit = strings.Replace(unit, "ExecStart=", fmt.Sprintf("ExecStartPre=/bin/cp %s %s\nExecStart=", d.source, d.config), 1)
+		command = fmt.Sprintf("ExecStartPre=/bin/cp %s %s\n%s", d.source, d.config, command)
 	}
-	r.write("/run/systemd/system/"+d.unit+".service", unit)
+	r.write("/run/systemd/system/"+d.unit+".service", strings.Replace(containerdUnit, "ExecStart=/usr/local/bin/containerd", command, 1))
 	r.setLabel(ctx, d.label, "true")
-	report.Try(r.node.Run(ctx, "systemctl", "daemon-reload"))
-	report.Try(r.node.Run(ctx, "systemctl", "start", d.unit))
+	r.shell(ctx, "systemctl daemon-reload && systemctl start "+d.unit)
 	p := report.Try(r.render(ctx, shims(values{"k8sDistribution": d.name})))
-	empty := r.tree(ctx)
-	if strings.HasSuffix(d.imports, ".toml.d/*.toml") {
-		r.withoutImports(ctx, d, p, text)
+	for _, imports := range d.wrong {
+		r.write(d.config, importing(text, imports))
+		r.refusesImports(ctx, d, p, imports)
 	}
+	r.write(d.config, text)
+	empty := r.tree(ctx)
 	r.apply(ctx, p)
-	c := r.start(ctx, p, imagePath, nil)
-	c.installed()
+	c := r.start(ctx, p, imagePath, nil).installed()
 	if d.follows {
-		report.Try(r.node.Run(ctx, "systemctl", "restart", d.unit))
+		r.shell(ctx, "systemctl restart "+d.unit)
 	}
 	names := r.works(ctx)
-	report.Try(r.agrees(p, r.tree(ctx), prefix))
+	r.agrees(ctx, p, prefix)
 	r.remove(ctx, p)
-	c.terminate(ctx)
-	report.Want(c.wait() == nil, "%s: the clean-up: %w%s", d.name, c.err, c.tail())
-	now := r.tree(ctx)
-	diff := slices.DeleteFunc(empty.differences(now), func(line string) bool {
-		// The unit makes its configuration again, and an empty folder of drop-ins may have
-		// been made for others.
-		return strings.HasPrefix(line, "~ "+d.config+" ") && d.source != "" || strings.HasPrefix(now[strings.TrimPrefix(line, "+ ")], "d")
-	})
-	report.Want(len(diff) == 0, "%s: the clean-up left:\n%s", d.name, strings.Join(diff, "\n"))
-	report.Try(r.node.Run(ctx, "systemctl", "stop", d.unit))
-	report.Try(r.node.Run(ctx, "rm", "-r", path.Dir(d.config), "/run/systemd/system/"+d.unit+".service"))
+	c.terminate(ctx).succeeds(d.name + ": the clean-up")
+	r.same(ctx, empty, d.name+": after the clean-up")
+	r.shell(ctx, fmt.Sprintf("systemctl stop %[1]s && rm -r %[2]s /run/systemd/system/%[1]s.service", d.unit, path.Dir(d.config)))
 	r.setLabel(ctx, d.label, "")
 	return fmt.Sprintf("%s: with the unit %s and %s, containerd accepts %s; nothing stays", d.name, d.unit, d.config, names)
 }
 
-// withoutImports expects an installer to say what to add to a configuration that imports
-// no drop-ins.
-func (r *run) withoutImports(ctx context.Context, d distribution, p *pod, text string) {
-	r.write(d.config, importing(text, "/nowhere/*.toml"))
-	empty := r.tree(ctx)
+// refusesImports expects an installer to say what to add to a configuration that imports no
+// drop-ins, or those of another folder.
+func (r *run) refusesImports(ctx context.Context, d distribution, p *pod, imports string) {
+	before := r.tree(ctx)
 	r.apply(ctx, p)
 	c := r.start(ctx, p, imagePath, nil)
-	err := c.wait()
-	report.Want(err != nil, "%s: a configuration without imports of %s is no error%s", d.name, d.imports, c.tail())
-	report.Want(strings.Contains(c.text(), path.Base(path.Dir(d.imports))), "%s: the error does not say what to import%s", d.name, c.tail())
-	diff := empty.differences(r.tree(ctx))
-	report.Want(len(diff) == 0, "%s: an installation that was refused left:\n%s", d.name, strings.Join(diff, "\n"))
+	report.Want(c.wait() != nil, "%s: a configuration that imports %s is no error%s", d.name, imports, c.tail())
+	want := "does not import " + path.Base(path.Dir(d.imports))
+	report.Want(strings.Contains(c.last(), want), "%s: the error does not say %q%s", d.name, want, c.tail())
+	r.same(ctx, before, d.name+": after an installation that was refused")
 	r.remove(ctx, p)
-	r.write(d.config, text)
 }
 
-// importing returns the text of a configuration with imports.
+var importsLine = regexp.MustCompile(`(?m)^imports = .*$`)
+
+// importing returns the text of a configuration with other imports.
 func importing(text, pattern string) string {
-	var lines []string
-	for line := range strings.SplitSeq(text, "\n") {
-		if !strings.HasPrefix(line, "imports = ") {
-			lines = append(lines, line)
-		} else {
-			lines = append(lines, fmt.Sprintf("imports = [%q]", pattern))
-		}
-	}
-	return strings.Join(lines, "\n")
+	return importsLine.ReplaceAllLiteralString(text, fmt.Sprintf("imports = [%q]", pattern))
 }
 
 // setLabel sets a label of the node, or removes it.
@@ -145,6 +131,5 @@ func (r *run) setLabel(ctx context.Context, name, value string) {
 	if value == "" {
 		labels[name] = nil
 	}
-	err := r.api.Do(ctx, http.MethodPatch, "/api/v1/nodes/"+cluster.NodeName, object{"metadata": object{"labels": labels}}, nil)
-	report.Want(err == nil || errors.Is(err, context.Canceled), "labelling the node: %w", err)
+	report.Must(r.api.Do(ctx, http.MethodPatch, "/api/v1/nodes/"+cluster.NodeName, values{"metadata": values{"labels": labels}}, nil))
 }

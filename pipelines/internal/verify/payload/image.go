@@ -4,17 +4,26 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
-	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive/foreign"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/chart"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // Paths in an image.
@@ -23,29 +32,66 @@ const (
 	installer = "usr/bin/kata-deploy"
 )
 
+// image unpacks the image and says what is in it.
+func (p Payload) image(dir string) (string, error) {
+	digest, err := unpack(p.Layout, dir)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(dir, installer)); err != nil {
+		return "", fmt.Errorf("the image has no /%s: build it with one, without --installer none", installer)
+	}
+	shims, err := components(dir, p.Arch)
+	if err != nil {
+		return "", err
+	}
+	for _, shim := range []string{plainShim, guestShim} {
+		if len(shims[shim]) == 0 {
+			return "", report.Missing(fmt.Sprintf("the image has no shim %s for %s, only %s", shim, p.Arch, strings.Join(slices.Sorted(maps.Keys(shims)), ", ")))
+		}
+	}
+	return fmt.Sprintf("%s, with %s, %s and %s", digest, installer, plainShim, guestShim), nil
+}
+
+// components returns the components of each shim in an unpacked image, for an architecture.
+func components(image, arch string) (map[string][]string, error) {
+	var file struct {
+		Shims map[string]map[string][]string
+	}
+	err := read(filepath.Join(image, artifacts, chart.ShimsFile), &file)
+	shims := map[string][]string{}
+	for name, needs := range file.Shims {
+		if len(needs[arch]) > 0 {
+			shims[name] = needs[arch]
+		}
+	}
+	return shims, err
+}
+
+// read reads a file of JSON.
+func read(path string, into any) error {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
 // unpack unpacks the image of an OCI layout into a folder, and returns its digest.
 func unpack(layout, dir string) (digest.Digest, error) {
 	var index ocispec.Index
-	data, err := os.ReadFile(filepath.Join(layout, ocispec.ImageIndexFile))
-	if err == nil {
-		err = json.Unmarshal(data, &index)
+	err := read(filepath.Join(layout, ocispec.ImageIndexFile), &index)
+	if err == nil && len(index.Manifests) == 0 {
+		err = fmt.Errorf("%s has no image", layout)
 	}
 	if err != nil {
-		return "", fmt.Errorf("reading the image: %w: write one with payload build", err)
-	}
-	if len(index.Manifests) == 0 {
-		return "", fmt.Errorf("%s has no image: write one with payload build", layout)
+		return "", fmt.Errorf("%w: write one with payload build", err)
 	}
 	var manifest ocispec.Manifest
-	found := index.Manifests[0].Digest
-	data, err = os.ReadFile(blob(layout, found))
-	if err == nil {
-		err = json.Unmarshal(data, &manifest)
-	}
-	if err != nil {
-		return "", fmt.Errorf("reading the manifest of the image: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := errors.Join(read(blob(layout, index.Manifests[0].Digest), &manifest), os.MkdirAll(dir, 0o755)); err != nil {
 		return "", err
 	}
 	// Whatever the links of the image say, nothing is written outside of it.
@@ -59,7 +105,7 @@ func unpack(layout, dir string) (digest.Digest, error) {
 			return "", fmt.Errorf("unpacking the layer %s: %w", layer.Digest, err)
 		}
 	}
-	return found, nil
+	return index.Manifests[0].Digest, nil
 }
 
 func blob(layout string, d digest.Digest) string {
@@ -73,13 +119,11 @@ func unpackLayer(root *os.Root, file string) error {
 		return err
 	}
 	defer opened.Close()
-	buffered := bufio.NewReader(opened)
-	var content io.Reader = buffered
-	if magic, err := buffered.Peek(2); err == nil && bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		if content, err = gzip.NewReader(buffered); err != nil {
-			return err
-		}
+	content, closer, err := foreign.Decompress(bufio.NewReader(opened))
+	if err != nil {
+		return err
 	}
+	defer closer()
 	for reader := tar.NewReader(content); ; {
 		header, err := reader.Next()
 		if errors.Is(err, io.EOF) {
@@ -111,7 +155,50 @@ func unpackEntry(root *os.Root, header *tar.Header, content io.Reader) error {
 		}
 		_, err = io.Copy(file, content)
 		return errors.Join(err, file.Close())
-	default:
-		return nil
 	}
+	return nil
+}
+
+// Paths on the node of the image, and of others made of it.
+const (
+	imagePath   = "/srv/payload"
+	upgradePath = "/srv/upgrade"
+	foreignPath = "/srv/foreign"
+	brokenPath  = "/srv/broken"
+)
+
+// otherImages makes images of links to the files of the image: one whose shims lack a
+// component, as another version's may, one without a shim for this architecture, and one with
+// that component truncated. It returns the folders of all by their paths on the node.
+func (r *run) otherImages(ctx context.Context) (map[string]string, error) {
+	shims, err := components(r.image, r.Arch)
+	if err != nil {
+		return nil, err
+	}
+	needs := shims[plainShim]
+	r.component = needs[len(needs)-1]
+	images := map[string]string{imagePath: r.image}
+	for _, other := range []struct{ at, file, from, to string }{
+		{upgradePath, chart.ShimsFile, `"` + r.component + `"`, `"` + needs[0] + `"`},
+		{foreignPath, chart.ShimsFile, r.Arch, "riscv64"},
+		{brokenPath, "tarballs/kata-static-" + r.component + ".tar.zst", "", ""},
+	} {
+		images[other.at] = filepath.Join(r.dir, path.Base(other.at))
+		if _, err := host.Output(command.New(ctx, "cp", "-al", r.image, images[other.at])); err != nil {
+			return nil, err
+		}
+		file := filepath.Join(images[other.at], artifacts, other.file)
+		data, err := os.ReadFile(file)
+		if err == nil {
+			err = os.Remove(file) // It is a link to the image's.
+		}
+		changed := data[:len(data)/2]
+		if other.from != "" {
+			changed = bytes.ReplaceAll(data, []byte(other.from), []byte(other.to))
+		}
+		if err := errors.Join(err, os.WriteFile(file, changed, 0o644)); err != nil {
+			return nil, err
+		}
+	}
+	return images, nil
 }

@@ -3,16 +3,18 @@ package payload
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/containerd"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/testtools"
 )
 
 // label is the label of nodes that run Kata, and prefix the folder of the installation.
@@ -31,61 +33,72 @@ func shims(more values) values {
 		"snapshotter": values{"setup": []string{"nydus"}},
 		"image":       values{"reference": "example.org/kata-deploy@sha256:" + strings.Repeat("0", 64), "tag": ""},
 	}
-	for name, value := range more {
-		v[name] = value
-	}
+	maps.Copy(v, more)
 	return v
 }
+
+// up creates the DaemonSet and has its pod install an image.
+func (r *run) up(ctx context.Context, image string) {
+	r.apply(ctx, r.pod)
+	r.main = r.start(ctx, r.pod, image, nil).installed()
+}
+
+// down ends the pod of the DaemonSet.
+func (r *run) down(ctx context.Context) { r.main.terminate(ctx).succeeds("the end of the pod") }
 
 // dryRun expects a plan of an installation, and no change.
 func (r *run) dryRun(ctx context.Context) string {
 	r.pod = report.Try(r.render(ctx, shims(nil)))
 	r.apply(ctx, r.pod)
 	c := r.start(ctx, r.pod, imagePath, nil, "install", "--dry-run")
-	err := c.wait()
-	report.Want(err == nil, "kata-deploy install --dry-run: %w%s", err, c.tail())
+	c.succeeds("kata-deploy install --dry-run")
 	r.same(ctx, r.empty, "after a dry run")
 	for _, want := range []string{prefix, "config.toml", snapshotter} {
-		report.Want(strings.Contains(c.text(), want), "the plan does not name %s%s", want, c.tail())
+		report.Want(c.prints(want), "the plan does not name %s%s", want, c.tail())
 	}
-	return fmt.Sprintf("the plan has %d lines, and nothing changed", strings.Count(c.text(), "\n"))
+	return fmt.Sprintf("the plan has %d lines, and nothing changed", len(c.lines()))
 }
 
 // install installs the image on the node, and expects everything to work.
 func (r *run) install(ctx context.Context) string {
 	began := time.Now()
-	r.main = r.start(ctx, r.pod, imagePath, nil)
-	r.main.installed()
+	r.up(ctx, imagePath)
 	peak := r.main.peak()
 	r.took = time.Since(began)
 	r.full = r.tree(ctx)
-	handlers := r.works(ctx)
-	files := report.Try(r.agrees(r.pod, r.full, prefix))
+	handlers, listed := r.works(ctx), r.agrees(ctx, r.pod, prefix)
 	const most = 64 << 20
 	report.Want(peak < most, "the installer had %s of memory: want less than %s", progress.Size(peak), progress.Size(most))
-	events := r.events(ctx, "Node")
 	return fmt.Sprintf("in %v, with %s of memory: %d files, as the manifest lists them; containerd has the handlers %s and the snapshotter %s; the node has the label %s, and the events %s",
-		r.took.Round(10*time.Millisecond), progress.Size(peak), files, handlers, snapshotter, label, events)
+		r.took.Round(10*time.Millisecond), progress.Size(peak), listed, handlers, snapshotter, label, r.events(ctx))
 }
 
 // works expects a whole installation on the node: label, handlers with the files that they
-// name, snapshotter. It returns the handlers.
+// name, snapshotters. It returns the handlers.
 func (r *run) works(ctx context.Context) string {
 	labels := report.Try(r.api.Labels(ctx))
 	report.Want(labels[label] == "true", "the node's label %s is %q: want true", label, labels[label])
 	names := r.handlers(ctx)
-	for _, shim := range []string{plainShim, guestShim} {
-		report.Want(slices.Contains(names, "kata-"+shim), "containerd has the handlers %s: want kata-%s", names, shim)
-	}
+	r.has(names, "")
 	r.loaded(ctx, snapshotter)
 	r.loaded(ctx, older)
 	return strings.Join(names, ", ")
 }
 
-// loaded expects containerd to have a snapshotter, which serves.
+// has expects the handlers of both shims, with a suffix.
+func (r *run) has(names []string, suffix string) {
+	for _, shim := range []string{plainShim, guestShim} {
+		report.Want(slices.Contains(names, "kata-"+shim+suffix), "containerd has the handlers %s: want kata-%s", names, shim+suffix)
+	}
+}
+
+// loaded expects containerd to have a snapshotter, which makes a snapshot.
 func (r *run) loaded(ctx context.Context, name string) {
 	report.Must(r.cri.Plugin(ctx, "io.containerd.snapshotter.v1", name))
-	r.served(ctx, name)
+	r.count++
+	key := fmt.Sprintf("served-%d", r.count)
+	report.Try(r.cri.Prepare(ctx, name, key, ""))
+	report.Must(r.cri.Remove(ctx, name, key))
 }
 
 // handlers returns the names of Kata's handlers that containerd has accepted, and expects
@@ -100,35 +113,27 @@ func (r *run) handlers(ctx context.Context) (names []string) {
 			_, err := os.Stat(r.node.Path(path))
 			report.Want(err == nil, "the handler %s names a file that is not there: %w", h.Name, err)
 		}
-		if h.Name == "kata-"+guestShim {
-			report.Want(h.Snapshotter == snapshotter, "the handler %s has the snapshotter %q: want %s", h.Name, h.Snapshotter, snapshotter)
-		}
+		report.Want(h.Name != "kata-"+guestShim || h.Snapshotter == snapshotter, "the handler %s has the snapshotter %q: want %s", h.Name, h.Snapshotter, snapshotter)
 	}
 	return names
 }
 
 // events returns the reasons of the node's events.
-func (r *run) events(ctx context.Context, kind string) string {
-	var list struct {
-		Items []struct {
-			Reason, Type   string
-			InvolvedObject struct{ Kind, Name string }
-		}
-	}
-	report.Must(r.api.Do(ctx, http.MethodGet, "/api/v1/events", nil, &list))
+func (r *run) events(ctx context.Context) string {
+	var list struct{ Items []struct{ Reason string } }
+	report.Must(r.api.Do(ctx, http.MethodGet, "/api/v1/events?fieldSelector=involvedObject.kind=Node", nil, &list))
 	var reasons []string
 	for _, item := range list.Items {
-		if item.InvolvedObject.Kind == kind {
-			reasons = append(reasons, item.Reason)
-		}
+		reasons = append(reasons, item.Reason)
 	}
-	report.Want(len(reasons) > 0, "the node has no event, of %d%s", len(list.Items), r.main.tail())
+	report.Want(len(reasons) > 0, "the node has no event%s", r.main.tail())
 	slices.Sort(reasons)
 	return strings.Join(slices.Compact(reasons), ", ")
 }
 
 // pull has the CRI pull an image for the handler whose images the guest pulls, and makes
-// the snapshot of a container.
+// the snapshot of a container: of an image that was there before, if this is not the first
+// time, and of a new one.
 func (r *run) pull(ctx context.Context) string {
 	old := r.pullOne(ctx, "an image")
 	r.pullOne(ctx, fmt.Sprintf("image %d", r.count))
@@ -153,21 +158,34 @@ func (r *run) pullOne(ctx context.Context, content string) string {
 	return image.Ref
 }
 
+// sandbox has the CRI run the sandbox of a pod, which starts the shim, and that a guest. Where
+// it ends is no failure on a machine that runs no guests, or with an image of stand-ins.
+func (r *run) sandbox(ctx context.Context) string {
+	if err := r.cri.RunPod(ctx, "kata-"+plainShim); err != nil {
+		kvm := "/dev/kvm can be used"
+		if unusable := host.Usable("/dev/kvm"); unusable != nil {
+			kvm = unusable.Error()
+		}
+		report.Must(report.Missing(fmt.Sprintf("containerd accepts the handler kata-%s and starts its shim, and there the sandbox ends: %v; a guest needs the shim and the hypervisor of a release, and KVM: %s", plainShim, err, kvm)))
+	}
+	return "kata-" + plainShim + " runs a pod's sandbox"
+}
+
 // restart ends the pod while its DaemonSet exists, and starts it again, as an update of
 // the cluster does: nothing changes, and containerd is not restarted.
 func (r *run) restart(ctx context.Context) string {
 	before := r.processes(ctx)
-	r.main.terminate(ctx)
-	report.Want(r.main.wait() == nil, "the container ended with %w%s", r.main.err, r.main.tail())
+	r.down(ctx)
 	r.same(ctx, r.full, "after the end of a pod whose DaemonSet exists")
-	r.main = r.start(ctx, r.pod, imagePath, nil)
-	r.main.installed()
+	began := time.Now()
+	r.up(ctx, imagePath)
+	took := time.Since(began)
 	r.same(ctx, r.full, "after a second installation of the same image")
 	after := r.processes(ctx)
 	report.Want(before == after, "services were restarted though nothing changed: %s before, %s after", before, after)
 	r.works(ctx)
 	r.pull(ctx)
-	return "the pod ended and came back: no file changed, containerd and the snapshotter kept running, and images can be pulled"
+	return fmt.Sprintf("the pod ended and came back, ready after %v: no file changed, containerd and the snapshotter kept running, and images can be pulled", took.Round(10*time.Millisecond))
 }
 
 // processes returns the processes of the services, which a restart changes.
@@ -176,28 +194,24 @@ func (r *run) processes(ctx context.Context) string {
 	return strings.Join(strings.Fields(printed), " ")
 }
 
-// upgrade installs an image in which one component has other files.
+// upgrade installs an image that lacks a component, as another version may, and goes back.
 func (r *run) upgrade(ctx context.Context) string {
-	mark := filepath.Join(prefix, upgradeFile)
-	r.main.terminate(ctx)
-	report.Must(r.main.wait())
+	r.down(ctx)
 	data, began := r.dataOf(ctx), time.Now()
-	r.main = r.start(ctx, r.pod, upgradePath, nil)
-	r.main.installed()
+	r.up(ctx, upgradePath)
 	r.changed = time.Since(began)
 	r.upgraded = r.tree(ctx)
-	report.Want(r.upgraded[mark] != "", "%s of the new image is not there", mark)
-	report.Try(r.agrees(r.pod, r.upgraded, prefix))
+	gone := r.full.below(prefix).differences(r.upgraded.below(prefix))
+	report.Want(len(gone) > 0 && !strings.Contains(strings.Join(gone, ""), "+"), "the new image lacks the component %s, and the upgrade changed:\n%s", r.component, strings.Join(gone, "\n"))
+	r.agrees(ctx, r.pod, prefix)
 	r.works(ctx)
 	r.pull(ctx)
-	r.main.terminate(ctx)
-	report.Must(r.main.wait())
-	r.main = r.start(ctx, r.pod, imagePath, nil)
-	r.main.installed()
+	r.down(ctx)
+	r.up(ctx, imagePath)
 	r.same(ctx, r.full, "after going back to the first image")
 	r.pull(ctx)
 	report.Want(data == r.dataOf(ctx), "the data folder of the snapshotter was replaced")
-	return fmt.Sprintf("the new image added %s, and the old one removed it again; images can be pulled; the snapshotter's data stayed", mark)
+	return fmt.Sprintf("the new image removed the component %s, and the old one added it again; images can be pulled; the snapshotter's data stayed", r.component)
 }
 
 // dataOf identifies the data folder of the snapshotter.
@@ -205,10 +219,39 @@ func (r *run) dataOf(ctx context.Context) string {
 	return report.Try(r.node.Run(ctx, "stat", "--format=%i %W", "/var/lib/"+snapshotter))
 }
 
+// several installs a second time next to the first, by a suffix, and removes that again. A
+// DaemonSet that would share the folder of another is refused.
+func (r *run) several(ctx context.Context) string {
+	if r.containerd == testtools.Containerd1 {
+		return "containerd 1 replaces the runtimes of one drop-in by those of the next, so MULTI_INSTALL_SUFFIX is refused: see bad input"
+	}
+	const suffix = "two"
+	second := report.Try(r.render(ctx, shims(values{"env": values{"multiInstallSuffix": suffix}})))
+	r.apply(ctx, second)
+	c := r.start(ctx, second, imagePath, nil).installed()
+	r.agrees(ctx, r.pod, prefix)
+	r.agrees(ctx, second, prefix+"-"+suffix)
+	diff := r.full.below(prefix).differences(r.tree(ctx).below(prefix))
+	report.Want(len(diff) == 0, "the second installation changed the first:\n%s", strings.Join(diff, "\n"))
+	names := r.handlers(ctx)
+	r.has(names, "")
+	r.has(names, "-"+suffix)
+	r.loaded(ctx, snapshotter)
+	r.loaded(ctx, snapshotter+"-"+suffix)
+	other := r.start(ctx, r.pod, imagePath, []string{"DAEMONSET_NAME=other"})
+	report.Want(other.wait() != nil, "a DaemonSet installs into the folder of another%s", other.tail())
+	r.remove(ctx, second)
+	c.terminate(ctx).succeeds("the clean-up of the second installation")
+	r.same(ctx, r.full, "after the second installation was removed")
+	r.works(ctx)
+	return fmt.Sprintf("handlers %s, each with its files; the second one was removed without a change to the first; a third in the folder of the first is refused", strings.Join(names, ", "))
+}
+
 // uninstall deletes the DaemonSet, and expects the node as it was before.
 func (r *run) uninstall(ctx context.Context) string {
 	data := r.dataOf(ctx)
-	r.leave(ctx)
+	r.remove(ctx, r.pod)
+	r.down(ctx)
 	r.same(ctx, r.empty, "after the installation was removed")
 	labels := report.Try(r.api.Labels(ctx))
 	_, labelled := labels[label]
@@ -220,24 +263,10 @@ func (r *run) uninstall(ctx context.Context) string {
 	return "the files of the node are those before; no label, no handler; the older snapshotter serves, and the data of ours is kept"
 }
 
-// leave deletes the DaemonSet and ends its pod.
-func (r *run) leave(ctx context.Context) {
-	r.remove(ctx, r.pod)
-	r.main.terminate(ctx)
-	report.Want(r.main.wait() == nil, "the clean-up ended with %w%s", r.main.err, r.main.tail())
-}
-
-// enter creates the DaemonSet and runs its pod.
-func (r *run) enter(ctx context.Context) {
-	r.apply(ctx, r.pod)
-	r.main = r.start(ctx, r.pod, imagePath, nil)
-	r.main.installed()
-}
-
 // again installs on a node that had an installation before: its snapshots are still known
 // to containerd.
 func (r *run) again(ctx context.Context) string {
-	r.enter(ctx)
+	r.up(ctx, imagePath)
 	r.same(ctx, r.full, "after installing again")
 	r.works(ctx)
 	r.pull(ctx)

@@ -6,8 +6,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
-
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // interruption is a moment at which an installation is interrupted.
@@ -33,8 +31,7 @@ var kinds = []interruption{
 // the former state or in the new one, its containerd must start, and the next run of the
 // installer must reach its end.
 func (r *run) interruptions(ctx context.Context) string {
-	r.main.terminate(ctx)
-	report.Must(r.main.wait())
+	r.down(ctx)
 	at := map[string]int{}
 	image, other := imagePath, upgradePath
 	for i := range r.Kills {
@@ -49,10 +46,10 @@ func (r *run) interruptions(ctx context.Context) string {
 		at[kind.what+", "+reached]++
 		r.Note(fmt.Sprintf("%s: %d of %d: %s after %v: the %s state", r.containerd.Name, i+1, r.Kills, kind.what, moment.Round(time.Millisecond), reached))
 	}
-	r.main = r.start(ctx, r.pod, imagePath, nil)
-	r.main.installed()
+	r.up(ctx, imagePath)
 	r.same(ctx, r.full, "after all interruptions")
 	r.pull(ctx)
+	r.down(ctx)
 	var lines []string
 	for _, kind := range kinds {
 		lines = append(lines, fmt.Sprintf("%s: %d times the former state, %d times the new one", kind.what, at[kind.what+", former"], at[kind.what+", new"]))
@@ -69,12 +66,11 @@ func (r *run) interrupt(ctx context.Context, kind interruption, image string, af
 	}
 	former, goal := r.tree(ctx), r.states()[image]
 	r.apply(ctx, r.pod)
-	c := r.start(ctx, r.pod, image, nil)
-	c.until("its start", c.running)
+	c := r.start(ctx, r.pod, image, nil).begun()
 	if kind.leaving {
 		former, goal = goal, r.empty
 		if kind.fresh {
-			sleep(ctx, c, after)
+			c.sleep(ctx, after)
 		} else {
 			c.installed()
 		}
@@ -83,79 +79,35 @@ func (r *run) interrupt(ctx context.Context, kind interruption, image string, af
 	}
 	switch {
 	case kind.kill:
-		sleep(ctx, c, after)
+		c.sleep(ctx, after)
 		c.kill()
-	case !kind.leaving:
-		sleep(ctx, c, after)
-		c.terminate(ctx)
+	case kind.leaving:
+		c.succeeds(when)
+	default:
+		c.sleep(ctx, after)
+		c.terminate(ctx).succeeds(when)
 	}
-	err := c.wait()
-	report.Want(kind.kill || err == nil, "%s: the container ended with %w%s", when, err, c.tail())
 	reached := r.whole(ctx, former, goal, when)
-	if kind.leaving && !kind.kill {
+	if kind.leaving && kind.kill {
+		r.clean(ctx)
+	} else if kind.leaving {
 		r.same(ctx, r.empty, when)
 	}
-	r.finish(ctx, kind, image, when)
-	return reached
-}
-
-// sleep waits for the moment of an interruption, or less if the container ends before.
-func sleep(ctx context.Context, c *container, moment time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-c.done:
-	case <-time.After(moment):
-	}
-}
-
-// finish lets the installer finish what was interrupted, and installs the image.
-func (r *run) finish(ctx context.Context, kind interruption, image, when string) {
-	if kind.leaving && kind.kill {
-		c := r.start(ctx, r.pod, image, nil, "cleanup")
-		err := c.wait()
-		report.Want(err == nil, "the clean-up after %s: %w%s", when, err, c.tail())
-		r.same(ctx, r.empty, "after the clean-up that followed "+when)
-	}
-	r.apply(ctx, r.pod)
-	c := r.start(ctx, r.pod, image, nil)
-	c.installed()
+	r.up(ctx, image)
 	r.same(ctx, r.states()[image], "after the installation that followed "+when)
 	r.works(ctx)
-	c.terminate(ctx)
-	report.Must(c.wait())
+	r.down(ctx)
+	return reached
 }
 
 // clean removes the installation, if there is one.
 func (r *run) clean(ctx context.Context) {
 	r.remove(ctx, r.pod)
-	c := r.start(ctx, r.pod, imagePath, nil, "cleanup")
-	err := c.wait()
-	report.Want(err == nil, "the clean-up: %w%s", err, c.tail())
+	r.start(ctx, r.pod, imagePath, nil, "cleanup").succeeds("the clean-up")
 	r.same(ctx, r.empty, "after the clean-up")
 }
 
 // states are the files of the node with the installations of both images.
 func (r *run) states() map[string]tree {
 	return map[string]tree{imagePath: r.full, upgradePath: r.upgraded}
-}
-
-// whole expects the installation to be the former or the new one, file by file, and a
-// containerd that starts with it, and returns "former" or "new".
-func (r *run) whole(ctx context.Context, former, next tree, when string) string {
-	now := r.tree(ctx)
-	reached := "former"
-	if diff := former.below(prefix).differences(now.below(prefix)); len(diff) > 0 {
-		reached = "new"
-		if other := next.below(prefix).differences(now.below(prefix)); len(other) > 0 {
-			report.Must(fmt.Errorf("%s the installation is neither the former one:\n%s\nnor the new one:\n%s",
-				when, strings.Join(diff, "\n"), strings.Join(other, "\n")))
-		}
-	}
-	_, err := r.node.Run(ctx, "containerd", "config", "dump")
-	report.Want(err == nil, "%s: %w", when, err)
-	_, err = r.node.Run(ctx, "systemctl", "restart", "containerd")
-	report.Want(err == nil, "%s containerd does not start: %w", when, err)
-	r.handlers(ctx)
-	r.loaded(ctx, older)
-	return reached
 }

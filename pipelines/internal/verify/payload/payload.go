@@ -10,10 +10,8 @@ package payload
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -39,35 +37,8 @@ const (
 // snapshotter is the name of the snapshotter that the installer sets up.
 const snapshotter = "nydus-for-kata-tee"
 
-// stage is a check on a node; each needs those before it.
-type stage struct {
-	name string
-	do   func(*run, context.Context) string
-}
-
-// stages are made on a node with a new containerd, and on one with an old one.
-var stages = []stage{
-	{"node", (*run).bare},
-	{"dry run", (*run).dryRun},
-	{"bad input", (*run).badInput},
-	{"install", (*run).install},
-	{"pull", (*run).pull},
-	{"sandbox", (*run).sandbox},
-	{"restart", (*run).restart},
-	{"upgrade", (*run).upgrade},
-	{"several installations", (*run).several},
-	{"uninstall", (*run).uninstall},
-	{"install again", (*run).again},
-	{"interruptions", (*run).interruptions},
-	{"API faults", (*run).apiFaults},
-	{"disk faults", (*run).diskFaults},
-	{"containerd does not return", (*run).noReturn},
-	{"distributions", (*run).distributions},
-	{"logs", (*run).logs},
-}
-
 // Check adds what it finds to the report. An error means that nothing could be checked.
-func (p Payload) Check(ctx context.Context, r *report.Report, h host.Host) error {
+func (p Payload) Check(ctx context.Context, to *report.Report, h host.Host) error {
 	dir, err := os.MkdirTemp("", "kv-")
 	if err != nil {
 		return err
@@ -75,59 +46,57 @@ func (p Payload) Check(ctx context.Context, r *report.Report, h host.Host) error
 	defer os.RemoveAll(dir)
 	image := filepath.Join(dir, "image")
 	saw, err := p.image(image)
-	r.Result("image", saw, err)
+	to.Result("image", saw, err)
 	if err != nil {
 		return nil
 	}
 	for _, tool := range []testtools.Tool{testtools.Containerd, testtools.Containerd1} {
-		x := &run{Payload: p, Host: h, dir: filepath.Join(dir, tool.Name), image: image, containerd: tool, cache: treeCache{}}
-		if err := x.all(ctx, r); err != nil {
+		r := &run{Payload: p, Host: h, report: to, dir: filepath.Join(dir, tool.Name), image: image, containerd: tool, cache: treeCache{}}
+		if err := errors.Join(r.all(ctx), r.end()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// image unpacks the image and says what is in it.
-func (p Payload) image(dir string) (string, error) {
-	digest, err := unpack(p.Layout, dir)
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(filepath.Join(dir, installer)); err != nil {
-		return "", fmt.Errorf("the image has no /%s: build it with one, without --installer none", installer)
-	}
-	for _, shim := range []string{plainShim, guestShim} {
-		names, shims, err := components(dir, shim, p.Arch)
-		if err != nil {
-			return "", err
-		}
-		if len(names) == 0 {
-			return "", report.Missing(fmt.Sprintf("the image has no shim %s for %s, only %s", shim, p.Arch, strings.Join(shims, ", ")))
-		}
-	}
-	return fmt.Sprintf("%s, with %s, %s and %s", digest, installer, plainShim, guestShim), nil
+// all checks a node with one containerd; each check needs those before it.
+func (r *run) all(ctx context.Context) error {
+	r.check(ctx, "node", r.bare)
+	r.check(ctx, "dry run", r.dryRun)
+	r.check(ctx, "bad input", r.badInput)
+	r.check(ctx, "install", r.install)
+	r.check(ctx, "pull", r.pull)
+	r.check(ctx, "sandbox", r.sandbox)
+	r.check(ctx, "restart", r.restart)
+	r.check(ctx, "upgrade", r.upgrade)
+	r.check(ctx, "several installations", r.several)
+	r.check(ctx, "uninstall", r.uninstall)
+	r.check(ctx, "install again", r.again)
+	r.check(ctx, "interruptions", r.interruptions)
+	r.check(ctx, "faults", r.otherFaults)
+	r.check(ctx, "distributions", r.distributions)
+	r.check(ctx, "logs", r.logs)
+	return context.Cause(ctx)
 }
 
-// all makes all stages with one containerd. After one that fails, the node's state is
-// unknown, so the rest is skipped.
-func (r *run) all(ctx context.Context, to *report.Report) (err error) {
-	defer func() { err = errors.Join(err, r.end()) }()
-	var why error
-	for _, s := range stages {
-		saw := ""
-		if err = why; err == nil {
-			r.Note(fmt.Sprintf("%s: %s", r.containerd.Name, s.name))
-			saw, err = report.Steps(func() string { return s.do(r, ctx) })
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		name := r.containerd.Name + ": " + s.name
-		to.Result(name, saw, err)
-		if _, skipped := report.AsMissing(err); err != nil && (!skipped || r.node == nil) && why == nil {
-			why = report.Missing("because of " + name)
-		}
+// check makes a check. After one that fails, the node's state is unknown, so the rest is
+// skipped.
+func (r *run) check(ctx context.Context, name string, do func(context.Context) string) {
+	name = r.containerd.Name + ": " + name
+	switch {
+	case ctx.Err() != nil:
+		return
+	case r.why != nil:
+		r.report.Result(name, "", r.why)
+		return
 	}
-	return nil
+	r.Note(name)
+	saw, err := report.Steps(func() string { return do(ctx) })
+	if ctx.Err() != nil {
+		return
+	}
+	r.report.Result(name, saw, err)
+	if _, skipped := report.AsMissing(err); err != nil && (!skipped || r.node == nil) {
+		r.why = report.Missing("because of " + name)
+	}
 }

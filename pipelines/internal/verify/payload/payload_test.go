@@ -102,7 +102,7 @@ func TestTree(t *testing.T) {
 
 // The container of a DaemonSet has its variables, and the node's folders in their places.
 func TestPodOfTemplate(t *testing.T) {
-	var rendered template
+	var rendered object
 	err := yaml.Unmarshal([]byte(`metadata: {name: kata-deploy-two}
 spec:
   template:

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +23,6 @@ import (
 
 // Paths on the node.
 const (
-	imagePath   = "/srv/payload"
-	upgradePath = "/srv/upgrade"
-	brokenPath  = "/srv/broken"
 	socket      = "/run/containerd/containerd.sock"
 	configPath  = "/etc/containerd/config.toml"
 	olderData   = "/var/lib/nydus-snapshotter"
@@ -37,6 +36,9 @@ const older = "nydus"
 type run struct {
 	Payload
 	host.Host
+	report *report.Report
+	// why is why the remaining checks are skipped, nil as long as none has failed.
+	why error
 	// dir has the node and the logs of containers; image is the unpacked image.
 	dir, image string
 	containerd testtools.Tool
@@ -45,9 +47,8 @@ type run struct {
 	node                 *node.Node
 	api                  *cluster.Cluster
 	cri                  *containerd.Server
-	// pause is the image of sandboxes.
-	pause *containerd.Image
-	// kubelet ends the stand-in.
+	// open is what ends with the node, and the node itself first. kubelet ends the stand-in.
+	open    []io.Closer
 	kubelet context.CancelFunc
 	// count numbers containers and snapshots.
 	count int
@@ -60,9 +61,8 @@ type run struct {
 	// empty is the node without an installation, full with that of the image, and upgraded
 	// with that of the upgrade.
 	empty, full, upgraded tree
-	// config is containerd's configuration, and broken the component that is truncated in
-	// the broken image.
-	config, broken string
+	// config is containerd's configuration, and component that which other images change.
+	config, component string
 }
 
 const containerdUnit = `[Unit]
@@ -113,12 +113,11 @@ func (r *run) bare(ctx context.Context) string {
 	program := report.Try(r.containerd.Build(ctx, r.Host))
 	r.helm = report.Try(testtools.Helm.Build(ctx, r.Host))
 	r.chart = report.Try(r.packageChart())
-	programs := map[string]string{"/usr/local/bin/containerd": program}
+	binds := report.Try(r.otherImages(ctx))
+	binds["/usr/local/bin/containerd"] = program
 	for _, tool := range []testtools.Tool{testtools.Etcd, testtools.KubeAPIServer} {
-		programs["/usr/local/bin/"+tool.Name] = report.Try(tool.Build(ctx, r.Host))
+		binds["/usr/local/bin/"+tool.Name] = report.Try(tool.Build(ctx, r.Host))
 	}
-	programs[imagePath], programs[upgradePath], programs[brokenPath] = r.image, filepath.Join(r.dir, "upgrade"), filepath.Join(r.dir, "broken")
-	report.Must(r.otherImages(ctx, programs[upgradePath], programs[brokenPath]))
 	r.api = report.Try(cluster.New())
 	files := r.api.Files()
 	r.config = report.Try(host.Output(command.New(ctx, program, "config", "default"))) + olderPlugin
@@ -127,18 +126,21 @@ func (r *run) bare(ctx context.Context) string {
 	files["/etc/systemd/system/nydus-snapshotter.service"] = olderUnit
 	files["/etc/nydus-snapshotter.toml"] = report.Try(r.olderConfig())
 	r.node = report.Try(node.Start(ctx, r.Host, node.Spec{
-		Root: filepath.Join(r.dir, "root"), Binds: programs, Files: files, Ready: r.Timeout,
+		Root: filepath.Join(r.dir, "root"), Binds: binds, Files: files, Ready: r.Timeout,
 		Units: append(cluster.Units(), "nydus-snapshotter.service", "containerd.service"),
 	}))
+	r.open = append(r.open, r.node)
 	report.Must(r.api.Connect(ctx, r.node, r.Timeout))
-	r.pause = r.serve(ctx, "pause", "")
-	r.config = pauseImage.ReplaceAllString(r.config, r.pause.Ref)
+	pause := r.serve(ctx, "pause", "")
+	r.open = append(r.open, r.api.Front, pause)
+	r.config = pauseImage.ReplaceAllString(r.config, pause.Ref)
 	r.write(configPath, r.config)
 	report.Try(r.node.Run(ctx, "systemctl", "restart", "containerd"))
 	r.cri = report.Try(containerd.Connect("unix:" + r.node.Path(socket)))
+	r.open = append(r.open, r.cri)
 	r.version = report.Try(r.node.Run(ctx, "containerd", "--version"))
 	r.stand(ctx)
-	r.served(ctx, older)
+	r.loaded(ctx, older)
 	r.empty = r.tree(ctx)
 	systemd := report.Try(r.node.Run(ctx, "systemctl", "--version"))
 	return fmt.Sprintf("%s, with %s, kube-apiserver and etcd of their own; the machine has no kubelet: its part (the conditions of the node, the container of the DaemonSet) is played by a stand-in; an older snapshotter %q serves",
@@ -177,40 +179,12 @@ func (r *run) stand(ctx context.Context) {
 
 // end ends the node.
 func (r *run) end() error {
-	if r.node == nil {
-		return nil
-	}
-	var errs []error
 	if r.kubelet != nil {
 		r.kubelet()
 	}
-	if r.api.Front != nil {
-		errs = append(errs, r.api.Front.Close())
+	var errs []error
+	for _, open := range slices.Backward(r.open) {
+		errs = append(errs, open.Close())
 	}
-	if r.pause != nil {
-		errs = append(errs, r.pause.Close())
-	}
-	if r.cri != nil {
-		errs = append(errs, r.cri.Close())
-	}
-	return errors.Join(append(errs, r.node.Close())...)
-}
-
-// tree reads the files of the node.
-func (r *run) tree(ctx context.Context) tree {
-	return report.Try(r.cache.read(ctx, r.node.Path("/")))
-}
-
-// same expects the files of the node to be those of a tree.
-func (r *run) same(ctx context.Context, want tree, when string) {
-	diff := want.differences(r.tree(ctx))
-	report.Want(len(diff) == 0, "%s the files of the node differ from those before:\n%s", when, strings.Join(diff, "\n"))
-}
-
-// served expects a snapshotter to make a snapshot.
-func (r *run) served(ctx context.Context, name string) {
-	r.count++
-	key := fmt.Sprintf("served-%d", r.count)
-	report.Try(r.cri.Prepare(ctx, name, key, ""))
-	report.Must(r.cri.Remove(ctx, name, key))
+	return errors.Join(errs...)
 }
