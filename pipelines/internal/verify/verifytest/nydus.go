@@ -58,15 +58,6 @@ func NydusTarball(t testing.TB, root string) string {
 	}
 	root, work := Machine(t, root, 0).Root, t.TempDir()
 	environ := append(os.Environ(), "CGO_ENABLED=0", "BUILD="+work, "FILES="+root, "DESTDIR="+filepath.Join(work, "out"))
-	run := func(dir string, args ...string) []byte {
-		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-		cmd.Dir, cmd.Env, cmd.Stderr = dir, environ, os.Stderr
-		printed, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%q: %v", args, err)
-		}
-		return printed
-	}
 	const asset, module = "nydus-for-kata-tee", "github.com/containerd/nydus-snapshotter"
 	assets, err := catalog.Load(os.DirFS(root))
 	if err != nil {
@@ -81,18 +72,30 @@ func NydusTarball(t testing.TB, root string) string {
 	}
 	version, commit := Pinned(t, root)
 	var downloaded struct{ Dir string }
-	if err := json.Unmarshal(run(root, "go", "mod", "download", "-json", module+"@"+version), &downloaded); err != nil {
+	if err := json.Unmarshal(run(t, environ, root, "go", "mod", "download", "-json", module+"@"+version), &downloaded); err != nil {
 		t.Fatal(err)
 	}
 	set := " -X " + module + "/version."
-	run(downloaded.Dir, "go", "build", "-trimpath", "-ldflags=-s -w -X main.Version="+version+set+"Version="+version+set+"Revision="+commit,
+	run(t, environ, downloaded.Dir, "go", "build", "-trimpath", "-ldflags=-s -w -X main.Version="+version+set+"Version="+version+set+"Revision="+commit,
 		"-o", filepath.Join(work, "bin")+"/", "./cmd/containerd-nydus-grpc", "./cmd/nydus-overlayfs")
 	for _, script := range []string{"prepare.sh", "install.sh"} {
-		run(root, filepath.Join(root, "assets", asset, script))
+		run(t, environ, root, filepath.Join(root, "assets", asset, script))
 	}
 	tarball := filepath.Join(work, "kata-static-"+asset+".tar.zst")
 	if _, err := archive.Pack(t.Context(), filepath.Join(work, "out"), tarball, archive.Options{Level: 1, ModTime: time.Unix(0, 0)}); err != nil {
 		t.Fatal(err)
 	}
 	return tarball
+}
+
+// run returns what a program prints in a folder.
+func run(t testing.TB, environ []string, dir string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Dir, cmd.Env, cmd.Stderr = dir, environ, os.Stderr
+	printed, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%q: %v", args, err)
+	}
+	return printed
 }
