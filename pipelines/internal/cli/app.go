@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/spf13/cobra"
@@ -30,14 +31,18 @@ func (a *app) find() (workspace.Folders, error) {
 	return workspace.Find(workspace.Options{Root: a.root, CacheDir: a.cacheDir, Environment: a.environment()})
 }
 
-// open opens the checkout, with a registry behind the local store if one is named.
-// The caller closes it.
-func (a *app) open(ctx context.Context, registry string) (*workspace.Workspace, error) {
+// open opens the checkout, with the registry, the trust and the signing of the flags of a
+// verb that has them. The caller closes it.
+func (a *app) open(ctx context.Context, flags *pflag.FlagSet) (*workspace.Workspace, error) {
 	report := a.reporter()
-	ws, err := workspace.Open(ctx, workspace.Options{
-		Root: a.root, Versions: a.versions, CacheDir: a.cacheDir, Registry: registry,
-		Environment: a.environment(), Report: report,
-	})
+	o := workspace.Options{Root: a.root, Versions: a.versions, CacheDir: a.cacheDir, Environment: a.environment(), Report: report}
+	o.Registry, _ = flags.GetString("cache")
+	o.Trust, _ = flags.GetString("trust")
+	if key, err := flags.GetString("sign"); err == nil {
+		o.Signing = o.Environment.Signing
+		o.Signing.Key = cmp.Or(key, o.Signing.Key)
+	}
+	ws, err := workspace.Open(ctx, o)
 	if err != nil {
 		report.Close()
 		return nil, err
@@ -49,8 +54,7 @@ func (a *app) open(ctx context.Context, registry string) (*workspace.Workspace, 
 // after the run. A verb without the flag --cache has no registry.
 func (a *app) with(run func(context.Context, *workspace.Workspace, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		registry, _ := cmd.Flags().GetString("cache")
-		ws, err := a.open(cmd.Context(), registry)
+		ws, err := a.open(cmd.Context(), cmd.Flags())
 		if err != nil {
 			return err
 		}
@@ -89,6 +93,7 @@ func (a *app) cacheFlag(flags *pflag.FlagSet) {
 	flags.String("cache", a.environment().Cache,
 		"registry behind the local cache, HOST[:PORT]/PATH (default: $ARTEFACT_REGISTRY/$ARTEFACT_REPOSITORY)")
 	flags.Lookup("cache").DefValue = "" // It may contain a password.
+	flags.String("trust", "", "what to do with entries that assets/trust.yaml does not accept: off, warn or require (default: require if the file exists)")
 }
 
 // sourceFlag names local files to take sources from.
@@ -99,6 +104,12 @@ func sourceFlag(flags *pflag.FlagSet, given *map[string]string) {
 
 func allowDirtyFlag(flags *pflag.FlagSet, allow *bool) {
 	flags.BoolVar(allow, "allow-dirty", false, "push even if an input differs from the commit")
+	signFlag(flags)
+}
+
+// signFlag is for verbs that push.
+func signFlag(flags *pflag.FlagSet) {
+	flags.String("sign", "", "sign what is pushed with the private key in this file, or keyless in a job of GitHub Actions (default: $KATA_SIGNING_KEY, a path or the key)")
 }
 
 // switchFlag overrides a variable of Kata's CI.

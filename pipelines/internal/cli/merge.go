@@ -213,17 +213,15 @@ func (o *setOptions) plan(cmd *cobra.Command, a *app, args, reports []string) (*
 	if len(args) > 0 {
 		o.Name = args[0]
 	}
-	registry, err := cmd.Flags().GetString("cache")
 	if o.From != "" {
-		registry = ""
 		if cmd.Flags().Changed("cache") {
-			err = usage(errors.New("give --from or --cache, not both: the components come from a folder or from the caches"))
+			return nil, nil, usage(errors.New("give --from or --cache, not both: the components come from a folder or from the caches"))
+		}
+		if err := cmd.Flags().Set("cache", ""); err != nil {
+			return nil, nil, err
 		}
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	ws, err := a.open(cmd.Context(), registry)
+	ws, err := a.open(cmd.Context(), cmd.Flags())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -151,7 +151,7 @@ func (o imageFlags) build(ctx context.Context, a *app, ws *workspace.Workspace, 
 // remote says how to reach the registries of images: that of the cache with the
 // credentials of the environment, as in Kata's CI.
 func remote(a *app, ws *workspace.Workspace, mountFrom ...string) payload.RemoteOptions {
-	o := payload.RemoteOptions{Client: ws.Registries(), Report: ws.Report, MountFrom: mountFrom}
+	o := payload.RemoteOptions{Client: ws.Registries(), Report: ws.Report, MountFrom: mountFrom, Signer: ws.Signer, Policy: ws.Store.Guard.Required()}
 	if a.mode() == progress.GitHub {
 		o.Parallel = 1 // Its folding groups cannot show two at once.
 	}

@@ -63,6 +63,7 @@ the repository, and in Kata's CI, $KATA_DEPLOY_REGISTRIES those of the images.`,
 func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
 	a.cacheFlag(flags)
 	a.pushFlag(flags, &o.push, "push assets that the registry of --cache lacks, and tag them there as released")
+	signFlag(flags)
 	flags.StringSliceVar(&o.Only, "arch", nil, "architectures of the release (default: all that a release set has assets for)")
 	flags.StringSliceVar(&o.Without, "without", nil, "assets to leave out of the release sets")
 	flags.StringVarP(&o.Output, "output", "o", "", "folder for the files of the release (default: build/release in the root of the repository)")

@@ -96,7 +96,7 @@ fetched, fetch the others, then fail.`,
 
 func sourcePushCmd(a *app) *cobra.Command {
 	var o sourceOptions
-	return o.command(a, &cobra.Command{
+	cmd := o.command(a, &cobra.Command{
 		Use: "push", Short: "Push sources and builders to the registry, so that builds need nothing else",
 		Long: `Push to the registry of --cache the sources that it lacks, fetching them where needed,
 and the builders in the local cache: with both, other machines build with --offline.`,
@@ -113,6 +113,8 @@ and the builders in the local cache: with both, other machines build with --offl
 		}
 		return errors.Join(err, a.print(list, text))
 	})
+	signFlag(cmd.Flags())
+	return cmd
 }
 
 func sourceCheckCmd(a *app) *cobra.Command {

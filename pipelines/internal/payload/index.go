@@ -95,6 +95,9 @@ func (r *Repository) find(ctx context.Context, wanted []IndexImage) ([]*Image, e
 			missing = append(missing, fmt.Sprintf("%s (%s)", w.GoArch, w.Reference))
 			continue
 		}
+		if err == nil {
+			err = r.accepts(ctx, home, m)
+		}
 		var image *Image
 		if err == nil {
 			image, err = imageOf(ctx, home, m, w.GoArch)

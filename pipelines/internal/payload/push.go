@@ -39,8 +39,8 @@ type Pushed struct {
 	Changed bool `json:"changed"`
 }
 
-// Push sends what the repository lacks of an image, and then tags it, so that a partial
-// image is never visible. The next push after one that was killed sends what is still
+// Push sends what the repository lacks of an image, and then signs and tags it, so that
+// a partial image is never visible. The next push after one that was killed sends what is still
 // missing. A fixed tag of another image is an error before anything is sent.
 func (r *Repository) Push(ctx context.Context, image *Image, o PushOptions) (Pushed, error) {
 	if o.Digest != "" && o.Digest != image.Digest() {
@@ -118,6 +118,9 @@ func (p *push) finish(ctx context.Context, m oci.Manifest, o PushOptions) (Pushe
 		if err := p.PutManifest(ctx, m, ""); err != nil {
 			return Pushed{}, p.hinted(err)
 		}
+	}
+	if err := p.seal(ctx, m); err != nil {
+		return Pushed{}, p.hinted(err)
 	}
 	// Checked again: a release may have been pushed in the meantime.
 	if err := p.Check(ctx, pushed.Digest, o, true); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 )
 
 // RemoteOptions say how to reach registries.
@@ -24,6 +25,10 @@ type RemoteOptions struct {
 	// MountFrom are further repositories of the same registry that may have layers:
 	// those are mounted instead of sent.
 	MountFrom []string
+	// Signer signs what is pushed; nil signs nothing. Policy says whose images an index may
+	// have; nil is anybody's.
+	Signer *trust.Signer
+	Policy *trust.Policy
 }
 
 // Repository is a repository that images are pushed to. It is safe for concurrent use.

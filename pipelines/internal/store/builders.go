@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 )
 
 // Builders are ordinary images. Their tag is <id> in a layout next to those of the
@@ -40,6 +41,7 @@ func (b builderRef) validate() error {
 
 func (b builderRef) place() (string, string) { return builderRepository, b.id + "-" + b.arch }
 func (b builderRef) local() string           { return b.id }
+func (b builderRef) claim() trust.Claim      { return trust.Claim{"builder": b.id, "arch": b.arch} }
 
 func (b builderRef) String() string { return fmt.Sprintf("builder %.12s", b.id) }
 
@@ -153,13 +155,14 @@ func (b *Builders) Put(ctx context.Context, image Image, path string) (Image, er
 	if err != nil {
 		return Image{}, err
 	}
+	m.Origin = builtHere
 	image.Digest = m.Digest().String()
 	err = b.Local.layout(builderRepository).Add(ctx, image.ID, m, blobs)
 	b.Local.use(builderRef{image.ID, image.Arch}, m)
 	return image, err
 }
 
-// Publish pushes a builder of the local store, unless the registry has one.
+// Publish pushes a builder of the local store, unless the registry has one, and signs it.
 func (b *Builders) Publish(ctx context.Context, id, arch string) (pushed bool, err error) {
 	ref := builderRef{id, arch}
 	m, err := b.Local.find(ctx, ref)
@@ -167,5 +170,8 @@ func (b *Builders) Publish(ctx context.Context, id, arch string) (pushed bool, e
 		return false, fmt.Errorf("reading the builder to push: %w", err)
 	}
 	pushed, err = b.Registry.publish(ctx, ref, m, b.Local.blobs(builderRepository, m))
+	if err == nil {
+		err = b.Registry.sealBuilder(ctx, ref, m, b.Local)
+	}
 	return pushed, b.Registry.hinted(err)
 }

@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 )
 
 // Media types of an artifact and its parts, and the annotations of its manifest. The
@@ -40,6 +41,9 @@ type entry interface {
 	local() string
 	// check makes sure that a manifest is the entry's; the error is *oci.Damage.
 	check(m oci.Manifest) error
+	// claim returns what a signed statement must say of the entry; nil if the entry needs
+	// no signature.
+	claim() trust.Claim
 	// String names the entry in messages: "artifact <tag> of qemu".
 	String() string
 }
@@ -91,6 +95,7 @@ func (r Ref) Tag() string { return r.Key + "-" + r.Arch }
 
 func (r Ref) place() (string, string) { return r.Asset, r.Tag() }
 func (r Ref) local() string           { return r.Tag() }
+func (r Ref) claim() trust.Claim      { return trust.Claim{"asset": r.Asset, "arch": r.Arch, "key": r.Key} }
 
 func (r Ref) String() string { return fmt.Sprintf("artifact %s of %s", r.Tag(), r.Asset) }
 
@@ -136,6 +141,7 @@ type movingRef struct{ asset, tag string }
 func (t movingRef) validate() error         { return validateName("asset name", t.asset) }
 func (t movingRef) place() (string, string) { return t.asset, t.tag }
 func (t movingRef) local() string           { return t.tag }
+func (t movingRef) claim() trust.Claim      { return nil }
 
 func (t movingRef) String() string { return fmt.Sprintf("tag %s of %s", t.tag, t.asset) }
 
@@ -176,6 +182,7 @@ func refOf(m oci.Manifest) (Ref, error) {
 
 // artifactOf returns the artifact of a checked manifest, without its recipe.
 func artifactOf(ref Ref, m oci.Manifest) Artifact {
+	m.Origin = "" // It is the layout's, not the artifact's.
 	artifact := Artifact{Ref: ref, Digest: m.Layers[0].Digest.String(), Size: m.Layers[0].Size, Manifest: m}
 	for _, layer := range m.Layers[2:] {
 		artifact.Outputs = append(artifact.Outputs, Output{

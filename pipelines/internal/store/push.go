@@ -11,10 +11,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 )
 
 // Push pushes an artifact: the blobs that the registry lacks, then the manifest under the
-// key, then the proofs, then the tags. The first push of a key wins: if the registry has a
+// key, then the proofs and signatures, then the tags. The first push of a key wins: if the registry has a
 // whole artifact under the key, even another build, that stays, and the tags point at it.
 // Push reads and vets another build first, so that it replaces a hostile one. The store
 // need not have an artifact that the registry has. An artifact that this Registry failed
@@ -33,6 +34,9 @@ func (r *Registry) Push(ctx context.Context, ref Ref, from *Local, tags []string
 		err = r.sendReferrers(ctx, there, ref.Asset, from)
 	}
 	if err == nil {
+		err = r.sealArtifact(ctx, ref, there, from)
+	}
+	if err == nil {
 		err = r.tag(ctx, movingRef{asset: ref.Asset}, there, tags)
 	}
 	if err == nil && stays && len(tags) > 0 {
@@ -46,14 +50,17 @@ func (r *Registry) Push(ctx context.Context, ref Ref, from *Local, tags []string
 
 // stays reports whether the registry's build of an artifact stays there although the
 // store has another. Two honest builds may differ where a build is not reproducible: then
-// the first stays. A damaged or hostile build does not.
+// the first stays. A damaged or hostile build does not, nor one that the policy refuses.
 func (r *Registry) stays(ctx context.Context, ref Ref, there oci.Manifest, from *Local) (bool, error) {
 	own, err := from.find(ctx, ref)
 	if err != nil || own.Digest() == there.Digest() {
 		return true, ignoreMiss(err)
 	}
-	err = r.examine(ctx, ref, there, from)
-	if IsDamage(err) {
+	_, err = r.judge(ctx, ref, there)
+	if err == nil {
+		err = r.examine(ctx, ref, there, from)
+	}
+	if IsDamage(err) || trust.IsRefusal(err) {
 		r.client.Note(fmt.Sprintf("replacing the build %s of %s in %s under the key %s by %s: it %v", there.Digest(), ref.Asset, r, ref.Key, own.Digest(), err))
 		return false, nil
 	}

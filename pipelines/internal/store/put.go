@@ -56,6 +56,7 @@ func (s *Local) Put(ctx context.Context, put Put) (Artifact, error) {
 	if err != nil {
 		return Artifact{}, fmt.Errorf("refusing to store an invalid artifact of %s: it %w", put.Asset, err)
 	}
+	m.Origin = builtHere
 	if err := s.layout(put.Asset).Add(ctx, put.Tag(), m, blobs); err != nil {
 		return Artifact{}, err
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 )
 
 // Kind is a kind of document about an entry: the artifact type of the manifest that
@@ -21,7 +23,7 @@ const (
 	// Proof is a verdict of `pipelines verify`.
 	Proof Kind = "application/vnd.kata-containers.asset.proof.v1+json"
 	// Bundle is a signed statement.
-	Bundle Kind = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	Bundle Kind = trust.BundleType
 	// SBOM is a list of contents, in SPDX 2.3.
 	SBOM Kind = "application/spdx+json"
 )
@@ -54,6 +56,7 @@ func (a referrer) validate() error {
 	return validateName("asset name", a.name)
 }
 
+func (a referrer) claim() trust.Claim      { return nil }
 func (a referrer) place() (string, string) { return a.name, a.digest.String() }
 func (a referrer) local() string {
 	return prefixes[a.Kind] + a.subject.Encoded() + "-" + a.digest.Encoded()[:12]
@@ -119,10 +122,13 @@ func (s *Local) keep(ctx context.Context, name string, m oci.Manifest, blobs []o
 }
 
 // Attached returns the documents of a kind about an artifact in both tiers, each once. A
-// failing registry or a damaged document is a warning.
+// failing registry or a damaged document is a warning. If the policy requires signatures,
+// the registry's proofs are those of signed verdicts.
 func (t *Tiered) Attached(ctx context.Context, artifact Artifact, kind Kind) (documents [][]byte, err error) {
 	refs, err := t.referrers(ctx, artifact.Asset, artifact.Manifest.Digest(), kind)
-	if err == nil && t.Registry != nil {
+	if err == nil && t.Registry != nil && kind == Proof && t.Guard.Required() != nil {
+		documents, err = t.Registry.verdicts(ctx, artifact)
+	} else if err == nil && t.Registry != nil {
 		var remote []referrer
 		remote, err = t.Registry.referrers(ctx, artifact, kind)
 		refs = append(refs, slices.DeleteFunc(remote, func(a referrer) bool { return slices.Contains(refs, a) })...)
@@ -132,9 +138,9 @@ func (t *Tiered) Attached(ctx context.Context, artifact Artifact, kind Kind) (do
 	}
 	for _, a := range refs {
 		document, err := t.document(ctx, a)
-		if err == nil {
+		if err == nil && !slices.ContainsFunc(documents, func(d []byte) bool { return bytes.Equal(d, document) }) {
 			documents = append(documents, document)
-		} else if !IsNotFound(err) {
+		} else if ignoreMiss(err) != nil {
 			return nil, err
 		}
 	}
@@ -152,6 +158,11 @@ func (t *Tiered) document(ctx context.Context, a referrer) ([]byte, error) {
 	}
 	document, err := t.layout(a.name).Read(ctx, a.what(), m.Layers[0], maxAttached)
 	return document, t.missed(a, err)
+}
+
+// read reads a document of the store.
+func (s *Local) read(ctx context.Context, a referrer) ([]byte, error) {
+	return (&Tiered{Local: s}).document(ctx, a)
 }
 
 // referrers returns the names of the documents of some kinds about a manifest of a layout.

@@ -14,6 +14,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
@@ -24,8 +25,15 @@ type Registry struct {
 	// base is the parent of the entries' repositories.
 	base *oci.Repository
 
+	// Guard decides which entries are used. Signer signs what is pushed; nil signs nothing.
+	Guard  Guard
+	Signer *trust.Signer
+
 	// damaged are the entries that could not be pulled although their manifests could.
 	damaged sync.Map
+	// refused are the entries that the policy refused, judged the signatures that were
+	// checked.
+	refused, judged sync.Map
 	// down is true once the registry has failed and is not used any more.
 	down atomic.Bool
 }
@@ -83,6 +91,9 @@ func (r *Registry) lookup(ctx context.Context, e entry) (oci.Manifest, error) {
 		// temporary failures.
 		m, err = r.read(ctx, e)
 	}
+	if err == nil {
+		_, err = r.judge(ctx, e, m)
+	}
 	return m, r.absent(e, err)
 }
 
@@ -118,6 +129,9 @@ func (r *Registry) Latest(ctx context.Context, asset, tag string) (artifact Arti
 	ref, err := refOf(m)
 	if err != nil {
 		return artifact, err
+	}
+	if _, err := r.judge(ctx, ref, m); err != nil {
+		return artifact, r.absent(ref, err)
 	}
 	artifact = artifactOf(ref, m)
 	artifact.Recipe, err = r.document(ctx, e, m.Config)
@@ -197,6 +211,10 @@ func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Loca
 	name, _ := e.place()
 	l := into.layout(name)
 	need := oci.Total(l.Missing(m.Parts()))
+	signed, err := r.judge(ctx, e, m)
+	if err != nil {
+		return err
+	}
 	repository, err := r.repository(e)
 	if err == nil {
 		err = l.Receive(ctx, repository, m, name)
@@ -205,7 +223,7 @@ func (r *Registry) pull(ctx context.Context, e entry, m oci.Manifest, into *Loca
 		err = into.vet(ctx, name, m)
 	}
 	if err == nil {
-		err = l.Add(ctx, e.local(), m, nil)
+		err = r.admit(ctx, e, m, signed, into)
 	}
 	if err == nil {
 		into.use(e, m)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 )
 
 // Sources have a repository of their own. Each declared hash has a tag, whose manifest has
@@ -66,6 +67,9 @@ func (h sourceRef) local() string {
 	return tag
 }
 
+// claim says that a source needs no signature: the tree pins its hash.
+func (h sourceRef) claim() trust.Claim { return nil }
+
 func (h sourceRef) String() string { return "source " + string(h) }
 
 // check makes sure that a manifest names the file of the declared hash, as far as a
@@ -115,7 +119,8 @@ func (r *Registry) PullSource(ctx context.Context, hash, path string, stage *pro
 	return r.absent(e, err)
 }
 
-// PushSource pushes the file at path under its declared hash, unless the registry has it.
+// PushSource pushes the file at path under its declared hash, unless the registry has it,
+// and signs it.
 // The caller has compared the file with the hash. Title is the file name for other OCI
 // clients.
 func (r *Registry) PushSource(ctx context.Context, hash, title, path string) (pushed bool, err error) {
@@ -137,13 +142,17 @@ func (r *Registry) PushSource(ctx context.Context, hash, title, path string) (pu
 	if err == nil && stays && there.Layers[0].Digest != layer.Digest {
 		stays, err = r.isModule(ctx, e, there.Layers[0])
 	}
-	if err != nil || stays {
-		return false, r.hinted(err)
+	if err == nil && !stays {
+		there = m
+		err = r.send(ctx, e, m, []oci.Blob{
+			{Descriptor: ocispec.DescriptorEmptyJSON, Content: oci.Bytes(ocispec.DescriptorEmptyJSON.Data)},
+			{Descriptor: layer, Content: oci.File(path)},
+		})
 	}
-	return true, r.hinted(r.send(ctx, e, m, []oci.Blob{
-		{Descriptor: ocispec.DescriptorEmptyJSON, Content: oci.Bytes(ocispec.DescriptorEmptyJSON.Data)},
-		{Descriptor: layer, Content: oci.File(path)},
-	}))
+	if err == nil && r.Signer != nil {
+		err = r.sealSource(ctx, e, there)
+	}
+	return err == nil && !stays, r.hinted(err)
 }
 
 // isModule downloads the registry's zip of a Go module, and reports whether it has the

@@ -36,6 +36,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 )
 
 // ErrNotFound is a miss: there is no whole entry.
@@ -92,6 +93,9 @@ func (a Artifact) output(name string) (Output, error) {
 
 // Local is a folder of layouts, one for each asset. It is safe for concurrent use.
 type Local struct {
+	// Guard decides which entries that were pulled are used.
+	Guard Guard
+
 	dir    string
 	report *progress.Reporter
 	// layouts are the layouts used so far, by name.
@@ -133,6 +137,9 @@ func (s *Local) find(ctx context.Context, e entry) (oci.Manifest, error) {
 			err = l.Check(ctx, partName(part), part)
 		}
 	}
+	if err == nil {
+		err = s.trusts(ctx, e, m)
+	}
 	return m, s.missed(e, err)
 }
 
@@ -140,7 +147,7 @@ func (s *Local) find(ctx context.Context, e entry) (oci.Manifest, error) {
 func (s *Local) missed(e entry, err error) error {
 	name, _ := e.place()
 	switch {
-	case IsDamage(err):
+	case IsDamage(err), trust.IsRefusal(err):
 		s.layout(name).Note(fmt.Sprintf("ignoring the stored %s: it %v", e, err))
 		return fmt.Errorf("%s %w: %w", e, err, ErrNotFound)
 	case IsNotFound(err):

@@ -196,7 +196,11 @@ func (t *Tiered) holds(ctx context.Context, artifact Artifact) bool {
 func (t *Tiered) Latest(ctx context.Context, asset string, tags ...string) (Artifact, error) {
 	if t.Registry != nil {
 		for _, tag := range tags {
-			if artifact, err := t.Registry.Latest(ctx, asset, tag); !IsNotFound(err) {
+			artifact, err := t.Registry.Latest(ctx, asset, tag)
+			if err == nil {
+				err = t.seen(ctx, artifact, tag)
+			}
+			if !IsNotFound(err) {
 				return artifact, err
 			}
 		}

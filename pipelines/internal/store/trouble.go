@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 )
 
 func isFailure(err error) bool {
@@ -27,6 +28,9 @@ func (r *Registry) absent(e entry, err error) error {
 		r.condemn(e)
 		r.client.Note(fmt.Sprintf("ignoring the %s in %s: it %v", e, r, err))
 		return fmt.Errorf("%s in %s %w: %w", e, r, err, ErrNotFound)
+	case trust.IsRefusal(err):
+		r.refused.Store(e, true)
+		r.client.Note(fmt.Sprintf("ignoring the %s in %s: it %v", e, r, err))
 	case isFailure(err) && r.condemned(e):
 		r.client.Note(fmt.Sprintf("%v: continuing without the %s", r.hinted(err), e))
 	case oci.Refused(err):
@@ -64,7 +68,10 @@ func (r *Registry) condemned(e entry) bool {
 }
 
 // ignored reports whether an entry is excluded from lookups.
-func (r *Registry) ignored(e entry) bool { return r.down.Load() || r.condemned(e) }
+func (r *Registry) ignored(e entry) bool {
+	_, refused := r.refused.Load(e)
+	return refused || r.down.Load() || r.condemned(e)
+}
 
 func ignoreMiss(err error) error {
 	if IsNotFound(err) {

@@ -22,8 +22,8 @@ func hostile(t *testing.T) []string {
 	return paths
 }
 
-// trust makes a store treat a tarball as vetted.
-func trust(t *testing.T, s *Local, path string) {
+// treatAsVetted makes a store treat a tarball as vetted.
+func treatAsVetted(t *testing.T, s *Local, path string) {
 	t.Helper()
 	sum, _, err := files.Hash(t.Context(), path)
 	if err != nil {
@@ -66,7 +66,7 @@ func TestPullVets(t *testing.T) {
 		evil, _ := open(t)
 		p := sample(t, "qemu", "x86_64", i)
 		p.Tarball = path
-		trust(t, evil, path)
+		treatAsVetted(t, evil, path)
 		put(t, evil, p)
 		r, _, n := connect(t, host)
 		if err := r.Push(t.Context(), p.Ref, evil, nil); err != nil {
@@ -89,7 +89,7 @@ func TestStoredBeforeVetting(t *testing.T) {
 		s, n := open(t)
 		p := sample(t, "qemu", "x86_64", 1)
 		p.Tarball = path
-		trust(t, s, path)
+		treatAsVetted(t, s, path)
 		artifact := put(t, s, p)
 		if err := os.RemoveAll(s.verdicts().Dir); err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func poisoned(t *testing.T, host string) (own *Local, p Put, evil Artifact) {
 	p = sample(t, "qemu", "x86_64", 1)
 	honest := p.Tarball
 	p.Tarball = hostile(t)[0]
-	trust(t, theirs, p.Tarball)
+	treatAsVetted(t, theirs, p.Tarball)
 	evil = put(t, theirs, p)
 	r, _, _ := connect(t, host)
 	if err := r.Push(t.Context(), p.Ref, theirs, nil); err != nil {
@@ -168,7 +168,7 @@ func TestPoisonIsNoHit(t *testing.T) {
 		t.Errorf("the registry: %q, %v", damage, err)
 	}
 	p.Tarball = hostile(t)[0]
-	trust(t, s, p.Tarball)
+	treatAsVetted(t, s, p.Tarball)
 	put(t, s, p)
 	if err := os.RemoveAll(s.verdicts().Dir); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/oci"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 )
 
 // defaultBranch is the branch that other branches are compared with.
@@ -30,6 +31,8 @@ type Environment struct {
 	UseCache, Push, Release Switch
 	// Branch is the branch that a change is to be merged into, or "".
 	Branch string
+	// Signing is how to sign what is pushed.
+	Signing
 	// Sudo is $SUDO_UID, the user who became root with sudo, or "".
 	Sudo string
 }
@@ -43,7 +46,11 @@ func ReadEnvironment(getenv func(string) string) Environment {
 		Push:     Switch{"PUSH_TO_REGISTRY", getenv("PUSH_TO_REGISTRY")},
 		Release:  Switch{"RELEASE", getenv("RELEASE")},
 		Branch:   getenv("TARGET_BRANCH"),
-		Sudo:     getenv("SUDO_UID"),
+		Signing: Signing{
+			Key: getenv("KATA_SIGNING_KEY"), Passphrase: getenv("KATA_SIGNING_PASSWORD"),
+			Job: trust.Job{URL: getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), Token: getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")},
+		},
+		Sudo: getenv("SUDO_UID"),
 	}
 	if e.Password == "" {
 		e.Username = "" // The CI of a fork has the name and not the password: it reads anonymously.

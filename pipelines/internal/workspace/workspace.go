@@ -27,6 +27,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sbom"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/source"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -42,7 +43,11 @@ type Options struct {
 	// CacheDir is the folder of the caches; "" is in the user's cache folder.
 	CacheDir string
 	// Registry is the registry behind the local store, HOST[:PORT]/PATH, or "".
-	Registry    string
+	Registry string
+	// Trust is "off", "warn" or "require"; "" is the default of the checkout. Signing says
+	// how to sign what is pushed.
+	Trust string
+	Signing
 	Environment Environment
 	// Report is closed by Close; nil reports nothing.
 	Report *progress.Reporter
@@ -62,7 +67,9 @@ type Workspace struct {
 	// Registry is the name of the registry behind the local store, or "".
 	Registry string
 	// Sources fetches into the local cache, and from the registry.
-	Sources     *source.Fetcher
+	Sources *source.Fetcher
+	// Signer signs what is pushed; nil signs nothing.
+	Signer      *trust.Signer
 	Environment Environment
 	Report      *progress.Reporter
 
@@ -93,7 +100,10 @@ func Open(_ context.Context, o Options) (*Workspace, error) {
 	if w.Catalog, err = catalog.Load(w.Resolver.Tree); err != nil {
 		return nil, errors.Join(err, w.root.Close())
 	}
-	if w.Store, err = openStore(o, folders.Cache); err != nil {
+	if w.Store, err = openStore(o, folders.Cache); err == nil {
+		err = w.openTrust(o)
+	}
+	if err != nil {
 		return nil, errors.Join(err, w.root.Close())
 	}
 	w.Sources = &source.Fetcher{
