@@ -14,7 +14,7 @@ CRATES ?=
 AGENT ?=
 PAYLOAD ?=
 
-.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-image bench-rebuild bench-boot bench-registry bench-archive bench-crates bench-import bench-installer verify-test style
+.PHONY: help kata-tarball merge check bump-pull-request test test-all faults fuzz configs kernel-debug lint fmt update bench bench-kernel bench-qemu bench-ovmf bench-ccache test-ccache bench-image bench-rebuild bench-boot bench-registry bench-trust bench-archive bench-crates bench-import bench-installer verify-test style
 
 help: ## print this list
 	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -101,6 +101,9 @@ bench-registry: ## compare the registry with the oras CLI (a minute)
 
 bench-gc: ## collect 10,000 entries of a registry on loopback (some minutes)
 	go test -tags bench -count=1 -timeout 30m -run TestCollectBench -v ./pipelines/internal/store
+
+bench-trust: ## compare a hit whose signature is checked with one that is not (a minute)
+	go test -tags bench -count=1 -run TestTrustSpeed -v ./pipelines
 
 bench-crates: ## compare the download of crates with cargo fetch (two minutes); CRATES names a folder with a Cargo.lock
 	KATA_BENCH_CRATES="$(CRATES)" go test -tags bench -count=1 -run TestCrateSpeed -v ./pipelines/internal/source
