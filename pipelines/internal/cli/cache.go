@@ -146,7 +146,7 @@ func cachePushCmd(a *app) *cobra.Command {
 		Short: "Push the artifacts of the current keys from the local cache to the registry",
 		Long: `Push the artifacts of the current keys of the assets, and of their dependencies,
 from the local cache to the registry of --cache: those that it lacks, their proofs,
-the documents that `+"`pipelines sbom`"+` prints, their builders, and the moving tags. Pushes everything that it can, then fails with a
+the documents that ` + "`pipelines sbom`" + ` prints, their builders, and the moving tags. Pushes everything that it can, then fails with a
 list of the rest.`,
 		Example: `  pipelines cache push kernel-debug --cache ghcr.io/example/kata
   pipelines cache push --set kata-static --without qemu --cache ghcr.io/example/kata`,

@@ -23,8 +23,7 @@ import (
 type releaseOptions struct {
 	release.Options
 	push   workspace.Switch
-	github string
-	api    string
+	hub    hubOptions
 	images []string
 	dryRun bool
 }
@@ -36,8 +35,8 @@ func releaseCmd(a *app) *cobra.Command {
 		Short: "Publish the release that the file VERSION names",
 		Long: `Publish the release that the file VERSION names, made from the commit that is
 checked out: merge the assets of the release sets for each architecture, push the
-kata-deploy images and their index, and upload the tarballs, their size reports,
-versions.yaml and SHA256SUMS to a draft release on GitHub. What users see changes last:
+kata-deploy images and their index, and upload the tarballs, their size reports and
+contents, the proofs, versions.yaml and SHA256SUMS to a draft release on GitHub. What users see changes last:
 the tags of the images, then the release's page.
 
 Nothing is built: every asset must be in the caches, and have a proof of
@@ -67,8 +66,7 @@ func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
 	flags.StringSliceVar(&o.Only, "arch", nil, "architectures of the release (default: all that a release set has assets for)")
 	flags.StringSliceVar(&o.Without, "without", nil, "assets to leave out of the release sets")
 	flags.StringVarP(&o.Output, "output", "o", "", "folder for the files of the release (default: build/release in the root of the repository)")
-	flags.StringVar(&o.github, "github", a.Getenv("GITHUB_REPOSITORY"), "repository to release in, OWNER/NAME, or none (default: $GITHUB_REPOSITORY)")
-	flags.StringVar(&o.api, "github-api", a.Getenv("GITHUB_API_URL"), "address of GitHub's API (default: $GITHUB_API_URL, or "+github.DefaultAPI+")")
+	o.hub.flags(flags, a)
 	flags.StringSliceVar(&o.images, "image", strings.Fields(a.Getenv("KATA_DEPLOY_REGISTRIES")), "repositories for the kata-deploy image, HOST/PATH, or none (default: $KATA_DEPLOY_REGISTRIES)")
 	flags.StringVar(&o.Base, "base", "", "image to begin with, NAME@sha256:..., or scratch (default: that of "+catalog.ShimsFile+")")
 	flags.StringVar(&o.Installer, "installer", "", "folder with a static program for each architecture, kata-deploy-GOARCH, that the images run, or none (default: that of the asset kata-deploy)")
@@ -78,8 +76,26 @@ func (o *releaseOptions) flags(flags *pflag.FlagSet, a *app) {
 	flags.BoolVar(&o.dryRun, "dry-run", false, "print the plan, and change nothing anywhere except the local cache")
 	flags.BoolVar(&o.BeforeBuild, "before-build", false, "with --dry-run: accept assets that are still to be built or verified")
 	a.jsonFlag(flags)
+	flags.Lookup("image").DefValue = "[]"
+}
+
+// hubOptions name a repository on GitHub.
+type hubOptions struct{ repository, api string }
+
+func (o *hubOptions) flags(flags *pflag.FlagSet, a *app) {
+	flags.StringVar(&o.repository, "github", a.Getenv("GITHUB_REPOSITORY"), "repository of the release, OWNER/NAME, or none (default: $GITHUB_REPOSITORY)")
+	flags.StringVar(&o.api, "github-api", a.Getenv("GITHUB_API_URL"), "address of GitHub's API (default: $GITHUB_API_URL, or "+github.DefaultAPI+")")
 	// The texts already name these defaults.
-	flags.Lookup("github").DefValue, flags.Lookup("github-api").DefValue, flags.Lookup("image").DefValue = "", "", "[]"
+	flags.Lookup("github").DefValue, flags.Lookup("github-api").DefValue = "", ""
+}
+
+func (o hubOptions) open(a *app, ws *workspace.Workspace) (*github.Client, error) {
+	token := cmp.Or(a.Getenv("GH_TOKEN"), a.Getenv("GITHUB_TOKEN"))
+	hub, err := github.New(github.Options{API: o.api, Repository: o.repository, Token: token, Report: ws.Report})
+	if err != nil {
+		return nil, usage(fmt.Errorf("--github: %w", err))
+	}
+	return hub, nil
 }
 
 func runRelease(ctx context.Context, a *app, ws *workspace.Workspace, o releaseOptions) error {
@@ -129,7 +145,7 @@ func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace
 	switch {
 	case o.BeforeBuild && !o.dryRun:
 		return nil, usage(errors.New("--before-build: only a plan can be made before everything is built: add --dry-run"))
-	case o.github == "" || len(o.images) == 0:
+	case o.hub.repository == "" || len(o.images) == 0:
 		return nil, usage(errors.New("say where to publish: --github OWNER/NAME and --image HOST/PATH, or none for either"))
 	}
 	if push, err := pushes(ws, o.push); err != nil {
@@ -148,10 +164,9 @@ func (o releaseOptions) job(ctx context.Context, a *app, ws *workspace.Workspace
 		}
 		o.Repositories = append(o.Repositories, repository)
 	}
-	if o.github != nowhere {
-		token := cmp.Or(a.Getenv("GH_TOKEN"), a.Getenv("GITHUB_TOKEN"))
-		if o.GitHub, err = github.New(github.Options{API: o.api, Repository: o.github, Token: token, Report: ws.Report}); err != nil {
-			return nil, usage(fmt.Errorf("--github: %w", err))
+	if o.hub.repository != nowhere {
+		if o.GitHub, err = o.hub.open(a, ws); err != nil {
+			return nil, err
 		}
 	}
 	return release.New(ctx, ws, o.Options)

@@ -73,7 +73,7 @@ with --no-boot or --file stores none.`,
 	flags.BoolVar(&o.noBoot, "no-boot", false, "only inspect: start no guest, no snapshotter and no declared program")
 	flags.StringSliceVar(&o.require, "require", nil, "checks that fail if they cannot run on this machine")
 	a.jsonFlag(flags)
-	cmd.AddCommand(verifyPayloadCmd(a))
+	cmd.AddCommand(verifyPayloadCmd(a), verifyReleaseCmd(a))
 	return cmd
 }
 

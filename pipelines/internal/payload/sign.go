@@ -46,6 +46,22 @@ func (r *Repository) seal(ctx context.Context, m oci.Manifest) error {
 	return r.options.Signer.Seal(ctx, r.Repository, m, about)
 }
 
+// Describe attaches a document about its contents to an image that was pushed, unless it is
+// there. An index has none: some registries refuse what is not an image in it.
+func (r *Repository) Describe(ctx context.Context, image *Image, artifactType string, document []byte) error {
+	m, blobs, err := oci.NewReferrer(image.manifest.Descriptor(), artifactType, document, nil)
+	if err == nil {
+		_, err = r.Manifest(ctx, m.Digest().String())
+	}
+	if oci.IsNotFound(err) {
+		err = r.Attach(ctx, m, blobs)
+	}
+	if err != nil {
+		return fmt.Errorf("attaching a document to the image: %w", err)
+	}
+	return nil
+}
+
 // accepts checks the signature of an image that an index is to have.
 func (r *Repository) accepts(ctx context.Context, home *oci.Repository, m oci.Manifest) error {
 	if r.options.Policy == nil {

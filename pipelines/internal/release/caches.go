@@ -43,8 +43,11 @@ type Component struct {
 	Unreleasable string `json:"unreleasable,omitempty"`
 
 	Artifact store.Artifact `json:"-"`
-	// required are the checks that a proof must have passed.
+	// inside are the artifacts that it was made of.
+	inside []store.Artifact
+	// required are the checks that a proof must have passed, and proof is one that did.
 	required []string
+	proof    []byte
 }
 
 // Find looks up assets by the keys of the tree, in the order of names. It neither pulls
@@ -71,6 +74,15 @@ func Find(ctx context.Context, ws *workspace.Workspace, names []string, arch cat
 			return nil, err
 		}
 		c.required, _ = matrix.Required(asset, arch)
+		closure, err := ws.Catalog.Closure([]string{name}, arch)
+		if err != nil {
+			return nil, err
+		}
+		for _, of := range closure {
+			if of.Name != name {
+				c.inside = append(c.inside, plan.Step(of.Name).Artifact())
+			}
+		}
 		switch s.State {
 		case build.Pending:
 			c.Why = "its key depends on " + strings.Join(s.PendingOn, ", ") + ", which must be built first"
@@ -117,6 +129,13 @@ func Prove(ctx context.Context, from *store.Tiered, components []Component) erro
 		}
 		if err := report.Accept(proofs, Subject(c.Artifact), c.required...); err != nil {
 			components[i].Unproven = err.Error()
+			continue
+		}
+		for _, proof := range proofs {
+			if report.Accept([][]byte{proof}, Subject(c.Artifact), c.required...) == nil {
+				components[i].proof = proof
+				break
+			}
 		}
 	}
 	return nil

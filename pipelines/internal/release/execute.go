@@ -10,6 +10,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sbom"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
@@ -43,6 +44,10 @@ type run struct {
 	notes string
 	// chart is the chart with the pushed images, nil if there is none.
 	chart *chart.Chart
+	// inImages are the components of the images, by name and architecture.
+	inImages map[string][]Component
+	// documents are those about the artifacts, by asset and architecture.
+	documents map[string]*sbom.Document
 	// page is the release on GitHub that the files are uploaded to.
 	page     github.Release
 	released Released
@@ -52,7 +57,7 @@ type run struct {
 // missing, so the next run finishes what a killed one began. What users see changes
 // last: the tags of the images, then the page. It holds a lock on the output folder.
 func (p *Plan) Execute(ctx context.Context) (Released, error) {
-	r := &run{job: p.job, plan: p, released: Released{Version: p.Version, Commit: p.Commit, Files: []File{}, Images: []ReleasedImage{}}}
+	r := &run{job: p.job, plan: p, documents: map[string]*sbom.Document{}, inImages: map[string][]Component{}, released: Released{Version: p.Version, Commit: p.Commit, Files: []File{}, Images: []ReleasedImage{}}}
 	if err := p.Err(); err != nil {
 		return r.released, err
 	}
@@ -96,7 +101,7 @@ func (r *run) pushAssets(ctx context.Context) error {
 	return nil
 }
 
-// writeFiles writes the files of the release. The sums come last.
+// writeFiles writes the files of the release. The sums come last, and then their signature.
 func (r *run) writeFiles(ctx context.Context) error {
 	for _, file := range r.plan.Files {
 		var err error
@@ -108,6 +113,8 @@ func (r *run) writeFiles(ctx context.Context) error {
 				file.Digest, err = digestOfFile(ctx, file.Path)
 			}
 			stage.End(err, file.merge.Detail(changed))
+		case file.components != nil:
+			err = r.writeContents(ctx, &file)
 		case file.Name == sourcesFile(r.job.Version):
 			err = r.writeSources(ctx, &file)
 		case file.Name == r.job.chartFile():
@@ -115,7 +122,9 @@ func (r *run) writeFiles(ctx context.Context) error {
 			err = files.Write(file.Path, file.content, 0o644)
 		case file.Name == SumsName:
 			file.fill(Sums(r.released.Files))
-			fallthrough
+			err = files.Write(file.Path, file.content, 0o644)
+		case file.Name == BundleName:
+			err = r.sign(ctx, &file)
 		default:
 			err = files.Write(file.Path, file.content, 0o644)
 		}

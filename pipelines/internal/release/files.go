@@ -33,9 +33,11 @@ type File struct {
 	// Action is what GitHub's copy needs, "" if nothing is sent to GitHub.
 	Action github.Action `json:"action,omitempty"`
 
-	// merge plans a tarball; content is the content of any other file.
-	merge   *MergePlan
-	content []byte
+	// merge plans a tarball; content is the content of any other file. components are those
+	// of the tarball that a document is about.
+	merge      *MergePlan
+	content    []byte
+	components []Component
 }
 
 func (f *File) fill(content []byte) {
@@ -52,7 +54,8 @@ func reportFile(tarball string) string {
 	return strings.TrimSuffix(tarball, tarballSuffix) + ".report.json"
 }
 
-// files returns the files of the release, not planned yet. The sums come last.
+// files returns the files of the release, not planned yet. The sums come last, and then
+// their signature.
 func (j *Job) files() []File {
 	var tarballs, reports []File
 	file := func(name string) File {
@@ -62,6 +65,11 @@ func (j *Job) files() []File {
 		for _, set := range j.sets(arch) {
 			name := PublishedFile(set.Name, j.Version, arch)
 			tarballs, reports = append(tarballs, file(name)), append(reports, file(reportFile(name)))
+			if j.Contents != nil {
+				document := file(contentsFile(name))
+				document.components = j.of(set, arch)
+				reports = append(reports, document)
+			}
 		}
 	}
 	if j.chartFile() != "" {
@@ -70,7 +78,11 @@ func (j *Job) files() []File {
 	if j.Sources != nil {
 		reports = append(reports, file(sourcesFile(j.Version)))
 	}
-	return slices.Concat(tarballs, reports, []File{file(pinsFile(j.Version)), file(SumsName)})
+	last := []File{file(SumsName)}
+	if j.Signer != nil {
+		last = append(last, file(BundleName))
+	}
+	return slices.Concat(tarballs, reports, []File{file(pinsFile(j.Version)), file(proofsFile(j.Version))}, last)
 }
 
 // chartFile returns the name of the chart, "" if there is none: it installs the images of

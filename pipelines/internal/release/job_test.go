@@ -186,7 +186,7 @@ func TestJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if released.Draft || released.Finished || len(released.Files) != 6 || len(released.Images) != 3 || !strings.HasSuffix(released.URL, "/releases/tag/3.28.0") {
+	if released.Draft || released.Finished || len(released.Files) != 7 || len(released.Images) != 3 || !strings.HasSuffix(released.URL, "/releases/tag/3.28.0") {
 		t.Errorf("released %+v", released)
 	}
 	release := r.server.Release("3.28.0")
@@ -291,13 +291,13 @@ func TestJobVerifies(t *testing.T) {
 	r.server.Around = func(w http.ResponseWriter, request *http.Request, serve http.HandlerFunc) {
 		serve(w, request)
 		if request.Method == http.MethodPost && strings.HasSuffix(request.URL.Path, "/assets") {
-			if uploads++; uploads == 6 {
+			if uploads++; uploads == 7 {
 				r.server.Do(func() { r.server.Releases[0].Assets = r.server.Releases[0].Assets[1:] })
 			}
 		}
 	}
 	r.refused(t, "after the upload these differ from what was sent: kata-static-3.28.0-amd64.tar.zst")
-	if _, err := r.Run(t.Context()); err != nil || uploads != 7 {
+	if _, err := r.Run(t.Context()); err != nil || uploads != 8 {
 		t.Errorf("the next run: %v, %d uploads, want the one that was missing", err, uploads)
 	}
 }

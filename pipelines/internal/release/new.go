@@ -20,6 +20,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/sbom"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/supply"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/trust"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
@@ -62,7 +63,7 @@ func New(ctx context.Context, ws *workspace.Workspace, o Options) (*Job, error) 
 	if err != nil {
 		return nil, err
 	}
-	j := &Job{Options: o, Catalog: assets, Versions: ws.Resolver.Versions, Store: ws.Store, Contents: ws.Contents(), Cache: ws.Cache, Report: ws.Report}
+	j := &Job{Options: o, Catalog: assets, Versions: ws.Resolver.Versions, Store: ws.Store, Contents: ws.Contents(), Signer: ws.Signer, Cache: ws.Cache, Report: ws.Report}
 	if j.Output, err = filepath.Abs(cmp.Or(o.Output, filepath.Join(ws.Root, "build", "release"))); err != nil {
 		return nil, err
 	}
@@ -247,6 +248,8 @@ type Job struct {
 	// Components are the assets of all release sets, and Store has their artifacts.
 	Components []Component
 	Store      *store.Tiered
+	// Signer signs the files; nil leaves them unsigned.
+	Signer *trust.Signer
 	// Contents is Store with the documents of what it publishes.
 	Contents *sbom.Maker
 	// Images describe the images of each architecture, without the components, which are

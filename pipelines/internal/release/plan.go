@@ -99,7 +99,9 @@ func (p *Plan) planFiles(ctx context.Context) error {
 		}
 	}
 	p.file(pinsFile(j.Version)).fill(j.Versions.Data)
-	if others := p.Files[:len(p.Files)-1]; !slices.ContainsFunc(others, func(f File) bool { return f.Digest == "" }) {
+	p.file(proofsFile(j.Version)).fill(j.proofs())
+	sums := slices.IndexFunc(p.Files, func(f File) bool { return f.Name == SumsName })
+	if others := p.Files[:sums]; !slices.ContainsFunc(others, func(f File) bool { return f.Digest == "" }) {
 		p.file(SumsName).fill(Sums(others))
 	}
 	if j.GitHub != nil {

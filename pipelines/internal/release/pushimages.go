@@ -10,6 +10,8 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/chart"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/payload"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/sbom"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/workspace"
 )
 
@@ -38,6 +40,9 @@ func (r *run) pushImages(ctx context.Context) error {
 			there, err = r.pushChart(ctx, image.repository)
 		case image.GoArch != "":
 			there, err = image.repository.Push(ctx, built[image.Name+"/"+image.GoArch], o)
+			if err == nil {
+				err = r.describe(ctx, image, built[image.Name+"/"+image.GoArch])
+			}
 			parts = append(parts, payload.IndexImage{GoArch: image.GoArch, Reference: there.Reference})
 		default:
 			there, err = image.repository.PushIndex(ctx, payload.IndexOptions{Images: parts, Labels: r.job.labels(image.Name), PushOptions: o})
@@ -56,6 +61,25 @@ func (r *run) pushImages(ctx context.Context) error {
 	return nil
 }
 
+// describe attaches to an image the document about what is in it.
+func (r *run) describe(ctx context.Context, planned PlannedImage, image *payload.Image) error {
+	if r.job.Contents == nil {
+		return nil
+	}
+	about := sbom.Merged{
+		Name: cmp.Or(planned.Name, chart.Name) + "-" + planned.GoArch, Version: r.job.Version, Digest: image.Digest(), Purpose: "CONTAINER",
+	}
+	document, err := r.contents(ctx, about, r.inImages[planned.Name+"/"+planned.GoArch])
+	if err != nil {
+		return err
+	}
+	data, err := document.JSON()
+	if err != nil {
+		return err
+	}
+	return planned.repository.Describe(ctx, image, string(store.SBOM), data)
+}
+
 // build builds the image of an architecture.
 func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, error) {
 	arch, err := catalog.ParseArch(o.GoArch)
@@ -70,7 +94,9 @@ func (r *run) build(ctx context.Context, o payload.Options) (*payload.Image, err
 	if err != nil {
 		return nil, err
 	}
-	if o.Components, err = Tarballs(ctx, r.job.Store, r.job.of(set, arch)); err != nil {
+	components := r.job.of(set, arch)
+	r.inImages[o.Name+"/"+o.GoArch] = components
+	if o.Components, err = Tarballs(ctx, r.job.Store, components); err != nil {
 		return nil, err
 	}
 	o.Labels = r.job.labels(o.Name)

@@ -208,7 +208,7 @@ func TestReplayed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bundle, err := signer.Sign(t.Context(), trust.Subject{Name: "qemu", Digest: signed.Digest().String()}, predicate.Type, predicate.Content)
+			bundle, err := signer.Sign(t.Context(), []trust.Subject{{Name: "qemu", Digest: signed.Digest().String()}}, predicate.Type, predicate.Content)
 			if err != nil {
 				t.Fatal(err)
 			}

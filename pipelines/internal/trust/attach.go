@@ -98,7 +98,7 @@ func (s *Signer) Seal(ctx context.Context, to *oci.Repository, m oci.Manifest, p
 	if _, _, err := s.own.Accepted(ctx, to, want); !IsRefusal(err) {
 		return err
 	}
-	data, err := s.Sign(ctx, Subject{to.String(), want.Digest}, p.Type, p.Content)
+	data, err := s.Sign(ctx, []Subject{{to.String(), want.Digest}}, p.Type, p.Content)
 	if err != nil {
 		return err
 	}

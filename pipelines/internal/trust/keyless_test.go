@@ -243,7 +243,7 @@ func TestNoIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = signer.Sign(t.Context(), Subject{"qemu", about}, ProvenanceType, []byte("{}"))
+	_, err = signer.Sign(t.Context(), []Subject{{"qemu", about}}, ProvenanceType, []byte("{}"))
 	if err == nil || !strings.Contains(err.Error(), "getting a token for the identity of the job: 127.0.0.1") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("with a wrong token: %v", err)
 	}

@@ -143,13 +143,17 @@ func (v verdict) claim() Claim {
 }
 
 // statement encodes a statement.
-func statement(about Subject, predicateType string, predicate []byte) ([]byte, error) {
+func statement(subjects []Subject, predicateType string, predicate []byte) ([]byte, error) {
+	var about []Resource
+	for _, s := range subjects {
+		about = append(about, Resource{Name: s.Name, Digest: digestSet(s.Digest)})
+	}
 	return json.Marshal(struct {
 		Type          string          `json:"_type"`
 		Subject       []Resource      `json:"subject"`
 		PredicateType string          `json:"predicateType"`
 		Predicate     json.RawMessage `json:"predicate"`
-	}{statementType, []Resource{{Name: about.Name, Digest: digestSet(about.Digest)}}, predicateType, predicate})
+	}{statementType, about, predicateType, predicate})
 }
 
 // digestSet returns a digest, "sha256:<hex>", as in-toto has it; nil for another one.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
@@ -23,7 +24,7 @@ type Signer struct {
 	own *Policy
 }
 
-// Subject is what a statement is about: a manifest and its name in messages.
+// Subject is what a statement is about: a manifest or a file, and its name in messages.
 type Subject struct {
 	Name string
 	// Digest is "sha256:<hex>".
@@ -51,9 +52,10 @@ func LoadKey(pem []byte, passphrase string) (*Signer, error) {
 	return &Signer{key: key, id: own.id, own: &Policy{file: "the signer", Signers: []PolicySigner{own}}}, nil
 }
 
-// Sign returns a bundle over a statement about a subject.
-func (s *Signer) Sign(ctx context.Context, about Subject, predicateType string, predicate []byte) ([]byte, error) {
-	payload, err := statement(about, predicateType, predicate)
+// Sign returns a bundle over a statement about subjects. Messages name the first.
+func (s *Signer) Sign(ctx context.Context, subjects []Subject, predicateType string, predicate []byte) ([]byte, error) {
+	about := subjects[0]
+	payload, err := statement(subjects, predicateType, predicate)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a statement about %s: %w", about.Name, err)
 	}
@@ -72,6 +74,12 @@ func (s *Signer) Sign(ctx context.Context, about Subject, predicateType string, 
 		return nil, fmt.Errorf("encoding the signature of %s: %w", about.Name, err)
 	}
 	return data, nil
+}
+
+// Signed reports whether a bundle is the signer's own, and says what is wanted.
+func (s *Signer) Signed(bundle []byte, want Wanted) bool {
+	_, err := s.own.Check(bundle, want, time.Now())
+	return err == nil
 }
 
 // sign signs with the key.

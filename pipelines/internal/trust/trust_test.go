@@ -60,7 +60,7 @@ func signed(t testing.TB, s *Signer, claim Claim) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := s.Sign(t.Context(), Subject{"qemu", about}, p.Type, p.Content)
+	data, err := s.Sign(t.Context(), []Subject{{"qemu", about}}, p.Type, p.Content)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestVerdict(t *testing.T) {
 		t.Fatal(err)
 	}
 	signer, _ := key(t)
-	data, err := signer.Sign(t.Context(), Subject{"qemu", about}, v.Type, v.Content)
+	data, err := signer.Sign(t.Context(), []Subject{{"qemu", about}}, v.Type, v.Content)
 	if err != nil {
 		t.Fatal(err)
 	}

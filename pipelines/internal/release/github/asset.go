@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 
 	api "github.com/google/go-github/v82/github"
 
@@ -74,8 +75,36 @@ func (c *Client) Download(ctx context.Context, asset Asset) ([]byte, error) {
 	return content.Bytes(), nil
 }
 
-// fetch downloads an asset into a buffer, which may be nil, and returns the digest.
-func (c *Client) fetch(ctx context.Context, asset Asset, to *bytes.Buffer) (digest string, err error) {
+// Save downloads an asset to a file, and returns its digest.
+func (c *Client) Save(ctx context.Context, asset Asset, path string) (digest string, err error) {
+	pending, err := files.Create(path, 0o644)
+	if err != nil {
+		return "", err
+	}
+	defer pending.Discard()
+	if digest, err = c.fetch(ctx, asset, rewound{pending.File}); err != nil {
+		return "", err
+	}
+	return digest, pending.CommitUnsynced()
+}
+
+// sink is where a download goes; Reset begins anew.
+type sink interface {
+	io.Writer
+	Reset()
+}
+
+// rewound is a file as a sink.
+type rewound struct{ *os.File }
+
+func (r rewound) Reset() {
+	// What a failure leaves in the file does not have the digest.
+	_ = r.Truncate(0)
+	_, _ = r.Seek(0, io.SeekStart)
+}
+
+// fetch downloads an asset into a sink, which may be nil, and returns the digest.
+func (c *Client) fetch(ctx context.Context, asset Asset, to sink) (digest string, err error) {
 	broken := func(err error) bool { return errors.As(err, new(brokenOff)) }
 	return retry(ctx, c, broken, func() (string, error) { return c.download(ctx, asset, to) })
 }
@@ -85,7 +114,7 @@ type brokenOff struct{ error }
 
 func (b brokenOff) Unwrap() error { return b.error }
 
-func (c *Client) download(ctx context.Context, asset Asset, to *bytes.Buffer) (digest string, err error) {
+func (c *Client) download(ctx context.Context, asset Asset, to sink) (digest string, err error) {
 	doing := "downloading " + asset.Name
 	request, err := c.api.NewRequest(http.MethodGet, "repos/"+c.options.Repository+asset.path(), nil, c.authorize)
 	if err != nil {
