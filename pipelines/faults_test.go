@@ -350,7 +350,7 @@ func (w *world) command(args []string, moment time.Duration) (printed string, er
 	case err == nil:
 		w.succeeded.Add(1)
 	}
-	if strings.Contains(output.String(), password) || strings.Contains(output.String(), base64.StdEncoding.EncodeToString([]byte("me:"+password))) {
+	if leaked(output.Bytes(), password) != "" {
 		w.Errorf("%s printed the password: %s", strings.Join(args, " "), &output)
 	}
 	return stdout.String(), err

@@ -44,7 +44,8 @@ func TestIntegration(t *testing.T) {
 	}
 	host := registrytest.Distribution(t)
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("testdata", "integration"),
+		Dir:  filepath.Join("testdata", "integration"),
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"leaks": leaks},
 		Setup: func(env *testscript.Env) error {
 			for name, value := range map[string]string{
 				"KATA_PIPELINES_CACHE": cache,

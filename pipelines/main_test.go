@@ -56,7 +56,7 @@ func TestScripts(t *testing.T) {
 			return os.Geteuid() == 0, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"prefill": prefill, "prove": prove, "tags": tags, "pack": pack, "serve": serve,
+			"prefill": prefill, "prove": prove, "tags": tags, "pack": pack, "serve": serve, "leaks": leaks,
 		},
 	})
 }
