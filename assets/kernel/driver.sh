@@ -21,8 +21,9 @@ if [ "$found" != "$DRIVER_VERSION" ]; then
 fi
 
 # The driver writes the time into its modules, and asks the machine for its
-# architecture and compiler.
-map="-ffile-prefix-map=$BUILD/nvidia=/usr/src/nvidia-$found"
+# architecture and compiler. Messages of the kernel name its headers; for modules from
+# outside of its tree, the kernel does not make these names relative.
+map="-ffile-prefix-map=$BUILD/nvidia=/usr/src/nvidia-$found -fmacro-prefix-map=$BUILD/linux/="
 export KCFLAGS="$KCFLAGS $map" CFLAGS="-Wall $map"
 settings=(
 	"ARCH=$KERNEL_ARCH" "TARGET_ARCH=$ARCH" "SYSSRC=$BUILD/linux"
