@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -148,9 +147,6 @@ func reframe(ctx context.Context, from, digest string, o Options) (to string, er
 	made, _ := files.Read(note, 2*sha256.Size) // Without it, no copy counts.
 	if digest, err := o.verdicts().vet(ctx, to, ""); err == nil && digest == string(made) {
 		return to, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return "", fmt.Errorf("making the folder for copies with an index: %w", err)
 	}
 	file, _, err := openFile(from)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 const (
@@ -29,33 +30,36 @@ func List(r io.Reader) ([]Member, error) {
 	return walk(r, maxUnpacked, func(Member, io.Reader) error { return nil })
 }
 
-// Extract reads a tarball to its end, as List does, and writes the files that are
-// wanted, with their modes whatever the umask. Place gets a member's name and size, and
-// returns the path to write to, "" for none, or an error. The files must not exist
-// before, so no member is extracted twice. After an error, the files written so far are
-// left behind: callers extract into temporary folders.
-func Extract(r io.Reader, place func(name string, size int64) (path string, err error)) ([]Member, error) {
-	return walk(r, maxUnpacked, func(m Member, content io.Reader) error {
+// Unpack reads a tarball to its end, as List does, and writes its files and links below a
+// folder, the files with their modes whatever the umask. Links come last, so that no file
+// is written through one. The files must not exist before, so no member is unpacked
+// twice. After an error, what was written so far is left behind: callers unpack into
+// temporary folders.
+func Unpack(r io.Reader, dir string) ([]Member, error) {
+	members, err := walk(r, maxUnpacked, func(m Member, content io.Reader) error {
 		if !m.Mode.IsRegular() {
 			return nil
 		}
-		path, err := place(m.Name, m.Size)
-		if err != nil {
-			return fmt.Errorf("extracting %s: %w", m.Name, err)
-		}
-		if path == "" {
-			return nil
+		path := filepath.Join(dir, m.Name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
 		}
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("duplicate member %s, or %s exists", m.Name, path)
 		}
 		if err != nil {
-			return fmt.Errorf("extracting %s: %w", m.Name, err)
+			return fmt.Errorf("unpacking %s: %w", m.Name, err)
 		}
 		_, err = io.Copy(file, content)
 		return errors.Join(err, file.Chmod(m.Mode.Perm()), file.Close())
 	})
+	for _, m := range members {
+		if path := filepath.Join(dir, m.Name); m.Link != "" && err == nil {
+			err = errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink(m.Link, path))
+		}
+	}
+	return members, err
 }
 
 // copyFile is Cat for a tarball without an index, which is read to its end.
@@ -95,7 +99,7 @@ func walk(r io.Reader, limit int64, each func(m Member, content io.Reader) error
 	var members []Member
 	size, fill := 0, int64(0) // of the list; of the zeros after the previous content
 	for {
-		stream.note()
+		stream.heads, stream.noting = stream.heads[:0], true
 		h, err := tarball.Next()
 		heads := stream.noted(fill)
 		if errors.Is(err, io.EOF) {
@@ -183,8 +187,6 @@ type countReader struct {
 	heads  []byte
 	noting bool
 }
-
-func (c *countReader) note() { c.heads, c.noting = c.heads[:0], true }
 
 // noted returns what passed since note, after skip bytes.
 func (c *countReader) noted(skip int64) []byte {

@@ -158,13 +158,8 @@ func TestVet(t *testing.T) {
 			if test.want != "" || err == nil || !strings.Contains(err.Error(), "which no component has") {
 				checkError(t, "PlanMerge", err, test.want)
 			}
-			dir := t.TempDir()
-			n := 0
-			_, err = Extract(bytes.NewReader(data), func(string, int64) (string, error) {
-				n++
-				return filepath.Join(dir, fmt.Sprint(n)), nil
-			})
-			checkError(t, "Extract", err, test.want)
+			_, err = Unpack(bytes.NewReader(data), t.TempDir())
+			checkError(t, "Unpack", err, test.want)
 			checkError(t, "CopyFile", copyFile(io.Discard, bytes.NewReader(data), "opt/f"), test.want)
 		})
 	}
@@ -183,34 +178,29 @@ func checkError(t *testing.T, what string, err error, want string) {
 	}
 }
 
-// TestExtractOverwritesNothing has files in the way.
-func TestExtractOverwritesNothing(t *testing.T) {
+// TestUnpackOverwritesNothing has files in the way.
+func TestUnpackOverwritesNothing(t *testing.T) {
 	data := compress(emptyFiles(t, "./opt/a", "./opt/b"))
 	dir := t.TempDir()
-	extract := func() ([]Member, error) {
-		return Extract(bytes.NewReader(data), func(name string, _ int64) (string, error) {
-			return filepath.Join(dir, filepath.Base(name)), nil
-		})
-	}
-	members, err := extract()
-	if entries, _ := os.ReadDir(dir); err != nil || len(members) != 2 || len(entries) != 2 {
+	members, err := Unpack(bytes.NewReader(data), dir)
+	if entries, _ := os.ReadDir(filepath.Join(dir, "opt")); err != nil || len(members) != 2 || len(entries) != 2 {
 		t.Fatalf("%v, %d members, %d files", err, len(members), len(entries))
 	}
-	_, err = extract()
-	checkError(t, "again", err, "duplicate member ./opt/a, or "+filepath.Join(dir, "a")+" exists")
+	_, err = Unpack(bytes.NewReader(data), dir)
+	checkError(t, "again", err, "duplicate member ./opt/a, or "+filepath.Join(dir, "opt/a")+" exists")
 }
 
-// TestExtractKeepsModes extracts under a umask that would take permissions away.
-func TestExtractKeepsModes(t *testing.T) {
+// TestUnpackKeepsModes unpacks under a umask that would take permissions away.
+func TestUnpackKeepsModes(t *testing.T) {
 	data := compress(tarOf(t, tar.Header{Name: "./opt/a", Typeflag: tar.TypeReg, Mode: 0o775}))
-	path := filepath.Join(t.TempDir(), "a")
+	dir := t.TempDir()
 	old := syscall.Umask(0o077)
-	_, err := Extract(bytes.NewReader(data), func(string, int64) (string, error) { return path, nil })
+	_, err := Unpack(bytes.NewReader(data), dir)
 	syscall.Umask(old)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(path); err != nil || info.Mode() != 0o775 {
+	if info, err := os.Stat(filepath.Join(dir, "opt/a")); err != nil || info.Mode() != 0o775 {
 		t.Errorf("%v, %v: want mode 0775", info, err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -87,9 +86,6 @@ func runPayloadChart(ctx context.Context, a *app, ws *workspace.Workspace, o cha
 	}
 	if o.output == "" {
 		o.output = filepath.Join(ws.Root, "build", c.File())
-	}
-	if err := os.MkdirAll(filepath.Dir(o.output), 0o755); err != nil {
-		return err
 	}
 	if err := files.Write(o.output, c.Data, 0o644); err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -103,8 +102,5 @@ func lockRoot(ctx context.Context, ws *workspace.Workspace, container *build.Con
 		return file, false, nil
 	}
 	path := filepath.Join(ws.Root, filepath.FromSlash(file))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return file, false, err
-	}
 	return file, true, files.Write(path, data, 0o644)
 }

@@ -74,9 +74,6 @@ func CopyFile(ctx context.Context, from, to string) error {
 		return err
 	}
 	defer in.Close()
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
 	out, err := Create(to, 0o644)
 	if err != nil {
 		return err
@@ -204,7 +201,8 @@ func Create(path string, mode fs.FileMode) (*Pending, error) {
 // CreateIn is Create with the file in another folder of the same file system until then:
 // for a folder of which some program reads every file, whatever its name.
 func CreateIn(dir, path string, mode fs.FileMode) (*Pending, error) {
-	if err := Sweep(filepath.Join(dir, filepath.Base(path))); err != nil {
+	err := errors.Join(os.MkdirAll(dir, 0o755), os.MkdirAll(filepath.Dir(path), 0o755), Sweep(filepath.Join(dir, filepath.Base(path))))
+	if err != nil {
 		return nil, err
 	}
 	for {

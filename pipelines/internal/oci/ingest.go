@@ -52,11 +52,7 @@ func (l *Layout) put(ctx context.Context, b Blob) error {
 	}
 	defer func() { _ = from.Close() }()
 	path := l.Path(b.Digest)
-	temporary := filepath.Join(l.Root, ingestFolder, b.Digest.Encoded())
-	if err := errors.Join(os.MkdirAll(filepath.Dir(temporary), 0o755), os.MkdirAll(filepath.Dir(path), 0o755)); err != nil {
-		return fmt.Errorf("creating a folder of the store: %w", err)
-	}
-	pending, err := files.Create(temporary, 0o444)
+	pending, err := files.CreateIn(filepath.Join(l.Root, ingestFolder), path, 0o444)
 	if err != nil {
 		return fmt.Errorf("creating a blob of the store: %w", err)
 	}
@@ -69,7 +65,7 @@ func (l *Layout) put(ctx context.Context, b Blob) error {
 	if err != nil {
 		return fmt.Errorf("writing the blob %s of %d bytes to the store: %w", b.Digest, b.Size, err)
 	}
-	if err := errors.Join(pending.CommitUnsynced(), os.Rename(temporary, path)); err != nil {
+	if err := pending.CommitUnsynced(); err != nil {
 		return fmt.Errorf("finishing a blob of the store: %w", err)
 	}
 	return nil

@@ -130,9 +130,6 @@ func (i *Image) WriteDockerArchive(ctx context.Context, file string, names []str
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
 	temp, err := files.Create(file, 0o644)
 	if err != nil {
 		return err

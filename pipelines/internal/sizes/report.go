@@ -12,7 +12,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -182,9 +181,6 @@ func CheckNames(paths []string) error {
 func (r Report) Write(paths []string) error {
 	for _, path := range paths {
 		text, err := r.content(filepath.Ext(path))
-		if err == nil {
-			err = os.MkdirAll(filepath.Dir(path), 0o755)
-		}
 		if err == nil {
 			err = files.Write(path, text, 0o644)
 		}

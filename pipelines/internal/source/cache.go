@@ -115,6 +115,22 @@ func (t *task) pulled(ctx context.Context, place versions.Place) (Fetched, error
 	if t.Registry == nil || !place.Cacheable() {
 		return Fetched{}, errNotCached
 	}
+	return t.unlessCached(ctx, place, func() (Fetched, error) {
+		err := t.Registry.PullSource(ctx, place.Hash(), t.path(place), t.stage)
+		if store.IsNotFound(err) {
+			return Fetched{}, errNotCached
+		}
+		if err != nil {
+			return Fetched{}, fmt.Errorf("pulling from the registry: %w", err)
+		}
+		fetched, err := t.cachedLocked(ctx, place)
+		fetched.From = FromRegistry
+		return fetched, err
+	})
+}
+
+// unlessCached fetches a file that the cache lacks, under the lock of the file.
+func (t *task) unlessCached(ctx context.Context, place versions.Place, fetch func() (Fetched, error)) (Fetched, error) {
 	unlock, err := t.lock(ctx, place)
 	if err != nil {
 		return Fetched{}, err
@@ -123,16 +139,7 @@ func (t *task) pulled(ctx context.Context, place versions.Place) (Fetched, error
 	if fetched, err := t.cachedLocked(ctx, place); !isUnavailable(err) {
 		return fetched, err
 	}
-	err = t.Registry.PullSource(ctx, place.Hash(), t.path(place), t.stage)
-	if store.IsNotFound(err) {
-		return Fetched{}, errNotCached
-	}
-	if err != nil {
-		return Fetched{}, fmt.Errorf("pulling from the registry: %w", err)
-	}
-	fetched, err := t.cachedLocked(ctx, place)
-	fetched.From = FromRegistry
-	return fetched, err
+	return fetch()
 }
 
 // local checks a file that is given instead of a place.
@@ -201,13 +208,9 @@ func (t *task) waiting() files.Waiting {
 // modules of go, instead of downloading it. It always has the same bytes, so it can be
 // declared by its hash like any other.
 func (t *task) made(ctx context.Context, place versions.Place, what string, write func(*os.File) error) (Fetched, error) {
-	folder := filepath.Join(t.Dir, "sha256")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return Fetched{}, fmt.Errorf("making the source cache: %w", err)
-	}
 	// The hash, and so the name, is known only at the end: an unfinished file of a killed
 	// process is removed, not resumed.
-	temp, err := files.Create(filepath.Join(folder, "made"), 0o644)
+	temp, err := files.Create(filepath.Join(t.Dir, "sha256", "made"), 0o644)
 	if err != nil {
 		return Fetched{}, fmt.Errorf("writing into the source cache: %w", err)
 	}

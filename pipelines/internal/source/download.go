@@ -37,19 +37,16 @@ func (t *task) fromURL(ctx context.Context, place versions.Place, url, what stri
 // A partial file may have bytes from several places: the hash of the whole file shows
 // whether they belong together.
 func (t *task) download(ctx context.Context, place versions.Place, d web.Download, what string) (Fetched, error) {
-	unlock, err := t.lock(ctx, place)
-	if err != nil {
-		return Fetched{}, err
-	}
-	defer unlock()
-	if fetched, err := t.cachedLocked(ctx, place); !isUnavailable(err) {
-		return fetched, err
-	}
+	return t.unlessCached(ctx, place, func() (Fetched, error) { return t.downloadLocked(ctx, place, d, what) })
+}
+
+func (t *task) downloadLocked(ctx context.Context, place versions.Place, d web.Download, what string) (Fetched, error) {
 	d.SHA256, d.Size, d.Impatient = place.SHA256, cmp.Or(place.Size, -1), true
 	d.What, d.Notes, d.Pace = t.source.Name+": the download", t.stage, t.pace()
 	d.Pace.Tries = resumptions + 1
 	final := t.final(place.SHA256)
-	if err = d.File(ctx, final, final+".partial", 0o644); err != nil {
+	err := d.File(ctx, final, final+".partial", 0o644)
+	if err != nil {
 		err = t.failed(place, what, err)
 	}
 	if err == nil || errors.As(err, new(*Mismatch)) || files.IsFull(err) {
@@ -85,19 +82,13 @@ func (t *task) layer(ctx context.Context, place versions.Place) (Fetched, error)
 		return Fetched{}, err
 	}
 	place.SHA256 = layer.Digest.Encoded()
-	unlock, err := t.lock(ctx, place)
-	if err != nil {
-		return Fetched{}, err
-	}
-	defer unlock()
-	if fetched, err := t.cachedLocked(ctx, place); !isUnavailable(err) {
-		return fetched, err
-	}
-	final := t.final(place.SHA256)
-	if err := repository.Download(ctx, layer, final, final+".partial", t.stage); err != nil {
-		return Fetched{}, t.refused(place, err)
-	}
-	return Fetched{Name: t.source.Name, Path: final, Place: place.Name, From: FromPlace, SHA256: place.SHA256, Size: layer.Size}, nil
+	return t.unlessCached(ctx, place, func() (Fetched, error) {
+		final := t.final(place.SHA256)
+		if err := repository.Download(ctx, layer, final, final+".partial", t.stage); err != nil {
+			return Fetched{}, t.refused(place, err)
+		}
+		return Fetched{Name: t.source.Name, Path: final, Place: place.Name, From: FromPlace, SHA256: place.SHA256, Size: layer.Size}, nil
+	})
 }
 
 func (t *task) findLayer(ctx context.Context, place versions.Place) (repository *oci.Repository, layer ocispec.Descriptor, err error) {

@@ -201,8 +201,7 @@ func (s *subject) script(ctx context.Context, name string) (saw string, err erro
 // everything is where all files of the tarball are unpacked.
 func (s *subject) everything() string { return filepath.Join(s.t.Dir, "everything") }
 
-// unpackAll unpacks the tarball, which was vetted, once for all scripts. Links come last,
-// so that no file is written through one.
+// unpackAll unpacks the tarball, which was vetted, once for all scripts.
 func (s *subject) unpackAll() error {
 	if files.Exists(s.everything()) {
 		return nil
@@ -212,21 +211,7 @@ func (s *subject) unpackAll() error {
 		return err
 	}
 	defer in.Close()
-	place := func(name string) (string, error) {
-		path := filepath.Join(s.everything(), name)
-		return path, os.MkdirAll(filepath.Dir(path), 0o755)
-	}
-	members, err := archive.Extract(in, func(name string, _ int64) (string, error) { return place(name) })
-	for _, m := range members {
-		if m.Link == "" || err != nil {
-			continue
-		}
-		var path string
-		if path, err = place(m.Name); err == nil {
-			err = os.Symlink(m.Link, path)
-		}
-	}
-	if err != nil {
+	if _, err := archive.Unpack(in, s.everything()); err != nil {
 		return fmt.Errorf("unpacking %s for scripts: %w", s.t.File, err)
 	}
 	return nil

@@ -39,22 +39,20 @@ func unpacked(t *testing.T, tarball string) map[string]string {
 	}
 	defer opened.Close()
 	dir := t.TempDir()
-	paths := map[string]string{}
-	_, err = archive.Extract(opened, func(name string, _ int64) (string, error) {
-		path := filepath.Join(dir, name)
-		paths[strings.TrimPrefix(name, "./"+nydusFolder+"/")] = path
-		return path, os.MkdirAll(filepath.Dir(path), 0o755)
-	})
+	members, err := archive.Unpack(opened, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := map[string]string{}
-	for name, path := range paths {
-		data, err := os.ReadFile(path)
+	for _, m := range members {
+		if !m.Mode.IsRegular() {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(dir, m.Name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		files[name] = string(data)
+		files[strings.TrimPrefix(m.Name, "./"+nydusFolder+"/")] = string(data)
 	}
 	return files
 }
