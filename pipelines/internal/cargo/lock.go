@@ -49,8 +49,7 @@ func ParseLock(data []byte) (Lock, error) {
 		Packages []locked `toml:"package"`
 	}
 	if err := toml.Unmarshal(data, &content); err != nil {
-		var syntax *toml.DecodeError
-		if errors.As(err, &syntax) {
+		if syntax, ok := errors.AsType[*toml.DecodeError](err); ok {
 			line, _ := syntax.Position()
 			err = fmt.Errorf("line %d: %w", line, err)
 		}

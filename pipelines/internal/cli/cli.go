@@ -27,8 +27,7 @@ func Run(ctx context.Context, args []string, process Process) int {
 		return 0
 	}
 	process.report(ctx, err)
-	var usage *workspace.UsageError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[*workspace.UsageError](err); ok {
 		return 2
 	}
 	return 1

@@ -122,8 +122,7 @@ func (s *Session) Machine(ctx context.Context) (string, error) {
 func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.Writer, args ...string) (*dagger.Container, error) {
 	marked, flush := s.log.follow(log, args...)
 	container, err := container.WithExec(marked).Sync(ctx)
-	var failed *dagger.ExecError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*dagger.ExecError](err); ok {
 		if !flush(ctx, flushTimeout) {
 			fmt.Fprintf(log, "%s\n", failed.Stdout)
 		}
@@ -138,7 +137,11 @@ func (s *Session) exec(ctx context.Context, container *dagger.Container, log io.
 func (s *Session) steps(ctx context.Context, builder *dagger.Container, job Job) (container *dagger.Container, err error) {
 	build, steps := s.client.Directory(), job.Plan.Recipe.Steps
 	for ; len(steps) > 0 && steps[0].Alone; steps = steps[1:] {
-		if container, err = s.step(ctx, s.lone(builder, build, steps[0], job), steps[0], job); err != nil {
+		only := []string{steps[0].Script}
+		for _, name := range steps[0].Only {
+			only = append(only, name, name+"/**")
+		}
+		if container, err = s.step(ctx, s.begin(builder, build, only, job), steps[0], job); err != nil {
 			return nil, err
 		}
 		build = container.Directory(buildPath)
@@ -170,16 +173,6 @@ func (s *Session) begin(container *dagger.Container, build *dagger.Directory, on
 		container = container.WithEnvVariable(variable.Name, variable.Value)
 	}
 	return container.WithMountedDirectory(buildPath, build).WithWorkdir(buildPath)
-}
-
-// lone prepares the container of a step that runs alone. The step sees only what is
-// the same for all assets that share it, so that they share its cached result.
-func (s *Session) lone(container *dagger.Container, build *dagger.Directory, step recipe.Step, job Job) *dagger.Container {
-	only := []string{step.Script}
-	for _, name := range step.Only {
-		only = append(only, name, name+"/**")
-	}
-	return s.begin(container, build, only, job)
 }
 
 // prepare gives the container everything that the other steps may read.

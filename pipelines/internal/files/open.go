@@ -101,8 +101,7 @@ func OpenTree(dir string) (*Tree, error) {
 func (t *Tree) Open(name string) (fs.File, error) {
 	file, err := t.open(name)
 	if err != nil {
-		var path *fs.PathError
-		if errors.As(err, &path) {
+		if path, ok := errors.AsType[*fs.PathError](err); ok {
 			err = path.Err // It has the name once.
 		}
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}

@@ -35,8 +35,7 @@ func (r *Repository) failed(ctx context.Context, doing string, err error) error 
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	}
-	var failure *Failure
-	if errors.As(err, &failure) {
+	if _, ok := errors.AsType[*Failure](err); ok {
 		return err
 	}
 	return &Failure{r.String(), doing, err}

@@ -59,8 +59,7 @@ func Damaged(format string, args ...any) error { return &Damage{fmt.Sprintf(form
 
 // IsDamage reports whether an error is a Damage.
 func IsDamage(err error) bool {
-	var damage *Damage
-	return errors.As(err, &damage)
+	return errors.As(err, new(*Damage))
 }
 
 // Manifest is a manifest or an index, with its original bytes.

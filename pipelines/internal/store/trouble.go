@@ -9,8 +9,7 @@ import (
 )
 
 func isFailure(err error) bool {
-	var failure *oci.Failure
-	return errors.As(err, &failure)
+	return errors.As(err, new(*oci.Failure))
 }
 
 // miss returns the error for an entry that the registry lacks or cannot serve.

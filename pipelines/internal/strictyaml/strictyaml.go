@@ -45,8 +45,7 @@ func ReadFile(tree fs.FS, name string, into any) (Node, error) {
 
 // Cause drops the operation and path of a file error: the caller names the path.
 func Cause(err error) error {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathError.Err
 	}
 	return err
@@ -135,8 +134,7 @@ var (
 // error for each problem. The type is that of the value.
 func located(file string, err error, into reflect.Type) error {
 	messages := []string{strings.TrimPrefix(err.Error(), "yaml: ")}
-	var typeError *yaml.TypeError
-	if errors.As(err, &typeError) {
+	if typeError, ok := errors.AsType[*yaml.TypeError](err); ok {
 		messages = typeError.Errors
 	}
 	problems := make([]error, len(messages))

@@ -159,8 +159,7 @@ func (d *Download) again(why error) error {
 // and is wrong, no one knows which piece is: run downloads everything again.
 func (d *Download) run(ctx context.Context) error {
 	err := d.complete(ctx)
-	var other *Mismatch
-	if d.pieced && errors.As(err, &other) && other.SHA256 != "" {
+	if other, ok := errors.AsType[*Mismatch](err); d.pieced && ok && other.SHA256 != "" {
 		d.Stage.Note(d.What + ": the pieces do not fit together, starting again")
 		if err = d.restart(); err == nil {
 			err = d.complete(ctx)

@@ -196,8 +196,7 @@ func Content(ctx context.Context, client Client, address string, most int64) ([]
 // Refusal returns the status code with which a server refused to serve a file, 0 for
 // another error.
 func Refusal(err error) int {
-	var u *Unavailable
-	if errors.As(err, &u) && u.Response != nil {
+	if u, ok := errors.AsType[*Unavailable](err); ok && u.Response != nil {
 		return u.Response.StatusCode
 	}
 	return 0

@@ -39,8 +39,7 @@ type Release struct {
 // is ErrNotFound if there is none, or none that is visible without a token.
 func (c *Client) Find(ctx context.Context, tag string) (Release, error) {
 	releases, err := c.Releases(ctx)
-	var f *failure
-	if errors.As(err, &f) && f.status == http.StatusNotFound {
+	if f, ok := errors.AsType[*failure](err); ok && f.status == http.StatusNotFound {
 		f.err = nil // A missing repository is not a missing release.
 	}
 	if err != nil {
