@@ -50,7 +50,11 @@ func unite(parts []Part, extras []Extra) ([]Member, error) {
 	for _, name := range slices.Sorted(maps.Keys(u.owners)) {
 		o := u.owners[name]
 		if there, _ := u.leads(name, maxHops); !there { // All but links lead to themselves.
-			u.problem("%s of %s links to %s, which no component has%s", name, o.name, o.member.Link, asFolder(o.member.Link))
+			as := ""
+			if wantsFolder(o.member.Link) {
+				as = " as a directory"
+			}
+			u.problem("%s of %s links to %s, which no component has%s", name, o.name, o.member.Link, as)
 		}
 	}
 	if n := len(u.problems); n > maxProblems {
@@ -130,13 +134,6 @@ func (u *union) leads(name string, hops int) (there, folder bool) {
 // wantsFolder tells whether a link can only lead to a folder.
 func wantsFolder(link string) bool {
 	return strings.HasSuffix(link, "/") || strings.HasSuffix(link, "/.")
-}
-
-func asFolder(link string) string {
-	if wantsFolder(link) {
-		return " as a directory"
-	}
-	return ""
 }
 
 func kindOf(m Member) string {

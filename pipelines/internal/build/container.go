@@ -216,7 +216,9 @@ func (b *run) session(ctx context.Context, do func(ctx context.Context, session 
 func (b *run) connect(ctx context.Context) (session *engine.Session, err error) {
 	stage, detail := b.stage("engine"), ""
 	defer func() { stage.End(err, detail) }()
-	endpoint, err := b.Engine.Reporting(b.report).Find(ctx)
+	finder := b.Engine
+	finder.Manager.Report = b.report
+	endpoint, err := finder.Find(ctx)
 	if err != nil {
 		return nil, err
 	}

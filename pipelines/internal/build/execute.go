@@ -142,7 +142,7 @@ func (x *execution) run(ctx context.Context) (failed error) {
 // most Parallel builds at once.
 func (x *execution) start(ctx context.Context) error {
 	for _, n := range x.nodes {
-		if n.begun || !x.ready(n) {
+		if n.begun || slices.ContainsFunc(n.Dependencies, func(name string) bool { return !x.byName[name].done }) {
 			continue
 		}
 		if err := x.decide(ctx, n); err != nil {
@@ -163,10 +163,6 @@ func (x *execution) start(ctx context.Context) error {
 		}()
 	}
 	return nil
-}
-
-func (x *execution) ready(n *node) bool {
-	return !slices.ContainsFunc(n.Dependencies, func(name string) bool { return !x.byName[name].done })
 }
 
 // decide looks up a pending node, whose dependencies are done now.

@@ -154,14 +154,6 @@ func (d *document) setField(node *yaml.Node, name, value, formatted string) erro
 	return nil
 }
 
-func (d *document) removeItem(list, item *yaml.Node) error {
-	if list.Style&yaml.FlowStyle != 0 {
-		return fmt.Errorf("line %d: an item cannot be removed from a list between brackets; write one item a line", list.Line)
-	}
-	d.remove(item, item)
-	return nil
-}
-
 // remove removes the lines of nodes, with the comments right above them.
 func (d *document) remove(from, to *yaml.Node) {
 	first := from.Line - 1

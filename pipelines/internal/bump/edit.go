@@ -218,7 +218,11 @@ func (b *Bumper) used(e versions.Entry, group []versions.Entry) bool {
 // editPlace writes the fields of a place that differ; one without a name is removed.
 func editPlace(d *document, list, item *yaml.Node, old, place versions.Place) error {
 	if place.Name == "" {
-		return d.removeItem(list, item)
+		if list.Style&yaml.FlowStyle != 0 {
+			return fmt.Errorf("line %d: an item cannot be removed from a list between brackets; write one item a line", list.Line)
+		}
+		d.remove(item, item)
+		return nil
 	}
 	set := func(node *yaml.Node, name, from, to string) error {
 		if from == to {

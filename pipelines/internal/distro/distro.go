@@ -185,8 +185,3 @@ func (d Distribution) Packages(parts []string, arch catalog.Arch, values map[str
 	slices.Sort(list)
 	return slices.Compact(list), repository, err
 }
-
-// Removed returns the sorted packages to remove from a root that has the given ones.
-func (d Distribution) Removed(packages []string) []string {
-	return slices.DeleteFunc(slices.Sorted(slices.Values(d.Remove)), func(name string) bool { return slices.Contains(packages, name) })
-}

@@ -10,7 +10,6 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 )
 
 // Kind is a way of finding an engine.
@@ -60,15 +59,6 @@ type Endpoint struct {
 // may be called more than once.
 func (e Endpoint) Release() { e.lease.Release() }
 
-// Explain returns the end of the log of an embedded engine that has ended, and
-// "" for one that runs and for other engines.
-func (e Endpoint) Explain() string {
-	if e.embedded == nil {
-		return ""
-	}
-	return e.embedded.Explain()
-}
-
 // String names the engine in a line of progress.
 func (e Endpoint) String() string { return fmt.Sprintf("%s (%s)", e.Kind, e.Why) }
 
@@ -96,12 +86,6 @@ func NewFinder(getenv func(string) string) Finder {
 			f.variable = variable
 		}
 	}
-	return f
-}
-
-// Reporting returns the finder with another reporter.
-func (f Finder) Reporting(report *progress.Reporter) Finder {
-	f.Manager.Report = report
 	return f
 }
 

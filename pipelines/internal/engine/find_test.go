@@ -84,7 +84,7 @@ func TestVersions(t *testing.T) {
 func TestEndpointWithoutAnEngine(t *testing.T) {
 	var endpoint Endpoint
 	endpoint.Release()
-	if text := endpoint.Explain(); text != "" {
+	if text := endpoint.embedded.Explain(); text != "" {
 		t.Errorf("Explain = %q", text)
 	}
 }

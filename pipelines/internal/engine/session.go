@@ -204,7 +204,7 @@ func (s *Session) Watch(ctx context.Context, run func(ctx context.Context) error
 			case <-ticker.C:
 			}
 			// A single failure to answer may be transient.
-			if why := s.Endpoint.Explain(); why == "" {
+			if why := s.Endpoint.embedded.Explain(); why == "" {
 				dead = 0
 			} else if dead++; dead == 2 {
 				cancel(errors.New(why))

@@ -129,7 +129,11 @@ func WriteArchive(ctx context.Context, path string, m Manifest, blobs []Blob) (e
 			continue
 		}
 		written[member.name] = true
-		if err := member.write(ctx, archive); err != nil {
+		err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: member.name, Size: member.Size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatGNU})
+		if err == nil {
+			err = member.Copy(ctx, archive)
+		}
+		if err != nil {
 			return fmt.Errorf("writing %s to the archive: %w", member.name, err)
 		}
 	}
@@ -142,12 +146,4 @@ func WriteArchive(ctx context.Context, path string, m Manifest, blobs []Blob) (e
 type member struct {
 	name string
 	Blob
-}
-
-func (m member) write(ctx context.Context, archive *tar.Writer) error {
-	header := tar.Header{Typeflag: tar.TypeReg, Name: m.name, Size: m.Size, Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatGNU}
-	if err := archive.WriteHeader(&header); err != nil {
-		return err
-	}
-	return m.Copy(ctx, archive)
 }

@@ -75,11 +75,11 @@ func (o Options) programs() (entries []entry, err error) {
 
 // member returns the content of a program in its component.
 func (o Options) member(p Program) (piece, error) {
-	i := slices.IndexFunc(o.Components, func(c archive.Component) bool { return c.Name == p.Component })
-	if i < 0 {
+	c := o.component(p.Component)
+	if c == nil {
 		return piece{}, fmt.Errorf("%s needs %s for %s: name it", o.Name, p.Component, p.Path)
 	}
-	tarball := o.Components[i].Path
+	tarball := c.Path
 	listing, err := archive.Inspect(tarball)
 	if err != nil {
 		return piece{}, err

@@ -3,6 +3,7 @@ package recipe
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
@@ -88,7 +89,7 @@ func (r Resolver) Root(asset catalog.Asset) (root Builder, problem string, err e
 	if err != nil {
 		return root, "", err
 	}
-	root.Remove = d.Removed(root.Packages)
+	root.Remove = slices.DeleteFunc(slices.Sorted(slices.Values(d.Remove)), func(name string) bool { return slices.Contains(root.Packages, name) })
 	if declared.Image == distro.Unknown {
 		return root, fmt.Sprintf("%s: the digest of the image of %s %s is unknown: resolve it, and write it there", d.Pos(release), name, release), nil
 	}

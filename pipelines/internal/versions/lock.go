@@ -97,9 +97,12 @@ func checkLock(root strictyaml.Node, lock map[string]entry) (map[string]entry, e
 	for _, at := range slices.Sorted(maps.Keys(lock)) {
 		e := lock[at]
 		e.Pin, e.declared = cmp.Or(e.Pin, "version"), at
-		paths := []string{at}
-		if len(e.For) > 0 {
-			paths = below(at, e.For)
+		var paths []string
+		for _, name := range e.For {
+			paths = append(paths, at+"."+name)
+		}
+		if len(paths) == 0 {
+			paths = []string{at}
 		}
 		for _, path := range paths {
 			if _, twice := entries[path]; twice {
@@ -125,15 +128,6 @@ func checkLock(root strictyaml.Node, lock map[string]entry) (map[string]entry, e
 		}
 	}
 	return entries, root.Err()
-}
-
-// below returns the paths of names below a path.
-func below(path string, names []string) []string {
-	paths := make([]string, len(names))
-	for i, name := range names {
-		paths[i] = path + "." + name
-	}
-	return paths
 }
 
 var (

@@ -232,7 +232,8 @@ func (w *Workspace) Check(ctx context.Context) (checked int, err error) {
 	if errors.Is(parityErr, fs.ErrNotExist) {
 		parityErr = nil
 	}
-	return checked, errors.Join(append(problems, w.checkShims(), w.checkImages(), parityErr)...)
+	_, imagesErr := w.Catalog.LoadImages(w.Files())
+	return checked, errors.Join(append(problems, w.checkShims(), imagesErr, parityErr)...)
 }
 
 // Parity returns the rules for the comparison of our kernels with Kata's. The error wraps
@@ -280,10 +281,4 @@ func (w *Workspace) checkShims() error {
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// checkImages checks the images of programs.
-func (w *Workspace) checkImages() error {
-	_, err := w.Catalog.LoadImages(w.Files())
-	return err
 }

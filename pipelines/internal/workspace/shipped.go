@@ -41,7 +41,7 @@ func (w *Workspace) checkShipped(ctx context.Context) error {
 						p.asset.Pos, p.asset.Name, p.path, set.Name, set.Pos, installed))
 				}
 				for _, other := range paths[:i] {
-					if other.asset.Name != p.asset.Name && overlap(other.path, p.path) {
+					if other.asset.Name != p.asset.Name && (foreign.Match(other.path, p.path) || foreign.Match(p.path, other.path)) {
 						problems = append(problems, fmt.Errorf("%s: %s on %s: %s (%s) and %s (%s) ship the same path %s: leave one of them out of the set, or the path out of an import",
 							set.Pos, set.Name, arch, other.asset.Name, other.asset.Pos, p.asset.Name, p.asset.Pos, p.path))
 					}
@@ -51,8 +51,6 @@ func (w *Workspace) checkShipped(ctx context.Context) error {
 	}
 	return errors.Join(problems...)
 }
-
-func overlap(a, b string) bool { return foreign.Match(a, b) || foreign.Match(b, a) }
 
 // shipped lists the paths of assets that are known without building them.
 func (w *Workspace) shipped(ctx context.Context, names []string, arch catalog.Arch) (paths []shipped, err error) {

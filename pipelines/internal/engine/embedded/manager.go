@@ -87,6 +87,9 @@ var ErrInUse = errors.New("builds are using the embedded engine: wait for them, 
 // Explain returns the end of the log of an engine that has ended, and "" for
 // one that runs.
 func (m *Manager) Explain() string {
+	if m == nil {
+		return ""
+	}
 	status, err := m.Status()
 	switch {
 	case err != nil:

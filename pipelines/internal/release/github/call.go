@@ -116,7 +116,9 @@ func (c *Client) failed(ctx context.Context, doing string, response *api.Respons
 	if wait, limited := web.RetryAfter(response.Response); limited {
 		f.wait = max(wait, time.Second)
 	}
-	f.said.Message = c.masked(f.said.Message)
+	if c.options.Token != "" {
+		f.said.Message = strings.ReplaceAll(f.said.Message, c.options.Token, "***")
+	}
 	return f
 }
 
@@ -180,13 +182,6 @@ func isTaken(err error, resource string) bool {
 	var f *failure
 	return errors.As(err, &f) && f.status == http.StatusUnprocessableEntity &&
 		slices.ContainsFunc(f.said.Errors, func(e api.Error) bool { return e.Resource == resource && e.Code == "already_exists" })
-}
-
-func (c *Client) masked(text string) string {
-	if c.options.Token == "" {
-		return text
-	}
-	return strings.ReplaceAll(text, c.options.Token, "***")
 }
 
 // secondaryWait is the wait for a limit that does not say when it ends.

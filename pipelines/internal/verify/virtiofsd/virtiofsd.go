@@ -83,7 +83,10 @@ func (s *share) serve(ctx context.Context, daemon string) (saw string, err error
 	if err := os.WriteFile(filepath.Join(s.folder, serial.FromHost), []byte(s.nonce), 0o644); err != nil {
 		return "", err
 	}
-	socket, sandbox, log := filepath.Join(s.dir, "socket"), sandbox(), filepath.Join(s.dir, "log")
+	socket, sandbox, log := filepath.Join(s.dir, "socket"), "none", filepath.Join(s.dir, "log")
+	if os.Geteuid() == 0 {
+		sandbox = "namespace"
+	}
 	d, err := s.start(ctx, daemon, socket, sandbox, log)
 	if err != nil {
 		return "", err
@@ -98,14 +101,6 @@ func (s *share) serve(ctx context.Context, daemon string) (saw string, err error
 		return "", fmt.Errorf("%w%s", err, host.Indented(string(printed)))
 	}
 	return fmt.Sprintf("read, written, renamed, removed and mapped by a guest, with --sandbox %s; guest on for %.1f s", sandbox, s.result.Elapsed.Seconds()), nil
-}
-
-// sandbox is how the daemon locks itself in: as Kata has it, where this process may.
-func sandbox() string {
-	if os.Geteuid() == 0 {
-		return "namespace"
-	}
-	return "none"
 }
 
 // start starts the daemon with a socket that listens, as Kata does.

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // probed is the kernel function that the program is attached to: only this init
@@ -41,33 +42,29 @@ const eventSize = 16
 // event, detaches the program, and sees no further event.
 func bpfEvent(o *serial.Observation) {
 	events, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
-	must(doing("making the ring buffer", err))
+	report.Must(doing("making the ring buffer", err))
 	defer events.Close()
 	types, err := btf.LoadKernelSpec()
-	must(doing("reading the types of the kernel", err))
-	offsets := try(taskOffsets(types, "pid", "tgid"))
+	report.Must(doing("reading the types of the kernel", err))
+	offsets := report.Try(taskOffsets(types, "pid", "tgid"))
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "verify", Type: ebpf.Kprobe, License: "GPL", Instructions: instructions(events.FD(), offsets),
 	})
-	must(doing("loading the program", err))
+	report.Must(doing("loading the program", err))
 	defer program.Close()
 	reader, err := ringbuf.NewReader(events)
-	must(doing("reading the ring buffer", err))
+	report.Must(doing("reading the ring buffer", err))
 	defer reader.Close()
 	probe, err := link.Kprobe(probed, program, nil)
-	must(doing("attaching a kprobe to "+probed, err))
+	report.Must(doing("attaching a kprobe to "+probed, err))
 	saw, thread, err := call(reader, 10*time.Second)
-	must(errors.Join(doing("no event of "+probed, err), doing("detaching the kprobe", probe.Close())))
+	report.Must(errors.Join(doing("no event of "+probed, err), doing("detaching the kprobe", probe.Close())))
 	o.Value = fmt.Sprintf("kprobe on %s: task_struct has pid %d and tgid %d", probed, saw.PID, saw.TGID)
-	if int(saw.PID) != thread || int(saw.TGID) != os.Getpid() || saw.Helper != uint64(saw.TGID)<<32|uint64(saw.PID) {
-		must(fmt.Errorf("want pid %d and tgid %d; the helper of the kernel says %d and %d",
-			thread, os.Getpid(), uint32(saw.Helper), saw.Helper>>32))
-	}
-	if _, _, err = call(reader, 200*time.Millisecond); err == nil {
-		must(errors.New("an event came after the program was detached"))
-	} else if !errors.Is(err, os.ErrDeadlineExceeded) {
-		must(doing("after the program was detached", err))
-	}
+	report.Want(int(saw.PID) == thread && int(saw.TGID) == os.Getpid() && saw.Helper == uint64(saw.TGID)<<32|uint64(saw.PID),
+		"want pid %d and tgid %d; the helper of the kernel says %d and %d", thread, os.Getpid(), uint32(saw.Helper), saw.Helper>>32)
+	_, _, err = call(reader, 200*time.Millisecond)
+	report.Want(err != nil, "an event came after the program was detached")
+	report.Want(errors.Is(err, os.ErrDeadlineExceeded), "after the program was detached: %w", err)
 }
 
 // call enters the probed function and waits for an event. The thread is not the
@@ -140,12 +137,12 @@ const (
 // controllers mounts cgroup v2, lists its controllers, and enables all of them for a
 // group of containers.
 func controllers(o *serial.Observation) {
-	must(mount("cgroup2", "cgroup2", cgroups, ""))
+	report.Must(mount("cgroup2", "cgroup2", cgroups, ""))
 	o.Items = strings.Fields(read(cgroups + "/cgroup.controllers"))
 	for _, controller := range o.Items {
 		write(cgroups+"/cgroup.subtree_control", "+"+controller)
 	}
-	must(os.Mkdir(guest, 0o755))
+	report.Must(os.Mkdir(guest, 0o755))
 }
 
 // deviceRules attaches a BPF program that forbids all devices to a group of processes,
@@ -155,21 +152,21 @@ func deviceRules(o *serial.Observation) {
 		Type: ebpf.CGroupDevice, License: "Apache-2.0",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	})
-	must(doing("loading the program", err))
+	report.Must(doing("loading the program", err))
 	defer program.Close()
 	enter(guest)
 	defer enter(cgroups)
 	_, err = os.ReadFile(os.DevNull)
-	must(doing("before any rule", err))
+	report.Must(doing("before any rule", err))
 	rules, err := link.AttachCgroup(link.CgroupOptions{Path: guest, Attach: ebpf.AttachCGroupDevice, Program: program})
-	must(doing("attaching the program", err))
+	report.Must(doing("attaching the program", err))
 	_, forbidden := os.ReadFile(os.DevNull)
-	must(doing("detaching the program", rules.Close()))
+	report.Must(doing("detaching the program", rules.Close()))
 	if !errors.Is(forbidden, unix.EPERM) {
-		must(errors.Join(errors.New("opening a forbidden device: want EPERM"), forbidden))
+		report.Must(errors.Join(errors.New("opening a forbidden device: want EPERM"), forbidden))
 	}
 	_, err = os.ReadFile(os.DevNull)
-	must(doing("after the rules were removed", err))
+	report.Must(doing("after the rules were removed", err))
 	o.Value = "forbidden, and allowed again"
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 const virtioBus = "/sys/bus/virtio"
@@ -39,10 +40,8 @@ func devices(o *serial.Observation) {
 
 // child returns the one name that a virtio device has below a class of devices.
 func child(class string) string {
-	found := try(filepath.Glob(filepath.Join(virtioBus, "devices", "*", class, "*")))
-	if len(found) == 0 {
-		must(fmt.Errorf("no virtio device has made a %s device", class))
-	}
+	found := report.Try(filepath.Glob(filepath.Join(virtioBus, "devices", "*", class, "*")))
+	report.Want(len(found) > 0, "no virtio device has made a %s device", class)
 	return filepath.Base(found[0])
 }
 
@@ -62,9 +61,9 @@ func entropy(o *serial.Observation) {
 		}
 	}
 	o.Value = read(folder + "rng_current")
-	file := try(os.Open("/dev/hwrng"))
+	file := report.Try(os.Open("/dev/hwrng"))
 	defer file.Close()
-	o.Size = int64(try(io.ReadFull(file, make([]byte, 32))))
+	o.Size = int64(report.Try(io.ReadFull(file, make([]byte, 32))))
 }
 
 // port writes the name of the virtio serial port to the port.
@@ -72,7 +71,7 @@ func port(o *serial.Observation) {
 	const wait, pause = 5 * time.Second, 50 * time.Millisecond
 	// The names arrive over a queue of the device, some time after its driver is bound.
 	for deadline := time.Now().Add(wait); time.Now().Before(deadline); time.Sleep(pause) {
-		for _, path := range try(filepath.Glob("/sys/class/virtio-ports/*/name")) {
+		for _, path := range report.Try(filepath.Glob("/sys/class/virtio-ports/*/name")) {
 			if read(path) == serial.PortName {
 				o.Value = filepath.Base(filepath.Dir(path))
 				write("/dev/"+o.Value, serial.PortName+"\n")
@@ -80,19 +79,19 @@ func port(o *serial.Observation) {
 			}
 		}
 	}
-	must(fmt.Errorf("no port named %s", serial.PortName))
+	report.Must(fmt.Errorf("no port named %s", serial.PortName))
 }
 
 // vsock opens a socket to the host; without a device its own address is
 // VMADDR_CID_ANY.
 func vsock(o *serial.Observation) {
 	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	must(doing("opening a vsock socket", err))
+	report.Must(doing("opening a vsock socket", err))
 	defer closeSocket(fd)
-	device := try(os.Open("/dev/vsock"))
+	device := report.Try(os.Open("/dev/vsock"))
 	defer device.Close()
 	cid, err := unix.IoctlGetUint32(int(device.Fd()), unix.IOCTL_VM_SOCKETS_GET_LOCAL_CID)
-	must(doing("asking for the address", err))
+	report.Must(doing("asking for the address", err))
 	if cid != unix.VMADDR_CID_ANY {
 		o.Value = strconv.FormatUint(uint64(cid), 10)
 	}
@@ -113,12 +112,12 @@ var (
 func network(o *serial.Observation) {
 	const discard, wait, pause = 9, 5 * time.Second, 20 * time.Millisecond
 	o.Value = child("net")
-	must(doing("bringing "+o.Value+" up", up(o.Value)))
-	socket := try(net.DialUDP("udp", nil, &net.UDPAddr{IP: gateway, Port: discard}))
+	report.Must(doing("bringing "+o.Value+" up", up(o.Value)))
+	socket := report.Try(net.DialUDP("udp", nil, &net.UDPAddr{IP: gateway, Port: discard}))
 	defer socket.Close()
-	try(socket.Write([]byte("hello")))
+	report.Try(socket.Write([]byte("hello")))
 	for deadline := time.Now().Add(wait); time.Now().Before(deadline); time.Sleep(pause) {
-		for line := range strings.Lines(string(try(os.ReadFile("/proc/net/arp")))) {
+		for line := range strings.Lines(string(report.Try(os.ReadFile("/proc/net/arp")))) {
 			// IP address, type and flags of the hardware, its address; 0x2 is complete.
 			if f := strings.Fields(line); len(f) > 3 && f[0] == gateway.String() && f[2] == "0x2" {
 				o.Items = []string{f[3]}
@@ -126,7 +125,7 @@ func network(o *serial.Observation) {
 			}
 		}
 	}
-	must(fmt.Errorf("%s: %s answered no ARP request in %v", o.Value, gateway, wait))
+	report.Must(fmt.Errorf("%s: %s answered no ARP request in %v", o.Value, gateway, wait))
 }
 
 // up gives an interface its address, and sets the flags of a running one.

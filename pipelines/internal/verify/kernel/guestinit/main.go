@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // steps are in the order of their needs. The result of each goes out before the next
@@ -86,32 +87,14 @@ func main() {
 	select {}
 }
 
-// attempt runs a step. A step is a line of actions that each need the one before, so
-// must and try panic with a failure, which becomes the error of the observation. Any
-// other panic is a bug of this init, and ends it: the console shows where.
+// attempt runs a step. A step is a line of actions that each need the one before, so the
+// first that fails ends it, with the error of the observation. A panic is a bug of this
+// init, and ends it: the console shows where.
 func attempt(look func(*serial.Observation), o *serial.Observation) {
-	defer func() {
-		caught := recover()
-		if ended, ours := caught.(failure); ours {
-			o.Error = ended.Error()
-		} else if caught != nil {
-			panic(caught)
-		}
-	}()
-	look(o)
-}
-
-type failure struct{ error }
-
-func must(err error) {
+	_, err := report.Steps(func() string { look(o); return "" })
 	if err != nil {
-		panic(failure{err})
+		o.Error = err.Error()
 	}
-}
-
-func try[T any](value T, err error) T {
-	must(err)
-	return value
 }
 
 func doing(what string, err error) error {
@@ -136,13 +119,13 @@ func quiet(*serial.Observation) {
 	// This action of syslog(2) takes the level as the length of a buffer.
 	const setConsoleLevel, errorsOnly = 8, 4
 	_, err := unix.Klogctl(setConsoleLevel, make([]byte, errorsOnly))
-	must(doing("quieting the console", err))
+	report.Must(doing("quieting the console", err))
 }
 
 // uname gives release and machine, the version, and the number of processors.
 func uname(o *serial.Observation) {
 	var name unix.Utsname
-	must(unix.Uname(&name))
+	report.Must(unix.Uname(&name))
 	o.Value = unix.ByteSliceToString(name.Release[:]) + " " + unix.ByteSliceToString(name.Machine[:])
 	o.Items = []string{unix.ByteSliceToString(name.Version[:])}
 	o.Size = int64(runtime.NumCPU())

@@ -7,7 +7,6 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,13 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
 // mountAt returns a step that mounts a file system without a device.
 func mountAt(kind, target string) func(*serial.Observation) {
 	return func(o *serial.Observation) {
 		o.Value = target
-		must(mount(kind, kind, target, ""))
+		report.Must(mount(kind, kind, target, ""))
 	}
 }
 
@@ -35,7 +35,7 @@ func mount(source, kind, target, options string) error {
 	return doing("mounting "+kind, unix.Mount(source, target, kind, 0, options))
 }
 
-func unmount(target string) { must(doing("unmounting "+target, unix.Unmount(target, 0))) }
+func unmount(target string) { report.Must(doing("unmounting "+target, unix.Unmount(target, 0))) }
 
 // holds returns an error for a file that has other content.
 func holds(path, content string) error {
@@ -49,9 +49,9 @@ const scratch = "/run/tmpfs"
 
 func mountTmpfs(o *serial.Observation) {
 	o.Value = scratch
-	must(mount("tmpfs", "tmpfs", scratch, "size=64m"))
+	report.Must(mount("tmpfs", "tmpfs", scratch, "size=64m"))
 	write(scratch+"/file", "kept")
-	must(holds(scratch+"/file", "kept"))
+	report.Must(holds(scratch+"/file", "kept"))
 }
 
 // mountOverlay mounts an overlay, as the root of a container is one: files of the lower
@@ -59,19 +59,17 @@ func mountTmpfs(o *serial.Observation) {
 func mountOverlay(o *serial.Observation) {
 	const lower, upper, work, merged = scratch + "/lower", scratch + "/upper", scratch + "/work", scratch + "/merged"
 	for _, dir := range []string{lower, upper, work} {
-		must(os.Mkdir(dir, 0o755))
+		report.Must(os.Mkdir(dir, 0o755))
 	}
 	write(lower+"/below", "below")
 	write(lower+"/removed", "removed")
-	must(mount("overlay", "overlay", merged, "lowerdir="+lower+",upperdir="+upper+",workdir="+work))
-	must(doing("reading through to the lower folder", holds(merged+"/below", "below")))
+	report.Must(mount("overlay", "overlay", merged, "lowerdir="+lower+",upperdir="+upper+",workdir="+work))
+	report.Must(doing("reading through to the lower folder", holds(merged+"/below", "below")))
 	write(merged+"/above", "above")
-	must(holds(merged+"/above", "above"))
-	must(doing("looking for what was written in the upper folder", holds(upper+"/above", "above")))
-	must(os.Remove(merged + "/removed"))
-	if slices.Contains(list(merged), "removed") {
-		must(errors.New("a removed file of the lower folder is still there"))
-	}
+	report.Must(holds(merged+"/above", "above"))
+	report.Must(doing("looking for what was written in the upper folder", holds(upper+"/above", "above")))
+	report.Must(os.Remove(merged + "/removed"))
+	report.Want(!slices.Contains(list(merged), "removed"), "a removed file of the lower folder is still there")
 	o.Value = "read, written and removed"
 	unmount(merged)
 }
@@ -81,13 +79,13 @@ func mountOverlay(o *serial.Observation) {
 func mountExt4(o *serial.Observation) {
 	const target = "/run/ext4"
 	device := "/dev/" + child("block")
-	must(mount(device, "ext4", target, ""))
+	report.Must(mount(device, "ext4", target, ""))
 	o.Value = read(target + "/" + serial.FromHost)
 	write(target+"/"+serial.FromGuest, "kept")
-	must(holds(target+"/"+serial.FromGuest, "kept"))
+	report.Must(holds(target+"/"+serial.FromGuest, "kept"))
 	unmount(target)
-	must(doing("for the second time", mount(device, "ext4", target, "")))
-	must(doing("after the second mount", holds(target+"/"+serial.FromGuest, "kept")))
+	report.Must(doing("for the second time", mount(device, "ext4", target, "")))
+	report.Must(doing("after the second mount", holds(target+"/"+serial.FromGuest, "kept")))
 	unmount(target)
 }
 
@@ -95,10 +93,10 @@ func mountExt4(o *serial.Observation) {
 // with the same content.
 func mount9p(o *serial.Observation) {
 	const target = "/run/9p"
-	must(mount(serial.ShareTag, "9p", target, "trans=virtio,version=9p2000.L"))
+	report.Must(mount(serial.ShareTag, "9p", target, "trans=virtio,version=9p2000.L"))
 	o.Value = read(target + "/" + serial.FromHost)
 	write(target+"/"+serial.FromGuest, o.Value)
-	must(holds(target+"/"+serial.FromGuest, o.Value))
+	report.Must(holds(target+"/"+serial.FromGuest, o.Value))
 	unmount(target)
 }
 
@@ -107,16 +105,15 @@ func mount9p(o *serial.Observation) {
 // go wrong.
 func mountDAX(o *serial.Observation) {
 	const target = "/run/dax"
-	must(mount("/dev/pmem0", "ext4", target, "dax=always"))
+	report.Must(mount("/dev/pmem0", "ext4", target, "dax=always"))
 	direct(target + "/" + serial.FromHost)
 	o.Value = strings.TrimRight(string(mapped(target+"/"+serial.FromHost, "")), "\x00")
 	write(target+"/hole", "")
-	must(os.Truncate(target+"/hole", int64(os.Getpagesize())))
+	report.Must(os.Truncate(target+"/hole", int64(os.Getpagesize())))
 	direct(target + "/hole")
-	if first := mapped(target+"/hole", "filled")[0]; first != 0 {
-		must(fmt.Errorf("a hole begins with %#x", first))
-	}
-	must(holds(target+"/hole", "filled"+strings.Repeat("\x00", os.Getpagesize()-len("filled"))))
+	first := mapped(target+"/hole", "filled")[0]
+	report.Want(first == 0, "a hole begins with %#x", first)
+	report.Must(holds(target+"/hole", "filled"+strings.Repeat("\x00", os.Getpagesize()-len("filled"))))
 	unmount(target)
 }
 
@@ -124,19 +121,18 @@ func mountDAX(o *serial.Observation) {
 // one under another name and renames it, removes one, and maps two, to read and to write.
 func mountVirtioFS(o *serial.Observation) {
 	const target = "/run/virtiofs"
-	must(mount(serial.ShareTag, "virtiofs", target, ""))
+	report.Must(mount(serial.ShareTag, "virtiofs", target, ""))
 	o.Value = read(target + "/" + serial.FromHost)
 	write(target+"/new", o.Value)
-	must(os.Rename(target+"/new", target+"/"+serial.FromGuest))
-	must(holds(target+"/"+serial.FromGuest, o.Value))
+	report.Must(os.Rename(target+"/new", target+"/"+serial.FromGuest))
+	report.Must(holds(target+"/"+serial.FromGuest, o.Value))
 	write(target+"/removed", "removed")
-	must(os.Remove(target + "/removed"))
+	report.Must(os.Remove(target + "/removed"))
 	o.Items = list(target)
-	if got := strings.TrimRight(string(mapped(target+"/"+serial.FromHost, "")), "\x00"); got != o.Value {
-		must(fmt.Errorf("a file that is mapped has %q, and %q if it is read", got, o.Value))
-	}
+	got := strings.TrimRight(string(mapped(target+"/"+serial.FromHost, "")), "\x00")
+	report.Want(got == o.Value, "a file that is mapped has %q, and %q if it is read", got, o.Value)
 	write(target+"/"+serial.Mapped, "")
-	must(os.Truncate(target+"/"+serial.Mapped, int64(os.Getpagesize())))
+	report.Must(os.Truncate(target+"/"+serial.Mapped, int64(os.Getpagesize())))
 	mapped(target+"/"+serial.Mapped, o.Value)
 	unmount(target)
 }
@@ -145,7 +141,7 @@ func mountVirtioFS(o *serial.Observation) {
 // at its first use, and unmounts it while the file may still be on its way to be closed.
 func submounts(o *serial.Observation) {
 	const target, rounds = "/run/virtiofs", 100
-	must(mount(serial.ShareTag, "virtiofs", target, ""))
+	report.Must(mount(serial.ShareTag, "virtiofs", target, ""))
 	for ; o.Size < rounds; o.Size++ {
 		write(target+"/"+serial.Submount+"/file", "written")
 		unmount(target + "/" + serial.Submount)
@@ -156,34 +152,32 @@ func submounts(o *serial.Observation) {
 // direct ends a step if a file is not mapped without a copy.
 func direct(path string) {
 	var stat unix.Statx_t
-	must(unix.Statx(unix.AT_FDCWD, path, 0, 0, &stat))
-	if stat.Attributes&unix.STATX_ATTR_DAX == 0 {
-		must(fmt.Errorf("%s is not mapped directly: statx shows no DAX", path))
-	}
+	report.Must(unix.Statx(unix.AT_FDCWD, path, 0, 0, &stat))
+	report.Want(stat.Attributes&unix.STATX_ATTR_DAX != 0, "%s is not mapped directly: statx shows no DAX", path)
 }
 
 // mapped returns the first page of a file as it is mapped, and then writes to it.
 func mapped(path, content string) []byte {
-	file := try(os.OpenFile(path, os.O_RDWR, 0))
+	file := report.Try(os.OpenFile(path, os.O_RDWR, 0))
 	defer file.Close()
-	page := try(unix.Mmap(int(file.Fd()), 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED))
+	page := report.Try(unix.Mmap(int(file.Fd()), 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED))
 	was := bytes.Clone(page)
 	if copy(page, content); content != "" {
-		must(unix.Msync(page, unix.MS_SYNC))
+		report.Must(unix.Msync(page, unix.MS_SYNC))
 	}
-	must(unix.Munmap(page))
+	report.Must(unix.Munmap(page))
 	return was
 }
 
 // read returns the content of a small file without blanks around it.
-func read(path string) string { return strings.TrimSpace(string(try(os.ReadFile(path)))) }
+func read(path string) string { return strings.TrimSpace(string(report.Try(os.ReadFile(path)))) }
 
 // write writes to a file, and makes it if needed.
-func write(path, content string) { must(os.WriteFile(path, []byte(content), 0o644)) }
+func write(path, content string) { report.Must(os.WriteFile(path, []byte(content), 0o644)) }
 
 // list returns the names in a folder, sorted.
 func list(dir string) (names []string) {
-	for _, entry := range try(os.ReadDir(dir)) {
+	for _, entry := range report.Try(os.ReadDir(dir)) {
 		names = append(names, entry.Name())
 	}
 	return names
@@ -191,7 +185,7 @@ func list(dir string) (names []string) {
 
 func sum(path string) func(*serial.Observation) {
 	return func(o *serial.Observation) {
-		file := try(os.Open(path))
+		file := report.Try(os.Open(path))
 		defer file.Close()
 		hash(o, file)
 	}
@@ -199,20 +193,20 @@ func sum(path string) func(*serial.Observation) {
 
 func hash(o *serial.Observation, r io.Reader) {
 	h := sha256.New()
-	o.Size = try(io.Copy(h, r))
+	o.Size = report.Try(io.Copy(h, r))
 	o.SHA256 = hex.EncodeToString(h.Sum(nil))
 }
 
 // config hashes the unpacked configuration of the running kernel.
 func config(o *serial.Observation) {
-	file := try(os.Open("/proc/config.gz"))
+	file := report.Try(os.Open("/proc/config.gz"))
 	defer file.Close()
-	hash(o, try(gzip.NewReader(file)))
+	hash(o, report.Try(gzip.NewReader(file)))
 }
 
 // notes reports the ELF notes of the running kernel, in hex.
 func notes(o *serial.Observation) {
-	o.Value = hex.EncodeToString(try(os.ReadFile("/sys/kernel/notes")))
+	o.Value = hex.EncodeToString(report.Try(os.ReadFile("/sys/kernel/notes")))
 }
 
 // taints are the bits of /proc/sys/kernel/tainted that a kernel sets when it
@@ -229,7 +223,7 @@ var taints = []struct {
 func taint(o *serial.Observation) {
 	const readAll, most, cut = 3, 5, "[ cut here ]"
 	o.Value = read("/proc/sys/kernel/tainted")
-	bits := try(strconv.ParseUint(o.Value, 10, 64))
+	bits := report.Try(strconv.ParseUint(o.Value, 10, 64))
 	for _, t := range taints {
 		if bits&(1<<t.bit) != 0 {
 			o.Items = append(o.Items, t.what)
@@ -240,7 +234,7 @@ func taint(o *serial.Observation) {
 	}
 	buffer := make([]byte, 1<<20)
 	n, err := unix.Klogctl(readAll, buffer)
-	must(doing(strings.Join(o.Items, ", ")+", and reading the kernel's log", err))
+	report.Must(doing(strings.Join(o.Items, ", ")+", and reading the kernel's log", err))
 	lines, found := strings.Split(string(buffer[:n]), "\n"), 0
 	for i, line := range lines[:len(lines)-1] {
 		if strings.Contains(line, cut) && found < most {
