@@ -11,14 +11,11 @@ package catalog
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/kata-containers/kata-pipelines/pipelines/internal/nearest"
 )
 
 // FileName is the file, in the folder of a family, that declares its assets.
@@ -210,26 +207,6 @@ func Load(tree fs.FS) (*Catalog, error) {
 	return c, nil
 }
 
-// Names returns the names of all assets, sorted.
-func (c *Catalog) Names() []string {
-	names := make([]string, len(c.Assets))
-	for i, asset := range c.Assets {
-		names[i] = asset.Name
-	}
-	return names
-}
-
-// On returns the names of the assets of an architecture, sorted.
-func (c *Catalog) On(arch Arch) []string {
-	var names []string
-	for _, asset := range c.Assets {
-		if slices.Contains(asset.Arches, arch) {
-			names = append(names, asset.Name)
-		}
-	}
-	return names
-}
-
 // On returns the asset on an architecture: with the paths of its pins and sources there,
 // and the exceptions of its checks.
 func (a Asset) On(arch Arch) Asset {
@@ -258,46 +235,6 @@ func (a Asset) On(arch Arch) Asset {
 	}
 	a.Checks = a.Checks.on(arch)
 	return a
-}
-
-// Find returns the asset of that name on an architecture, as Asset.On does. The error
-// suggests a name, or lists the architectures of the asset.
-func (c *Catalog) Find(name string, arch Arch) (Asset, error) {
-	i := slices.Index(c.Names(), name)
-	if i < 0 {
-		return Asset{}, fmt.Errorf("unknown asset %q%s (`list` prints all assets)", name, nearest.Hint(name, c.Names()))
-	}
-	asset := c.Assets[i]
-	if !slices.Contains(asset.Arches, arch) {
-		return Asset{}, fmt.Errorf("%s does not exist on %s: %s declares it for %s", name, arch, asset.Pos, join(asset.Arches))
-	}
-	return asset.On(arch), nil
-}
-
-// FindKernel returns the guest kernel of that name and its architecture: arch by any
-// of its names, or with "" this machine's or the only one that the kernel has.
-func (c *Catalog) FindKernel(name, arch string) (Asset, Arch, error) {
-	var kernels []string
-	chosen := HostArch()
-	for _, asset := range c.Assets {
-		if asset.Kernel != nil {
-			kernels = append(kernels, asset.Name)
-		}
-		if asset.Name == name && len(asset.Arches) == 1 {
-			chosen = asset.Arches[0]
-		}
-	}
-	if arch != "" {
-		var err error
-		if chosen, err = ParseArch(arch); err != nil {
-			return Asset{}, "", err
-		}
-	}
-	asset, err := c.Find(name, chosen)
-	if err == nil && asset.Kernel == nil {
-		err = fmt.Errorf("%s is not a guest kernel: choose one of %s", name, strings.Join(kernels, ", "))
-	}
-	return asset, chosen, err
 }
 
 // Folders returns the folders of kernel-configs for a kernel on an architecture, in
