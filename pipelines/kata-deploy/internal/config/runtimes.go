@@ -144,7 +144,8 @@ func (p *parser) proxy(variable string) perShim {
 	if value == "" {
 		return nil
 	}
-	if !strings.Contains(value, "=") {
+	// A URL may have a "=" too: in a password, or in what it asks for.
+	if before, _, found := strings.Cut(value, "="); !found || strings.ContainsAny(before, ":/.,") {
 		return perShim{"": value}
 	}
 	proxies := perShim{}
