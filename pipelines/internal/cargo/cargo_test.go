@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 const (
@@ -52,9 +53,7 @@ func TestParseLock(t *testing.T) {
 
 func TestMatches(t *testing.T) {
 	lock, err := ParseLock([]byte(own))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for name, test := range map[string]struct{ from, to, want string }{
 		"equal":         {"x", "x", ""},
 		"other version": {`version = "1.2.0"`, `version = "1.3.0"`, "the manifest is that of main 1.3.0, but the lock was written for 1.2.0"},
@@ -97,18 +96,14 @@ func TestEndpoint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			home := t.TempDir()
 			for file, text := range map[string]string{"config.toml": test.config, "credentials.toml": test.credentials} {
-				if err := os.WriteFile(filepath.Join(home, file), []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				require.WriteFile(t, filepath.Join(home, file), text)
 			}
 			if test.source == "" {
 				test.source = CratesIO
 			}
 			got, err := NewConfig(append(test.environ, "CARGO_HOME="+home)).endpoint(test.source)
 			if test.want != "" {
-				if err == nil || !strings.Contains(err.Error(), test.want) {
-					t.Errorf("%v, want %s", err, test.want)
-				}
+				require.Error(t, err, test.want)
 			} else if want := (endpoint{test.index, test.token}); err != nil || got != want {
 				t.Errorf("%+v, %v, want %+v", got, err, want)
 			}
@@ -169,9 +164,7 @@ func TestToken(t *testing.T) {
 			}))
 			defer server.Close()
 			c := Config{Environ: []string{"CARGO_REGISTRIES_O_TOKEN=" + test.token, "CARGO_REGISTRIES_O_INDEX=sparse+" + server.URL}, Home: t.TempDir()}
-			if err := os.WriteFile(filepath.Join(c.Home, "config"), []byte("[source.crates-io]\nreplace-with = \"o\"\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			require.WriteFile(t, filepath.Join(c.Home, "config"), "[source.crates-io]\nreplace-with = \"o\"\n")
 			r, err := c.Open(t.Context(), CratesIO, server.Client())
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("%v, want %q", err, test.want)

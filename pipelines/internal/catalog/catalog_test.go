@@ -1,18 +1,16 @@
 package catalog
 
 import (
-	"flag"
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
+)
 
 // good is a family that the cases below break in one place each.
 const good = `family: tiny
@@ -61,23 +59,17 @@ func tree(yaml string) fstest.MapFS {
 
 func TestLoad(t *testing.T) {
 	c, err := Load(tree(good))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if got := strings.Join(c.Names(), " "); got != "tiny tiny-import tiny-user" {
 		t.Errorf("names = %q", got)
 	}
 	a, err := c.Find("tiny-user", X86_64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if a.Pos != "assets/tiny/assets.yaml:18" || a.Folder != "assets/tiny" || a.ScriptPath(a.Steps[0]) != "assets/tiny/build.sh" {
 		t.Errorf("asset = %+v", a)
 	}
 	closure, err := c.Closure([]string{"tiny-user", "tiny"}, X86_64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var names []string
 	for _, a := range closure {
 		names = append(names, a.Name)
@@ -89,9 +81,7 @@ func TestLoad(t *testing.T) {
 
 func TestDependents(t *testing.T) {
 	c, err := Load(tree(good))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, test := range []struct {
 		name string
 		arch Arch
@@ -122,9 +112,7 @@ func TestFindOnArchitecture(t *testing.T) {
 
 func TestFindErrors(t *testing.T) {
 	c, err := Load(tree(good))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, test := range []struct {
 		name string
 		arch Arch
@@ -245,7 +233,7 @@ func TestLoadErrors(t *testing.T) {
 		}
 		out.WriteString("# " + name + "\n" + err.Error() + "\n\n")
 	}
-	golden(t, "errors.golden", out.String())
+	require.Golden(t, "testdata/errors.golden", out.String())
 }
 
 func TestLoadOfNothing(t *testing.T) {
@@ -265,9 +253,7 @@ func TestLoadOfNothing(t *testing.T) {
 // TestRepository loads the repository of this test.
 func TestRepository(t *testing.T) {
 	c, err := Load(os.DirFS("../../.."))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, err := c.Find("kernel-debug", X86_64); err != nil {
 		t.Error(err)
 	}
@@ -285,23 +271,6 @@ func TestParseArch(t *testing.T) {
 	}
 	if got := AArch64.Kernel() + AArch64.GoArch() + PPC64LE.Debian(); got != "arm64arm64ppc64el" {
 		t.Errorf("names = %s", got)
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; got:\n%s", file, got)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // withChecks is the good family, with checks of its own and of its first asset.
@@ -37,17 +39,11 @@ func checkedTree(from, to string) string {
 
 func TestChecks(t *testing.T) {
 	c, err := Load(tree(checkedTree("", "")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	asset, err := c.Find("tiny", X86_64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	other, err := c.Find("tiny", AArch64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	checks := asset.Checks
 	for _, test := range []struct{ got, want string }{
 		{checks.Excepted(CheckPIE, "opt/kata/bin/tiny"), "the family's"},

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 const goodImages = `kubectl:
@@ -22,9 +24,7 @@ func loadImages(t *testing.T, yaml string) ([]ProgramImage, error) {
 	t.Helper()
 	files := tree(good)
 	c, err := Load(files)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	files["assets/c.sh"] = &fstest.MapFile{}
 	if yaml != "" {
 		files[ImagesFile] = &fstest.MapFile{Data: []byte(yaml)}
@@ -34,9 +34,7 @@ func loadImages(t *testing.T, yaml string) ([]ProgramImage, error) {
 
 func TestProgramImages(t *testing.T) {
 	images, err := loadImages(t, goodImages)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if len(images) != 1 || images[0].Name != "kubectl" || images[0].Pos != "assets/images.yaml:1" || !slices.Equal(images[0].Assets(), []string{"tiny", "tiny-user"}) {
 		t.Errorf("got %+v", images)
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 const goodSets = `# a comment
@@ -23,13 +25,9 @@ func loadSets(yaml string) (*Catalog, error) {
 
 func TestSets(t *testing.T) {
 	c, err := loadSets(goodSets)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	set, err := c.FindSet("kata-static")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if set.Pos != "assets/sets.yaml:2" {
 		t.Errorf("pos = %s", set.Pos)
 	}
@@ -115,13 +113,9 @@ func TestBudget(t *testing.T) {
 // architectures of Kata's releases.
 func TestRepositorySets(t *testing.T) {
 	c, err := Load(os.DirFS("../../.."))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	set, err := c.FindSet("kata-static")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, err := c.FindSet("kata-tools"); err != nil {
 		t.Error(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 const goodShims = `base: example.org/base@sha256:d7e12182ce18b85b93007c1dedf31f2d29e01ccf3182cc4017c709b6259bc132
@@ -22,18 +24,14 @@ func loadShims(t *testing.T, yaml string) (*Shims, error) {
 	t.Helper()
 	files := tree(good)
 	c, err := Load(files)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	files[ShimsFile] = &fstest.MapFile{Data: []byte(yaml)}
 	return c.LoadShims(files)
 }
 
 func TestShims(t *testing.T) {
 	shims, err := loadShims(t, goodShims)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if got := needs(shims, X86_64); !slices.Equal(got, []string{"tiny", "tiny-user"}) {
 		t.Errorf("x86_64 needs %q", got)
 	}
@@ -52,19 +50,8 @@ func TestShims(t *testing.T) {
 		t.Errorf("dropped %q, and has %+v", dropped, rest)
 	}
 	data, err := shims.JSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden := filepath.Join("testdata", "shim-components.json")
-	if *update {
-		if err := os.WriteFile(golden, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil || string(data) != string(want) {
-		t.Errorf("got, %v:\n%s\nwant:\n%s", err, data, want)
-	}
+	require.NoError(t, err)
+	require.Golden(t, "testdata/shim-components.json", data)
 }
 
 func TestShimsProblems(t *testing.T) {
@@ -96,13 +83,9 @@ func TestShimsProblems(t *testing.T) {
 func TestShimsOfTheTree(t *testing.T) {
 	root := os.DirFS(filepath.Join("..", "..", ".."))
 	c, err := Load(root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	shims, err := c.LoadShims(root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, arch := range []Arch{X86_64, AArch64, S390X, PPC64LE} {
 		if all := needs(shims, arch); !slices.Contains(all, "kernel") || !slices.Contains(all, "qemu") {
 			t.Errorf("%s needs %q", arch, all)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // No token, password or secret of the caller reaches a child process.
@@ -25,9 +27,7 @@ func TestChildrenGetNoSecrets(t *testing.T) {
 	var out bytes.Buffer
 	cmd := New(t.Context(), "env")
 	cmd.Stdout = &out
-	if err := cmd.Run(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, cmd.Run())
 	text := out.String()
 	if strings.Contains(text, "hidden-value") || strings.Contains(text, "GOPROXY") || !strings.Contains(text, "https_proxy=http://proxy\n") {
 		t.Errorf("a child has\n%s", text)
@@ -48,15 +48,11 @@ func TestSystemProgramsAreFound(t *testing.T) {
 	if _, err := LookPath("nft"); !errors.Is(err, exec.ErrNotFound) {
 		t.Errorf("error %v", err)
 	}
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.WriteFile(t, path, "#!/bin/sh\n")
 	if _, err := LookPath("nft"); err == nil {
 		t.Error("a file that cannot be executed was taken")
 	}
-	if err := os.Chmod(path, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Chmod(path, 0o755))
 	if got, err := LookPath("nft"); got != path || err != nil {
 		t.Errorf("%s, %v", got, err)
 	}

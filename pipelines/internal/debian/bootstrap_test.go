@@ -19,6 +19,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 const fakeMmdebstrap = `
@@ -31,9 +32,7 @@ printf 'a layer'
 func bootstraps(t *testing.T, dir string) []string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, "calls"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return strings.Split(strings.TrimSpace(string(data)), "\n")
 }
 
@@ -41,18 +40,14 @@ func bootstraps(t *testing.T, dir string) []string {
 func readImage(t *testing.T, path, want, arch string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	files := map[string][]byte{}
 	for archive := tar.NewReader(bytes.NewReader(data)); ; {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if files[header.Name], err = io.ReadAll(archive); err != nil {
 			t.Fatal(err)
 		}
@@ -97,9 +92,7 @@ func TestBase(t *testing.T) {
 	b := &Bootstrapper{Dir: filepath.Join(t.TempDir(), "bases"), Mirror: "http://m.example/debian"}
 	var log bytes.Buffer
 	path, digest, err := b.Base(t.Context(), "trixie", catalog.AArch64, 3, &log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if layer := readImage(t, path, digest, "arm64"); string(layer) != "a layer" {
 		t.Errorf("layer %q", layer)
 	}
@@ -129,13 +122,11 @@ func TestBase(t *testing.T) {
 
 func TestDamagedBase(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, path string){
-		"bytes":   func(t *testing.T, path string) { write(t, path, "x") },
-		"empty":   func(t *testing.T, path string) { write(t, path, "") },
+		"bytes":   func(t *testing.T, path string) { require.WriteFile(t, path, "x") },
+		"empty":   func(t *testing.T, path string) { require.WriteFile(t, path, "") },
 		"no file": func(t *testing.T, path string) { remove(t, path) },
 		"a cut": func(t *testing.T, path string) {
-			if err := os.Truncate(path, 4000); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Truncate(path, 4000))
 		},
 		"index":    func(t *testing.T, path string) { replaceText(t, path, `"manifests":[{`, `"manifests":({`) },
 		"digest":   func(t *testing.T, path string) { replaceText(t, path, `"digest":"sha256:`, `"digest":"sha256.`) },
@@ -144,18 +135,14 @@ func TestDamagedBase(t *testing.T) {
 		"layer":    func(t *testing.T, path string) { replaceText(t, path, "a layer", "a later") },
 		"leftovers": func(t *testing.T, path string) {
 			remove(t, path)
-			if err := os.MkdirAll(path+".work/x", 0o755); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.MkdirAll(path+".work/x", 0o755))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := program(t, "mmdebstrap", fakeMmdebstrap)
 			b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
 			path, digest, err := b.Base(t.Context(), "trixie", catalog.X86_64, 1, io.Discard)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			damage(t, path)
 			if _, again, err := b.Base(t.Context(), "trixie", catalog.X86_64, 1, io.Discard); err != nil || again != digest {
 				t.Errorf("made again: %s, %v, want %s", again, err, digest)
@@ -193,25 +180,21 @@ func replaceText(t *testing.T, path, from, to string) {
 	if err != nil || !bytes.Contains(data, []byte(from)) {
 		t.Fatalf("%q is not in %s: %v", from, path, err)
 	}
-	write(t, path, strings.Replace(string(data), from, to, 1))
+	require.WriteFile(t, path, strings.Replace(string(data), from, to, 1))
 }
 
 func remove(t *testing.T, path string) {
 	t.Helper()
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(path))
 }
 
 func TestBaseErrors(t *testing.T) {
 	dir := program(t, "mmdebstrap", fakeMmdebstrap)
 	b := &Bootstrapper{Dir: t.TempDir(), Mirror: "http://m.example/debian"}
-	write(t, filepath.Join(dir, "broken"), "")
+	require.WriteFile(t, filepath.Join(dir, "broken"), "")
 	for suite, want := range map[string]string{"trixie": "E: no space", "--help": "not the name of a Debian suite"} {
 		_, _, err := b.Base(t.Context(), suite, catalog.X86_64, 1, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v, want one with %q", err, want)
-		}
+		require.Error(t, err, want)
 	}
 	t.Setenv("PATH", t.TempDir())
 	if _, _, err := b.Base(t.Context(), "trixie", catalog.X86_64, 1, io.Discard); err == nil || !strings.Contains(err.Error(), "apt-get install mmdebstrap") {

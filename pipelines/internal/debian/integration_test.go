@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // The archive that the kernel's pin names, from the real index.
@@ -20,9 +21,7 @@ func TestResolveLinux(t *testing.T) {
 	r := &Resolver{StateDir: t.TempDir()}
 	for range 2 {
 		got, err := r.Source(t.Context(), "linux", "6.18.15-1~bpo13+1", "trixie-backports", "linux_6.18.15.orig.tar.xz")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if want := "fdf4c4d487c95b17a41cb38003faef86669e532a44fe702eb31a3390b6a60cca"; got.SHA256 != want || got.Size != 157422084 {
 			t.Errorf("sha256 %s, %d bytes, want %s, 157422084 bytes", got.SHA256, got.Size, want)
 		}
@@ -55,22 +54,16 @@ func TestBootstrapTrixie(t *testing.T) {
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		name := strings.TrimPrefix(header.Name, "./")
 		if name == "etc/apt/sources.list" || name == "etc/debian_version" || name == "etc/resolv.conf" || name == "etc/hostname" || name == strings.TrimPrefix(keyring, "/") {
 			data, err := io.ReadAll(archive)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			files[name] = string(data)
 		}
 	}
 	mirror, err := Mirror(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if list := files["etc/apt/sources.list"]; mirror == "" || !strings.Contains(list, mirror+" trixie main") {
 		t.Errorf("sources.list %q, want the mirror %q", list, mirror)
 	}
@@ -85,8 +78,6 @@ func TestBootstrapTrixie(t *testing.T) {
 		t.Errorf("made again: digest %s, %v, was %s", other, err, digest)
 	}
 	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Logf("%s, %d bytes", digest, info.Size())
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // release is what apt knows about a repository after an update.
@@ -20,27 +22,25 @@ func configure(t *testing.T, sources string, releases []release) {
 	}
 	dir := t.TempDir()
 	lists := filepath.Join(dir, "lists")
-	if err := os.MkdirAll(filepath.Join(lists, "partial"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(dir, "sources.list"), sources)
-	write(t, filepath.Join(dir, "apt.conf"), fmt.Sprintf("Dir::Etc::sourcelist %q;\nDir::Etc::sourceparts \"/dev/null\";\nDir::State::lists %q;\nDir::Cache %q;\nAPT::Architecture \"amd64\";\n",
+	require.NoError(t, os.MkdirAll(filepath.Join(lists, "partial"), 0o755))
+	require.WriteFile(t, filepath.Join(dir, "sources.list"), sources)
+	require.WriteFile(t, filepath.Join(dir, "apt.conf"), fmt.Sprintf("Dir::Etc::sourcelist %q;\nDir::Etc::sourceparts \"/dev/null\";\nDir::State::lists %q;\nDir::Cache %q;\nAPT::Architecture \"amd64\";\n",
 		filepath.Join(dir, "sources.list"), lists, dir))
 	for _, r := range releases {
 		path := filepath.Join(lists, strings.ReplaceAll(r.repository, "/", "_")+"_dists_"+r.suite+"_")
 		text := fmt.Sprintf("Origin: %s\nLabel: %s\nSuite: %[3]s\nCodename: %[3]s\nArchitectures: amd64\nComponents: main contrib\nSHA256:\n", r.origin, r.label, r.suite)
 		for _, component := range []string{"main", "contrib"} {
-			write(t, path+component+"_binary-amd64_Packages", "")
+			require.WriteFile(t, path+component+"_binary-amd64_Packages", "")
 			text += " " + strings.Repeat("0", 64) + " 0 " + component + "/binary-amd64/Packages\n"
 		}
-		write(t, path+"InRelease", text)
+		require.WriteFile(t, path+"InRelease", text)
 	}
 	t.Setenv("APT_CONFIG", filepath.Join(dir, "apt.conf"))
 }
 
 func TestMirrorOf(t *testing.T) {
 	list := filepath.Join(t.TempDir(), "mirrors.list")
-	write(t, list, "# ours\nfile:/srv/debian\nhttp://listed.example/debian/\tpriority:1\n")
+	require.WriteFile(t, list, "# ours\nfile:/srv/debian\nhttp://listed.example/debian/\tpriority:1\n")
 	const (
 		security = "deb http://m.example/debian-security bookworm-security main\n"
 		ports    = "deb http://m.example/backports bookworm-backports main\n"
@@ -72,7 +72,7 @@ func TestMirrorOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			configure(t, test.sources, test.releases)
 			path := filepath.Join(t.TempDir(), "os-release")
-			write(t, path, "ID=debian\nVERSION_CODENAME="+test.codename+"\n")
+			require.WriteFile(t, path, "ID=debian\nVERSION_CODENAME="+test.codename+"\n")
 			got, err := mirrorOf(t.Context(), path)
 			if err != nil || got != test.want {
 				t.Errorf("mirror %q, %v, want %q", got, err, test.want)
@@ -100,7 +100,7 @@ func TestCodename(t *testing.T) {
 		{"ID=ubuntu\nVERSION_CODENAME=noble\n", ""},
 		{"", ""},
 	} {
-		write(t, path, test.content)
+		require.WriteFile(t, path, test.content)
 		if got, err := codename(path); err != nil || got != test.want {
 			t.Errorf("codename of %q: %q, %v, want %q", test.content, got, err, test.want)
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // fakeApt has an index after the first update, with qemu 10 in it.
@@ -35,9 +37,7 @@ func archiveKeys(t *testing.T) {
 
 func updates(t *testing.T, dir string) int {
 	data, err := os.ReadFile(filepath.Join(dir, "calls"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return strings.Count(string(data), " update\n")
 }
 
@@ -78,13 +78,11 @@ func TestSourceErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := r.Source(t.Context(), test.pkg, test.version, test.suite, test.file)
 			for _, part := range test.want {
-				if err == nil || !strings.Contains(err.Error(), part) {
-					t.Errorf("error %v, want one with %q", err, part)
-				}
+				require.Error(t, err, part)
 			}
 		})
 	}
-	write(t, filepath.Join(dir, "down"), "")
+	require.WriteFile(t, filepath.Join(dir, "down"), "")
 	_, err := r.Source(t.Context(), "qemu", "9", "sid", "x")
 	if err == nil || !strings.Contains(err.Error(), "fetching the index") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("error %v", err)
@@ -94,9 +92,7 @@ func TestSourceErrors(t *testing.T) {
 func TestSourceWithoutMirror(t *testing.T) {
 	program(t, "apt-get", "exit 0") // None of its indexes is Debian's.
 	_, err := (&Resolver{StateDir: t.TempDir()}).Source(t.Context(), "qemu", "9", "sid", "x")
-	if err == nil || !strings.Contains(err.Error(), "no Debian mirror") {
-		t.Errorf("error %v", err)
-	}
+	require.Error(t, err, "no Debian mirror")
 }
 
 func TestSourceStops(t *testing.T) {
@@ -128,11 +124,9 @@ func TestVersions(t *testing.T) {
 	dir := program(t, "apt-get", fakeApt)
 	entries := "Package: qemu\nVersion: 1:10.2.2+ds-1\nPackage-List: \n qemu deb x\n\nPackage: qemu\nVersion: 1:9.9\n\n" +
 		"Package: qemu\nVersion: 1:11~rc1-1\n\nPackage: qemu\nVersion: 1:11-1\n\nPackage: qemu\nVersion: 1:10.10-1\n\nPackage: qemu\nVersion: 1:9.9\n\n"
-	write(t, filepath.Join(dir, "entries"), entries)
+	require.WriteFile(t, filepath.Join(dir, "entries"), entries)
 	script := "#!/bin/sh\n[ \"${*#*showsrc --only-source qemu}\" = '' ] || { echo 'E: no package' >&2; exit 100; }\ncat " + dir + "/entries\n"
-	if err := os.WriteFile(filepath.Join(dir, "apt-cache"), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "apt-cache"), []byte(script), 0o755))
 	r := &Resolver{StateDir: t.TempDir(), Mirror: "http://m.example/debian"}
 	got, err := r.Versions(t.Context(), "qemu", "sid")
 	want := []string{"1:9.9", "1:10.2.2+ds-1", "1:10.10-1", "1:11~rc1-1", "1:11-1"}
@@ -143,9 +137,7 @@ func TestVersions(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	for range 2 {
-		if err := r.Refresh(t.Context(), "sid"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, r.Refresh(t.Context(), "sid"))
 	}
 	if n := updates(t, dir); n != 1 {
 		t.Errorf("%d updates, want 1", n)

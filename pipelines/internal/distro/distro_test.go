@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 const good = `manager: apk
@@ -34,9 +36,7 @@ func TestLoadErrors(t *testing.T) {
 func TestLock(t *testing.T) {
 	lock := Lock{"alpine", "3.22", []Package{{"bash", "5.2-r0", "Q1abc="}, {"musl", "1.2", "Q1def="}}}
 	data, err := lock.Write()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	want := "# All packages of this root filesystem. Written by `pipelines rootfs lock`.\n" + `distribution: alpine
 release: "3.22"
 packages:

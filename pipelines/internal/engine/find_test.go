@@ -15,6 +15,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/embedded"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // client puts a test double of a container client into a folder: its daemon
@@ -25,9 +26,7 @@ func client(t *testing.T, dir, name string, answers bool) {
 	if !answers {
 		script = "#!/bin/sh\n[ \"$1\" = version ] && exit 0\necho cannot connect to the daemon >&2\nexit 1\n"
 	}
-	if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755))
 }
 
 func TestChoose(t *testing.T) {
@@ -73,9 +72,7 @@ func TestVersions(t *testing.T) {
 		t.Errorf("the SDK is %s, the embedded engine %s", got, embedded.Version)
 	}
 	nested, err := os.ReadFile("../../dagger-engine/go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if line := "github.com/dagger/dagger " + embedded.Version + "\n"; !strings.Contains(string(nested), line) {
 		t.Errorf("the nested module does not require %s", line)
 	}
@@ -93,14 +90,10 @@ func TestEndpointWithoutAnEngine(t *testing.T) {
 // children of this process do not get it, and a second build looks for its own.
 func TestCLIVariableIsScoped(t *testing.T) {
 	t.Setenv(cliVariable, "/the/callers")
-	if err := os.Unsetenv(cliVariable); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Unsetenv(cliVariable))
 	cli, seen := filepath.Join(t.TempDir(), "dagger"), filepath.Join(t.TempDir(), "seen")
 	script := "#!/bin/sh\necho \"$" + cliVariable + "\" > " + seen + "\nexit 1\n"
-	if err := os.WriteFile(cli, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(cli, []byte(script), 0o755))
 	for before, want := range map[string]string{"": "", "/the/callers": "/the/callers"} {
 		if before != "" {
 			t.Setenv(cliVariable, before)
@@ -114,9 +107,7 @@ func TestCLIVariableIsScoped(t *testing.T) {
 		if got := os.Getenv(cliVariable); got != want {
 			t.Errorf("afterwards %s is %q, want %q", cliVariable, got, want)
 		}
-		if err := os.Unsetenv(cliVariable); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Unsetenv(cliVariable))
 	}
 }
 
@@ -130,9 +121,7 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
 	dir := t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\nenv > %[1]s/env\necho '{\"port\": %[2]s, \"session_token\": \"t\"}'\ncat > /dev/null\nsleep 0.3\ntouch %[1]s/ended\n", dir, port)
-	if err := os.WriteFile(filepath.Join(dir, "dagger"), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "dagger"), []byte(script), 0o755))
 	for _, name := range []string{
 		"KBUILD_SIGN_PIN", "GH_TOKEN", "ARTEFACT_REGISTRY_PASSWORD", "DOCKER_PASSWORD",
 		"DAGGER_SECRET", "XDG_SECRET", "CONTAINERD_SECRET",
@@ -144,9 +133,7 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 	t.Setenv("DAGGER_QUIET", "3") // execLog would read nothing.
 	t.Setenv("NO_COLOR", "0")
 	session, err := Connect(t.Context(), Endpoint{Kind: Named, CLI: filepath.Join(dir, "dagger")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if err := session.Close(); err != nil {
 		t.Error(err)
 	}
@@ -154,9 +141,7 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 		t.Errorf("the CLI outlives its session: %v", err)
 	}
 	environ, err := os.ReadFile(filepath.Join(dir, "env"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, want := range []string{
 		"DOCKER_HOST=tcp://docker", "DAGGER_CLOUD_TOKEN=cloud", "DAGGER_QUIET=",
 		"PATH=" + os.Getenv("PATH"), "DAGGER_PROGRESS=plain", "NO_COLOR=1",
@@ -173,9 +158,7 @@ func TestCLIGetsNoSecretsAndEnds(t *testing.T) {
 // The clients of container runtimes get the variables that they read, and none of Dagger's.
 func TestClientsGetNoSecrets(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\nenv > "+dir+"/env\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\nenv > "+dir+"/env\n"), 0o755))
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	for _, name := range []string{
 		"DAGGER_CLOUD_TOKEN", "_EXPERIMENTAL_DAGGER_CACHE_CONFIG", "XDG_SECRET", "CONTAINERS_SECRET", "NERDCTL_SECRET",
@@ -187,9 +170,7 @@ func TestClientsGetNoSecrets(t *testing.T) {
 		t.Fatal("the daemon does not answer")
 	}
 	environ, err := os.ReadFile(filepath.Join(dir, "env"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if text := string(environ); !strings.Contains(text, "DOCKER_HOST=tcp://docker\n") || strings.Contains(text, "hidden-value") {
 		t.Errorf("docker gets\n%s", text)
 	}
@@ -199,9 +180,7 @@ func TestClientsGetNoSecrets(t *testing.T) {
 func TestConnectIsGivenUp(t *testing.T) {
 	dir := t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\ntouch %[1]s/begun\ncat > /dev/null\nsleep 0.3\ntouch %[1]s/ended\n", dir)
-	if err := os.WriteFile(filepath.Join(dir, "dagger"), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "dagger"), []byte(script), 0o755))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {

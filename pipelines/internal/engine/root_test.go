@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 func TestAvailable(t *testing.T) {
@@ -29,9 +30,7 @@ func TestAvailable(t *testing.T) {
 
 func TestLockHolds(t *testing.T) {
 	installed, err := parseInstalled("b 2 sha256:bb 20\na 1 sha256:aa 10\nc 3 sha256:cc 5\n")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	locked := []recipe.Locked{{Name: "a", Version: "1", Hash: "sha256:aa"}, {Name: "b", Version: "2", Hash: "sha256:b0"}, {Name: "d", Version: "4", Hash: "sha256:dd"}}
 	want := "the root differs from its lock: b is 2 sha256:bb, and locked is 2 sha256:b0; c 3 is not locked; d 4 is locked, and not installed; run `pipelines rootfs lock`"
 	if err := lockHolds(locked, installed); err == nil || err.Error() != want {
@@ -85,9 +84,7 @@ func TestRootScript(t *testing.T) {
 		}
 		for name, text := range files {
 			path := filepath.Join(dir, name)
-			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)))
 		}
 		script := strings.NewReplacer("/lib/apk/db", dir+"/db", "/var/cache/apk", dir+"/cache", "/etc/apk", dir+"/cache", "/.packages", dir+"/.packages", "/tmp/", dir+"/tmp/").Replace(rootScript)
 		cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", script, "root", "apk", test.verb}, strings.Fields(test.packages)...)...)

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // TestBeside has a folder in use, one of a killed process, and one of another path.
@@ -12,9 +14,7 @@ func TestBeside(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a", "[image]")
 	used, err := Beside(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	killed, err := Beside(path)
 	if err != nil || killed.Close() != nil { // The end of a process closes it.
 		t.Fatal(err)
@@ -23,13 +23,9 @@ func TestBeside(t *testing.T) {
 	if err != nil || other.Close() != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(killed.Name(), "blob"), nil, 0o400); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(killed.Name(), "blob"), nil, 0o400))
 	next, err := Beside(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for name, want := range map[string]bool{used.Name(): true, killed.Name(): false, other.Name(): true, next.Name(): true} {
 		if Exists(name) != want {
 			t.Errorf("%s is there: %v, want %v", name, !want, want)

@@ -15,24 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func names(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var list []string
 	for _, entry := range entries {
 		list = append(list, entry.Name())
@@ -43,11 +32,9 @@ func names(t *testing.T, dir string) string {
 func TestWriteReplacesAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
-	write(t, path, "old")
+	require.WriteFile(t, path, "old")
 	pending, err := Create(path, 0o640)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer pending.Discard()
 	if _, err := pending.WriteString("new"); err != nil {
 		t.Fatal(err)
@@ -56,12 +43,8 @@ func TestWriteReplacesAtOnce(t *testing.T) {
 		t.Errorf("while the file is written, its path has %q", data)
 	}
 	// A sweep of another process leaves it alone.
-	if err := Sweep(path); err != nil {
-		t.Fatal(err)
-	}
-	if err := pending.Commit(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, Sweep(path))
+	require.NoError(t, pending.Commit())
 	pending.Discard()
 	info, err := os.Stat(path)
 	if err != nil || info.Mode() != 0o640 {
@@ -75,13 +58,9 @@ func TestWriteReplacesAtOnce(t *testing.T) {
 func TestCommitUnsynced(t *testing.T) {
 	dir := t.TempDir()
 	pending, err := Create(filepath.Join(dir, "file"), 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer pending.Discard()
-	if err := pending.CommitUnsynced(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, pending.CommitUnsynced())
 	pending.Discard()
 	if got := names(t, dir); got != "file" {
 		t.Errorf("the folder has %s", got)
@@ -91,9 +70,7 @@ func TestCommitUnsynced(t *testing.T) {
 func TestDiscardLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	pending, err := Create(filepath.Join(dir, "file"), 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	pending.Discard()
 	if got := names(t, dir); got != "" {
 		t.Errorf("the folder has %s", got)
@@ -104,26 +81,20 @@ func TestSweepRemovesWhatTheDeadLeft(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	for _, name := range []string{".file.tmp1234567890", ".file.tmp2x", ".file-notes", ".other.tmp1234567890"} {
-		write(t, filepath.Join(dir, name), "")
+		require.WriteFile(t, filepath.Join(dir, name), "")
 	}
-	if err := Sweep(path); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, Sweep(path))
 	if got := names(t, dir); got != ".file-notes .file.tmp2x .other.tmp1234567890" {
 		t.Errorf("the folder has %s", got)
 	}
-	write(t, filepath.Join(dir, ".file.tmp1234567890"), "")
-	if err := Write(path, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.WriteFile(t, filepath.Join(dir, ".file.tmp1234567890"), "")
+	require.NoError(t, Write(path, nil, 0o644))
 	if got := names(t, dir); got != ".file-notes .file.tmp2x .other.tmp1234567890 file" {
 		t.Errorf("after writing, the folder has %s", got)
 	}
-	write(t, filepath.Join(dir, ".file.tmp1234567890"), "")
+	require.WriteFile(t, filepath.Join(dir, ".file.tmp1234567890"), "")
 	pending, err := Create(path, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	pending.Discard()
 	if got := names(t, dir); got != ".file-notes .file.tmp2x .other.tmp1234567890 file" {
 		t.Errorf("after a file was begun, the folder has %s", got)
@@ -135,7 +106,7 @@ func TestSweepRemovesWhatTheDeadLeft(t *testing.T) {
 
 func TestHash(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
-	write(t, path, "hello\n")
+	require.WriteFile(t, path, "hello\n")
 	sum, size, err := Hash(t.Context(), path)
 	if want := "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"; sum != want || size != 6 || err != nil {
 		t.Errorf("got %s, %d, %v", sum, size, err)
@@ -172,9 +143,7 @@ func TestRoom(t *testing.T) {
 func TestLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "locks", "one")
 	unlock, err := Lock(t.Context(), path, Waiting{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, err := TryLock(path); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second holder: %v", err)
 	}
@@ -191,14 +160,10 @@ func TestLock(t *testing.T) {
 	}
 	unlock()
 	one, err := LockShared(t.Context(), path, Waiting{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer one()
 	two, err := LockShared(t.Context(), path, Waiting{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer two()
 	if _, err := TryLock(path); !errors.Is(err, ErrLocked) {
 		t.Errorf("an exclusive lock while others share it: %v", err)
@@ -209,20 +174,14 @@ func TestLock(t *testing.T) {
 // leads elsewhere.
 func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "tree", "folder", "file"), "hello")
-	write(t, filepath.Join(dir, "secret"), "secret")
+	require.WriteFile(t, filepath.Join(dir, "tree", "folder", "file"), "hello")
+	require.WriteFile(t, filepath.Join(dir, "secret"), "secret")
 	for name, target := range map[string]string{"tree/out": "../secret", "tree/in": "folder/file", "tree/inside": "folder"} {
-		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Symlink(target, filepath.Join(dir, name)))
 	}
-	if err := unix.Mkfifo(filepath.Join(dir, "tree", "pipe"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, unix.Mkfifo(filepath.Join(dir, "tree", "pipe"), 0o644))
 	tree, err := OpenTree(filepath.Join(dir, "tree"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer tree.Close()
 	for _, test := range []struct{ name, in, path string }{
 		{"out", "out is a symbolic link, not a regular file", "is a symbolic link"},
@@ -242,13 +201,11 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 			t.Errorf("the path of %s: %v, want %q", test.name, err, test.path)
 		}
 	}
-	if err := os.Truncate(filepath.Join(dir, "tree", "folder", "file"), maxTreeFile+1); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Truncate(filepath.Join(dir, "tree", "folder", "file"), maxTreeFile+1))
 	if _, err := tree.ReadFile("folder/file"); !says(err, "folder/file: larger than 16.0 MiB") {
 		t.Errorf("a file over the limit: %v", err)
 	}
-	write(t, filepath.Join(dir, "tree", "folder", "file"), "hello")
+	require.WriteFile(t, filepath.Join(dir, "tree", "folder", "file"), "hello")
 	if entries, err := fs.ReadDir(tree, "folder"); len(entries) != 1 || err != nil {
 		t.Errorf("a folder has %v, %v", entries, err)
 	}
@@ -312,11 +269,9 @@ func TestPrivate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := filepath.Join(t.TempDir(), "base")
-			write(t, base+"/cache/engine/bin/dagger", "program")
+			require.WriteFile(t, base+"/cache/engine/bin/dagger", "program")
 			if test.spoil != nil {
-				if err := test.spoil(base); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, test.spoil(base))
 			}
 			switch err := Private(base+"/cache", 0); {
 			case test.wanted == "" && err != nil:

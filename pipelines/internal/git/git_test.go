@@ -9,15 +9,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // repository makes one with a commit of a file.
 func repository(t *testing.T, content string) Repository {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "file"), []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.WriteFile(t, filepath.Join(dir, "file"), content)
 	for _, args := range [][]string{
 		{"init", "--quiet", "--initial-branch=main"}, {"add", "."},
 		{"-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "--message=" + content},
@@ -36,9 +36,7 @@ func repository(t *testing.T, content string) Repository {
 func TestEnvironment(t *testing.T) {
 	mine, other := repository(t, "mine"), repository(t, "other")
 	want, err := mine.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Setenv("GIT_DIR", filepath.Join(string(other), ".git"))
 	t.Setenv("GIT_WORK_TREE", string(other))
 	t.Setenv("GIT_INDEX_FILE", filepath.Join(string(other), ".git", "index"))
@@ -50,9 +48,7 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("commit %s, %v, want %s", commit, err, want)
 	}
 	files, err := mine.Files(t.Context(), want)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if content, err := fs.ReadFile(files, "file"); err != nil || string(content) != "mine" {
 		t.Errorf("%q, %v", content, err)
 	}

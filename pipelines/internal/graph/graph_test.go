@@ -1,19 +1,15 @@
 package graph
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // kata has the shape of a release for amd64.
 func kata() []catalog.Asset {
@@ -58,7 +54,7 @@ func TestGolden(t *testing.T) {
 				if format.got != format.again {
 					t.Errorf("%s depends on the order of the nodes", format.ending)
 				}
-				golden(t, name+"."+format.ending, format.got)
+				require.Golden(t, "testdata/"+name+"."+format.ending, format.got)
 			}
 		})
 	}
@@ -72,27 +68,8 @@ func build(t *testing.T, assets []catalog.Asset) Graph {
 		names = append(names, assets[i].Name)
 	}
 	closure, err := (&catalog.Catalog{Assets: assets}).Closure(names, catalog.X86_64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return New(closure)
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got)\n%s", name, diff)
-	}
 }
 
 func TestStages(t *testing.T) {
@@ -127,9 +104,7 @@ func TestSVG(t *testing.T) {
 		"echo \"$@\"; while read -r line; do echo \"  $line\"; done": "-Tsvg\n  digraph assets {\n",
 		"echo 'no fonts' >&2; exit 3":                                "running dot: exit status 3: no fonts",
 	} {
-		if err := os.WriteFile(filepath.Join(folder, "dot"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(filepath.Join(folder, "dot"), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
 		got, err := g.SVG(t.Context())
 		if err != nil {
 			got = err.Error()

@@ -1,7 +1,6 @@
 package kconfig
 
 import (
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -14,9 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
-)
 
-var update = flag.Bool("update", false, "write the goldens in testdata")
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
+)
 
 // TestCases goes the way of a build with each tree in testdata/cases. The first
 // line of a case holds architecture, version and folders, its file "want" what
@@ -30,31 +29,11 @@ func TestCases(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			t.Parallel()
 			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "want" })
-			golden(t, file, archive, runCase(archive))
+			archive.Files = append(archive.Files, txtar.File{Name: "want", Data: []byte(runCase(archive))})
+			require.Golden(t, file, txtar.Format(archive))
 		})
-	}
-}
-
-func golden(t *testing.T, file string, archive *txtar.Archive, got string) {
-	t.Helper()
-	archive.Files = append(archive.Files, txtar.File{Name: "want", Data: []byte(got)})
-	data := txtar.Format(archive)
-	if *update {
-		if err := os.WriteFile(file, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(data)); diff != "" {
-		t.Error(diff)
 	}
 }
 
@@ -108,9 +87,7 @@ func TestLoadKeepsPlaces(t *testing.T) {
 		"kernel-configs/x86_64/a.conf":    {Data: []byte("# CONFIG_KVM is not set\n")},
 	}
 	set, err := Load(tree, []string{"common"}, "x86_64")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	want := []Option{
 		{"CONFIG_AIO", "n", "kernel-configs/common/base.conf", 4},
 		{"CONFIG_KVM", "n", "kernel-configs/x86_64/a.conf", 1},
@@ -217,9 +194,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		merged := set.Merged()
-		if err := (&Plan{Arch: "s390", Version: "6.18", Requested: set}).Check(merged, nil); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, (&Plan{Arch: "s390", Version: "6.18", Requested: set}).Check(merged, nil))
 		again, problems := parse("merged", merged)
 		if len(problems) > 0 || len(again) != len(set.Options) {
 			t.Fatalf("merged file is not read back: %v", problems)
@@ -237,9 +212,7 @@ func FuzzParse(f *testing.F) {
 func TestLineEndsOfWindows(t *testing.T) {
 	text := "CONFIG_SMP=y\n# CONFIG_AIO is not set\nCONFIG_NAME=\"a\"\n"
 	want, err := ParseConfig("c", []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	windows := []byte(strings.ReplaceAll(text, "\n", "\r\n"))
 	if got, err := ParseConfig("c", windows); err != nil || !cmp.Equal(want, got) {
 		t.Errorf("%v, %v, want %v", got, err, want)

@@ -3,6 +3,8 @@ package kconfig
 import (
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // TestForbidden builds the plan of a kernel in a tree with a debug folder, and checks a
@@ -37,9 +39,7 @@ func TestForbidden(t *testing.T) {
 		"with requested missing": {[]string{"common", "own"}, "x86_64", "CONFIG_FRAMES=64\n", "CONFIG_KPROBES: wanted y, got nothing"},
 	} {
 		plan, err := NewPlan(files, test.folders, test.arch, "v6.18.15")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		err = plan.Check([]byte(test.final), nil)
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q", name, err, test.want)

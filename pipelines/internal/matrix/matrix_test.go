@@ -6,6 +6,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -63,9 +64,7 @@ func TestAnybody(t *testing.T) {
 		catalog.S390X:   {[]string{"crossed"}, []string{"native needs a machine ubuntu-24.04-s390x, which is not GitHub's", "user depends on native"}},
 	} {
 		m, left, err := New(assets, recipe.Resolver{Versions: &versions.File{}}, Options{Arch: arch, Anybody: true})
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var built []string
 		for _, job := range m.Include {
 			built = append(built, job.Asset)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/modsig/modsigtest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 var moduleData = []byte("\x7fELF a module")
@@ -21,38 +22,28 @@ var moduleData = []byte("\x7fELF a module")
 func certificateOf(t *testing.T, key crypto.Signer) *x509.Certificate {
 	t.Helper()
 	c, _, err := modsigtest.Certificate(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return c
 }
 
 func sign(t *testing.T, key crypto.Signer, c *x509.Certificate, says asn1.ObjectIdentifier) []byte {
 	t.Helper()
 	signed, err := modsigtest.Sign(moduleData, key, c, says)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return signed
 }
 
 func TestSignatures(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	ecdsaKey, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for name, keys := range map[string][2]crypto.Signer{"rsa": {rsaKey, ecdsaKey}, "ecdsa": {ecdsaKey, rsaKey}} {
 		t.Run(name, func(t *testing.T) {
 			own, other := certificateOf(t, keys[0]), certificateOf(t, keys[1])
 			signed := sign(t, keys[0], own, modsigtest.SHA512)
 			s, err := Parse(signed)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if s.Hash.String() != "SHA-512" || !bytes.Equal(s.content, moduleData) {
 				t.Errorf("hash %s, content %q", s.Hash, s.content)
 			}
@@ -75,9 +66,7 @@ func TestSignatures(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	good := sign(t, key, certificateOf(t, key), modsigtest.SHA512)
 	sha1 := asn1.ObjectIdentifier{1, 3, 14, 3, 2, 26}
 	for name, test := range map[string]struct {
@@ -95,9 +84,7 @@ func TestParseRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse(test.data)
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %v, want %q", err, test.want)
-			}
+			require.Error(t, err, test.want)
 		})
 	}
 	if _, err := Parse(moduleData); !errors.Is(err, ErrUnsigned) {

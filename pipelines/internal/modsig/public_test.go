@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/modsig/modsigtest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // The module in testdata was signed with the pair in assets/kernel/signing, by
@@ -22,13 +23,9 @@ import (
 // and the trailer that scripts/sign-file of Linux appends.
 func TestPublicKeySigned(t *testing.T) {
 	module, err := os.ReadFile("testdata/development.ko")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	s, err := Parse(module)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if !ByPublicKey(s) {
 		t.Error("a module that was signed with the key in this repository counts as safe")
 	}
@@ -37,9 +34,7 @@ func TestPublicKeySigned(t *testing.T) {
 		t.Errorf("a changed module: %v", err)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	other := sign(t, key, certificateOf(t, key), modsigtest.SHA512)
 	if s, err = Parse(other); err != nil || ByPublicKey(s) {
 		t.Errorf("a module that was signed with another key: %v", err)
@@ -52,9 +47,7 @@ func TestPairInTree(t *testing.T) {
 	const folder = "../../../assets/kernel/signing/"
 	opened := exec.CommandContext(t.Context(), "openssl", "pkey", "-in", folder+"modules.key", "-passin", "pass:development", "-noout").Run()
 	data, err := os.ReadFile(folder + "modules.crt")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	block, _ := pem.Decode(data)
 	sum := sha256.Sum256(block.Bytes)
 	known := IsPublic("sha256:" + hex.EncodeToString(sum[:]))

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 func TestReadArchiveWithoutDigests(t *testing.T) {
@@ -18,25 +20,19 @@ func TestReadArchiveWithoutDigests(t *testing.T) {
 	for name, digest := range map[string]string{"the manifest": "none", "a part": good.Digest.String()} {
 		t.Run(name, func(t *testing.T) {
 			file, err := os.Create(filepath.Join(t.TempDir(), "image.tar"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			defer file.Close()
 			out := tar.NewWriter(file)
 			for name, content := range map[string]string{
 				ocispec.ImageIndexFile: `{"manifests":[{"mediaType":"` + ocispec.MediaTypeImageManifest + `","digest":"` + digest + `"}]}`,
 				blobName(good.Digest):  `{"config":{"digest":"none"}}`,
 			} {
-				if err := out.WriteHeader(&tar.Header{Name: name, Size: int64(len(content))}); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, out.WriteHeader(&tar.Header{Name: name, Size: int64(len(content))}))
 				if _, err := out.Write([]byte(content)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := out.Close(); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, out.Close())
 			if _, err := file.Seek(0, 0); err != nil {
 				t.Fatal(err)
 			}
@@ -51,21 +47,15 @@ func TestArchive(t *testing.T) {
 	m, blobs := small(t)
 	path := filepath.Join(t.TempDir(), "image.tar")
 	// A blob that is given twice is written once.
-	if err := WriteArchive(t.Context(), path, m, append(blobs, blobs[1])); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, WriteArchive(t.Context(), path, m, append(blobs, blobs[1])))
 	whole, err := os.ReadFile(path)
 	if err != nil || bytes.Count(whole, []byte(blobName(blobs[1].Digest))) != 1 {
 		t.Fatalf("an archive of %d bytes, %v", len(whole), err)
 	}
 	read := func(from, to string) error {
-		if err := os.WriteFile(path, bytes.Replace(whole, []byte(from), []byte(to), 1), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(path, bytes.Replace(whole, []byte(from), []byte(to), 1), 0o644))
 		file, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		defer file.Close()
 		got, parts, err := ReadArchive(file)
 		if err != nil {
@@ -93,9 +83,7 @@ func TestArchive(t *testing.T) {
 	if err == nil {
 		whole, err = os.ReadFile(path)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if err := read("", ""); err == nil || !strings.Contains(err.Error(), "the archive lacks "+blobs[1].Digest.String()) {
 		t.Errorf("error %v, want one for the missing layer", err)
 	}

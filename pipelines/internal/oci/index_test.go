@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // A run that is stopped while it rebuilds a damaged index leaves the index in place.
@@ -51,7 +53,5 @@ func damage(t *testing.T, l *Layout) {
 	t.Helper()
 	m, blobs := small(t)
 	err := l.Add(t.Context(), "a", m, blobs)
-	if err = errors.Join(err, os.WriteFile(l.indexPath(), []byte("{"), 0o644)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(err, os.WriteFile(l.indexPath(), []byte("{"), 0o644)))
 }

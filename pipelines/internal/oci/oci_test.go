@@ -16,6 +16,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
@@ -28,9 +29,7 @@ func repository(t *testing.T, ref string, transport http.RoundTripper) *Reposito
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	host, _, _ := strings.Cut(ref, "/")
 	r, err := NewClient(Options{Registry: host, Username: "kata", Password: "s3cret", Transport: transport, Pace: quick}).Repository(ref)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return r
 }
 
@@ -39,9 +38,7 @@ func small(t *testing.T) (Manifest, []Blob) {
 	t.Helper()
 	config, layer := BytesBlob(ocispec.MediaTypeEmptyJSON, []byte("{}")), BytesBlob("text/plain", bytes.Repeat([]byte("kata\n"), 1000))
 	m, err := NewManifest(ocispec.Manifest{Config: config.Descriptor, Layers: []ocispec.Descriptor{layer.Descriptor}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return m, []Blob{config, layer}
 }
 
@@ -197,9 +194,7 @@ func TestRegistriesThatSayLittle(t *testing.T) {
 			}
 			subject := m.Descriptor()
 			proof, err := NewManifest(ocispec.Manifest{ArtifactType: "text/proof", Config: m.Config, Layers: m.Layers, Subject: &subject})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if err := r.PutManifest(t.Context(), proof, ""); err != nil {
 				t.Errorf("pushing a referrer: %v", err)
 			}
@@ -274,27 +269,19 @@ func TestEndless(t *testing.T) {
 func TestDamagedBlobStays(t *testing.T) {
 	l := &Layout{Root: filepath.Join(t.TempDir(), "layout"), Locks: t.TempDir(), Name: func(Manifest) (string, error) { return "a", nil }}
 	m, blobs := small(t)
-	if err := l.Add(t.Context(), "a", m, blobs); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Add(t.Context(), "a", m, blobs))
 	path := l.Path(blobs[1].Digest)
 	bad := bytes.Repeat([]byte("x"), int(blobs[1].Size))
-	if err := errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, bad, 0o644)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, bad, 0o644)))
 	if whole, err := l.Holds(t.Context(), blobs[1].Descriptor); whole || err != nil {
 		t.Errorf("a damaged blob is whole: %t, %v", whole, err)
 	}
 	if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, bad) {
 		t.Errorf("what is at the path was touched: %v", err)
 	}
-	if err := l.Add(t.Context(), "a", m, blobs); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Add(t.Context(), "a", m, blobs))
 	// Another process found the damaged blob before, and drops it now.
-	if err := l.Drop(t.Context(), "a", m.Digest(), blobs[1].Descriptor); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, l.Drop(t.Context(), "a", m.Digest(), blobs[1].Descriptor))
 	if whole, err := l.Holds(t.Context(), blobs[1].Descriptor); !whole || err != nil {
 		t.Errorf("the repaired blob is gone: %t, %v", whole, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // TestEndlessBodies has a registry with an endless response of one kind: the client reads
@@ -139,9 +141,7 @@ func TestDropsOfBytes(t *testing.T) {
 	pace := quick
 	pace.Stall = 300 * time.Millisecond
 	r, err := NewClient(Options{Pace: pace}).Repository(host)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	m, blobs := small(t)
 	begin := time.Now()
 	_, manifestErr := r.Manifest(t.Context(), "a")
@@ -190,18 +190,12 @@ func TestPatienceOfUploads(t *testing.T) {
 // seconds only.
 func TestRefusedConnections(t *testing.T) {
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	host := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, listener.Close())
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	r, err := NewClient(Options{}).Repository(host + "/kata")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	m, blobs := small(t)
 	begin := time.Now()
 	if _, err := push(t, r, m, blobs); err == nil || !strings.Contains(err.Error(), "connection refused") {

@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // kernels are those that the rules may name.
@@ -33,13 +34,9 @@ kernels:
 func checkout(t *testing.T, changes ...string) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "kata")
-	if err := os.CopyFS(root, os.DirFS("testdata/kata")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.CopyFS(root, os.DirFS("testdata/kata")))
 	for i := 0; i < len(changes); i += 2 {
-		if err := os.WriteFile(filepath.Join(root, folder, changes[i]), []byte(changes[i+1]), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		require.WriteFile(t, filepath.Join(root, folder, changes[i]), changes[i+1])
 	}
 	return root
 }
@@ -47,18 +44,14 @@ func checkout(t *testing.T, changes ...string) string {
 func kata(t *testing.T, changes ...string) *Kata {
 	t.Helper()
 	k, err := Open(checkout(t, changes...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return k
 }
 
 func load(t *testing.T, reasons string) *Rules {
 	t.Helper()
 	r, err := Load(fstest.MapFS{File: {Data: []byte(rules + reasons)}}, kernels)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return r
 }
 
@@ -72,9 +65,7 @@ func TestRequested(t *testing.T) {
 		{"12", "small", "arm64", ""},
 	} {
 		options, err := load(t, "").requested(kata(t, "kata_config_version", test.version), test.kernel, test.arch)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var got []string
 		for _, option := range options {
 			got = append(got, strings.TrimPrefix(option.Name, "CONFIG_")+"="+option.Value)
@@ -125,9 +116,7 @@ func TestCompare(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			options, err := kconfig.ParseConfig("our.config", []byte(test.ours))
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			ours := Kernel{Name: "kernel", Arch: "arm64", Config: "a test", Side: kconfig.Side{Options: options, Final: !test.requested}}
 			compared, err := load(t, test.reasons).Compare(kata(t), []Kernel{ours})
 			if fmt.Sprint(err) != "<nil>" && test.problem == "" || test.problem != "" && (err == nil || !strings.Contains(err.Error(), test.problem)) {
@@ -166,9 +155,7 @@ func TestBadCheckout(t *testing.T) {
 		if err == nil {
 			_, err = load(t, "").Compare(k, nil)
 		}
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
-		}
+		require.Error(t, err, want)
 	}
 	wrong := load(t, "")
 	wrong.Parts[0].Files[0] = "commn/*.conf"

@@ -2,39 +2,16 @@ package planview
 
 import (
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/build"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got)\n%s", name, diff)
-	}
-}
 
 // steps has one of each kind. A recipe out of a registry may try to speak to a
 // terminal.
@@ -88,15 +65,13 @@ func steps() []build.Step {
 }
 
 func TestPrintPlan(t *testing.T) {
-	golden(t, "plan.txt", Plan(steps(), catalog.X86_64))
+	require.Golden(t, "testdata/plan.txt", Plan(steps(), catalog.X86_64))
 	var out strings.Builder
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(steps()); err != nil {
-		t.Fatal(err)
-	}
-	golden(t, "plan.json", out.String())
+	require.NoError(t, encoder.Encode(steps()))
+	require.Golden(t, "testdata/plan.json", out.String())
 }
 
 func TestPlanMarkdown(t *testing.T) {
@@ -107,7 +82,7 @@ func TestPlanMarkdown(t *testing.T) {
 		{Name: "rootfs-image", Arches: []catalog.Arch{catalog.X86_64}, Dependencies: []string{"kernel-debug"}},
 	}}
 	text := Markdown(all, catalog.X86_64, assets)
-	golden(t, "plan.md", text)
+	require.Golden(t, "testdata/plan.md", text)
 	if strings.Contains(text, "\x1b") {
 		t.Error("a recipe speaks to a terminal")
 	}
@@ -140,7 +115,7 @@ func TestPrintExplained(t *testing.T) {
 		}
 		out.WriteString(Explanation(step, takes) + "\n")
 	}
-	golden(t, "explain.txt", out.String())
+	require.Golden(t, "testdata/explain.txt", out.String())
 }
 
 func TestPrintInputs(t *testing.T) {
@@ -158,5 +133,5 @@ func TestPrintInputs(t *testing.T) {
 		Kernel:       &recipe.Kernel{Configs: []string{"common"}, ConfigVersion: 188},
 		Output:       recipe.Output{Format: "tar+zstd", Level: 3, SourceDateEpoch: 1, Outputs: []string{"root-hash"}},
 	}}})
-	golden(t, "inputs.txt", text)
+	require.Golden(t, "testdata/inputs.txt", text)
 }

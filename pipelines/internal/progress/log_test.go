@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 const title = "walls x86_64, key abc"
@@ -19,17 +21,11 @@ const title = "walls x86_64, key abc"
 func written(t *testing.T, secrets []string, text string, piece int) string {
 	t.Helper()
 	log, err := CreateLog(filepath.Join(t.TempDir(), "walls.log"), title, secrets)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	output(t, log, text, piece)
-	if err := log.Close("failed: why"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, log.Close("failed: why"))
 	data, err := os.ReadFile(log.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	got := strings.TrimPrefix(string(data), title+"\n== build\n")
 	return strings.TrimSuffix(got, "failed: why\n")
 }
@@ -78,9 +74,7 @@ func TestSecretsInNotesAndStages(t *testing.T) {
 	var shown bytes.Buffer
 	screen := New(&shown, Plain, nil)
 	log, err := CreateLog(filepath.Join(t.TempDir(), "walls.log"), title, []string{"geheim"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	report := screen.Logged(log)
 	stage := report.Stage("walls", "sign with geheim")
 	report.Note("walls", "the PIN is geheim")
@@ -89,14 +83,10 @@ func TestSecretsInNotesAndStages(t *testing.T) {
 	fmt.Fprint(stage, "im\n")
 	stage.End(nil, "signed by geheim")
 	tail := strings.Join(log.Tail(), "\n")
-	if err := log.Close("failed: geheim was refused"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, log.Close("failed: geheim was refused"))
 	screen.Close()
 	data, err := os.ReadFile(log.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	want := title + "\n== sign with ***\nthe PIN is ***\nagain ***\noutput with ***\n"
 	if tail != strings.TrimSuffix(want, "\n") {
 		t.Errorf("the tail is %q", tail)
@@ -112,9 +102,7 @@ func TestSecretsInNotesAndStages(t *testing.T) {
 // A reporter without a screen still writes a log.
 func TestLogWithoutScreen(t *testing.T) {
 	log, err := CreateLog(filepath.Join(t.TempDir(), "walls.log"), title, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var nobody *Reporter
 	report := nobody.Logged(log)
 	stage := report.Stage("walls", "build")
@@ -148,16 +136,12 @@ func TestLogTail(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			log, err := CreateLog(filepath.Join(t.TempDir(), "logs", "walls.log"), title, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			output(t, log, test.text, test.piece)
 			if diff := cmp.Diff(test.want, log.Tail()); diff != "" {
 				t.Errorf("tail (-want +got)\n%s", diff)
 			}
-			if err := log.Close("failed: why"); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, log.Close("failed: why"))
 			data, err := os.ReadFile(log.Path())
 			want := strings.TrimSuffix(title+"\n== build\n"+test.text, "\n") + "\nfailed: why\n"
 			if err != nil || string(data) != want {
@@ -169,16 +153,10 @@ func TestLogTail(t *testing.T) {
 
 func TestLogIsReplacedAndEnded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "walls.log")
-	if err := os.WriteFile(path, []byte(strings.Repeat("old", 100)), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.WriteFile(t, path, strings.Repeat("old", 100))
 	log, err := CreateLog(path, title, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := log.Close("done"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, log.Close("done"))
 	if data, err := os.ReadFile(path); err != nil || string(data) != title+"\ndone\n" {
 		t.Errorf("the log is %q, %v", data, err)
 	}

@@ -3,6 +3,8 @@ package recipe
 import (
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 func TestBuilderID(t *testing.T) {
@@ -22,9 +24,7 @@ func TestBuilderID(t *testing.T) {
 		b, arch := base, "x86_64"
 		change(&b, &arch)
 		id, err := b.ID(arch)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if name == "nothing" && id != want {
 			t.Errorf("ID %s, want %s", id, want)
 		}

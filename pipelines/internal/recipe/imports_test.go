@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -48,9 +49,7 @@ assets:
 func resolve(t *testing.T, r Resolver, asset catalog.Asset) Plan {
 	t.Helper()
 	plan, err := r.Resolve(asset, catalog.X86_64, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return plan
 }
 
@@ -63,7 +62,7 @@ func TestImport(t *testing.T) {
 	for _, input := range plan.Recipe.Inputs() {
 		inputs = append(inputs, input.Kind+" "+input.Name+" = "+input.Value)
 	}
-	golden(t, "import.golden", strings.Join(inputs, "\n")+"\n")
+	require.Golden(t, "testdata/import.golden", strings.Join(inputs, "\n")+"\n")
 	if got := fmt.Sprint(plan.Read, plan.Below); got != "[assets/sources.yaml assets/tool/assets.yaml versions.yaml] []" {
 		t.Errorf("read %s", got)
 	}
@@ -150,9 +149,7 @@ func TestOrigins(t *testing.T) {
 	origins, err := r.Origins([]catalog.Asset{
 		far, tool, {Name: "user", Dependencies: []string{"tool", "far"}}, {Name: "last", Dependencies: []string{"user"}}, {Name: "other", Dependencies: []string{"tool"}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for name, want := range map[string]string{
 		"other": "built",
 		"user":  "out of reach: it needs far, and the source assets.linux.tool-aarch64 has no pinned hash or commit",

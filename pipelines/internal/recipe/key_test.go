@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
 
@@ -137,15 +138,13 @@ func TestEveryInputChangesTheKey(t *testing.T) {
 			t.Errorf("no change of %s is tested: add one, and see that Inputs has it", field)
 		}
 	}
-	golden(t, "changes.golden", out.String())
+	require.Golden(t, "testdata/changes.golden", out.String())
 }
 
 func key(t *testing.T, r Recipe) string {
 	t.Helper()
 	k, err := r.Key()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return k
 }
 
@@ -153,13 +152,9 @@ func key(t *testing.T, r Recipe) string {
 func document(t *testing.T, r Recipe) any {
 	t.Helper()
 	data, err := r.Canonical()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var value any
-	if err := json.Unmarshal(data, &value); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(data, &value))
 	return value
 }
 
@@ -204,13 +199,9 @@ func leaves(typ reflect.Type, path string) []string {
 func TestParse(t *testing.T) {
 	want := start().plan(t).Recipe
 	data, err := want.Canonical()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	got, err := Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("parsed (-want +got)\n%s", diff)
 	}
@@ -242,9 +233,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		again, err := r.Canonical()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		same, err := Parse(again)
 		if err != nil || len(Diff(r, same)) != 0 {
 			t.Errorf("%s: %v", again, err)
@@ -256,9 +245,7 @@ func FuzzParse(f *testing.F) {
 // tree under whatever should not matter.
 func TestTheMachineIsInNoKey(t *testing.T) {
 	root := t.TempDir()
-	if err := os.CopyFS(root, files()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.CopyFS(root, files()))
 	git := func(args ...string) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", root, "-c", "user.name=a", "-c", "user.email=a@example.org"}, args...)...)
@@ -282,14 +269,10 @@ func TestTheMachineIsInNoKey(t *testing.T) {
 		{"a branch", func() { git("checkout", "-q", "-b", "other") }},
 		{"an unread file that is not committed", func() { write(t, filepath.Join(root, "assets/kernel/unread"), "new") }},
 		{"time stamps", func() {
-			if err := os.Chtimes(filepath.Join(root, "assets/kernel/build.sh"), fixed, fixed); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Chtimes(filepath.Join(root, "assets/kernel/build.sh"), fixed, fixed))
 		}},
 		{"the permissions of others", func() {
-			if err := os.Chmod(filepath.Join(root, "assets/kernel/build.sh"), 0o700); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Chmod(filepath.Join(root, "assets/kernel/build.sh"), 0o700))
 		}},
 		{"the current folder", func() { t.Chdir(t.TempDir()) }},
 		{"the environment", func() {
@@ -317,9 +300,7 @@ func TestTheMachineIsInNoKey(t *testing.T) {
 
 func write(t *testing.T, path, text string) {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o755))
 }
 
 // TestEachFileIsReadOnce computes the keys of everything in this repository,
@@ -342,13 +323,9 @@ func TestEachFileIsReadOnce(t *testing.T) {
 // keys computes the keys of all assets of all architectures of this repository.
 func keys(t testing.TB, tree *Tree) (n int) {
 	c, err := catalog.Load(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	v, err := versions.Load("../../../versions.yaml", tree)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	resolver := Resolver{Versions: v, Tree: tree}
 	for _, asset := range c.Assets {
 		for _, arch := range asset.Arches {

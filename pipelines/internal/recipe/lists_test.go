@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/strictyaml"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
@@ -43,13 +44,9 @@ func TestKataLists(t *testing.T) {
 	}
 	tree := NewTree(os.DirFS("../../.."))
 	c, err := catalog.Load(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	pins, err := versions.Load("../../../versions.yaml", tree)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	used := map[string]bool{}
 	for _, list := range slices.Sorted(maps.Keys(lists.Kata)) {
 		for _, arch := range catalog.Arches() {
@@ -88,34 +85,24 @@ func TestKataLists(t *testing.T) {
 func origin(t *testing.T, r Resolver, c *catalog.Catalog, name string, arch catalog.Arch) Origin {
 	t.Helper()
 	asset, err := c.Find(name, arch)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	o, err := r.Origin(asset)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return o
 }
 
 // TestGenpolicyExamples guards against shipping the drop-ins of Kata's own tests.
 func TestGenpolicyExamples(t *testing.T) {
 	c, err := catalog.Load(NewTree(os.DirFS("../../..")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	genpolicy, err := c.Find("genpolicy", catalog.X86_64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	const examples = "opt/kata/share/defaults/kata-containers/drop-in-examples/"
 	for name, want := range map[string]bool{"10-non-coco-drop-in.json": true, "20-oci-1.3.0-drop-in.json": true, "99-test-overrides.json": false} {
 		taken := false
 		for from := range genpolicy.Import.Members {
 			matches, err := path.Match(from, examples+name)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			taken = taken || matches
 		}
 		if taken != want {

@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"encoding/pem"
-	"flag"
 	"io/fs"
 	"maps"
 	"os"
@@ -14,10 +13,9 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 const pins = `assets:
   description: "things"
@@ -117,18 +115,14 @@ func start() input {
 func (in input) plan(t *testing.T) Plan {
 	t.Helper()
 	plan, err := in.resolve(t)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return plan
 }
 
 func (in input) resolve(t *testing.T) (Plan, error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "versions.yaml")
-	if err := os.WriteFile(file, in.tree["versions.yaml"].Data, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, in.tree["versions.yaml"].Data, 0o644))
 	resolver, asset := in.load(t, NewTree(in.tree), file)
 	return resolver.Resolve(asset, in.arch, in.digests)
 }
@@ -138,26 +132,18 @@ func (in input) from(t *testing.T, tree *Tree, file string) Plan {
 	t.Helper()
 	resolver, asset := in.load(t, tree, file)
 	plan, err := resolver.Resolve(asset, in.arch, in.digests)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return plan
 }
 
 func (in input) load(t *testing.T, tree *Tree, file string) (Resolver, catalog.Asset) {
 	t.Helper()
 	c, err := catalog.Load(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	v, err := versions.Load(file, tree)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	asset, err := c.Find(in.asset, in.arch)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return Resolver{Versions: v, Tree: tree}, asset
 }
 
@@ -214,28 +200,9 @@ func TestNothingElseChangesTheKey(t *testing.T) {
 
 func TestCanonical(t *testing.T) {
 	data, err := start().plan(t).Recipe.Canonical()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	// A difference here changes every key: raise Schema if the meaning changed.
-	golden(t, "recipe.golden.json", string(data))
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; got:\n%s", file, got)
-	}
+	require.Golden(t, "testdata/recipe.golden.json", string(data))
 }
 
 func TestRead(t *testing.T) {

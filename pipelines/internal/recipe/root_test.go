@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 const (
@@ -128,7 +129,7 @@ func TestRootChangesTheKey(t *testing.T) {
 			t.Errorf("no change of the root's %s is tested", field)
 		}
 	}
-	golden(t, "root.golden", out.String())
+	require.Golden(t, "testdata/root.golden", out.String())
 }
 
 // TestRootBuildsAnywhere: only the container of the root is of the guest's architecture.

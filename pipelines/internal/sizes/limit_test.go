@@ -1,7 +1,6 @@
 package sizes
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // packed writes the tarball of an asset with files "path content" into a folder.
@@ -21,9 +21,7 @@ func packed(t *testing.T, dir, asset string, files ...string) archive.Component 
 	for _, file := range files {
 		path, content, _ := strings.Cut(file, " ")
 		path = filepath.Join(tree, "opt/kata", path)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
-			t.Fatal(err)
-		}
+		require.WriteFile(t, path, content)
 	}
 	out := filepath.Join(dir, asset+".tar.zst")
 	if _, err := archive.Pack(t.Context(), tree, out, archive.Options{Level: 1, ModTime: time.Unix(0, 0)}); err != nil {
@@ -58,9 +56,7 @@ func (m merging) merged(t *testing.T) *archive.Merged {
 	t.Helper()
 	extras := []archive.Extra{{Name: "./opt/kata/VERSION", Content: []byte("3.28.0\n")}}
 	merged, err := archive.PlanMerge(t.Context(), m.components, extras, archive.Options{ModTime: time.Unix(0, 0), Cache: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return merged
 }
 
@@ -81,9 +77,7 @@ func TestLimit(t *testing.T) {
 	m.Limit = size
 	r := m.report(t)
 	previous := released("3.27.0", Component{Name: "big", Size: 1000, Members: []Member{{Name: "opt/kata/bin/big", Packed: 1000}}})
-	if err := r.Compare(previous); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, r.Compare(previous))
 	err := r.Check(false)
 	if err == nil {
 		t.Fatal("of the limit's size: no error")
@@ -136,15 +130,11 @@ func TestReadPrevious(t *testing.T) {
 	}
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		require.WriteFile(t, path, text)
 		return path
 	}
 	whole, err := os.ReadFile(merged)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var end int64
 	for _, frame := range mergedPlan.Index.Frames {
 		end += frame.Size
@@ -166,9 +156,7 @@ func TestReadPrevious(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", name, got, test)
 		}
 		again := m.report(t)
-		if err := again.Compare(got); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, again.Compare(got))
 		// Without an index, the length of the whole is that of other frames, too.
 		if c := again.Change; len(c.Components)+len(c.Members) != 0 || c.Before != c.After && !test.estimated {
 			t.Errorf("%s: differs from itself: %+v", name, *c)

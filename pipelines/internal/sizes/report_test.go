@@ -3,7 +3,6 @@ package sizes
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,9 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
-
-var updateReports = flag.Bool("update", false, "write the expected reports")
 
 const mib = 1 << 20
 
@@ -81,40 +79,16 @@ func sample(t *testing.T) Report {
 		component("qemu", append([]string{"bin/qemu-system-x86_64 5.4"}, many[1:]...)...),
 		component("firecracker", "bin/firecracker 2.1", "bin/jailer 1.1"), component("ovmf", "share/ovmf/OVMF.fd 1"),
 	)
-	if err := now.Compare(before); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, now.Compare(before))
 	return now
-}
-
-func goldenReport(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", "report", name)
-	if *updateReports {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got, -update writes it):\n%s", name, diff)
-	}
 }
 
 func TestReportGoldens(t *testing.T) {
 	r := sample(t)
 	page, err := r.HTML()
-	if err != nil {
-		t.Fatal(err)
-	}
-	goldenReport(t, "sample.html", page)
-	goldenReport(t, "sample.md", []byte(r.Markdown()))
+	require.NoError(t, err)
+	require.Golden(t, "testdata/report/sample.html", page)
+	require.Golden(t, "testdata/report/sample.md", []byte(r.Markdown()))
 	if n := len(r.Markdown()); n > 65_536 {
 		t.Errorf("the Markdown has %d bytes: a comment on GitHub holds 65,536", n)
 	}
@@ -128,13 +102,9 @@ func TestPageStandsAlone(t *testing.T) {
 	evil := `opt/kata/<script>alert(1)</script>"'&` + "`|*_[x](y)`" + `<img src=x onerror=alert(1)>`
 	c := Component{Name: `<b>c</b>`, Size: 10, Members: []Member{{Name: evil, Size: 10, Packed: 10, Link: `"><svg onload=alert(1)>`}}}
 	r := released(`1"><u>`, c)
-	if err := r.Compare(Report{Version: "</title><i>", Size: 1, Components: []Component{{Members: []Member{{Name: "a</td><s>", Packed: 1}}}}}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, r.Compare(Report{Version: "</title><i>", Size: 1, Components: []Component{{Members: []Member{{Name: "a</td><s>", Packed: 1}}}}}))
 	page, err := r.HTML()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, tag := range []string{"<script>alert", "<img", "<b>c", "<u>", "<svg", "<i>\n", "<s>"} {
 		if bytes.Contains(page, []byte(tag)) {
 			t.Errorf("the page has %s from a name", tag)
@@ -162,21 +132,13 @@ func stripNames(page []byte) []byte {
 func TestReportRoundTrip(t *testing.T) {
 	r := sample(t)
 	text, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "kata-static-report.json")
-	if err := os.WriteFile(file, text, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, text, 0o644))
 	previous, err := Read(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	again := r
-	if err := again.Compare(previous); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, again.Compare(previous))
 	want := &Change{Since: "3.28.0", Before: r.Size, After: r.Size}
 	if diff := cmp.Diff(want, again.Change, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("a report differs from itself (-want +got):\n%s", diff)
@@ -192,9 +154,7 @@ func TestReportRoundTrip(t *testing.T) {
 func TestCompare(t *testing.T) {
 	now := released("2", component("a", "bin/same 1", "bin/grown 3", "lib-1.2/new 1", "vmlinux-6.18.15-188 5", "b-1 1", "b-2 1"), component("fresh", "bin/fresh 2"))
 	before := released("1", component("a", "bin/same 1", "bin/grown 2", "vmlinux-6.12.47-173 6", "b-3 1", "b-4 1"), component("left", "bin/left 1"))
-	if err := now.Compare(before); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, now.Compare(before))
 	member := func(name, component, state string, before, after int64) Delta {
 		return Delta{Name: "opt/kata/" + name, Component: component, State: state, Before: before * mib, After: after * mib}
 	}
@@ -224,9 +184,7 @@ func TestCompare(t *testing.T) {
 	}
 	// What a report was made without is not gone.
 	now.Missing = []string{"left"}
-	if err := now.Compare(before); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, now.Compare(before))
 	if got := now.Change.Components; len(got) != 2 || got[1].Name != "a" {
 		t.Errorf("with a component missing: %v", got)
 	}
@@ -237,9 +195,7 @@ func TestCompare(t *testing.T) {
 func TestCompareWithMembers(t *testing.T) {
 	now := released("2", component("kernel", "share/k/vmlinux-6.18 5"), component("qemu", "share/q/bios 1", "bin/qemu 3"))
 	previous := Report{Version: "old", Size: 12 * mib, Components: []Component{component("", "bin/qemu 2", "share/k/vmlinux-6.12 4", "share/q/gone 1", "bin/other 2")}}
-	if err := now.Compare(previous); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, now.Compare(previous))
 	got := map[string]string{}
 	for _, d := range now.Change.Members {
 		got[strings.TrimPrefix(d.Name, "opt/kata/")] = d.Component + " " + d.State

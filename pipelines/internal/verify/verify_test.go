@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -39,9 +40,7 @@ func TestKnown(t *testing.T) {
 func TestRun(t *testing.T) {
 	a := verify.Artifact{Tarball: verifytest.Tree{"opt/kata/file": "x"}.Pack(t), Required: []string{"first", "second"}}
 	r, err := verify.Run(t.Context(), broken{}, a, verifytest.NoBoot)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if check := verifytest.Find(t, r, "second"); check.Verdict != report.Failed || !strings.HasPrefix(check.Saw, "required, but") || r.Passed != 1 {
 		t.Errorf("got %+v", r)
 	}

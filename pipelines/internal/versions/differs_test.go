@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 func TestDifferences(t *testing.T) {
@@ -57,13 +59,9 @@ func TestMisspeltDiffers(t *testing.T) {
 // The file that a release publishes has every pin that users of Kata's own file look up.
 func TestPathsOfKata(t *testing.T) {
 	f, err := Load("../../../versions.yaml", os.DirFS("../../.."))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	paths, err := os.ReadFile("testdata/kata-3.28.0.paths")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for path := range strings.Lines(string(paths)) {
 		if _, err := f.Pin(strings.TrimSpace(path)); err != nil {
 			t.Error(err)
@@ -75,9 +73,7 @@ func TestPathsOfKata(t *testing.T) {
 // built where upstream answers.
 func TestKataIsLocked(t *testing.T) {
 	f, err := Load("../../../versions.yaml", os.DirFS("../../.."))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for at, e := range f.lock {
 		for _, d := range f.Differences(at + "." + e.Pin) {
 			if _, locked := e.Versions[d.Kata]; !locked {

@@ -2,7 +2,6 @@ package versions
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,35 +9,14 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-// golden compares got with a file of testdata.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
-}
 
 // load reads a versions.yaml and its lock.
 func load(t *testing.T, pins, lock string) (*File, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "pins.yaml")
-	if err := os.WriteFile(path, []byte(pins), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(path, []byte(pins), 0o600))
 	f, err := Load(path, fstest.MapFS{LockFile: {Data: []byte(lock)}})
 	if err == nil {
 		f.Path = "pins.yaml"
@@ -50,18 +28,14 @@ func load(t *testing.T, pins, lock string) (*File, error) {
 func must(t *testing.T, pins, lock string) *File {
 	t.Helper()
 	f, err := load(t, pins, lock)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return f
 }
 
 // A file of the shape of Kata's own has pins wherever there are strings.
 func TestKata(t *testing.T) {
 	f, err := Load("testdata/kata.yaml", fstest.MapFS{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var text strings.Builder
 	for _, path := range f.Pins() {
 		value, err := f.Pin(path)
@@ -70,7 +44,7 @@ func TestKata(t *testing.T) {
 		}
 		text.WriteString(path + " = " + value + "\n")
 	}
-	golden(t, "testdata/kata.golden", text.String())
+	require.Golden(t, "testdata/kata.golden", text.String())
 	if sources := f.Sources(); len(sources) != 0 {
 		t.Errorf("sources: %v, want none", sources)
 	}
@@ -111,9 +85,7 @@ func bomb() string {
 func TestUnfitFiles(t *testing.T) {
 	dir := t.TempDir()
 	large := filepath.Join(dir, "large.yaml")
-	if err := os.WriteFile(large, bytes.Repeat([]byte("# text\n"), maxSize/7+1), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(large, bytes.Repeat([]byte("# text\n"), maxSize/7+1), 0o644))
 	for _, test := range []struct{ file, want string }{
 		{large, ": not readable: larger than 1.0 MiB; give"},
 		{dir, ": not readable: " + dir + " is a folder, not a regular file; give"},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // After a response with the wrong range, everything is requested. A partial file keeps its
@@ -52,9 +53,7 @@ func TestDownload(t *testing.T) {
 			server, asked := answers(t, test.handlers...)
 			dir := t.TempDir()
 			path, partial := filepath.Join(dir, "whole"), filepath.Join(dir, "partial")
-			if err := os.WriteFile(partial, content[:1000], 0o600); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(partial, content[:1000], 0o600))
 			pace := q.pace()
 			pace.Tries = 3
 			d := Download{
@@ -98,9 +97,7 @@ func TestEndlessDownload(t *testing.T) {
 func TestIrregularPartial(t *testing.T) {
 	dir := t.TempDir()
 	partial := filepath.Join(dir, "partial")
-	if err := os.MkdirAll(filepath.Join(partial, "of somebody"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(filepath.Join(partial, "of somebody"), 0o755))
 	var d Download
 	if err := d.File(t.Context(), filepath.Join(dir, "whole"), partial, 0o444); !errors.Is(err, syscall.ENOTEMPTY) {
 		t.Errorf("got %v", err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // Whatever a server answers, credentials are sent nowhere else.
@@ -41,9 +42,7 @@ func TestCredentials(t *testing.T) {
 	} {
 		test.options.Base = base
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, test.url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if test.secret != "" {
 			request.Header.Set("Authorization", "Bearer "+test.secret)
 		}
@@ -60,9 +59,7 @@ func TestCredentials(t *testing.T) {
 	}
 	// A request for a token has the password in a form.
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://evil.org/token", strings.NewReader("password=x"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if response, err := NewClient(Options{Host: "registry.example.org", Base: base}).Do(request); err == nil {
 		_ = response.Body.Close()
@@ -92,14 +89,10 @@ func TestRedirects(t *testing.T) {
 		// The same host, on another port: net/http itself would send the credentials.
 		server, _ := answers(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target.URL, test.code) })
 		request, err := http.NewRequestWithContext(t.Context(), test.method, server.URL, strings.NewReader("secret"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		request.Header.Set("Authorization", "Bearer secret")
 		response, err := NewClient(Options{}).Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		_ = response.Body.Close()
 		if strings.Join(got, ",") != test.want || test.want == "" && response.StatusCode != test.code {
 			t.Errorf("%s and %d: the target got %q, the client %d", test.method, test.code, got, response.StatusCode)

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // quick is a pace for tests: it records waits in place of waiting.
@@ -191,9 +193,7 @@ func TestBodyIsSentAgain(t *testing.T) {
 
 func TestRefusedConnections(t *testing.T) {
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	address := "http://" + listener.Addr().String()
 	var q quick
 	client := NewClient(Options{Pace: q.pace()})
@@ -202,9 +202,7 @@ func TestRefusedConnections(t *testing.T) {
 	if _, _, err := send(t.Context(), client, "GET", address, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, server.Close())
 	// It has answered before, and may be restarting.
 	_, _, err = send(t.Context(), client, "GET", address, nil)
 	if !Temporary(err) || len(q.waits) != 3 {
@@ -340,13 +338,9 @@ func TestBrokenAnswer(t *testing.T) {
 func TestHead(t *testing.T) {
 	server, _ := answers(t, status(200, "Content-Type", "application/json", "Content-Length", "4000"))
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, server.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	response, err := NewClient(Options{Small: 100}).Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	_ = response.Body.Close()
 	if response.ContentLength != 4000 {
 		t.Errorf("the length is %d", response.ContentLength)

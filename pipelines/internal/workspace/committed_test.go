@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // TestCommitted: what is compared with the commit is what keys were made of, not what
@@ -41,23 +43,17 @@ func TestCommitted(t *testing.T) {
 					t.Fatalf("%s: %v\n%s", script, err, out)
 				}
 			}
-			if err := os.CopyFS(root, os.DirFS(filepath.FromSlash("../../testdata/tree"))); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.CopyFS(root, os.DirFS(filepath.FromSlash("../../testdata/tree"))))
 			run("mkdir " + patches + "; echo 1 >" + patches + "/1.patch; echo >" + notes)
 			run(`sed -i "s,script: build.sh,&\n    alone: true\n    files: [patches]," assets/tiny/assets.yaml`)
 			run("git init -q -b main && git add . && git -c user.name=a -c user.email=a@example.org commit -q -m one")
 			run(test.edit)
 			w, err := Open(t.Context(), Options{Root: root, CacheDir: t.TempDir()})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			defer w.Close()
 			names := []string{"kernel-debug", "tiny"}
 			before, err := w.Inputs(names, "x86_64") // As a plan does.
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			run(test.revert)
 			in, err := w.Inputs(names, "x86_64")
 			if err != nil || !slices.Equal(in, before) {

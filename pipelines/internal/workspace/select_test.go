@@ -7,22 +7,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // open opens a copy of the tree of the script tests, with a release set.
 func open(t *testing.T) *Workspace {
 	t.Helper()
 	root := t.TempDir()
-	if err := os.CopyFS(root, os.DirFS("../../testdata/tree")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(root, "assets", "sets.yaml"), []byte("small:\n  x86_64: [tiny, kernel-debug]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.CopyFS(root, os.DirFS("../../testdata/tree")))
+	require.WriteFile(t, filepath.Join(root, "assets", "sets.yaml"), "small:\n  x86_64: [tiny, kernel-debug]\n")
 	w, err := Open(t.Context(), Options{Root: root, CacheDir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(w.Close)
 	return w
 }

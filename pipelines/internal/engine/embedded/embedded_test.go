@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 func TestChooseUplink(t *testing.T) {
@@ -64,9 +65,7 @@ func TestParseRoutes(t *testing.T) {
 {"type":"local","dst":"127.0.0.0/8","dev":"lo","table":"local","flags":[]},
 {"type":"broadcast","dst":"192.0.2.255","dev":"eth0","table":"local","flags":[]},
 {"type":"unreachable","dst":"203.0.113.0/24","dev":"lo","flags":[]}]`)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var text []string
 	for _, prefix := range got {
 		text = append(text, prefix.String())
@@ -98,9 +97,7 @@ func TestEngineGetsNoSecrets(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	t.Setenv("https_proxy", "http://proxy")
 	cmd, err := config{}.reexec(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	environ := strings.Join(cmd.Env, "\n")
 	if strings.Contains(environ, "TOKEN") || strings.Contains(environ, "TMPDIR") || !strings.Contains(environ, "https_proxy=http://proxy") || !strings.Contains(environ, configVariable) {
 		t.Errorf("the supervisor gets\n%s", environ)
@@ -110,19 +107,13 @@ func TestEngineGetsNoSecrets(t *testing.T) {
 func TestState(t *testing.T) {
 	m := &Manager{CacheDir: t.TempDir()}
 	path := m.statePath()
-	if err := os.MkdirAll(m.dir(), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(m.dir(), 0o755))
 	if s, err := readState(path); err != nil || s.Supervisor.alive() {
 		t.Errorf("a missing state reads as %+v, %v", s, err)
 	}
 	self, err := identify(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := (state{Supervisor: self}).write(path); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, (state{Supervisor: self}).write(path))
 	s, err := readState(path)
 	if err != nil || !s.Supervisor.alive() {
 		t.Errorf("this process reads as %+v, %v", s, err)
@@ -132,21 +123,15 @@ func TestState(t *testing.T) {
 		t.Error("another process with the same number passed for this one")
 	}
 	own, err := json.Marshal(s)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for name, text := range map[string]string{"damaged": `{"superv`, "huge": strings.Repeat(" ", maxState+1)} {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		if s, err := readState(path); err == nil || s != (state{}) || !strings.Contains(err.Error(), "remove "+path) {
 			t.Errorf("%s: %+v, %v", name, s, err)
 		}
 	}
 	if os.Geteuid() == 0 {
-		if err := errors.Join(os.WriteFile(path, own, 0o600), os.Chown(path, 1, 1)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, errors.Join(os.WriteFile(path, own, 0o600), os.Chown(path, 1, 1)))
 		if _, err := readState(path); err == nil || !strings.Contains(err.Error(), "belongs to user 1") {
 			t.Errorf("the state of another user: %v", err)
 		}
@@ -164,19 +149,13 @@ func TestLongCachePath(t *testing.T) {
 // the number of one is killed.
 func TestHostileState(t *testing.T) {
 	bystander := command.New(t.Context(), "sleep", "60")
-	if err := bystander.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, bystander.Start())
 	path := filepath.Join(t.TempDir(), "engine.json")
 	text := fmt.Sprintf(`{"supervisor": {"pid": %d, "began": "1"}, "init": {"pid": -1, "began": ""}, "build": "/",
 		"uplink": {"table": "a\nadd table ip injected\n", "link": "eth0"}}`, bystander.Process.Pid)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	s, err := readState(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, p := range []process{s.Supervisor, s.Init, {PID: 1}, {}} {
 		if p.alive() {
 			t.Errorf("%+v passed for a process of an engine", p)
@@ -188,9 +167,7 @@ func TestHostileState(t *testing.T) {
 	if err := bystander.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("another process was ended: %v", err)
 	}
-	if err := errors.Join(bystander.Process.Kill(), s.write(path)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, errors.Join(bystander.Process.Kill(), s.write(path)))
 	_ = bystander.Wait() // It was killed.
 	if data, err := os.ReadFile(path); err != nil || strings.Contains(string(data), "injected") {
 		t.Errorf("the state keeps %s, %v", data, err)

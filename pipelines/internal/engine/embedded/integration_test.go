@@ -20,6 +20,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/engine/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // TestMain lets the test binary be its own supervisor, as the program is.
@@ -41,29 +42,19 @@ func manager(t *testing.T) *Manager {
 	}
 	report := progress.New(t.Output(), progress.Plain, nil)
 	t.Cleanup(report.Close)
-	if err := host.Install(t.Context(), report); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, host.Install(t.Context(), report))
 	dir := t.TempDir()
 	// The programs are compiled once for all tests of a machine.
 	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	shared := &Manager{CacheDir: filepath.Join(cache, "kata-pipelines"), ModuleDir: "../../../dagger-engine", Report: report}
 	programs, err := shared.CLI(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer programs.Release()
 	bin := filepath.Dir(programs.CLI)
 	m := &Manager{CacheDir: dir, ModuleDir: shared.ModuleDir, Report: report}
-	if err := os.MkdirAll(m.dir(), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(filepath.Join(m.dir(), filepath.Base(bin)), os.DirFS(bin)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(m.dir(), 0o755))
+	require.NoError(t, os.CopyFS(filepath.Join(m.dir(), filepath.Base(bin)), os.DirFS(bin)))
 	t.Cleanup(func() {
 		if err := m.Stop(context.Background(), true); err != nil {
 			t.Error(err)
@@ -81,9 +72,7 @@ func manager(t *testing.T) *Manager {
 func alone(t *testing.T) {
 	t.Helper()
 	lock := flock.New(filepath.Join(os.TempDir(), "kata-pipelines-integration.lock"))
-	if err := lock.Lock(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, lock.Lock())
 	t.Cleanup(func() {
 		if err := lock.Close(); err != nil {
 			t.Error(err)
@@ -161,9 +150,7 @@ func TestStartStopLeavesNothing(t *testing.T) {
 	if err != nil || status.State != "running" || status.PID != running[0].PID {
 		t.Fatalf("status = %+v, %v", status, err)
 	}
-	if err := m.Stop(t.Context(), false); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.Stop(t.Context(), false))
 	compare(t, before, look(t))
 	if status, err := m.Status(); err != nil || status.State != "stopped" {
 		t.Errorf("status = %+v, %v", status, err)
@@ -176,43 +163,29 @@ func TestKilledEngineIsReplaced(t *testing.T) {
 	before := look(t)
 	for _, victim := range []string{"supervisor", "dagger-engine"} {
 		first, err := m.Start(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		pid := first.PID
 		if victim == "dagger-engine" {
 			pid = enginePID(t, first.PID)
 		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 		if !waitFor(10*time.Second, func() bool { s, _ := m.Status(); return s.State != "running" }) {
 			t.Fatalf("the death of the %s was not noticed", victim)
 		}
 		second, err := m.Start(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if second.PID == first.PID {
 			t.Errorf("the dead engine was not replaced after %s was killed", victim)
 		}
 	}
-	if err := m.Stop(t.Context(), true); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, m.Stop(t.Context(), true))
 	compare(t, before, look(t))
 
 	// Stop clears away what a killed supervisor could not.
 	last, err := m.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(last.PID, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Stop(t.Context(), true); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(last.PID, syscall.SIGKILL))
+	require.NoError(t, m.Stop(t.Context(), true))
 	compare(t, before, look(t))
 }
 
@@ -229,18 +202,14 @@ func TestTwoCacheDirectories(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if err := one.Stop(t.Context(), true); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, one.Stop(t.Context(), true))
 	if status, err := two.Status(); err != nil || status.State != "running" {
 		t.Errorf("the other engine: %+v, %v", status, err)
 	}
 	if data, err := os.ReadFile(forwardingPath); err != nil || string(data) != "1\n" {
 		t.Errorf("the host stopped forwarding for the other engine: %q, %v", data, err)
 	}
-	if err := two.Stop(t.Context(), true); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, two.Stop(t.Context(), true))
 	compare(t, before, look(t))
 }
 
@@ -261,8 +230,6 @@ func enginePID(t *testing.T, supervisor int) int {
 func atoi(t *testing.T, s string) int {
 	t.Helper()
 	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return n
 }

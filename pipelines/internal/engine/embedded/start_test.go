@@ -15,6 +15,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // fake is a manager with a nested module of one file and with the programs
@@ -27,9 +28,7 @@ func fake(t *testing.T) (m *Manager, bin string, notes *noted) {
 	m = &Manager{CacheDir: t.TempDir(), ModuleDir: t.TempDir(), Report: report}
 	put(t, filepath.Join(m.ModuleDir, "go.mod"), "module x")
 	hash, err := m.buildHash()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	bin = filepath.Join(m.dir(), "bin-"+hash)
 	for _, program := range programs {
 		put(t, filepath.Join(bin, program.name), "program")
@@ -52,33 +51,22 @@ func (n *noted) Write(p []byte) (int, error) {
 
 func put(t *testing.T, path, content string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.WriteFile(t, path, content)
 }
 
 // runs writes the state of an engine of a build, with this process as the engine.
 func runs(t *testing.T, m *Manager, build string) {
 	t.Helper()
 	self, err := identify(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := (state{Supervisor: self, Build: build}).write(m.statePath()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, (state{Supervisor: self, Build: build}).write(m.statePath()))
 }
 
 func TestBuildHashCoversSourcesAlone(t *testing.T) {
 	m, _, _ := fake(t)
 	hash := func() string {
 		hash, err := m.buildHash()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return hash
 	}
 	before := hash()
@@ -120,9 +108,7 @@ func TestEngineInUse(t *testing.T) {
 	m, bin, notes := fake(t)
 	runs(t, m, "/another/build")
 	lease, err := m.lease(t.Context(), bin)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if err := m.Stop(t.Context(), false); !errors.Is(err, ErrInUse) {
 		t.Errorf("Stop = %v, want ErrInUse", err)
 	}
@@ -162,9 +148,7 @@ func TestLeaseOfTheCLI(t *testing.T) {
 func TestWaitingForALockIsNoted(t *testing.T) {
 	m, _, notes := fake(t)
 	unlock, err := m.lock(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer unlock()
 	ctx, cancel := context.WithCancel(t.Context())
 	notes.tell = cancel
@@ -184,9 +168,7 @@ func TestLogIsKeptAndExplains(t *testing.T) {
 		t.Errorf("explained with %q", got)
 	}
 	log, err := m.newLog()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer log.Close()
 	if old, err := os.ReadFile(m.logPath() + ".1"); err != nil || string(old) != "panic: out of memory\n" {
 		t.Errorf("the previous log is %q, %v", old, err)
@@ -197,14 +179,10 @@ func TestLogIsKeptAndExplains(t *testing.T) {
 // the command.
 func TestInheritedDescriptorsAreClosed(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer file.Close()
 	inherited, err := unix.Dup(int(file.Fd())) // without FD_CLOEXEC
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	closeInherited()
 	if _, err := unix.FcntlInt(uintptr(inherited), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
 		t.Errorf("the inherited descriptor is still open: %v", err)
@@ -217,9 +195,7 @@ func TestInheritedDescriptorsAreClosed(t *testing.T) {
 func TestSuperviseHonoursAnEarlyEnd(t *testing.T) {
 	m := Manager{CacheDir: t.TempDir()}
 	data, err := json.Marshal(config{Manager: m})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Setenv(configVariable, string(data))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -3,16 +3,15 @@ package host
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 func TestPresent(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "some-program")
-	if err := os.WriteFile(program, nil, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(program, nil, 0o755))
 	t.Setenv("PATH", dir)
 	for name, want := range map[string]bool{
 		"some-program": true, "other-program": false, program: true, program + "x": false,
@@ -34,7 +33,5 @@ func TestInstallCommand(t *testing.T) {
 func TestInstallWithoutApt(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	err := installer{}.install(t.Context(), []Requirement{{Name: "none", Package: "none"}})
-	if err == nil || !strings.Contains(err.Error(), "apt-get install --yes --no-install-recommends none`): this machine has no apt-get") {
-		t.Errorf("got %v", err)
-	}
+	require.Error(t, err, "apt-get install --yes --no-install-recommends none`): this machine has no apt-get")
 }

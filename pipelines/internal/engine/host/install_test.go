@@ -15,6 +15,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // lines is a writer that sends each line of progress to a channel.
@@ -32,9 +33,7 @@ func (l lines) Write(p []byte) (int, error) {
 func apt(t *testing.T, script string) (i installer, dir string, reported lines) {
 	t.Helper()
 	dir = t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "apt-get"), []byte("#!/bin/sh\ncd "+dir+"\n"+script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "apt-get"), []byte("#!/bin/sh\ncd "+dir+"\n"+script), 0o755))
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	reported = make(lines, 9)
 	report := progress.New(reported, progress.Plain, nil)
@@ -49,9 +48,7 @@ func TestInstall(t *testing.T) {
 	defer i.report.Close()
 	wanted := []Requirement{{Name: filepath.Join(dir, "wanted"), Package: "wanted"}}
 	for range 2 { // the second finds it installed
-		if err := i.install(t.Context(), wanted); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, i.install(t.Context(), wanted))
 	}
 	if calls, _ := os.ReadFile(filepath.Join(dir, "calls")); string(calls) != "update\ninstall\n" {
 		t.Errorf("apt-get was called for %q", calls)
@@ -83,27 +80,19 @@ func TestInstallationIsFinished(t *testing.T) {
 func TestUpdateWaitsForAnotherApt(t *testing.T) {
 	i, dir, reported := apt(t, `[ -e free ]`)
 	lists, err := os.Create(i.lists)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer lists.Close()
 	// Locks of an open file count as another's, even in one process.
 	lock := unix.Flock_t{Type: unix.F_WRLCK}
-	if err := unix.FcntlFlock(lists.Fd(), unix.F_OFD_SETLK, &lock); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, unix.FcntlFlock(lists.Fd(), unix.F_OFD_SETLK, &lock))
 	done := make(chan error, 1)
 	go func() { done <- i.update(t.Context(), i.report.Stage("engine", "install")) }()
 	if note := <-reported; !strings.Contains(note, "another apt") {
 		t.Errorf("noted %q", note)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "free"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.WriteFile(t, filepath.Join(dir, "free"), "")
 	lock.Type = unix.F_UNLCK
-	if err := unix.FcntlFlock(lists.Fd(), unix.F_OFD_SETLK, &lock); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, unix.FcntlFlock(lists.Fd(), unix.F_OFD_SETLK, &lock))
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

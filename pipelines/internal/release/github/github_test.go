@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/progress"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
@@ -54,9 +54,7 @@ func (r *rig) client(t *testing.T, token string) *Client {
 		return ctx.Err()
 	}
 	client, err := New(Options{API: r.server.URL(), Repository: repository, Token: token, Report: r.report, Pace: web.Pace{Sleep: sleep}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return client
 }
 
@@ -68,9 +66,7 @@ func wanted(body string) Release {
 func (r *rig) draft(t *testing.T) Release {
 	t.Helper()
 	release, err := r.Draft(t.Context(), wanted("notes"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return release
 }
 
@@ -78,9 +74,7 @@ func (r *rig) draft(t *testing.T) Release {
 func file(t *testing.T, name, content string) File {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.WriteFile(t, path, content)
 	return File{Name: name, Path: path, Size: int64(len(content)), Digest: sum(content)}
 }
 
@@ -166,9 +160,7 @@ func TestOtherHosts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, err := New(Options{API: test.api, Repository: "a/b"})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			address, err := client.uploadAddress(Release{UploadURL: test.upload}, "x.tar.zst")
 			if (err == nil) != test.ok || test.ok && !strings.HasSuffix(address, "/releases/1/assets?name=x.tar.zst") {
 				t.Errorf("got %q, %v, want ok: %v", address, err, test.ok)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/release/github/githubtest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/web"
 )
 
@@ -23,9 +23,7 @@ import (
 func (r *rig) compare(t *testing.T, release Release, files []File) (map[string]Action, []Change) {
 	t.Helper()
 	changes, _, err := r.Compare(t.Context(), release, files)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	actions := map[string]Action{}
 	for _, change := range changes {
 		actions[change.File.Name] = change.Action
@@ -52,9 +50,7 @@ func TestSync(t *testing.T) {
 	if _, others, err := r.Compare(t.Context(), release, files); err != nil || len(others) != 1 || others[0].Name != "by-hand" {
 		t.Errorf("others are %v, %v, want the one that was added by hand", others, err)
 	}
-	if err := r.Sync(t.Context(), release, changes, false); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, r.Sync(t.Context(), release, changes, false))
 	for _, file := range files {
 		if asset := r.server.Release("3.28.0").Asset(file.Name); asset == nil || asset.Digest != file.Digest {
 			t.Errorf("%s is %+v, want %s", file.Name, asset, file.Digest)
@@ -134,9 +130,7 @@ func TestStubbornStarter(t *testing.T) {
 		{Request: "^DELETE ", Times: 1, Status: 404},
 	}
 	_, changes := r.compare(t, release, []File{one})
-	if err := r.Sync(t.Context(), release, changes, false); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, r.Sync(t.Context(), release, changes, false))
 	if asset := r.server.Release("3.28.0").Asset("one"); asset == nil || asset.Digest != one.Digest {
 		t.Errorf("got %+v, want it whole", asset)
 	}
@@ -172,9 +166,7 @@ func TestAllowed(t *testing.T) {
 func TestPublished(t *testing.T) {
 	r := newRig(t)
 	release, err := r.Publish(t.Context(), r.draft(t), true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	before, files := r.server.Changes(), []File{file(t, "one", "one")}
 	_, changes := r.compare(t, release, files)
 	if err := r.Sync(t.Context(), release, changes, false); !errors.Is(err, ErrPublished) || r.server.Changes() != before {
@@ -206,9 +198,7 @@ func TestBreakingOff(t *testing.T) {
 	if actions["one"] != Resume {
 		t.Errorf("it is to %s, want resume", actions["one"])
 	}
-	if err := r.Sync(t.Context(), release, changes, false); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, r.Sync(t.Context(), release, changes, false))
 	if asset := r.server.Release("3.28.0").Asset("one"); asset == nil || asset.Digest != one.Digest {
 		t.Errorf("got %+v, want it whole", asset)
 	}
@@ -218,9 +208,7 @@ func TestBreakingOff(t *testing.T) {
 func TestChangedFile(t *testing.T) {
 	r := newRig(t)
 	release, one := r.draft(t), file(t, "one", "one")
-	if err := os.WriteFile(one.Path, []byte("ONE"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.WriteFile(t, one.Path, "ONE")
 	_, changes := r.compare(t, release, []File{one})
 	err := r.Sync(t.Context(), release, changes, false)
 	if err == nil || !strings.Contains(err.Error(), "changed in the meantime") || len(r.server.Release("3.28.0").Assets) != 0 {
@@ -369,9 +357,7 @@ func TestReplace(t *testing.T) {
 			}
 			r.server.Do(func() { r.server.Around = nil })
 			_, changes = r.compare(t, release, []File{one})
-			if err := r.Sync(t.Context(), release, changes, false); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, r.Sync(t.Context(), release, changes, false))
 			assets := r.server.Release("3.28.0").Assets
 			if len(assets) != 1 || assets[0].Name != one.Name || assets[0].Digest != one.Digest || assets[0].Type != "application/zstd" {
 				t.Errorf("the assets are %+v, want only the new one", assets)
@@ -390,9 +376,7 @@ func TestStall(t *testing.T) {
 	defer server.Close()
 	defer close(released)
 	client, err := New(Options{API: server.URL, Repository: repository, Pace: web.Pace{Stall: 50 * time.Millisecond}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	one := file(t, "one", strings.Repeat("x", 32<<20))
 	_, err = client.send(t.Context(), Release{UploadURL: server.URL + "/assets{?name}"}, one, one.Name, nil)
 	if !errors.Is(err, web.ErrStalled) || !isTemporary(err) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
@@ -105,14 +106,10 @@ func TestSize(t *testing.T) {
 func TestWhole(t *testing.T) {
 	good := verifytest.Tree{program: tidy}.Pack(t)
 	data, err := os.ReadFile(good)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	data[len(data)/3] ^= 0xff
 	bad := filepath.Join(t.TempDir(), "bad.tar.zst")
-	if err := os.WriteFile(bad, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(bad, data, 0o644))
 	for title, a := range map[string]verify.Artifact{
 		"tarball": {Tarball: bad}, "output": {Tarball: good, Outputs: map[string]string{"modules": bad}},
 	} {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
@@ -21,12 +22,8 @@ func scripted(t *testing.T, script string) report.Check {
 	h := verifytest.Host(t, map[string]string{})
 	h.Timeout = 2 * time.Second
 	folder := filepath.Join(h.Root, p.Asset.Folder)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(folder, "use.sh"), []byte(script), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(folder, 0o755))
+	require.WriteFile(t, filepath.Join(folder, "use.sh"), script)
 	files := verifytest.Tree{program: "#!/bin/sh\necho \"program $*\"\n", "opt/kata/data": "data", "opt/kata/bin/link": "-> program"}
 	return verifytest.Find(t, verifytest.Run(t, p, verify.Artifact{Tarball: files.Pack(t, program)}, h), "use.sh")
 }

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
@@ -64,9 +65,7 @@ func TestFind(t *testing.T) {
 
 func TestFindNothing(t *testing.T) {
 	h := machine(t, "")
-	if err := os.Remove(filepath.Join(h.Tools, "go")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(filepath.Join(h.Tools, "go")))
 	if _, err := Find(t.Context(), h); err == nil || !strings.Contains(err.Error(), "no go in PATH") {
 		t.Errorf("without Go: %v", err)
 	}
@@ -82,20 +81,14 @@ func TestCompiled(t *testing.T) {
 		t.Errorf("the cache has %v, %v", left, err)
 	}
 	compiler, err := h.LookPath("go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	script := "#!/bin/sh\nfor last; do\n\tif [ \"$out\" = next ]; then printf '#!/bin/sh\\necho containerd x v2.2.2\\n' > \"$last\"; chmod 755 \"$last\"; out=; fi\n\t[ \"$last\" = -o ] && out=next\ndone\ntrue\n"
-	if err := os.WriteFile(compiler, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(compiler, []byte(script), 0o755))
 	first, err := Find(t.Context(), h)
 	if err != nil || first.Version != "2.2.2" {
 		t.Fatalf("got %v, %v", first, err)
 	}
-	if err := os.Remove(compiler); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Remove(compiler))
 	if second, err := Find(t.Context(), h); err != nil || first != second {
 		t.Errorf("got %v, then %v, %v", first, second, err)
 	}
@@ -136,15 +129,11 @@ func TestClient(t *testing.T) {
 	introspection.RegisterIntrospectionServer(server, f)
 	snapshots.RegisterSnapshotsServer(server, f)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	go func() { _ = server.Serve(listener) }()
 	defer server.Stop()
 	s, err := Connect(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer s.connection.Close()
 	s = s.In(CRI)
 	const kind = "io.containerd.snapshotter.v1"
@@ -172,17 +161,11 @@ func TestConfigure(t *testing.T) {
 	for version := 2; version <= ConfigVersion; version++ {
 		dir := filepath.Join(t.TempDir(), "c")
 		path, err := Configure(dir, "# drop-in\n"+Settings(dir, "one"), version)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		main, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		dropIn, err := os.ReadFile(filepath.Join(dir, "drop-in-"+strings.TrimPrefix(filepath.Base(path), "config-")))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if want := `[plugins."io.containerd.cri.v1.images".runtime_platforms."one"]`; !strings.HasPrefix(string(dropIn), "# drop-in\n") || !strings.Contains(string(dropIn), want) {
 			t.Errorf("version %d: the drop-in is\n%s", version, dropIn)
 		}
@@ -197,9 +180,7 @@ func TestConfigure(t *testing.T) {
 // The registry serves the image, and records the requests.
 func TestImage(t *testing.T) {
 	image, err := ServeImage(t.Context(), "name", "content")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	address, name, _ := strings.Cut(image.Ref, "/")
 	if name != "image@"+image.Manifest.String() {
 		t.Errorf("the reference is %s", image.Ref)
@@ -208,13 +189,9 @@ func TestImage(t *testing.T) {
 		"/v2/": 200, "/v2/image/manifests/" + image.Manifest.String(): 200, "/v2/image/blobs/" + image.Layer.String(): 200, "/v2/image/blobs/sha256:0": 404,
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		reply, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		data, err := io.ReadAll(reply.Body)
 		if err = errors.Join(err, reply.Body.Close()); err != nil || reply.StatusCode != want {
 			t.Errorf("%s: %s, %v", path, reply.Status, err)

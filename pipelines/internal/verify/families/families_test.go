@@ -9,6 +9,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/matrix"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/recipe"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/families"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/versions"
@@ -19,13 +20,9 @@ func TestOf(t *testing.T) {
 	root := filepath.Join("..", "..", "..", "..")
 	tree := recipe.NewTree(os.DirFS(root))
 	assets, err := catalog.Load(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	pins, err := versions.Load(filepath.Join(root, "versions.yaml"), tree)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	resolver := recipe.Resolver{Versions: pins, Tree: tree}
 	for _, asset := range assets.Assets {
 		for _, arch := range asset.Arches {

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // read takes an archive apart as Linux does, and returns a line for each member.
@@ -18,9 +20,7 @@ func readCPIO(t *testing.T, data []byte) []string {
 		var fields [13]int
 		for i := range fields {
 			n, err := strconv.ParseUint(string(data[at+6+8*i:at+14+8*i]), 16, 32)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			fields[i] = int(n)
 		}
 		size, nameSize := fields[6], fields[11]

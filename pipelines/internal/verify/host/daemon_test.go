@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
@@ -54,9 +55,7 @@ func spec(t *testing.T, mode string) host.DaemonSpec {
 	t.Helper()
 	dir := t.TempDir()
 	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	socket := filepath.Join(dir, "s")
 	return host.DaemonSpec{
 		Program: program, Args: []string{"serve", mode, socket},
@@ -68,9 +67,7 @@ func TestStartAndStop(t *testing.T) {
 	s := spec(t, "good")
 	for range 2 {
 		d, err := host.StartDaemon(t.Context(), s)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if err := d.Stop(5 * time.Second); err != nil {
 			t.Error(err)
 		}
@@ -87,12 +84,8 @@ func TestStartAndStop(t *testing.T) {
 func TestKill(t *testing.T) {
 	s := spec(t, "good")
 	d, err := host.StartDaemon(t.Context(), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, d.Kill())
 	if _, err := os.Stat(s.Socket); err != nil {
 		t.Errorf("it was not killed but ended: %v", err)
 	}
@@ -128,9 +121,7 @@ func TestBadDaemons(t *testing.T) {
 
 func TestStubborn(t *testing.T) {
 	d, err := host.StartDaemon(t.Context(), spec(t, "stubborn"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if err := d.Stop(200 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "did not stop within 200ms") {
 		t.Errorf("got %v", err)
 	}

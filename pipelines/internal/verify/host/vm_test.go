@@ -3,19 +3,15 @@ package host_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestArgs(t *testing.T) {
 	var out strings.Builder
@@ -34,19 +30,7 @@ func TestArgs(t *testing.T) {
 		out.WriteString(machine.Program + " (" + machine.Package + ")\n  " + strings.Join(machine.Args(guest), "\n  ") + "\n")
 		out.WriteString("brief, with a folder\n  " + strings.Join(machine.Brief(guest, "socket,", "MORE=1"), "\n  ") + "\n")
 	}
-	golden := filepath.Join("testdata", "args.golden")
-	if *update {
-		if err := os.WriteFile(golden, []byte(out.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), out.String()); diff != "" {
-		t.Error(diff)
-	}
+	require.Golden(t, "testdata/args.golden", out.String())
 	if _, ok := host.ForArch("mips"); ok {
 		t.Error("there is a machine for mips")
 	}
@@ -83,9 +67,7 @@ func TestRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			result, lines, err := run(t, t.Context(), test.script, test.timeout)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if result.Ending != test.ending {
 				t.Errorf("ending %s, want %s", result.Ending, test.ending)
 			}
@@ -104,9 +86,7 @@ func TestRun(t *testing.T) {
 
 func TestRunKeepsTheEndAlone(t *testing.T) {
 	result, lines, err := run(t, t.Context(), `i=0; while [ $i -lt 500 ]; do echo $i; i=$((i+1)); done; head -c 300000 /dev/zero | tr '\0' x`, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if len(lines) != 501 || len(lines[500]) > 64<<10 {
 		t.Errorf("%d lines, the last has %d bytes", len(lines), len(lines[len(lines)-1]))
 	}

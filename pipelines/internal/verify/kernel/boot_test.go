@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/guest/guesttest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
@@ -182,9 +183,7 @@ func TestDAX(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := bench(t, test.script)
 			if name != "no mke2fs" {
-				if err := os.WriteFile(filepath.Join(h.Tools, "mke2fs"), []byte("#!/bin/sh\n"), 0o755); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, os.WriteFile(filepath.Join(h.Tools, "mke2fs"), []byte("#!/bin/sh\n"), 0o755))
 			}
 			check := verifytest.Find(t, look(t, debugKernel(t), files, h), "mount DAX")
 			if check.Verdict != test.verdict || !strings.Contains(check.Saw, test.saw) {
@@ -242,9 +241,7 @@ func TestMissingTools(t *testing.T) {
 	} {
 		t.Run(missing, func(t *testing.T) {
 			h := bench(t, "exit 1")
-			if err := os.RemoveAll(filepath.Join(h.Root, missing)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.RemoveAll(filepath.Join(h.Root, missing)))
 			r := look(t, debugKernel(t), good(t), h)
 			check := verifytest.Find(t, r, "boot")
 			if check.Verdict != report.Skipped || !strings.Contains(check.Saw, want) {
@@ -259,11 +256,7 @@ func TestMissingTools(t *testing.T) {
 
 func TestBrokenInit(t *testing.T) {
 	h := bench(t, "exit 1")
-	if err := os.WriteFile(filepath.Join(h.Tools, "go"), []byte("#!/bin/sh\necho 'main.go:7: undefined: x' >&2; exit 1\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(h.Tools, "go"), []byte("#!/bin/sh\necho 'main.go:7: undefined: x' >&2; exit 1\n"), 0o755))
 	_, err := verify.Run(t.Context(), debugKernel(t), verify.Artifact{Tarball: good(t).Pack(t)}, h)
-	if err == nil || !strings.Contains(err.Error(), "compiling the guest's init: exit status 1\nmain.go:7: undefined: x") {
-		t.Errorf("got %v", err)
-	}
+	require.Error(t, err, "compiling the guest's init: exit status 1\nmain.go:7: undefined: x")
 }

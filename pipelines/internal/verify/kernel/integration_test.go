@@ -18,6 +18,7 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/guest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
@@ -31,9 +32,7 @@ const root = "../../../.."
 func machine(t *testing.T) host.Host {
 	t.Helper()
 	absolute, err := filepath.Abs(root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return host.Host{Root: absolute, Accelerator: "tcg", Timeout: 5 * time.Minute, Grace: 15 * time.Second}
 }
 
@@ -68,14 +67,10 @@ func realKernel(t *testing.T) (string, Kernel) {
 		t.Skip("KATA_TEST_KERNEL_TARBALL names no tarball of a kernel for this machine")
 	}
 	opened, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer opened.Close()
 	members, err := archive.List(opened)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	named := regexp.MustCompile(`^vmlinuz-(.+)-(\d+)(?:-([a-z-]+))?$`)
 	for _, member := range members {
 		m := named.FindStringSubmatch(path.Base(member.Name))
@@ -83,9 +78,7 @@ func realKernel(t *testing.T) (string, Kernel) {
 			continue
 		}
 		number, err := strconv.Atoi(m[2])
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		arch := catalog.HostArch()
 		return file, Kernel{
 			Arch: string(arch), Suffix: m[3],
@@ -133,16 +126,12 @@ func TestRealKernelPanics(t *testing.T) {
 	file, k := realKernel(t)
 	dir := t.TempDir()
 	compiler := filepath.Join(dir, "go")
-	if err := os.WriteFile(compiler, []byte("#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done; echo nonsense > \"$2\"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(compiler, []byte("#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done; echo nonsense > \"$2\"\n"), 0o755))
 	broken := machine(t)
 	broken.Tools = dir
 	for _, name := range []string{"qemu-system-x86_64", "qemu-system-aarch64", "mke2fs"} {
 		if path, err := exec.LookPath(name); err == nil {
-			if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Symlink(path, filepath.Join(dir, name)))
 		}
 	}
 	r := lookAt(t, file, k, broken)

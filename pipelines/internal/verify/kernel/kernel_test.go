@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/kconfig"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/kimage/kimagetest"
@@ -37,9 +38,7 @@ func compress(t *testing.T, text string) string {
 	if _, err := w.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.Close())
 	return out.String()
 }
 
@@ -86,9 +85,7 @@ func requested(t *testing.T, fragment string) *kconfig.Set {
 		"kernel-configs/common/a.conf": {Data: []byte(fragment)},
 		"kernel-configs/x86_64/b.conf": {Data: []byte("# none\n")},
 	}, []string{"common"}, "x86_64")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return set
 }
 
@@ -193,9 +190,7 @@ func TestBadKernels(t *testing.T) {
 func TestNoTarball(t *testing.T) {
 	dir := t.TempDir()
 	whole, err := os.ReadFile(good(t).Pack(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for name, test := range map[string]struct {
 		data []byte
 		want string
@@ -206,9 +201,7 @@ func TestNoTarball(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, name)
-			if err := os.WriteFile(path, test.data, 0o644); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(path, test.data, 0o644))
 			r, err := verify.Run(t.Context(), debugKernel(t), verify.Artifact{Tarball: path}, verifytest.NoBoot)
 			if err != nil || r.Err() == nil || !strings.Contains(verifytest.Find(t, r, "whole").Saw, test.want+path+": ") {
 				t.Errorf("got %v, %+v", err, r)

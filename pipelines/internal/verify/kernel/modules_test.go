@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/modsig/modsigtest"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
@@ -21,26 +22,16 @@ func TestModules(t *testing.T) {
 		plain  = "\x7fELF a module"
 	)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	own, der, err := modsigtest.Certificate(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	signed, err := modsigtest.Sign([]byte(plain), key, own, modsigtest.SHA512)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	otherKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	_, otherDER, err := modsigtest.Certificate(otherKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	other := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: otherDER})
 	for name, test := range map[string]struct {
 		modules     tree

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
@@ -49,9 +50,7 @@ func TestForeignTarballs(t *testing.T) {
 			w := tar.NewWriter(&stream)
 			for _, h := range test.headers {
 				h.Mode = 0o644
-				if err := w.WriteHeader(&h); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, w.WriteHeader(&h))
 				if _, err := w.Write(make([]byte, min(h.Size, 1))); err != nil && h.Size > 0 {
 					t.Fatal(err)
 				}
@@ -59,9 +58,7 @@ func TestForeignTarballs(t *testing.T) {
 			// The stream ends in the middle of a huge member; its header is enough.
 			stream.Write(make([]byte, 4096))
 			path := filepath.Join(t.TempDir(), "foreign.tar.zst")
-			if err := os.WriteFile(path, plainZstd(stream.Bytes()), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(path, plainZstd(stream.Bytes()), 0o644))
 			r, err := verify.Run(t.Context(), debugKernel(t), verify.Artifact{Tarball: path}, verifytest.NoBoot)
 			if err != nil || r.Err() == nil || !strings.Contains(verifytest.Find(t, r, "whole").Saw, test.want) {
 				t.Errorf("got %v and %+v, want %q", err, r, test.want)

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // Any change of the data directory when an instance stops is found, except in databases.
@@ -32,25 +34,15 @@ func TestLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := os.MkdirAll(filepath.Join(dir, "snapshots/1/fs"), 0o700); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.MkdirAll(filepath.Join(dir, "snapshots/1/fs"), 0o700))
 			for _, file := range []string{"metadata.db", "snapshots/1/fs/mark"} {
-				if err := os.WriteFile(filepath.Join(dir, file), []byte("content"), 0o600); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte("content"), 0o600))
 			}
 			before, err := contents(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := test.change(dir); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
+			require.NoError(t, test.change(dir))
 			after, err := contents(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			err = lost(instances[0], before, after)
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)

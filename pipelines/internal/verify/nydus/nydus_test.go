@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/nydus"
@@ -36,9 +37,7 @@ func compileGo(t *testing.T, arch, text string) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	source := "package main\n\nfunc main() { println(`" + text + "`) }\n"
-	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.WriteFile(t, filepath.Join(dir, "main.go"), source)
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", "program", "main.go")
 	cmd.Dir = dir
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
@@ -46,9 +45,7 @@ func compileGo(t *testing.T, arch, text string) []byte {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "program"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return data
 }
 
@@ -71,20 +68,14 @@ func nydusFiles(t *testing.T, program []byte) map[string]string {
 		"containerd/nydus-for-kata-tee-v3.toml":         rendered + "/containerd-v3.toml",
 	} {
 		data, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		files[name] = string(data)
 	}
 	templates, err := filepath.Glob(nydusFamily + "/templates/*.in")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, template := range templates {
 		data, err := os.ReadFile(template)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		files["templates/"+filepath.Base(template)] = string(data)
 	}
 	return files

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // render runs the script that fills in templates, with an environment.
@@ -32,9 +34,7 @@ func TestUnsetPlaceholders(t *testing.T) {
 				t.Errorf("%v: %s\nwant %s", err, said, want)
 			}
 			files, err := filepath.Glob(output + "/*")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			for _, file := range files {
 				if data, err := os.ReadFile(file); err != nil || strings.Contains(string(data), "@"+name+"@") || strings.HasSuffix(file, ".new") {
 					t.Errorf("%s was left: %v", file, err)
@@ -69,9 +69,7 @@ func TestBadValues(t *testing.T) {
 func TestRender(t *testing.T) {
 	templates, output := t.TempDir(), t.TempDir()
 	const template = "a @CRI_SERVICE@ b @KATA_PREFIX@@CRI_SERVICE@ me@example @lower@\n"
-	if err := os.WriteFile(filepath.Join(templates, "file.in"), []byte(template), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.WriteFile(t, filepath.Join(templates, "file.in"), template)
 	if said, err := render(t, templates, output, append(slices.Clone(nydusValues), "CRI_SERVICE=x@1.service")); err != nil {
 		t.Fatalf("%v: %s", err, said)
 	}
@@ -84,15 +82,11 @@ func TestRender(t *testing.T) {
 // The asset has the options that verify expects.
 func TestNydusOptions(t *testing.T) {
 	data, err := os.ReadFile(nydusFamily + "/assets.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var family struct {
 		Assets []struct{ Options map[string]string }
 	}
-	if err := yaml.Unmarshal(data, &family); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, yaml.Unmarshal(data, &family))
 	var options []string
 	for name, value := range family.Assets[0].Options {
 		options = append(options, name+"="+value)

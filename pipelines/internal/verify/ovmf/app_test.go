@@ -5,6 +5,8 @@ import (
 	"debug/pe"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 func TestBuild(t *testing.T) {
@@ -13,9 +15,7 @@ func TestBuild(t *testing.T) {
 		"x86_64": pe.IMAGE_FILE_MACHINE_AMD64, "aarch64": pe.IMAGE_FILE_MACHINE_ARM64,
 	} {
 		program, err := app(arch, "hello")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		file, err := pe.NewFile(bytes.NewReader(program))
 		if err != nil {
 			t.Fatalf("%s: %v", arch, err)
@@ -25,9 +25,7 @@ func TestBuild(t *testing.T) {
 			t.Fatalf("%s: the headers are %+v and %+v", arch, file.FileHeader, file.OptionalHeader)
 		}
 		section, err := file.Sections[0].Data()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if header.AddressOfEntryPoint != file.Sections[0].VirtualAddress || header.SizeOfImage != file.Sections[0].VirtualAddress+file.Sections[0].VirtualSize {
 			t.Errorf("%s: it begins at %#x, with a section at %#x", arch, header.AddressOfEntryPoint, file.Sections[0].VirtualAddress)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -23,9 +24,7 @@ func TestRealFirmware(t *testing.T) {
 		t.Skip("KATA_TEST_OVMF_TARBALLS names no tarballs of firmware")
 	}
 	root, err := filepath.Abs("../../../..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	h := host.Host{Root: root, Accelerator: "tcg", Timeout: 5 * time.Minute, Grace: 15 * time.Second}
 	for _, item := range list {
 		parts := strings.SplitN(item, ":", 3)
@@ -34,9 +33,7 @@ func TestRealFirmware(t *testing.T) {
 		}
 		t.Run(parts[0]+" "+parts[1], func(t *testing.T) {
 			f, err := New(parts[0], parts[1], edk2)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			r := verifytest.Run(t, f, verify.Artifact{Asset: parts[0], Arch: parts[1], Tarball: parts[2]}, h)
 			for _, c := range r.Checks {
 				t.Logf("%s  %s\n%s", c.Verdict, c.Name, c.Saw)

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -163,9 +164,7 @@ func look(t *testing.T, p parts, files verifytest.Tree, script string) *report.R
 func lookOn(t *testing.T, p parts, files verifytest.Tree, h host.Host) *report.Report {
 	t.Helper()
 	f, err := New(p.asset, p.arch, edk2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return verifytest.Run(t, f, verify.Artifact{Asset: p.asset, Arch: p.arch, Tarball: files.Pack(t)}, h)
 }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // family is the folder of the firmware.
@@ -20,9 +22,7 @@ const family = "../../../../assets/ovmf"
 func submodules(t *testing.T) (list [][]string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(family, "submodules"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for line := range strings.Lines(string(text)) {
 		if words := strings.Fields(line); len(words) == 3 && words[0] != "#" {
 			list = append(list, words)
@@ -35,22 +35,16 @@ func submodules(t *testing.T) (list [][]string) {
 func write(t *testing.T, file string, files map[string]string) {
 	t.Helper()
 	out, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer out.Close()
 	w := tar.NewWriter(out)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name]))}))
 		if _, err := w.Write([]byte(files[name])); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.Close())
 }
 
 // sources writes those of one version: edk2 in a folder, with its submodules in their
@@ -111,9 +105,7 @@ func TestUnpack(t *testing.T) {
 			}
 			build := filepath.Join(dir, "build")
 			files, err := filepath.Abs("../../../..")
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(family, "unpack.sh"))
 			cmd.Env = []string{
 				"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "EDK2_VERSION=" + test.version,

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 const size = 64 << 10
@@ -43,9 +45,7 @@ func healthy() []byte {
 
 func TestParseTable(t *testing.T) {
 	table, err := parseTable(healthy())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if table.blocks[resetBlock] == nil || table.blocks[fileSystem2] != nil {
 		t.Error("the table does not know its blocks")
 	}
@@ -56,9 +56,7 @@ func TestParseTable(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	sections, err := table.sev()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var got []string
 	for _, s := range sections {
 		got = append(got, s.String())
@@ -67,9 +65,7 @@ func TestParseTable(t *testing.T) {
 		t.Errorf("the SEV sections are %q", got)
 	}
 	pieces, err := table.tdx()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	want := []section{
 		{offset: 0x100, length: 0xff00, area: area{0xffff0100, 0xff00}, kind: "firmware", measured: true},
 		{area: area{0x809000, 0x2000}, kind: "hand-off"},
@@ -132,9 +128,7 @@ func TestMetadataRefuses(t *testing.T) {
 func TestNoBlocks(t *testing.T) {
 	end := makeTop(nil, nil)
 	table, err := parseTable(end)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, err := table.sev(); err == nil || !strings.Contains(err.Error(), "has no SEV metadata (dc886566-984a-4798-a75e-5585a7bf67cc)") {
 		t.Errorf("got %v", err)
 	}
@@ -150,9 +144,7 @@ func TestNoBlocks(t *testing.T) {
 func TestParseReset(t *testing.T) {
 	image := healthy()
 	realMode, protected, err := parseReset(image)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if realMode != protected || image[realMode] != 0x90 || image[realMode-1] != 0 {
 		t.Errorf("it goes to %#x and %#x, which is not the beginning of the code", realMode, protected)
 	}

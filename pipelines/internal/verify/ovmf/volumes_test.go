@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 var (
@@ -29,9 +31,7 @@ func small() []byte {
 
 func TestParseVolumes(t *testing.T) {
 	volumes, err := parseVolumes(small(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if len(volumes) != 2 {
 		t.Fatalf("%d volumes", len(volumes))
 	}
@@ -123,9 +123,7 @@ func TestVariableStoreRefuses(t *testing.T) {
 		data := makeVariables(8192)
 		data[at]++
 		volumes, err := parseVolumes(data, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if _, err := volumes[0].emptyStore(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("with another byte at %d: got %v, want %q", at, err, want)
 		}
@@ -139,9 +137,7 @@ func TestDepth(t *testing.T) {
 		volume = makeVolume(fileSystem2, len(volume)+4096, nil, makeFile(name, driver, makeSection(0x17, volume)))
 	}
 	volumes, err := parseVolumes(volume, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if got := len(volumes[0].files); got > maxDepth+2 {
 		t.Errorf("got the files of %d volumes in each other", got)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -18,9 +19,7 @@ import (
 func emulatorOf(t *testing.T, arch, suffix string) Emulator {
 	t.Helper()
 	e, err := New(os.DirFS("../../../.."), "assets/qemu", arch, "v10.2.2", suffix)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return e
 }
 

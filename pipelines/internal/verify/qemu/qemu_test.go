@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
@@ -53,9 +54,7 @@ func emulated(t *testing.T, change string) *report.Report {
 	// vfio-pci is on the list, but neither the fake nor a host of tests has it.
 	change += "\n" + `[ "$*" != '-device help' ] || echo 'name "vfio-pci"'`
 	x := unpacked(t, "x86_64", fmt.Appendf(nil, fake, change))
-	if err := x.check(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, x.check(t.Context()))
 	return x.r
 }
 
@@ -71,13 +70,9 @@ func unpacked(t *testing.T, arch string, program []byte) *run {
 	}
 	path := x.t.Path(x.program())
 	for _, folder := range []string{filepath.Dir(path), x.t.Path(x.folder())} {
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.MkdirAll(folder, 0o755))
 	}
-	if err := os.WriteFile(path, program, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(path, program, 0o755))
 	return x
 }
 
@@ -140,17 +135,13 @@ func TestEmulationHang(t *testing.T) {
 	x := unpacked(t, "x86_64", []byte("#!/bin/sh\nexec sleep 60\n"))
 	x.h.Timeout = 100 * time.Millisecond
 	_, err := x.try(t.Context(), setting{dir: x.t.Dir}, machine{name: "q35"})
-	if err == nil || !strings.Contains(err.Error(), "QEMU took longer than 100ms") {
-		t.Errorf("got %v", err)
-	}
+	require.Error(t, err, "QEMU took longer than 100ms")
 }
 
 // A program of another architecture is not run, and none of its checks passes.
 func TestEmulationOfAnotherArchitecture(t *testing.T) {
 	x := unpacked(t, "s390x", elfFile(elf.EM_AVR))
-	if err := x.check(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, x.check(t.Context()))
 	if x.r.Passed+x.r.Failed != 0 || x.r.Skipped != 5 {
 		t.Errorf("got\n%s", verdicts(x.r))
 	}
@@ -161,9 +152,7 @@ func TestEmulationOfAnotherArchitecture(t *testing.T) {
 func TestNoProgram(t *testing.T) {
 	x := unpacked(t, "x86_64", []byte("not a program"))
 	x.r.Required = []string{"version"}
-	if err := x.Check(t.Context(), x.r, x.t, x.h); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, x.Check(t.Context(), x.r, x.t, x.h))
 	if got := verdicts(x.r); !strings.Contains(got, "failed program: it is not an ELF file") || !strings.Contains(got, "failed version: required, but skipped: ") {
 		t.Errorf("got\n%s", got)
 	}

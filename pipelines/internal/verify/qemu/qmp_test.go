@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 const greeting = `{"QMP": {"version": {"qemu": {"major": 10}}, "capabilities": []}}` + "\n"
@@ -47,9 +48,7 @@ func TestAnswers(t *testing.T) {
 {"return": "addr=0 name=\"bios\"\r\n"}
 `
 	answers, err := parseAnswers(strings.NewReader(lines), make([]query, 4))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for i, want := range []bool{true, false} {
 		got := !want
 		if err := answers[i].into(&got); err != nil || got != want {

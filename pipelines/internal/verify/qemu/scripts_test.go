@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // step runs a script of the family as the engine does, with a QEMU that has only
@@ -15,13 +17,9 @@ func step(t *testing.T, script string, prepare func(files, build, sources string
 	t.Helper()
 	dir := t.TempDir()
 	files, build, sources := filepath.Join(dir, "files"), filepath.Join(dir, "build"), filepath.Join(dir, "sources")
-	if err := os.CopyFS(filepath.Join(files, "assets/qemu"), os.DirFS(family)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.CopyFS(filepath.Join(files, "assets/qemu"), os.DirFS(family)))
 	for _, folder := range []string{build, sources} {
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.MkdirAll(folder, 0o755))
 	}
 	prepare(files, build, sources)
 	cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(files, "assets/qemu", script))
@@ -36,12 +34,8 @@ func step(t *testing.T, script string, prepare func(files, build, sources string
 
 func write(t *testing.T, path, content string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o755))
 }
 
 // configurable is a QEMU with the options of these lists, whose configure does
@@ -111,22 +105,16 @@ func TestConfigure(t *testing.T) {
 func sourceArchive(t *testing.T, path string, files map[string]string) {
 	t.Helper()
 	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer file.Close()
 	w := tar.NewWriter(file)
 	for name, content := range files {
-		if err := w.WriteHeader(&tar.Header{Name: "qemu-x/" + name, Mode: 0o644, Size: int64(len(content))}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: "qemu-x/" + name, Mode: 0o644, Size: int64(len(content))}))
 		if _, err := w.Write([]byte(content)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.Close())
 }
 
 func TestUnpack(t *testing.T) {

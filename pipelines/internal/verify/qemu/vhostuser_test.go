@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // serve starts the process behind devices, and returns its socket, and what ends
@@ -18,15 +20,11 @@ func serve(t *testing.T) (socket string, end func() error) {
 	t.Helper()
 	// A test's own folder may have too long a name for a socket.
 	dir, err := os.MkdirTemp("", "vhost-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket = filepath.Join(dir, "user")
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- serveVhostUser(ctx, listener) }()
@@ -36,13 +34,9 @@ func serve(t *testing.T) (socket string, end func() error) {
 func dial(t *testing.T, socket string) *net.UnixConn {
 	t.Helper()
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
 	return conn
 }
 
@@ -88,9 +82,7 @@ func TestServe(t *testing.T) {
 	}
 	// A message that comes with a file, as those about queues do.
 	file, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer file.Close()
 	if _, _, err := conn.WriteMsgUnix(testMessage(setCall, make([]byte, 8)), syscall.UnixRights(int(file.Fd())), nil); err != nil {
 		t.Fatal(err)

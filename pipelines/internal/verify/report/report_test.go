@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/report"
 )
 
@@ -84,13 +85,9 @@ func TestProof(t *testing.T) {
 	p := proof(sample(), one)
 	p.Outputs = map[string]string{"modules": two}
 	data, err := p.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	got, err := report.Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if diff := cmp.Diff(p, got); diff != "" {
 		t.Error(diff)
 	}
@@ -113,17 +110,13 @@ func TestProof(t *testing.T) {
 func TestAccept(t *testing.T) {
 	encode := func(r *report.Report, tarball string) []byte {
 		data, err := proof(r, tarball).Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		return data
 	}
 	with := proof(sample(), one)
 	with.Outputs = map[string]string{"modules": two}
 	modules, err := with.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	bad := sample()
 	bad.Result("symbols", "", errors.New("none"))
 	if err := report.Accept([][]byte{encode(sample(), one)}, report.Subject{Asset: "tiny", Arch: "x86_64", Tarball: one}, "members", "boot"); err == nil || !strings.Contains(err.Error(), `the required check "boot" did not run`) {
@@ -153,9 +146,7 @@ func TestAccept(t *testing.T) {
 // TestAdds guards against lists of proofs that grow with every run of CI.
 func TestAdds(t *testing.T) {
 	data, err := proof(sample(), one).Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	there := [][]byte{data}
 	more, bad := sample(), sample()
 	more.Checks = more.Checks[:2]

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/tarball"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/verifytest"
 )
@@ -29,9 +30,7 @@ func TestUnpack(t *testing.T) {
 	files := verifytest.Tree{program: "#!/bin/sh\n", data: "data", other: "other"}
 	layout := tarball.Layout{program: {Mode: 0o755}, data: {Mode: 0o644}}
 	unpacked, err := layout.Unpack(t.Context(), files.Pack(t, program), t.TempDir(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for name, want := range map[string]fs.FileMode{program: 0o755, data: 0o644} {
 		if info, err := os.Stat(unpacked.Path(name)); err != nil || info.Mode() != want {
 			t.Errorf("%s: %v, %v: want %v", name, info, err, want)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/guest/guesttest"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
@@ -24,9 +25,7 @@ func monitor(t *testing.T, kind Kind) Monitor {
 	}
 	m := New(kind, arch, string(kind))
 	m.device = filepath.Join(t.TempDir(), "kvm")
-	if err := os.WriteFile(m.device, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(m.device, nil, 0o600))
 	return m
 }
 

@@ -11,23 +11,19 @@ import (
 
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 )
 
 // kernel returns the types of a kernel.
 func kernel(t *testing.T, members ...btf.Member) *btf.Spec {
 	t.Helper()
 	builder, err := btf.NewBuilder([]btf.Type{&btf.Struct{Name: "task_struct", Size: 4096, Members: members}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	raw, err := builder.Marshal(nil, &btf.MarshalOptions{Order: order()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return spec
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/kimage"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/kimage/kimagetest"
 )
@@ -28,9 +29,7 @@ func compress(t *testing.T, data []byte) []byte {
 	if _, err := w.Write(data); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, w.Close())
 	return out.Bytes()
 }
 
@@ -77,9 +76,7 @@ func TestOpen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			image, err := open(test.data)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if image.Format != test.format || image.Arch != test.arch || image.Release != test.release {
 				t.Errorf("got %s, %s, %q", image.Format, image.Arch, image.Release)
 			}
@@ -110,9 +107,7 @@ func TestOpenRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := open(test.data)
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %v, want an error with %q", err, test.want)
-			}
+			require.Error(t, err, test.want)
 		})
 	}
 }
@@ -128,9 +123,7 @@ func TestContents(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			image, err := open(data)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			if got, err := image.Config(); err != nil || !bytes.Equal(got, config) {
 				t.Errorf("configuration %q, %v", got, err)
 			}
@@ -140,9 +133,7 @@ func TestContents(t *testing.T) {
 		})
 	}
 	image, err := open(vmlinux("x86_64", kimagetest.Section{Name: ".notes", Data: notes}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if !image.Contains(notes) || image.Contains([]byte("another build")) {
 		t.Error("the notes are not told from others")
 	}
@@ -153,9 +144,7 @@ func TestContents(t *testing.T) {
 		t.Errorf("types of an image without any: %v", err)
 	}
 	broken, err := open(vmlinux("x86_64", kimagetest.Section{Name: ".text", Data: []byte("IKCFG_ST\x1f\x8b\x08broken")}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, err := broken.Config(); err == nil || errors.Is(err, kimage.ErrNone) {
 		t.Errorf("a broken configuration: %v", err)
 	}
@@ -163,9 +152,7 @@ func TestContents(t *testing.T) {
 
 func TestHasBanner(t *testing.T) {
 	image, err := open(vmlinux("x86_64"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	const at = 0x1000 + uint64(len("Linux version %s\x00"))
 	for address, want := range map[uint64]bool{at: true, at + 1: false, 0x1000: false, 0: false, 1 << 40: false} {
 		if has, known := image.HasBanner(address); has != want || !known {
@@ -173,9 +160,7 @@ func TestHasBanner(t *testing.T) {
 		}
 	}
 	raw, err := open(kimagetest.ARM64(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if _, known := raw.HasBanner(at); known {
 		t.Error("a raw image has no addresses")
 	}

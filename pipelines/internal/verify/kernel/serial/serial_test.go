@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/require"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/kernel/serial"
 )
 
@@ -16,9 +17,7 @@ var full = serial.Observation{
 func encode(t *testing.T, o serial.Observation) string {
 	t.Helper()
 	line, err := serial.Encode(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if strings.ContainsAny(line, "\r\n") {
 		t.Fatalf("%q is not one line", line)
 	}
@@ -90,9 +89,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		// A decoded line encodes to the same observation.
 		again, err := serial.Encode(o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if got, _, err := serial.Decode(again); err != nil || !cmp.Equal(got, o) {
 			t.Errorf("%+v became %+v, %v", o, got, err)
 		}
