@@ -61,7 +61,7 @@ func (m *Maker) attach(ctx context.Context, ref store.Ref) error {
 	if err != nil {
 		return err
 	}
-	return m.Local.Attach(ctx, artifact, store.SBOM, data)
+	return m.Attach(ctx, artifact, store.SBOM, data)
 }
 
 // member is a file of a tarball.
