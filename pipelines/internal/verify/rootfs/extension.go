@@ -36,12 +36,12 @@ func (e extension) attach(w *way) {
 // extend makes the guest of an extension, which boots from the base image. Without one the
 // error is a report.Missing.
 func (s *subject) extend(b *bootable) error {
-	if s.Host.Base == "" {
+	if s.Base == "" {
 		return report.Missing("there is no base image for " + s.Arch + " in the caches: build the asset that it extends, or name its tarball with --base")
 	}
 	base := Image{File: filepath.Join(b.dir, "base.image")}
-	if err := base.unpack(s.Host.Base); err != nil {
-		return fmt.Errorf("the base image in %s: %w", s.Host.Base, err)
+	if err := base.unpack(s.Base); err != nil {
+		return fmt.Errorf("the base image in %s: %w", s.Base, err)
 	}
 	b.extension, b.image = &extension{*b.image, s.Extension}, &base
 	return nil

@@ -111,7 +111,7 @@ func TestBadBase(t *testing.T) {
 func debugConsole(t *testing.T, prints string) agent.Address {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "socket")
-	listener, err := net.Listen("unix", socket)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,14 +39,13 @@ func distributionKernel(t *testing.T) (tarball, dir string) {
 		}
 	}
 	dir = t.TempDir()
-	run := func(name string, args ...string) string {
+	run := func(name string, args ...string) {
 		cmd := exec.CommandContext(t.Context(), name, args...)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 		}
-		return string(out)
 	}
 	meta := "linux-image-cloud-" + catalog.HostArch().GoArch()
 	about, _ := exec.CommandContext(t.Context(), "apt-cache", "show", "--no-all-versions", meta).Output() // It fails for an unknown package.
