@@ -12,6 +12,8 @@ import (
 // maxWindow is what `zstd -d` accepts by default, in bytes.
 const maxWindow = 128 << 20
 
+// NewDecoder returns a reader of a zstd stream that needs little memory: one thread, and
+// no larger window than that of `zstd -d`.
 func NewDecoder(r io.Reader) (*zstd.Decoder, error) {
 	decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {

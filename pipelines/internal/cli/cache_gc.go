@@ -105,7 +105,7 @@ func (o gcOptions) local(ctx context.Context, a *app, ws *workspace.Workspace) e
 }
 
 func localThings(ctx context.Context, ws *workspace.Workspace) ([]collect.Thing, []store.Item, error) {
-	items, err := ws.Store.Local.Items(ctx)
+	items, err := ws.Store.Items(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

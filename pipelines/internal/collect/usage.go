@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/files"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store"
 )
 
@@ -92,14 +93,11 @@ type inode struct{ device, number uint64 }
 func (d *disk) size(path string) (size int64) {
 	err := filepath.WalkDir(path, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			if os.IsNotExist(err) {
-				return nil // The engine and builds go on.
-			}
-			return err
+			return files.IgnoreMissing(err)
 		}
 		info, err := entry.Info()
 		if err != nil {
-			return nil
+			return files.IgnoreMissing(err) // The engine and builds go on.
 		}
 		stat, ok := info.Sys().(*syscall.Stat_t)
 		if !ok {
@@ -107,7 +105,7 @@ func (d *disk) size(path string) (size int64) {
 			return nil
 		}
 		// The fields have other types on other systems.
-		id := inode{uint64(stat.Dev), stat.Ino}
+		id := inode{uint64(stat.Dev), stat.Ino} //nolint:unconvert
 		if !d.seen[id] {
 			size += stat.Blocks * 512
 		}
@@ -130,9 +128,7 @@ func (d *disk) entries(folder, kind string, things []Thing) Use {
 	}
 	blobs := filepath.Join(folder, "blobs", "sha256")
 	entries, err := os.ReadDir(blobs)
-	if err != nil && !os.IsNotExist(err) {
-		d.failed = cmp.Or(d.failed, err)
-	}
+	d.failed = cmp.Or(d.failed, files.IgnoreMissing(err))
 	for _, entry := range entries {
 		size := d.size(filepath.Join(blobs, entry.Name()))
 		if use.Size += size; !named[entry.Name()] {

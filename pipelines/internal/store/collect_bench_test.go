@@ -36,7 +36,7 @@ func TestCollectBench(t *testing.T) {
 		r, faults, _ := connect(t, host)
 		fill(t, r, count)
 		before, began := len(faults.Requests()), time.Now()
-		shelf := shelfOf(t, r, "qemu")
+		shelf := shelfOf(t, r)
 		listed, took := len(faults.Requests())-before, time.Since(began)
 		before, began = len(faults.Requests()), time.Now()
 		removed, err := r.Remove(t.Context(), shelf, shelf.Items)
@@ -46,7 +46,7 @@ func TestCollectBench(t *testing.T) {
 		requests := len(faults.Requests()) - before
 		t.Logf("referrers API %t: %d entries listed in %s, %.2f requests each; removed in %s, %.2f requests each",
 			referrers, count, took.Round(10*time.Millisecond), float64(listed)/float64(count), time.Since(began).Round(10*time.Millisecond), float64(requests)/float64(count))
-		if left := shelfOf(t, r, "qemu"); len(left.tags) != 0 {
+		if left := shelfOf(t, r); len(left.tags) != 0 {
 			t.Errorf("%d tags are left", len(left.tags))
 		}
 		server.Close()

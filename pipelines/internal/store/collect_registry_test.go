@@ -15,10 +15,10 @@ import (
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/store/registrytest"
 )
 
-// shelf lists the repository of an asset.
-func shelfOf(t testing.TB, r *Registry, name string) Shelf {
+// shelfOf lists the repository of qemu.
+func shelfOf(t testing.TB, r *Registry) Shelf {
 	t.Helper()
-	shelf, err := r.Shelf(t.Context(), name)
+	shelf, err := r.Shelf(t.Context(), "qemu")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestRegistryRemove(t *testing.T) {
 		artifacts := stock(t, host, 3)
 		r, _, _ := connect(t, host)
 		foreign(t, r)
-		shelf := shelfOf(t, r, "qemu")
+		shelf := shelfOf(t, r)
 		if len(shelf.Items) != 3 || !slices.Equal(shelf.Foreign, []string{"mine"}) {
 			t.Fatalf("items %+v, foreign %q", shelf.Items, shelf.Foreign)
 		}
@@ -77,7 +77,7 @@ func TestRegistryRemove(t *testing.T) {
 		if err != nil || len(removed) != 1 {
 			t.Fatalf("removed %d, %v", len(removed), err)
 		}
-		after := shelfOf(t, r, "qemu")
+		after := shelfOf(t, r)
 		if len(after.Items) != 2 || len(after.Foreign) != 1 {
 			t.Errorf("left %+v, foreign %q", after.Items, after.Foreign)
 		}
@@ -120,7 +120,7 @@ func TestKilledRegistryRemoval(t *testing.T) {
 		artifacts := stock(t, host, 3)
 		lost := registrytest.Rule{Method: "DELETE", Path: "/manifests/", Nth: nth, Do: registrytest.Status(401)}
 		r, faults, _ := connect(t, host, lost)
-		shelf := shelfOf(t, r, "qemu")
+		shelf := shelfOf(t, r)
 		doomed := shelf.Items[0].Key
 		_, err := r.Remove(t.Context(), shelf, shelf.Items[:1])
 		if faults.Met(0) < nth {
@@ -147,12 +147,12 @@ func TestKilledRegistryRemoval(t *testing.T) {
 			}
 		}
 		n.want(t)
-		shelf = shelfOf(t, again, "qemu")
+		shelf = shelfOf(t, again)
 		first := slices.DeleteFunc(slices.Clone(shelf.Items), func(item Item) bool { return item.Key != doomed })
 		if _, err := again.Remove(t.Context(), shelf, first); err != nil {
 			t.Fatal(err)
 		}
-		shelf = shelfOf(t, again, "qemu")
+		shelf = shelfOf(t, again)
 		for tag := range shelf.tags {
 			if isFallback(tag) && !slices.ContainsFunc(shelf.Items, func(item Item) bool { return fallback(item.Manifest.Digest()) == tag }) {
 				t.Errorf("after removal %d and another run, the fallback tag %s stays", nth, tag)
@@ -170,7 +170,7 @@ func TestRemovalBesidePushes(t *testing.T) {
 	host := registrytest.New(t)
 	artifacts := stock(t, host, 20)
 	r, _, _ := connect(t, host)
-	shelf := shelfOf(t, r, "qemu")
+	shelf := shelfOf(t, r)
 	// Pushed again by another commit, after the listing.
 	s, _ := open(t)
 	pusher, _, _ := connect(t, host)
@@ -215,7 +215,7 @@ func TestPushBesideRemoval(t *testing.T) {
 	s, _ := open(t)
 	put(t, s, sample(t, "qemu", "x86_64", 0))
 	other, _, _ := connect(t, host)
-	shelf := shelfOf(t, other, "qemu")
+	shelf := shelfOf(t, other)
 	tag := "commit-" + strings.Repeat("a", 40) + "-x86_64"
 	r, _, _ := connect(t, host, registrytest.Rule{Method: "PUT", Path: tag, Nth: 1, Do: func(request *http.Request, base http.RoundTripper) (*http.Response, error) {
 		response, err := base.RoundTrip(request)
@@ -253,7 +253,7 @@ func TestRegistryThatRefusesRemoval(t *testing.T) {
 		host := registrytest.New(t)
 		stock(t, host, 1)
 		r, _, _ := connect(t, host, registrytest.Rule{Method: "DELETE", Path: "/", Do: registrytest.Status(status)})
-		shelf := shelfOf(t, r, "qemu")
+		shelf := shelfOf(t, r)
 		removed, err := r.Remove(t.Context(), shelf, shelf.Items)
 		if err == nil || !strings.Contains(err.Error(), want) || len(removed) != 0 {
 			t.Errorf("%d: removed %d, %v", status, len(removed), err)

@@ -218,7 +218,7 @@ func TestDistributionRemoval(t *testing.T) {
 		host := registrytest.Distribution(t)
 		artifacts := stock(t, host, 2)
 		r, _, _ := connect(t, host)
-		shelf := shelfOf(t, r, "qemu")
+		shelf := shelfOf(t, r)
 		gone := slices.DeleteFunc(shelf.Items, func(item Item) bool { return item.Key != artifacts[0].Key })
 		_, err := r.Remove(t.Context(), shelf, gone)
 		if !allowed {
@@ -230,7 +230,7 @@ func TestDistributionRemoval(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := shelfOf(t, r, "qemu")
+		after := shelfOf(t, r)
 		if len(after.Items) != 1 || after.Items[0].Key != artifacts[1].Key || after.tags[fallback(artifacts[0].Manifest.Digest())] != "" {
 			t.Errorf("left %+v, tags %v", after.Items, after.tags)
 		}

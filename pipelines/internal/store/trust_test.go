@@ -280,15 +280,15 @@ func TestEnteredUnchecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.want(t, "not signing the artifact")
-	d.Local.Guard.Policy = policyOf(t, entry)
+	d.Guard.Policy = policyOf(t, entry)
 	wantMiss(t, d.Local, p.Ref)
-	d.Local.Guard.Mode = trust.Warn
+	d.Guard.Mode = trust.Warn
 	if _, err := d.Local.Get(t.Context(), p.Ref); err != nil {
 		t.Errorf("with a warning: %v", err)
 	}
 	n.want(t, "not signing the artifact", "ignoring the stored artifact", "using the stored artifact")
 	// What this machine builds needs no signature.
-	d.Local.Guard.Mode = trust.Require
+	d.Guard.Mode = trust.Require
 	put(t, d.Local, p)
 	if _, err := d.Local.Get(t.Context(), p.Ref); err != nil {
 		t.Errorf("built here: %v", err)

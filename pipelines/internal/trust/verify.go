@@ -74,7 +74,7 @@ func (p *Policy) signerOf(b *bundle.Bundle, role Role) (signer PolicySigner, err
 	if leaf := content.Certificate(); leaf != nil {
 		summary, err := certificate.SummarizeCertificate(leaf)
 		if err != nil {
-			return signer, fmt.Errorf("has a signature with an unusable certificate (%v)", err)
+			return signer, fmt.Errorf("has a signature with an unusable certificate (%w)", err)
 		}
 		who = "the identity " + summary.SubjectAlternativeName
 		is = func(s PolicySigner) bool {
@@ -121,7 +121,7 @@ func (p *Policy) verify(b *bundle.Bundle, signer PolicySigner, digest string) er
 		return err
 	}
 	if _, err := verifier.Verify(b, verify.NewPolicy(verify.WithArtifactDigest("sha256", raw), identity)); err != nil {
-		return fmt.Errorf("has a signature of %s that is not valid for it (%v)", signer.Name, err)
+		return fmt.Errorf("has a signature of %s that is not valid for it (%w)", signer.Name, err)
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func (s *Statement) read(b *bundle.Bundle, wantType string) (Claim, error) {
 		Predicate json.RawMessage `json:"predicate"`
 	}
 	if err := json.Unmarshal(payload, &said); err != nil {
-		return nil, fmt.Errorf("has a signature of an unreadable statement (%v)", err)
+		return nil, fmt.Errorf("has a signature of an unreadable statement (%w)", err)
 	}
 	if said.Type != wantType {
 		return nil, fmt.Errorf("has a signature of %s for a statement of type %s", s.Signer, said.Type)
@@ -172,7 +172,7 @@ func (s *Statement) read(b *bundle.Bundle, wantType string) (Claim, error) {
 		}
 	}
 	if err := json.Unmarshal(said.Predicate, &provenance); err != nil {
-		return nil, fmt.Errorf("has a provenance of %s that is not readable (%v)", s.Signer, err)
+		return nil, fmt.Errorf("has a provenance of %s that is not readable (%w)", s.Signer, err)
 	}
 	s.Time = provenance.RunDetails.Metadata.FinishedOn
 	claim := Claim{}

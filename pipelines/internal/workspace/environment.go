@@ -32,7 +32,7 @@ type Environment struct {
 	// Branch is the branch that a change is to be merged into, or "".
 	Branch string
 	// Signing is how to sign what is pushed.
-	Signing
+	Signing Signing
 	// Sudo is $SUDO_UID, the user who became root with sudo, or "".
 	Sudo string
 }

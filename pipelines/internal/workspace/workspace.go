@@ -46,8 +46,8 @@ type Options struct {
 	Registry string
 	// Trust is "off", "warn" or "require"; "" is the default of the checkout. Signing says
 	// how to sign what is pushed.
-	Trust string
-	Signing
+	Trust       string
+	Signing     Signing
 	Environment Environment
 	// Report is closed by Close; nil reports nothing.
 	Report *progress.Reporter

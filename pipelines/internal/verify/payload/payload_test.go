@@ -95,7 +95,7 @@ func TestTree(t *testing.T) {
 			t.Fatalf("got %q, want %s", diff, want)
 		}
 	}
-	if part := before.below("/opt/kata"); len(part) != 3 || len(part.differences(read().below("/opt/kata"))) != 1 {
+	if part := before.installation(); len(part) != 3 || len(part.differences(read().installation())) != 1 {
 		t.Errorf("got %v", part)
 	}
 }

@@ -78,11 +78,11 @@ func (c treeCache) describe(ctx context.Context, path string, entry fs.DirEntry)
 	return info.Mode().String() + " " + c[key], nil
 }
 
-// below returns the part of a tree below a folder.
-func (t tree) below(folder string) tree {
+// installation returns the part of a tree that is the folder of the installation.
+func (t tree) installation() tree {
 	part := tree{}
 	for path, what := range t {
-		if path == folder || strings.HasPrefix(path, folder+"/") {
+		if path == prefix || strings.HasPrefix(path, prefix+"/") {
 			part[path] = what
 		}
 	}
@@ -156,10 +156,10 @@ func (r *run) agrees(ctx context.Context, p *pod, dir string) int {
 // whole expects the installation to be the former or the new one, file by file, and a
 // containerd that starts with it, and returns "former" or "new".
 func (r *run) whole(ctx context.Context, former, next tree, when string) string {
-	now, reached := r.tree(ctx).below(prefix), "former"
-	if diff := former.below(prefix).differences(now); len(diff) > 0 {
+	now, reached := r.tree(ctx).installation(), "former"
+	if diff := former.installation().differences(now); len(diff) > 0 {
 		reached = "new"
-		other := next.below(prefix).differences(now)
+		other := next.installation().differences(now)
 		report.Want(len(other) == 0, "%s the installation is neither the former one:\n%s\nnor the new one:\n%s", when, strings.Join(diff, "\n"), strings.Join(other, "\n"))
 	}
 	for _, args := range [][]string{{"containerd", "config", "dump"}, {"systemctl", "restart", "containerd"}} {

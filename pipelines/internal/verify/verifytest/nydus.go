@@ -3,7 +3,6 @@ package verifytest
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/archive"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/catalog"
+	"github.com/kata-containers/kata-pipelines/pipelines/internal/command"
 	"github.com/kata-containers/kata-pipelines/pipelines/internal/verify/host"
 )
 
@@ -91,7 +91,7 @@ func NydusTarball(t testing.TB, root string) string {
 // run returns what a program prints in a folder.
 func run(t testing.TB, environ []string, dir string, args ...string) []byte {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd := command.New(t.Context(), args[0], args[1:]...)
 	cmd.Dir, cmd.Env, cmd.Stderr = dir, environ, os.Stderr
 	printed, err := cmd.Output()
 	if err != nil {
