@@ -138,7 +138,7 @@ func TestReadOnlyStore(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() {
-				if err := unix.Unmount(s.dir, 0); err != nil {
+				if err := unix.Unmount(s.dir, unix.MNT_DETACH); err != nil { // Entries in use stay open.
 					t.Error(err)
 				}
 			})
@@ -178,7 +178,7 @@ func TestDiskFull(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() {
-				if err := unix.Unmount(folder, 0); err != nil {
+				if err := unix.Unmount(folder, unix.MNT_DETACH); err != nil { // Entries in use stay open.
 					t.Error(err)
 				}
 			})
