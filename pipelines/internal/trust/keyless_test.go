@@ -27,7 +27,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 )
 
-// standIn stands in for GitHub's issuer of tokens and for Sigstore's services, none of which
+// standIn serves in place of GitHub's issuer of tokens and Sigstore's services, none of which
 // a test reaches. It is the virtual Sigstore of sigstore-go behind HTTP: its log, and a
 // certificate authority and a time stamper made with its functions.
 type standIn struct {

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"crypto"
 	"encoding/base64"
 	"errors"
@@ -142,9 +143,7 @@ func (p *Policy) loadRoot(tree fs.FS, node strictyaml.Node) {
 	for _, field := range []struct{ value, otherwise *string }{
 		{&s.Fulcio, &public.Fulcio}, {&s.Rekor, &public.Rekor}, {&s.Timestamps, &public.Timestamps},
 	} {
-		if *field.value == "" {
-			*field.value = *field.otherwise
-		}
+		*field.value = cmp.Or(*field.value, *field.otherwise)
 	}
 	at := node.At("sigstore", "root")
 	if s.Root == "" {
@@ -204,7 +203,7 @@ func (p *Policy) wants(role Role) string {
 		}
 	}
 	if len(names) == 0 {
-		return fmt.Sprintf("%s lets nobody sign for the role %s", p.file, role)
+		return fmt.Sprintf("%s has no signer with the role %s", p.file, role)
 	}
 	return fmt.Sprintf("%s wants a signature by %s", p.file, strings.Join(names, " or "))
 }

@@ -88,7 +88,7 @@ func (c *Client) Save(ctx context.Context, asset Asset, path string) (digest str
 	return digest, pending.CommitUnsynced()
 }
 
-// sink is where a download goes; Reset begins anew.
+// sink is where a download goes; Reset starts it over.
 type sink interface {
 	io.Writer
 	Reset()

@@ -23,7 +23,7 @@ type fault struct {
 	before, after string
 	// api is how the API fails.
 	api cluster.Fault
-	// want is part of the error, "" for an installation that succeeds all the same.
+	// want is part of the error, or "" if the installation succeeds despite the fault.
 	want string
 	// loads is a further snapshotter that serves then.
 	loads string
